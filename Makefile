@@ -1,0 +1,37 @@
+# `make help` lists the targets.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo test lint format clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The stamp is newer than pyproject.toml when all is installed, so a second run does nothing.
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(STAMP)
+
+install: $(STAMP) ## Make .venv and install cnnrun with its tools into it
+
+demo: install ## Train a small CNN on real handwritten digits (no download), show where the result is
+	$(BIN)/cnnrun train configs/digits_cnn.yaml
+
+test: install ## Run the tests (under 5 minutes on 2 cores)
+	$(BIN)/python -m pytest -q
+
+lint: install ## ruff (lint and format) and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install ## Let ruff mend and format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove caches (not runs, not the venv)
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,0 +1,5 @@
+"""`python -m cnnrun` is the `cnnrun` command."""
+
+from cnnrun.cli import main
+
+main()

@@ -1,0 +1,96 @@
+"""A self-contained checkpoint: all that eval, viz and resume need, in one file of plain types."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cnnrun.errors import UserError
+from cnnrun.run import RunDirectory, write_atomically
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Per channel, in units of the 0..1 range of pictures: `(x - mean) / std`."""
+
+    mean: list[float]
+    std: list[float]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run after a step.
+
+    model: the state dict of the bare model (no `module.` prefixes), on the CPU when loaded.
+    config: the complete experiment as plain values.
+    classes: names by label; `class_counts` their numbers of training samples.
+    input_shape: (C, H, W).
+    progress: step, epoch, best score so far and the epoch's running sums (`training.Progress`).
+    """
+
+    model: dict[str, Any]
+    config: dict[str, Any]
+    classes: list[str]
+    class_counts: list[int]
+    input_shape: list[int]
+    normalization: Normalization
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    schedule: dict[str, Any] = field(default_factory=dict)
+    progress: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def save(self, file: Path) -> None:
+        """Write atomically; `file` is never half a checkpoint."""
+        content = {f.name: getattr(self, f.name) for f in fields(self)}
+        content |= {"normalization": asdict(self.normalization), "format": FORMAT}
+        write_atomically(file, lambda stream: torch.save(content, stream))
+
+    @classmethod
+    def load(cls, file: Path) -> Checkpoint:
+        """Read a checkpoint, from whatever device it was written, onto the CPU.
+
+        Only tensors and plain values are read (`weights_only`): no file can run code.
+
+        Raises:
+            UserError: not there, not readable, or not one of cnnrun's.
+        """
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            raise UserError(f"{file}: there is no such checkpoint") from None
+        except pickle.UnpicklingError as error:
+            raise UserError(
+                f"{file}: refused, as it holds more than tensors and plain values, "
+                "and reading those could run code"
+            ) from error
+        except Exception as error:
+            raise UserError(f"{file}: not a readable checkpoint (damaged or cut short?)") from error
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise UserError(f"{file}: not a checkpoint of cnnrun (format {FORMAT})")
+        del content["format"]
+        try:
+            content["normalization"] = Normalization(**content["normalization"])
+            return cls(**content)
+        except TypeError as error:
+            raise UserError(f"{file}: not a whole checkpoint of cnnrun ({error})") from error
+
+
+def find_checkpoint(target: Path) -> Path:
+    """The checkpoint file that `target` means: itself, or a run's best (else last) one.
+
+    Raises:
+        UserError: there is none.
+    """
+    if target.is_file():
+        return target
+    run = RunDirectory.find(target)
+    for name in ("best", "last"):
+        if run.checkpoint(name).is_file():
+            return run.checkpoint(name)
+    raise UserError(f"{target}: the run has written no checkpoint yet")

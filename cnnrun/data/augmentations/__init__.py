@@ -1,0 +1,8 @@
+"""Augmentations of a whole batch on its device, every image with a draw of its own.
+
+`base` says what an augmentation is; each other file registers a few of them.
+"""
+
+from cnnrun.data.augmentations import blur, color, erasing, geometric, mixing, policies
+
+__all__ = ["blur", "color", "erasing", "geometric", "mixing", "policies"]

@@ -1,0 +1,169 @@
+"""Augmentations of brightness and color. Values stay in 0..1; gray images have no color to change.
+
+torchvision has these operations too, but with one factor for a whole batch; image by image its
+kernels take several times as long (`benchmarks/augmentation.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from cnnrun.data.augmentations.base import (
+    Draws,
+    Photometric,
+    Probability,
+    per_image,
+)
+from cnnrun.data.augmentations.sampling import Sampler
+from cnnrun.registry import augmentations
+
+Amount = Annotated[float, Field(ge=0)]
+HueAmount = Annotated[float, Field(ge=0, le=0.5)]
+
+
+def luminance(images: Tensor) -> Tensor:
+    """(N, 1, H, W): ITU-R 601-2 luma, the gray of Pillow."""
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = torch.split(images, 1, 1)
+    return 0.2989 * red + 0.587 * green + 0.114 * blue
+
+
+def adjust_brightness(images: Tensor, factors: Tensor) -> Tensor:
+    """Multiply by `factors` (N,): 0 is black, 1 no change."""
+    return (images * per_image(factors)).clamp_(0, 1)
+
+
+def adjust_contrast(images: Tensor, factors: Tensor) -> Tensor:
+    """Scale the distance from each image's mean gray by `factors` (N,)."""
+    mean = luminance(images).mean((1, 2, 3), keepdim=True)
+    return torch.lerp(mean, images, per_image(factors)).clamp_(0, 1)
+
+
+def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
+    """Scale the distance of each pixel from its gray by `factors` (N,): 0 is gray."""
+    if images.shape[1] == 1:
+        return images
+    return torch.lerp(luminance(images), images, per_image(factors)).clamp_(0, 1)
+
+
+def adjust_hue(images: Tensor, turns: Tensor) -> Tensor:
+    """Turn the color wheel by `turns` (N,), -0.5..0.5, at the same HSV saturation and value."""
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = torch.split(images, 1, 1)
+    value = images.amax(1, keepdim=True)
+    chroma = value - images.amin(1, keepdim=True)
+    divisor = chroma.clamp_min(1e-12)
+    # The hue in sixths of a turn, by which of the three is the largest.
+    hue = torch.where(
+        value == red,
+        (green - blue) / divisor,
+        torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+    )
+    hue = hue + 6 * per_image(turns)
+    offsets = 5 - 2 * torch.arange(3, device=images.device).view(1, 3, 1, 1)
+    sector = (hue + offsets).remainder_(6)
+    return value - chroma * torch.minimum(sector, 4 - sector).clamp_(0, 1)
+
+
+def draw_factors(sampler: Sampler, amount: float) -> Tensor:
+    """(N,) factors from 1 - amount (but at least 0) to 1 + amount."""
+    return sampler.uniform(max(0.0, 1 - amount), 1 + amount)
+
+
+class _Adjustment(Photometric):
+    def __init__(self, *, amount: Amount = 0.2, probability: Probability = 1.0) -> None:
+        self.amount, self.probability = amount, probability
+
+    def draw(self, sampler: Sampler) -> Draws:
+        factors = draw_factors(sampler, self.amount)
+        return {"factor": sampler.sometimes(self.probability, factors, 1)}
+
+
+@augmentations.register("brightness")
+class Brightness(_Adjustment):
+    """Multiply by a factor from 1 - amount to 1 + amount."""
+
+    def apply(self, images: Tensor, draws: Draws) -> Tensor:
+        return adjust_brightness(images, draws["factor"])
+
+
+@augmentations.register("contrast")
+class Contrast(_Adjustment):
+    """Scale the distance from the mean gray by a factor from 1 - amount to 1 + amount."""
+
+    def apply(self, images: Tensor, draws: Draws) -> Tensor:
+        return adjust_contrast(images, draws["factor"])
+
+
+@augmentations.register("saturation")
+class Saturation(_Adjustment):
+    """Scale how colorful the image is by a factor from 1 - amount to 1 + amount."""
+
+    def apply(self, images: Tensor, draws: Draws) -> Tensor:
+        return adjust_saturation(images, draws["factor"])
+
+
+@augmentations.register("hue")
+class Hue(Photometric):
+    """Turn the color wheel by -amount..amount of a turn."""
+
+    def __init__(self, *, amount: HueAmount = 0.05, probability: Probability = 1.0) -> None:
+        self.amount, self.probability = amount, probability
+
+    def draw(self, sampler: Sampler) -> Draws:
+        turns = sampler.uniform(-self.amount, self.amount)
+        return {"turns": sampler.sometimes(self.probability, turns, 0)}
+
+    def apply(self, images: Tensor, draws: Draws) -> Tensor:
+        return adjust_hue(images, draws["turns"])
+
+
+@augmentations.register("color_jitter")
+class ColorJitter(Photometric):
+    """Change brightness, contrast, saturation and hue, in this order."""
+
+    def __init__(
+        self,
+        *,
+        brightness: Amount = 0.4,
+        contrast: Amount = 0.4,
+        saturation: Amount = 0.4,
+        hue: HueAmount = 0.1,
+        probability: Probability = 1.0,
+    ) -> None:
+        self.factors = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
+        self.hue, self.probability = hue, probability
+
+    def draw(self, sampler: Sampler) -> Draws:
+        changed = sampler.chance(self.probability)
+        draws = {
+            name: torch.where(changed, draw_factors(sampler, amount), 1.0)
+            for name, amount in self.factors.items()
+        }
+        return draws | {"hue": changed * sampler.uniform(-self.hue, self.hue)}
+
+    def apply(self, images: Tensor, draws: Draws) -> Tensor:
+        images = adjust_brightness(images, draws["brightness"])
+        images = adjust_contrast(images, draws["contrast"])
+        images = adjust_saturation(images, draws["saturation"])
+        return adjust_hue(images, draws["hue"]) if self.hue else images
+
+
+@augmentations.register("grayscale")
+class Grayscale(Photometric):
+    """Take the color away from a share of the images."""
+
+    def __init__(self, *, probability: Probability = 0.1) -> None:
+        self.probability = probability
+
+    def draw(self, sampler: Sampler) -> Draws:
+        return {"gray": sampler.chance(self.probability)}
+
+    def apply(self, images: Tensor, draws: Draws) -> Tensor:
+        return adjust_saturation(images, 1 - draws["gray"].float())

@@ -1,0 +1,85 @@
+"""Augmentations that cover a part of the image."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from cnnrun.data.augmentations.base import (
+    AreaRange,
+    Draws,
+    Photometric,
+    PositiveRange,
+    Probability,
+    ordered,
+)
+from cnnrun.data.augmentations.rectangles import draw_rectangles, pixels_inside
+from cnnrun.data.augmentations.sampling import Sampler
+from cnnrun.registry import augmentations
+
+Gray = Annotated[float, Field(ge=0, le=1)]
+
+
+def cover(images: Tensor, draws: Draws, fill: float) -> Tensor:
+    """The images with their rectangles painted in the gray `fill`."""
+    return torch.where(pixels_inside(draws, *images.shape[-2:]), fill, images)
+
+
+@augmentations.register("cutout")
+class Cutout(Photometric):
+    """Cover a square; its centre is any pixel, so it may be cut (DeVries and Taylor, 2017).
+
+    size: the side in pixels. fill: its gray, 0 (black) to 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: Annotated[int, Field(ge=0)] = 8,
+        fill: Gray = 0.0,
+        probability: Probability = 1.0,
+    ) -> None:
+        self.size, self.fill, self.probability = size, fill, probability
+
+    def draw(self, sampler: Sampler) -> Draws:
+        side = self.size * sampler.chance(self.probability)
+        return {
+            "left": sampler.integers(0, sampler.width - 1) - self.size // 2,
+            "top": sampler.integers(0, sampler.height - 1) - self.size // 2,
+            "width": side,
+            "height": side,
+        }
+
+    def apply(self, images: Tensor, draws: Draws) -> Tensor:
+        return cover(images, draws, self.fill)
+
+
+@augmentations.register("erasing")
+class Erasing(Photometric):
+    """Cover a rectangle of random area and shape inside the image (Zhong et al., 2017).
+
+    scale: its share of the area. ratio: its width / height. fill: its gray, 0 (black) to 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        scale: AreaRange = [0.02, 0.33],
+        ratio: PositiveRange = [0.3, 3.3],
+        fill: Gray = 0.0,
+        probability: Probability = 0.5,
+    ) -> None:
+        self.scale = ordered("scale", scale)
+        self.ratio = ordered("ratio", ratio)
+        self.fill, self.probability = fill, probability
+
+    def draw(self, sampler: Sampler) -> Draws:
+        draws = draw_rectangles(sampler, self.scale, self.ratio)
+        erased = sampler.chance(self.probability)
+        return draws | {"width": erased * draws["width"], "height": erased * draws["height"]}
+
+    def apply(self, images: Tensor, draws: Draws) -> Tensor:
+        return cover(images, draws, self.fill)

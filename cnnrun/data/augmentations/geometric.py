@@ -1,0 +1,223 @@
+"""Augmentations that move pixels."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from cnnrun.data.augmentations.base import (
+    AreaRange,
+    Draws,
+    Geometric,
+    PaddingMode,
+    PositiveRange,
+    Probability,
+    identity,
+    ordered,
+)
+from cnnrun.data.augmentations.rectangles import draw_rectangles
+from cnnrun.data.augmentations.sampling import Sampler
+from cnnrun.errors import UserError
+from cnnrun.registry import augmentations
+
+
+def rotations(degrees: Tensor) -> Tensor:
+    """Matrices that turn images counter-clockwise by `degrees` (N,)."""
+    matrices = identity(degrees)
+    radians = torch.deg2rad(degrees.to(matrices.dtype))
+    matrices[:, 0, 0] = matrices[:, 1, 1] = radians.cos()
+    matrices[:, 1, 0] = radians.sin()
+    matrices[:, 0, 1] = -matrices[:, 1, 0]
+    return matrices
+
+
+def shifts(right: Tensor, down: Tensor) -> Tensor:
+    """Matrices that move images by so many pixels (N,)."""
+    matrices = identity(right)
+    matrices[:, 0, 2], matrices[:, 1, 2] = -right, -down
+    return matrices
+
+
+class _Flip(Geometric):
+    axis: int
+
+    def __init__(self, *, probability: Probability = 0.5) -> None:
+        self.probability = probability
+
+    def draw(self, sampler: Sampler) -> Draws:
+        return {"flipped": sampler.chance(self.probability)}
+
+    def matrices(self, draws: Draws) -> Tensor:
+        matrices = identity(draws["flipped"])
+        matrices[:, self.axis, self.axis] -= 2 * draws["flipped"]
+        return matrices
+
+
+@augmentations.register("horizontal_flip")
+class HorizontalFlip(_Flip):
+    """Mirror left and right."""
+
+    axis = 0
+
+
+@augmentations.register("vertical_flip")
+class VerticalFlip(_Flip):
+    """Mirror top and bottom."""
+
+    axis = 1
+
+
+@augmentations.register("rotation")
+class Rotation(Geometric):
+    """Turn about the centre by -degrees..degrees; the corners become black."""
+
+    def __init__(
+        self,
+        *,
+        degrees: Annotated[float, Field(ge=0, le=180)] = 10.0,
+        probability: Probability = 1.0,
+    ) -> None:
+        self.degrees, self.probability = degrees, probability
+
+    def draw(self, sampler: Sampler) -> Draws:
+        angles = sampler.uniform(-self.degrees, self.degrees)
+        return {"degrees": sampler.sometimes(self.probability, angles, 0)}
+
+    def matrices(self, draws: Draws) -> Tensor:
+        return rotations(draws["degrees"])
+
+
+@augmentations.register("translation")
+class Translation(Geometric):
+    """Move by whole pixels, up to a fraction of the width and of the height; black comes in."""
+
+    def __init__(
+        self,
+        *,
+        fraction: Annotated[float, Field(ge=0, le=1)] = 0.1,
+        probability: Probability = 1.0,
+    ) -> None:
+        self.fraction, self.probability = fraction, probability
+
+    def draw(self, sampler: Sampler) -> Draws:
+        moved = sampler.chance(self.probability)
+        right, down = (round(self.fraction * n) for n in (sampler.width, sampler.height))
+        return {
+            "right": moved * sampler.integers(-right, right),
+            "down": moved * sampler.integers(-down, down),
+        }
+
+    def matrices(self, draws: Draws) -> Tensor:
+        return shifts(draws["right"], draws["down"])
+
+
+@augmentations.register("scale")
+class Scale(Geometric):
+    """Enlarge or shrink about the centre; what is shrunk gets a black frame."""
+
+    def __init__(
+        self,
+        *,
+        min: Annotated[float, Field(gt=0)] = 0.9,
+        max: Annotated[float, Field(gt=0)] = 1.1,
+        probability: Probability = 1.0,
+    ) -> None:
+        if min > max:
+            raise UserError(f"min: {min:g} is larger than max: {max:g}")
+        self.min, self.max, self.probability = min, max, probability
+
+    def draw(self, sampler: Sampler) -> Draws:
+        factors = sampler.uniform(self.min, self.max)
+        return {"factor": sampler.sometimes(self.probability, factors, 1)}
+
+    def matrices(self, draws: Draws) -> Tensor:
+        matrices = identity(draws["factor"])
+        matrices[:, :2, :2] /= draws["factor"].view(-1, 1, 1)
+        return matrices
+
+
+@augmentations.register("shear")
+class Shear(Geometric):
+    """Slant upright lines by -degrees..degrees; the corners become black."""
+
+    def __init__(
+        self,
+        *,
+        degrees: Annotated[float, Field(ge=0, lt=90)] = 10.0,
+        probability: Probability = 1.0,
+    ) -> None:
+        self.degrees, self.probability = degrees, probability
+
+    def draw(self, sampler: Sampler) -> Draws:
+        angles = sampler.uniform(-self.degrees, self.degrees)
+        return {"degrees": sampler.sometimes(self.probability, angles, 0)}
+
+    def matrices(self, draws: Draws) -> Tensor:
+        matrices = identity(draws["degrees"])
+        matrices[:, 0, 1] = torch.deg2rad(draws["degrees"].to(matrices.dtype)).tan()
+        return matrices
+
+
+@augmentations.register("shift_crop")
+class ShiftCrop(Geometric):
+    """Pad all sides by some pixels and crop the old size anywhere: the usual CIFAR recipe."""
+
+    def __init__(
+        self,
+        *,
+        padding: Annotated[int, Field(ge=0)] = 4,
+        padding_mode: PaddingMode = "zeros",
+        probability: Probability = 1.0,
+    ) -> None:
+        self.padding, self.padding_mode, self.probability = padding, padding_mode, probability
+
+    def draw(self, sampler: Sampler) -> Draws:
+        moved = sampler.chance(self.probability)
+        return {
+            "right": moved * sampler.integers(-self.padding, self.padding),
+            "down": moved * sampler.integers(-self.padding, self.padding),
+        }
+
+    def matrices(self, draws: Draws) -> Tensor:
+        return shifts(draws["right"], draws["down"])
+
+
+@augmentations.register("random_resized_crop")
+class RandomResizedCrop(Geometric):
+    """Crop a part of random area and shape and enlarge it to the full size (Szegedy et al., 2014).
+
+    scale: the part's share of the area. ratio: its width / height.
+    """
+
+    # Enlarged border pixels reach half a source pixel beyond the image.
+    padding_mode: PaddingMode = "edge"
+
+    def __init__(
+        self,
+        *,
+        scale: AreaRange = [0.08, 1.0],
+        ratio: PositiveRange = [3 / 4, 4 / 3],
+        probability: Probability = 1.0,
+    ) -> None:
+        self.scale, self.ratio = ordered("scale", scale), ordered("ratio", ratio)
+        self.probability = probability
+
+    def draw(self, sampler: Sampler) -> Draws:
+        part = draw_rectangles(sampler, self.scale, self.ratio)
+        cropped = sampler.chance(self.probability)
+        height, width = sampler.height, sampler.width
+        return {
+            "width": torch.where(cropped, part["width"] / width, 1),
+            "height": torch.where(cropped, part["height"] / height, 1),
+            "right": cropped * (part["left"] + (part["width"] - width) / 2),
+            "down": cropped * (part["top"] + (part["height"] - height) / 2),
+        }
+
+    def matrices(self, draws: Draws) -> Tensor:
+        matrices = identity(draws["width"])
+        matrices[:, 0, 0], matrices[:, 1, 1] = draws["width"], draws["height"]
+        matrices[:, 0, 2], matrices[:, 1, 2] = draws["right"], draws["down"]
+        return matrices

@@ -1,0 +1,96 @@
+"""Which mean and standard deviation images are normalized by."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from cnnrun.data.dataset import Images
+from cnnrun.errors import UserError
+from cnnrun.registry import Options
+
+# Of ImageNet's training images, as all pretrained weights of torchvision expect.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_CHUNK_BYTES = 2**24
+
+
+class MeanStd(Options):
+    """Numbers for each channel, in units of 0..1."""
+
+    mean: list[float]
+    std: list[Annotated[float, Field(gt=0)]]
+
+
+Normalize = Literal["auto", "imagenet", "half", "none"] | MeanStd
+
+
+def resolve(config: Normalize, images: Images, *, channels: int) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, in units of 0..1.
+
+    config: `auto` measures the images; `imagenet` has ImageNet's numbers; `half` maps to -1..1;
+        `none` leaves 0..1; or the numbers themselves.
+    images: the training images, (N, C, H, W) uint8.
+
+    Raises:
+        UserError: there are not as many numbers as channels, or no images to measure.
+    """
+    if isinstance(config, MeanStd):
+        return _checked(config.mean, "mean", channels), _checked(config.std, "std", channels)
+    if config == "auto":
+        return measure(images)
+    if config == "imagenet":
+        return _for_channels(IMAGENET_MEAN, channels), _for_channels(IMAGENET_STD, channels)
+    mean, std = (0.5, 0.5) if config == "half" else (0.0, 1.0)
+    return [mean] * channels, [std] * channels
+
+
+def measure(images: Images) -> tuple[list[float], list[float]]:
+    """The exact mean and standard deviation of each channel of (N, C, H, W) uint8, over 255.
+
+    All sums are integers, from a histogram of each channel, so neither order nor number of images
+    costs a digit. A channel that is constant has nothing to scale: its deviation is given as 1.
+
+    Raises:
+        UserError: there are no images.
+    """
+    count, channels, height, width = images.shape
+    if count == 0:
+        raise UserError("there are no training images to take the mean of")
+    histograms = torch.zeros(channels, 256, dtype=torch.int64)
+    step = max(1, _CHUNK_BYTES // (channels * height * width))
+    for start in range(0, count, step):
+        chunk = images[torch.arange(start, min(start + step, count))]
+        for channel in range(channels):
+            values = chunk[:, channel].flatten()
+            histograms[channel] += torch.bincount(values, minlength=256).cpu()
+    moments = [_moments(histogram) for histogram in histograms.tolist()]
+    return [mean for mean, _ in moments], [std for _, std in moments]
+
+
+def _moments(histogram: list[int]) -> tuple[float, float]:
+    """Mean and standard deviation over 255, from Python's unbounded integers."""
+    count = sum(histogram)
+    total = sum(value * times for value, times in enumerate(histogram))
+    squares = sum(value * value * times for value, times in enumerate(histogram))
+    variance = count * squares - total * total  # times count squared
+    std = math.sqrt(variance) / count / 255 if variance else 1.0
+    return total / count / 255, std
+
+
+def _for_channels(numbers: tuple[float, float, float], channels: int) -> list[float]:
+    """Gray images take the average of red, green and blue."""
+    return [sum(numbers) / 3] if channels == 1 else list(numbers)
+
+
+def _checked(numbers: list[float], key: str, channels: int) -> list[float]:
+    if len(numbers) != channels:
+        raise UserError(
+            f"{key} has {len(numbers)} numbers, but the images have {channels} "
+            f"channel{'' if channels == 1 else 's'}; write one for each"
+        )
+    return list(numbers)

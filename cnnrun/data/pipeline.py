@@ -1,0 +1,134 @@
+"""From a batch of stored pictures to the model's input: augment and normalize, on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cnnrun.data.augmentations.base import (
+    Augmentation,
+    Draws,
+    Geometric,
+    Interpolation,
+    Mixing,
+    Photometric,
+    Policy,
+)
+from cnnrun.data.augmentations.resampling import Warp, resample, to_unit
+from cnnrun.data.augmentations.sampling import Sampler
+from cnnrun.registry import augmentations as registered
+
+
+class Pipeline:
+    """Augments (in the order of the list) and normalizes batches on `device`."""
+
+    def __init__(
+        self,
+        augmentations: Sequence[Augmentation],
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        interpolation: Interpolation,
+        device: torch.device,
+        num_classes: int,
+    ) -> None:
+        """mean, std: one for each channel, in units of 0..1."""
+        self.augmentations = list(augmentations)
+        self.interpolation = interpolation
+        self.num_classes = num_classes
+        self.mean = torch.tensor(mean, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+        self.std = torch.tensor(std, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+        # (x / 255 - mean) / std as one product and one sum.
+        self._factor = 1 / self.std
+        self._shift = -self.mean / self.std
+        self._byte_factor = self._factor / 255
+
+    def __call__(
+        self, images: Tensor, labels: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """The model's input and its targets.
+
+        images: (N, C, H, W) uint8. labels: (N,) int64. generator: on the images' device; None
+        means evaluation, without augmentation.
+
+        Returns:
+            (N, C, H, W) float32, normalized, and the labels; after an augmentation that mixes
+            images, the targets are (N, K) float32 shares of the classes.
+        """
+        if generator is None or not self.augmentations:
+            return self.normalize(images), labels
+        images, targets, _ = self._augment(images, labels, generator)
+        return self.normalize(images), targets
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """(x - mean) / std of (N, C, H, W) uint8 in 0..255 or float32 in 0..1."""
+        factor = self._byte_factor if images.dtype == torch.uint8 else self._factor
+        return images.to(torch.float32, copy=True).mul_(factor).add_(self._shift)
+
+    def denormalize(self, images: Tensor) -> Tensor:
+        """What `normalize` made of images back to 0..1, to look at."""
+        return (images * self.std + self.mean).clamp_(0, 1)
+
+    def augment_with_draws(
+        self, images: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, list[tuple[str, Draws]]]:
+        """Augmented images, not normalized, and what was drawn for them.
+
+        images: (N, C, H, W) uint8.
+
+        Returns:
+            (N, C, H, W) float32 in 0..1, and for each augmentation its name and its draws.
+        """
+        labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        images, _, steps = self._augment(images, labels, generator)
+        names = [_name_of(augmentation) for augmentation in self.augmentations]
+        return to_unit(images), list(zip(names, steps, strict=True))
+
+    def captions(self, steps: Sequence[tuple[str, Draws]]) -> list[str]:
+        """The draws of `augment_with_draws` in words: one line an augmentation, for each image."""
+        described = [
+            [f"{name}: {text}" for text in augmentation.describe(draws)]
+            for augmentation, (name, draws) in zip(self.augmentations, steps, strict=True)
+        ]
+        return ["\n".join(lines) for lines in zip(*described, strict=True)]
+
+    def _augment(
+        self, images: Tensor, targets: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, list[Draws]]:
+        """Augmented images, uint8 if they were only moved or else float32 in 0..1."""
+        count, _, height, width = images.shape
+        sampler = Sampler(count, height, width, generator)
+        moves: list[Warp] = []  # waiting, so that neighbours cost one resampling
+        steps = []
+        for augmentation in self.augmentations:
+            draws = augmentation.draw(sampler)
+            steps.append(draws)
+            if isinstance(augmentation, Geometric):
+                matrices = augmentation.matrices(draws)
+                moves.append(Warp(matrices, augmentation.padding_mode))
+                continue
+            images, moves = to_unit(self._move(images, moves)), []
+            if isinstance(augmentation, Photometric):
+                images = augmentation.apply(images, draws)
+            elif isinstance(augmentation, Policy):
+                images = augmentation.apply(images, draws, self.interpolation)
+            elif isinstance(augmentation, Mixing):
+                targets = self._shares(targets)
+                images, targets = augmentation.apply(images, targets, draws)
+        return self._move(images, moves), targets, steps
+
+    def _move(self, images: Tensor, moves: list[Warp]) -> Tensor:
+        return resample(images, moves, self.interpolation) if moves else images
+
+    def _shares(self, targets: Tensor) -> Tensor:
+        """Labels (N,) as shares (N, K) of one class each; shares as they are."""
+        return F.one_hot(targets, self.num_classes).float() if targets.dim() == 1 else targets
+
+
+def _name_of(augmentation: Augmentation) -> str:
+    """The name it is registered by."""
+    names = (n for n in registered.names() if registered.get(n).factory is type(augmentation))
+    return next(names, type(augmentation).__name__)

@@ -1,0 +1,102 @@
+"""MNIST and its relatives, read straight from their IDX files (LeCun's format), .gz or not."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnnrun.data.dataset import Dataset, Split
+from cnnrun.data.sources.download import download_with_torchvision
+from cnnrun.errors import UserError
+from cnnrun.registry import datasets
+
+_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+# A damaged header may announce any size; no file of this family comes near this one.
+_LARGEST = 2**31
+
+
+@datasets.register("mnist")
+def mnist(*, root: str = "data", download: bool = True) -> Dataset:
+    """Handwritten digits, gray 28x28, 10 classes (LeCun et al. 1998)."""
+    return _load("MNIST", root, download, tuple("0123456789"))
+
+
+@datasets.register("fashion_mnist")
+def fashion_mnist(*, root: str = "data", download: bool = True) -> Dataset:
+    """Pictures of clothes, gray 28x28, 10 classes (Xiao et al. 2017)."""
+    shoes = ("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+    classes = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", *shoes)
+    return _load("FashionMNIST", root, download, classes)
+
+
+@datasets.register("kmnist")
+def kmnist(*, root: str = "data", download: bool = True) -> Dataset:
+    """Cursive Japanese characters, gray 28x28, 10 classes (Clanuwat et al. 2018)."""
+    classes = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+    return _load("KMNIST", root, download, classes)
+
+
+def _load(name: str, root: str, download: bool, classes: tuple[str, ...]) -> Dataset:
+    folder = Path(root) / name / "raw"
+    names = [file for pair in _FILES.values() for file in pair]
+    if any(_find(folder, file) is None for file in names):
+        wanted = f"{', '.join(names)} (or each with .gz)"
+        download_with_torchvision(name, Path(root), f"{name}/raw", wanted, allowed=download)
+    train, test = (_split(folder, *files, len(classes)) for files in _FILES.values())
+    return Dataset(classes, train, test)
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    candidates = (folder / name, folder / f"{name}.gz")
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _split(folder: Path, images_name: str, labels_name: str, classes: int) -> Split:
+    images_file, labels_file = _find(folder, images_name), _find(folder, labels_name)
+    assert images_file is not None
+    assert labels_file is not None
+    images, labels = read_idx(images_file, 3), read_idx(labels_file, 1)
+    if len(images) != len(labels):
+        raise UserError(
+            f"{images_file} holds {len(images):,} images but {labels_file} {len(labels):,} labels"
+        )
+    if len(labels) and int(labels.max()) >= classes:
+        raise UserError(
+            f"{labels_file}: label {int(labels.max())}, but there are {classes} classes"
+        )
+    return Split(images.unsqueeze(1), labels.long())
+
+
+def read_idx(file: Path, dimensions: int) -> Tensor:
+    """The uint8 array in an IDX file, gzip'd or not, with `dimensions` axes.
+
+    Raises:
+        UserError: not an IDX file of bytes with so many axes, or cut short.
+    """
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            head = stream.read(4 + 4 * dimensions)
+            if len(head) != 4 + 4 * dimensions or head[:4] != bytes((0, 0, 8, dimensions)):
+                raise UserError(f"{file}: not an IDX file of {dimensions}-dimensional bytes")
+            shape = [int(size) for size in np.frombuffer(head[4:], dtype=">u4")]
+            # One byte more than announced is asked for, so that a longer file shows as well.
+            values = stream.read(min(math.prod(shape), _LARGEST) + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{file}: can't be read ({error}); delete it to fetch it again") from error
+    if len(values) != math.prod(shape):
+        raise UserError(
+            f"{file}: announces {' x '.join(map(str, shape))} bytes but does not hold so many; "
+            "delete it to fetch it again"
+        )
+    # A copy, as torch wants memory that may be written.
+    return torch.from_numpy(np.frombuffer(bytearray(values), np.uint8).reshape(shape))

@@ -1,0 +1,254 @@
+"""A YAML file as plain values that remember where they were written.
+
+PyYAML scans and parses; the values are made here, by the YAML 1.2 core rules, because PyYAML's own
+(1.1) read `1e-3` as text, `no` as False, `012` as 10 and `1:30` as 90, and keep the last of two
+equal keys without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cnnrun.errors import ConfigError
+
+KeyPath = tuple[str | int, ...]
+
+# A config is a page of text. The limits keep a hostile one (aliases of aliases, endless nesting)
+# from eating memory before it is refused.
+MAX_BYTES = 1_000_000
+MAX_VALUES = 20_000
+MAX_DEPTH = 40
+
+_NULL = re.compile(r"~|null|Null|NULL|")
+_TRUE = re.compile(r"true|True|TRUE")
+_FALSE = re.compile(r"false|False|FALSE")
+_INT = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+@dataclass
+class Document:
+    """`values` as read from `file`, and for every path into them the place it was written."""
+
+    file: str
+    values: Any
+    places: dict[KeyPath, str] = field(default_factory=dict)
+    key_places: dict[KeyPath, str] = field(default_factory=dict)
+
+    def place(self, path: KeyPath, key: bool = False) -> str:
+        """`file:line:column` (or the override) of the value at `path`, or of its nearest parent.
+
+        With `key`, of the key rather than of the value.
+        """
+        if key and path in self.key_places:
+            return self.key_places[path]
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places.get(path, self.file)
+
+    def override(self, text: str) -> None:
+        """Set one value from `key.path=value`, e.g. `optimizer.lr=0.1`; the value is YAML.
+
+        `optimizer=adam` replaces the whole section, `optimizer.lr=0.1` one key of it (and a section
+        that is a bare name becomes a mapping).
+
+        Raises:
+            ConfigError: not of the form `key=value`, or the value is no YAML.
+        """
+        dotted, equals, value_text = text.partition("=")
+        if not equals or not all(dotted.split(".")):
+            raise ConfigError(f"'{text}' is no override: write key=value, e.g. optimizer.lr=0.1")
+        where = f"command line: {text}"
+        value = parse(value_text, where).values if value_text.strip() else None
+        path = tuple(int(p) if p.isdigit() else p for p in dotted.split("."))
+        target: Any = self.values
+        for depth, step in enumerate(path[:-1]):
+            target = self._enter(target, step, path[: depth + 1], where)
+        last = path[-1]
+        if isinstance(target, list):
+            if not isinstance(last, int) or last >= len(target):
+                raise ConfigError(f"{where}: the list '{dotted_path(path[:-1])}' has no such item")
+        elif not isinstance(target, dict):
+            raise ConfigError(f"{where}: '{dotted_path(path[:-1])}' holds no keys")
+        target[last if isinstance(target, list) else str(last)] = value
+        for places in (self.places, self.key_places):
+            for old in [known for known in places if known[: len(path)] == path]:
+                del places[old]
+            places[path] = where
+
+    def _enter(self, target: Any, step: str | int, path: KeyPath, where: str) -> Any:
+        """The container under `step`, made where it was absent or a bare component name."""
+        if isinstance(target, list):
+            if not isinstance(step, int) or step >= len(target):
+                raise ConfigError(f"{where}: the list '{dotted_path(path[:-1])}' has no such item")
+            key: Any = step
+        elif isinstance(target, dict):
+            key = str(step)
+            target.setdefault(key, {})
+        else:
+            raise ConfigError(f"{where}: '{dotted_path(path[:-1])}' holds no keys")
+        inner = target[key]
+        if inner is None:
+            inner = target[key] = {}
+        elif isinstance(inner, str):
+            inner = target[key] = {"name": inner}
+        return inner
+
+
+def dotted_path(path: KeyPath) -> str:
+    return ".".join(str(step) for step in path)
+
+
+def read(file: Path) -> Document:
+    """Read one YAML file whose top level is a mapping.
+
+    Raises:
+        ConfigError: not there, not text, not YAML, or not a mapping; with the place and the cause.
+    """
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{file}: over {MAX_BYTES:,} bytes; that is no experiment")
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: not UTF-8 text; is this a YAML file?") from error
+    except OSError as error:
+        raise ConfigError(f"{file}: {(error.strerror or str(error)).lower()}") from error
+    document = parse(text, str(file))
+    if document.values is None:
+        raise ConfigError(f"{file}: the file is empty; `cnnrun list` shows what it may name")
+    if isinstance(document.values, str):
+        raise ConfigError(
+            f"{file}: the whole file is one text; a key needs a colon AND a space: `lr: 0.1`"
+        )
+    if not isinstance(document.values, dict):
+        raise ConfigError(f"{file}: the top level must be `key: value` lines, not a list or number")
+    return document
+
+
+def parse(text: str, file: str) -> Document:
+    """Parse YAML `text`; `values` may be of any type.
+
+    Raises:
+        ConfigError: with `file:line:column` and the likely cause.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(_explain(error, text, file)) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, int(error.position)) + 1
+        raise ConfigError(f"{file}:{line}: a character that YAML does not allow") from error
+    except RecursionError as error:
+        raise ConfigError(f"{file}: nested more deeply than any experiment") from error
+    document = Document(file, {})
+    document.values = None if node is None else _Builder(document).value(node, ())
+    return document
+
+
+class _Builder:
+    """Turns PyYAML's nodes into values and notes their places."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.count = 0
+
+    def value(self, node: yaml.Node, path: KeyPath) -> Any:
+        self.count += 1
+        if self.count > MAX_VALUES or len(path) > MAX_DEPTH:
+            raise self.error(node, "too many or too deeply nested values for an experiment")
+        self.document.places[path] = self.place(node)
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
+        return self.scalar(node)
+
+    def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise self.error(key_node, "a key must be one word")
+            key = str(key_node.value)
+            inner = (*path, key)
+            if key in values:
+                first = self.document.key_places[inner].rsplit(":", 2)[-2]
+                raise self.error(key_node, f"the key '{key}' stands here twice (line {first})")
+            self.document.key_places[inner] = self.place(key_node)
+            values[key] = self.value(value_node, inner)
+        return values
+
+    def scalar(self, node: yaml.Node) -> Any:
+        text = str(node.value)
+        if node.tag not in _PLAIN_TAGS:
+            raise self.error(node, f"the tag {node.tag} is not allowed; write plain values")
+        style = getattr(node, "style", None)
+        if style:
+            if _CONTROL.search(text) or (style == '"' and re.search(r"[\n\t]", text)):
+                raise self.error(
+                    node,
+                    f"{text!r} holds a control character: in double quotes \\n and \\t mean one. "
+                    "Use single quotes, or / in paths",
+                )
+            return text
+        return _resolve(text)
+
+    def place(self, node: yaml.Node) -> str:
+        mark = node.start_mark
+        if self.document.file.startswith("command line"):
+            return self.document.file
+        return f"{self.document.file}:{mark.line + 1}:{mark.column + 1}"
+
+    def error(self, node: yaml.Node, message: str) -> ConfigError:
+        return ConfigError(f"{self.place(node)}: {message}")
+
+
+_PLAIN_TAGS = {
+    f"tag:yaml.org,2002:{name}"
+    for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")
+}
+
+
+def _resolve(text: str) -> Any:
+    """The YAML 1.2 core schema's reading of an unquoted scalar."""
+    if _NULL.fullmatch(text):
+        return None
+    if _TRUE.fullmatch(text):
+        return True
+    if _FALSE.fullmatch(text):
+        return False
+    if _INT.fullmatch(text):
+        # int() refuses numbers of over 4,300 digits; so long a word is text to us as well.
+        return int(text) if len(text) < 100 else text
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _INFINITE.fullmatch(text):
+        return float(text.replace(".", "").lower())
+    return text
+
+
+def _explain(error: yaml.MarkedYAMLError, text: str, file: str) -> str:
+    """One line with the place and, where the usual causes are seen, the cause in plain words."""
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return f"{file}: {error.problem}"
+    lines = text.splitlines()
+    line = lines[mark.line] if mark.line < len(lines) else ""
+    where = file if file.startswith("command line") else f"{file}:{mark.line + 1}:{mark.column + 1}"
+    if "\t" in line[: mark.column + 1]:
+        cause = "a tab; YAML is indented with spaces"
+    elif "escape" in (error.problem or ""):
+        cause = (
+            r"a backslash in double quotes; write paths in single quotes ('C:\data') or with / "
+            "(C:/data)"
+        )
+    else:
+        context = f"{error.context}: " if error.context else ""
+        cause = f"{context}{error.problem}"
+    return f"{where}: not valid YAML: {cause}"

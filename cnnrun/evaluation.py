@@ -1,0 +1,89 @@
+"""A checkpoint and a split to scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cnnrun.build import Parts, build_dataset, rebuild
+from cnnrun.checkpoint import Checkpoint, find_checkpoint
+from cnnrun.config import from_dict
+from cnnrun.errors import UserError
+from cnnrun.metrics import IntArray, classification_scores
+from cnnrun.tasks.classify import per_sample
+from cnnrun.training import evaluation_batches
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model answers for every sample of a split, in the split's order.
+
+    outputs: (N, K) float32 logits. labels: (N,) int64. losses: (N,) float64.
+    """
+
+    outputs: npt.NDArray[np.float32]
+    labels: IntArray
+    losses: npt.NDArray[np.float64]
+
+
+def open_checkpoint(
+    target: Path, overrides: Iterable[str] = (), plugins: Iterable[str] = ()
+) -> tuple[Path, Parts, Checkpoint]:
+    """The parts of a run (its best checkpoint) or of a checkpoint file, with trained weights.
+
+    overrides: changes to the stored experiment, e.g. `dataset.root=...` or `device=cpu`.
+
+    Raises:
+        UserError: no checkpoint, or data that do not fit it.
+    """
+    file = find_checkpoint(target)
+    checkpoint = Checkpoint.load(file)
+    stored = checkpoint.config
+    needed = [plugin for plugin in stored.get("plugins", []) if plugin not in plugins]
+    if needed:
+        # A checkpoint may come from someone else: it never chooses which code is run.
+        raise UserError(
+            f"{file} was trained with plug-ins; if you trust them, say so: "
+            + " ".join(f"--plugin {plugin}" for plugin in needed)
+        )
+    experiment = from_dict(stored, f"{file} (config)", overrides, plugins)
+    return file, rebuild(checkpoint, experiment, build_dataset(experiment)), checkpoint
+
+
+@torch.no_grad()
+def predict(parts: Parts, split: str, batch_size: int | None = None) -> Predictions:
+    """Run the model over a split.
+
+    Raises:
+        UserError: the split has no samples.
+    """
+    batches = evaluation_batches(parts, split, batch_size)
+    if not batches.samples:
+        raise UserError(f"the {split} split is empty")
+    parts.model.eval()
+    outputs, losses = [], []
+    for images, labels in batches.iterate():
+        inputs, targets = parts.pipeline(images, labels, None)
+        answer = parts.model(inputs)
+        outputs.append(answer)
+        losses.append(per_sample(parts.loss(answer, targets), len(labels)))
+    return Predictions(
+        torch.cat(outputs).float().cpu().numpy(),
+        batches.labels.cpu().numpy(),
+        torch.cat(losses).cpu().double().numpy(),
+    )
+
+
+def scores(predictions: Predictions, classes: Iterable[str], split: str) -> dict[str, Any]:
+    """What `cnnrun eval --json` prints of predictions."""
+    return {
+        "split": split,
+        "loss": float(predictions.losses.mean()),
+        **classification_scores(predictions.outputs, predictions.labels, list(classes)),
+    }

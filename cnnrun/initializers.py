@@ -1,0 +1,122 @@
+"""Weight initializers: each fills one weight tensor; `initialize` applies one to a whole model.
+
+Dense weights are (O, I), convolutions' (O, I, kh, kw), locally connected ones (P, O, I, kh, kw).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from cnnrun.models.locally_connected import LocallyConnected2d
+from cnnrun.registry import Component, initializers
+
+Positive = Annotated[float, Field(gt=0)]
+Nonlinearity = Literal["relu", "leaky_relu", "tanh", "sigmoid", "linear", "selu"]
+FanMode = Literal["fan_in", "fan_out"]
+
+
+def initialize(model: nn.Module, config: Component) -> None:
+    """Fill the weights of all dense and convolutional layers and set their biases to 0.
+
+    Normalization layers stay as they are, and `default` leaves everything as torch made it.
+    """
+    if config.name == "default":
+        return
+    for module in model.modules():
+        if isinstance(module, LocallyConnected2d):
+            # Each position is a layer of its own to the rules about fans.
+            for kernels in module.kernels().data:
+                initializers.build(config, weight=kernels)
+        elif isinstance(module, nn.Linear | _ConvNd):
+            initializers.build(config, weight=module.weight.data)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+@initializers.register("default")
+def default(weight: Tensor) -> None:
+    """What torch gives each layer: uniform within 1/sqrt(fan_in), biases too."""
+
+
+@initializers.register("zeros")
+def zeros(weight: Tensor) -> None:
+    """All weights 0: every unit of a layer stays the same as its neighbours."""
+    nn.init.zeros_(weight)
+
+
+@initializers.register("ones")
+def ones(weight: Tensor) -> None:
+    """All weights 1."""
+    nn.init.ones_(weight)
+
+
+@initializers.register("constant")
+def constant(weight: Tensor, *, value: float = 0.5) -> None:
+    """All weights `value`."""
+    nn.init.constant_(weight, value)
+
+
+@initializers.register("uniform")
+def uniform(weight: Tensor, *, low: float = 0.0, high: float = 1.0) -> None:
+    """Uniform between `low` and `high`."""
+    nn.init.uniform_(weight, low, high)
+
+
+@initializers.register("normal")
+def normal(weight: Tensor, *, mean: float = 0.0, std: Positive = 0.05) -> None:
+    """Normal with `mean` and `std`."""
+    nn.init.normal_(weight, mean, std)
+
+
+@initializers.register("uniform_fan_in")
+def uniform_fan_in(weight: Tensor) -> None:
+    """The general rule: uniform within 1/sqrt(n), n the inputs of a unit (LeCun et al. 1998)."""
+    bound = 1 / math.sqrt(weight[0].numel())
+    nn.init.uniform_(weight, -bound, bound)
+
+
+@initializers.register("xavier_uniform")
+def xavier_uniform(weight: Tensor, *, gain: Positive = 1.0) -> None:
+    """Uniform with variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010)."""
+    nn.init.xavier_uniform_(weight, gain)
+
+
+@initializers.register("xavier_normal")
+def xavier_normal(weight: Tensor, *, gain: Positive = 1.0) -> None:
+    """Normal with variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010)."""
+    nn.init.xavier_normal_(weight, gain)
+
+
+@initializers.register("kaiming_uniform")
+def kaiming_uniform(
+    weight: Tensor, *, mode: FanMode = "fan_in", nonlinearity: Nonlinearity = "relu"
+) -> None:
+    """Uniform with variance 2 / fan, which keeps the signal through ReLUs (He et al. 2015)."""
+    nn.init.kaiming_uniform_(weight, mode=mode, nonlinearity=nonlinearity)
+
+
+@initializers.register("kaiming_normal")
+def kaiming_normal(
+    weight: Tensor, *, mode: FanMode = "fan_in", nonlinearity: Nonlinearity = "relu"
+) -> None:
+    """Normal with variance 2 / fan, which keeps the signal through ReLUs (He et al. 2015)."""
+    nn.init.kaiming_normal_(weight, mode=mode, nonlinearity=nonlinearity)
+
+
+@initializers.register("orthogonal")
+def orthogonal(weight: Tensor, *, gain: Positive = 1.0) -> None:
+    """Rows (or columns) orthonormal, times `gain` (Saxe et al. 2014)."""
+    nn.init.orthogonal_(weight, gain)
+
+
+@initializers.register("trunc_normal")
+def trunc_normal(weight: Tensor, *, mean: float = 0.0, std: Positive = 0.02) -> None:
+    """Normal, drawn again where it is more than two `std` from `mean`."""
+    nn.init.trunc_normal_(weight, mean, std, mean - 2 * std, mean + 2 * std)

@@ -1,0 +1,140 @@
+"""Losses: one number a sample, so that means are over samples and no batch size shows in them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from cnnrun.errors import UserError
+from cnnrun.registry import losses
+
+NonNegative = Annotated[float, Field(ge=0)]
+ClassWeights = Literal["none", "balanced"] | list[NonNegative]
+
+
+@losses.register("cross_entropy")
+class CrossEntropy(nn.Module):
+    """Cross entropy of logits with labels; label smoothing (Szegedy 2016) and class weights.
+
+    Weights are scaled so that their mean over the training samples is 1. The mean over samples is
+    then torch's weighted mean of the whole training split, whatever the batches.
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        num_classes: int,
+        class_counts: Tensor,
+        *,
+        label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        weight: ClassWeights = "none",
+    ) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+        self.register_buffer("weight", class_weights(weight, num_classes, class_counts))
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Logits (N, K) and labels (N,) int64 or shares (N, K) to losses (N,)."""
+        return F.cross_entropy(
+            outputs,
+            targets,
+            weight=self.weight,
+            label_smoothing=self.label_smoothing,
+            reduction="none",
+        )
+
+
+def class_weights(
+    weight: Literal["none", "balanced"] | list[float], num_classes: int, class_counts: Tensor
+) -> Tensor | None:
+    """Weights (K,) float32 whose mean over the training samples is 1; None for "none".
+
+    `balanced` is 1 / count: each class weighs the same in all. A class without training samples
+    gets the largest of the others' weights.
+
+    Raises:
+        UserError: a list of another length than there are classes, or all zero where samples are.
+    """
+    if weight == "none":
+        return None
+    counts = class_counts.to(torch.float64)
+    if weight == "balanced":
+        values = 1 / counts.clamp(min=1)
+    else:
+        if len(weight) != num_classes:
+            raise UserError(f"weight: {len(weight)} numbers for {num_classes} classes")
+        values = torch.tensor(weight, dtype=torch.float64)
+    mean = (values * counts).sum() / counts.sum()
+    if not mean > 0:
+        raise UserError("weight: every class that has training samples has weight 0")
+    return (values / mean).float()
+
+
+@losses.register("nll")
+class NegativeLogLikelihood(nn.Module):
+    """Negative log-likelihood, after a log-softmax (which changes nothing if there is one)."""
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Logits or log-probabilities (N, K), labels (N,) or shares (N, K), to losses (N,)."""
+        log_probabilities = F.log_softmax(outputs, dim=1)
+        if targets.dim() == 1:
+            return F.nll_loss(log_probabilities, targets, reduction="none")
+        return -(targets * log_probabilities).sum(1)
+
+
+@losses.register("mse")
+class MeanSquaredError(nn.Module):
+    """Squared difference, mean over what a sample has; labels are compared as one-hot vectors."""
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(N, ...) and the same shape, or labels (N,) int64, to losses (N,)."""
+        return _difference(outputs, targets).square().flatten(1).mean(1)
+
+
+@losses.register("l1")
+class MeanAbsoluteError(nn.Module):
+    """Absolute difference, mean over what a sample has; labels are compared as one-hot vectors."""
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(N, ...) and the same shape, or labels (N,) int64, to losses (N,)."""
+        return _difference(outputs, targets).abs().flatten(1).mean(1)
+
+
+def _difference(outputs: Tensor, targets: Tensor) -> Tensor:
+    if targets.dim() == 1 and not targets.is_floating_point():
+        targets = F.one_hot(targets, outputs.shape[1]).to(outputs.dtype)
+    return outputs - targets
+
+
+@losses.register("focal")
+class Focal(nn.Module):
+    """Cross entropy times (1 - p)^gamma: easy samples count less (Lin et al. 2017)."""
+
+    alpha: Tensor | None
+
+    def __init__(
+        self,
+        num_classes: int,
+        class_counts: Tensor,
+        *,
+        gamma: NonNegative = 2.0,
+        weight: ClassWeights = "none",
+    ) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.register_buffer("alpha", class_weights(weight, num_classes, class_counts))
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Logits (N, K) and labels (N,) int64 or shares (N, K) to losses (N,)."""
+        log_probabilities = F.log_softmax(outputs, dim=1)
+        terms = -((1 - log_probabilities.exp()) ** self.gamma) * log_probabilities
+        if self.alpha is not None:
+            terms = terms * self.alpha
+        if targets.dim() == 1:
+            return terms.gather(1, targets[:, None]).squeeze(1)
+        return (terms * targets).sum(1)

@@ -1,0 +1,5 @@
+"""Networks. A new one is a file here with `@models.register("name")`, and a line below."""
+
+from cnnrun.models import cnn, mlp
+
+__all__ = ["cnn", "mlp"]

@@ -1,0 +1,45 @@
+"""Pictures. `draw_*` functions take arrays and return a Figure; the `of_*` modules register them.
+
+A new picture is a `draw_...` function and, beside it in an `of_*` module, a function with
+`@plots.register("name")` that takes a `Target` and gives the arrays to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from cnnrun.config_errors import explain
+from cnnrun.document import Document
+from cnnrun.errors import ConfigError
+from cnnrun.plots import of_data, of_log, of_model
+from cnnrun.plots.style import save
+from cnnrun.plots.target import Target
+from cnnrun.registry import plots
+
+__all__ = ["draw", "of_data", "of_log", "of_model"]
+
+
+def draw(name: str, target: Target, output: Path, parameters: Iterable[str] = ()) -> None:
+    """Draw the picture called `name` of `target` into the PNG file `output`.
+
+    parameters: `key=value` texts for the picture's own parameters.
+
+    Raises:
+        ConfigError: no such picture or parameter.
+        UserError: the target lacks what the picture shows.
+    """
+    if name not in plots.names():
+        known = ", ".join(plots.names())
+        raise ConfigError(f"unknown picture '{name}'; there are {known}")
+    document = Document("command line: -p", {"name": name})
+    for text in parameters:
+        document.override(text)
+    schema = plots.get(name).schema()
+    try:
+        config = schema.model_validate(document.values)
+    except ValidationError as error:
+        raise ConfigError(explain(document, error, schema)) from None
+    save(plots.build(config, target=target), output)

@@ -1,0 +1,133 @@
+"""Text that fits: names in any script, measured in pixels, shortened where the room ends."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from cnnrun.plots.style import DPI, TEXT, Figure, RendererAgg, Text, matplotlib
+
+_BASE = "DejaVu Sans"
+"""Ships inside matplotlib: Latin, Greek, Cyrillic, Hebrew, Arabic, Georgian, Armenian."""
+
+_WIDE_COVERAGE = ("CJK", "Source Han", "Noto Sans", "Unicode", "Noto")
+"""Words in the names of families with many or rare characters; these are tried first."""
+
+_UNDRAWABLE = ("Last Resort", "LastResort", "Color Emoji")
+"""Fonts that claim to have every character, and fonts that draw only in colour."""
+
+_FONTS_TRIED = 400
+"""Opening a font costs about 5 ms; a character that none of so many has is drawn as a box."""
+
+
+def clean(name: object) -> str:
+    """`name` as one printable line: line ends and tabs become spaces, broken characters `�`."""
+    text = " ".join(str(name).split())
+    return "".join("�" if unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
+
+
+def line_height(size: float) -> int:
+    """Pixels from one line of text of `size` points to the next."""
+    return round(1.4 * size * DPI / 72)
+
+
+@lru_cache(maxsize=1)
+def _fonts() -> list[tuple[str, str]]:
+    """(family, file) of the installed fonts, one upright file a family, in the order to try."""
+    manager = matplotlib.font_manager.fontManager
+    own = Path(matplotlib.get_data_path())
+    families: dict[str, str] = {}
+    for font in sorted(manager.ttflist, key=lambda font: abs(int(font.weight) - 400)):
+        # matplotlib's other own fonts are for formulas; some have signs in the place of letters.
+        usable = own not in Path(font.fname).parents and font.style == "normal"
+        if usable and not any(word in font.name for word in _UNDRAWABLE):
+            families.setdefault(font.name, font.fname)
+    return sorted(families.items(), key=lambda item: (_rank(item[0]), item[0]))
+
+
+def _rank(family: str) -> int:
+    matches = (rank for rank, word in enumerate(_WIDE_COVERAGE) if word in family)
+    return next(matches, len(_WIDE_COVERAGE))
+
+
+@lru_cache(maxsize=_FONTS_TRIED)
+def _characters(file: str) -> frozenset[int]:
+    """The code points that a font file has glyphs for; none when it cannot be read."""
+    try:
+        return frozenset(matplotlib.font_manager.get_font(file).get_charmap())
+    except (OSError, RuntimeError):
+        return frozenset()
+
+
+@lru_cache(maxsize=4096)
+def font_families(text: str) -> tuple[str, ...]:
+    """Font families that together have the characters of `text`, as far as fonts are installed."""
+    base = matplotlib.font_manager.findfont(_BASE)
+    missing = {ord(c) for c in text if not c.isspace()} - _characters(base)
+    chosen = [_BASE]
+    for family, file in _fonts()[:_FONTS_TRIED] if missing else []:
+        if missing & _characters(file):
+            chosen.append(family)
+            missing -= _characters(file)
+        if not missing:
+            break
+    return tuple(chosen)
+
+
+def set_fonts(figure: Figure) -> None:
+    """Give each text of `figure` the fonts that its characters need."""
+    for text in figure.findobj(Text):
+        text.set_fontfamily(font_families(text.get_text()))
+
+
+@lru_cache(maxsize=1)
+def _renderer() -> Any:
+    return RendererAgg(1, 1, DPI)  # type: ignore[no-untyped-call]
+
+
+@lru_cache(maxsize=8192)
+def text_width(text: str, size: float = TEXT) -> float:
+    """Width in pixels of one line of `text` at `size` points."""
+    font = matplotlib.font_manager.FontProperties(family=font_families(text), size=size)
+    return float(_renderer().get_text_width_height_descent(text, font, ismath=False)[0])
+
+
+def widest(texts: Iterable[str], size: float = TEXT) -> float:
+    """The largest width in pixels among `texts`, 0 for none."""
+    return max((text_width(text, size) for text in texts), default=0.0)
+
+
+def shorten(name: object, room: float, size: float = TEXT) -> str:
+    """`name` as one line no wider than `room` pixels.
+
+    The middle gives way to an ellipsis: names that begin alike (`n02085620-dog`) stay apart.
+    """
+    text = clean(name)
+    if text_width(text, size) <= room:
+        return text
+    fits, too_long = 0, len(text)
+    while fits + 1 < too_long:
+        kept = (fits + too_long) // 2
+        if text_width(_without_middle(text, kept), size) <= room:
+            fits = kept
+        else:
+            too_long = kept
+    return _without_middle(text, fits)
+
+
+def _without_middle(text: str, kept: int) -> str:
+    """The first two thirds and the last third of `kept` characters around an ellipsis."""
+    tail = kept // 3
+    head = kept - tail
+    end = text[len(text) - tail :]
+    while end and unicodedata.combining(end[0]):  # an accent goes with its letter
+        end = end[1:]
+    return f"{text[:head].rstrip()}…{end.lstrip()}"
+
+
+def numbered(count: int, noun: str) -> str:
+    """`1 image`, `2 images`, `1,000 images`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

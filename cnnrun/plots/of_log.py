@@ -1,0 +1,30 @@
+"""Pictures of a run's log."""
+
+from __future__ import annotations
+
+from cnnrun.errors import UserError
+from cnnrun.plots.curves import draw_curves
+from cnnrun.plots.style import Figure
+from cnnrun.plots.target import Target
+from cnnrun.registry import plots
+
+
+@plots.register("curves")
+def curves(target: Target) -> Figure:
+    """Loss, accuracy and learning rate by epoch; the best epoch is marked."""
+    rows = target.run.read_metrics()
+    if not rows:
+        raise UserError(f"{target.path}: no epoch has ended yet; there is nothing to draw")
+    series: dict[str, dict[str, list[float]]] = {}
+    for key in rows[0]:
+        split, _, measure = key.partition("_")
+        if split in ("train", "validation"):
+            values = [float("nan") if row[key] is None else row[key] for row in rows]
+            series.setdefault(measure, {})[split] = values
+    return draw_curves(
+        epochs=[row["epoch"] for row in rows],
+        series=series,
+        lr=[row["lr"] for row in rows],
+        best_epoch=target.run.read_summary().get("best_epoch"),
+        title=target.path.parent.name,
+    )

@@ -1,0 +1,98 @@
+"""What a picture is drawn of: an experiment, a run or a checkpoint, opened as far as needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cnnrun import evaluation
+from cnnrun.build import Parts, build
+from cnnrun.config import load
+from cnnrun.data.dataset import Split
+from cnnrun.errors import UserError
+from cnnrun.evaluation import Predictions
+from cnnrun.run import RunDirectory
+
+
+@dataclass
+class Opened:
+    """Parts, and whether their weights are trained ones."""
+
+    parts: Parts
+    trained: bool
+
+
+class Target:
+    """An experiment (`.yaml`), a run directory or a checkpoint (`.pt`) to draw from."""
+
+    def __init__(
+        self,
+        path: Path,
+        overrides: Iterable[str] = (),
+        plugins: Iterable[str] = (),
+        opened: Opened | None = None,
+        predictions: Predictions | None = None,
+    ) -> None:
+        self.path, self._overrides, self._plugins = path, list(overrides), list(plugins)
+        self._opened_before, self._predictions = opened, predictions
+
+    @cached_property
+    def run(self) -> RunDirectory:
+        """The run directory, for what is drawn from its log.
+
+        Raises:
+            UserError: the target is a config or a lone checkpoint.
+        """
+        return RunDirectory.find(self.path)
+
+    @cached_property
+    def _opened(self) -> Opened:
+        if self._opened_before:
+            return self._opened_before
+        if self.path.suffix in (".yaml", ".yml"):
+            return Opened(build(load(self.path, self._overrides, self._plugins)), trained=False)
+        _, parts, _ = evaluation.open_checkpoint(self.path, self._overrides, self._plugins)
+        return Opened(parts, trained=True)
+
+    @property
+    def parts(self) -> Parts:
+        return self._opened.parts
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.parts.dataset.classes
+
+    def predictions(self) -> Predictions:
+        """The trained model's answers on the test split.
+
+        Raises:
+            UserError: the target is an experiment that has not been trained.
+        """
+        if not self._opened.trained:
+            raise UserError(f"{self.path}: this picture needs a trained model; name a run")
+        if self._predictions is None:
+            self._predictions = evaluation.predict(self.parts, "test")
+        return self._predictions
+
+    def split(self, name: str) -> Split:
+        """The split called `name`.
+
+        Raises:
+            UserError: it has no samples.
+        """
+        split = self.parts.dataset.split(name)
+        if not len(split):
+            raise UserError(f"the {name} split of this experiment is empty")
+        return split
+
+
+def as_pictures(images: Tensor) -> npt.NDArray[np.float32]:
+    """(N, C, H, W) uint8 to float32 0..1 as the drawing functions want them."""
+    return images.cpu().to(torch.float32).div(255).numpy()

@@ -1,0 +1,47 @@
+"""A user's own components: Python files that register more names. Loaded only when asked for."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+
+from cnnrun.errors import ConfigError
+
+_loaded: set[Path] = set()
+
+
+def load_plugins(files: Iterable[str]) -> None:
+    """Run each Python file once, so that what it registers can be named in a config.
+
+    Raises:
+        ConfigError: the file is not there or fails; the message names its line.
+    """
+    for file in files:
+        path = Path(file).resolve()
+        if path in _loaded:
+            continue
+        if not path.is_file():
+            raise ConfigError(
+                f"plug-in {file}: there is no such file (paths are from {Path.cwd()})"
+            )
+        spec = importlib.util.spec_from_file_location(f"cnnrun_plugin_{path.stem}", path)
+        if spec is None or spec.loader is None:
+            raise ConfigError(f"plug-in {file}: not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise ConfigError(f"plug-in {_line_of(error, path)}: {error!r}") from error
+        _loaded.add(path)
+
+
+def _line_of(error: Exception, path: Path) -> str:
+    """`file:line` of the plug-in's own innermost frame in `error`."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f"{path}:{error.lineno}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    return f"{path}:{frames[-1].lineno}" if frames else str(path)

@@ -1,0 +1,191 @@
+"""The run directory: everything that a run leaves, and the only thing that later commands read.
+
+<output>/<name>/<time>-<short id>/
+    config.yaml        the complete experiment; `cnnrun train RUN/config.yaml` repeats it
+    environment.json   versions, device, command
+    metrics.jsonl      one line an epoch; no clock times, so equal runs have equal files
+    summary.json       the end of it: best epoch, test scores, speed
+    checkpoints/       last.pt, best.pt
+    plots/             pictures
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import secrets
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from cnnrun.errors import UserError
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of one run, and reading and writing its text files."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, output: Path, name: str) -> RunDirectory:
+        """A new directory that no other run has, were both started in the same instant.
+
+        Raises:
+            UserError: nothing can be written there.
+        """
+        while True:
+            path = output / name / f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+            try:
+                path.mkdir(parents=True)
+                (path / "checkpoints").mkdir()
+                (path / "plots").mkdir()
+            except FileExistsError:
+                if path.is_dir():
+                    continue
+                raise UserError(f"output: {output} is in the way and is no directory") from None
+            except OSError as error:
+                raise UserError(
+                    f"output: can't write to {output} ({error.strerror}); choose output=DIR"
+                ) from error
+            return cls(path)
+
+    @classmethod
+    def find(cls, path: Path) -> RunDirectory:
+        """The run at `path`.
+
+        Raises:
+            UserError: there is no run; when runs lie below it, the message names the newest.
+        """
+        if (path / "config.yaml").is_file():
+            return cls(path)
+        if not path.exists():
+            raise UserError(f"{path}: there is no such run")
+        below = sorted(path.glob("**/config.yaml"), key=lambda file: file.stat().st_mtime)
+        hint = f"; the newest run below it is {below[-1].parent}" if below else ""
+        raise UserError(f"{path}: not a run directory (no config.yaml in it){hint}")
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def plots(self) -> Path:
+        return self.path / "plots"
+
+    def checkpoint(self, name: str) -> Path:
+        """The file of the checkpoint called `last` or `best`."""
+        return self.path / "checkpoints" / f"{name}.pt"
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        with self.metrics.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(_finite(row)) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The rows of the log; a last line that a crash cut short is left out."""
+        rows = []
+        if self.metrics.is_file():
+            for line in self.metrics.read_text(encoding="utf-8").splitlines():
+                try:
+                    rows.append(json.loads(line))
+                except json.JSONDecodeError:
+                    break
+        return rows
+
+    def keep_metrics(self, epochs: int) -> None:
+        """Drop the rows after `epochs`, which a resumed run is about to write again."""
+        rows = [json.dumps(row) + "\n" for row in self.read_metrics() if row["epoch"] <= epochs]
+        write_atomically(self.metrics, lambda stream: stream.write("".join(rows).encode()))
+
+    def read_summary(self) -> dict[str, Any]:
+        """The summary, or an empty dict while the run has not ended."""
+        if not self.summary.is_file():
+            return {}
+        summary: dict[str, Any] = json.loads(self.summary.read_text(encoding="utf-8"))
+        return summary
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN and no infinity; what is not a number is null."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
+
+
+def write_json(file: Path, values: dict[str, Any]) -> None:
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(file, lambda stream: stream.write(text.encode()))
+
+
+def write_atomically(file: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Let `write` fill a temporary file, force it to disk, then rename it to `file`.
+
+    Whoever reads `file`, also after a crash at any instant, finds the old content or the new one.
+
+    Raises:
+        OSError: the disk is full, say; `file` is untouched and no temporary file stays.
+    """
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # mkstemp makes files private; a result may be read by whom the user's umask allows.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)  # noqa: PTH101
+        os.replace(name, file)  # noqa: PTH105
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    # The rename itself is durable only once the directory is on disk.
+    if hasattr(os, "O_DIRECTORY"):
+        directory = os.open(file.parent, os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def describe_environment(device: str) -> dict[str, Any]:
+    """What the bits of a result may depend on: versions, machine, device, command."""
+    import numpy
+    import torch
+
+    from cnnrun import __version__
+
+    return {
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "directory": str(Path.cwd()),
+        "cnnrun": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "cuda": torch.version.cuda if device.startswith("cuda") else None,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+    }

@@ -1,0 +1,130 @@
+"""One experiment from its config to a finished run directory."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cnnrun import evaluation
+from cnnrun.build import Parts, build, load_weights, located
+from cnnrun.checkpoint import Checkpoint
+from cnnrun.config import Experiment, load
+from cnnrun.device import device_name
+from cnnrun.interrupt import stop_on_signals
+from cnnrun.progress import reporter
+from cnnrun.run import RunDirectory, describe_environment, write_json
+from cnnrun.training import Trainer
+
+
+def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
+    """Train `experiment` in a new run directory, then test its best checkpoint and draw.
+
+    Raises:
+        UserError: see `build` and `Trainer.fit`.
+    """
+    parts = build(experiment)
+    run = RunDirectory.create(Path(experiment.output), experiment.name)
+    run.config.write_text(experiment.to_yaml(), encoding="utf-8")
+    write_json(run.environment, describe_environment(device_name(parts.device)))
+    _train(parts, run, None, quiet)
+    return run
+
+
+def resume(path: Path, plugins: Iterable[str] = (), quiet: bool = False) -> RunDirectory:
+    """Continue the run at `path` from its last checkpoint; a finished run stays as it is.
+
+    Raises:
+        UserError: there is no such run, or it has no checkpoint.
+    """
+    run = RunDirectory.find(path)
+    if run.read_summary():
+        return run
+    experiment = load(run.config, plugins=plugins)
+    parts = build(experiment)
+    checkpoint = None
+    if run.checkpoint("last").is_file():
+        checkpoint = Checkpoint.load(run.checkpoint("last"))
+        load_weights(parts.model, checkpoint.model)
+    _train(parts, run, checkpoint, quiet)
+    return run
+
+
+def _train(parts: Parts, run: RunDirectory, checkpoint: Checkpoint | None, quiet: bool) -> None:
+    started = time.perf_counter()
+    with stop_on_signals() as stop:
+        trainer = Trainer(parts, run, stop)
+        if checkpoint:
+            trainer.restore(checkpoint)
+        else:
+            run.keep_metrics(0)
+        with reporter(quiet, trainer.total_steps, trainer.progress.step) as shown:
+            trainer.fit(shown)
+        finish(trainer, started)
+
+
+def finish(trainer: Trainer, started: float) -> None:
+    """Test the best checkpoint, once, write the summary and draw the pictures."""
+    parts, run = trainer.parts, trainer.run
+    best = Checkpoint.load(run.checkpoint("best"))
+    load_weights(parts.model, best.model)
+    predictions = evaluation.predict(parts, "test") if len(parts.dataset.test) else None
+    test = evaluation.scores(predictions, parts.dataset.classes, "test") if predictions else {}
+    summary: dict[str, Any] = {
+        "name": parts.experiment.name,
+        "seed": parts.experiment.seed,
+        "epochs": trainer.progress.epoch,
+        "stopped_early": trainer.progress.stopped_early,
+        "best_epoch": trainer.progress.best_epoch,
+        "best": run.read_metrics()[trainer.progress.best_epoch - 1],
+        "test": {key: test[key] for key in ("accuracy", "loss", "top5", "ece") if key in test},
+        "parameters": sum(p.numel() for p in parts.model.parameters()),
+        "images_per_second": round(trainer.images_per_second, 1),
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    write_json(run.summary, summary)
+    draw_pictures(parts, run, predictions)
+
+
+def draw_pictures(
+    parts: Parts, run: RunDirectory, predictions: evaluation.Predictions | None
+) -> None:
+    """Draw the task's pictures; one that fails is named and costs nothing else."""
+    from cnnrun import plots
+    from cnnrun.plots.target import Opened, Target
+
+    target = Target(run.path, opened=Opened(parts, trained=True), predictions=predictions)
+    for name in parts.task.pictures:
+        try:
+            plots.draw(name, target, run.plots / f"{name}.png")
+        except Exception as error:
+            print(f"the picture '{name}' was not drawn: {error}", file=sys.stderr)
+
+
+def check(experiment: Experiment) -> dict[str, Any]:
+    """Build everything and run one batch forward and backward; leaves nothing behind.
+
+    Returns: what a person wants to see before training.
+
+    Raises:
+        UserError: whatever would have stopped the training.
+    """
+    parts = build(experiment)
+    with stop_on_signals() as stop:
+        trainer = Trainer(parts, RunDirectory(Path()), stop)
+    images, labels = next(trainer.train_batches.iterate())
+    parts.model.train()
+    with located(experiment, "model"):
+        trainer.train_step(images, labels)
+    return {
+        "name": experiment.name,
+        "device": device_name(parts.device),
+        "classes": len(parts.dataset.classes),
+        "images": {s: len(parts.dataset.split(s)) for s in ("train", "validation", "test")},
+        "input": " x ".join(map(str, parts.dataset.input_shape)),
+        "parameters": sum(p.numel() for p in parts.model.parameters()),
+        "steps": trainer.total_steps,
+        "first batch": {k: round(v, 4) for k, v in trainer.running_means().items()},
+    }

@@ -1,0 +1,221 @@
+"""Learning-rate schedules: pure functions of the step, so that resuming needs no hidden state.
+
+`factor(step)` multiplies the optimizer's own rate at the 0-based optimizer step `step`. Epochs in
+parameters count from the start of training, whatever the warm-up.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from cnnrun.errors import UserError
+from cnnrun.registry import Component, schedules
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ScheduleOptions(Component):
+    """What every schedule has: epochs over which the rate first rises linearly."""
+
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Schedule:
+    """Base class; also the constant schedule's behaviour."""
+
+    def factor(self, step: int) -> float:  # noqa: ARG002
+        """The multiplier of the learning rate at `step`."""
+        return 1.0
+
+    def observe(self, value: float) -> None:
+        """Told the validation loss after every epoch; only `plateau` listens."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+def build_schedule(config: ScheduleOptions, total_steps: int, steps_per_epoch: int) -> Schedule:
+    """The schedule that `config` names, behind its warm-up.
+
+    Raises:
+        UserError: the warm-up is as long as the training.
+    """
+    warmup_steps = round(config.warmup_epochs * steps_per_epoch)
+    if warmup_steps >= total_steps > 0 and warmup_steps > 0:
+        raise UserError(
+            f"warmup_epochs {config.warmup_epochs:g}: training is no longer than that; "
+            "nothing would be left at the full rate"
+        )
+    schedule: Schedule = schedules.build(
+        config,
+        total_steps=total_steps,
+        steps_per_epoch=steps_per_epoch,
+        warmup_steps=warmup_steps,
+    )
+    return WarmUp(schedule, warmup_steps) if warmup_steps else schedule
+
+
+class WarmUp(Schedule):
+    """Linear from 1/W at the first of W steps to the whole rate at the last (Goyal et al. 2017)."""
+
+    def __init__(self, after: Schedule, steps: int) -> None:
+        self.after, self.steps = after, steps
+
+    def factor(self, step: int) -> float:
+        rising = (step + 1) / self.steps if step < self.steps else 1.0
+        return rising * self.after.factor(step)
+
+    def observe(self, value: float) -> None:
+        self.after.observe(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.after.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.after.load_state_dict(state)
+
+
+@schedules.register("constant")
+class Constant(Schedule):
+    """The optimizer's learning rate throughout."""
+
+
+@schedules.register("step")
+class Step(Schedule):
+    """Multiplied by `gamma` after every `epochs` epochs."""
+
+    def __init__(
+        self,
+        steps_per_epoch: int,
+        *,
+        epochs: Annotated[int, Field(ge=1)] = 10,
+        gamma: Annotated[float, Field(gt=0)] = 0.1,
+    ) -> None:
+        self.interval, self.gamma = epochs * steps_per_epoch, gamma
+
+    def factor(self, step: int) -> float:
+        return float(self.gamma ** (step // self.interval))
+
+
+@schedules.register("multistep")
+class MultiStep(Schedule):
+    """Multiplied by `gamma` when each of the `milestones` (in epochs) is reached."""
+
+    def __init__(
+        self,
+        steps_per_epoch: int,
+        *,
+        milestones: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)],
+        gamma: Annotated[float, Field(gt=0)] = 0.1,
+    ) -> None:
+        self.borders, self.gamma = [epoch * steps_per_epoch for epoch in milestones], gamma
+
+    def factor(self, step: int) -> float:
+        return float(self.gamma ** sum(step >= border for border in self.borders))
+
+
+class Annealed(Schedule):
+    """A curve over the share of the steps after the warm-up that are done."""
+
+    def __init__(self, total_steps: int, warmup_steps: int) -> None:
+        self.first, self.span = warmup_steps, max(total_steps - warmup_steps, 1)
+
+    def factor(self, step: int) -> float:
+        return self.curve(min(max(step - self.first, 0) / self.span, 1.0))
+
+    def curve(self, done: float) -> float:
+        """The factor when the share `done` (0..1) is behind."""
+        raise NotImplementedError
+
+
+@schedules.register("cosine")
+class Cosine(Annealed):
+    """Half a cosine from the whole rate to `final` times it (Loshchilov & Hutter 2017)."""
+
+    def __init__(self, total_steps: int, warmup_steps: int, *, final: Share = 0.0) -> None:
+        super().__init__(total_steps, warmup_steps)
+        self.final = final
+
+    def curve(self, done: float) -> float:
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
+
+
+@schedules.register("linear")
+class Linear(Annealed):
+    """A straight line from the whole rate to `final` times it."""
+
+    def __init__(self, total_steps: int, warmup_steps: int, *, final: Share = 0.0) -> None:
+        super().__init__(total_steps, warmup_steps)
+        self.final = final
+
+    def curve(self, done: float) -> float:
+        return 1 - (1 - self.final) * done
+
+
+@schedules.register("one_cycle")
+class OneCycle(Schedule):
+    """Up to the whole rate by a cosine, then down to almost nothing (Smith & Topin 2018)."""
+
+    def __init__(
+        self,
+        total_steps: int,
+        warmup_steps: int,
+        *,
+        rise: Annotated[float, Field(gt=0, lt=1)] = 0.3,
+        start: Annotated[float, Field(gt=0, le=1)] = 0.04,
+        final: Share = 4e-6,
+    ) -> None:
+        self.first, self.last = warmup_steps, max(total_steps - warmup_steps, 2) - 1
+        self.peak = rise * (self.last + 1) - 1
+        self.start, self.final = start, final
+
+    def factor(self, step: int) -> float:
+        at = max(step - self.first, 0)
+        if at <= self.peak:
+            return _cosine_between(self.start, 1.0, at / self.peak)
+        share = (at - self.peak) / (self.last - self.peak)
+        return _cosine_between(1.0, self.final, min(share, 1.0))
+
+
+def _cosine_between(first: float, last: float, share: float) -> float:
+    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
+
+
+@schedules.register("plateau")
+class Plateau(Schedule):
+    """Multiplied by `gamma` after `patience` epochs without a lower validation loss."""
+
+    def __init__(
+        self,
+        *,
+        gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1,
+        patience: Annotated[int, Field(ge=0)] = 10,
+        threshold: Share = 1e-4,
+        final: Share = 0.0,
+    ) -> None:
+        self.gamma, self.patience, self.threshold, self.final = gamma, patience, threshold, final
+        self.best, self.bad_epochs, self.current = math.inf, 0, 1.0
+
+    def factor(self, step: int) -> float:  # noqa: ARG002
+        return self.current
+
+    def observe(self, value: float) -> None:
+        if value < self.best * (1 - self.threshold):
+            self.best, self.bad_epochs = value, 0
+        else:
+            self.bad_epochs += 1
+        if self.bad_epochs > self.patience:
+            self.current, self.bad_epochs = max(self.current * self.gamma, self.final), 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "bad_epochs": self.bad_epochs, "current": self.current}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self.bad_epochs = state["best"], state["bad_epochs"]
+        self.current = state["current"]

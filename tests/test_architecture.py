@@ -1,0 +1,131 @@
+"""Rules of the code base that a reader relies on."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cnnrun.registry import KINDS, Registry
+from tests.conftest import REPOSITORY
+
+PACKAGE = REPOSITORY / "cnnrun"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def _module(file: Path) -> str:
+    parts = file.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(file: Path) -> set[str]:
+    """The cnnrun modules that `file` imports when it is itself imported."""
+    tree = ast.parse(file.read_text())
+    known = {_module(f) for f in FILES}
+    found = set()
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in known else node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.startswith("cnnrun.") and name != _module(file)}
+
+
+GRAPH = {_module(file): _imports(file) for file in FILES}
+
+
+def test_imports_form_a_dag() -> None:
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, f"import cycle: {' -> '.join([*path, module])}"
+        if module not in done:
+            for imported in GRAPH.get(module, ()):
+                # A package importing its own files is how they register; it is no cycle.
+                if not imported.startswith(module + "."):
+                    visit(imported, (*path, module))
+            done.add(module)
+
+    assert len(GRAPH) > 20
+    for module in GRAPH:
+        visit(module, ())
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("cnnrun.registry", {"cnnrun.models", "cnnrun.config", "cnnrun.build"}),
+        ("cnnrun.models", {"cnnrun.data", "cnnrun.losses", "cnnrun.optimizers", "cnnrun.build"}),
+        ("cnnrun.data", {"cnnrun.models", "cnnrun.losses", "cnnrun.build", "cnnrun.config"}),
+        ("cnnrun.losses", {"cnnrun.models", "cnnrun.data", "cnnrun.optimizers"}),
+        ("cnnrun.tasks", {"cnnrun.plots", "cnnrun.build", "cnnrun.training"}),
+        ("cnnrun.training", {"cnnrun.plots", "cnnrun.evaluation", "cnnrun.cli"}),
+    ],
+)
+def test_who_may_not_import_whom(module: str, forbidden: set[str]) -> None:
+    members = [name for name in GRAPH if name == module or name.startswith(module + ".")]
+    assert members
+    for member in members:
+        for imported in GRAPH[member]:
+            assert not any(imported == f or imported.startswith(f + ".") for f in forbidden), (
+                f"{member} imports {imported}"
+            )
+
+
+def test_importing_the_command_line_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, cnnrun.cli; "
+        "print([m for m in ('torch', 'matplotlib', 'yaml', 'numpy', 'rich.progress', 'pydantic') "
+        "if m in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
+
+
+def test_training_own_data_never_imports_what_it_does_not_need(tiny: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from cnnrun import runner; "
+        "from cnnrun.config import load; "
+        f"runner.train(load(Path({str(tiny)!r}), ['output={tmp_path}']), quiet=True); "
+        "print([m for m in ('torchvision', 'sklearn', 'torchmetrics', 'scipy', "
+        "'matplotlib.pyplot') if m in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_component_is_described_and_has_a_schema(kind: str) -> None:
+    registry = KINDS[kind]
+    assert registry.names()
+    for name in registry.names():
+        entry = registry.get(name)
+        assert entry.summary.endswith("."), f"{kind} {name}: {entry.summary!r}"
+        assert len(entry.summary) <= 100, f"{kind} {name}"
+        assert entry.schema().model_fields["name"].default == name
+
+
+def test_a_registry_refuses_what_is_no_schema() -> None:
+    registry = Registry("thing", "cnnrun.models")
+
+    @registry.register("one")
+    def one(*, size: int = 1) -> int:
+        """One."""
+        return size
+
+    with pytest.raises(ValueError, match=r"'one' is already registered by tests\.test_arch"):
+        registry.register("one")(one)
+    with pytest.raises(ValueError, match="kwargs can't be a YAML key"):
+        registry.register("two")(lambda **kwargs: kwargs)
+    with pytest.raises(ValueError, match="'size' needs a type"):
+        registry.register("three")(lambda *, size=1: size)
+    assert registry.build(registry.get("one").schema()(), unused=5) == 1
+
+
+def test_files_are_short() -> None:
+    assert {f.name: n for f in FILES if (n := len(f.read_text().splitlines())) > 320} == {}

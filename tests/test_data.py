@@ -1,0 +1,198 @@
+"""Splits, batches and sources."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+
+from cnnrun.data.batches import Batches, batch_borders
+from cnnrun.data.dataset import Dataset, Split
+from cnnrun.data.sources.cifar import cifar10, cifar100
+from cnnrun.data.sources.digits import digits
+from cnnrun.data.sources.idx import mnist, read_idx
+from cnnrun.data.splits import stratified_choice, with_validation
+from cnnrun.errors import UserError
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=80), st.data())
+@settings(max_examples=60, deadline=None)
+def test_stratified_choice_keeps_each_share(labels: list[int], data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, len(labels)))
+    tensor = torch.tensor(labels)
+    chosen = stratified_choice(tensor, count, seed=1)
+    assert len(chosen) == count
+    assert len(set(chosen.tolist())) == count
+    for k in set(labels):
+        share = labels.count(k) * count / len(labels)
+        assert abs(int((tensor[chosen] == k).sum()) - share) < 1
+    assert torch.equal(chosen, stratified_choice(tensor, count, seed=1))
+
+
+def _numbered(samples: int) -> Dataset:
+    """A data set whose pixels say which sample they are."""
+    images = torch.arange(samples, dtype=torch.uint8).reshape(-1, 1, 1, 1)
+    split = Split(images, torch.arange(samples) % 2)
+    return Dataset(("a", "b"), split, split)
+
+
+def test_validation_takes_from_training_without_overlap() -> None:
+    dataset = with_validation(_numbered(50), 0.2, seed=3)
+    assert dataset.validation is not None
+    train, validation = dataset.train.images.flatten(), dataset.validation.images.flatten()
+    assert len(validation) == 10
+    assert sorted([*train.tolist(), *validation.tolist()]) == list(range(50))
+    assert len(with_validation(_numbered(50), 7, seed=3).split("validation")) == 7
+    assert len(with_validation(_numbered(50), 0, seed=3).split("validation")) == 0
+    with pytest.raises(UserError, match="50 of 50 training images"):
+        with_validation(_numbered(50), 50, seed=3)
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_batches_hold_every_sample_once(samples: int, batch_size: int, start: int) -> None:
+    batches = Batches(_numbered(samples).train, batch_size, torch.device("cpu"))
+    order = torch.randperm(samples)
+    seen = [images.flatten() for images, _ in batches.iterate(order)]
+    assert torch.cat(seen).tolist() == order.tolist()
+    assert len(seen) == len(batches)
+    rest = [images.flatten().tolist() for images, _ in batches.iterate(order, start)]
+    assert rest == [images.tolist() for images in seen[start:]]
+
+
+def test_a_last_batch_of_one_joins_the_one_before() -> None:
+    assert batch_borders(17, 16) == [0, 17]
+    assert batch_borders(33, 16) == [0, 16, 33]
+    assert batch_borders(34, 16) == [0, 16, 32, 34]
+    assert batch_borders(3, 1) == [0, 1, 2, 3]
+    assert batch_borders(1, 16) == [0, 1]
+
+
+def test_digits_are_scikit_learns() -> None:
+    ours, theirs = digits(), load_digits()
+    assert (len(ours.train), len(ours.test)) == (1437, 360)
+    both = torch.cat([ours.train.images, ours.test.images]).reshape(-1, 64).numpy()
+    expected = np.rint(theirs.data * 255 / 16).astype(np.uint8)
+    assert sorted(map(bytes, both)) == sorted(map(bytes, expected))
+    assert torch.bincount(ours.test.labels).tolist() == [36] * 10 or (
+        torch.bincount(ours.test.labels).min() >= 34
+    )
+
+
+def _idx(array: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
+    return struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def _write_mnist(folder: Path, compress: bool) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    folder.mkdir(parents=True)
+    images = np.random.default_rng(0).integers(0, 256, (64, 28, 28), dtype=np.uint8)
+    labels = (np.arange(64) % 10).astype(np.uint8)
+    for part in ("train", "t10k"):
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            file = folder / f"{part}-{kind}-ubyte"
+            if compress:
+                file.with_name(file.name + ".gz").write_bytes(gzip.compress(_idx(array)))
+            else:
+                file.write_bytes(_idx(array))
+    return images
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_idx_files_gzipped_or_not(tmp_path: Path, compress: bool) -> None:
+    images = _write_mnist(tmp_path / "MNIST" / "raw", compress)
+    dataset = mnist(root=str(tmp_path), download=False)
+    assert np.array_equal(dataset.train.images.squeeze(1).numpy(), images)
+    assert dataset.test.labels.tolist() == [i % 10 for i in range(64)]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b[:-5],
+        lambda b: b + b"x",
+        lambda b: b[:0],
+        lambda b: b[:6],
+        lambda b: b"<html>" + b,
+        lambda b: b[:4] + b"\xff\xff\xff\xff" + b[8:],
+        lambda b: gzip.compress(b)[:-20],
+    ],
+)
+def test_damaged_idx_files_are_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    content = damage(_idx(np.zeros((3, 4, 4), np.uint8)))
+    file = tmp_path / ("x.gz" if content[:2] == b"\x1f\x8b" else "x")
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=str(file)):
+        read_idx(file, 3)
+
+
+@pytest.mark.mnist
+def test_real_mnist_files(mnist_root: Path) -> None:
+    dataset = mnist(root=str(mnist_root), download=False)
+    assert dataset.train.images.shape == (8000, 1, 28, 28)
+    assert len(dataset.test) == 2000
+    # Ink on paper: mostly black, some full white; and every digit is there.
+    assert 0.1 < dataset.train.images.float().mean() / 255 < 0.16
+    assert dataset.class_counts.min() > 600
+
+
+def write_cifar10(folder: Path, per_file: int = 20) -> None:
+    """Files in the format of CIFAR-10's python version; each class has a colour of its own."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
+        labels = random.permutation(np.arange(per_file) % 10)
+        data = random.integers(0, 60, (per_file, 3, 1024)) + labels[:, None, None] * 15
+        content = {
+            b"data": data.reshape(per_file, 3072).astype(np.uint8),
+            b"labels": labels.tolist(),
+        }
+        (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+    names = [b"airplane", b"automobile", b"bird", b"cat", b"deer", b"dog", b"frog", b"horse"]
+    meta = {b"label_names": [*names, b"ship", b"truck"]}
+    (folder / "batches.meta").write_bytes(pickle.dumps(meta, protocol=2))
+
+
+def test_cifar10_files(tmp_path: Path) -> None:
+    write_cifar10(tmp_path / "cifar-10-batches-py")
+    dataset = cifar10(root=str(tmp_path), download=False)
+    assert dataset.train.images.shape == (100, 3, 32, 32)
+    assert dataset.classes[3] == "cat"
+    brightness = dataset.train.images.float().mean((1, 2, 3))
+    assert torch.corrcoef(torch.stack([brightness, dataset.train.labels.float()]))[0, 1] > 0.99
+
+
+def test_cifar100_files(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    data = {"data": np.zeros((5, 3072), np.uint8), "fine_labels": [0, 1, 2, 1, 0]}
+    for name in ("train", "test"):
+        (folder / name).write_bytes(pickle.dumps(data))
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": ["a", "b", "c"]}))
+    assert cifar100(root=str(tmp_path)).train.labels.tolist() == [0, 1, 2, 1, 0]
+
+
+class _Evil:
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.file,)
+
+
+def test_a_cifar_file_runs_no_code(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    write_cifar10(folder)
+    (folder / "data_batch_3").write_bytes(pickle.dumps(_Evil(tmp_path / "pwned")))
+    with pytest.raises(UserError, match="asks to run"):
+        cifar10(root=str(tmp_path), download=False)
+    assert not (tmp_path / "pwned").exists()
