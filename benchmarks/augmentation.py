@@ -1,6 +1,6 @@
 """Images per second of batch augmentation, beside the ways that torchvision offers.
 
-    python benchmarks/augmentation.py [--size 32] [--batch 128] [--device cpu] [--rounds 15]
+    python benchmarks/augmentation.py [--size 32] [--batch 128] [--device cpu] [--threads 1]
 
 All methods of a table are timed in turn, round after round, so that whatever else the machine does
 meets all of them; printed are medians after one warm-up round. "One draw" marks what gives all
@@ -109,8 +109,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32, help="height and width in pixels")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1, help="of torch; PIL has one in any case")
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     device, batch = torch.device(arguments.device), arguments.batch
     shape = (batch, 3, arguments.size, arguments.size)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)

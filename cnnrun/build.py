@@ -129,8 +129,12 @@ def build_pipeline(
     experiment: Experiment, normalization: Normalization, device: torch.device, num_classes: int
 ) -> Pipeline:
     options = experiment.dataset
+    augmentations = []
+    for i, item in enumerate(options.augment):
+        with located(experiment, "dataset", "augment", i):
+            augmentations.append(registry.augmentations.build(item))
     return Pipeline(
-        [registry.augmentations.build(item) for item in options.augment],
+        augmentations,
         normalization.mean,
         normalization.std,
         interpolation=options.interpolation,
@@ -210,7 +214,7 @@ def _shape(shape: Any) -> str:
 
 
 @contextmanager
-def located(experiment: Experiment, *path: str) -> Iterator[None]:
+def located(experiment: Experiment, *path: str | int) -> Iterator[None]:
     """Give a mistake that shows only on building the place of its cause in the YAML file."""
     try:
         yield

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, PrivateAttr, ValidationError, create_model
 
 from cnnrun import registry
 from cnnrun.config_errors import explain
 from cnnrun.data.options import DatasetOptions
-from cnnrun.document import Document, dotted_path, read
+from cnnrun.document import Document, dotted_path, dump, read
 from cnnrun.errors import ConfigError
 from cnnrun.plugins import load_plugins
 from cnnrun.registry import Component, Options
@@ -67,7 +66,7 @@ class Experiment(Options):
         return self.model_dump()
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        return dump(self.to_dict())
 
 
 def load(file: Path, overrides: Iterable[str] = (), plugins: Iterable[str] = ()) -> Experiment:

@@ -78,9 +78,11 @@ def _message(
         return str(first["ctx"]["error"])
     expected = " or ".join(dict.fromkeys(_expectation(detail) for detail in details))
     words = [word for detail in details for word in _words(detail)]
-    given = first["input"].get("name") if kind.startswith("union_tag") else first["input"]
+    given = first["input"]
+    if kind == "union_tag_invalid":
+        given = given["name"]
     hint = did_you_mean(given, words) if isinstance(given, str) else ""
-    if kind.startswith("union_tag") and given is not None:
+    if kind == "union_tag_invalid":
         return f"unknown name {_short(given)}{hint or '; known: ' + ', '.join(words)}"
     return f"expected {expected}, got {_short(given)}{hint}"
 
@@ -92,8 +94,8 @@ def _expectation(detail: ErrorDetails) -> str:
         return ", ".join(_words(detail))
     if detail["type"] == "string_pattern_mismatch":
         return f"text of the form {detail['ctx']['pattern']}"
-    if detail["type"].startswith("union_tag"):
-        return "a mapping with `name`"
+    if detail["type"] == "union_tag_not_found":
+        return "a name or a mapping with `name`"
     # "Input should be greater than 0", "List should have at least 1 item ..."
     return re.sub(r"^(Input|String|Value) should (be|have) ", "", detail["msg"])
 

@@ -152,6 +152,23 @@ def parse(text: str, file: str) -> Document:
     return document
 
 
+def dump(values: Any) -> str:
+    """Plain `values` as YAML that `parse` reads back to the same."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that PyYAML's rules would leave bare but `_resolve` reads as something else."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = "'" if _resolve(text) != text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
 class _Builder:
     """Turns PyYAML's nodes into values and notes their places."""
 

@@ -118,7 +118,7 @@ def test_a_registry_refuses_what_is_no_schema() -> None:
         """One."""
         return size
 
-    with pytest.raises(ValueError, match=r"'one' is already registered by tests\.test_arch"):
+    with pytest.raises(ValueError, match=r"'one' is already registered by .*test_architecture"):
         registry.register("one")(one)
     with pytest.raises(ValueError, match="kwargs can't be a YAML key"):
         registry.register("two")(lambda **kwargs: kwargs)

@@ -182,13 +182,13 @@ def test_randaugment_has_one_strength_and_both_signs() -> None:
     draws = RandAugment(num_ops=3, magnitude=15).draw(sampler(1000))
     for slot in range(3):
         rotated = draws[f"operation_{slot}"] == policies.OPERATIONS.index("rotate")
-        assert draws[f"value_{slot}"][rotated].unique().tolist() == [-15, 15]
+        assert set(draws[f"value_{slot}"][rotated].tolist()) == {-15, 15}
 
 
 def test_trivial_augment_has_all_strengths() -> None:
     draws = TrivialAugment().draw(sampler(14000))
     solarized = draws["operation_0"] == policies.OPERATIONS.index("solarize")
-    assert len(draws["value_0"][solarized].unique()) == 31
+    assert len(set(draws["value_0"][solarized].tolist())) == 31
 
 
 @pytest.mark.parametrize("operation", [color.adjust_hue, color.adjust_contrast])

@@ -55,7 +55,7 @@ training:
         ("loss: cross_entropy", "loss: crossentropy", "x.yaml:7:7: loss: unknown name "
          "'crossentropy'; did you mean 'cross_entropy'?"),
         ("loss: cross_entropy", "loss: 3", "loss: expected a name or a mapping with `name`, got 3"),
-        ("loss: cross_entropy", "loss: {gamma: 2}", "loss: expected a mapping with `name`"),
+        ("loss: cross_entropy", "loss: {gamma: 2}", "loss: expected a name or a mapping with"),
         ("model: {name: mlp, hidden: [16]}", "", "model: this key is required"),
         ("hidden: [16]", "hidden: 16", "model.hidden: expected a list, got 16"),
         ("hidden: [16]", "hidden: [a]", "x.yaml:6:29: model.hidden.0: expected a whole number"),

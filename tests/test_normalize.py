@@ -20,7 +20,7 @@ GRAY = torch.arange(256, dtype=torch.uint8).view(4, 1, 8, 8)
 
 
 class Stored:
-    """Pictures that can only be sliced, as on disk; remembers the largest slice."""
+    """Pictures that are read by indices, as from a disk; remembers the largest request."""
 
     def __init__(self, images: Tensor) -> None:
         self.images, self.largest = images, 0
@@ -29,11 +29,8 @@ class Stored:
     def shape(self) -> torch.Size:
         return self.images.shape
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: slice, /) -> Tensor:
-        chunk = self.images[index]
+    def __getitem__(self, indices: Tensor, /) -> Tensor:
+        chunk = self.images[indices]
         self.largest = max(self.largest, chunk.numel())
         return chunk
 

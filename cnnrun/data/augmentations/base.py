@@ -18,14 +18,14 @@ from cnnrun.data.augmentations.sampling import Sampler
 from cnnrun.errors import UserError
 
 Draws = dict[str, Tensor]
-"""Parameters by name, each (N,) or (N, k): row i belongs to image i."""
+"""Parameters by name, each (N,): value i belongs to image i."""
 
 Interpolation = Literal["nearest", "bilinear"]
 PaddingMode = Literal["zeros", "reflect", "edge"]
 Probability = Annotated[float, Field(ge=0, le=1)]
-Two = Field(min_length=2, max_length=2)
-AreaRange = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Two]
-PositiveRange = Annotated[list[Annotated[float, Field(gt=0)]], Two]
+PAIR = Field(min_length=2, max_length=2)
+AreaRange = Annotated[list[Annotated[float, Field(ge=0, le=1)]], PAIR]
+PositiveRange = Annotated[list[Annotated[float, Field(gt=0)]], PAIR]
 
 
 class Augmentation(ABC):

@@ -12,17 +12,17 @@ from pydantic import Field
 from torch import Tensor
 
 from cnnrun.data.augmentations.base import (
+    PAIR,
     Draws,
     Photometric,
     Probability,
-    Two,
     apply_where_,
     ordered,
 )
 from cnnrun.data.augmentations.sampling import Sampler
 from cnnrun.registry import augmentations
 
-Sigmas = Annotated[list[Annotated[float, Field(ge=0)]], Two]
+Sigmas = Annotated[list[Annotated[float, Field(ge=0)]], PAIR]
 
 
 def gaussian_blur(images: Tensor, sigmas: Tensor, radius: int) -> Tensor:

@@ -101,8 +101,9 @@ def _plane(height: int, width: int, device: torch.device) -> _Plane:
 def _transform(matrices: Tensor, x: Tensor, y: Tensor, plane: _Plane) -> tuple[Tensor, Tensor]:
     """Multiply positions by matrices, with Pillow's arithmetic.
 
-    Pillow rounds the coefficients to 1/65536. So do we: nearest pixels are then the same as
-    Pillow's, and up to about 250 pixels the sums are exact in float32, hence alike on all devices.
+    Pillow rounds the coefficients to 1/65536, and so do we. Up to 128 pixels the sums are then
+    exact in float32: nearest pixels are Pillow's, and the same on all devices. In larger images
+    some pixels in a million, whose positions lie on an edge between two, differ.
     """
     exact = (matrices @ plane.from_centre)[:, :2]
     rounded = (exact * 65536).add_(plane.rounding).floor_().div_(65536).sub_(plane.half)
