@@ -219,6 +219,9 @@ def list_components(
 
 def main() -> None:
     """Run the command line; errors become one message and an exit code."""
+    # Idle OpenMP threads spin for milliseconds by default. Three runs side by side on two cores
+    # then get 300 images/s each instead of 1,700; a run alone loses nothing that shows.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
