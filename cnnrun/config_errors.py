@@ -139,18 +139,13 @@ def _keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for step in location:
         if isinstance(step, int):
             continue
-        named = [c for c in candidates if _default_name(c) == step]
+        named = [c for c in candidates if c.__name__ == step]
         if named:
             candidates = named
         else:
             fields = [c.model_fields[step] for c in candidates if step in c.model_fields]
             candidates = [m for f in fields for m in _models_in(f.annotation)]
     return sorted({key for candidate in candidates for key in candidate.model_fields})
-
-
-def _default_name(model: type[BaseModel]) -> Any:
-    field = model.model_fields.get("name")
-    return field.default if field else None
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

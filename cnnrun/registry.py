@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, TypeVar, Union
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model
 
 from cnnrun.errors import UserError, did_you_mean
 
@@ -64,6 +65,11 @@ class Entry:
         return inspect.signature(self.factory, eval_str=True)
 
     @property
+    def is_family(self) -> bool:
+        """Whether it serves all names of the form `library/...`."""
+        return self.name.endswith("/*")
+
+    @property
     def given(self) -> tuple[str, ...]:
         """Names of the parameters that cnnrun gives."""
         return self._names(inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -84,12 +90,14 @@ class Entry:
         module, _, attribute = self.base.partition(":")
         base = getattr(importlib.import_module(module), attribute)
         fields: dict[str, Any] = {"name": (Literal[self.name], self.name)}
+        if self.is_family:
+            fields["name"] = (Annotated[str, Field(pattern=f"^{re.escape(self.name[:-1])}.")], ...)
         for name in self.parameters:
             parameter = self.signature.parameters[name]
             required = parameter.default is inspect.Parameter.empty
             fields[name] = (parameter.annotation, ... if required else parameter.default)
         return create_model(
-            f"{self.kind}_{self.name}",
+            self.name,
             __base__=base if isinstance(base, type) else base(),
             **fields,
         )
@@ -116,6 +124,9 @@ class Registry:
 
     def register(self, name: str) -> Callable[[Factory], Factory]:
         """Decorator that makes `factory` known as `name`.
+
+        `library/*` serves every name that begins with `library/`; what follows is given to it as
+        `variant`.
 
         Raises:
             ValueError: the name is taken, or the signature could not serve as a schema.
@@ -145,14 +156,21 @@ class Registry:
             UserError: there is none; the message has the nearest name.
         """
         names = self.names()
-        if name not in self._entries:
+        key = self._key(name)
+        if key not in self._entries:
             raise UserError(f"unknown {self.kind} '{name}'{did_you_mean(name, names)}")
-        return self._entries[name]
+        return self._entries[key]
+
+    def _key(self, name: Any) -> Any:
+        """What `name` is registered as: itself, or its family."""
+        family = f"{str(name).partition('/')[0]}/*"
+        return name if name in self._entries else family if "/" in str(name) else name
 
     def build(self, config: Component, **given: Any) -> Any:
         """Call the factory that `config` names with its parameters and what it asks of `given`."""
         entry = self.get(config.name)
         parameters = {name: getattr(config, name) for name in entry.parameters}
+        given["variant"] = config.name.partition("/")[2]
         return entry.factory(**{name: given[name] for name in entry.given}, **parameters)
 
     def annotation(self) -> Any:
@@ -160,10 +178,15 @@ class Registry:
         schemas = [self.get(name).schema() for name in self.names()]
         if len(schemas) == 1:
             return Annotated[schemas[0], BeforeValidator(as_mapping)]
-        tagged = tuple(Annotated[s, Tag(s.model_fields["name"].default)] for s in schemas)
+        tagged = tuple(Annotated[schema, Tag(schema.__name__)] for schema in schemas)
         # The members are known at run time only.
         union: Any = Union.__getitem__(tagged)
-        return Annotated[union, Discriminator(_name_of), BeforeValidator(as_mapping)]
+        return Annotated[union, Discriminator(self._tag_of), BeforeValidator(as_mapping)]
+
+    def _tag_of(self, value: Any) -> Any:
+        return self._key(
+            value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+        )
 
 
 def _check_signature(entry: Entry) -> None:
@@ -178,10 +201,6 @@ def _check_signature(entry: Entry) -> None:
 def as_mapping(value: Any) -> Any:
     """`sgd` is short for `{name: sgd}`."""
     return {"name": value} if isinstance(value, str) else value
-
-
-def _name_of(value: Any) -> Any:
-    return value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
 
 
 tasks = Registry("task", "cnnrun.tasks")

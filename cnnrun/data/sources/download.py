@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cnnrun.errors import UserError
 
@@ -14,13 +17,20 @@ TIMEOUT = 20.0
 
 
 def download_with_torchvision(
-    name: str, root: Path, folder: str, wanted: str, *, allowed: bool
+    name: str,
+    root: Path,
+    folder: str,
+    wanted: str,
+    *,
+    allowed: bool,
+    parts: Sequence[Mapping[str, Any]] = ({},),
 ) -> None:
     """Put the files of `torchvision.datasets.<name>` below `root`, all of them or none.
 
     name: torchvision's class, also shown in messages.
-    folder: the sub-folder of `root` that the files land in.
+    folder: the sub-folder of `root` that the files land in; "" where they lie in `root` itself.
     wanted: the files by name, for the message.
+    parts: arguments of the class for each part to fetch, e.g. `{"split": "test"}`.
 
     Raises:
         UserError: not allowed, or no mirror could be reached. It says where files may be placed.
@@ -30,6 +40,7 @@ def download_with_torchvision(
         raise UserError(f"{name} is not in {root / folder}, and download is false; {place}")
     from torchvision import datasets as sources
 
+    source = getattr(sources, name)
     existed = root.is_dir()
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
@@ -37,15 +48,20 @@ def download_with_torchvision(
         root.mkdir(parents=True, exist_ok=True)
         # Fetched beside its place and moved when whole: what breaks off leaves nothing behind.
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as scratch:
-            getattr(sources, name)(scratch, download=True)
-            shutil.copytree(Path(scratch) / folder, root / folder, dirs_exist_ok=True)
-    except (OSError, RuntimeError) as error:
-        if not existed and not any(root.iterdir()):
+            for arguments in parts:
+                source(scratch, **{**arguments, "download": True})
+            shutil.copytree(
+                Path(scratch) / folder,
+                root / folder,
+                dirs_exist_ok=True,
+                copy_function=shutil.move,
+            )
+    except (OSError, RuntimeError, ValueError) as error:
+        if not existed and root.is_dir() and not any(root.iterdir()):
             root.rmdir()
-        tried = ", ".join(getattr(getattr(sources, name), "mirrors", None) or [_url(sources, name)])
         raise UserError(
             f"{name} is not in {root / folder} and could not be downloaded ({_cause(error)}).\n"
-            f"  tried: {tried}\n"
+            f"  tried: {', '.join(_addresses(source))}\n"
             f"  by hand: {place}\n"
             "  without any download: `dataset: digits` is real data that is already here"
         ) from error
@@ -53,8 +69,14 @@ def download_with_torchvision(
         socket.setdefaulttimeout(timeout)
 
 
-def _url(sources: object, name: str) -> str:
-    return str(getattr(getattr(sources, name), "url", "its home page"))
+def _addresses(source: type) -> list[str]:
+    """The first few web addresses among the class's own attributes, or else in its docstring."""
+    held = {name: value for name, value in vars(source).items() if name != "__doc__"}
+    for text in (repr(held), source.__doc__ or ""):
+        found = list(dict.fromkeys(re.findall(r"https?://[^'\"\s<>,)]+", text)))
+        if found:
+            return found[:3]
+    return ["the addresses that torchvision knows"]
 
 
 def _cause(error: BaseException) -> str:
@@ -62,4 +84,4 @@ def _cause(error: BaseException) -> str:
     reason = getattr(error, "reason", None)
     if isinstance(reason, OSError):
         return str(reason.strerror or reason)
-    return str(error).strip().splitlines()[0]
+    return (str(error).strip() or repr(error)).splitlines()[0]
