@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,13 +14,18 @@ from cnnrun import registry
 from cnnrun.checkpoint import Checkpoint, Normalization
 from cnnrun.config import Experiment
 from cnnrun.data import normalize
+from cnnrun.data.augmentations.base import Augmentation
+from cnnrun.data.augmentations.geometric import RandomResizedCrop
+from cnnrun.data.batches import decodes_crops
+from cnnrun.data.conversion import with_form
 from cnnrun.data.dataset import Dataset
+from cnnrun.data.framing import RandomCrop
 from cnnrun.data.pipeline import Pipeline
 from cnnrun.data.splits import apply_splits
 from cnnrun.device import select_device
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.initializers import initialize
-from cnnrun.randomness import seed_default
+from cnnrun.randomness import derive_seed, seed_default
 from cnnrun.schedules import Schedule, build_schedule
 from cnnrun.tasks import Task
 
@@ -34,6 +39,7 @@ class Parts:
     task: Task
     dataset: Dataset
     normalization: Normalization
+    crop: RandomCrop | None
     pipeline: Pipeline
     model: nn.Module
     loss: nn.Module
@@ -91,6 +97,8 @@ def _assemble(
         loss = registry.losses.build(
             experiment.loss, num_classes=classes, class_counts=class_counts
         )
+    augmentations = build_augmentations(experiment)
+    crop = taken_while_decoding(augmentations, dataset, experiment.seed)
     model.to(device)
     if experiment.training.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -100,7 +108,15 @@ def _assemble(
         task=registry.tasks.build(experiment.task),
         dataset=dataset,
         normalization=normalization,
-        pipeline=build_pipeline(experiment, normalization, device, classes),
+        crop=crop,
+        pipeline=Pipeline(
+            augmentations[1:] if crop else augmentations,
+            normalization.mean,
+            normalization.std,
+            interpolation=experiment.dataset.interpolation,
+            device=device,
+            num_classes=classes,
+        ),
         model=model,
         loss=loss.to(device),
     )
@@ -108,9 +124,11 @@ def _assemble(
 
 def build_dataset(experiment: Experiment) -> Dataset:
     """Load the data and set its validation split aside."""
-    dataset: Dataset = registry.datasets.build(experiment.dataset)
+    pictures = experiment.dataset.pictures()
+    dataset: Dataset = registry.datasets.build(experiment.dataset, pictures=pictures)
+    dataset = replace(dataset, bad_files=tuple(pictures.bad_files), notes=tuple(pictures.notes))
     with located(experiment, "dataset"):
-        return apply_splits(dataset, experiment.dataset, experiment.seed)
+        return apply_splits(with_form(dataset, pictures), experiment.dataset, experiment.seed)
 
 
 def build_model(
@@ -125,22 +143,28 @@ def build_model(
     return model
 
 
-def build_pipeline(
-    experiment: Experiment, normalization: Normalization, device: torch.device, num_classes: int
-) -> Pipeline:
-    options = experiment.dataset
-    augmentations = []
-    for i, item in enumerate(options.augment):
+def build_augmentations(experiment: Experiment) -> list[Augmentation]:
+    built = []
+    for i, item in enumerate(experiment.dataset.augment):
         with located(experiment, "dataset", "augment", i):
-            augmentations.append(registry.augmentations.build(item))
-    return Pipeline(
-        augmentations,
-        normalization.mean,
-        normalization.std,
-        interpolation=options.interpolation,
-        device=device,
-        num_classes=num_classes,
-    )
+            built.append(registry.augmentations.build(item))
+    return built
+
+
+def taken_while_decoding(
+    augmentations: list[Augmentation], dataset: Dataset, seed: int
+) -> RandomCrop | None:
+    """The first augmentation, if it is a random crop of files that are decoded at each use.
+
+    Such a file need not be decoded whole and then enlarged: its crop is read at full quality.
+    """
+    first = augmentations[0] if augmentations else None
+    if not isinstance(first, RandomResizedCrop) or first.probability < 1:
+        return None
+    if not decodes_crops(dataset.train.images):
+        return None
+    scale, ratio = (tuple(pair) for pair in (first.scale, first.ratio))
+    return RandomCrop(derive_seed(seed, "crops"), scale, ratio)  # type: ignore[arg-type]
 
 
 def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:

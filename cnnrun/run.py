@@ -7,10 +7,12 @@
     summary.json       the end of it: best epoch, test scores, speed
     checkpoints/       last.pt, best.pt
     plots/             pictures
+    bad_files.csv      image files that could not be decoded, and why (where there are any)
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -18,7 +20,7 @@ import platform
 import secrets
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -86,6 +88,15 @@ class RunDirectory:
     @property
     def environment(self) -> Path:
         return self.path / "environment.json"
+
+    @property
+    def bad_files(self) -> Path:
+        return self.path / "bad_files.csv"
+
+    def write_bad_files(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Note the (path, reason) of every file that could not be decoded."""
+        with self.bad_files.open("w", encoding="utf-8", errors="surrogateescape", newline="") as f:
+            csv.writer(f).writerows([("path", "reason"), *rows])
 
     @property
     def plots(self) -> Path:

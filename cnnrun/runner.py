@@ -12,7 +12,9 @@ from cnnrun import evaluation
 from cnnrun.build import Parts, build, load_weights, located
 from cnnrun.checkpoint import Checkpoint
 from cnnrun.config import Experiment, load
+from cnnrun.data.decoding import BadPictureError
 from cnnrun.device import device_name
+from cnnrun.errors import UserError
 from cnnrun.interrupt import stop_on_signals
 from cnnrun.progress import reporter
 from cnnrun.run import RunDirectory, describe_environment, write_json
@@ -25,12 +27,39 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
     Raises:
         UserError: see `build` and `Trainer.fit`.
     """
-    parts = build(experiment)
-    run = RunDirectory.create(Path(experiment.output), experiment.name)
-    run.config.write_text(experiment.to_yaml(), encoding="utf-8")
+    try:
+        parts = build(experiment)
+    except BadPictureError as error:
+        run = _new_run(experiment)
+        run.write_bad_files((bad.path, bad.reason) for bad in error.files)
+        raise UserError(f"{error}\nall {len(error.files)} are listed in {run.bad_files}") from error
+    run = _new_run(experiment)
     write_json(run.environment, describe_environment(device_name(parts.device)))
+    _tell_about_data(parts, run, quiet)
     _train(parts, run, None, quiet)
     return run
+
+
+def _new_run(experiment: Experiment) -> RunDirectory:
+    run = RunDirectory.create(Path(experiment.output), experiment.name)
+    run.config.write_text(experiment.to_yaml(), encoding="utf-8")
+    return run
+
+
+def _tell_about_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
+    """What the data are, on stderr; bad files also in the run directory."""
+    data, name = parts.dataset, parts.experiment.dataset.name
+    if not quiet:
+        names = ", ".join(data.classes[:10]) + (", ..." if len(data.classes) > 10 else "")
+        counts = ", ".join(f"{s} {len(data.split(s)):,}" for s in ("train", "validation", "test"))
+        shape = " x ".join(map(str, data.input_shape))
+        print(f"{name}: {len(data.classes)} classes ({names}), {shape}; {counts}", file=sys.stderr)
+    bad = data.bad_files
+    if bad:
+        run.write_bad_files((file.path, file.reason) for file in bad)
+        print(f"left out {len(bad)} bad image files, listed in {run.bad_files}", file=sys.stderr)
+    for note in parts.dataset.notes:
+        print(note, file=sys.stderr)
 
 
 def resume(path: Path, plugins: Iterable[str] = (), quiet: bool = False) -> RunDirectory:

@@ -47,7 +47,9 @@ class Trainer:
         self.parts, self.run, self.stop = parts, run, stop
         self.experiment, self.task, self.device = parts.experiment, parts.task, parts.device
         options = self.experiment.dataset
-        self.train_batches = Batches(parts.dataset.train, options.batch_size, self.device)
+        self.train_batches = Batches(
+            parts.dataset.train, options.batch_size, self.device, parts.crop
+        )
         self.validation_batches = evaluation_batches(parts, "validation")
         if not self.train_batches.samples:
             raise self.experiment.error(["dataset"], "there are no training images")
@@ -93,7 +95,7 @@ class Trainer:
         started, first_step = time.perf_counter(), self.progress.step
         seen = 0
         order = shuffled(self.train_batches.samples, self.experiment.seed, epoch)
-        for images, labels in self.train_batches.iterate(order, start=self.progress.batch):
+        for images, labels in self.train_batches.iterate(order, self.progress.batch, epoch):
             self.train_step(images, labels)
             seen += len(labels)
             if reporter.due():

@@ -1,20 +1,31 @@
-"""Batches of a split: one index_select each where the pictures lie in memory."""
+"""Batches of a split: one index_select each where the pictures lie in memory, else read ahead."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from cnnrun.data.dataset import Split
+from cnnrun.data.dataset import Chosen, Images, Split
+from cnnrun.data.framing import RandomCrop
+from cnnrun.data.image_files import ImageFiles
+from cnnrun.data.prefetch import prefetch
 
 
 class Batches:
     """A split, cut into batches on a device in the order that is asked for."""
 
-    def __init__(self, split: Split, batch_size: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        device: torch.device,
+        crop: RandomCrop | None = None,
+    ) -> None:
+        """crop: taken of each picture while it is decoded, see `decodes_crops`."""
         self.device = device
+        self.crop = crop
         self.images = split.images
         if isinstance(self.images, Tensor):
             self.images = self.images.to(device)
@@ -30,22 +41,48 @@ class Batches:
         return len(self.labels)
 
     def iterate(
-        self, order: Tensor | None = None, start: int = 0
+        self, order: Tensor | None = None, start: int = 0, epoch: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (images (B, C, H, W) uint8, labels (B,) int64) from batch number `start` on.
 
-        order: (N,) int64, a permutation of the samples; without it they come as they lie.
+        order: (N,) int64 on the CPU, a permutation of the samples; without it they come as they
+            lie. epoch: which random crops are taken.
         """
         if order is None:
             order = torch.arange(self.samples)
-        order = order.to(self.labels.device)
-        for first, last in zip(self.borders[start:], self.borders[start + 1 :], strict=False):
-            chosen = order[first:last]
-            if isinstance(self.images, Tensor):
-                images = self.images.index_select(0, chosen)
-            else:
-                images = self.images[chosen.cpu()].to(self.device)
-            yield images, self.labels.index_select(0, chosen)
+        borders = list(zip(self.borders[start:], self.borders[start + 1 :], strict=False))
+        on_device = order.to(self.device)
+        labels = (self.labels.index_select(0, on_device[a:b]) for a, b in borders)
+        if isinstance(self.images, Tensor):
+            images = (self.images.index_select(0, on_device[a:b]) for a, b in borders)
+            yield from zip(images, labels, strict=True)
+        else:
+            read_ahead = prefetch(self._reader(epoch), (order[a:b] for a, b in borders))
+            # Closed by hand, so that an interrupted epoch ends its threads at once.
+            try:
+                for decoded, of_batch in zip(read_ahead, labels, strict=True):
+                    yield decoded.to(self.device, non_blocking=True), of_batch
+            finally:
+                read_ahead.close()
+
+    def _reader(self, epoch: int) -> Callable[[Tensor], Tensor]:
+        images, crop = self.images, self.crop
+        if crop is None:
+            return images.__getitem__
+        return lambda indices: cropped(images, indices, crop, epoch)
+
+
+def decodes_crops(images: Images) -> bool:
+    """Whether these pictures are decoded anew each time, so that only a random part need be."""
+    return isinstance(images.images if isinstance(images, Chosen) else images, ImageFiles)
+
+
+def cropped(images: Images, indices: Tensor, crop: RandomCrop, epoch: int) -> Tensor:
+    """Random crops of the pictures at `indices`, of images for which `decodes_crops`."""
+    if isinstance(images, Chosen):
+        return cropped(images.images, images.indices[indices], crop, epoch)
+    assert isinstance(images, ImageFiles)
+    return images.batch(indices, crop, epoch)
 
 
 def batch_borders(count: int, batch_size: int) -> list[int]:

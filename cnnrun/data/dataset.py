@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from cnnrun.data.decoding import BadFile
 
 
 class Images(Protocol):
@@ -72,6 +75,9 @@ class Dataset:
     train: Split
     test: Split
     validation: Split | None = None
+    # Files that could not be decoded and were left out, and what else a person should know.
+    bad_files: tuple[BadFile, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -101,9 +107,13 @@ class Dataset:
         def relabel(split: Split) -> Split:
             return replace(split, labels=new_label[split.labels])
 
-        return Dataset(
-            classes,
-            relabel(self.train),
-            relabel(self.test),
-            relabel(self.validation) if self.validation else None,
+        return replace(self.each_split(relabel), classes=classes)
+
+    def each_split(self, change: Callable[[Split], Split]) -> Dataset:
+        """The data set with `change` made to every split that there is."""
+        return replace(
+            self,
+            train=change(self.train),
+            test=change(self.test),
+            validation=change(self.validation) if self.validation else None,
         )

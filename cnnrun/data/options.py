@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
+from cnnrun.data.decoding import PictureOptions
 from cnnrun.data.normalize import Normalize
 from cnnrun.registry import Component, augmentations
 
@@ -23,10 +24,33 @@ class DatasetOptions(Component):
     validation: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] = 0.1
     # Cross-validation instead: "2/5" validates on the second of five parts.
     fold: Annotated[str, Field(pattern=r"^[1-9]\d{0,3}/[1-9]\d{0,3}$")] | None = None
+    # What pictures are brought to: height and width (one number for both), and how they get there.
+    size: Positive | Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = None
+    resize: Literal["crop", "squash", "pad"] = "crop"
+    channels: Literal["auto", "gray", "rgb"] = "auto"
     normalize: Normalize = "auto"
     augment: list[Any] = []
     # How geometric augmentations read between pixels.
     interpolation: Literal["nearest", "bilinear"] = "nearest"
+    # Image files: what a damaged one means, where decoded pictures are kept, how many decode.
+    on_error: Literal["stop", "skip"] = "stop"
+    cache: Literal["none", "ram", "disk"] = "none"
+    cache_dir: str | None = None
+    threads: Positive | None = None
+
+    def pictures(self) -> PictureOptions:
+        """What sources and conversions are told about the form of pictures."""
+        size = [self.size, self.size] if isinstance(self.size, int) else self.size
+        wanted: dict[str, Literal[1, 3] | None] = {"auto": None, "gray": 1, "rgb": 3}
+        return PictureOptions(
+            size=(size[0], size[1]) if size else None,
+            channels=wanted[self.channels],
+            resize=self.resize,
+            on_error=self.on_error,
+            cache=self.cache,
+            cache_dir=self.cache_dir,
+            threads=self.threads,
+        )
 
 
 def dataset_options() -> type[DatasetOptions]:

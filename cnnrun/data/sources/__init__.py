@@ -1,9 +1,40 @@
 """Where pictures come from. Each source is a function that returns a `Dataset`.
 
 A new one is a file here with `@datasets.register("name")` over a function whose keyword-only
-parameters are its YAML keys, and a line below.
+parameters are its YAML keys, and a line below. A source of image files takes `pictures` and leaves
+decoding to `cnnrun.data.pictures`.
 """
 
-from cnnrun.data.sources import cifar, digits, idx
+from cnnrun.data.sources import (
+    cifar,
+    csv_file,
+    digits,
+    fake,
+    folder,
+    huggingface,
+    idx,
+    imagenet,
+    own,
+    pcam,
+    shapes,
+    torchvision_arrays,
+    torchvision_sets,
+    webdataset_shards,
+)
 
-__all__ = ["cifar", "digits", "idx"]
+__all__ = [
+    "cifar",
+    "csv_file",
+    "digits",
+    "fake",
+    "folder",
+    "huggingface",
+    "idx",
+    "imagenet",
+    "own",
+    "pcam",
+    "shapes",
+    "torchvision_arrays",
+    "torchvision_sets",
+    "webdataset_shards",
+]

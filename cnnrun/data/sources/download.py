@@ -8,12 +8,15 @@ import socket
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from cnnrun.errors import UserError
 
 # A mirror that does not answer for so long counts as absent (seconds).
 TIMEOUT = 20.0
+
+_ADDRESS = r"https?://[^'\"\s<>,)]+"
 
 
 def download_with_torchvision(
@@ -70,13 +73,15 @@ def download_with_torchvision(
 
 
 def _addresses(source: type) -> list[str]:
-    """The first few web addresses among the class's own attributes, or else in its docstring."""
-    held = {name: value for name, value in vars(source).items() if name != "__doc__"}
-    for text in (repr(held), source.__doc__ or ""):
-        found = list(dict.fromkeys(re.findall(r"https?://[^'\"\s<>,)]+", text)))
-        if found:
-            return found[:3]
-    return ["the addresses that torchvision knows"]
+    """The first web addresses in the class's attributes and code; else its page, from the docs."""
+    held = [value for name, value in vars(source).items() if name != "__doc__"]
+    # Strings in a method's own docstring are constants of its code too; none has an address.
+    held += [value.__code__.co_consts for value in held if isinstance(value, FunctionType)]
+    found = re.findall(_ADDRESS, repr(held))
+    if not found:
+        page = re.search(_ADDRESS, source.__doc__ or "")
+        found = [f"the address that torchvision knows (home page: {page[0]})"] if page else []
+    return list(dict.fromkeys(found))[:3] or ["the addresses that torchvision knows"]
 
 
 def _cause(error: BaseException) -> str:

@@ -1,0 +1,97 @@
+"""Any of Pillow's modes as 8-bit gray or RGB, with the whole range of its type kept."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+_TIFF_PHOTOMETRIC = 262
+_WHITE_IS_ZERO = 0
+
+
+class UnreadableError(Exception):
+    """Why some bytes are no picture that can be used, in words for a person."""
+
+
+def as_8_bit(image: Image.Image, channels: int) -> Image.Image:
+    """`image` in mode L (channels 1) or RGB (channels 3), values 0..255.
+
+    * transparency of any kind is laid on white;
+    * 16-bit gray is scaled from 0..65535, not clipped; mode I too, as it holds 16-bit values;
+      mode F from 0..1 (16-bit color is scaled by Pillow as it reads the file);
+    * color to gray is Pillow's luma (ITU-R 601-2); CMYK to RGB is Pillow's, without ICC profiles.
+
+    Raises:
+        UnreadableError: 32-bit values outside 0..65535, or floats outside 0..1.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        image = Image.fromarray(_scaled(image))
+    elif image.mode == "LAB":
+        image = _from_lab(image)
+    elif image.has_transparency_data:
+        image = _on_white(image)
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def with_black_as_zero(image: Image.Image) -> Image.Image:
+    """A TIFF may say that 0 is white; Pillow inverts such ones of 8 bits, but not those of 16."""
+    tags: Any = getattr(image, "tag_v2", {})
+    if image.mode.startswith("I;16") and tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        return Image.fromarray(65535 - np.asarray(image))
+    return image
+
+
+def is_gray(image: Image.Image) -> bool:
+    """Whether the mode, or every color of the palette, is gray; reads no pixel."""
+    if image.palette is not None and image.mode in ("P", "PA"):
+        # `image.getpalette` would decode the picture.
+        order, colors = image.palette.getdata()
+        values = np.frombuffer(colors, np.uint8).reshape(-1, len(order))[:, :3]
+        return bool((values == values[:, :1]).all())
+    return image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
+
+
+def _scaled(image: Image.Image) -> NDArray[np.uint8]:
+    """Gray of 16, 32 or float bits as (H, W) uint8."""
+    values: NDArray[Any] = np.asarray(image)
+    low, high = values.min(), values.max()
+    if image.mode == "F":
+        if not (low >= 0 and high <= 1):
+            raise UnreadableError(f"its float values go from {low:g} to {high:g}; 0 to 1 is meant")
+        return _rounded(values * 255)
+    if low < 0 or high > 65535:
+        raise UnreadableError(
+            f"its 32-bit values go from {low} to {high}; 16 bits (0 to 65535) are meant"
+        )
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        values = np.where(values == transparent, 65535, values)
+    return _rounded(values / 257)  # 65535 is 255 * 257
+
+
+def _rounded(values: NDArray[Any]) -> NDArray[np.uint8]:
+    rounded: NDArray[np.uint8] = np.rint(values).astype(np.uint8)
+    return rounded
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode == "La":  # premultiplied gray has only this way out
+        image = image.convert("LA")
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+
+
+def _from_lab(image: Image.Image) -> Image.Image:
+    converted = ImageCms.applyTransform(image, _lab_to_srgb())
+    assert converted is not None
+    return converted
+
+
+@lru_cache(maxsize=1)
+def _lab_to_srgb() -> ImageCms.ImageCmsTransform:
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return ImageCms.buildTransform(lab, srgb, "LAB", "RGB")

@@ -1,0 +1,87 @@
+"""Random pictures of any number and size, for load tests: a million of them need no memory."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from cnnrun.data.dataset import Dataset, Images, Split
+from cnnrun.randomness import derive_seed
+from cnnrun.registry import datasets
+
+Bytes = NDArray[np.uint8]
+Positive = Annotated[int, Field(ge=1)]
+
+# Up to so many bytes a split is made at once and kept; beyond, each picture is made when asked for.
+_IN_MEMORY = 2**28
+
+
+@datasets.register("fake")
+def fake(
+    *,
+    count: Positive = 1_000,
+    test: Positive = 200,
+    channels: Literal[1, 3] = 3,
+    height: Positive = 32,
+    width: Positive = 32,
+    classes: Annotated[int, Field(ge=2)] = 10,
+    learnable: bool = True,
+    seed: int = 0,
+) -> Dataset:
+    """Random pictures of any number and size, for load tests; nothing is read or downloaded.
+
+    count, test: pictures of the training and of the test split; the classes take turns.
+    learnable: the noise gets half the range of values, a pattern of the class the other half.
+    """
+    shape = (channels, height, width)
+    patterns = _patterns(shape, classes, seed) if learnable else None
+
+    def split(name: str, length: int) -> Split:
+        pictures = FakeImages(length, shape, derive_seed(seed, f"fake {name}"), patterns)
+        small = length * channels * height * width <= _IN_MEMORY
+        images: Images = pictures[torch.arange(length)] if small else pictures
+        return Split(images, torch.arange(length) % classes)
+
+    names = tuple(f"class {k}" for k in range(classes))
+    return Dataset(names, split("train", count), split("test", test))
+
+
+class FakeImages:
+    """Pictures whose bytes depend only on (seed, index), made when indexed."""
+
+    def __init__(
+        self, count: int, shape: tuple[int, int, int], seed: int, patterns: Bytes | None
+    ) -> None:
+        """patterns: (K, C, H, W) uint8 of 0..127; picture i gets number i modulo K."""
+        self.shape = torch.Size((count, *shape))
+        self._seed = seed
+        self._patterns = patterns
+
+    def __getitem__(self, indices: Tensor, /) -> Tensor:
+        """The pictures at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
+        images = np.empty((len(indices), *self.shape[1:]), np.uint8)
+        for image, index in zip(images, indices.tolist(), strict=True):
+            # A counter-based generator starts anywhere at once; word 2 of its counter is free.
+            stream = np.random.Philox(key=self._seed, counter=[0, 0, index, 0])
+            words = stream.random_raw(-(-image.size // 8))
+            noise = words.view(np.uint8)[: image.size].reshape(image.shape)
+            if self._patterns is None:
+                image[:] = noise
+            else:
+                pattern = self._patterns[index % len(self._patterns)]
+                np.add(noise >> 1, pattern, out=image)
+        return torch.from_numpy(images)
+
+
+def _patterns(shape: tuple[int, int, int], classes: int, seed: int) -> Bytes:
+    """One picture of coarse patches for each class: (K, C, H, W) uint8, 0..127."""
+    channels, height, width = shape
+    random = np.random.default_rng(derive_seed(seed, "fake patterns"))
+    patches = random.integers(0, 128, (classes, channels, 4, 4), np.uint8)
+    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
+    return np.ascontiguousarray(patches[:, :, rows][..., columns])

@@ -1,0 +1,58 @@
+"""ImageNet as plain class folders: no devkit, no meta file, no archive is asked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cnnrun.data.dataset import Dataset
+from cnnrun.data.decoding import PictureOptions
+from cnnrun.data.sources.labelled_files import Listing, labelled_dataset
+from cnnrun.errors import UserError
+from cnnrun.registry import datasets
+
+_FORM = "<root>/train/<class>/*.JPEG and <root>/val/<class>/*.JPEG, e.g. train/n01440764"
+
+
+@datasets.register("imagenet")
+def imagenet(pictures: PictureOptions, *, root: str) -> Dataset:
+    """ImageNet, 1,000 kinds of things in 1.3 million photos (Russakovsky et al. 2015); by hand.
+
+    root: has `train` and `val`, each with a folder for each class; the folders' names (WordNet's
+        numbers, as a rule) are the classes. Nothing else of ImageNet is needed, and any part of
+        its classes will do.
+
+    The official validation split serves as test, as the labels of the test split were never
+    published.
+
+    Raises:
+        UserError: one of the two is not there or has no class folders, or there are bad pictures.
+    """
+    listings = {"validation": Listing()}
+    for split, name in (("train", "train"), ("test", "val")):
+        listings[split] = Listing()
+        for entry in _class_folders(Path(root).expanduser() / name):
+            listings[split].add(_pictures(entry), entry.name)
+    # Never used as there is a test listing, and ImageNet has no fourth split.
+    return labelled_dataset(root, listings, 1, pictures)
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UserError(
+            f"imagenet: there is no folder {folder}; unpack the pictures as {_FORM} "
+            "(https://image-net.org gives them to those who register)"
+        )
+    folders = sorted(entry for entry in folder.iterdir() if entry.is_dir())
+    if not folders:
+        raise UserError(
+            f"imagenet: {folder} has no class folders; sort its pictures into {_FORM} (for the "
+            "official flat `val`, the script valprep.sh of soumith/imagenetloader.torch does it)"
+        )
+    return folders
+
+
+def _pictures(folder: Path) -> list[str]:
+    """All files but hidden ones, sorted."""
+    with os.scandir(folder) as entries:
+        return sorted(e.path for e in entries if e.name[0] != "." and e.is_file())

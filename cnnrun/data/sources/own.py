@@ -1,0 +1,252 @@
+"""A user's own torch Dataset, named by `module:Class` or `file.py:Class`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+
+from cnnrun.data.dataset import Dataset, Images, Split
+from cnnrun.errors import UserError, did_you_mean
+from cnnrun.registry import datasets
+
+# What the constructor gets to choose a split: `train=True`, `split="train"` ...
+Choice = bool | int | str
+
+
+@datasets.register("own")
+def own(
+    *,
+    target: str,
+    arguments: dict[str, Any] = {},
+    split_argument: str = "train",
+    train: Choice = True,
+    test: Choice = False,
+    validation: Choice | None = None,
+    classes: list[str] | None = None,
+    lazy: bool = False,
+) -> Dataset:
+    """Your own torch Dataset: `module:Class` or `file.py:Class`.
+
+    The class is called once for each split, as `Class(**arguments, train=True)` for training and
+    `Class(**arguments, train=False)` for the test split. Where it wants something else, e.g.
+    `split="train"` and `split="test"`, say `split_argument: split`, `train: train`, `test: test`
+    (and `validation: val`, where there is such a split).
+
+    Its items are (picture, label): a PIL image, or a numpy array (H, W), (H, W, 1) or (H, W, 3), or
+    a tensor (H, W), (1, H, W) or (3, H, W); uint8 in 0..255 or float in 0..1, not normalized; all
+    of one size. Labels are whole numbers from 0 on. `classes` names them; by default the Dataset's
+    own attribute `classes` does.
+
+    lazy: read a picture each time it is needed; otherwise all are read once and kept in memory.
+
+    Raises:
+        UserError: the class is not there, is no torch Dataset, fails (the message has the line of
+            its file), or its items are not as said.
+    """
+    kind = _load_class(target)
+    splits = {}
+    for name, value in (("train", train), ("test", test), ("validation", validation)):
+        if value is not None:
+            with _errors_of(kind, f"{target} ({split_argument}={value!r})"):
+                made = kind(**arguments, **{split_argument: value})
+            splits[name] = _split(kind, made, f"{target}, {name} split", lazy)
+            named = getattr(made, "classes", None) if classes is None else classes
+    names = _class_names(target, named, [split.labels for split in splits.values()])
+    return Dataset(names, splits["train"], splits["test"], splits.get("validation"))
+
+
+def _load_class(target: str) -> type[TorchDataset[Any]]:
+    place, _, name = target.rpartition(":")
+    if not place or not name:
+        raise UserError(f"target: '{target}' is neither `module:Class` nor `file.py:Class`")
+    with _errors_of(None, target):
+        module = _load_file(place) if place.endswith(".py") else importlib.import_module(place)
+    found = getattr(module, name, None)
+    if found is None:
+        raise UserError(f"target: {place} has no '{name}'{did_you_mean(name, vars(module))}")
+    # Nothing else is called, so that a config can't name just any function to run.
+    if not (isinstance(found, type) and issubclass(found, TorchDataset)):
+        raise UserError(f"target: {target} is not a subclass of torch.utils.data.Dataset")
+    return found
+
+
+def _load_file(file: str) -> ModuleType:
+    path = Path(file).resolve()
+    if not path.is_file():
+        raise UserError(f"target: there is no file {file} (paths are from {Path.cwd()})")
+    spec = importlib.util.spec_from_file_location(f"cnnrun_own_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _errors_of(kind: type | None, what: str) -> Iterator[None]:
+    """Report an exception of the user's code by the innermost line of the user's own file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        frames = [
+            f"{frame.filename}:{frame.lineno}"
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename != __file__ and not frame.filename.startswith("<frozen")
+        ]
+        source = str(sys.modules[kind.__module__].__file__) if kind else ""
+        own_frames = [frame for frame in frames if source and frame.startswith(source)]
+        if isinstance(error, SyntaxError) and error.filename:
+            frames = [f"{error.filename}:{error.lineno}"]
+        where = f" at {(own_frames or frames)[-1]}" if frames else ""
+        raise UserError(f"{what} failed{where}: {type(error).__name__}: {error}") from error
+
+
+def _split(kind: type, made: Any, where: str, lazy: bool) -> Split:
+    """The items of the user's Dataset, read now or when asked for."""
+    with _errors_of(kind, where):
+        count = len(made)
+    if count == 0:
+        raise UserError(f"{where}: has no items")
+    pictures = OwnImages(kind, made, where, count)
+    labels = _labels_without_reading(made, count) if lazy else None
+    if labels is not None:
+        return Split(pictures, labels)
+    images = None if lazy else torch.empty(pictures.shape, dtype=torch.uint8)
+    labels = torch.empty(count, dtype=torch.int64)
+    for index in range(count):
+        image, label = pictures.item(index)
+        labels[index] = label
+        if images is not None:
+            images[index] = image
+    read: Images = pictures if images is None else images
+    return Split(read, labels)
+
+
+def _labels_without_reading(made: Any, count: int) -> Tensor | None:
+    """The labels as torchvision's classes hold them, in `targets` or `labels`."""
+    for name in ("targets", "labels"):
+        held = getattr(made, name, None)
+        if isinstance(held, list | tuple | np.ndarray | Tensor) and len(held) == count:
+            labels = torch.as_tensor(held)
+            if labels.dim() == 1 and not labels.is_floating_point():
+                return labels.long()
+    return None
+
+
+class OwnImages:
+    """The pictures of a user's Dataset, read through its `__getitem__` when indexed."""
+
+    def __init__(self, kind: type, dataset: Any, where: str, count: int) -> None:
+        self._kind = kind
+        self._dataset = dataset
+        self._where = where
+        # Batches are read ahead by threads; nobody said that the user's class is ready for that.
+        self._turn = threading.Lock()
+        self.shape = torch.Size((count, *self._read(0)[0].shape))
+
+    def __getitem__(self, indices: Tensor, /) -> Tensor:
+        """The pictures at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
+        images = torch.empty((len(indices), *self.shape[1:]), dtype=torch.uint8)
+        with self._turn:
+            for row, index in enumerate(indices.tolist()):
+                images[row] = self.item(index)[0]
+        return images
+
+    def item(self, index: int) -> tuple[Tensor, int]:
+        """Picture (C, H, W) uint8 of the common size, and label."""
+        image, label = self._read(index)
+        if image.shape != self.shape[1:]:
+            raise UserError(
+                f"{self._where}, item {index}: {_sizes(image)}, but item 0 is {_sizes(self)}; "
+                "give all pictures one size and mode in your Dataset"
+            )
+        return image, label
+
+    def _read(self, index: int) -> tuple[Tensor, int]:
+        where = f"{self._where}, item {index}"
+        with _errors_of(self._kind, where):
+            item = self._dataset[index]
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise UserError(f"{where}: expected (picture, label), found {type(item).__name__}")
+        picture, label = item
+        try:
+            number = int(label)
+        except (TypeError, ValueError):
+            number = -1
+        if number < 0 or number != label:
+            raise UserError(f"{where}: the label is {label!r}, not a whole number from 0 on")
+        try:
+            return as_bytes(picture), number
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+
+
+def as_bytes(picture: Any) -> Tensor:
+    """A PIL image, numpy array or tensor as (C, H, W) uint8, 0..255; C is 1 or 3.
+
+    Raises:
+        UserError: another type, number of channels, or range of values.
+    """
+    if isinstance(picture, Image.Image):
+        gray = picture.mode in ("1", "L")
+        picture = np.asarray(picture.convert("L" if gray else "RGB"))
+    if isinstance(picture, np.ndarray):
+        tensor = torch.from_numpy(np.array(picture))
+        tensor = tensor.movedim(-1, 0) if tensor.dim() == 3 else tensor
+    elif isinstance(picture, Tensor):
+        tensor = picture
+    else:
+        kind = type(picture).__name__
+        raise UserError(f"the picture is a {kind}, not a PIL image, numpy array or tensor")
+    tensor = tensor[None] if tensor.dim() == 2 else tensor
+    if tensor.dim() != 3 or tensor.shape[0] not in (1, 3):
+        raise UserError(f"the picture has shape {tuple(picture.shape)}; 1 or 3 channels are meant")
+    return _quantized(tensor)
+
+
+def _quantized(tensor: Tensor) -> Tensor:
+    if tensor.dtype == torch.uint8:
+        return tensor
+    if not tensor.is_floating_point():
+        raise UserError(f"the picture is {tensor.dtype}; uint8 or float in 0..1 is meant")
+    low, high = (float(value) for value in tensor.aminmax())
+    if not (low >= 0 and high <= 1):
+        raise UserError(
+            f"the picture's values go from {low:g} to {high:g}; float in 0..1 is meant "
+            "(leave normalizing to cnnrun)"
+        )
+    return tensor.mul(255).round().to(torch.uint8)
+
+
+def _class_names(target: str, named: Any, labels: list[Tensor]) -> tuple[str, ...]:
+    needed = max(int(part.max()) for part in labels) + 1
+    if named is None:
+        return tuple(map(str, range(needed)))
+    names = tuple(map(str, named))
+    if len(names) < needed or len(set(names)) < len(names):
+        raise UserError(
+            f"{target}: labels go up to {needed - 1}, but `classes` has "
+            f"{len(set(names))} different names"
+        )
+    return names
+
+
+def _sizes(images: Any) -> str:
+    return " x ".join(map(str, images.shape[-3:]))

@@ -1,0 +1,137 @@
+"""Where each sample lies in a tar file of the WebDataset layout, so that any can be read alone."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnrun.errors import UserError
+
+# What the last ending of a picture's name may be.
+IMAGE_ENDINGS = frozenset(("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "ppm", "pgm"))
+# No class has a longer name (bytes).
+_LONGEST_LABEL = 2**12
+
+
+@dataclass(frozen=True)
+class TarIndex:
+    """One entry for each sample, in the order of the tar.
+
+    keys: (N,) names of the samples. offsets, sizes: (N,) int64, bytes of the pictures in the tar.
+    labels: (N,) text of the label files. total: bytes of the whole tar.
+    """
+
+    keys: NDArray[np.str_]
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    labels: NDArray[np.str_]
+    total: int
+
+
+def load_index(tar: Path, identity: str, label: str, folder: Path) -> TarIndex:
+    """The index of `tar`, kept in `folder` under a name made of `identity` and `label`.
+
+    identity: what tells this tar from another, e.g. its path, size and time of change.
+    label: the ending of the files with labels, e.g. `cls`.
+
+    Raises:
+        UserError: as `read_index`.
+    """
+    file = index_file(identity, label, folder)
+    found = stored_index(file)
+    if found is None:
+        found = read_index(tar, label)
+        _store(found, file)
+    return found
+
+
+def index_file(identity: str, label: str, folder: Path) -> Path:
+    name = hashlib.sha256(f"{identity}\n{label}".encode()).hexdigest()[:32]
+    return folder / f"{name}.npz"
+
+
+def stored_index(file: Path) -> TarIndex | None:
+    """The index in `file`, or None where there is none or it is damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as held:
+            return TarIndex(
+                held["keys"], held["offsets"], held["sizes"], held["labels"], int(held["total"])
+            )
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def _store(index: TarIndex, file: Path) -> None:
+    """Written beside its place and renamed, as two runs may do so at once."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
+        np.savez(part, **vars(index))
+    Path(part.name).replace(file)
+
+
+def read_index(tar: Path, label: str) -> TarIndex:
+    """Read through `tar` once; nothing is unpacked, so the names of its members do no harm.
+
+    Raises:
+        UserError: no tar, a compressed or a broken one, or a picture without a label.
+    """
+    total = tar.stat().st_size
+    samples = list(_samples(tar, label, total))
+    if not samples:
+        raise UserError(
+            f"{tar}: holds no sample; a picture `name.jpg` (or another of "
+            f"{', '.join(sorted(IMAGE_ENDINGS))}) needs a label in `name.{label}`"
+        )
+    keys, offsets, sizes, labels = zip(*samples, strict=True)
+    return TarIndex(
+        np.array(keys),
+        np.array(offsets, np.int64),
+        np.array(sizes, np.int64),
+        np.array(labels),
+        total,
+    )
+
+
+def _samples(tar: Path, label: str, total: int) -> Iterator[tuple[str, int, int, str]]:
+    """Key, offset, size and label of each sample; files of one sample follow one another."""
+    pictures: dict[str, tuple[int, int]] = {}
+    labels: dict[str, str] = {}
+    try:
+        with tarfile.open(tar, "r:") as members:
+            for member in members:
+                if not member.isreg() or member.issparse():
+                    continue
+                if member.offset_data + member.size > total:
+                    raise tarfile.ReadError(f"'{member.name}' goes beyond its end")
+                key, ending = _key_and_ending(member.name)
+                if ending == label:
+                    content = members.extractfile(member)
+                    assert content is not None
+                    labels[key] = content.read(_LONGEST_LABEL).decode("utf-8", "replace").strip()
+                elif ending.rpartition(".")[2] in IMAGE_ENDINGS:
+                    pictures.setdefault(key, (member.offset_data, member.size))
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        raise UserError(
+            f"{tar}: not a plain tar, or a broken one ({error}); a compressed one can't be read "
+            "at random, so unpack it (gunzip) first"
+        ) from error
+    for key, (offset, size) in pictures.items():
+        if key not in labels:
+            raise UserError(f"{tar}: '{key}' has a picture but no label '{key}.{label}'")
+        yield key, offset, size, labels[key]
+
+
+def _key_and_ending(name: str) -> tuple[str, str]:
+    """`train/00012.seg.png` is key `train/00012` and ending `seg.png`, in lower case."""
+    folder, slash, file = name.rpartition("/")
+    stem, _, ending = file.partition(".")
+    # macOS packs a companion `._name` beside every file.
+    return (folder + slash + stem, ending.lower()) if stem else (name, "")

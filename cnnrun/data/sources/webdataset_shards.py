@@ -1,0 +1,239 @@
+"""Tar files of the WebDataset layout, local or on the web, read at random by an index of each."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from cnnrun.data.dataset import Dataset
+from cnnrun.data.decoding import PictureOptions
+from cnnrun.data.pictures import picture_splits
+from cnnrun.data.sources.shard_spool import ShardSpool
+from cnnrun.data.sources.tar_index import (
+    TarIndex,
+    index_file,
+    load_index,
+    stored_index,
+)
+from cnnrun.errors import UserError
+from cnnrun.registry import datasets
+
+Patterns = str | list[str]
+Numbers = NDArray[np.int64]
+Texts = NDArray[np.str_]
+
+# Shards that are indexed (and fetched) at the same time.
+_AT_ONCE = 8
+
+
+@datasets.register("webdataset")
+def webdataset(
+    pictures: PictureOptions,
+    *,
+    train: Patterns,
+    test: Patterns,
+    validation: Patterns | None = None,
+    label: str = "cls",
+    classes: list[str] | None = None,
+    spool: str = "data/shards",
+    spool_gb: Annotated[float, Field(gt=0)] = 50.0,
+) -> Dataset:
+    """Tar shards of the WebDataset layout, local or on the web, for data that no disk holds.
+
+    train, test, validation: paths, globs or http(s) addresses, each with braces if need be, as in
+        `https://host/train-{0000..0146}.tar`.
+    label: ending of the files with a sample's label: a number from 0 on, or the class's name.
+    classes: names of the numbers, or the order of the names; by default the numbers themselves,
+        or the names sorted.
+    spool: the folder of the indexes, and of shards from the web while they are used.
+    spool_gb: shards from the web that lie there at a time (10^9 bytes); the least used go first.
+
+    A shard is read through once, to note where its samples lie; then any sample can be read alone,
+    so that shuffling and resuming are exact. Nothing is unpacked by name.
+
+    Raises:
+        UserError: a pattern matches nothing, a shard can't be had or read, or labels don't fit.
+    """
+    store = ShardSpool(Path(spool), int(spool_gb * 1e9))
+    parts = {"train": train, "test": test}
+    if validation is not None:
+        parts["validation"] = validation
+    samples = {name: _index(name, patterns, label, store) for name, patterns in parts.items()}
+    names, numbers = _numbers({name: part.labels for name, part in samples.items()}, classes)
+    splits = picture_splits(
+        {name: (part, _labels(part.labels, numbers)) for name, part in samples.items()}, pictures
+    )
+    return Dataset(names, splits["train"], splits["test"], splits.get("validation"))
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The samples of a split.
+
+    addresses, totals: of the shards, and their bytes.
+    shard: (N,) which of them a sample lies in.
+    keys, offsets, sizes, labels: (N,) as in `TarIndex`.
+    """
+
+    addresses: list[str]
+    totals: list[int]
+    shard: Numbers
+    keys: Texts
+    offsets: Numbers
+    sizes: Numbers
+    labels: Texts
+    store: ShardSpool
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+    def read(self, index: int) -> bytes:
+        """The content of picture `index`, undecoded."""
+        which = self.shard[index]
+        address = self.addresses[which]
+        open_shard = self.store.open if _is_url(address) else _open_file
+        with open_shard(address) as shard:
+            if os.fstat(shard.fileno()).st_size != self.totals[which]:
+                raise UserError(f"{address} has changed since it was indexed; start again")
+            shard.seek(int(self.offsets[index]))
+            return shard.read(int(self.sizes[index]))
+
+    def name(self, index: int) -> str:
+        """What to call picture `index` in a message: the shard's address and the key in it."""
+        return f"{self.addresses[self.shard[index]]}/{self.keys[index]}"
+
+    def identity(self) -> str:
+        """Of the shards' addresses, sizes and times of change: what caches are known by."""
+        digest = hashlib.sha256()
+        for address, total in zip(self.addresses, self.totals, strict=True):
+            changed = 0 if _is_url(address) else Path(address).stat().st_mtime_ns
+            digest.update(f"{address}\0{total}\0{changed}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+
+def _open_file(address: str) -> BinaryIO:
+    return Path(address).open("rb")
+
+
+def shard_order(shard: Tensor, generator: torch.Generator, window: int) -> Tensor:
+    """An order of samples that needs only `window` shards at a time: (N,) int64.
+
+    Shards come in random order; the samples of each `window` successive ones are mixed. That is
+    what shuffling means where the spool does not hold all shards.
+
+    shard: (N,) int64, the number of the shard that each sample lies in.
+    """
+    count = int(shard.max()) + 1 if len(shard) else 0
+    group = torch.randperm(count, generator=generator) // window
+    mixed = torch.randperm(len(shard), generator=generator)
+    return mixed[torch.argsort(group[shard[mixed]], stable=True)]
+
+
+def expand(patterns: Patterns) -> list[str]:
+    """Paths and addresses, braces and globs expanded, in the order given; each glob's are sorted.
+
+    Raises:
+        UserError: a pattern matches nothing or is of another scheme.
+    """
+    found = []
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        for address in _braces(pattern):
+            if _is_url(address):
+                found.append(address)
+            elif "://" in address or address.startswith("pipe:"):
+                raise UserError(f"{address}: shards are local files or http(s) addresses")
+            elif matches := sorted(glob.glob(address, recursive=True)):  # noqa: PTH207 - absolute ones too
+                found.extend(matches)
+            else:
+                raise UserError(f"no shard matches {address} (paths are from {Path.cwd()})")
+    return found
+
+
+def _braces(pattern: str) -> Iterator[str]:
+    """`a{0..2}` and `a{x,y}` spelled out, as the shell does; zeros in front keep the width."""
+    match = re.search(r"\{([^{}]*)\}", pattern)
+    if match is None:
+        yield pattern
+        return
+    limits = re.fullmatch(r"(\d+)\.\.(\d+)", match[1])
+    if limits:
+        first, last = int(limits[1]), int(limits[2])
+        step = 1 if first <= last else -1
+        words = [str(i).zfill(len(limits[1])) for i in range(first, last + step, step)]
+    else:
+        words = match[1].split(",")
+    for word in words:
+        yield from _braces(pattern[: match.start()] + word + pattern[match.end() :])
+
+
+def _is_url(address: str) -> bool:
+    return address.startswith(("http://", "https://"))
+
+
+def _index(name: str, patterns: Patterns, label: str, store: ShardSpool) -> Shards:
+    addresses = expand(patterns)
+    if not addresses:
+        raise UserError(f"{name}: no shards are named")
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        indexes = list(pool.map(lambda address: _index_one(address, label, store), addresses))
+    return Shards(
+        addresses,
+        [index.total for index in indexes],
+        np.repeat(np.arange(len(indexes)), [len(index.keys) for index in indexes]),
+        np.concatenate([index.keys for index in indexes]),
+        np.concatenate([index.offsets for index in indexes]),
+        np.concatenate([index.sizes for index in indexes]),
+        np.concatenate([index.labels for index in indexes]),
+        store,
+    )
+
+
+def _index_one(address: str, label: str, store: ShardSpool) -> TarIndex:
+    if not _is_url(address):
+        file = Path(address).resolve()
+        state = file.stat()
+        identity = f"{file} {state.st_size} {state.st_mtime_ns}"
+        return load_index(file, identity, label, store.folder)
+    known = stored_index(index_file(address, label, store.folder))
+    return known or load_index(store.path(address), address, label, store.folder)
+
+
+def _numbers(
+    labels: dict[str, Texts], classes: list[str] | None
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The names of the classes, and the number that each label's text stands for."""
+    found = {name: set(np.unique(part).tolist()) for name, part in labels.items()}
+    everything = set().union(*found.values())
+    if all(text.isdecimal() for text in everything):
+        largest = max(map(int, everything))
+        names = classes or [str(k) for k in range(largest + 1)]
+        if largest >= len(names):
+            raise UserError(f"labels go up to {largest}; `classes` has {len(names)} names")
+        return tuple(names), {text: int(text) for text in everything}
+    names = classes or sorted(found["train"])
+    for part, texts in found.items():
+        if unknown := sorted(texts - set(names)):
+            raise UserError(
+                f"the {part} split has classes that {'`classes`' if classes else 'training'} "
+                f"has not: {', '.join(unknown[:8])}"
+            )
+    return tuple(names), {name: k for k, name in enumerate(names)}
+
+
+def _labels(texts: Texts, numbers: dict[str, int]) -> Tensor:
+    """(N,) int64; each distinct text is looked up once."""
+    distinct, which = np.unique(texts, return_inverse=True)
+    return torch.tensor([numbers[text] for text in distinct.tolist()])[torch.from_numpy(which)]
