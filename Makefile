@@ -24,6 +24,9 @@ demo: install ## Train a small CNN on real handwritten digits (no download), sho
 test: install ## Run the tests (under 5 minutes on 2 cores)
 	$(BIN)/python -m pytest -q
 
+test-long: install ## The tests that take minutes each
+	$(BIN)/python -m pytest -q -m slow
+
 lint: install ## ruff (lint and format) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import simplejpeg  # type: ignore[import-untyped]
+import simplejpeg
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
@@ -64,7 +64,7 @@ def our_ways(paths: list[str], folder: Path, threads: int) -> dict[str, Way]:
     crop = RandomCrop(seed=0)
     in_ram, _ = in_memory(files, form, options)
     mapped, _ = on_disk(files, form, options)
-    batches = torch.randperm(len(paths)).split(BATCH)
+    batches = torch.split(torch.randperm(len(paths)), BATCH)
     return {
         "cnnrun, first epoch, random crops": lambda: count(
             prefetch(lambda chosen: images.batch(chosen, crop), batches)

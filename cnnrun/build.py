@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,11 +21,13 @@ from cnnrun.data.framing import RandomCrop
 from cnnrun.data.pipeline import Pipeline
 from cnnrun.data.splits import apply_splits
 from cnnrun.device import select_device
-from cnnrun.errors import ConfigError, UserError
-from cnnrun.initializers import initialize
-from cnnrun.randomness import derive_seed, seed_default
+from cnnrun.errors import UserError
+from cnnrun.network import build_initialized_model, build_model
+from cnnrun.randomness import derive_seed
 from cnnrun.schedules import Schedule, build_schedule
 from cnnrun.tasks import Task
+from cnnrun.transfer import Transfer, parameter_groups
+from cnnrun.weights import load_weights, some
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class Parts:
     pipeline: Pipeline
     model: nn.Module
     loss: nn.Module
+    # What stays in eval mode while the rest trains.
+    frozen: tuple[nn.Module, ...] = ()
+    # What the experiment's `transfer` means for this model, presets written out.
+    transfer: Transfer | None = None
 
 
 def build(experiment: Experiment) -> Parts:
@@ -55,16 +59,21 @@ def build(experiment: Experiment) -> Parts:
     device = select_device(experiment.device)
     dataset = build_dataset(experiment)
     shape = dataset.input_shape
-    with located(experiment, "dataset", "normalize"):
-        mean, std = normalize.resolve(
-            experiment.dataset.normalize, dataset.train.images, channels=shape[0]
-        )
-    model = build_model(experiment, shape, len(dataset.classes))
-    seed_default(torch.device("cpu"), experiment.seed, "initializer")
-    with located(experiment, "initializer"):
-        initialize(model, experiment.initializer)
+    model, frozen, transfer, source = build_initialized_model(
+        experiment, shape, len(dataset.classes)
+    )
+    if source and experiment.dataset.normalize == "auto":
+        # The features were learnt on pictures that were normalized so.
+        normalization = source.normalization
+    else:
+        with experiment.located("dataset", "normalize"):
+            mean, std = normalize.resolve(
+                experiment.dataset.normalize, dataset.train.images, channels=shape[0]
+            )
+        normalization = Normalization(mean, std)
     counts = dataset.class_counts
-    return _assemble(experiment, device, dataset, Normalization(mean, std), model, counts)
+    parts = _assemble(experiment, device, dataset, normalization, model, counts)
+    return replace(parts, frozen=tuple(frozen), transfer=transfer)
 
 
 def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) -> Parts:
@@ -93,7 +102,7 @@ def _assemble(
     class_counts: Tensor,
 ) -> Parts:
     classes = len(dataset.classes)
-    with located(experiment, "loss"):
+    with experiment.located("loss"):
         loss = registry.losses.build(
             experiment.loss, num_classes=classes, class_counts=class_counts
         )
@@ -127,26 +136,14 @@ def build_dataset(experiment: Experiment) -> Dataset:
     pictures = experiment.dataset.pictures()
     dataset: Dataset = registry.datasets.build(experiment.dataset, pictures=pictures)
     dataset = replace(dataset, bad_files=tuple(pictures.bad_files), notes=tuple(pictures.notes))
-    with located(experiment, "dataset"):
+    with experiment.located("dataset"):
         return apply_splits(with_form(dataset, pictures), experiment.dataset, experiment.seed)
-
-
-def build_model(
-    experiment: Experiment, input_shape: tuple[int, ...], num_classes: int
-) -> nn.Module:
-    """The model as its own constructor initializes it, from the stream (seed, "model")."""
-    seed_default(torch.device("cpu"), experiment.seed, "model")
-    with located(experiment, "model"):
-        model: nn.Module = registry.models.build(
-            experiment.model, input_shape=input_shape, num_classes=num_classes
-        )
-    return model
 
 
 def build_augmentations(experiment: Experiment) -> list[Augmentation]:
     built = []
     for i, item in enumerate(experiment.dataset.augment):
-        with located(experiment, "dataset", "augment", i):
+        with experiment.located("dataset", "augment", i):
             built.append(registry.augmentations.build(item))
     return built
 
@@ -167,48 +164,36 @@ def taken_while_decoding(
     return RandomCrop(derive_seed(seed, "crops"), scale, ratio)  # type: ignore[arg-type]
 
 
-def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(parts: Parts) -> torch.optim.Optimizer:
     """The optimizer of the parameters that train; `initial_lr` notes each group's own rate."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    experiment, model, transfer = parts.experiment, parts.model, parts.transfer
+    parameters: list[Any] = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
-        raise experiment.error(["model"], "nothing to train: no parameter requires a gradient")
-    with located(experiment, "optimizer"):
+        raise experiment.error(
+            ["transfer", "freeze"] if transfer else ["model"],
+            "nothing to train: no parameter of the model requires a gradient",
+        )
+    if transfer and transfer.lr_multipliers:
+        with experiment.located("transfer"):
+            lr = float(experiment.optimizer.lr)  # type: ignore[attr-defined]
+            parameters = parameter_groups(model, transfer, lr)
+    with experiment.located("optimizer"):
         optimizer: torch.optim.Optimizer = registry.optimizers.build(
             experiment.optimizer, parameters=parameters
         )
-    for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]
+    note_initial_rates(optimizer)
     return optimizer
+
+
+def note_initial_rates(optimizer: torch.optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
 
 
 def build_lr_schedule(experiment: Experiment, steps_per_epoch: int) -> Schedule:
     total = experiment.training.epochs * steps_per_epoch
-    with located(experiment, "schedule"):
+    with experiment.located("schedule"):
         return build_schedule(experiment.schedule, total, steps_per_epoch)
-
-
-def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy `weights` into `model`.
-
-    Raises:
-        UserError: keys are missing, unexpected or of another shape; they are named.
-    """
-    own = model.state_dict()
-    missing = [key for key in own if key not in weights]
-    unexpected = [key for key in weights if key not in own]
-    shapes = [
-        f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in own
-        if key in weights and own[key].shape != weights[key].shape
-    ]
-    problems = [
-        f"{title}: {', '.join(keys[:5])}{f' and {len(keys) - 5} more' if len(keys) > 5 else ''}"
-        for title, keys in (("missing", missing), ("unexpected", unexpected), ("shape", shapes))
-        if keys
-    ]
-    if problems:
-        raise UserError("the weights do not fit the model; " + "; ".join(problems))
-    model.load_state_dict(weights)
 
 
 def matching(dataset: Dataset, checkpoint: Checkpoint) -> Dataset:
@@ -217,8 +202,8 @@ def matching(dataset: Dataset, checkpoint: Checkpoint) -> Dataset:
     unknown = [name for name in dataset.classes if name not in known]
     if unknown:
         raise UserError(
-            f"the data has classes that the model was not trained on: {_some(unknown)} "
-            f"(it knows {_some(known)})"
+            f"the data has classes that the model was not trained on: {some(unknown)} "
+            f"(it knows {some(known)})"
         )
     if list(dataset.input_shape) != checkpoint.input_shape:
         raise UserError(
@@ -228,21 +213,5 @@ def matching(dataset: Dataset, checkpoint: Checkpoint) -> Dataset:
     return dataset if dataset.classes == known else dataset.with_labels_of(known)
 
 
-def _some(names: Any) -> str:
-    names = list(names)
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
 def _shape(shape: Any) -> str:
     return " x ".join(map(str, shape))
-
-
-@contextmanager
-def located(experiment: Experiment, *path: str | int) -> Iterator[None]:
-    """Give a mistake that shows only on building the place of its cause in the YAML file."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except UserError as error:
-        raise experiment.error(path, str(error)) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 
 from cnnrun.errors import UserError
 from cnnrun.run import RunDirectory, write_atomically
+from cnnrun.weights import read_plain
 
 FORMAT = 1
 
@@ -60,17 +60,7 @@ class Checkpoint:
         Raises:
             UserError: not there, not readable, or not one of cnnrun's.
         """
-        try:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            raise UserError(f"{file}: there is no such checkpoint") from None
-        except pickle.UnpicklingError as error:
-            raise UserError(
-                f"{file}: refused, as it holds more than tensors and plain values, "
-                "and reading those could run code"
-            ) from error
-        except Exception as error:
-            raise UserError(f"{file}: not a readable checkpoint (damaged or cut short?)") from error
+        content = read_plain(file)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise UserError(f"{file}: not a checkpoint of cnnrun (format {FORMAT})")
         del content["format"]

@@ -36,6 +36,10 @@ Plugins = Annotated[
     typer.Option("--plugin", help="A Python file that registers components.", metavar="FILE"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Output = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--output", "-o", help="The PNG to write.", metavar="FILE"),
+]
 TrainedTarget = Annotated[
     Path, typer.Argument(metavar="RUN|CHECKPOINT", help="A run directory or a checkpoint file.")
 ]
@@ -164,6 +168,34 @@ def _print_scores(scores: dict[str, Any]) -> None:
         print(f"\nwithout images in this split: {', '.join(absent)}")
 
 
+@app.command("data")
+def data_report(
+    config: Config,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    output: Output = None,
+    plugin: Plugins = None,
+) -> None:
+    """Report on an experiment's data: classes, pixels, bad files, duplicates, leakage."""
+    from cnnrun.build import build_dataset
+    from cnnrun.config import load
+    from cnnrun.data.report import report
+    from cnnrun.data.report_text import as_text
+
+    # Bad files are what the report is for: they are listed, not the end of it.
+    experiment = load(config, [*(overrides or []), "dataset.on_error=skip"], plugin or [])
+    dataset = build_dataset(experiment)
+    found = report(dataset)
+    print(json.dumps(found) if as_json else as_text(found))
+    if output is not None:
+        from cnnrun.data.report_examples import example_pairs
+        from cnnrun.plots.data_report import draw_data_report
+        from cnnrun.plots.style import save
+
+        pairs, captions = example_pairs(dataset, found)
+        save(draw_data_report(found, pairs, captions, title=experiment.name), output)
+
+
 @app.command()
 def viz(
     plot: Annotated[str, typer.Argument(help="Which picture; `cnnrun list plot` shows all.")],
@@ -171,10 +203,7 @@ def viz(
         Path, typer.Argument(metavar="TARGET", help="A YAML file, run directory or checkpoint.")
     ],
     overrides: Overrides = None,
-    output: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--output", "-o", help="The PNG to write.", metavar="FILE"),
-    ] = None,
+    output: Output = None,
     parameter: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(

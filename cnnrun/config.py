@@ -6,7 +6,8 @@ file, line, column, key and the nearest valid word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,10 +17,11 @@ from cnnrun import registry
 from cnnrun.config_errors import explain
 from cnnrun.data.options import DatasetOptions
 from cnnrun.document import Document, dotted_path, dump, read
-from cnnrun.errors import ConfigError
+from cnnrun.errors import ConfigError, UserError
 from cnnrun.plugins import load_plugins
 from cnnrun.registry import Component, Options
 from cnnrun.schedules import ScheduleOptions
+from cnnrun.transfer import Transfer
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -51,6 +53,7 @@ class Experiment(Options):
     loss: Component
     optimizer: Component
     schedule: ScheduleOptions
+    transfer: Transfer | None = None
     training: Training = Training()
 
     _document: Document = PrivateAttr(default_factory=lambda: Document("the experiment", {}))
@@ -60,6 +63,16 @@ class Experiment(Options):
         return ConfigError(
             f"{self._document.place(tuple(path))}: {dotted_path(tuple(path))}: {message}"
         )
+
+    @contextmanager
+    def located(self, *path: str | int) -> Iterator[None]:
+        """Give a mistake that shows only on building the place of its cause in the YAML file."""
+        try:
+            yield
+        except ConfigError:
+            raise
+        except UserError as error:
+            raise self.error(path, str(error)) from error
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, every default written out."""

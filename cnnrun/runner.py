@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnrun import evaluation
-from cnnrun.build import Parts, build, load_weights, located
+from cnnrun.build import Parts, build
 from cnnrun.checkpoint import Checkpoint
 from cnnrun.config import Experiment, load
 from cnnrun.data.decoding import BadPictureError
@@ -19,6 +19,7 @@ from cnnrun.interrupt import stop_on_signals
 from cnnrun.progress import reporter
 from cnnrun.run import RunDirectory, describe_environment, write_json
 from cnnrun.training import Trainer
+from cnnrun.weights import load_weights
 
 
 def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
@@ -58,6 +59,13 @@ def _tell_about_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
     if bad:
         run.write_bad_files((file.path, file.reason) for file in bad)
         print(f"left out {len(bad)} bad image files, listed in {run.bad_files}", file=sys.stderr)
+    if parts.transfer and not quiet:
+        trains = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
+        total = sum(p.numel() for p in parts.model.parameters())
+        print(
+            f"transfer: {parts.transfer.in_words()}; {trains:,} of {total:,} parameters train",
+            file=sys.stderr,
+        )
     for note in parts.dataset.notes:
         print(note, file=sys.stderr)
 
@@ -96,7 +104,7 @@ def _train(parts: Parts, run: RunDirectory, checkpoint: Checkpoint | None, quiet
 
 def finish(trainer: Trainer, started: float) -> None:
     """Test the best checkpoint, once, write the summary and draw the pictures."""
-    parts, run = trainer.parts, trainer.run
+    parts, run = trainer.whole, trainer.run
     best = Checkpoint.load(run.checkpoint("best"))
     load_weights(parts.model, best.model)
     predictions = evaluation.predict(parts, "test") if len(parts.dataset.test) else None
@@ -145,7 +153,7 @@ def check(experiment: Experiment) -> dict[str, Any]:
         trainer = Trainer(parts, RunDirectory(Path()), stop)
     images, labels = next(trainer.train_batches.iterate())
     parts.model.train()
-    with located(experiment, "model"):
+    with experiment.located("model"):
         trainer.train_step(images, labels)
     return {
         "name": experiment.name,

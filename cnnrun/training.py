@@ -20,10 +20,12 @@ from cnnrun.build import Parts, build_lr_schedule, build_optimizer
 from cnnrun.checkpoint import Checkpoint
 from cnnrun.data.batches import Batches
 from cnnrun.errors import Interrupted, UserError
+from cnnrun.features import with_features_ready
 from cnnrun.interrupt import StopRequest
 from cnnrun.progress import Reporter, duration, show
 from cnnrun.randomness import derive_seed, seed_default, shuffled
 from cnnrun.run import RunDirectory
+from cnnrun.transfer import unfreeze
 
 
 @dataclass
@@ -44,16 +46,20 @@ class Trainer:
     """Trains the parts of an experiment, writing the log and the checkpoints of `run`."""
 
     def __init__(self, parts: Parts, run: RunDirectory, stop: StopRequest) -> None:
-        self.parts, self.run, self.stop = parts, run, stop
+        self.whole, self.run, self.stop = parts, run, stop
         self.experiment, self.task, self.device = parts.experiment, parts.task, parts.device
-        options = self.experiment.dataset
+        # What the loop steps: all of it, or the head on features that are computed once.
+        self.parts = with_features_ready(parts, evaluation_batch_size(parts)) or parts
         self.train_batches = Batches(
-            parts.dataset.train, options.batch_size, self.device, parts.crop
+            self.parts.dataset.train,
+            self.experiment.dataset.batch_size,
+            self.device,
+            self.parts.crop,
         )
-        self.validation_batches = evaluation_batches(parts, "validation")
+        self.validation_batches = evaluation_batches(self.parts, "validation")
         if not self.train_batches.samples:
             raise self.experiment.error(["dataset"], "there are no training images")
-        self.optimizer = build_optimizer(self.experiment, parts.model)
+        self.optimizer = build_optimizer(self.parts)
         self.schedule = build_lr_schedule(self.experiment, len(self.train_batches))
         self.progress = Progress()
         self.sums = self._zeros()
@@ -91,7 +97,7 @@ class Trainer:
     def train_epoch(self, reporter: Reporter) -> dict[str, float]:
         """Train on what is left of the current epoch; the means over its samples by measure."""
         epoch = self.progress.epoch
-        self.parts.model.train()
+        self.set_training_mode(epoch)
         started, first_step = time.perf_counter(), self.progress.step
         seen = 0
         order = shuffled(self.train_batches.samples, self.experiment.seed, epoch)
@@ -107,6 +113,19 @@ class Trainer:
         self.seconds += time.perf_counter() - started
         self.steps_timed += self.progress.step - first_step
         return means
+
+    def set_training_mode(self, epoch: int) -> None:
+        """Training mode, but for what is frozen; all of it once `unfreeze_at` has come."""
+        transfer = self.parts.transfer
+        self.parts.model.train()
+        if transfer and transfer.unfreeze_at and epoch + 1 >= transfer.unfreeze_at:
+            thawed = unfreeze(self.parts.model)
+            if thawed:
+                lr = self.optimizer.param_groups[0]["initial_lr"]
+                self.optimizer.add_param_group({"params": thawed, "lr": lr, "initial_lr": lr})
+            return
+        for module in self.parts.frozen:
+            module.eval()
 
     def train_step(self, images: Tensor, labels: Tensor) -> None:
         """One optimizer step on a batch: images (N, C, H, W) uint8, labels (N,) int64."""
@@ -218,7 +237,7 @@ class Trainer:
 
     def save(self, name: str) -> None:
         """Write the checkpoint called `name`."""
-        parts = self.parts
+        parts = self.whole
         self.progress.sums = self.sums.tolist()
         Checkpoint(
             model=parts.model.state_dict(),
@@ -235,9 +254,11 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from `checkpoint`, whose weights `parts.model` already has."""
+        self.progress = Progress(**checkpoint.progress)
+        done = self.progress.epoch - (self.progress.batch == 0)
+        self.set_training_mode(done)  # what had thawed by then has its place in the optimizer
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.schedule.load_state_dict(checkpoint.schedule)
-        self.progress = Progress(**checkpoint.progress)
         self.sums = self._zeros() + self._zeros().new_tensor(self.progress.sums)
         self.run.keep_metrics(self.progress.epoch)
 
@@ -261,11 +282,15 @@ def means_of(measures: tuple[str, ...], sums: Tensor, samples: int) -> dict[str,
 
 def evaluation_batches(parts: Parts, split: str, batch_size: int | None = None) -> Batches:
     """Batches of a split for a pass without gradients, which small pictures want larger."""
-    channels, height, width = parts.dataset.input_shape
     if batch_size is None:
-        roomy = min(1024, 2**22 // (channels * height * width))
-        batch_size = max(parts.experiment.dataset.batch_size, roomy)
+        batch_size = evaluation_batch_size(parts)
     return Batches(parts.dataset.split(split), batch_size, parts.device)
+
+
+def evaluation_batch_size(parts: Parts) -> int:
+    """The experiment's own, or more where pictures are small."""
+    numbers = math.prod(parts.dataset.train.images.shape[1:])
+    return max(parts.experiment.dataset.batch_size, min(1024, 2**22 // numbers))
 
 
 @torch.no_grad()

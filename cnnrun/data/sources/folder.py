@@ -57,7 +57,7 @@ def folder(pictures: PictureOptions, *, root: str, test: Amount = 0.2) -> Datase
     base = Path(root).expanduser()
     if not base.is_dir():
         raise UserError(f"dataset.root: there is no folder {root} (paths are from {Path.cwd()})")
-    tops = {entry.name: entry.path for entry in _entries(str(base)) if entry.is_dir()}
+    tops = {entry.name: entry.path for entry in _entries(str(base)) if _is_folder(entry)}
     named = _named_splits(base, tops)
     listings = {split: Listing() for split in ("train", "validation", "test")}
     for split, path in (named or {"train": str(base)}).items():
@@ -86,8 +86,8 @@ def _list_classes(
 ) -> None:
     """Add the pictures of all class folders in `path`."""
     entries = _entries(path)
-    folders = sorted((e for e in entries if e.is_dir()), key=lambda e: natural_order(e.name))
-    loose = sum(1 for e in entries if not e.is_dir() and _is_image(e))
+    folders = sorted((e for e in entries if _is_folder(e)), key=lambda e: natural_order(e.name))
+    loose = sum(1 for e in entries if not _is_folder(e) and _is_image(e))
     if not folders:
         what = f"{loose:,} pictures, but no class folders" if loose else "no class folders"
         raise UserError(f"{path} has {what}; pictures are to lie as {_FORM}")
@@ -128,7 +128,7 @@ def _walk(path: str, above: frozenset[tuple[int, int]]) -> Iterator[os.DirEntry[
     if here in above:
         return
     for entry in _entries(path):
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(entry.path, above | {here})
         else:
             yield entry
@@ -148,14 +148,21 @@ def _entries(path: str) -> list[os.DirEntry[str]]:
         raise UserError(f"{path}: {error.strerror or error}") from error
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def _is_image(entry: os.DirEntry[str]) -> bool:
     """By its ending; a file with another ending, or none, by its first bytes."""
     if entry.name.lower().endswith(_ENDINGS):
         # A link that leads nowhere is listed, so that it comes up as a bad file.
-        return entry.is_file() or entry.is_symlink()
-    if not entry.is_file():
-        return False
+        return entry.is_symlink() or entry.is_file()
     try:
+        if not entry.is_file():
+            return False
         with open(entry.path, "rb") as file:  # noqa: PTH123  (a Path for each file is slow)
             return file.read(8).startswith(_BEGINNINGS)
     except OSError:

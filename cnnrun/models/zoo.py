@@ -1,0 +1,310 @@
+"""Networks of torchvision and timm: any picture size and channel count, a head for our classes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from cnnrun.errors import UserError, did_you_mean
+from cnnrun.registry import models
+
+Shape = tuple[int, int, int]
+DropoutRate = Annotated[float, Field(ge=0, lt=1)] | None
+
+IMAGENET_CHANNELS, IMAGENET_CLASSES = 3, 1000
+
+
+@models.register("torchvision/*")
+def torchvision_model(
+    variant: str,
+    input_shape: Shape,
+    num_classes: int,
+    *,
+    weights: str | None = None,
+    dropout: DropoutRate = None,
+) -> nn.Module:
+    """Any classification network of torchvision, e.g. torchvision/resnet18.
+
+    The networks take (N, C, H, W) float32 and give logits (N, K). Auxiliary classifiers (googlenet,
+    inception_v3) are left out.
+
+    weights: `DEFAULT`, or a name such as `IMAGENET1K_V2`: trained on ImageNet, fetched once.
+        The first convolution is adapted to the channels (see `with_channels`), and the last layer
+        is new. Pictures should be normalized as ImageNet's.
+    dropout: before the last layer; by default as the network has it.
+
+    Raises:
+        UserError: no such network or weights, weights that can't be fetched, or pictures of a size
+            that the network can't take.
+    """
+    import torchvision.models as library
+
+    names = library.list_models(module=library)
+    if variant not in names:
+        raise UserError(f"torchvision has no model '{variant}'{did_you_mean(variant, names)}")
+    chosen = None if weights is None else _chosen_weights(variant, weights)
+    options = _constructor_options(variant, input_shape)
+    if chosen is None:
+        model = library.get_model(variant, num_classes=num_classes, **options)
+    else:
+        model = _pretrained(variant, chosen, options)
+        replace_head(model, num_classes)
+    if input_shape[0] != IMAGENET_CHANNELS:
+        adapt_channels(model, input_shape[0], pretrained=chosen is not None)
+    if dropout is not None:
+        set_dropout(model, dropout)
+    check_size(model, input_shape, f"torchvision/{variant}")
+    return model
+
+
+@models.register("timm/*")
+def timm_model(
+    variant: str,
+    input_shape: Shape,
+    num_classes: int,
+    *,
+    weights: str | None = None,
+    dropout: DropoutRate = None,
+) -> nn.Module:
+    """Any network of timm, e.g. timm/resnet10t; needs `pip install 'cnnrun[timm]'`.
+
+    The networks take (N, C, H, W) float32 and give logits (N, K).
+
+    weights: `DEFAULT`, or timm's tag such as `a1_in1k`: trained weights, fetched once. timm adapts
+        the first convolution to the channels, and the last layer is new.
+    dropout: before the last layer; by default as the network has it.
+
+    Raises:
+        UserError: timm is not installed, has no such network or weights, can't fetch them, or the
+            network can't take pictures of that size.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise UserError("timm is not installed: pip install 'cnnrun[timm]'") from error
+    if not timm.is_model(variant):
+        raise UserError(f"timm has no model '{variant}'{did_you_mean(variant, timm.list_models())}")
+    name = variant
+    if weights not in (None, "DEFAULT"):
+        name = f"{variant}.{weights}"
+        tagged = timm.list_pretrained(f"{variant}.*")
+        if name not in tagged:
+            tags = [each.partition(".")[2] for each in tagged]
+            raise UserError(
+                f"timm/{variant} has no weights '{weights}'"
+                f"{did_you_mean(weights or '', tags) or _known(tags)}"
+            )
+    options: dict[str, Any] = {} if dropout is None else {"drop_rate": dropout}
+    known = timm.get_pretrained_cfg(name)
+    if known is not None and known.fixed_input_size:
+        options["img_size"] = input_shape[1:]
+    try:
+        model: nn.Module = timm.create_model(
+            name,
+            pretrained=weights is not None,
+            num_classes=num_classes,
+            in_chans=input_shape[0],
+            **options,
+        )
+    except Exception as error:
+        if weights is None:
+            raise UserError(
+                f"timm/{variant} can't be built for {_size(input_shape)} pictures: {error}"
+            ) from error
+        raise UserError(f"timm/{variant}: {_not_fetched(error)}") from error
+    check_size(model, input_shape, f"timm/{variant}")
+    return model
+
+
+def _chosen_weights(variant: str, name: str) -> Any:
+    """The member of torchvision's enum for `variant` that is called `name`."""
+    import torchvision.models as library
+
+    members = library.get_model_weights(variant).__members__
+    if name not in members:
+        raise UserError(
+            f"torchvision/{variant} has no weights '{name}'"
+            f"{did_you_mean(name, members) or _known(list(members))}"
+        )
+    return members[name]
+
+
+def _constructor_options(variant: str, shape: Shape) -> dict[str, Any]:
+    """What torchvision's constructor must be told beside the number of classes."""
+    if variant in ("googlenet", "inception_v3"):
+        # The second output in training mode is no logits tensor. `init_weights` is the start that
+        # torchvision announces a change of, with a warning, when it is not given.
+        return {"aux_logits": False, "init_weights": True}
+    if variant == "maxvit_t":
+        _check_grid(f"torchvision/{variant}", shape, 224, square=False)
+        return {"input_size": shape[1:]}
+    if variant.startswith("vit_"):
+        _check_grid(f"torchvision/{variant}", shape, int(variant.rpartition("_")[2]), square=True)
+        return {"image_size": shape[1]}
+    return {}
+
+
+def _check_grid(name: str, shape: Shape, cell: int, *, square: bool) -> None:
+    """Refuse pictures that can't be cut into cells of `cell` pixels."""
+    height, width = shape[1:]
+    if height % cell or width % cell or (square and height != width):
+        form = "square pictures" if square else "pictures"
+        raise UserError(
+            f"{name} takes {form} of {cell}, {2 * cell}, {3 * cell} ... pixels, not {_size(shape)} "
+            "(dataset.size)"
+        )
+
+
+def _pretrained(variant: str, weights: Any, options: dict[str, Any]) -> nn.Module:
+    """The network with its trained weights and its own head."""
+    import torchvision.models as library
+
+    try:
+        state = weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
+    except (OSError, RuntimeError) as error:
+        # The download goes to a temporary file, so nothing broken is left in the cache.
+        raise UserError(f"torchvision/{variant}: {_not_fetched(error)} from {weights.url}") from error
+    model: nn.Module
+    if variant in ("googlenet", "inception_v3"):
+        # These weights were trained on pictures scaled to -1..1; the network converts.
+        model = library.get_model(variant, **options, transform_input=True)
+        state = {key: value for key, value in state.items() if not key.lower().startswith("aux")}
+    else:
+        model = library.get_model(variant, **options)
+    if "image_size" in options:
+        from torchvision.models.vision_transformer import interpolate_embeddings
+
+        patch = int(variant.rpartition("_")[2])
+        state = interpolate_embeddings(options["image_size"], patch, state)
+    model.load_state_dict(state)
+    return model
+
+
+def _not_fetched(error: Exception) -> str:
+    reason = getattr(error, "reason", None) or " ".join(str(error).split()) or type(error).__name__
+    return f"could not fetch the trained weights ({reason})"
+
+
+def replace_head(model: nn.Module, num_classes: int) -> None:
+    """Put a new layer of `num_classes` outputs in the place of the last, whatever its name is."""
+    name, head = _head(model)
+    new: nn.Module
+    if isinstance(head, nn.Linear):
+        new = nn.Linear(head.in_features, num_classes, bias=head.bias is not None)
+    else:
+        new = nn.Conv2d(head.in_channels, num_classes, kernel_size=1, bias=head.bias is not None)
+        model.num_classes = num_classes  # type: ignore[assignment]
+    model.set_submodule(name, new)
+
+
+def _head(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
+    """The layer that gives the logits: the last dense one, or a 1 x 1 convolution (squeezenet)."""
+    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    return layers[-1]
+
+
+def adapt_channels(model: nn.Module, channels: int, *, pretrained: bool) -> None:
+    """Replace the first convolution by one that takes `channels` channels."""
+    name, first = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    model.set_submodule(name, with_channels(first, channels, pretrained=pretrained))
+    if getattr(model, "transform_input", False):
+        # It converts red, green and blue apart.
+        model.transform_input = False  # type: ignore[assignment]
+
+
+def with_channels(first: nn.Conv2d, channels: int, *, pretrained: bool) -> nn.Conv2d:
+    """`first`, a convolution of colour pictures, for pictures of `channels` channels.
+
+    Trained kernels are summed for gray: the answer is that to the gray picture as a colour one.
+    For more channels they repeat, scaled so that the answer keeps its size. Untrained kernels are
+    drawn anew, so that the variance of the answer stays as the network's author chose it.
+    """
+    new = nn.Conv2d(
+        channels,
+        first.out_channels,
+        first.kernel_size,  # type: ignore[arg-type]
+        stride=first.stride,  # type: ignore[arg-type]
+        padding=first.padding,  # type: ignore[arg-type]
+        dilation=first.dilation,  # type: ignore[arg-type]
+        bias=first.bias is not None,
+        padding_mode=first.padding_mode,
+        device=first.weight.device,
+    )
+    old, inputs = first.weight.data, first.in_channels
+    if not pretrained:
+        spread = old.std() * (inputs / channels) ** 0.5
+        new.weight.data = torch.randn_like(new.weight) * spread
+    elif channels == 1:
+        new.weight.data = old.sum(1, keepdim=True)
+    else:
+        chosen = torch.arange(channels, device=old.device) % inputs
+        new.weight.data = old[:, chosen] * (inputs / channels)
+    new.bias = first.bias
+    return new
+
+
+def set_dropout(model: nn.Module, probability: float) -> None:
+    """Dropout before the head: the layers that are there get `probability`, else one is added."""
+    name, head = _head(model)
+    siblings = model.get_submodule(name.rpartition(".")[0]).children()
+    existing = [module for module in siblings if isinstance(module, nn.Dropout)]
+    for module in existing:
+        module.p = probability
+    if not existing:
+        model.set_submodule(name, nn.Sequential(nn.Dropout(probability), head))
+
+
+def check_size(model: nn.Module, shape: Shape, name: str) -> None:
+    """See that the network takes pictures of `shape`.
+
+    Raises:
+        UserError: it does not, but takes larger ones; the message has the smallest size.
+    """
+    problem = _problem(model, shape)
+    if problem is None:
+        return
+    too_small, enough = min(shape[1:]), 1024
+    if _problem(model, (shape[0], enough, enough)):
+        raise UserError(f"{name} can't take {_size(shape)} pictures: {problem}") from problem
+    while enough - too_small > 1:
+        middle = (too_small + enough) // 2
+        if _problem(model, (shape[0], middle, middle)):
+            too_small = middle
+        else:
+            enough = middle
+    raise UserError(
+        f"{name} takes pictures of {enough} x {enough} pixels and more, not {_size(shape)} "
+        "(dataset.size)"
+    ) from problem
+
+
+@torch.no_grad()
+def _problem(model: nn.Module, shape: Shape) -> Exception | None:
+    """What goes wrong when the network looks at a picture of `shape`.
+
+    On the meta device: shapes are computed, numbers are not.
+    """
+    named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    state: dict[str, Tensor] = {key: value.to("meta") for key, value in named.items()}
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        torch.func.functional_call(model, state, torch.zeros(1, *shape, device="meta"))
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        return error
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return None
+
+
+def _size(shape: Shape) -> str:
+    return f"{shape[1]} x {shape[2]}"
+
+
+def _known(names: list[str]) -> str:
+    return f"; it has {', '.join(names)}" if names else "; it has none"

@@ -1,0 +1,92 @@
+"""The network of an experiment: named, initialized, or taken over from another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cnnrun import registry
+from cnnrun.checkpoint import Checkpoint, find_checkpoint
+from cnnrun.config import Experiment
+from cnnrun.errors import UserError
+from cnnrun.initializers import initialize
+from cnnrun.randomness import seed_default
+from cnnrun.transfer import Transfer, freeze, head_name, restructure
+from cnnrun.weights import load_weights, read_weights
+
+
+def build_model(
+    experiment: Experiment, input_shape: tuple[int, ...], num_classes: int
+) -> nn.Module:
+    """The model, untrained, in the shape that its weights have in a checkpoint."""
+    whole = build_whole_model(experiment, input_shape, num_classes)
+    if experiment.transfer is None:
+        return whole
+    with experiment.located("transfer"):
+        transfer = experiment.transfer.expanded(whole)
+        return restructure(whole, transfer, input_shape, num_classes)
+
+
+def build_whole_model(
+    experiment: Experiment, input_shape: tuple[int, ...], num_classes: int
+) -> nn.Module:
+    """The model that is named, as it initializes itself from the stream (seed, "model")."""
+    seed_default(torch.device("cpu"), experiment.seed, "model")
+    with experiment.located("model"):
+        model: nn.Module = registry.models.build(
+            experiment.model, input_shape=input_shape, num_classes=num_classes
+        )
+    return model
+
+
+def build_initialized_model(
+    experiment: Experiment, input_shape: tuple[int, ...], num_classes: int
+) -> tuple[nn.Module, list[nn.Module], Transfer | None, Checkpoint | None]:
+    """The model as training begins: initialized, or with transferred weights.
+
+    Returns: the model, its frozen modules, what `transfer` means for it, and the checkpoint of the
+    run that it learnt from.
+    """
+    model = build_whole_model(experiment, input_shape, num_classes)
+    seed_default(torch.device("cpu"), experiment.seed, "initializer")
+    with experiment.located("initializer"):
+        initialize(model, experiment.initializer)
+    if experiment.transfer is None:
+        return model, [], None, None
+    with experiment.located("transfer"):
+        transfer = experiment.transfer.expanded(model)
+        source = transfer_weights(experiment, model, transfer, input_shape, num_classes)
+        model = restructure(model, transfer, input_shape, num_classes)
+        if transfer.cut or transfer.head is not None:
+            initialize(model.get_submodule(head_name(model)), experiment.initializer)
+        return model, freeze(model, transfer), transfer, source
+
+
+def transfer_weights(
+    experiment: Experiment,
+    model: nn.Module,
+    transfer: Transfer,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+) -> Checkpoint | None:
+    """Load the weights that `transfer` names into `model`, all but its head.
+
+    Returns: the checkpoint that they come from, if it is one of cnnrun's.
+    """
+    if transfer.weights is None:
+        return None
+    if transfer.weights == "imagenet":
+        if "weights" not in type(experiment.model).model_fields:
+            raise UserError("weights: imagenet: only torchvision/... and timm/... models have them")
+        pretrained = experiment.model.model_copy(update={"weights": "DEFAULT"})
+        source = registry.models.build(pretrained, input_shape=input_shape, num_classes=num_classes)
+        load_weights(model, source.state_dict(), apart=head_name(model))
+        return None
+    file = find_checkpoint(Path(transfer.weights))
+    load_weights(model, read_weights(file), apart=head_name(model))
+    try:
+        return Checkpoint.load(file)
+    except UserError:
+        return None  # weights of another program

@@ -1,0 +1,62 @@
+"""The layers of a model by name and by depth, and what they give while it looks at pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from cnnrun.errors import UserError, did_you_mean
+
+Visit = Callable[[str, nn.Module, Tensor, Tensor], None]
+"""Is given a layer's name, the layer, its input and its output."""
+
+
+def layer_named(model: nn.Module, name: str) -> nn.Module:
+    """The layer of `model` that is called `name`, e.g. `features.0`.
+
+    Raises:
+        UserError: there is none.
+    """
+    layers = {known: module for known, module in model.named_modules() if known}
+    if name not in layers:
+        raise UserError(
+            f"layer: the model has no layer '{name}'"
+            + (did_you_mean(name, layers) or f"; it has {', '.join(list(layers)[:12])} ...")
+        )
+    return layers[name]
+
+
+@torch.no_grad()
+def visit_layers(model: nn.Module, images: Tensor, visit: Visit) -> None:
+    """Show `visit` what each layer does to `images` (N, C, H, W), first layer first, in eval mode.
+
+    Layers that contain others are left out; one that is used several times comes as often.
+    Outputs are to be looked at at once: a following layer may work in place.
+    """
+    hooks = [
+        module.register_forward_hook(
+            lambda module, inputs, output, name=name: visit(name, module, inputs[0], output)
+        )
+        for name, module in model.named_modules()
+        if not list(module.children())
+    ]
+    model.eval()
+    try:
+        model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def last_of(model: nn.Module, kind: type[nn.Module], image: Tensor) -> str | None:
+    """The name of the deepest layer of `kind` that computes on `image` (1, C, H, W)."""
+    names: list[str] = []
+
+    def note(name: str, module: nn.Module, _input: Tensor, _output: Tensor) -> None:
+        if isinstance(module, kind):
+            names.append(name)
+
+    visit_layers(model, image, note)
+    return names[-1] if names else None

@@ -1,0 +1,263 @@
+"""The report on a data set finds what was planted, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from photo_like import brighter, jpeg, photos
+from PIL import Image
+from plot_reading import LONG, ODD_NAMES, assert_readable, rendered, share_of, words
+
+from cnnrun.data.dataset import Dataset, Split, chosen
+from cnnrun.data.decoding import BadFile, PictureOptions
+from cnnrun.data.image_files import Files
+from cnnrun.data.pictures import picture_splits
+from cnnrun.data.report import report
+from cnnrun.data.report_examples import example_pairs
+from cnnrun.data.report_text import as_text, warnings
+from cnnrun.errors import UserError
+from cnnrun.plots import style
+from cnnrun.plots.data_report import draw_data_report
+
+
+def dataset(labels: torch.Tensor | None = None, classes: int = 3) -> Dataset:
+    """60 training, 20 validation and 40 test pictures, no two alike."""
+    pictures = photos(120)
+    labels = torch.arange(120) % classes if labels is None else labels
+    names = tuple(f"class {k}" for k in range(classes))
+    parts = [Split(pictures[a:b].clone(), labels[a:b]) for a, b in ((0, 60), (60, 80), (80, 120))]
+    return Dataset(names, parts[0], parts[2], parts[1])
+
+
+def tensors(data: Dataset) -> list[torch.Tensor]:
+    """The pictures of the training, validation and test split, to be changed."""
+    found = [data.split(name).images for name in ("train", "validation", "test")]
+    assert all(isinstance(images, torch.Tensor) for images in found)
+    return found  # type: ignore[return-value]
+
+
+def where(places: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    return [(place["split"], place["index"]) for place in places]
+
+
+def test_a_clean_data_set_gives_no_warning() -> None:
+    found = report(dataset())
+    assert warnings(found) == []
+    assert "Nothing found" in as_text(found)
+    assert found["exact"]["groups"] == found["near"]["pairs"] == found["blank"]["count"] == 0
+
+
+def test_planted_faults_are_found_and_nothing_else() -> None:
+    data = dataset()
+    train, validation, test = tensors(data)
+    test[3] = train[6]  # 83 % 3 != 6 % 3: another label
+    validation[2] = train[8]  # 62 % 3 == 8 % 3
+    train[20] = train[23]  # within the split, the same label
+    train[30], train[31], test[5] = 0, 0, 255  # blank
+    test[11] = brighter(train[12])
+    test[12] = jpeg(train[13], 60)
+    train[41] = torch.roll(train[44], 1, dims=2)
+    found = report(data)
+    exact, near = found["exact"], found["near"]
+    assert [where(group) for group in exact["pictures"]] == [
+        [("train", 6), ("test", 3)],
+        [("train", 8), ("validation", 2)],
+        [("train", 20), ("train", 23)],
+    ]
+    assert exact["leaked"] == {"validation": 1, "test": 1}
+    assert (exact["groups"], exact["surplus"], exact["across"], exact["conflicts"]) == (3, 3, 2, 1)
+    assert sorted(where(pair) for pair in near["pictures"]) == [
+        [("train", 12), ("test", 11)],
+        [("train", 13), ("test", 12)],
+        [("train", 41), ("train", 44)],
+    ]
+    assert near["leaked"] == {"validation": 0, "test": 2}
+    assert near["across"] == 2
+    assert where(found["blank"]["pictures"]) == [("train", 30), ("train", 31), ("test", 5)]
+
+
+def test_report_can_be_written_as_json() -> None:
+    found = report(dataset())
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+@given(st.lists(st.integers(0, 3), min_size=120, max_size=120))
+@settings(max_examples=10, deadline=None)
+def test_counts_equal_numpys(labels: list[int]) -> None:
+    found = report(dataset(torch.tensor(labels), classes=4))
+    parts = {"train": labels[:60], "validation": labels[60:80], "test": labels[80:], "all": labels}
+    for name, part in parts.items():
+        counts = np.bincount(part, minlength=4)
+        assert found["counts"][name] == counts.tolist()
+        assert found["totals"][name] == len(part)
+        if name != "all":
+            empty = [f"class {k}" for k in np.flatnonzero(counts == 0)]
+            assert found["missing"][name] == empty
+    train = np.bincount(labels[:60], minlength=4)
+    ratio = train.max() / train.min() if train.min() else None
+    assert found["imbalance"]["ratio"] == ratio
+    assert found["few"] == [f"class {k}" for k in np.flatnonzero((train > 0) & (train < 10))]
+
+
+def test_pixel_numbers_equal_numpys() -> None:
+    data = dataset()
+    found = report(data)["pixels"]
+    images = tensors(data)[0]
+    train = images.numpy() / 255
+    np.testing.assert_allclose(found["mean"], train.mean((0, 2, 3)))
+    np.testing.assert_allclose(found["std"], train.std((0, 2, 3)))
+    brightness = train.mean((1, 2, 3))
+    for name, quantile in (("least", 0), ("median", 0.5), ("most", 1)):
+        expected = np.quantile(brightness, quantile)
+        assert found["brightness"][name] == pytest.approx(expected, abs=1e-6)
+    red = np.bincount(images[:, 0].flatten(), minlength=256)
+    assert found["histogram"][0] == red.tolist()
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = dataset()
+    train, _, test = tensors(data)
+    test[3] = train[6]
+    told: list[int] = []
+    whole = report(data)
+    monkeypatch.setattr("cnnrun.data.report._CHUNK_BYTES", 7 * 3 * 64 * 64)
+    assert report(data, lambda _, done, total: told.append(total - done)) == whole
+    assert len(told) == 9 + 3 + 6
+    assert told[-1] == 0
+
+
+def test_no_training_pictures_is_said() -> None:
+    data = dataset()
+    with pytest.raises(UserError, match="no training pictures"):
+        report(replace(data, train=data.train.take(torch.arange(0))))
+
+
+def test_tiny_pictures_are_not_searched() -> None:
+    data = dataset()
+    small = data.each_split(
+        lambda split: Split(split.images[torch.arange(len(split))][:, :, :8, :8], split.labels)
+    )
+    found = report(small)
+    assert not found["near"]["searched"]
+    assert "too small" in as_text(found)
+
+
+def folder_data(folder: Path) -> Dataset:
+    pictures = photos(12, size=24)
+    pictures[9] = pictures[2]
+    paths = [str(folder / f"p{k} \u65e5.png") for k in range(12)]
+    for path, picture in zip(paths, pictures, strict=True):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(path)
+    Image.new("L", (40, 30), 9).save(paths[11])
+    options = PictureOptions(size=(24, 24), cache_dir=str(folder / "cache"))
+    labels = torch.arange(6) % 2
+    parts = {"train": (Files(paths[:6]), labels), "test": (Files(paths[6:]), labels)}
+    splits = picture_splits(parts, options)
+    return Dataset(("a", "b"), splits["train"], splits["test"])
+
+
+def test_files_are_named_and_their_own_sizes_counted(tmp_path: Path) -> None:
+    data = folder_data(tmp_path)
+    backwards = torch.arange(6).flip(0)
+    test = Split(chosen(data.test.images, backwards), data.test.labels[backwards])
+    found = report(replace(data, test=test, bad_files=(BadFile("x\udce4.png", "is empty"),)))
+    assert found["files"] == {
+        "sizes": {"24 x 24": 11, "30 x 40": 1},
+        "modes": {"RGB": 11, "L": 1},
+    }
+    ((first, second),) = found["exact"]["pictures"]
+    assert first == {
+        "split": "train",
+        "index": 2,
+        "class": "a",
+        "file": str(tmp_path / "p2 日.png"),
+    }
+    assert (second["index"], second["file"]) == (2, str(tmp_path / "p9 日.png"))
+    assert found["blank"]["pictures"][0]["file"] == str(tmp_path / "p11 日.png")
+    assert found["bad_files"] == [{"path": "x\udce4.png", "reason": "is empty"}]
+    text = as_text(found)
+    assert "1 file can't be decoded" in text
+    text.encode()  # a lone surrogate would end the program here
+    for line in ("24 x 24 (11), 30 x 40 (1)", "p9 日.png", "is empty"):
+        assert line in text
+
+
+def test_the_worst_warning_comes_first() -> None:
+    labels = torch.tensor([0] * 57 + [1] * 3 + [0, 1] * 10 + [0] * 40)
+    data = dataset(labels, classes=3)
+    train, _, test = tensors(data)
+    test[0] = train[58]
+    train[4] = 80
+    lines = warnings(report(data))
+    starts = [line.split(":")[0] for line in lines]
+    assert starts == ["leakage", "labels", "classes", "classes", "classes", "classes", "blank"]
+    assert "1 of 40 test pictures (2.50%)" in lines[0]
+    assert "1 of 3 have no picture in the train split: class 2" in lines[2]
+    assert as_text(report(data)).startswith(f"WARNING  {lines[0]}")
+
+
+def test_imbalance_is_a_warning_above_ten() -> None:
+    labels = torch.tensor([0] * 55 + [1] * 5 + [0, 1] * 30)
+    (few, imbalance) = warnings(report(dataset(labels, classes=2)))
+    assert "fewer than 10 training pictures: class 1" in few
+    assert "11 times as many training pictures of class 0 (55) as of class 1 (5)" in imbalance
+
+
+def test_examples_show_the_leak_first() -> None:
+    data = dataset()
+    train, _, test = tensors(data)
+    train[20], train[40], test[4] = train[23], train[7], train[7]
+    test[12] = brighter(train[13])
+    found = report(data)
+    pictures, captions = example_pairs(data, found)
+    assert captions[0] == "train 7: class 1\ntest 4: class 0"
+    assert captions[1] == "train 13: class 1\ntest 12: class 2"
+    assert captions[2] == "train 20: class 2\ntrain 23: class 2"
+    np.testing.assert_array_equal(pictures[1, 1], test[12].numpy() / np.float32(255))
+    assert example_pairs(data, found, most=1)[0].shape == (1, 2, 3, 64, 64)
+
+
+def made(count: int, **changes: Any) -> dict[str, Any]:
+    random = np.random.default_rng(count)
+    data = dataset(torch.from_numpy(random.integers(0, count, 120)), count)
+    return report(replace(data, **changes))
+
+
+DRAWN = {
+    "2 classes": lambda: made(2),
+    "5 classes, odd names": lambda: made(5, classes=tuple(ODD_NAMES)),
+    "10 classes, long names": lambda: made(10, classes=tuple(f"{LONG} {k}" for k in range(10))),
+    "100 classes": lambda: made(100),
+    "1000 classes": lambda: made(1000),
+    "many sizes": lambda: (
+        made(3) | {"files": {"sizes": {f"{k} x 12345": 10**6 - k for k in range(12)}, "modes": {}}}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_picture_is_readable(name: str) -> None:
+    pairs = photos(16).reshape(8, 2, 3, 64, 64).numpy() / 255
+    captions = [f"train 12345: {LONG}\ntest 1: {ODD_NAMES[2]}"] * 8
+    figure = draw_data_report(DRAWN[name](), pairs, captions, title=f"{LONG} {LONG}")
+    assert_readable(figure)
+
+
+def test_the_bars_are_as_high_as_the_counts() -> None:
+    labels = torch.tensor([0] * 40 + [1] * 20 + [0] * 20 + [1] * 40)
+    figure = draw_data_report(report(dataset(labels, classes=2)))
+    bars = [[patch.get_height() for patch in group] for group in figure.axes[1].containers]
+    assert bars == [[40, 20], [20, 0], [0, 40]]
+    assert share_of(rendered(figure), style.BLUE) > 0.02
+    told = words(figure)
+    assert "train (60)" in told
+    assert any("have no picture in the test split: class 0" in line for line in told)
+    assert "pictures that occur twice, or nearly so" not in told
