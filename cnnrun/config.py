@@ -34,6 +34,8 @@ class Training(Options):
     patience: Positive | None = None
     # What "better" means; `auto` is the task's own measure (accuracy for classify).
     monitor: Literal["auto", "accuracy", "loss"] = "auto"
+    # Also save every `100 steps` or `60 seconds`: a killed run loses no more than that.
+    checkpoint_every: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|seconds)$")] | None = None
     # Convolutions on a CPU or GPU read channels-last memory 11-27 % faster.
     channels_last: bool = True
 

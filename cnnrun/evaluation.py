@@ -45,15 +45,32 @@ def open_checkpoint(
     file = find_checkpoint(target)
     checkpoint = Checkpoint.load(file)
     stored = checkpoint.config
-    needed = [plugin for plugin in stored.get("plugins", []) if plugin not in plugins]
-    if needed:
-        # A checkpoint may come from someone else: it never chooses which code is run.
-        raise UserError(
-            f"{file} was trained with plug-ins; if you trust them, say so: "
-            + " ".join(f"--plugin {plugin}" for plugin in needed)
-        )
+    overrides = list(overrides)
+    _refuse_foreign_code(file, stored, overrides, plugins)
+    # The model goes wherever this machine computes, whatever device it was trained on.
+    stored = {**stored, "device": "auto"}
     experiment = from_dict(stored, f"{file} (config)", overrides, plugins)
     return file, rebuild(checkpoint, experiment, build_dataset(experiment)), checkpoint
+
+
+def _refuse_foreign_code(
+    file: Path, stored: dict[str, Any], overrides: list[str], plugins: Iterable[str]
+) -> None:
+    """A checkpoint may come from someone else: it never chooses which code is run.
+
+    Raises:
+        UserError: it names code that the command line does not name as well.
+    """
+    needed = [f"--plugin {name}" for name in stored.get("plugins", []) if name not in plugins]
+    dataset = stored.get("dataset", {})
+    if dataset.get("name") == "own" and not any(
+        o.startswith(("dataset=", "dataset.target=")) for o in overrides
+    ):
+        needed.append(f"dataset.target={dataset.get('target')}")
+    if needed:
+        raise UserError(
+            f"{file} was trained with code of its own; if you trust it, say so: {' '.join(needed)}"
+        )
 
 
 @torch.no_grad()

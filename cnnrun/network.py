@@ -21,6 +21,10 @@ def build_model(
     experiment: Experiment, input_shape: tuple[int, ...], num_classes: int
 ) -> nn.Module:
     """The model, untrained, in the shape that its weights have in a checkpoint."""
+    if getattr(experiment.model, "weights", None):
+        # Its own come from the checkpoint; nothing is fetched for it.
+        model = experiment.model.model_copy(update={"weights": None})
+        experiment = experiment.model_copy(update={"model": model})
     whole = build_whole_model(experiment, input_shape, num_classes)
     if experiment.transfer is None:
         return whole

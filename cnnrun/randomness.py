@@ -49,6 +49,18 @@ def seed_default(device: torch.device, seed: int, purpose: str, *counters: int) 
         torch.mps.manual_seed(value)
 
 
-def shuffled(count: int, seed: int, epoch: int) -> Tensor:
-    """The order of `count` samples in `epoch`: (count,) int64 on the CPU."""
-    return torch.randperm(count, generator=generator(seed, "shuffle", epoch))
+def shuffled(
+    count: int, seed: int, epoch: int, groups: Tensor | None = None, at_once: int = 1
+) -> Tensor:
+    """The order of `count` samples in `epoch`: (count,) int64 on the CPU.
+
+    groups: (count,) int64, the shard of each sample. Shards then come in random order, and the
+        samples of each `at_once` successive ones are mixed: that is what shuffling means where not
+        all shards can be at hand.
+    """
+    random = generator(seed, "shuffle", epoch)
+    order = torch.randperm(count, generator=random)
+    if groups is None or not count:
+        return order
+    window = torch.randperm(int(groups.max()) + 1, generator=random) // at_once
+    return order[torch.argsort(window[groups[order]], stable=True)]

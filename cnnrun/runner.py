@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ def finish(trainer: Trainer, started: float) -> None:
         "best_epoch": trainer.progress.best_epoch,
         "best": run.read_metrics()[trainer.progress.best_epoch - 1],
         "test": {key: test[key] for key in ("accuracy", "loss", "top5", "ece") if key in test},
+        "normalization": asdict(parts.normalization),
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         "images_per_second": round(trainer.images_per_second, 1),
         "seconds": round(time.perf_counter() - started, 2),
@@ -161,6 +163,7 @@ def check(experiment: Experiment) -> dict[str, Any]:
         "classes": len(parts.dataset.classes),
         "images": {s: len(parts.dataset.split(s)) for s in ("train", "validation", "test")},
         "input": " x ".join(map(str, parts.dataset.input_shape)),
+        "normalization": asdict(parts.normalization),
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         "steps": trainer.total_steps,
         "first batch": {k: round(v, 4) for k, v in trainer.running_means().items()},

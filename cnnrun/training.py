@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -66,6 +67,7 @@ class Trainer:
         self.random = torch.Generator(self.device)
         self.lr_factor = 1.0
         self.steps_timed = 0
+        self.last_saved = time.monotonic()
         self.seconds = 0.0
 
     @property
@@ -100,15 +102,22 @@ class Trainer:
         self.set_training_mode(epoch)
         started, first_step = time.perf_counter(), self.progress.step
         seen = 0
-        order = shuffled(self.train_batches.samples, self.experiment.seed, epoch)
-        for images, labels in self.train_batches.iterate(order, self.progress.batch, epoch):
-            self.train_step(images, labels)
-            seen += len(labels)
-            if reporter.due():
-                rate = seen / (time.perf_counter() - started)
-                reporter.update(epoch + 1, self.progress.step, self.running_means(), rate)
-            if self.stop:
-                self.interrupt()
+        split = self.parts.dataset.train
+        order = shuffled(
+            len(split), self.experiment.seed, epoch, split.groups, split.groups_at_once
+        )
+        # Closed in any case, so that threads that read ahead end at once.
+        with closing(self.train_batches.iterate(order, self.progress.batch, epoch)) as batches:
+            for images, labels in batches:
+                self.train_step(images, labels)
+                seen += len(labels)
+                if reporter.due():
+                    rate = seen / (time.perf_counter() - started)
+                    reporter.update(epoch + 1, self.progress.step, self.running_means(), rate)
+                if self.stop:
+                    self.interrupt()
+                if self.checkpoint_due():
+                    self.save("last")
         means = self.running_means()
         self.seconds += time.perf_counter() - started
         self.steps_timed += self.progress.step - first_step
@@ -144,6 +153,16 @@ class Trainer:
         progress.samples += len(labels)
         progress.step += 1
         progress.batch += 1
+
+    def checkpoint_due(self) -> bool:
+        """Whether `training.checkpoint_every` has passed since the last checkpoint."""
+        every = self.experiment.training.checkpoint_every
+        if every is None:
+            return False
+        count, unit = every.split()
+        if unit == "steps":
+            return self.progress.step % int(count) == 0
+        return time.monotonic() - self.last_saved >= int(count)
 
     def set_learning_rate(self, step: int) -> None:
         self.lr_factor = self.schedule.factor(step)
@@ -251,6 +270,7 @@ class Trainer:
             progress=asdict(self.progress),
             versions={"cnnrun": __version__, "torch": str(torch.__version__)},
         ).save(self.run.checkpoint(name))
+        self.last_saved = time.monotonic()
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from `checkpoint`, whose weights `parts.model` already has."""

@@ -89,7 +89,7 @@ def test_digits_are_scikit_learns() -> None:
     )
 
 
-def _idx(array: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
+def idx_bytes(array: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
     return struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
@@ -101,9 +101,9 @@ def _write_mnist(folder: Path, compress: bool) -> np.ndarray[Any, np.dtype[np.ui
         for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
             file = folder / f"{part}-{kind}-ubyte"
             if compress:
-                file.with_name(file.name + ".gz").write_bytes(gzip.compress(_idx(array)))
+                file.with_name(file.name + ".gz").write_bytes(gzip.compress(idx_bytes(array)))
             else:
-                file.write_bytes(_idx(array))
+                file.write_bytes(idx_bytes(array))
     return images
 
 
@@ -128,7 +128,7 @@ def test_idx_files_gzipped_or_not(tmp_path: Path, compress: bool) -> None:
     ],
 )
 def test_damaged_idx_files_are_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
-    content = damage(_idx(np.zeros((3, 4, 4), np.uint8)))
+    content = damage(idx_bytes(np.zeros((3, 4, 4), np.uint8)))
     file = tmp_path / ("x.gz" if content[:2] == b"\x1f\x8b" else "x")
     file.write_bytes(content)
     with pytest.raises(UserError, match=str(file)):

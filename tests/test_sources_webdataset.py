@@ -28,10 +28,10 @@ from cnnrun.data.sources.webdataset_shards import (
     Shards,
     _index,
     expand,
-    shard_order,
     webdataset,
 )
 from cnnrun.errors import UserError
+from cnnrun.randomness import shuffled
 
 
 def _png(value: int) -> bytes:
@@ -285,12 +285,38 @@ def test_patterns(tmp_path: Path) -> None:
 @settings(max_examples=40, deadline=None)
 def test_an_order_that_needs_few_shards_at_a_time(sizes: list[int], window: int, seed: int) -> None:
     shard = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-    order = shard_order(shard, torch.Generator().manual_seed(seed), window)
+    order = shuffled(len(shard), seed, 0, shard, window)
     assert sorted(order.tolist()) == list(range(len(shard)))
-    again = shard_order(shard, torch.Generator().manual_seed(seed), window)
+    again = shuffled(len(shard), seed, 0, shard, window)
     assert torch.equal(order, again)
     # Fetched again only after the room was needed: each shard is in use during one window.
     seen = shard[order].tolist()
     for first in set(seen):
         use = seen[seen.index(first) : len(seen) - seen[::-1].index(first)]
         assert len(set(use)) <= window
+
+
+def test_an_epoch_with_a_small_spool_fetches_each_shard_once(
+    tmp_path: Path, server: tuple[str, Counter[str]]
+) -> None:
+    """Shuffled over all samples, nearly every picture would cost the transfer of a shard."""
+    address, asked = server
+    _shards(tmp_path / "web", count=6)
+    room = 3 * (tmp_path / "web" / "train-000.tar").stat().st_size + 100
+    data = webdataset(
+        PictureOptions(cache_dir=str(tmp_path / "cache")),
+        train=f"{address}/train-{{000..005}}.tar",
+        test=f"{address}/train-000.tar",
+        spool=str(tmp_path / "spool"),
+        spool_gb=room / 1e9,
+    ).train
+    half = data.take(torch.arange(0, 30, 2))
+    assert half.groups is not None
+    for split in (data, half):
+        for epoch in range(2):
+            asked.clear()
+            order = shuffled(len(split), 0, epoch, split.groups, split.groups_at_once)
+            reds = [int(split.images[i[None]][0, 0, 0, 0]) for i in order]
+            assert len(set(reds)) == len(split)
+            assert max(asked.values(), default=0) <= 1
+    assert data.groups_at_once == 2

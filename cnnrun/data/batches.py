@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import torch
 from torch import Tensor
@@ -42,7 +42,7 @@ class Batches:
 
     def iterate(
         self, order: Tensor | None = None, start: int = 0, epoch: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    ) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield (images (B, C, H, W) uint8, labels (B,) int64) from batch number `start` on.
 
         order: (N,) int64 on the CPU, a permutation of the samples; without it they come as they

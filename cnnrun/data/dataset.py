@@ -34,17 +34,26 @@ class Split:
 
     images: (N, C, H, W) uint8, 0..255; C is 1 (gray) or 3 (RGB).
     labels: (N,) int64, 0..K-1.
+    groups: (N,) int64, the shard of each sample, where no more than `groups_at_once` shards can be
+        at hand; shuffling then stays within so many.
     """
 
     images: Images
     labels: Tensor
+    groups: Tensor | None = None
+    groups_at_once: int = 1
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: Tensor) -> Split:
         """The samples at `indices` (M,) int64."""
-        return Split(chosen(self.images, indices), self.labels[indices])
+        return replace(
+            self,
+            images=chosen(self.images, indices),
+            labels=self.labels[indices],
+            groups=None if self.groups is None else self.groups[indices],
+        )
 
 
 @dataclass(frozen=True)

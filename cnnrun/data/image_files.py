@@ -94,7 +94,7 @@ class ImageFiles:
         """The pictures at `indices` (M,) int64, with a random crop of each: (M, C, H, W) uint8.
 
         A crop depends on (crop.seed, epoch, index in this collection) alone, and only that part is
-        resized: an original pixel is never read from a smaller copy.
+        resized, from the file's own pixels.
         """
         out = empty_pictures(len(indices), self.form)
         rows = indices.tolist()

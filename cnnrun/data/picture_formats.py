@@ -3,8 +3,8 @@
 JPEG is decoded by libjpeg-turbo through simplejpeg, all other formats by Pillow. Measured on two
 cores, 500x375 JPEGs to random 224x224 crops, images/s: Pillow decoding and resizing 1,130-1,180;
 Pillow decoding, torch resizing 1,380; simplejpeg and OpenCV 1,700; simplejpeg and torch
-2,130-2,300 (decoding alone 2,600-3,000). Reading only the rows down to the crop's lower edge would
-gain 7 % more and leave the rest of the file unchecked, so the whole is decoded.
+1,870-2,130 (decoding alone 2,600-3,000). Reading only the rows down to the crop's lower edge made
+decoding alone 7 % faster and leaves the rest of the file unchecked, so the whole is decoded.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ _FORMATS = (
 )
 
 # A JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves at least so many times the wanted pixels.
-# At 2 the result is within 48 dB of that of the full size (random noise included).
-_REDUCING_GAP = 2
+# Measured on photographs against decoding in full: PSNR 38 to 49, median 45 dB (bilinear against
+# bicubic resizing: 38 to 39); at 2 it is 35, median 42. From 4000x3000 to 224x224 it saves 30 % of
+# the time: the entropy decoding remains.
+_REDUCING_GAP = 3
 
 _EXIF_ORIENTATION = 0x0112
 # Stored rows and columns are swapped, then rows reversed, then columns, to stand upright.
@@ -73,7 +75,7 @@ class Opened(Protocol):
     gray: bool
 
     def read(self, channels: int, window: Window, size: tuple[int, int]) -> Pixels:
-        """The window (H, W, C), perhaps at a reduced scale: at least twice `size` (h, w) then."""
+        """The window (H, W, C), perhaps at a reduced scale, but well above `size` (h, w)."""
         ...
 
     def check(self) -> None:
@@ -137,16 +139,13 @@ class JpegPicture:
 
     def _decode(self, channels: int, part: tuple[int, int], size: tuple[int, int]) -> Pixels:
         """All of the picture, as small as leaves `part` of it large enough for `size`."""
-        # Rounded up: the smallest (height, width) of the whole that does.
-        least = [
-            -(-_REDUCING_GAP * wanted * full // length)
-            for wanted, full, length in zip(size, self._stored, part, strict=True)
-        ]
-        reduce = all(2 * few <= full for few, full in zip(least, self._stored, strict=True))
+        room = min(now / wanted for now, wanted in zip(part, size, strict=True))
+        factor = next((f for f in (8, 4, 2) if room >= f * _REDUCING_GAP), 1)
+        least = [-(-length // factor) for length in self._stored]
         return _decode_jpeg(
             self._content,
             colorspace="GRAY" if channels == 1 else "RGB",
-            **({"min_height": least[0], "min_width": least[1], "min_factor": 2} if reduce else {}),
+            **({"min_height": least[0], "min_width": least[1]} if factor > 1 else {}),
         )
 
     def check(self) -> None:

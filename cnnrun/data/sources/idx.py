@@ -89,14 +89,16 @@ def read_idx(file: Path, dimensions: int) -> Tensor:
             if len(head) != 4 + 4 * dimensions or head[:4] != bytes((0, 0, 8, dimensions)):
                 raise UserError(f"{file}: not an IDX file of {dimensions}-dimensional bytes")
             shape = [int(size) for size in np.frombuffer(head[4:], dtype=">u4")]
-            # One byte more than announced is asked for, so that a longer file shows as well.
-            values = stream.read(min(math.prod(shape), _LARGEST) + 1)
+            whole = math.prod(shape) <= _LARGEST
+            values = np.empty(shape if whole else 0, np.uint8)
+            whole = whole and stream.readinto(values.reshape(-1).data) == values.size
+            # Nothing may follow what was announced.
+            whole = whole and not stream.read(1)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{file}: can't be read ({error}); delete it to fetch it again") from error
-    if len(values) != math.prod(shape):
+    if not whole:
         raise UserError(
             f"{file}: announces {' x '.join(map(str, shape))} bytes but does not hold so many; "
             "delete it to fetch it again"
         )
-    # A copy, as torch wants memory that may be written.
-    return torch.from_numpy(np.frombuffer(bytearray(values), np.uint8).reshape(shape))
+    return torch.from_numpy(values)

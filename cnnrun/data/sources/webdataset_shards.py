@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from cnnrun.data.dataset import Dataset
+from cnnrun.data.dataset import Chosen, Dataset, Split
 from cnnrun.data.decoding import PictureOptions
 from cnnrun.data.pictures import picture_splits
 from cnnrun.data.sources.shard_spool import ShardSpool
@@ -76,6 +76,7 @@ def webdataset(
     splits = picture_splits(
         {name: (part, _labels(part.labels, numbers)) for name, part in samples.items()}, pictures
     )
+    splits["train"] = _by_shard(splits["train"], samples["train"], int(spool_gb * 1e9))
     return Dataset(names, splits["train"], splits["test"], splits.get("validation"))
 
 
@@ -128,18 +129,17 @@ def _open_file(address: str) -> BinaryIO:
     return Path(address).open("rb")
 
 
-def shard_order(shard: Tensor, generator: torch.Generator, window: int) -> Tensor:
-    """An order of samples that needs only `window` shards at a time: (N,) int64.
-
-    Shards come in random order; the samples of each `window` successive ones are mixed. That is
-    what shuffling means where the spool does not hold all shards.
-
-    shard: (N,) int64, the number of the shard that each sample lies in.
-    """
-    count = int(shard.max()) + 1 if len(shard) else 0
-    group = torch.randperm(count, generator=generator) // window
-    mixed = torch.randperm(len(shard), generator=generator)
-    return mixed[torch.argsort(group[shard[mixed]], stable=True)]
+def _by_shard(split: Split, shards: Shards, most_bytes: int) -> Split:
+    """Shuffled shard by shard where the web's shards do not all fit into the spool."""
+    if not any(map(_is_url, shards.addresses)) or sum(shards.totals) <= most_bytes:
+        return split
+    kept = split.images.indices.numpy() if isinstance(split.images, Chosen) else slice(None)
+    return replace(
+        split,
+        groups=torch.as_tensor(shards.shard[kept], dtype=torch.int64),
+        # One place is left for the shard that is being fetched.
+        groups_at_once=max(1, most_bytes // max(shards.totals) - 1),
+    )
 
 
 def expand(patterns: Patterns) -> list[str]:
