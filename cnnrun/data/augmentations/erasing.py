@@ -28,8 +28,21 @@ def cover(images: Tensor, draws: Draws, fill: float) -> Tensor:
     return torch.where(pixels_inside(draws, *images.shape[-2:]), fill, images)
 
 
+class Cover(Photometric):
+    """Covers a rectangle of each image with the gray `fill`."""
+
+    fill: float
+
+    def apply(self, images: Tensor, draws: Draws) -> Tensor:
+        return cover(images, draws, self.fill)
+
+    def describe(self, draws: Draws) -> list[str]:
+        corners = zip(*(draws[k].tolist() for k in ("width", "height", "left", "top")), strict=True)
+        return [f"{w:g} x {h:g} at {x:g}, {y:g}" if w else "none" for w, h, x, y in corners]
+
+
 @augmentations.register("cutout")
-class Cutout(Photometric):
+class Cutout(Cover):
     """Cover a square; its centre is any pixel, so it may be cut (DeVries and Taylor, 2017).
 
     size: the side in pixels. fill: its gray, 0 (black) to 1.
@@ -53,12 +66,9 @@ class Cutout(Photometric):
             "height": side,
         }
 
-    def apply(self, images: Tensor, draws: Draws) -> Tensor:
-        return cover(images, draws, self.fill)
-
 
 @augmentations.register("erasing")
-class Erasing(Photometric):
+class Erasing(Cover):
     """Cover a rectangle of random area and shape inside the image (Zhong et al., 2017).
 
     scale: its share of the area. ratio: its width / height. fill: its gray, 0 (black) to 1.
@@ -80,6 +90,3 @@ class Erasing(Photometric):
         draws = draw_rectangles(sampler, self.scale, self.ratio)
         erased = sampler.chance(self.probability)
         return draws | {"width": erased * draws["width"], "height": erased * draws["height"]}
-
-    def apply(self, images: Tensor, draws: Draws) -> Tensor:
-        return cover(images, draws, self.fill)
