@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from cnnrun.errors import UserError
 from cnnrun.run import RunDirectory, write_atomically
@@ -34,11 +35,13 @@ class Checkpoint:
     progress: step, epoch, best score so far and the epoch's running sums (`training.Progress`).
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     model: dict[str, Any]
     config: dict[str, Any]
     classes: list[str]
     class_counts: list[int]
-    input_shape: list[int]
+    input_shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)]
     normalization: Normalization
     optimizer: dict[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] = field(default_factory=dict)
@@ -65,10 +68,17 @@ class Checkpoint:
             raise UserError(f"{file}: not a checkpoint of cnnrun (format {FORMAT})")
         del content["format"]
         try:
-            content["normalization"] = Normalization(**content["normalization"])
-            return cls(**content)
-        except TypeError as error:
-            raise UserError(f"{file}: not a whole checkpoint of cnnrun ({error})") from error
+            checkpoint: Checkpoint = _CHECKPOINT.validate_python(content)
+            return checkpoint
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UserError(
+                f"{file}: not a whole checkpoint of cnnrun ({where}: {first['msg']})"
+            ) from error
+
+
+_CHECKPOINT: TypeAdapter[Any] = TypeAdapter(Checkpoint)
 
 
 def find_checkpoint(target: Path) -> Path:

@@ -168,6 +168,29 @@ def _print_scores(scores: dict[str, Any]) -> None:
         print(f"\nwithout images in this split: {', '.join(absent)}")
 
 
+@app.command()
+def describe(
+    target: Annotated[
+        Path, typer.Argument(metavar="CONFIG|RUN|CHECKPOINT", help="What names the network.")
+    ],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    output: Output = None,
+    plugin: Plugins = None,
+) -> None:
+    """Describe a network layer by layer: shapes, receptive fields, parameters, multiply-adds."""
+    from cnnrun.describe import describe
+    from cnnrun.evaluation import model_of
+
+    description = describe(*model_of(target, overrides or [], plugin or []))
+    print(json.dumps(description.to_dict()) if as_json else description.as_text())
+    if output is not None:
+        from cnnrun.plots.diagram import draw_diagram
+        from cnnrun.plots.style import save
+
+        save(draw_diagram(description), output)
+
+
 @app.command("data")
 def data_report(
     config: Config,

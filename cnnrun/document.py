@@ -28,6 +28,7 @@ _NULL = re.compile(r"~|null|Null|NULL|")
 _TRUE = re.compile(r"true|True|TRUE")
 _FALSE = re.compile(r"false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+")
+_INDEX = re.compile(r"[0-9]{1,9}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -65,9 +66,9 @@ class Document:
         dotted, equals, value_text = text.partition("=")
         if not equals or not all(dotted.split(".")):
             raise ConfigError(f"'{text}' is no override: write key=value, e.g. optimizer.lr=0.1")
-        where = f"command line: {text}"
+        where = f"command line: {' '.join(text.split())}"
         value = parse(value_text, where).values if value_text.strip() else None
-        path = tuple(int(p) if p.isdigit() else p for p in dotted.split("."))
+        path = tuple(int(p) if _INDEX.fullmatch(p) else p for p in dotted.split("."))
         target: Any = self.values
         for depth, step in enumerate(path[:-1]):
             target = self._enter(target, step, path[: depth + 1], where)
@@ -103,7 +104,8 @@ class Document:
 
 
 def dotted_path(path: KeyPath) -> str:
-    return ".".join(str(step) for step in path)
+    """`path` as one writes it on the command line, in one line whatever its keys hold."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in ".".join(map(str, path)))
 
 
 def read(file: Path) -> Document:
@@ -113,22 +115,28 @@ def read(file: Path) -> Document:
         ConfigError: not there, not text, not YAML, or not a mapping; with the place and the cause.
     """
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{file}: over {MAX_BYTES:,} bytes; that is no experiment")
-        text = file.read_text(encoding="utf-8-sig")
+        with file.open("rb") as stream:  # of a pipe or a device, nobody knows the size
+            content = stream.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ConfigError(f"{file}:1: over {MAX_BYTES:,} bytes; that is no experiment")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: not UTF-8 text; is this a YAML file?") from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{file}:{line}: not UTF-8 text; is this a YAML file?") from error
     except OSError as error:
         raise ConfigError(f"{file}: {(error.strerror or str(error)).lower()}") from error
     document = parse(text, str(file))
+    place = document.places.get((), f"{file}:1")
     if document.values is None:
-        raise ConfigError(f"{file}: the file is empty; `cnnrun list` shows what it may name")
+        raise ConfigError(f"{place}: the file is empty; `cnnrun list` shows what it may name")
     if isinstance(document.values, str):
         raise ConfigError(
-            f"{file}: the whole file is one text; a key needs a colon AND a space: `lr: 0.1`"
+            f"{place}: the whole file is one text; a key needs a colon AND a space: `lr: 0.1`"
         )
     if not isinstance(document.values, dict):
-        raise ConfigError(f"{file}: the top level must be `key: value` lines, not a list or number")
+        raise ConfigError(
+            f"{place}: the top level must be `key: value` lines, not a list or number"
+        )
     return document
 
 
@@ -138,15 +146,19 @@ def parse(text: str, file: str) -> Document:
     Raises:
         ConfigError: with `file:line:column` and the likely cause.
     """
+    on_command_line = file.startswith("command line")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_explain(error, text, file)) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, int(error.position)) + 1
-        raise ConfigError(f"{file}:{line}: a character that YAML does not allow") from error
+        where = file if on_command_line else f"{file}:{line}"
+        raise ConfigError(f"{where}: a character that YAML does not allow") from error
     except RecursionError as error:
-        raise ConfigError(f"{file}: nested more deeply than any experiment") from error
+        where = file if on_command_line else f"{file}:{loader.line + 1}"
+        raise ConfigError(f"{where}: nested more deeply than any experiment") from error
     document = Document(file, {})
     document.values = None if node is None else _Builder(document).value(node, ())
     return document
@@ -189,14 +201,15 @@ class _Builder:
 
     def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         values: dict[str, Any] = {}
+        lines: dict[str, int] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise self.error(key_node, "a key must be one word")
             key = str(key_node.value)
             inner = (*path, key)
             if key in values:
-                first = self.document.key_places[inner].rsplit(":", 2)[-2]
-                raise self.error(key_node, f"the key '{key}' stands here twice (line {first})")
+                raise self.error(key_node, f"the key {key!r} stands here twice (line {lines[key]})")
+            lines[key] = key_node.start_mark.line + 1
             self.document.key_places[inner] = self.place(key_node)
             values[key] = self.value(value_node, inner)
         return values
@@ -214,7 +227,10 @@ class _Builder:
                     "Use single quotes, or / in paths",
                 )
             return text
-        return _resolve(text)
+        value = _resolve(text)
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise self.error(node, "a whole number of more than 64 bits")
+        return value
 
     def place(self, node: yaml.Node) -> str:
         mark = node.start_mark

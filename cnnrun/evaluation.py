@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from cnnrun.build import Parts, build_dataset, rebuild
 from cnnrun.checkpoint import Checkpoint, find_checkpoint
-from cnnrun.config import from_dict
+from cnnrun.config import from_dict, load
 from cnnrun.errors import UserError
 from cnnrun.metrics import IntArray, classification_scores
+from cnnrun.network import build_model
 from cnnrun.tasks.classify import per_sample
-from cnnrun.training import evaluation_batches
+from cnnrun.validation import evaluation_batches
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,30 @@ def open_checkpoint(
     stored = {**stored, "device": "auto"}
     experiment = from_dict(stored, f"{file} (config)", overrides, plugins)
     return file, rebuild(checkpoint, experiment, build_dataset(experiment)), checkpoint
+
+
+def model_of(
+    target: Path, overrides: Iterable[str] = (), plugins: Iterable[str] = ()
+) -> tuple[nn.Module, tuple[int, int, int]]:
+    """The network, untrained, and the picture shape (C, H, W) of an experiment, run or checkpoint.
+
+    Raises:
+        UserError: there is none, or an experiment's data are not there.
+    """
+    overrides = list(overrides)
+    if target.suffix in (".yaml", ".yml"):
+        experiment = load(target, overrides, plugins)
+        dataset = build_dataset(experiment)
+        return build_model(experiment, dataset.input_shape, len(dataset.classes)), (
+            dataset.input_shape
+        )
+    file = find_checkpoint(target)
+    checkpoint = Checkpoint.load(file)
+    _refuse_foreign_code(file, checkpoint.config, overrides, plugins)
+    experiment = from_dict(checkpoint.config, f"{file} (config)", overrides, plugins)
+    channels, height, width = checkpoint.input_shape
+    shape = (channels, height, width)
+    return build_model(experiment, shape, len(checkpoint.classes)), shape
 
 
 def _refuse_foreign_code(

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from cnnrun.errors import UserError
 from cnnrun.models.locally_connected import LocallyConnected2d
 from cnnrun.registry import Component, initializers
 
@@ -66,6 +67,8 @@ def constant(weight: Tensor, *, value: float = 0.5) -> None:
 @initializers.register("uniform")
 def uniform(weight: Tensor, *, low: float = 0.0, high: float = 1.0) -> None:
     """Uniform between `low` and `high`."""
+    if low > high:
+        raise UserError(f"uniform: low {low:g} is above high {high:g}; give both, low first")
     nn.init.uniform_(weight, low, high)
 
 

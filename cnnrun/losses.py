@@ -55,7 +55,7 @@ def class_weights(
     """Weights (K,) float32 whose mean over the training samples is 1; None for "none".
 
     `balanced` is 1 / count: each class weighs the same in all. A class without training samples
-    gets the largest of the others' weights.
+    gets the largest of the others' weights, so that it can't dominate a loss elsewhere.
 
     Raises:
         UserError: a list of another length than there are classes, or all zero where samples are.
@@ -64,7 +64,9 @@ def class_weights(
         return None
     counts = class_counts.to(torch.float64)
     if weight == "balanced":
-        values = 1 / counts.clamp(min=1)
+        if not counts.any():
+            raise UserError("weight: balanced needs training samples to count; there are none")
+        values = 1 / counts.clamp(min=counts[counts > 0].min())
     else:
         if len(weight) != num_classes:
             raise UserError(f"weight: {len(weight)} numbers for {num_classes} classes")
@@ -107,13 +109,17 @@ class MeanAbsoluteError(nn.Module):
 
 def _difference(outputs: Tensor, targets: Tensor) -> Tensor:
     if targets.dim() == 1 and not targets.is_floating_point():
-        targets = F.one_hot(targets, outputs.shape[1]).to(outputs.dtype)
+        # float32, so that bfloat16 outputs are compared, and later averaged, in float32.
+        targets = F.one_hot(targets, outputs.shape[1]).float()
     return outputs - targets
 
 
 @losses.register("focal")
 class Focal(nn.Module):
-    """Cross entropy times (1 - p)^gamma: easy samples count less (Lin et al. 2017)."""
+    """Cross entropy times (1 - p)^gamma: easy samples count less (Lin et al. 2017).
+
+    `weight` is the paper's alpha, scaled as in `cross_entropy`.
+    """
 
     alpha: Tensor | None
 
@@ -132,7 +138,9 @@ class Focal(nn.Module):
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Logits (N, K) and labels (N,) int64 or shares (N, K) to losses (N,)."""
         log_probabilities = F.log_softmax(outputs, dim=1)
-        terms = -((1 - log_probabilities.exp()) ** self.gamma) * log_probabilities
+        # Where p is 1, the root that a gamma below 1 takes has an infinite slope: NaN gradients.
+        doubt = (1 - log_probabilities.exp()).clamp(min=torch.finfo(log_probabilities.dtype).tiny)
+        terms = -(doubt**self.gamma) * log_probabilities
         if self.alpha is not None:
             terms = terms * self.alpha
         if targets.dim() == 1:

@@ -88,7 +88,11 @@ class Entry:
         Made anew at each call: a plug-in may have added names that the shared keys refer to.
         """
         module, _, attribute = self.base.partition(":")
-        base = getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
+        base: type[Component] = found if isinstance(found, type) else found()
+        shadowed = set(self.parameters) & set(base.model_fields)
+        if shadowed:
+            raise ValueError(f"{self.kind} '{self.name}': {shadowed} are keys that all have")
         fields: dict[str, Any] = {"name": (Literal[self.name], self.name)}
         if self.is_family:
             fields["name"] = (Annotated[str, Field(pattern=f"^{re.escape(self.name[:-1])}.")], ...)
@@ -96,11 +100,7 @@ class Entry:
             parameter = self.signature.parameters[name]
             required = parameter.default is inspect.Parameter.empty
             fields[name] = (parameter.annotation, ... if required else parameter.default)
-        return create_model(
-            self.name,
-            __base__=base if isinstance(base, type) else base(),
-            **fields,
-        )
+        return create_model(self.name, __base__=base, **fields)
 
     @property
     def summary(self) -> str:

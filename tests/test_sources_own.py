@@ -73,7 +73,7 @@ def test_splits_by_name_and_a_module_on_the_path(
         split_argument="split",
         train="fit",
         test="held out",
-        validation="dev",
+        val="dev",
         classes=["e", "o"],
     )
     assert dataset.validation is not None

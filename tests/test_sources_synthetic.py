@@ -34,7 +34,7 @@ def _one_kind(dataset: Dataset, name: str) -> Tensor:
 
 def _still(**keys: Any) -> dict[str, Any]:
     """All shapes centred, upright and of one size, 80 % of the picture's side."""
-    fixed = {"position": 0.0, "scale": [0.8, 0.8], "rotation": 0.0, "classes": 8, "size": 48}
+    fixed = {"position": 0.0, "scale": [0.8, 0.8], "rotation": 0.0, "classes": 8, "side": 48}
     return {**fixed, "train": 8, "test": 48, **keys}
 
 
@@ -85,7 +85,7 @@ def test_places_stay_in_the_range_that_was_asked_for(position: float, seed: int)
         [(masks.sum(1) * along).sum(1) / weight, (masks.sum(2) * along).sum(1) / weight]
     )
     assert offsets.abs().max() <= position + 0.01
-    assert offsets.abs().max() >= 0.6 * position
+    assert offsets.abs().max() >= 0.6 * position - 0.01
 
 
 def test_sizes_stay_in_the_range_that_was_asked_for() -> None:

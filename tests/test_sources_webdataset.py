@@ -110,7 +110,7 @@ def _load(train: Path, test: Path, **keys: Any) -> Dataset:
 def test_the_source_decodes_and_names_classes(tmp_path: Path) -> None:
     _shards(tmp_path)
     train, test = tmp_path / "train-00{0,1}.tar", tmp_path / "train-002.tar"
-    dataset = _load(train, test, classes=["x", "y", "z"], validation=str(test))
+    dataset = _load(train, test, classes=["x", "y", "z"], val=str(test))
     assert dataset.classes == ("x", "y", "z")
     assert [len(s) for s in (dataset.train, dataset.test, dataset.split("validation"))] == [
         10,

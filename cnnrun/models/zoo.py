@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.registry import models
@@ -48,6 +48,7 @@ def torchvision_model(
         raise UserError(f"torchvision has no model '{variant}'{did_you_mean(variant, names)}")
     chosen = None if weights is None else _chosen_weights(variant, weights)
     options = _constructor_options(variant, input_shape)
+    model: nn.Module
     if chosen is None:
         model = library.get_model(variant, num_classes=num_classes, **options)
     else:
@@ -143,7 +144,7 @@ def _constructor_options(variant: str, shape: Shape) -> dict[str, Any]:
         _check_grid(f"torchvision/{variant}", shape, 224, square=False)
         return {"input_size": shape[1:]}
     if variant.startswith("vit_"):
-        _check_grid(f"torchvision/{variant}", shape, int(variant.rpartition("_")[2]), square=True)
+        _check_grid(f"torchvision/{variant}", shape, _patch_size(variant), square=True)
         return {"image_size": shape[1]}
     return {}
 
@@ -163,29 +164,43 @@ def _pretrained(variant: str, weights: Any, options: dict[str, Any]) -> nn.Modul
     """The network with its trained weights and its own head."""
     import torchvision.models as library
 
+    progress = sys.stderr.isatty()
+    model: nn.Module
     try:
-        state = weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
+        if "image_size" not in options and "input_size" not in options:
+            model = library.get_model(variant, weights=weights, progress=progress)
+            return _without_auxiliary(model)
+        state = weights.get_state_dict(progress=progress, check_hash=True)
     except (OSError, RuntimeError) as error:
         # The download goes to a temporary file, so nothing broken is left in the cache.
-        raise UserError(f"torchvision/{variant}: {_not_fetched(error)} from {weights.url}") from error
-    model: nn.Module
-    if variant in ("googlenet", "inception_v3"):
-        # These weights were trained on pictures scaled to -1..1; the network converts.
-        model = library.get_model(variant, **options, transform_input=True)
-        state = {key: value for key, value in state.items() if not key.lower().startswith("aux")}
-    else:
-        model = library.get_model(variant, **options)
+        message = f"torchvision/{variant}: {_not_fetched(error)} from {weights.url}"
+        raise UserError(message) from error
+    model = library.get_model(variant, **options)
     if "image_size" in options:
         from torchvision.models.vision_transformer import interpolate_embeddings
 
-        patch = int(variant.rpartition("_")[2])
-        state = interpolate_embeddings(options["image_size"], patch, state)
+        state = interpolate_embeddings(options["image_size"], _patch_size(variant), state)
     model.load_state_dict(state)
     return model
 
 
+def _without_auxiliary(model: nn.Module) -> nn.Module:
+    """Without the classifiers halfway (googlenet, inception_v3), which the weights come with."""
+    for name, child in list(model.named_children()):
+        if name.lower().startswith("aux") and child is not None:
+            setattr(model, name, None)
+            model.aux_logits = False  # type: ignore[assignment]
+    return model
+
+
+def _patch_size(variant: str) -> int:
+    """16 of vit_b_16."""
+    return int(variant.rpartition("_")[2])
+
+
 def _not_fetched(error: Exception) -> str:
-    reason = getattr(error, "reason", None) or " ".join(str(error).split()) or type(error).__name__
+    words = " ".join(str(error).split()).partition(". ")[0]
+    reason = getattr(error, "reason", None) or words or type(error).__name__
     return f"could not fetch the trained weights ({reason})"
 
 
@@ -259,17 +274,20 @@ def set_dropout(model: nn.Module, probability: float) -> None:
 
 
 def check_size(model: nn.Module, shape: Shape, name: str) -> None:
-    """See that the network takes pictures of `shape`.
+    """Look at one picture of `shape`, so that a size that won't do is told at once.
 
     Raises:
-        UserError: it does not, but takes larger ones; the message has the smallest size.
+        UserError: the network can't take it; the message has the smallest size that it can take.
     """
     problem = _problem(model, shape)
     if problem is None:
         return
-    too_small, enough = min(shape[1:]), 1024
-    if _problem(model, (shape[0], enough, enough)):
-        raise UserError(f"{name} can't take {_size(shape)} pictures: {problem}") from problem
+    too_small = min(shape[1:])
+    enough = 2 * too_small
+    while _problem(model, (shape[0], enough, enough)):
+        too_small, enough = enough, 2 * enough
+        if enough > 1024:
+            raise UserError(f"{name} can't take {_size(shape)} pictures: {problem}") from problem
     while enough - too_small > 1:
         middle = (too_small + enough) // 2
         if _problem(model, (shape[0], middle, middle)):
@@ -284,16 +302,11 @@ def check_size(model: nn.Module, shape: Shape, name: str) -> None:
 
 @torch.no_grad()
 def _problem(model: nn.Module, shape: Shape) -> Exception | None:
-    """What goes wrong when the network looks at a picture of `shape`.
-
-    On the meta device: shapes are computed, numbers are not.
-    """
-    named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    state: dict[str, Tensor] = {key: value.to("meta") for key, value in named.items()}
+    """What goes wrong when the network looks at a picture of `shape`, in eval mode."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        torch.func.functional_call(model, state, torch.zeros(1, *shape, device="meta"))
+        model(torch.zeros(1, *shape, device=next(model.parameters()).device))
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
         return error
     finally:

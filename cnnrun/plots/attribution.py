@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from cnnrun.errors import UserError
 from cnnrun.plots.images import Images
-from cnnrun.plots.lettering import line_height
-from cnnrun.plots.sheet import Captions, Tiles, fit_pixels, show_image
+from cnnrun.plots.lettering import clean, line_height, shorten
+from cnnrun.plots.sheet import MAX_CAPTION, SPACE, Captions, Tiles, fit_pixels, show_image
 from cnnrun.plots.style import (
     MARGIN,
     MUTED,
     RIGHT_TEXT,
     SMALL,
+    TEXT,
     WRONG_TEXT,
     Figure,
     matplotlib,
@@ -91,22 +92,25 @@ def draw_attributions(
     `confidences` in 0..1. Each map is drawn from zero to its own greatest value.
     """
     height, width = fit_pixels(images.shape[2:], _PICTURE)
-    texts = [
-        f"true: {true}\npredicted: {predicted}, {100 * confidence:.0f} %"
-        for true, predicted, confidence in zip(
-            true_names, predicted_names, confidences, strict=True
-        )
-    ]
     tiles = Tiles(
         len(images),
         (height, 3 * width + 2 * _BETWEEN),
         title,
-        above=Captions(texts, colours=(RIGHT_TEXT, WRONG_TEXT)),
+        above=Captions([f"true: {clean(name)}\n" for name in true_names]),
         footer=line_height(SMALL) + 8,
         narrowest=620,
     )
     for index, (image, values) in enumerate(zip(images, maps, strict=True)):
         left, top = tiles.corner(index)
+        right = predicted_names[index] == true_names[index]
+        answer = f"predicted, {100 * confidences[index]:.0f} %: {clean(predicted_names[index])}"
+        tiles.sheet.write(
+            left + tiles.size[1] / 2,
+            top - SPACE - 0.25 * line_height(TEXT),
+            shorten(answer, max(tiles.size[1], MAX_CAPTION)),
+            color=RIGHT_TEXT if right else WRONG_TEXT,
+            ha="center",
+        )
         share = np.nan_to_num(values / max(float(values.max()), np.finfo(np.float32).tiny))
         step = width + _BETWEEN
         show_image(tiles.sheet, image, left, top, (height, width))

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnrun.plots.lettering import font_families, line_height, set_fonts, shorten, text_width
+from cnnrun.plots.lettering import (
+    font_families,
+    line_height,
+    set_fonts,
+    shorten,
+    text_width,
+    widest,
+)
 from cnnrun.plots.sheet import HEADER, Sheet
 from cnnrun.plots.style import (
     BLUE,
@@ -24,7 +31,6 @@ from cnnrun.plots.style import (
     TEXT,
     VERMILLION,
     Figure,
-    matplotlib,
     new_axes,
     styled,
 )
@@ -43,7 +49,7 @@ MARKERS = ("o", "^", "s", "D", "v")
 MOST_IN_LEGEND = 20
 """With more classes, the names stand at the centres of their points."""
 
-_PLANE, _LEFT, _BELOW, _NAME = 620, 76, 58, 190
+_PLANE, _LARGE_PLANE, _LEFT, _BELOW, _NAME = 620, 900, 112, 58, 190
 _SHORT_NAME = 84
 """Pixels after which a name is shortened: in the legend, and at the centre of a class."""
 
@@ -81,84 +87,99 @@ def draw_embedding(
     """
     present = [int(k) for k in np.unique(labels)]
     named = len(present) <= MOST_IN_LEGEND
-    legend = _NAME + 50 if named else 0
-    sheet = Sheet(_LEFT + _PLANE + legend + MARGIN, HEADER + _PLANE + _BELOW + 16, title)
-    axes = new_axes(sheet.figure, _LEFT, HEADER + 4, _PLANE, _PLANE)
+    room = (_NAME, TEXT) if named else (_SHORT_NAME, SMALL)
+    names = [shorten(classes[k] or "(no name)", *room) for k in present]
+    side = _PLANE if named else _LARGE_PLANE
+    legend = math.ceil(widest(names)) + 50 if named else 0
+    sheet = Sheet(_LEFT + side + legend + MARGIN, HEADER + side + _BELOW + 16, title)
+    axes = new_axes(sheet.figure, _LEFT, HEADER + 4, side, side)
     size = float(np.clip(9000 / len(points), 6, 36))
     for k in present:
         own = points[labels == k]
         style: dict[str, Any] = {
             "color": COLOURS[k % len(COLOURS)],
             "marker": MARKERS[k % len(MARKERS)],
-            "label": shorten(classes[k] or "(no name)", _NAME),
         }
         axes.scatter(own[:, 0], own[:, 1], s=size, alpha=0.65, linewidths=0, **style)
     axes.set(xlabel=axis_names[0], ylabel=axis_names[1])
     axes.margins(0.06)
     axes.locator_params(nbins=7)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:.3g}")  # no power of ten set apart, beside the title
     set_fonts(sheet.figure)
     if named:
-        _legend(axes)
+        _legend(axes, names)
     else:
-        shown = _write_centres(axes, points, labels, classes, present)
+        centres = np.array([np.median(points[labels == k], axis=0) for k in present])
+        shown = _write_names(axes, centres, names, side)
         note = f"names at the medians of {shown} of {len(present)} classes"
         sheet.write(_LEFT, sheet.height - 10, note, size=SMALL, color=MUTED)
     return sheet.figure
 
 
-def _legend(axes: Axes) -> None:
-    legend = axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.01), handletextpad=0.2)
-    for handle in legend.legend_handles:
+def _legend(axes: Axes, names: Sequence[str]) -> None:
+    handles = axes.collections
+    blank = [" "] * len(names)  # matplotlib would leave out names that begin with "_"
+    legend = axes.legend(
+        handles, blank, loc="upper left", bbox_to_anchor=(1.0, 1.01), handletextpad=0.2
+    )
+    for handle, text, name in zip(legend.legend_handles, legend.get_texts(), names, strict=True):
         handle.set(alpha=1, sizes=[36])  # type: ignore[union-attr]
-    for text in legend.get_texts():
-        text.set_fontfamily(font_families(text.get_text()))
+        text.set(text=name, fontfamily=font_families(name))
 
 
-def _write_centres(
-    axes: Axes, points: Floats, labels: Integers, classes: Sequence[str], present: Sequence[int]
-) -> int:
-    """Write names that touch neither one another nor the border; returns how many."""
+def _write_names(axes: Axes, centres: Floats, names: Sequence[str], side: int) -> int:
+    """Write each name near its centre, where it touches no other; returns how many found room."""
     from matplotlib.patheffects import withStroke
 
-    centres = np.array([np.median(points[labels == k], axis=0) for k in present])
-    pixels = axes.transData.transform(centres) - axes.transAxes.transform((0, 0))
-    taken: list[tuple[float, float, float, float]] = []
-    for k, centre in zip(present, pixels, strict=True):
-        name = shorten(classes[k] or "(no name)", _SHORT_NAME, SMALL)
-        half = (text_width(name, SMALL) / 2 + 2, line_height(SMALL) / 2)
-        place = _free_place(centre, half, taken)
-        if place is None:
+    corner = axes.transAxes.transform((0, 0))
+    boxes: list[_Box] = []
+    for centre, name in zip(axes.transData.transform(centres) - corner, names, strict=True):
+        half = text_width(name, SMALL) / 2 + 2, line_height(SMALL) / 2
+        box = _free_box(centre, half, side, boxes)
+        if box is None:
             continue
-        taken.append((place[0] - half[0], place[1] - half[1], place[0] + half[0], place[1] + half[1]))
-        axes.annotate(
-            name,
-            xy=tuple(centre / _PLANE),
-            xytext=tuple(np.array(place) / _PLANE),
-            xycoords="axes fraction",
-            textcoords="axes fraction",
-            size=SMALL,
-            ha="center",
-            va="center",
-            fontfamily=font_families(name),
-            path_effects=[withStroke(linewidth=2.5, foreground=PAPER)],
-            arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkA": 0}
-            if math.dist(place, centre) > half[1]
-            else None,
+        boxes.append(box)
+        if math.dist((box.x, box.y), centre) > box.half_height:
+            # The name stands beside its place: a thin line leads there.
+            line = np.array([centre, (box.x, box.y)]).T / side
+            axes.plot(*line, transform=axes.transAxes, color=INK, linewidth=0.7)
+        place: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
+        halo = [withStroke(linewidth=2.5, foreground=PAPER)]
+        fonts = font_families(name)
+        x, y = box.x / side, box.y / side
+        axes.text(x, y, name, size=SMALL, fontfamily=fonts, path_effects=halo, **place)
+    return len(boxes)
+
+
+class _Box(NamedTuple):
+    """Middle and half the sides of a text, in pixels from the plane's lower left corner."""
+
+    x: float
+    y: float
+    half_width: float
+    half_height: float
+
+    def overlaps(self, other: _Box) -> bool:
+        return (
+            abs(self.x - other.x) < self.half_width + other.half_width
+            and abs(self.y - other.y) < self.half_height + other.half_height
         )
-    return len(taken)
 
 
-def _free_place(
-    centre: Floats, half: tuple[float, float], taken: Sequence[tuple[float, float, float, float]]
-) -> tuple[float, float] | None:
-    """The nearest place to `centre` for a box of twice `half`, or None within 60 pixels."""
-    for distance in range(0, 61, 6):
+def _free_box(
+    centre: Floats, half: tuple[float, float], side: int, taken: Sequence[_Box]
+) -> _Box | None:
+    """The box nearest to `centre` that is free and on the plane, or None within 48 pixels."""
+    for distance in range(0, 49, 6):
         for angle in np.linspace(0, 2 * math.pi, 16, endpoint=False):
-            x = float(np.clip(centre[0] + distance * math.cos(angle), half[0], _PLANE - half[0]))
-            y = float(np.clip(centre[1] + distance * math.sin(angle), half[1], _PLANE - half[1]))
-            if all(
-                x + half[0] <= left or right <= x - half[0] or y + half[1] <= low or high <= y - half[1]
-                for left, low, right, high in taken
-            ):
-                return x, y
+            x = centre[0] + distance * math.cos(angle)
+            y = centre[1] + distance * math.sin(angle)
+            box = _Box(
+                float(np.clip(x, half[0], side - half[0])),
+                float(np.clip(y, half[1], side - half[1])),
+                *half,
+            )
+            if not any(box.overlaps(other) for other in taken):
+                return box
     return None

@@ -89,11 +89,13 @@ def _largest(values: Floats) -> float:
 
 
 @styled
-def draw_features(layers: Sequence[tuple[str, Floats]], image: Floats, title: str) -> Figure:
+def draw_features(
+    layers: Sequence[tuple[str, Floats]], image: Floats, title: str, *, most: int = MOST_MAPS
+) -> Figure:
     """An image, and below it for each layer what its first channels answer to it.
 
     `layers` are (name, maps (C, H, W)) in the order of the network, `image` (C, H, W) float 0..1.
-    At most 16 maps a layer; all maps of a layer share one scale from its least to its largest
+    At most `most` maps a layer; all maps of a layer share one scale from its least to its largest
     value, which the heading of the layer states.
     """
     image_size = fit_pixels(image.shape[1:], 128)
@@ -101,7 +103,8 @@ def draw_features(layers: Sequence[tuple[str, Floats]], image: Floats, title: st
     row_lengths = [min(MAPS_IN_A_ROW, len(maps)) for _, maps in layers]
     widths = [n * (size[1] + GAP) for n, size in zip(row_lengths, sizes, strict=True)]
     heights = [
-        _block_height(len(maps), size) for (_, maps), size in zip(layers, sizes, strict=True)
+        _block_height(min(len(maps), most), size)
+        for (_, maps), size in zip(layers, sizes, strict=True)
     ]
     wished = max(640, *widths, text_width(title, TITLE) + GAP, image_size[1])
     width = min(MAX_WIDTH, wished - GAP + 2 * MARGIN)
@@ -110,20 +113,22 @@ def draw_features(layers: Sequence[tuple[str, Floats]], image: Floats, title: st
     show_image(sheet, image, MARGIN, HEADER, image_size)
     top = HEADER + image_size[0] + GAP
     for (name, maps), size, block_height in zip(layers, sizes, heights, strict=True):
-        _draw_layer(sheet, name, maps, top, size)
+        _draw_layer(sheet, name, maps, top, size, most)
         top += block_height
     return sheet.figure
 
 
 def _block_height(maps: int, size: tuple[int, int]) -> int:
-    rows = math.ceil(min(maps, MOST_MAPS) / MAPS_IN_A_ROW)
+    rows = math.ceil(maps / MAPS_IN_A_ROW)
     return line_height(TEXT) + SPACE + rows * (size[0] + GAP)
 
 
-def _draw_layer(sheet: Sheet, name: str, maps: Floats, top: float, size: tuple[int, int]) -> None:
+def _draw_layer(
+    sheet: Sheet, name: str, maps: Floats, top: float, size: tuple[int, int], most: int
+) -> None:
     finite = maps[np.isfinite(maps)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    shown = maps[:MOST_MAPS]
+    shown = maps[:most]
     heading = " x ".join(str(side) for side in maps.shape)
     scale = f"values {low:.3g} (dark) to {high:.3g} (bright)"
     heading += f", {scale if finite.size else 'no finite value'}"

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from cnnrun.errors import UserError, did_you_mean
 
-Visit = Callable[[str, nn.Module, Tensor, Tensor], None]
-"""Is given a layer's name, the layer, its input and its output."""
+Visit = Callable[[str, nn.Module, tuple[Tensor, ...], Tensor], None]
+"""Is given a layer's name, the layer, its inputs and its output."""
 
 
 def layer_named(model: nn.Module, name: str) -> nn.Module:
@@ -19,13 +19,13 @@ def layer_named(model: nn.Module, name: str) -> nn.Module:
     Raises:
         UserError: there is none.
     """
-    layers = {known: module for known, module in model.named_modules() if known}
+    layers = [known for known, _ in model.named_modules() if known]
     if name not in layers:
         raise UserError(
             f"layer: the model has no layer '{name}'"
-            + (did_you_mean(name, layers) or f"; it has {', '.join(list(layers)[:12])} ...")
+            + (did_you_mean(name, layers) or f"; it has {', '.join(layers[:12])} ...")
         )
-    return layers[name]
+    return model.get_submodule(name)
 
 
 @torch.no_grad()
@@ -37,7 +37,7 @@ def visit_layers(model: nn.Module, images: Tensor, visit: Visit) -> None:
     """
     hooks = [
         module.register_forward_hook(
-            lambda module, inputs, output, name=name: visit(name, module, inputs[0], output)
+            lambda module, inputs, output, name=name: visit(name, module, inputs, output)
         )
         for name, module in model.named_modules()
         if not list(module.children())
@@ -54,7 +54,7 @@ def last_of(model: nn.Module, kind: type[nn.Module], image: Tensor) -> str | Non
     """The name of the deepest layer of `kind` that computes on `image` (1, C, H, W)."""
     names: list[str] = []
 
-    def note(name: str, module: nn.Module, _input: Tensor, _output: Tensor) -> None:
+    def note(name: str, module: nn.Module, _inputs: tuple[Tensor, ...], _output: Tensor) -> None:
         if isinstance(module, kind):
             names.append(name)
 

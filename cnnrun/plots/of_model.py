@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from cnnrun.errors import UserError
 from cnnrun.metrics import confusion_matrix, softmax
 from cnnrun.plots.confusion import draw_confusion
-from cnnrun.plots.filters import draw_features, draw_filters
+from cnnrun.plots.filters import MOST_FILTERS, MOST_MAPS, draw_features, draw_filters
 from cnnrun.plots.images import draw_mistakes
+from cnnrun.plots.layers import layer_named
 from cnnrun.plots.of_data import Index
 from cnnrun.plots.style import Figure
 from cnnrun.plots.target import Target, as_pictures
 from cnnrun.registry import plots
+from cnnrun.weights import some
 
 
 @plots.register("confusion")
@@ -50,36 +52,51 @@ def mistakes(target: Target, *, count: Annotated[int, Field(ge=1, le=100)] = 20)
 
 
 @plots.register("filters")
-def filters(target: Target) -> Figure:
-    """The kernels of the first convolution: what the network looks for in the picture itself."""
-    for name, module in target.parts.model.named_modules():
-        if isinstance(module, nn.Conv2d):
-            weight = module.weight.detach().cpu().numpy()
-            return draw_filters(weight, f"{name}: {weight.shape[0]} filters")
-    raise UserError(f"{target.path}: the model has no convolution, so no filters to draw")
+def filters(target: Target, *, layer: str | None = None) -> Figure:
+    """The kernels of a convolution, by default the first: what it looks for in its input."""
+    convolutions = _convolutions(target, "filters")
+    name = layer or next(iter(convolutions))
+    module = layer_named(target.parts.model, name)
+    if not isinstance(module, nn.Conv2d):
+        raise UserError(f"layer: '{name}' is no convolution; there are {some(convolutions)}")
+    weight = module.weight.detach().cpu().numpy()
+    return draw_filters(weight, f"{name}: {weight.shape[0]} filters")
 
 
 @plots.register("features")
-def features(target: Target, *, index: Index = 0) -> Figure:
-    """What each convolution answers to one test picture."""
+def features(target: Target, *, index: Index = 0, layer: str | None = None) -> Figure:
+    """What each convolution, or one layer alone, answers to one test picture."""
     data, parts = target.split("test"), target.parts
     if index >= len(data):
         raise UserError(f"index {index}: the test split has images 0 to {len(data) - 1}")
     picture = data.images[torch.tensor([index])]
     images = parts.pipeline.normalize(picture.to(parts.device))
-    layers = [(n, m) for n, m in parts.model.named_modules() if isinstance(m, nn.Conv2d)]
-    if not layers:
-        raise UserError(f"{target.path}: the model has no convolution, so no feature maps to draw")
-    answers = outputs_of(parts.model, [module for _, module in layers], images)
+    if layer:
+        layers, most = {layer: layer_named(parts.model, layer)}, MOST_FILTERS
+    else:
+        layers, most = _convolutions(target, "feature maps"), MOST_MAPS
+    answers = outputs_of(parts.model, list(layers.values()), images)
+    if any(answer.dim() != 4 for answer in answers):
+        raise UserError(f"layer: '{layer}' gives no feature maps; name a convolution, say")
     maps = [
         (name, answer[0].float().cpu().numpy())
-        for (name, _), answer in zip(layers, answers, strict=True)
+        for name, answer in zip(layers, answers, strict=True)
     ]
     return draw_features(
         maps,
         as_pictures(picture)[0],
         f"test image {index}: {target.classes[int(data.labels[index])]}",
+        most=most,
     )
+
+
+def _convolutions(target: Target, what: str) -> dict[str, nn.Module]:
+    """The model's convolutions by name, in order."""
+    layers = target.parts.model.named_modules()
+    found: dict[str, nn.Module] = {n: m for n, m in layers if isinstance(m, nn.Conv2d)}
+    if not found:
+        raise UserError(f"{target.path}: the model has no convolution, so no {what} to draw")
+    return found
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ def fake(
     *,
     count: Positive = 1_000,
     test: Positive = 200,
-    channels: Literal[1, 3] = 3,
+    rgb: bool = True,
     height: Positive = 32,
     width: Positive = 32,
     classes: Annotated[int, Field(ge=2)] = 10,
@@ -38,6 +38,7 @@ def fake(
     count, test: pictures of the training and of the test split; the classes take turns.
     learnable: the noise gets half the range of values, a pattern of the class the other half.
     """
+    channels = 3 if rgb else 1
     shape = (channels, height, width)
     patterns = _patterns(shape, classes, seed) if learnable else None
 

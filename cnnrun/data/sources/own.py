@@ -35,7 +35,7 @@ def own(
     split_argument: str = "train",
     train: Choice = True,
     test: Choice = False,
-    validation: Choice | None = None,
+    val: Choice | None = None,
     classes: list[str] | None = None,
     lazy: bool = False,
 ) -> Dataset:
@@ -44,7 +44,7 @@ def own(
     The class is called once for each split, as `Class(**arguments, train=True)` for training and
     `Class(**arguments, train=False)` for the test split. Where it wants something else, e.g.
     `split="train"` and `split="test"`, say `split_argument: split`, `train: train`, `test: test`
-    (and `validation: val`, where there is such a split).
+    (and `val: val`, where there is such a split).
 
     Its items are (picture, label): a PIL image, or a numpy array (H, W), (H, W, 1) or (H, W, 3), or
     a tensor (H, W), (1, H, W) or (3, H, W); uint8 in 0..255 or float in 0..1, not normalized; all
@@ -59,7 +59,7 @@ def own(
     """
     kind = _load_class(target)
     splits = {}
-    for name, value in (("train", train), ("test", test), ("validation", validation)):
+    for name, value in (("train", train), ("test", test), ("validation", val)):
         if value is not None:
             with _errors_of(kind, f"{target} ({split_argument}={value!r})"):
                 made = kind(**arguments, **{split_argument: value})

@@ -37,7 +37,7 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # of ITU-R BT.601
 def shapes(
     *,
     classes: Annotated[int, Field(ge=2, le=8)] = 6,
-    size: Annotated[int, Field(ge=8, le=1024)] = 32,
+    side: Annotated[int, Field(ge=8, le=1024)] = 32,
     train: Count = 10_000,
     test: Count = 2_000,
     position: Offset = 0.15,
@@ -67,7 +67,7 @@ def shapes(
         *_ordered("test_scale", scale if test_scale is None else test_scale),
         rotation if test_rotation is None else test_rotation,
     )
-    style = _Style(classes, size, 3 if color else 1, noise)
+    style = _Style(classes, side, 3 if color else 1, noise)
     return Dataset(
         tuple(_SHAPES)[:classes],
         _draw_split(style, trained, train, derive_seed(seed, "shapes train")),

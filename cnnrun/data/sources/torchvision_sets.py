@@ -171,16 +171,16 @@ for _row in _TABLE:
 def imagenette(
     pictures: PictureOptions,
     *,
-    size: Literal["full", "320px", "160px"] = "160px",
+    files: Literal["full", "320px", "160px"] = "160px",
     root: str = "data",
     download: bool = True,
 ) -> Dataset:
     """Ten easy classes of ImageNet, 13,394 photos (Howard 2019).
 
-    size: the shorter side of the files. The official validation split serves as test.
+    files: the shorter side of their pictures. The official validation split serves as test.
     """
-    folder = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}[size]
-    parts = {name: {**chosen, "size": size} for name, chosen in _TRAIN_VAL.items()}
+    folder = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}[files]
+    parts = {name: {**chosen, "size": files} for name, chosen in _TRAIN_VAL.items()}
     known = TorchvisionSet("Imagenette", (f"{folder}/train", f"{folder}/val"), parts)
     return load_files(known, root, download, pictures)
 

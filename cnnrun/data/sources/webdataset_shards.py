@@ -45,7 +45,7 @@ def webdataset(
     *,
     train: Patterns,
     test: Patterns,
-    validation: Patterns | None = None,
+    val: Patterns | None = None,
     label: str = "cls",
     classes: list[str] | None = None,
     spool: str = "data/shards",
@@ -53,7 +53,7 @@ def webdataset(
 ) -> Dataset:
     """Tar shards of the WebDataset layout, local or on the web, for data that no disk holds.
 
-    train, test, validation: paths, globs or http(s) addresses, each with braces if need be, as in
+    train, test, val: paths, globs or http(s) addresses, each with braces if need be, as in
         `https://host/train-{0000..0146}.tar`.
     label: ending of the files with a sample's label: a number from 0 on, or the class's name.
     classes: names of the numbers, or the order of the names; by default the numbers themselves,
@@ -69,8 +69,8 @@ def webdataset(
     """
     store = ShardSpool(Path(spool), int(spool_gb * 1e9))
     parts = {"train": train, "test": test}
-    if validation is not None:
-        parts["validation"] = validation
+    if val is not None:
+        parts["validation"] = val
     samples = {name: _index(name, patterns, label, store) for name, patterns in parts.items()}
     names, numbers = _numbers({name: part.labels for name, part in samples.items()}, classes)
     splits = picture_splits(

@@ -1,0 +1,204 @@
+"""Pictures of what a network has learnt: its weights, outputs, attention, and its features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from cnnrun.errors import UserError
+from cnnrun.metrics import softmax
+from cnnrun.network import build_initialized_model
+from cnnrun.plots.attribution import draw_attributions, grad_cam_maps, saliency_maps
+from cnnrun.plots.embedding import Method, draw_embedding, to_plane
+from cnnrun.plots.histograms import LayerWeights, draw_weights
+from cnnrun.plots.layer_outputs import LayerOutputs, draw_activations, summarize
+from cnnrun.plots.layers import last_of, layer_named, visit_layers
+from cnnrun.plots.style import Figure
+from cnnrun.plots.target import Target, as_pictures
+from cnnrun.randomness import derive_seed
+from cnnrun.registry import plots
+
+ClassChoice = Literal["prediction", "label"]
+"""The class that is explained: the model's, or the true one (YAML would read `true` as a bool)."""
+
+_CLASS = {"prediction": "predicted", "label": "true"}
+
+FewImages = Annotated[int, Field(ge=1, le=40)]
+
+_IN_ONE_BATCH = 100
+_DO_NOTHING = (nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Identity)
+"""Layers that change no value when a model is used."""
+
+
+@plots.register("activations")
+def activations(target: Target, *, count: Annotated[int, Field(ge=1, le=1000)] = 100) -> Figure:
+    """How each layer's outputs are distributed on some test images, and its dead units."""
+    parts = target.parts
+    images = _some_of_the_test_split(target, count).images
+    random = np.random.default_rng(derive_seed(parts.experiment.seed, "activations"))
+    found: list[LayerOutputs] = []
+
+    def note(name: str, layer: nn.Module, _inputs: tuple[Tensor, ...], output: Any) -> None:
+        if isinstance(output, Tensor) and output.dim() > 1 and not isinstance(layer, _DO_NOTHING):
+            values = output.float().cpu().numpy()
+            found.append(summarize(name, type(layer).__name__, values, random))
+
+    visit_layers(parts.model, parts.pipeline.normalize(images.to(parts.device)), note)
+    return draw_activations(found, f"Outputs of each layer on {len(images)} test images")
+
+
+@plots.register("weights")
+def weights(target: Target) -> Figure:
+    """Histograms of each layer's weights, against those that training began with."""
+    parts = target.parts
+    experiment, dataset = parts.experiment, parts.dataset
+    initial, *_ = build_initialized_model(experiment, dataset.input_shape, len(dataset.classes))
+    before = dict(initial.named_parameters())
+    layers = [
+        LayerWeights(name.removesuffix(".weight"), _array(parameter), _array(before[name]))
+        for name, parameter in parts.model.named_parameters()
+        if parameter.dim() > 1  # neither biases nor the scales of a normalization
+    ]
+    if not layers:
+        raise UserError(f"{target.path}: the model has no weights to draw")
+    return draw_weights(layers, f"Weights ({experiment.name})")
+
+
+@plots.register("saliency")
+def saliency(target: Target, *, count: FewImages = 12, of: ClassChoice = "prediction") -> Figure:
+    """Which pixels move the score of a class most, on some test images (Simonyan et al. 2014)."""
+    shown = _answered(target, count)
+    maps = saliency_maps(target.parts.model, shown.inputs, shown.classes(of))
+    return _attributions(target, shown, maps, f"Saliency of the {_CLASS[of]} class")
+
+
+@plots.register("gradcam")
+def gradcam(
+    target: Target,
+    *,
+    count: FewImages = 12,
+    of: ClassChoice = "prediction",
+    layer: str | None = None,
+) -> Figure:
+    """Which regions speak for a class, by the last convolution (Grad-CAM, Selvaraju et al. 2017).
+
+    layer: another layer that gives feature maps, by name.
+    """
+    shown = _answered(target, count)
+    model = target.parts.model
+    name = layer or last_of(model, nn.Conv2d, shown.inputs[:1])
+    if name is None:
+        raise UserError(f"{target.path}: the model has no convolution, so no Grad-CAM to draw")
+    maps = grad_cam_maps(model, layer_named(model, name), shown.inputs, shown.classes(of))
+    return _attributions(target, shown, maps, f"Grad-CAM of the {_CLASS[of]} class at {name}")
+
+
+@plots.register("embeddings")
+def embeddings(
+    target: Target,
+    *,
+    count: Annotated[int, Field(ge=3, le=20_000)] = 1000,
+    method: Method = "pca",
+) -> Figure:
+    """Test images as the last layer is given them, on a plane (PCA or t-SNE), by class.
+
+    method: `pca` is quick and states how much of the variance it shows; `tsne` shows neighbours.
+    """
+    parts = target.parts
+    chosen = _some_of_the_test_split(target, count)
+    features = penultimate_features(target, chosen.images)
+    if len(features) < 3 or features.shape[1] < 2:
+        raise UserError(f"{target.path}: a plane needs 3 test images and 2 features or more")
+    seed = derive_seed(parts.experiment.seed, "embeddings") % 2**32
+    points, axis_names = to_plane(features, method, seed)
+    shown = f"{'PCA' if method == 'pca' else 't-SNE'} of {len(points):,} test images"
+    title = f"{shown}, {features.shape[1]:,} features before the last layer"
+    return draw_embedding(points, chosen.labels, target.classes, axis_names, title)
+
+
+def penultimate_features(target: Target, images: Tensor) -> NDArray[np.float32]:
+    """What the last fully connected layer is given for `images` (N, C, H, W) uint8: (N, D).
+
+    Raises:
+        UserError: the model has no such layer, or gives it NaN or infinite values.
+    """
+    parts = target.parts
+    inputs = parts.pipeline.normalize(images.to(parts.device))
+    last = last_of(parts.model, nn.Linear, inputs[:1])
+    if last is None:
+        raise UserError(f"{target.path}: the model has no fully connected layer to look before")
+    found: list[Tensor] = []
+
+    def keep(name: str, _layer: nn.Module, given: tuple[Tensor, ...], _output: Tensor) -> None:
+        if name == last:
+            found.append(given[0].flatten(1).float().cpu())
+
+    for start in range(0, len(inputs), _IN_ONE_BATCH):
+        visit_layers(parts.model, inputs[start : start + _IN_ONE_BATCH], keep)
+    features = torch.cat(found).numpy()
+    if not np.isfinite(features).all():
+        raise UserError(f"{target.path}: the model's features are not finite; did it diverge?")
+    return features
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Test images (N, C, H, W) uint8 with their labels (N,)."""
+
+    images: Tensor
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Answered(_Images):
+    """... with the model's inputs (N, C, H, W) and its probabilities (N, K)."""
+
+    inputs: Tensor
+    probabilities: NDArray[np.float64]
+
+    def classes(self, of: ClassChoice) -> Tensor:
+        """The (N,) true or predicted classes, where the inputs are."""
+        chosen = self.labels if of == "label" else self.probabilities.argmax(1)
+        return torch.from_numpy(chosen).to(self.inputs.device)
+
+
+def _some_of_the_test_split(target: Target, count: int) -> _Images:
+    """At most `count` test images, drawn by the experiment's seed: files may be sorted by class."""
+    data = target.split("test")
+    seed = derive_seed(target.parts.experiment.seed, "viz")
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    chosen = data.take(order[:count])
+    return _Images(chosen.images[torch.arange(len(chosen))], chosen.labels.numpy())
+
+
+def _answered(target: Target, count: int) -> _Answered:
+    parts = target.parts
+    chosen = _some_of_the_test_split(target, count)
+    inputs = parts.pipeline.normalize(chosen.images.to(parts.device))
+    parts.model.eval()
+    with torch.no_grad():
+        outputs = parts.model(inputs)
+    probabilities = softmax(outputs.float().cpu().numpy())
+    return _Answered(chosen.images, chosen.labels, inputs, probabilities)
+
+
+def _attributions(target: Target, shown: _Answered, maps: Tensor, title: str) -> Figure:
+    predicted = shown.probabilities.argmax(1)
+    return draw_attributions(
+        as_pictures(shown.images),
+        maps.float().cpu().numpy(),
+        [target.classes[k] for k in shown.labels],
+        [target.classes[k] for k in predicted],
+        shown.probabilities.max(1).tolist(),
+        title,
+    )
+
+
+def _array(parameter: Tensor) -> NDArray[np.float32]:
+    return parameter.detach().float().cpu().numpy()

@@ -1,0 +1,77 @@
+"""Real runs of the command line, and what they leave, bit by bit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+# Writing a checkpoint of 5 MB takes as long as a few steps, so many kills fall into it.
+CONFIG = """\
+dataset: {name: digits, batch_size: 64, augment: [{name: rotation, degrees: 10}]}
+model: {name: mlp, hidden: [500, 500], dropout: 0.2}
+optimizer: {name: sgd, lr: 0.05, momentum: 0.9}
+schedule: cosine
+device: cpu
+training: {epochs: 3, checkpoint_every: 1 steps}
+"""
+
+
+def write_config(folder: Path) -> Path:
+    file = folder / "chaos.yaml"
+    file.write_text(CONFIG)
+    return file
+
+
+def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    """`cnnrun train` with these arguments, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "cnnrun", "train", "-q", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(folder: Path, *arguments: object) -> Path:
+    """Run `cnnrun train` to its end; the run directory."""
+    process = start(folder, *arguments)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return folder / out.strip()
+
+
+def assert_same_end(run: Path, whole: Path) -> None:
+    """All that a run computed has the bits of one that was never stopped; nothing else is left."""
+    assert (run / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    for name in ("last.pt", "best.pt"):
+        ours, expected = (
+            torch.load(r / "checkpoints" / name, weights_only=True) for r in (run, whole)
+        )
+        for key in ("model", "optimizer", "schedule", "progress"):
+            assert_equal(ours[key], expected[key], f"{name}: {key}")
+    files = {f.name for f in (run / "checkpoints").iterdir()}
+    assert files == {"last.pt", "best.pt"}, "the killed writers' files are not removed"
+
+
+def assert_equal(ours: Any, expected: Any, where: str) -> None:
+    """Equal types, keys and bits."""
+    assert type(ours) is type(expected), where
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(ours, expected), where
+    elif isinstance(expected, dict):
+        assert ours.keys() == expected.keys(), where
+        for key, value in expected.items():
+            assert_equal(ours[key], value, f"{where}.{key}")
+    elif isinstance(expected, list):
+        assert len(ours) == len(expected), where
+        for i, value in enumerate(expected):
+            assert_equal(ours[i], value, f"{where}.{i}")
+    else:
+        assert ours == expected, where
