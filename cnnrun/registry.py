@@ -82,14 +82,19 @@ class Entry:
     def _names(self, kind: Any) -> tuple[str, ...]:
         return tuple(p.name for p in self.signature.parameters.values() if p.kind is kind)
 
-    def schema(self) -> type[Component]:
-        """The pydantic model of the component's mapping, with the keys that all its kind share.
+    def shared_keys(self) -> type[Component]:
+        """The keys that all components of the kind have.
 
-        Made anew at each call: a plug-in may have added names that the shared keys refer to.
+        Made anew at each call: a plug-in may have added names that these keys refer to.
         """
         module, _, attribute = self.base.partition(":")
         found = getattr(importlib.import_module(module), attribute)
-        base: type[Component] = found if isinstance(found, type) else found()
+        shared: type[Component] = found if isinstance(found, type) else found()
+        return shared
+
+    def schema(self, shared: type[Component] | None = None) -> type[Component]:
+        """The pydantic model of the component's mapping; `shared` spares making those keys."""
+        base = shared or self.shared_keys()
         shadowed = set(self.parameters) & set(base.model_fields)
         if shadowed:
             raise ValueError(f"{self.kind} '{self.name}': {shadowed} are keys that all have")
@@ -175,7 +180,9 @@ class Registry:
 
     def annotation(self) -> Any:
         """The type of a YAML value that is a component: a name, or a mapping with `name`."""
-        schemas = [self.get(name).schema() for name in self.names()]
+        entries = [self.get(name) for name in self.names()]
+        shared = entries[0].shared_keys()
+        schemas = [entry.schema(shared) for entry in entries]
         if len(schemas) == 1:
             return Annotated[schemas[0], BeforeValidator(as_mapping)]
         tagged = tuple(Annotated[schema, Tag(schema.__name__)] for schema in schemas)

@@ -108,10 +108,13 @@ def check_fields(model: nn.Module, shape: tuple[int, int, int], most: int = 20) 
     rows = rows[:: max(len(rows) // most, 1)] + rows[-1:]
     linear = without_cancellation(model)
     outputs: dict[str, Tensor] = {}
+
+    def keep(name: str, output: Tensor) -> None:
+        # A clone: `out += shortcut` would change it.
+        outputs.setdefault(name, output.clone() if isinstance(output, Tensor) else output)
+
     for name, module in linear.named_modules():
-        module.register_forward_hook(
-            lambda _, __, output, name=name: outputs.setdefault(name, output)
-        )
+        module.register_forward_hook(lambda _, __, output, name=name: keep(name, output))
     picture = torch.rand(1, *shape, dtype=torch.float64, requires_grad=True)
     linear(picture)
     exactly = 0
@@ -151,14 +154,14 @@ def predicted(row: Layer, axis: int, place: int) -> tuple[int, int]:
         ("googlenet", 480),
         ("mobilenet_v2", 544),
         ("shufflenet_v2_x0_5", 544),
-        ("densenet121", 320),
+        ("densenet121", 416),
     ],
 )
 def test_receptive_fields_are_where_gradients_reach(name: str, height: int) -> None:
     """High pictures, so that most units see nothing beyond the border."""
     shape = (3, height, 32)
     model = VGG(shape, 10, width=4, head=[8]) if name == "vgg" else built(name, shape)
-    assert check_fields(model, shape) > (20 if name not in ("mlp", "cnn", "vgg") else 0)
+    assert check_fields(model, shape) > (15 if name not in ("mlp", "cnn") else 0)
 
 
 @given(
