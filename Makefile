@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test test-long chaos benchmarks lint format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,13 @@ test: install ## Run the tests (under 5 minutes on 2 cores)
 
 test-long: install ## The tests that take minutes each
 	$(BIN)/python -m pytest -q -m slow
+
+chaos: install ## Kill runs, break disks, mutate configs and pictures, for long
+	$(BIN)/python -m pytest -q -m slow tests/chaos tests/test_fuzz_config.py tests/test_fuzz_images.py
+
+benchmarks: install ## Images/s of loading and of augmentation, beside torchvision's
+	$(BIN)/python benchmarks/loading.py
+	$(BIN)/python benchmarks/augmentation.py
 
 lint: install ## ruff (lint and format) and mypy --strict
 	$(BIN)/ruff check .

@@ -82,12 +82,30 @@ def resume(path: Path, plugins: Iterable[str] = (), quiet: bool = False) -> RunD
         return run
     experiment = load(run.config, plugins=plugins)
     parts = build(experiment)
-    checkpoint = None
-    if run.checkpoint("last").is_file():
-        checkpoint = Checkpoint.load(run.checkpoint("last"))
+    run.remove_leftovers()
+    checkpoint = _last_good(run)
+    if checkpoint:
         load_weights(parts.model, checkpoint.model)
     _train(parts, run, checkpoint, quiet)
     return run
+
+
+def _last_good(run: RunDirectory) -> Checkpoint | None:
+    """The last checkpoint, or the best one where the last is damaged; None before the first.
+
+    Raises:
+        UserError: both are damaged.
+    """
+    last, best = run.checkpoint("last"), run.checkpoint("best")
+    if not last.is_file():
+        return None
+    try:
+        return Checkpoint.load(last)
+    except UserError as error:
+        if not best.is_file():
+            raise
+        print(f"{error}; going on from {best} instead", file=sys.stderr)
+        return Checkpoint.load(best)
 
 
 def _train(parts: Parts, run: RunDirectory, checkpoint: Checkpoint | None, quiet: bool) -> None:

@@ -202,3 +202,18 @@ def test_checkpoints_by_the_clock(tiny: Path, tmp_path: Path) -> None:
     assert not trainer.checkpoint_due()
     trainer.last_saved -= 61
     assert trainer.checkpoint_due()
+
+
+def test_a_damaged_last_checkpoint_is_told_and_the_best_one_serves(
+    cnnrun: Command, tiny: Path
+) -> None:
+    whole = Path(cnnrun("train", tiny, "-q", "training.epochs=3").out.strip())
+    run = Path(cnnrun("train", tiny, "-q", "training.epochs=3").out.strip())
+    (run / "summary.json").unlink()
+    last = run / "checkpoints" / "last.pt"
+    last.write_bytes(last.read_bytes()[:1000])
+    ended = cnnrun("train", "--resume", run)
+    assert ended.code == 0, ended.err
+    assert "last.pt: not a readable checkpoint" in ended.err
+    assert "going on from" in ended.err
+    assert _rows(run) == _rows(whole)
