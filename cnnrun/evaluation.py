@@ -18,6 +18,7 @@ from cnnrun.config import from_dict, load
 from cnnrun.errors import UserError
 from cnnrun.metrics import IntArray, classification_scores
 from cnnrun.network import build_model
+from cnnrun.registry import as_mapping
 from cnnrun.tasks.classify import per_sample
 from cnnrun.validation import evaluation_batches
 
@@ -87,10 +88,16 @@ def _refuse_foreign_code(
     Raises:
         UserError: it names code that the command line does not name as well.
     """
-    needed = [f"--plugin {name}" for name in stored.get("plugins", []) if name not in plugins]
-    dataset = stored.get("dataset", {})
-    if dataset.get("name") == "own" and not any(
-        o.startswith(("dataset=", "dataset.target=")) for o in overrides
+    stored_plugins, dataset = stored.get("plugins"), as_mapping(stored.get("dataset"))
+    needed = [
+        f"--plugin {name}"
+        for name in (stored_plugins if isinstance(stored_plugins, list) else [])
+        if name not in plugins
+    ]
+    if (
+        isinstance(dataset, dict)
+        and dataset.get("name") == "own"
+        and not any(o.startswith(("dataset=", "dataset.target=")) for o in overrides)
     ):
         needed.append(f"dataset.target={dataset.get('target')}")
     if needed:

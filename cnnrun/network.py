@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -15,6 +16,9 @@ from cnnrun.initializers import initialize
 from cnnrun.randomness import seed_default
 from cnnrun.transfer import Transfer, freeze, head_name, restructure
 from cnnrun.weights import load_weights, read_weights
+
+# How torch says that a tensor can't be had.
+_TOO_LARGE = re.compile("memory|overflow|too large|size calculation", re.IGNORECASE)
 
 
 def build_model(
@@ -39,9 +43,15 @@ def build_whole_model(
     """The model that is named, as it initializes itself from the stream (seed, "model")."""
     seed_default(torch.device("cpu"), experiment.seed, "model")
     with experiment.located("model"):
-        model: nn.Module = registry.models.build(
-            experiment.model, input_shape=input_shape, num_classes=num_classes
-        )
+        try:
+            model: nn.Module = registry.models.build(
+                experiment.model, input_shape=input_shape, num_classes=num_classes
+            )
+        except (MemoryError, RuntimeError) as error:
+            told = str(error).partition("\n")[0]
+            if not isinstance(error, MemoryError) and not _TOO_LARGE.search(told):
+                raise
+            raise UserError(f"too large for this machine ({told})") from error
     return model
 
 

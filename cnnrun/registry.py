@@ -168,6 +168,8 @@ class Registry:
 
     def _key(self, name: Any) -> Any:
         """What `name` is registered as: itself, or its family."""
+        if isinstance(name, dict | list):
+            return None
         family = f"{str(name).partition('/')[0]}/*"
         return name if name in self._entries else family if "/" in str(name) else name
 

@@ -114,6 +114,7 @@ def _train(parts: Parts, run: RunDirectory, checkpoint: Checkpoint | None, quiet
         trainer = Trainer(parts, run, stop)
         if checkpoint:
             trainer.restore(checkpoint)
+            trainer.save("last")  # the one that was read may be an older, whole one
         else:
             run.keep_metrics(0)
         with reporter(quiet, trainer.total_steps, trainer.progress.step) as shown:

@@ -180,3 +180,26 @@ def test_pictures_of_a_config(cnnrun: Command, tiny: Path) -> None:
         ended = cnnrun("viz", *arguments)
         assert ended.code == code
         assert wanted in ended.err
+
+
+def test_describe_of_a_config_a_run_and_a_checkpoint(
+    cnnrun: Command, tiny: Path, run: Path
+) -> None:
+    ended = cnnrun("describe", tiny, "-o", "net.png")
+    assert ended.code == 0, ended.err
+    assert "parameters  2,410" in ended.out  # 64 * 32 + 32 + 32 * 10 + 10
+    assert Image.open("net.png").format == "PNG"
+    of_run = json.loads(cnnrun("describe", run, "--json").out)
+    assert of_run == json.loads(cnnrun("describe", run / "checkpoints/best.pt", "--json").out)
+    assert (
+        of_run["totals"]["parameters"]
+        == json.loads((run / "summary.json").read_text())["parameters"]
+    )
+
+
+def test_report_of_the_data(cnnrun: Command, tiny: Path) -> None:
+    ended = cnnrun("data", tiny, "-o", "data.png")
+    assert ended.code == 0, ended.err
+    assert "1,293" in ended.out
+    assert Image.open("data.png").format == "PNG"
+    assert json.loads(cnnrun("data", tiny, "--json").out)

@@ -65,7 +65,7 @@ def stored_index(file: Path) -> TarIndex | None:
             return TarIndex(
                 held["keys"], held["offsets"], held["sizes"], held["labels"], int(held["total"])
             )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile):
         return None
 
 
