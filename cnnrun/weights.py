@@ -73,9 +73,9 @@ def read_plain(file: Path) -> Any:
 def _check_archive(file: Path) -> None:
     """Compare sizes and checksums in the zip file that `torch.save` writes.
 
-    `torch.load` ignores the checksums: of files with one flipped bit it took 42 % for good, with
-    another number among the weights. Comparing them takes 0.1 s for 200 MB. It also unpacks what
-    was compressed or overlaps, to any size; `torch.save` writes neither.
+    `torch.load` ignores the checksums: of 1,500 copies of a 22 KB checkpoint with one flipped bit
+    it took 625 with another number among the weights. Comparing took 0.1 s for 200 MB that lay in
+    the page cache. It also unpacks what was compressed; `torch.save` compresses nothing.
 
     Raises:
         zipfile.BadZipFile: the file is damaged.
