@@ -1,0 +1,55 @@
+"""The Typer application, and the arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from cnnrun import __version__
+
+app = typer.Typer(
+    name="cnnrun",
+    help="An experiment runner for convolutional networks: one YAML file is one experiment.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Config = Annotated[Path, typer.Argument(help="The experiment's YAML file.", show_default=False)]
+Overrides = Annotated[
+    Optional[list[str]],  # noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
+    typer.Argument(help="Changes to it, e.g. optimizer.lr=0.1", metavar="[KEY=VALUE]..."),
+]
+Plugins = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--plugin", help="A Python file that registers components.", metavar="FILE"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Output = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--output", "-o", help="The PNG to write.", metavar="FILE"),
+]
+TrainedTarget = Annotated[
+    Path, typer.Argument(metavar="RUN|CHECKPOINT", help="A run directory or a checkpoint file.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error (any command).")
+    ] = False,
+) -> None:
+    """An experiment runner for convolutional networks: one YAML file is one experiment."""

@@ -1,0 +1,84 @@
+"""`cnnrun list`, `data` and `describe`: what there is, before training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from cnnrun.cli.app import AsJson, Config, Output, Overrides, Plugins, app
+
+
+@app.command("list")
+def list_components(
+    kind: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="dataset, model, loss ...", show_default=False),
+    ] = None,
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="One component.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+    plugin: Plugins = None,
+) -> None:
+    """Show what can be named in an experiment, with parameters, types and defaults."""
+    from cnnrun import listing
+    from cnnrun.plugins import load_plugins
+
+    load_plugins(plugin or [])
+    found = listing.components(kind, name)
+    print(json.dumps(found, indent=2) if as_json else listing.as_text(found, full=bool(name)))
+
+
+@app.command()
+def describe(
+    target: Annotated[
+        Path, typer.Argument(metavar="CONFIG|RUN|CHECKPOINT", help="What names the network.")
+    ],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    output: Output = None,
+    plugin: Plugins = None,
+) -> None:
+    """Describe a network layer by layer: shapes, receptive fields, parameters, multiply-adds."""
+    from cnnrun.describe import describe
+    from cnnrun.evaluation import model_of
+
+    description = describe(*model_of(target, overrides or [], plugin or []))
+    print(json.dumps(description.to_dict()) if as_json else description.as_text())
+    if output is not None:
+        from cnnrun.plots.diagram import draw_diagram
+        from cnnrun.plots.style import save
+
+        save(draw_diagram(description), output)
+
+
+@app.command("data")
+def data_report(
+    config: Config,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    output: Output = None,
+    plugin: Plugins = None,
+) -> None:
+    """Report on an experiment's data: classes, pixels, bad files, duplicates, leakage."""
+    from cnnrun.build import build_dataset
+    from cnnrun.config import load
+    from cnnrun.data.report import report
+    from cnnrun.data.report_text import as_text
+
+    # Bad files are what the report is for: they are listed, not the end of it.
+    experiment = load(config, [*(overrides or []), "dataset.on_error=skip"], plugin or [])
+    dataset = build_dataset(experiment)
+    found = report(dataset)
+    print(json.dumps(found) if as_json else as_text(found))
+    if output is not None:
+        from cnnrun.data.report_examples import example_pairs
+        from cnnrun.plots.data_report import draw_data_report
+        from cnnrun.plots.style import save
+
+        pairs, captions = example_pairs(dataset, found)
+        save(draw_data_report(found, pairs, captions, title=experiment.name), output)

@@ -1,0 +1,72 @@
+"""`cnnrun train` and `cnnrun check`: an experiment to a run directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from cnnrun.cli.app import AsJson, Config, Overrides, Plugins, app
+from cnnrun.errors import ConfigError
+
+
+@app.command()
+def train(
+    config: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(help="The experiment's YAML file.", show_default=False),
+    ] = None,
+    overrides: Overrides = None,
+    resume: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Go on with this run instead.", metavar="RUN"),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the run directory alone.")
+    ] = False,
+    as_json: AsJson = False,
+    plugin: Plugins = None,
+) -> None:
+    """Train an experiment; leaves checkpoints, log and pictures in a new run directory."""
+    if (config is None) == (resume is None):
+        raise ConfigError("name an experiment's YAML file, or a run with --resume RUN")
+    from cnnrun import runner
+    from cnnrun.config import load
+
+    if resume:
+        run = runner.resume(resume, plugin or [], quiet)
+    else:
+        assert config is not None
+        run = runner.train(load(config, overrides or [], plugin or []), quiet)
+    if quiet:
+        print(run.path)
+    elif as_json:
+        print(json.dumps({"run": str(run.path), **run.read_summary()}))
+    else:
+        _print_summary(run.path, run.read_summary())
+
+
+def _print_summary(path: Path, summary: dict[str, Any]) -> None:
+    test = summary["test"]
+    print(f"run       {path}")
+    if test:
+        print(
+            f"test      accuracy {100 * test['accuracy']:.2f} %, loss {test['loss']:.4f} "
+            f"(epoch {summary['best_epoch']}, the best by validation)"
+        )
+    for picture in sorted((path / "plots").glob("*.png")):
+        print(f"picture   {picture}")
+
+
+@app.command()
+def check(config: Config, overrides: Overrides = None, plugin: Plugins = None) -> None:
+    """Validate an experiment, build it and run one batch; leaves nothing behind."""
+    from cnnrun import runner
+    from cnnrun.config import load
+
+    for key, value in runner.check(load(config, overrides or [], plugin or [])).items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {number:,}" for name, number in value.items())
+        print(f"{key:12}{value:,}" if isinstance(value, int) else f"{key:12}{value}")
