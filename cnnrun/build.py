@@ -19,6 +19,7 @@ from cnnrun.data.conversion import with_form
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.framing import RandomCrop
 from cnnrun.data.pipeline import Pipeline
+from cnnrun.data.pixels import PixelPipeline
 from cnnrun.data.splits import apply_splits
 from cnnrun.device import select_device
 from cnnrun.errors import UserError
@@ -106,26 +107,32 @@ def _assemble(
         loss = registry.losses.build(
             experiment.loss, num_classes=classes, class_counts=class_counts
         )
+    task: Task = registry.tasks.build(experiment.task)
+    with experiment.located("task"):
+        task.check(model, loss)
     augmentations = build_augmentations(experiment)
     crop = taken_while_decoding(augmentations, dataset, experiment.seed)
+    pipeline = (Pipeline if task.targets == "labels" else PixelPipeline)(
+        augmentations[1:] if crop else augmentations,
+        normalization.mean,
+        normalization.std,
+        interpolation=experiment.dataset.interpolation,
+        device=device,
+        num_classes=classes,
+    )
+    if isinstance(pipeline, PixelPipeline):
+        pipeline.noise = task.noise
     model.to(device)
     if experiment.training.channels_last:
         model.to(memory_format=torch.channels_last)
     return Parts(
         experiment=experiment,
         device=device,
-        task=registry.tasks.build(experiment.task),
+        task=task,
         dataset=dataset,
         normalization=normalization,
         crop=crop,
-        pipeline=Pipeline(
-            augmentations[1:] if crop else augmentations,
-            normalization.mean,
-            normalization.std,
-            interpolation=experiment.dataset.interpolation,
-            device=device,
-            num_classes=classes,
-        ),
+        pipeline=pipeline,
         model=model,
         loss=loss.to(device),
     )

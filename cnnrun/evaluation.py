@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -16,23 +13,10 @@ from cnnrun.build import Parts, build_dataset, rebuild
 from cnnrun.checkpoint import Checkpoint, find_checkpoint
 from cnnrun.config import from_dict, load
 from cnnrun.errors import UserError
-from cnnrun.metrics import IntArray, classification_scores
 from cnnrun.network import build_model
 from cnnrun.registry import as_mapping
-from cnnrun.tasks.classify import per_sample
+from cnnrun.tasks import Predictions
 from cnnrun.validation import evaluation_batches
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a model answers for every sample of a split, in the split's order.
-
-    outputs: (N, K) float32 logits. labels: (N,) int64. losses: (N,) float64.
-    """
-
-    outputs: npt.NDArray[np.float32]
-    labels: IntArray
-    losses: npt.NDArray[np.float64]
 
 
 def open_checkpoint(
@@ -108,7 +92,7 @@ def _refuse_foreign_code(
 
 @torch.no_grad()
 def predict(parts: Parts, split: str, batch_size: int | None = None) -> Predictions:
-    """Run the model over a split.
+    """What the model answers for every sample of a split.
 
     Raises:
         UserError: the split has no samples.
@@ -117,23 +101,25 @@ def predict(parts: Parts, split: str, batch_size: int | None = None) -> Predicti
     if not batches.samples:
         raise UserError(f"the {split} split is empty")
     parts.model.eval()
-    outputs, losses = [], []
+    answers = []
     for images, labels in batches.iterate():
         inputs, targets = parts.pipeline(images, labels, None)
-        answer = parts.model(inputs)
-        outputs.append(answer)
-        losses.append(per_sample(parts.loss(answer, targets), len(labels)))
+        answers.append(parts.task.answers(parts.model, parts.loss, inputs, targets))
+    whole = {key: torch.cat([batch[key] for batch in answers]) for key in answers[0]}
     return Predictions(
-        torch.cat(outputs).float().cpu().numpy(),
+        {key: value.float().cpu().numpy() for key, value in whole.items()},
         batches.labels.cpu().numpy(),
-        torch.cat(losses).cpu().double().numpy(),
     )
 
 
-def scores(predictions: Predictions, classes: Iterable[str], split: str) -> dict[str, Any]:
-    """What `cnnrun eval --json` prints of predictions."""
-    return {
-        "split": split,
-        "loss": float(predictions.losses.mean()),
-        **classification_scores(predictions.outputs, predictions.labels, list(classes)),
-    }
+def evaluate(
+    parts: Parts, split: str, batch_size: int | None = None
+) -> tuple[Predictions, dict[str, Any]]:
+    """The model's answers for a split, and its scores as `cnnrun eval --json` prints them.
+
+    Raises:
+        UserError: the split has no samples.
+    """
+    predictions = predict(parts, split, batch_size)
+    scores = parts.task.scores(predictions, parts.dataset.classes)
+    return predictions, {"split": split, **scores}

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cnnrun import registry
 from cnnrun.checkpoint import Checkpoint, find_checkpoint
@@ -15,7 +15,7 @@ from cnnrun.errors import UserError
 from cnnrun.initializers import initialize
 from cnnrun.randomness import seed_default
 from cnnrun.transfer import Transfer, freeze, head_name, restructure
-from cnnrun.weights import load_weights, read_weights
+from cnnrun.weights import load_weights, read_weights, unwrapped
 
 # How torch says that a tensor can't be had.
 _TOO_LARGE = re.compile("memory|overflow|too large|size calculation", re.IGNORECASE)
@@ -99,8 +99,20 @@ def transfer_weights(
         load_weights(model, source.state_dict(), apart=head_name(model))
         return None
     file = find_checkpoint(Path(transfer.weights))
-    load_weights(model, read_weights(file), apart=head_name(model))
+    load_weights(model, _without_foreign_parts(read_weights(file), model), apart=head_name(model))
     try:
         return Checkpoint.load(file)
     except UserError:
         return None  # weights of another program
+
+
+def _without_foreign_parts(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """`weights` without those of whole parts that `model` lacks: the decoder of an autoencoder."""
+    own = {_part(key) for key in model.state_dict()}
+    known = {key: value for key, value in unwrapped(weights).items() if _part(key) in own}
+    # With nothing in common they are another model's: all stay, to be named as unexpected.
+    return known or weights
+
+
+def _part(key: str) -> str:
+    return key.partition(".")[0]

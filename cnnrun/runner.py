@@ -19,6 +19,7 @@ from cnnrun.errors import UserError
 from cnnrun.interrupt import stop_on_signals
 from cnnrun.progress import reporter
 from cnnrun.run import RunDirectory, describe_environment, write_json
+from cnnrun.tasks import Predictions
 from cnnrun.training import Trainer
 from cnnrun.weights import load_weights
 
@@ -127,8 +128,10 @@ def finish(trainer: Trainer, started: float) -> None:
     parts, run = trainer.whole, trainer.run
     best = Checkpoint.load(run.checkpoint("best"))
     load_weights(parts.model, best.model)
-    predictions = evaluation.predict(parts, "test") if len(parts.dataset.test) else None
-    test = evaluation.scores(predictions, parts.dataset.classes, "test") if predictions else {}
+    predictions: Predictions | None = None
+    test: dict[str, Any] = {}
+    if len(parts.dataset.test):
+        predictions, test = evaluation.evaluate(parts, "test")
     summary: dict[str, Any] = {
         "name": parts.experiment.name,
         "seed": parts.experiment.seed,
@@ -136,7 +139,7 @@ def finish(trainer: Trainer, started: float) -> None:
         "stopped_early": trainer.progress.stopped_early,
         "best_epoch": trainer.progress.best_epoch,
         "best": run.read_metrics()[trainer.progress.best_epoch - 1],
-        "test": {key: test[key] for key in ("accuracy", "loss", "top5", "ece") if key in test},
+        "test": {key: test[key] for key in parts.task.headline if key in test},
         "normalization": asdict(parts.normalization),
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         "images_per_second": round(trainer.images_per_second, 1),
@@ -146,9 +149,7 @@ def finish(trainer: Trainer, started: float) -> None:
     draw_pictures(parts, run, predictions)
 
 
-def draw_pictures(
-    parts: Parts, run: RunDirectory, predictions: evaluation.Predictions | None
-) -> None:
+def draw_pictures(parts: Parts, run: RunDirectory, predictions: Predictions | None) -> None:
     """Draw the task's pictures; one that fails is named and costs nothing else."""
     from cnnrun import plots
     from cnnrun.plots.target import Opened, Target

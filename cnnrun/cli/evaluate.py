@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -30,31 +30,11 @@ def evaluate(
     from cnnrun import evaluation
 
     file, parts, _ = evaluation.open_checkpoint(target, overrides or [], plugin or [])
-    predictions = evaluation.predict(parts, split, batch_size)
-    scores = evaluation.scores(predictions, parts.dataset.classes, split)
+    _, scores = evaluation.evaluate(parts, split, batch_size)
     if as_json:
         print(json.dumps({"checkpoint": str(file), **scores}))
     else:
-        _print_scores(scores)
-
-
-def _print_scores(scores: dict[str, Any]) -> None:
-    print(f"{scores['split']} split, {scores['samples']:,} images")
-    print(f"accuracy           {100 * scores['accuracy']:.2f} %")
-    print(f"top-5 accuracy     {100 * scores['top5']:.2f} %")
-    print(f"loss               {scores['loss']:.4f}")
-    print(f"calibration error  {scores['ece']:.4f}")
-    width = max(5, *(len(row["class"]) for row in scores["per_class"]))
-    print(f"\n{'class':{width}}  precision  recall    f1  images")
-    for row in scores["per_class"]:
-        numbers = [f"{row[key]:.3f}" if row[key] is not None else "-" for key in ("recall", "f1")]
-        print(
-            f"{row['class']:{width}}  {row['precision']:9.3f}  {numbers[0]:>6} {numbers[1]:>5}"
-            f"  {row['support']:>6,}"
-        )
-    absent = [row["class"] for row in scores["per_class"] if not row["support"]]
-    if absent:
-        print(f"\nwithout images in this split: {', '.join(absent)}")
+        print(f"{split} split, {scores['samples']:,} images\n{parts.task.in_words(scores)}")
 
 
 @app.command()

@@ -49,13 +49,13 @@ def train(
 
 
 def _print_summary(path: Path, summary: dict[str, Any]) -> None:
+    from cnnrun.progress import show
+
     test = summary["test"]
     print(f"run       {path}")
     if test:
-        print(
-            f"test      accuracy {100 * test['accuracy']:.2f} %, loss {test['loss']:.4f} "
-            f"(epoch {summary['best_epoch']}, the best by validation)"
-        )
+        scores = ", ".join(f"{name} {show(name, value)}" for name, value in test.items())
+        print(f"test      {scores} (epoch {summary['best_epoch']}, the best by validation)")
     for picture in sorted((path / "plots").glob("*.png")):
         print(f"picture   {picture}")
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from cnnrun.plots.of_data import Index
 from cnnrun.plots.style import Figure
 from cnnrun.plots.target import Target, as_pictures
 from cnnrun.registry import plots
+from cnnrun.tasks import Predictions
 from cnnrun.weights import some
 
 
@@ -26,7 +28,7 @@ from cnnrun.weights import some
 def confusion(target: Target) -> Figure:
     """How many test images of each true class were taken for each class."""
     predictions = target.predictions()
-    predicted = predictions.outputs.argmax(1)
+    predicted = _outputs(predictions).argmax(1)
     matrix = confusion_matrix(predictions.labels, predicted, len(target.classes))
     return draw_confusion(matrix, list(target.classes))
 
@@ -35,7 +37,7 @@ def confusion(target: Target) -> Figure:
 def mistakes(target: Target, *, count: Annotated[int, Field(ge=1, le=100)] = 20) -> Figure:
     """The test images that were told wrongly with the most confidence."""
     predictions = target.predictions()
-    probabilities = softmax(predictions.outputs)
+    probabilities = softmax(_outputs(predictions))
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)
     wrong = np.flatnonzero(predicted != predictions.labels)
     total = len(wrong)
@@ -49,6 +51,17 @@ def mistakes(target: Target, *, count: Annotated[int, Field(ge=1, le=100)] = 20)
         confidence[wrong].tolist(),
         f"{len(wrong)} of {total:,} mistakes on {len(predicted):,} test images",
     )
+
+
+def _outputs(predictions: Predictions) -> NDArray[np.float32]:
+    """The logits (N, K).
+
+    Raises:
+        UserError: the model does not classify.
+    """
+    if "outputs" not in predictions.answers:
+        raise UserError("this picture needs a classifier")
+    return predictions.answers["outputs"]
 
 
 @plots.register("filters")

@@ -17,8 +17,8 @@ from cnnrun.build import Parts, build
 from cnnrun.config import load
 from cnnrun.data.dataset import Split
 from cnnrun.errors import UserError
-from cnnrun.evaluation import Predictions
 from cnnrun.run import RunDirectory
+from cnnrun.tasks import Predictions
 
 
 @dataclass

@@ -2,35 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from cnnrun.metrics import classification_scores
 from cnnrun.registry import tasks
+from cnnrun.tasks.task import Predictions, Task, per_sample
 
 
 @tasks.register("classify")
-class Classify:
+class Classify(Task):
     """Tell which of K classes a picture belongs to; measured by accuracy."""
 
     defaults: ClassVar[dict[str, Any]] = {"loss": "cross_entropy"}
-    measures: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
-    monitor: ClassVar[str] = "accuracy"
+    measures = ("loss", "accuracy")
+    monitor = "accuracy"
     higher_is_better: ClassVar[dict[str, bool]] = {"loss": False, "accuracy": True}
-    pictures: ClassVar[tuple[str, ...]] = ("samples", "curves", "confusion", "mistakes")
+    headline = ("accuracy", "loss", "top5", "ece")
+    pictures = ("samples", "curves", "confusion", "mistakes")
 
     def step(
-        self, model: nn.Module, loss: nn.Module, images: Tensor, targets: Tensor
+        self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See `Task.step`. Mixed targets (N, K) count as their largest share in the accuracy."""
-        outputs = model(images)
-        losses = per_sample(loss(outputs, targets), len(images))
+        outputs = model(inputs)
+        losses = per_sample(loss(outputs, targets), len(inputs))
         labels = targets if targets.dim() == 1 else targets.argmax(1)
         correct = (outputs.detach().argmax(1) == labels).sum()
         return losses.mean(), torch.stack((losses.detach().sum(), correct.to(losses.dtype)))
 
+    def answers(
+        self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
+    ) -> dict[str, Tensor]:
+        """`outputs` (N, K) logits and `losses` (N,)."""
+        outputs = model(inputs)
+        return {"outputs": outputs, "losses": per_sample(loss(outputs, targets), len(inputs))}
 
-def per_sample(losses: Tensor, count: int) -> Tensor:
-    """Losses of `count` samples; a user's loss that returns its batch mean stands for each."""
-    return losses.expand(count) if losses.dim() == 0 else losses
+    def scores(self, predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
+        """See `metrics.classification_scores`, and the mean `loss`."""
+        outputs, losses = predictions.answers["outputs"], predictions.answers["losses"]
+        return {
+            "loss": float(losses.mean(dtype="float64")),
+            **classification_scores(outputs, predictions.labels, list(classes)),
+        }
+
+    def in_words(self, scores: dict[str, Any]) -> str:
+        width = max(5, *(len(row["class"]) for row in scores["per_class"]))
+        lines = [
+            f"accuracy           {100 * scores['accuracy']:.2f} %",
+            f"top-5 accuracy     {100 * scores['top5']:.2f} %",
+            f"loss               {scores['loss']:.4f}",
+            f"calibration error  {scores['ece']:.4f}",
+            f"\n{'class':{width}}  precision  recall    f1  images",
+        ]
+        for row in scores["per_class"]:
+            recall, f1 = (f"{row[k]:.3f}" if row[k] is not None else "-" for k in ("recall", "f1"))
+            lines.append(
+                f"{row['class']:{width}}  {row['precision']:9.3f}  {recall:>6} {f1:>5}"
+                f"  {row['support']:>6,}"
+            )
+        absent = [row["class"] for row in scores["per_class"] if not row["support"]]
+        if absent:
+            lines.append(f"\nwithout images in this split: {', '.join(absent)}")
+        return "\n".join(lines)

@@ -2,33 +2,103 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
+from cnnrun.data.dataset import Dataset
+from cnnrun.data.pixels import Noise
 
-class Task(Protocol):
-    """What the loop asks of a task."""
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model answers for every sample of a split, in the split's order.
+
+    answers: by name (N, ...) arrays, see the task's `answers`. labels: (N,) int64.
+    """
+
+    answers: dict[str, Array]
+    labels: npt.NDArray[np.int64]
+
+
+class Task:
+    """What the loop, evaluation and the end of a run ask of a task."""
 
     # Sections of the YAML file that may be left out, with what they then are.
-    defaults: ClassVar[dict[str, Any]]
-    # The measures that `losses_and_sums` sums, by the names they have in the log; "loss" is first.
+    defaults: ClassVar[dict[str, Any]] = {}
+    # The measures that `step` sums, by the names they have in the log; "loss" is first.
     measures: ClassVar[tuple[str, ...]]
-    # The measure that chooses the best epoch, and whether more of it is better.
-    monitor: ClassVar[str]
+    # The measure that chooses the best epoch, and whether more of a measure is better.
+    monitor: ClassVar[str] = "loss"
     higher_is_better: ClassVar[dict[str, bool]]
+    # The scores of a split that `summary.json` keeps and the command line prints.
+    headline: ClassVar[tuple[str, ...]] = ()
     # The pictures drawn when training has ended, by their names in `cnnrun viz`.
-    pictures: ClassVar[tuple[str, ...]]
+    pictures: ClassVar[tuple[str, ...]] = ("curves",)
+    # What the pipeline gives as targets: labels, or the pictures' own pixels in 0..1 (N, C, H, W).
+    targets: ClassVar[Literal["labels", "pixels"]] = "labels"
+    # What the pipeline adds to the inputs, but not to the pixels that are the targets.
+    noise: Noise | None = None
+
+    def check(self, model: nn.Module, loss: nn.Module) -> None:
+        """Refuse a model or loss that this task can't use.
+
+        Raises:
+            UserError: what would fit instead.
+        """
+
+    def begin_epoch(
+        self,
+        model: nn.Module,  # noqa: ARG002
+        dataset: Dataset,  # noqa: ARG002
+        epoch: int,  # noqa: ARG002
+        epochs: int,  # noqa: ARG002
+    ) -> bool:
+        """Called before epoch number `epoch` (from 0) of `epochs`, and again when it is resumed.
+
+        Returns: whether other parameters train from now on, so that the optimizer is made anew.
+        """
+        return False
 
     def step(
-        self, model: nn.Module, loss: nn.Module, images: Tensor, targets: Tensor
+        self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Forward pass of one batch.
 
-        images: (N, C, H, W) float32, normalized. targets: (N,) int64 or (N, K) float32.
+        inputs: (N, C, H, W) float32, normalized. targets: labels (N,) int64, shares (N, K) float32
+        or pixels (N, C, H, W) float32 in 0..1.
 
         Returns:
             the mean loss, (), to call backward on, and the sums over the samples of each measure,
             (len(measures),), detached, on the same device.
         """
-        ...
+        raise NotImplementedError
+
+    def answers(
+        self,
+        model: nn.Module,
+        loss: nn.Module,
+        inputs: Tensor,
+        targets: Tensor,
+    ) -> dict[str, Tensor]:
+        """What evaluation keeps of each sample of a batch: (N, ...) by name."""
+        raise NotImplementedError
+
+    def scores(self, predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
+        """Plain values, as `cnnrun eval --json` prints them."""
+        raise NotImplementedError
+
+    def in_words(self, scores: dict[str, Any]) -> str:
+        """Scores as `cnnrun eval` prints them."""
+        raise NotImplementedError
+
+
+def per_sample(losses: Tensor, count: int) -> Tensor:
+    """Losses of `count` samples; a user's loss that returns its batch mean stands for each."""
+    return losses.expand(count) if losses.dim() == 0 else losses
