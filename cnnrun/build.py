@@ -21,8 +21,8 @@ from cnnrun.data.framing import RandomCrop
 from cnnrun.data.pipeline import Pipeline
 from cnnrun.data.pixels import PixelPipeline
 from cnnrun.data.splits import apply_splits
-from cnnrun.device import select_device
-from cnnrun.errors import UserError
+from cnnrun.device import be_deterministic, select_device
+from cnnrun.errors import UserError, did_you_mean
 from cnnrun.network import build_initialized_model, build_model
 from cnnrun.randomness import derive_seed
 from cnnrun.schedules import Schedule, build_schedule
@@ -58,6 +58,7 @@ def build(experiment: Experiment) -> Parts:
         UserError: data or device are not there.
     """
     device = select_device(experiment.device)
+    be_deterministic(experiment.training.deterministic)
     dataset = build_dataset(experiment)
     shape = dataset.input_shape
     model, frozen, transfer, source = build_initialized_model(
@@ -110,6 +111,10 @@ def _assemble(
     task: Task = registry.tasks.build(experiment.task)
     with experiment.located("task"):
         task.check(model, loss)
+    monitor = experiment.training.monitor
+    if monitor not in ("auto", *task.measures):
+        hint = did_you_mean(monitor, task.measures)
+        raise experiment.error(["training", "monitor"], f"'{monitor}' is not measured{hint}")
     augmentations = build_augmentations(experiment)
     crop = taken_while_decoding(augmentations, dataset, experiment.seed)
     pipeline = (Pipeline if task.targets == "labels" else PixelPipeline)(

@@ -32,6 +32,7 @@ class Checkpoint:
     config: the complete experiment as plain values.
     classes: names by label; `class_counts` their numbers of training samples.
     input_shape: (C, H, W).
+    raw: where `model` is a running average, the weights that are being trained.
     progress: step, epoch, best score so far and the epoch's running sums (`training.Progress`).
     """
 
@@ -43,7 +44,9 @@ class Checkpoint:
     class_counts: list[int]
     input_shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)]
     normalization: Normalization
+    raw: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] = field(default_factory=dict)
     progress: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)

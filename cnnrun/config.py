@@ -32,10 +32,26 @@ class Training(Options):
     epochs: Positive = 10
     # Stop after this many epochs without a better validation score.
     patience: Positive | None = None
-    # What "better" means; `auto` is the task's own measure (accuracy for classify).
-    monitor: Literal["auto", "accuracy", "loss"] = "auto"
+    # The measure that tells which epoch is best; `auto` is the task's own (accuracy for classify).
+    monitor: str = "auto"
     # Also save every `100 steps` or `60 seconds`: a killed run loses no more than that.
     checkpoint_every: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|seconds)$")] | None = None
+    # Pieces of a batch that go through the model one after the other: less memory, same steps
+    # (but for batch normalization and dropout). `auto_batch` doubles them while memory runs out.
+    accumulate: Positive = 1
+    auto_batch: bool = False
+    # Gradients longer than this are shortened to it.
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    # Validate and keep a running average of the weights with this decay, e.g. 0.999.
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    # A loss that is no number: stop, or leave that batch out.
+    on_nan: Literal["stop", "skip"] = "stop"
+    # Compute in 16 bits where that is safe (Micikevicius et al. 2018); scores stay in 32.
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    # torch.compile: pays on GPUs and long runs only.
+    compile: bool = False
+    # torch's own switch: algorithms that give equal bits each time, or an error.
+    deterministic: bool = False
     # Convolutions on a CPU or GPU read channels-last memory 11-27 % faster.
     channels_last: bool = True
 

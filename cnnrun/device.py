@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from cnnrun.errors import UserError
@@ -36,3 +38,11 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return f"{device.type} ({torch.get_num_threads()} threads)" if device.type == "cpu" else "mps"
+
+
+def be_deterministic(wanted: bool) -> None:
+    """torch's own switch: algorithms that give equal bits each time, or an error that names one."""
+    # Read by cuBLAS when it is first used.
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -111,6 +111,23 @@ def reporter(quiet: bool, total_steps: int, done_steps: int) -> Reporter:
     if quiet:
         return Quiet()
     return Bar(total_steps, done_steps) if sys.stderr.isatty() else Lines()
+
+
+def epoch_line(
+    row: Mapping[str, Any], best_epoch: int, epochs: int, speed: float, seconds_left: float
+) -> str:
+    """A finished epoch: its measures, images a second, and the time that the others will take."""
+    numbers = "  ".join(
+        f"{name.replace('_', ' ')} {show(name, value)}"
+        for name, value in row.items()
+        if name.startswith(("train_", "validation_"))
+    )
+    skipped = f"  skipped {row['skipped']}" if row.get("skipped") else ""
+    best = "  best" if best_epoch == row["epoch"] else ""
+    return (
+        f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  {numbers}{skipped}  "
+        f"{speed:,.0f} images/s  {duration(seconds_left)} left{best}"
+    )
 
 
 def show(name: str, value: float) -> str:

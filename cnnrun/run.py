@@ -157,7 +157,11 @@ def _finite(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_json(file: Path, values: dict[str, Any]) -> None:
-    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    write_text(file, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write atomically, as UTF-8; see `write_atomically`."""
     write_atomically(file, lambda stream: stream.write(text.encode()))
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cnnrun import evaluation
+from cnnrun import evaluation, resuming
 from cnnrun.build import Parts, build
 from cnnrun.checkpoint import Checkpoint
 from cnnrun.config import Experiment, load
@@ -18,7 +18,7 @@ from cnnrun.device import device_name
 from cnnrun.errors import UserError
 from cnnrun.interrupt import stop_on_signals
 from cnnrun.progress import reporter
-from cnnrun.run import RunDirectory, describe_environment, write_json
+from cnnrun.run import RunDirectory, describe_environment, write_json, write_text
 from cnnrun.tasks import Predictions
 from cnnrun.training import Trainer
 from cnnrun.weights import load_weights
@@ -72,23 +72,41 @@ def _tell_about_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
         print(note, file=sys.stderr)
 
 
-def resume(path: Path, plugins: Iterable[str] = (), quiet: bool = False) -> RunDirectory:
+def resume(
+    path: Path, overrides: Iterable[str] = (), plugins: Iterable[str] = (), quiet: bool = False
+) -> RunDirectory:
     """Continue the run at `path` from its last checkpoint; a finished run stays as it is.
 
+    overrides: changes to its experiment, e.g. more `training.epochs`; see `resuming.FIXED`.
+
     Raises:
-        UserError: there is no such run, or it has no checkpoint.
+        ConfigError: a change that a run can't go on with.
+        UserError: there is no such run, or its data have changed.
     """
     run = RunDirectory.find(path)
-    if run.read_summary():
+    before = load(run.config, plugins=plugins)
+    experiment = load(run.config, overrides, plugins)
+    changes = resuming.differences(before, experiment)
+    if run.read_summary() and not changes:
         return run
-    experiment = load(run.config, plugins=plugins)
+    resuming.allow(changes, run)
     parts = build(experiment)
     run.remove_leftovers()
     checkpoint = _last_good(run)
     if checkpoint:
-        load_weights(parts.model, checkpoint.model)
-    _train(parts, run, checkpoint, quiet)
+        resuming.check_data(parts.dataset, checkpoint)
+        load_weights(parts.model, checkpoint.raw or checkpoint.model)
+    if changes:
+        write_text(run.config, experiment.to_yaml())
+        run.summary.unlink(missing_ok=True)
+    _train(parts, run, checkpoint, quiet, before)
     return run
+
+
+def resume_or_start(experiment: Experiment, plugins: Iterable[str], quiet: bool) -> RunDirectory:
+    """Continue this very experiment's newest run, or begin one: for jobs that are started again."""
+    run = resuming.begun(experiment)
+    return resume(run.path, (), plugins, quiet) if run else train(experiment, quiet)
 
 
 def _last_good(run: RunDirectory) -> Checkpoint | None:
@@ -109,17 +127,31 @@ def _last_good(run: RunDirectory) -> Checkpoint | None:
         return Checkpoint.load(best)
 
 
-def _train(parts: Parts, run: RunDirectory, checkpoint: Checkpoint | None, quiet: bool) -> None:
+def _train(
+    parts: Parts,
+    run: RunDirectory,
+    checkpoint: Checkpoint | None,
+    quiet: bool,
+    before: Experiment | None = None,
+) -> None:
+    """before: the experiment that the checkpoint was written under."""
     started = time.perf_counter()
-    with stop_on_signals() as stop:
+    with resuming.alone_in(run), stop_on_signals() as stop:
         trainer = Trainer(parts, run, stop)
         if checkpoint:
             trainer.restore(checkpoint)
+            if before:
+                steps, per_epoch = trainer.progress.step, len(trainer.train_batches)
+                resuming.tell_learning_rate(before, parts.experiment, steps, per_epoch)
             trainer.save("last")  # the one that was read may be an older, whole one
         else:
             run.keep_metrics(0)
-        with reporter(quiet, trainer.total_steps, trainer.progress.step) as shown:
-            trainer.fit(shown)
+        try:
+            with reporter(quiet, trainer.total_steps, trainer.progress.step) as shown:
+                trainer.fit(shown)
+        except UserError:
+            draw_pictures(parts, run, None, ("curves",) if run.read_metrics() else ())
+            raise
         finish(trainer, started)
 
 
@@ -142,20 +174,22 @@ def finish(trainer: Trainer, started: float) -> None:
         "test": {key: test[key] for key in parts.task.headline if key in test},
         "normalization": asdict(parts.normalization),
         "parameters": sum(p.numel() for p in parts.model.parameters()),
-        "images_per_second": round(trainer.images_per_second, 1),
+        "images_per_second": round(trainer.speed, 1),
         "seconds": round(time.perf_counter() - started, 2),
     }
     write_json(run.summary, summary)
-    draw_pictures(parts, run, predictions)
+    draw_pictures(parts, run, predictions, parts.task.pictures)
 
 
-def draw_pictures(parts: Parts, run: RunDirectory, predictions: Predictions | None) -> None:
-    """Draw the task's pictures; one that fails is named and costs nothing else."""
+def draw_pictures(
+    parts: Parts, run: RunDirectory, predictions: Predictions | None, names: Iterable[str]
+) -> None:
+    """Draw pictures; one that fails is named and costs nothing else."""
     from cnnrun import plots
     from cnnrun.plots.target import Opened, Target
 
     target = Target(run.path, opened=Opened(parts, trained=True), predictions=predictions)
-    for name in parts.task.pictures:
+    for name in names:
         try:
             plots.draw(name, target, run.plots / f"{name}.png")
         except Exception as error:

@@ -9,23 +9,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from contextlib import closing, nullcontext
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cnnrun import __version__
-from cnnrun.build import Parts, build_lr_schedule, build_optimizer
+from cnnrun.build import Parts, build_lr_schedule
 from cnnrun.checkpoint import Checkpoint
 from cnnrun.data.batches import Batches
 from cnnrun.errors import Interrupted, UserError
 from cnnrun.features import with_features_ready
 from cnnrun.interrupt import StopRequest
-from cnnrun.progress import Reporter, duration, show
-from cnnrun.randomness import derive_seed, seed_default, shuffled
+from cnnrun.progress import Reporter, epoch_line
+from cnnrun.randomness import derive_seed, shuffled
 from cnnrun.run import RunDirectory
+from cnnrun.state import Progress, beats, rank_of
+from cnnrun.step import NotFiniteError, Stepper, not_finite
 from cnnrun.transfer import unfreeze
 from cnnrun.validation import (
     evaluate_sums,
@@ -33,20 +35,7 @@ from cnnrun.validation import (
     evaluation_batches,
     means_of,
 )
-
-
-@dataclass
-class Progress:
-    """How far a run is. Plain values, kept in checkpoints."""
-
-    step: int = 0  # optimizer steps done
-    epoch: int = 0  # epochs finished
-    batch: int = 0  # batches done of the epoch that is under way
-    sums: list[float] = field(default_factory=list)  # that epoch's sums of the measures so far
-    samples: int = 0  # and over how many samples
-    best: list[float] | None = None  # the best epoch's rank, see `Trainer.rank`
-    best_epoch: int = 0
-    stopped_early: bool = False
+from cnnrun.weights import load_weights
 
 
 class Trainer:
@@ -66,9 +55,9 @@ class Trainer:
         self.validation_batches = evaluation_batches(self.parts, "validation")
         if not self.train_batches.samples:
             raise self.experiment.error(["dataset"], "there are no training images")
-        self.optimizer = build_optimizer(self.parts)
+        self.stepper = Stepper(self.parts, self.experiment.training.accumulate)
         self.schedule = build_lr_schedule(self.experiment, len(self.train_batches))
-        self.progress = Progress()
+        self.progress = Progress(accumulate=self.stepper.accumulate)
         self.sums = self._zeros()
         self.random = torch.Generator(self.device)
         self.lr_factor = 1.0
@@ -81,10 +70,8 @@ class Trainer:
         return self.experiment.training.epochs * len(self.train_batches)
 
     @property
-    def monitor(self) -> str:
-        """The measure that chooses the best epoch."""
-        chosen = self.experiment.training.monitor
-        return self.task.monitor if chosen == "auto" else chosen
+    def optimizer(self) -> torch.optim.Optimizer:
+        return self.stepper.optimizer
 
     # The loop ------------------------------------------------------------------------------------
 
@@ -100,19 +87,20 @@ class Trainer:
                 break
             means = self.train_epoch(reporter)
             row = self.finish_epoch(means)
-            reporter.epoch(self.describe(row))
+            epochs, done = self.experiment.training.epochs, self.progress.epoch
+            left = self.seconds / done * (epochs - done)
+            reporter.epoch(epoch_line(row, self.progress.best_epoch, epochs, self.speed, left))
 
     def train_epoch(self, reporter: Reporter) -> dict[str, float]:
         """Train on what is left of the current epoch; the means over its samples by measure."""
         epoch = self.progress.epoch
+        if not self.progress.batch:
+            self.begin_epoch(epoch)
         self.set_training_mode(epoch)
         started, first_step = time.perf_counter(), self.progress.step
         seen = 0
-        split = self.parts.dataset.train
-        order = shuffled(
-            len(split), self.experiment.seed, epoch, split.groups, split.groups_at_once
-        )
         # Closed in any case, so that threads that read ahead end at once.
+        order = self.order_of(epoch)
         with closing(self.train_batches.iterate(order, self.progress.batch, epoch)) as batches:
             for images, labels in batches:
                 self.train_step(images, labels)
@@ -129,6 +117,18 @@ class Trainer:
         self.steps_timed += self.progress.step - first_step
         return means
 
+    def order_of(self, epoch: int) -> Tensor:
+        """The training samples' order in `epoch`: (N,) int64 on the CPU."""
+        split = self.parts.dataset.train
+        return shuffled(len(split), self.experiment.seed, epoch, split.groups, split.groups_at_once)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Let the task choose what trains in `epoch`."""
+        if self.task.begin_epoch(
+            self.parts.model, self.parts.dataset, epoch, self.experiment.training.epochs
+        ):
+            self.stepper.renew_optimizer()
+
     def set_training_mode(self, epoch: int) -> None:
         """Training mode, but for what is frozen; all of it once `unfreeze_at` has come."""
         transfer = self.parts.transfer
@@ -144,19 +144,17 @@ class Trainer:
 
     def train_step(self, images: Tensor, labels: Tensor) -> None:
         """One optimizer step on a batch: images (N, C, H, W) uint8, labels (N,) int64."""
-        progress, seed = self.progress, self.experiment.seed
-        seed_default(self.device, seed, "forward", progress.step)  # dropout
-        self.random.manual_seed(derive_seed(seed, "augment", progress.step))
+        progress = self.progress
         self.set_learning_rate(progress.step)
+        self.random.manual_seed(derive_seed(self.experiment.seed, "augment", progress.step))
         inputs, targets = self.parts.pipeline(images, labels, self.random)
-
-        self.optimizer.zero_grad(set_to_none=True)
-        loss, sums = self.task.step(self.parts.model, self.parts.loss, inputs, targets)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-
-        self.sums += sums
-        progress.samples += len(labels)
+        try:
+            self.sums += self.stepper.take_what_fits(inputs, targets, progress.step)
+            progress.samples += len(labels)
+        except NotFiniteError as error:
+            if self.experiment.training.on_nan == "stop":
+                raise self.not_finite(error.loss, progress.step) from error
+            progress.skipped += 1
         progress.step += 1
         progress.batch += 1
 
@@ -183,13 +181,17 @@ class Trainer:
         """
         means = means_of(self.task.measures, self.sums, self.progress.samples)
         if not math.isfinite(means["loss"]):
-            lr = self.optimizer.param_groups[0]["lr"]
-            raise UserError(
-                f"the loss is {means['loss']} at step {self.progress.step} (epoch "
-                f"{self.progress.epoch + 1}, learning rate {lr:g}); try a smaller optimizer.lr. "
-                f"What was good before is kept in {self.run.path}"
-            )
+            step = min(int(self.stepper.first_bad), self.progress.step - 1)
+            raise self.not_finite(means["loss"], step)
         return means
+
+    def not_finite(self, loss: float, step: int) -> UserError:
+        """What to tell of the first step whose loss is no number; its batch is noted in the run."""
+        epoch, batch = divmod(step, len(self.train_batches))
+        borders = self.train_batches.borders
+        indices = self.order_of(epoch)[borders[batch] : borders[batch + 1]].tolist()
+        lr = self.optimizer.param_groups[0]["initial_lr"] * self.schedule.factor(step)
+        return not_finite(self.run, loss, step, epoch, lr, indices)
 
     # Between epochs ------------------------------------------------------------------------------
 
@@ -200,61 +202,39 @@ class Trainer:
         row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step}
         row["lr"] = self.optimizer.param_groups[0]["initial_lr"] * lr_of_epoch
         row |= {f"train_{name}": value for name, value in means.items()}
-        scores = evaluate_sums(self.parts, self.validation_batches)
+        scores = self.validate()
         row |= {f"validation_{name}": value for name, value in scores.items()}
         self.schedule.observe(scores.get("loss", means["loss"]))
         progress.epoch += 1
         progress.batch = progress.samples = 0
         self.sums = self._zeros()
-        is_best = self.is_best(scores)
+        rank = rank_of(scores, self.task, self.experiment.training.monitor)
+        is_best = beats(rank, progress.best)
         if is_best:
-            progress.best_epoch = progress.epoch
-            progress.best = self.rank(scores)
-        patience = self.experiment.training.patience
-        if patience and progress.epoch - progress.best_epoch >= patience:
-            progress.stopped_early = True
+            progress.best_epoch, progress.best = progress.epoch, rank
+        if progress.skipped:
+            row["skipped"] = progress.skipped
+        progress.stopped_early = self.out_of_patience()
         self.run.append_metrics(row)
         if is_best:
             self.save("best")
         self.save("last")
         return row
 
-    def is_best(self, scores: Mapping[str, float]) -> bool:
-        """Whether this epoch is the best yet; without a validation split, the last one always is.
+    def out_of_patience(self) -> bool:
+        patience = self.experiment.training.patience
+        waited = self.progress.epoch - self.progress.best_epoch
+        return patience is not None and waited >= patience
 
-        The first of equals stays; what is not a number never wins.
-        """
-        rank = self.rank(scores)
-        if not all(map(math.isfinite, rank)):
-            return False
-        return not rank or self.progress.best is None or rank > self.progress.best
-
-    def rank(self, scores: Mapping[str, float]) -> list[float]:
-        """Larger is better: the monitored measure, then the loss, as small splits often tie."""
-        measures = dict.fromkeys((self.monitor, "loss"))
-        return [
-            scores[name] if self.task.higher_is_better[name] else -scores[name]
-            for name in measures
-            if scores
-        ]
-
-    def describe(self, row: Mapping[str, Any]) -> str:
-        """A finished epoch in one line."""
-        epochs = self.experiment.training.epochs
-        numbers = "  ".join(
-            f"{name.replace('_', ' ')} {show(name, value)}"
-            for name, value in row.items()
-            if name.startswith(("train_", "validation_"))
-        )
-        left = self.seconds / self.progress.epoch * (epochs - self.progress.epoch)
-        best = "  best" if self.progress.best_epoch == row["epoch"] else ""
-        return (
-            f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  {numbers}  "
-            f"{self.images_per_second:,.0f} images/s  {duration(left)} left{best}"
-        )
+    def validate(self) -> dict[str, float]:
+        """The means over the validation split, of the averaged weights if there are any."""
+        average = self.stepper.average
+        with average.applied() if average else nullcontext():
+            return evaluate_sums(self.parts, self.validation_batches)
 
     @property
-    def images_per_second(self) -> float:
+    def speed(self) -> float:
+        """Images trained on in a second, validation and the like not counted."""
         images = self.steps_timed / len(self.train_batches) * self.train_batches.samples
         return images / self.seconds if self.seconds else 0.0
 
@@ -264,28 +244,46 @@ class Trainer:
         """Write the checkpoint called `name`."""
         parts = self.whole
         self.progress.sums = self.sums.tolist()
+        self.progress.accumulate = self.stepper.accumulate
+        raw = parts.model.state_dict()
+        average = self.stepper.average
+        if average:
+            with average.applied():
+                weights = {key: value.clone() for key, value in raw.items()}
         Checkpoint(
-            model=parts.model.state_dict(),
+            model=weights if average else raw,
+            raw=raw if average else {},
             config=self.experiment.to_dict(),
             classes=list(parts.dataset.classes),
             class_counts=parts.dataset.class_counts.tolist(),
             input_shape=list(parts.dataset.input_shape),
             normalization=parts.normalization,
-            optimizer=self.optimizer.state_dict(),
             schedule=self.schedule.state_dict(),
             progress=asdict(self.progress),
             versions={"cnnrun": __version__, "torch": str(torch.__version__)},
+            **self.stepper.state_dict(),
         ).save(self.run.checkpoint(name))
         self.last_saved = time.monotonic()
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from `checkpoint`, whose weights `parts.model` already has."""
+        """Continue from `checkpoint`."""
         self.progress = Progress(**checkpoint.progress)
+        self.stepper.accumulate = self.progress.accumulate
         done = self.progress.epoch - (self.progress.batch == 0)
-        self.set_training_mode(done)  # what had thawed by then has its place in the optimizer
-        self.optimizer.load_state_dict(checkpoint.optimizer)
+        # What trained by then has its place in the optimizer.
+        self.begin_epoch(done)
+        self.set_training_mode(done)
+        if self.stepper.average:
+            # The average first: it is the model's own tensors that both are loaded through.
+            load_weights(self.whole.model, checkpoint.model)
+            self.stepper.average.restart()
+        load_weights(self.whole.model, checkpoint.raw or checkpoint.model)
+        self.stepper.load_state_dict(
+            {"optimizer": checkpoint.optimizer, "scaler": checkpoint.scaler}
+        )
         self.schedule.load_state_dict(checkpoint.schedule)
         self.sums = self._zeros() + self._zeros().new_tensor(self.progress.sums)
+        self.progress.stopped_early = self.out_of_patience()
         self.run.keep_metrics(self.progress.epoch)
 
     def interrupt(self) -> None:

@@ -23,6 +23,10 @@ def train(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Go on with this run instead.", metavar="RUN"),
     ] = None,
+    resume_or_start: Annotated[
+        bool,
+        typer.Option("--resume-or-start", help="Go on with this very experiment if it was begun."),
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print the run directory alone.")
     ] = False,
@@ -30,16 +34,25 @@ def train(
     plugin: Plugins = None,
 ) -> None:
     """Train an experiment; leaves checkpoints, log and pictures in a new run directory."""
+    changes = list(overrides or [])
+    if resume and config is not None and "=" in str(config):
+        # With --resume the first argument is a change already.
+        changes, config = [str(config), *changes], None
     if (config is None) == (resume is None):
         raise ConfigError("name an experiment's YAML file, or a run with --resume RUN")
     from cnnrun import runner
     from cnnrun.config import load
 
+    plugins = plugin or []
     if resume:
-        run = runner.resume(resume, plugin or [], quiet)
+        run = runner.resume(resume, changes, plugins, quiet)
     else:
         assert config is not None
-        run = runner.train(load(config, overrides or [], plugin or []), quiet)
+        experiment = load(config, changes, plugins)
+        if resume_or_start:
+            run = runner.resume_or_start(experiment, plugins, quiet)
+        else:
+            run = runner.train(experiment, quiet)
     if quiet:
         print(run.path)
     elif as_json:

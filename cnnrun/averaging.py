@@ -1,0 +1,50 @@
+"""A running average of the weights, which often scores better than the last ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+class AverageWeights:
+    """Exponential moving average of a model's weights and buffers (Polyak & Juditsky 1992).
+
+    The decay rises to its value as (1 + step) / (10 + step), so that the first, bad weights are
+    forgotten soon. Integers (batch normalization's count of batches) are copied.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self._own = [t for t in model.state_dict().values() if t.is_floating_point()]
+        self._averages = [t.clone() for t in self._own]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after optimizer step number `step`, from 0."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self._averages, self._own, 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the block the model has its averages."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for own, average in zip(self._own, self._averages, strict=True):
+            kept = own.clone()
+            own.copy_(average)
+            average.copy_(kept)
+
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Take the model's present weights for the average."""
+        for own, average in zip(self._own, self._averages, strict=True):
+            average.copy_(own)

@@ -1,0 +1,48 @@
+"""How far a run is, and which of its epochs is the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cnnrun.tasks import Task
+
+
+@dataclass
+class Progress:
+    """How far a run is. Plain values, kept in checkpoints."""
+
+    step: int = 0  # optimizer steps done
+    epoch: int = 0  # epochs finished
+    batch: int = 0  # batches done of the epoch that is under way
+    sums: list[float] = field(default_factory=list)  # that epoch's sums of the measures so far
+    samples: int = 0  # and over how many samples
+    best: list[float] | None = None  # the best epoch's rank, see `rank_of`
+    best_epoch: int = 0
+    stopped_early: bool = False
+    skipped: int = 0  # steps left out because their loss was no number
+    accumulate: int = 1  # pieces of a batch, see `training.auto_batch`
+
+
+def rank_of(scores: Mapping[str, float], task: Task, monitor: str) -> list[float]:
+    """Larger is better: the monitored measure, then the loss, as small splits often tie.
+
+    scores: of the validation split; {} where there is none.
+    """
+    measures = dict.fromkeys((task.monitor if monitor == "auto" else monitor, "loss"))
+    return [
+        scores[name] if task.higher_is_better[name] else -scores[name]
+        for name in measures
+        if scores
+    ]
+
+
+def beats(rank: list[float], best: list[float] | None) -> bool:
+    """Whether an epoch is the best yet; without a validation split, the last one always is.
+
+    The first of equals stays; what is not a number never wins.
+    """
+    if not all(map(math.isfinite, rank)):
+        return False
+    return not rank or best is None or rank > best

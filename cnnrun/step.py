@@ -1,0 +1,210 @@
+"""One optimizer step: clear gradients, forward, loss, backward, step."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from sys import stderr
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnnrun.averaging import AverageWeights
+from cnnrun.build import Parts, build_optimizer
+from cnnrun.errors import UserError
+from cnnrun.randomness import seed_default
+from cnnrun.run import RunDirectory, write_json
+from cnnrun.weights import some
+
+_NEVER = torch.iinfo(torch.int64).max
+
+
+class NotFiniteError(Exception):
+    """The loss of a batch is not a number, or infinite."""
+
+    def __init__(self, loss: float) -> None:
+        super().__init__(str(loss))
+        self.loss = loss
+
+
+class Stepper:
+    """Steps the weights of `parts`, as its `training` section says how."""
+
+    def __init__(self, parts: Parts, accumulate: int) -> None:
+        """accumulate: pieces of a batch that go through the model one after the other."""
+        self.parts, self.options = parts, parts.experiment.training
+        self.accumulate = accumulate
+        self.model: nn.Module = parts.model
+        if self.options.compile:
+            self.model = torch.compile(parts.model)  # type: ignore[assignment]
+        self.renew_optimizer()
+        kind = parts.device.type
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.options.amp)
+        self.autocast: Any = torch.autocast(kind, dtype) if dtype else nullcontext()
+        self.scaler = torch.amp.GradScaler(kind, enabled=dtype == torch.float16)
+        self.average = (
+            AverageWeights(parts.model, self.options.ema) if self.options.ema is not None else None
+        )
+        # Where looking at a loss makes the CPU wait, the first bad step is noted on the device.
+        self.looks_at_each = kind == "cpu" or self.options.on_nan == "skip"
+        self.first_bad = torch.full((), _NEVER, device=parts.device)
+
+    def renew_optimizer(self) -> None:
+        """A new optimizer, of what trains now."""
+        self.optimizer = build_optimizer(self.parts)
+        # Such an optimizer looks at the loss more than once a step.
+        self.closure = isinstance(self.optimizer, torch.optim.LBFGS)
+
+    def take_what_fits(self, inputs: Tensor, targets: Tensor, number: int) -> Tensor:
+        """`take`; with `auto_batch`, in as many pieces as the memory needs.
+
+        Raises:
+            NotFiniteError: the loss is not finite; the model is as before.
+            UserError: out of memory.
+        """
+        revocable = self.options.auto_batch or self.options.on_nan == "skip"
+        buffers = list(self.parts.model.buffers()) if revocable else []
+        kept = [buffer.clone() for buffer in buffers]
+        while True:
+            # Dropout and the like.
+            seed_default(self.parts.device, self.parts.experiment.seed, "forward", number)
+            try:
+                return self.take(inputs, targets, number)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if not self.options.auto_batch or 4 * self.accumulate > len(inputs):
+                    raise out_of_memory(len(inputs), self.accumulate) from error
+                self.accumulate *= 2
+                print(f"out of memory; a batch now goes in {self.accumulate} pieces", file=stderr)
+                self._revoke(buffers, kept)
+            except NotFiniteError:
+                self._revoke(buffers, kept)
+                raise
+
+    def take(self, inputs: Tensor, targets: Tensor, number: int) -> Tensor:
+        """Step number `number` (from 0) on one batch; the sums of the task's measures.
+
+        inputs: (N, C, H, W) float32, normalized. targets: see `Task.step`.
+
+        Raises:
+            NotFiniteError: the loss is not finite; the weights are as before.
+        """
+        if self.closure:
+            sums = self._search(inputs, targets)
+        else:
+            loss, sums = self._gradients(inputs, targets)
+            self._check(loss, number)
+            self._update()
+        if self.average:
+            self.average.update(number)
+        return sums
+
+    def _revoke(self, buffers: list[Tensor], kept: list[Tensor]) -> None:
+        """As if the failed attempt had not been: batch normalization's statistics, gradients."""
+        for buffer, before in zip(buffers, kept, strict=True):
+            buffer.copy_(before)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _gradients(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Fill the gradients of the batch's mean loss; that loss, detached, and the sums."""
+        self.optimizer.zero_grad(set_to_none=True)
+        # Pieces of one sample could not train batch normalization.
+        pieces = min(self.accumulate, max(1, len(inputs) // 2))
+        if pieces == 1:
+            return self._backward(inputs, targets, 1.0)
+        total, sums = [], []
+        for piece, of_piece in zip(
+            inputs.tensor_split(pieces), targets.tensor_split(pieces), strict=True
+        ):
+            loss, part = self._backward(piece, of_piece, len(piece) / len(inputs))
+            total.append(loss)
+            sums.append(part)
+        return torch.stack(total).sum(), torch.stack(sums).sum(0)
+
+    def _backward(self, inputs: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        with self.autocast:
+            loss, sums = self.parts.task.step(self.model, self.parts.loss, inputs, targets)
+        if share != 1:
+            loss = loss * share
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach(), sums
+
+    def _check(self, loss: Tensor, number: int) -> None:
+        if self.looks_at_each:
+            value = loss.item()
+            if not math.isfinite(value):
+                raise NotFiniteError(value)
+        else:
+            bad = torch.where(loss.isfinite(), _NEVER, number)
+            self.first_bad = torch.minimum(self.first_bad, bad)
+
+    def _update(self) -> None:
+        if self.options.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.parts.model.parameters(), self.options.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def _search(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """One step of an optimizer that evaluates the loss as often as it likes (L-BFGS)."""
+        first: list[Tensor] = []
+
+        def closure() -> Tensor:
+            loss, sums = self._gradients(inputs, targets)
+            self._check(loss, 0)
+            first.append(sums)
+            return loss
+
+        self.optimizer.step(closure)  # type: ignore[arg-type]
+        return first[0]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the weights."""
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over an optimizer's state, but rates and the like as the experiment has them now."""
+        current = [
+            {key: value for key, value in group.items() if key != "params"}
+            for group in self.optimizer.param_groups
+        ]
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group, values in zip(self.optimizer.param_groups, current, strict=True):
+            group.update(values)
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def out_of_memory(batch_size: int, accumulate: int) -> UserError:
+    """What a person can do about it."""
+    return UserError(
+        f"out of memory on a batch of {batch_size} pictures"
+        + (f" in {accumulate} pieces" if accumulate > 1 else "")
+        + f"; training.accumulate={2 * accumulate} takes half as much and gives the same steps, "
+        "training.auto_batch=true finds how much is needed, dataset.batch_size="
+        f"{max(1, batch_size // 2)} makes other, smaller steps"
+    )
+
+
+def not_finite(
+    run: RunDirectory, loss: float, step: int, epoch: int, lr: float, indices: list[int]
+) -> UserError:
+    """What to tell of a loss that is no number; all of its batch is written to the run.
+
+    step, epoch: from 0. indices: of the training images of the batch.
+    """
+    noted = run.path / "bad_batch.json"
+    write_json(noted, {"step": step, "epoch": epoch + 1, "lr": lr, "indices": indices})
+    last = run.checkpoint("last")
+    good = f"the last good checkpoint is {last}" if last.is_file() else "there is no checkpoint yet"
+    return UserError(
+        f"the loss is {loss} at step {step} (epoch {epoch + 1}, learning rate {lr:g}), on "
+        f"training images {some(map(str, indices))} (all are in {noted}); {good}. Try a smaller "
+        "optimizer.lr, training.clip_norm=1, or training.on_nan=skip"
+    )
