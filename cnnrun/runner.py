@@ -188,7 +188,7 @@ def draw_pictures(
     from cnnrun import plots
     from cnnrun.plots.target import Opened, Target
 
-    target = Target(run.path, opened=Opened(parts, trained=True), predictions=predictions)
+    target = Target(run.path, opened=Opened(parts, trained=True), predictions={"test": predictions} if predictions else {})
     for name in names:
         try:
             plots.draw(name, target, run.plots / f"{name}.png")

@@ -21,20 +21,40 @@ def evaluate(
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="Images at once; changes the speed, not the figures."),
     ] = None,
+    outliers: Annotated[
+        int,
+        typer.Option(
+            min=0, max=24, help="Autoencoders: list and draw the N worst reconstructions."
+        ),
+    ] = 0,
     as_json: AsJson = False,
     plugin: Plugins = None,
 ) -> None:
     """Score a run's best checkpoint, or a checkpoint file, on a split."""
     if split not in ("train", "validation", "test"):
         raise ConfigError(f"--split: expected train, validation or test, got '{split}'")
-    from cnnrun import evaluation
+    from cnnrun import evaluation, probing
+    from cnnrun.plots import draw
+    from cnnrun.plots.target import Opened, Target
 
     file, parts, _ = evaluation.open_checkpoint(target, overrides or [], plugin or [])
-    _, scores = evaluation.evaluate(parts, split, batch_size)
-    if as_json:
-        print(json.dumps({"checkpoint": str(file), **scores}))
-    else:
-        print(f"{split} split, {scores['samples']:,} images\n{parts.task.in_words(scores)}")
+    predictions, scores = evaluation.evaluate(parts, split, batch_size)
+    words = f"{split} split, {scores['samples']:,} images\n{parts.task.in_words(scores)}"
+    if probing.has_codes(parts):
+        further, more = probing.further_scores(parts, split, predictions)
+        scores, words = scores | further, words + more
+    if outliers:
+        if not probing.has_codes(parts):
+            raise ConfigError("--outliers ranks by reconstruction error: it needs an autoencoder")
+        rows, more = probing.worst(parts, split, predictions, outliers)
+        picture = _picture_file(target, "outliers")
+        opened = Target(
+            target, opened=Opened(parts, trained=True), predictions={split: predictions}
+        )
+        draw("outliers", opened, picture, [f"count={outliers}", f"split={split}"])
+        scores |= {"outliers": rows, "picture": str(picture)}
+        words += f"{more}\npicture   {picture}"
+    print(json.dumps({"checkpoint": str(file), **scores}) if as_json else words)
 
 
 @app.command()
@@ -58,8 +78,12 @@ def viz(
     from cnnrun.plots.target import Target
 
     drawn_of = Target(target, overrides or [], plugin or [])
-    if output is None:
-        folder = target / "plots" if (target / "plots").is_dir() else Path()
-        output = folder / f"{plot}.png"
+    output = output or _picture_file(target, plot)
     draw(plot, drawn_of, output, parameter or [])
     print(output)
+
+
+def _picture_file(target: Path, plot: str) -> Path:
+    """Where a picture goes: with the others of its run, or here."""
+    folder = target / "plots" if (target / "plots").is_dir() else Path()
+    return folder / f"{plot}.png"

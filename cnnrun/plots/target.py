@@ -38,10 +38,10 @@ class Target:
         overrides: Iterable[str] = (),
         plugins: Iterable[str] = (),
         opened: Opened | None = None,
-        predictions: Predictions | None = None,
+        predictions: dict[str, Predictions] | None = None,
     ) -> None:
         self.path, self._overrides, self._plugins = path, list(overrides), list(plugins)
-        self._opened_before, self._predictions = opened, predictions
+        self._opened_before, self._predictions = opened, dict(predictions or {})
 
     @cached_property
     def run(self) -> RunDirectory:
@@ -69,17 +69,17 @@ class Target:
     def classes(self) -> tuple[str, ...]:
         return self.parts.dataset.classes
 
-    def predictions(self) -> Predictions:
-        """The trained model's answers on the test split.
+    def predictions(self, split: str = "test") -> Predictions:
+        """The trained model's answers on a split.
 
         Raises:
             UserError: the target is an experiment that has not been trained.
         """
         if not self._opened.trained:
             raise UserError(f"{self.path}: this picture needs a trained model; name a run")
-        if self._predictions is None:
-            self._predictions = evaluation.predict(self.parts, "test")
-        return self._predictions
+        if split not in self._predictions:
+            self._predictions[split] = evaluation.predict(self.parts, split)
+        return self._predictions[split]
 
     def split(self, name: str) -> Split:
         """The split called `name`.

@@ -56,12 +56,13 @@ class Reconstruct(Task):
                 "linear_autoencoder or vae (or your own with `encode` and `decode`)"
             )
         picture = torch.full((1, 1, 8, 8), 0.5, device=_device_of(model))
+        told = "the loss can't compare pictures; mse, l1, bce and ssim can"
         try:
-            loss(picture, picture)
+            compared = loss(picture, picture)
         except Exception as error:
-            raise UserError(
-                f"the loss can't compare pictures; mse, l1, bce and ssim can ({error})"
-            ) from error
+            raise UserError(f"{told} ({error})") from error
+        if compared.numel() != 1:
+            raise UserError(told)
 
     def step(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
