@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
 from contextlib import nullcontext
-from sys import stderr
 from typing import Any
 
 import torch
@@ -77,7 +77,7 @@ class Stepper:
                 if not self.options.auto_batch or 4 * self.accumulate > len(inputs):
                     raise out_of_memory(len(inputs), self.accumulate) from error
                 self.accumulate *= 2
-                print(f"out of memory; a batch now goes in {self.accumulate} pieces", file=stderr)
+                print(f"out of memory; a batch now goes in {self.accumulate} pieces", file=sys.stderr)
                 self._revoke(buffers, kept)
             except NotFiniteError:
                 self._revoke(buffers, kept)

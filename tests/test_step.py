@@ -242,4 +242,4 @@ def test_a_compiled_model_learns_and_is_saved_bare(cnnrun: Command, tiny: Path) 
     plain = _train(cnnrun, tiny)
     assert list(_weights(run)) == list(_weights(plain))
     ended = json.loads(cnnrun("eval", run, "--json").out)
-    assert ended["accuracy"] > 0.9
+    assert ended["accuracy"] > 0.85
