@@ -149,7 +149,25 @@ def build_dataset(experiment: Experiment) -> Dataset:
     dataset: Dataset = registry.datasets.build(experiment.dataset, pictures=pictures)
     dataset = replace(dataset, bad_files=tuple(pictures.bad_files), notes=tuple(pictures.notes))
     with experiment.located("dataset"):
+        check_labels(dataset)
         return apply_splits(with_form(dataset, pictures), experiment.dataset, experiment.seed)
+
+
+def check_labels(dataset: Dataset) -> None:
+    """Refuse labels that are no class, before a GPU would fail on one without a word.
+
+    Raises:
+        UserError: the label, the split and the classes that there are.
+    """
+    for name in ("train", "validation", "test"):
+        labels = dataset.split(name).labels
+        wrong = labels[(labels < 0) | (labels >= len(dataset.classes))]
+        if len(wrong):
+            raise UserError(
+                f"the {name} split has the label {int(wrong[0])}, but there are "
+                f"{len(dataset.classes)} classes ({some(dataset.classes)}): labels are 0 to "
+                f"{len(dataset.classes) - 1}"
+            )
 
 
 def build_augmentations(experiment: Experiment) -> list[Augmentation]:

@@ -31,6 +31,14 @@ from cnnrun.errors import UserError
 
 _UNFINISHED = ".unfinished"
 
+EQUAL_BITS = (
+    "The same config gives the same bits on a machine of the same kind with the same versions, "
+    "device and number of threads. On a GPU some algorithms add in any order: "
+    "training.deterministic=true takes others or fails. Elsewhere figures differ in their last "
+    "digits, and training enlarges that."
+)
+"""What `environment.json` says of when a run repeats exactly."""
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -238,4 +246,5 @@ def describe_environment(device: str) -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "device": device,
+        "bits": EQUAL_BITS,
     }

@@ -105,9 +105,31 @@ def test_learning_rate_in_the_log_is_the_one_used(cnnrun: Command, tiny: Path) -
     assert rates == pytest.approx([0.1 / steps, 0.1, 0.01, 0.01, 0.001])
 
 
-def test_labels_out_of_reach_and_devices_are_told_before_training(
-    cnnrun: Command, tiny: Path
+@pytest.mark.parametrize("label", [2, -1])
+def test_labels_that_are_no_class_are_told_before_training(
+    cnnrun: Command, tiny: Path, tmp_path: Path, label: int
 ) -> None:
+    name = f"wrong_label_{label + 1}"
+    (tmp_path / f"{name}.py").write_text(
+        "import torch\n"
+        "from cnnrun.data.dataset import Dataset, Split\n"
+        "from cnnrun.registry import datasets\n\n\n"
+        f'@datasets.register("{name}")\n'
+        f"def {name}():\n"
+        '    """Data with a label too many."""\n'
+        "    images = torch.zeros(20, 1, 8, 8, dtype=torch.uint8)\n"
+        "    labels = torch.tensor([0, 1] * 10)\n"
+        "    test = labels.clone()\n"
+        f"    test[7] = {label}\n"
+        "    return Dataset(('cat', 'dog'), Split(images, labels), Split(images, test))\n"
+    )
+    ended = cnnrun("train", tiny, f"plugins=[{name}.py]", f"dataset={{name: {name}}}")
+    assert ended.code == 2
+    assert f"the test split has the label {label}, but there are 2 classes (cat, dog)" in ended.err
+    assert not Path("runs").exists()
+
+
+def test_a_device_that_is_not_there_is_told_before_training(cnnrun: Command, tiny: Path) -> None:
     ended = cnnrun("train", tiny, "device=cuda")
     assert ended.code == 1
     assert "device cuda: no such GPU here" in ended.err
