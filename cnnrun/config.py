@@ -50,6 +50,8 @@ class Training(Options):
     amp: Literal["off", "bf16", "fp16"] = "off"
     # torch.compile: pays on GPUs and long runs only.
     compile: bool = False
+    # With many GPUs: batch normalization over the batch of all of them.
+    sync_batch_norm: bool = False
     # torch's own switch: algorithms that give equal bits each time, or an error.
     deterministic: bool = False
     # Convolutions on a CPU or GPU read channels-last memory 11-27 % faster.

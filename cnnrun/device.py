@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from cnnrun.distributed import world
 from cnnrun.errors import UserError
 
 
@@ -17,7 +18,8 @@ def select_device(name: str) -> torch.device:
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", 0)
+            # One GPU for each process of this machine.
+            return torch.device("cuda", world().local_rank % torch.cuda.device_count())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda":

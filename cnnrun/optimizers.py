@@ -116,6 +116,30 @@ def adagrad(
     return torch.optim.Adagrad(parameters, lr=lr, eps=eps, weight_decay=weight_decay)
 
 
+@optimizers.register("lbfgs")
+def lbfgs(
+    parameters: list[Any],
+    *,
+    lr: Rate = 1.0,
+    max_iter: Annotated[int, Field(ge=1)] = 20,
+    history: Annotated[int, Field(ge=1)] = 10,
+    line_search: bool = True,
+) -> torch.optim.Optimizer:
+    """L-BFGS (Liu & Nocedal 1989), for smooth losses of one batch, such as style transfer.
+
+    max_iter: iterations of one step.
+    history: past steps that the curvature is estimated from; each costs two copies of the weights.
+    line_search: by the strong Wolfe conditions (Nocedal & Wright 2006).
+    """
+    return torch.optim.LBFGS(
+        parameters,
+        lr=lr,
+        max_iter=max_iter,
+        history_size=history,
+        line_search_fn="strong_wolfe" if line_search else None,
+    )
+
+
 def _can_fuse(parameters: Iterable[Any]) -> bool:
     """Whether one kernel can step all parameters (12-19 % of a small network's whole step)."""
     tensors = [t for p in parameters for t in (p["params"] if isinstance(p, dict) else [p])]

@@ -87,12 +87,14 @@ def check_data(dataset: Dataset, checkpoint: Checkpoint) -> None:
 
 def tell_learning_rate(before: Experiment, now: Experiment, step: int, per_epoch: int) -> None:
     """Say on stderr how the learning rate goes on where the schedule or its length changed."""
-    old, new = (build_lr_schedule(e, per_epoch).factor(step) for e in (before, now))
-    if before.schedule != now.schedule or old != new:
-        rates = [getattr(e.optimizer, "lr", 1.0) for e in (before, now)]
+    old, new = (
+        getattr(e.optimizer, "lr", 1.0) * build_lr_schedule(e, per_epoch).factor(step)
+        for e in (before, now)
+    )
+    if old != new:
         print(
             f"the {now.schedule.name} schedule is that of {now.training.epochs} epochs from here "
-            f"on: the learning rate goes on at {rates[1] * new:g} instead of {rates[0] * old:g}",
+            f"on: the learning rate goes on at {new:g} instead of {old:g}",
             file=sys.stderr,
         )
 

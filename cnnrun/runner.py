@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from cnnrun.build import Parts, build
 from cnnrun.checkpoint import Checkpoint
 from cnnrun.config import Experiment, load
 from cnnrun.data.decoding import BadPictureError
-from cnnrun.device import device_name
+from cnnrun.device import device_name, select_device
+from cnnrun.distributed import joined, told_by_main, world
 from cnnrun.errors import UserError
 from cnnrun.interrupt import stop_on_signals
 from cnnrun.progress import reporter
@@ -30,23 +32,30 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
     Raises:
         UserError: see `build` and `Trainer.fit`.
     """
-    try:
-        parts = build(experiment)
-    except BadPictureError as error:
+    with joined(select_device(experiment.device)) as here:
+        try:
+            parts = build(experiment)
+        except BadPictureError as error:
+            run = _new_run(experiment)
+            run.write_bad_files((bad.path, bad.reason) for bad in error.files)
+            told = f"{error}\nall {len(error.files)} are listed in {run.bad_files}"
+            raise UserError(told) from error
         run = _new_run(experiment)
-        run.write_bad_files((bad.path, bad.reason) for bad in error.files)
-        raise UserError(f"{error}\nall {len(error.files)} are listed in {run.bad_files}") from error
-    run = _new_run(experiment)
-    write_json(run.environment, describe_environment(device_name(parts.device)))
-    _tell_about_data(parts, run, quiet)
-    _train(parts, run, None, quiet)
+        if here.is_main:
+            write_json(run.environment, describe_environment(device_name(parts.device)))
+            _tell_about_data(parts, run, quiet)
+        _train(parts, run, None, quiet)
     return run
 
 
 def _new_run(experiment: Experiment) -> RunDirectory:
-    run = RunDirectory.create(Path(experiment.output), experiment.name)
-    run.config.write_text(experiment.to_yaml(), encoding="utf-8")
-    return run
+    """A directory of this run's own, the same in all processes."""
+    path = ""
+    if world().is_main:
+        run = RunDirectory.create(Path(experiment.output), experiment.name)
+        run.config.write_text(experiment.to_yaml(), encoding="utf-8")
+        path = str(run.path)
+    return RunDirectory(Path(told_by_main(path)))
 
 
 def _tell_about_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
@@ -90,23 +99,27 @@ def resume(
     if run.read_summary() and not changes:
         return run
     resuming.allow(changes, run)
-    parts = build(experiment)
-    run.remove_leftovers()
-    checkpoint = _last_good(run)
-    if checkpoint:
-        resuming.check_data(parts.dataset, checkpoint)
-        load_weights(parts.model, checkpoint.raw or checkpoint.model)
-    if changes:
-        write_text(run.config, experiment.to_yaml())
-        run.summary.unlink(missing_ok=True)
-    _train(parts, run, checkpoint, quiet, before)
+    with joined(select_device(experiment.device)) as here:
+        parts = build(experiment)
+        checkpoint = _last_good(run)
+        if checkpoint:
+            resuming.check_data(parts.dataset, checkpoint)
+            load_weights(parts.model, checkpoint.raw or checkpoint.model)
+        if here.is_main:
+            run.remove_leftovers()
+            if changes:
+                write_text(run.config, experiment.to_yaml())
+                run.summary.unlink(missing_ok=True)
+        _train(parts, run, checkpoint, quiet, before)
     return run
 
 
 def resume_or_start(experiment: Experiment, plugins: Iterable[str], quiet: bool) -> RunDirectory:
     """Continue this very experiment's newest run, or begin one: for jobs that are started again."""
-    run = resuming.begun(experiment)
-    return resume(run.path, (), plugins, quiet) if run else train(experiment, quiet)
+    with joined(select_device(experiment.device)) as here:
+        run = resuming.begun(experiment) if here.is_main else None
+        path = told_by_main(str(run.path) if run else "")
+        return resume(Path(path), (), plugins, quiet) if path else train(experiment, quiet)
 
 
 def _last_good(run: RunDirectory) -> Checkpoint | None:
@@ -135,24 +148,27 @@ def _train(
     before: Experiment | None = None,
 ) -> None:
     """before: the experiment that the checkpoint was written under."""
-    started = time.perf_counter()
-    with resuming.alone_in(run), stop_on_signals() as stop:
+    started, main = time.perf_counter(), world().is_main
+    with resuming.alone_in(run) if main else nullcontext(), stop_on_signals() as stop:
         trainer = Trainer(parts, run, stop)
         if checkpoint:
             trainer.restore(checkpoint)
-            if before:
+            if before and main:
                 steps, per_epoch = trainer.progress.step, len(trainer.train_batches)
                 resuming.tell_learning_rate(before, parts.experiment, steps, per_epoch)
             trainer.save("last")  # the one that was read may be an older, whole one
-        else:
+        elif main:
             run.keep_metrics(0)
         try:
-            with reporter(quiet, trainer.total_steps, trainer.progress.step) as shown:
+            hidden = quiet or not main
+            with reporter(hidden, trainer.total_steps, trainer.progress.step) as shown:
                 trainer.fit(shown)
         except UserError:
-            draw_pictures(parts, run, None, ("curves",) if run.read_metrics() else ())
+            if main and run.read_metrics():
+                draw_pictures(parts, run, None, ("curves",))
             raise
-        finish(trainer, started)
+        if main:
+            finish(trainer, started)
 
 
 def finish(trainer: Trainer, started: float) -> None:
@@ -188,7 +204,8 @@ def draw_pictures(
     from cnnrun import plots
     from cnnrun.plots.target import Opened, Target
 
-    target = Target(run.path, opened=Opened(parts, trained=True), predictions={"test": predictions} if predictions else {})
+    known = {"test": predictions} if predictions else {}
+    target = Target(run.path, opened=Opened(parts, trained=True), predictions=known)
     for name in names:
         try:
             plots.draw(name, target, run.plots / f"{name}.png")

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from cnnrun.averaging import AverageWeights
 from cnnrun.build import Parts, build_optimizer
+from cnnrun.distributed import anywhere, parallel, world
 from cnnrun.errors import UserError
 from cnnrun.randomness import seed_default
 from cnnrun.run import RunDirectory, write_json
+from cnnrun.transfer import unfreeze
 from cnnrun.weights import some
 
 _NEVER = torch.iinfo(torch.int64).max
@@ -35,10 +37,11 @@ class Stepper:
         """accumulate: pieces of a batch that go through the model one after the other."""
         self.parts, self.options = parts, parts.experiment.training
         self.accumulate = accumulate
-        self.model: nn.Module = parts.model
-        if self.options.compile:
-            self.model = torch.compile(parts.model)  # type: ignore[assignment]
+        self.world = world()
         self.renew_optimizer()
+        self.parallel = parallel(parts.model, parts.device, self.options.sync_batch_norm)
+        compiled = torch.compile(self.parallel) if self.options.compile else self.parallel
+        self.model: nn.Module = compiled  # type: ignore[assignment]
         kind = parts.device.type
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.options.amp)
         self.autocast: Any = torch.autocast(kind, dtype) if dtype else nullcontext()
@@ -55,9 +58,22 @@ class Stepper:
         self.optimizer = build_optimizer(self.parts)
         # Such an optimizer looks at the loss more than once a step.
         self.closure = isinstance(self.optimizer, torch.optim.LBFGS)
+        if self.closure and self.world.size > 1:
+            raise self.parts.experiment.error(
+                ["optimizer"], "lbfgs searches along a line, which many processes can't do together"
+            )
 
-    def take_what_fits(self, inputs: Tensor, targets: Tensor, number: int) -> Tensor:
+    def thaw(self) -> None:
+        """Let what was frozen train, at the first group's rate."""
+        thawed = unfreeze(self.parts.model)
+        if thawed:
+            lr = self.optimizer.param_groups[0]["initial_lr"]
+            self.optimizer.add_param_group({"params": thawed, "lr": lr, "initial_lr": lr})
+
+    def take_what_fits(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> Tensor:
         """`take`; with `auto_batch`, in as many pieces as the memory needs.
+
+        size: of the whole batch; with many processes, `inputs` are this one's part of it.
 
         Raises:
             NotFiniteError: the loss is not finite; the model is as before.
@@ -68,22 +84,25 @@ class Stepper:
         kept = [buffer.clone() for buffer in buffers]
         while True:
             # Dropout and the like.
-            seed_default(self.parts.device, self.parts.experiment.seed, "forward", number)
+            seed = self.parts.experiment.seed
+            seed_default(self.parts.device, seed, "forward", number, *self.world.stream)
             try:
-                return self.take(inputs, targets, number)
+                return self.take(inputs, targets, number, size)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
                 if not self.options.auto_batch or 4 * self.accumulate > len(inputs):
                     raise out_of_memory(len(inputs), self.accumulate) from error
                 self.accumulate *= 2
-                print(f"out of memory; a batch now goes in {self.accumulate} pieces", file=sys.stderr)
+                print(
+                    f"out of memory; a batch now goes in {self.accumulate} pieces", file=sys.stderr
+                )
                 self._revoke(buffers, kept)
             except NotFiniteError:
                 self._revoke(buffers, kept)
                 raise
 
-    def take(self, inputs: Tensor, targets: Tensor, number: int) -> Tensor:
+    def take(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> Tensor:
         """Step number `number` (from 0) on one batch; the sums of the task's measures.
 
         inputs: (N, C, H, W) float32, normalized. targets: see `Task.step`.
@@ -94,7 +113,7 @@ class Stepper:
         if self.closure:
             sums = self._search(inputs, targets)
         else:
-            loss, sums = self._gradients(inputs, targets)
+            loss, sums = self._gradients(inputs, targets, size)
             self._check(loss, number)
             self._update()
         if self.average:
@@ -107,21 +126,29 @@ class Stepper:
             buffer.copy_(before)
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _gradients(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _gradients(self, inputs: Tensor, targets: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Fill the gradients of the batch's mean loss; that loss, detached, and the sums."""
         self.optimizer.zero_grad(set_to_none=True)
+        # Gradients are averaged over the processes, whose parts need not be equal.
+        weight = len(inputs) * self.world.size / size
         # Pieces of one sample could not train batch normalization.
-        pieces = min(self.accumulate, max(1, len(inputs) // 2))
+        pieces = min(self.accumulate, max(1, size // self.world.size // 2))
         if pieces == 1:
-            return self._backward(inputs, targets, 1.0)
+            return self._backward(inputs, targets, weight)
         total, sums = [], []
-        for piece, of_piece in zip(
-            inputs.tensor_split(pieces), targets.tensor_split(pieces), strict=True
-        ):
-            loss, part = self._backward(piece, of_piece, len(piece) / len(inputs))
+        cut = zip(inputs.tensor_split(pieces), targets.tensor_split(pieces), strict=True)
+        for number, (piece, of_piece) in enumerate(cut, 1):
+            # Gradients travel with the last piece.
+            with nullcontext() if number == pieces or self.world.size == 1 else self._at_home():
+                share = weight * len(piece) / len(inputs)
+                loss, part = self._backward(piece, of_piece, share)
             total.append(loss)
             sums.append(part)
         return torch.stack(total).sum(), torch.stack(sums).sum(0)
+
+    def _at_home(self) -> Any:
+        """Within it gradients gather in this process."""
+        return self.parallel.no_sync()  # type: ignore[operator]
 
     def _backward(self, inputs: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
         with self.autocast:
@@ -134,11 +161,14 @@ class Stepper:
     def _check(self, loss: Tensor, number: int) -> None:
         if self.looks_at_each:
             value = loss.item()
-            if not math.isfinite(value):
+            bad = not math.isfinite(value)
+            if self.options.on_nan == "skip":
+                [bad] = anywhere([bad])  # all leave it out, or none
+            if bad:
                 raise NotFiniteError(value)
         else:
-            bad = torch.where(loss.isfinite(), _NEVER, number)
-            self.first_bad = torch.minimum(self.first_bad, bad)
+            step = torch.where(loss.isfinite(), _NEVER, number)
+            self.first_bad = torch.minimum(self.first_bad, step)
 
     def _update(self) -> None:
         if self.options.clip_norm is not None:
@@ -152,7 +182,7 @@ class Stepper:
         first: list[Tensor] = []
 
         def closure() -> Tensor:
-            loss, sums = self._gradients(inputs, targets)
+            loss, sums = self._gradients(inputs, targets, len(inputs))
             self._check(loss, 0)
             first.append(sums)
             return loss

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,20 +21,21 @@ from cnnrun import __version__
 from cnnrun.build import Parts, build_lr_schedule
 from cnnrun.checkpoint import Checkpoint
 from cnnrun.data.batches import Batches
+from cnnrun.distributed import anywhere, share_buffers, share_of, summed, world
 from cnnrun.errors import Interrupted, UserError
 from cnnrun.features import with_features_ready
 from cnnrun.interrupt import StopRequest
 from cnnrun.progress import Reporter, epoch_line
 from cnnrun.randomness import derive_seed, shuffled
 from cnnrun.run import RunDirectory
-from cnnrun.state import Progress, beats, rank_of
+from cnnrun.state import STEPS_BETWEEN_TALKS, Progress, SaveTimer, beats, rank_of
 from cnnrun.step import NotFiniteError, Stepper, not_finite
-from cnnrun.transfer import unfreeze
 from cnnrun.validation import (
     evaluate_sums,
     evaluation_batch_size,
     evaluation_batches,
     means_of,
+    zeros,
 )
 from cnnrun.weights import load_weights
 
@@ -46,23 +48,32 @@ class Trainer:
         self.experiment, self.task, self.device = parts.experiment, parts.task, parts.device
         # What the loop steps: all of it, or the head on features that are computed once.
         self.parts = with_features_ready(parts, evaluation_batch_size(parts)) or parts
+        self.world = world()
+        share = partial(share_of, here=self.world)
         self.train_batches = Batches(
             self.parts.dataset.train,
             self.experiment.dataset.batch_size,
             self.device,
             self.parts.crop,
+            share,
+            # Two samples for each process.
+            smallest=2 * self.world.size,
         )
-        self.validation_batches = evaluation_batches(self.parts, "validation")
+        self.validation_batches = evaluation_batches(self.parts, "validation", share=share)
         if not self.train_batches.samples:
             raise self.experiment.error(["dataset"], "there are no training images")
+        if self.train_batches.size_of(0) < self.world.size:
+            raise self.experiment.error(
+                ["dataset", "batch_size"], f"too small for {self.world.size} processes"
+            )
         self.stepper = Stepper(self.parts, self.experiment.training.accumulate)
         self.schedule = build_lr_schedule(self.experiment, len(self.train_batches))
         self.progress = Progress(accumulate=self.stepper.accumulate)
-        self.sums = self._zeros()
+        self.sums = zeros(self.parts)
         self.random = torch.Generator(self.device)
         self.lr_factor = 1.0
         self.steps_timed = 0
-        self.last_saved = time.monotonic()
+        self.timer = SaveTimer(self.experiment.training.checkpoint_every, self.world.size)
         self.seconds = 0.0
 
     @property
@@ -104,18 +115,28 @@ class Trainer:
         with closing(self.train_batches.iterate(order, self.progress.batch, epoch)) as batches:
             for images, labels in batches:
                 self.train_step(images, labels)
-                seen += len(labels)
+                seen += self.train_batches.size_of(self.progress.batch - 1)
                 if reporter.due():
                     rate = seen / (time.perf_counter() - started)
                     reporter.update(epoch + 1, self.progress.step, self.running_means(), rate)
-                if self.stop:
-                    self.interrupt()
-                if self.checkpoint_due():
-                    self.save("last")
+                self.stop_or_save()
+        self.sums = summed(self.sums)
         means = self.running_means()
         self.seconds += time.perf_counter() - started
         self.steps_timed += self.progress.step - first_step
         return means
+
+    def stop_or_save(self) -> None:
+        """After a step: leave when asked to, or write the checkpoint that is due."""
+        stop, due = bool(self.stop), self.timer.due(self.progress.step)
+        if self.world.size > 1:
+            if self.progress.step % STEPS_BETWEEN_TALKS:
+                return  # the others are not asked now
+            stop, due = anywhere([stop, due])
+        if stop:
+            self.interrupt()
+        if due:
+            self.save("last")
 
     def order_of(self, epoch: int) -> Tensor:
         """The training samples' order in `epoch`: (N,) int64 on the CPU."""
@@ -134,10 +155,7 @@ class Trainer:
         transfer = self.parts.transfer
         self.parts.model.train()
         if transfer and transfer.unfreeze_at and epoch + 1 >= transfer.unfreeze_at:
-            thawed = unfreeze(self.parts.model)
-            if thawed:
-                lr = self.optimizer.param_groups[0]["initial_lr"]
-                self.optimizer.add_param_group({"params": thawed, "lr": lr, "initial_lr": lr})
+            self.stepper.thaw()
             return
         for module in self.parts.frozen:
             module.eval()
@@ -146,27 +164,19 @@ class Trainer:
         """One optimizer step on a batch: images (N, C, H, W) uint8, labels (N,) int64."""
         progress = self.progress
         self.set_learning_rate(progress.step)
-        self.random.manual_seed(derive_seed(self.experiment.seed, "augment", progress.step))
+        seed = derive_seed(self.experiment.seed, "augment", progress.step, *self.world.stream)
+        self.random.manual_seed(seed)
         inputs, targets = self.parts.pipeline(images, labels, self.random)
         try:
-            self.sums += self.stepper.take_what_fits(inputs, targets, progress.step)
-            progress.samples += len(labels)
+            size = self.train_batches.size_of(progress.batch)
+            self.sums += self.stepper.take_what_fits(inputs, targets, progress.step, size)
+            progress.samples += size
         except NotFiniteError as error:
             if self.experiment.training.on_nan == "stop":
                 raise self.not_finite(error.loss, progress.step) from error
             progress.skipped += 1
         progress.step += 1
         progress.batch += 1
-
-    def checkpoint_due(self) -> bool:
-        """Whether `training.checkpoint_every` has passed since the last checkpoint."""
-        every = self.experiment.training.checkpoint_every
-        if every is None:
-            return False
-        count, unit = every.split()
-        if unit == "steps":
-            return self.progress.step % int(count) == 0
-        return time.monotonic() - self.last_saved >= int(count)
 
     def set_learning_rate(self, step: int) -> None:
         self.lr_factor = self.schedule.factor(step)
@@ -179,6 +189,7 @@ class Trainer:
         Raises:
             UserError: the loss is not finite.
         """
+        # With many processes the sums are those of this one's share until the epoch ends.
         means = means_of(self.task.measures, self.sums, self.progress.samples)
         if not math.isfinite(means["loss"]):
             step = min(int(self.stepper.first_bad), self.progress.step - 1)
@@ -207,7 +218,7 @@ class Trainer:
         self.schedule.observe(scores.get("loss", means["loss"]))
         progress.epoch += 1
         progress.batch = progress.samples = 0
-        self.sums = self._zeros()
+        self.sums = zeros(self.parts)
         rank = rank_of(scores, self.task, self.experiment.training.monitor)
         is_best = beats(rank, progress.best)
         if is_best:
@@ -215,7 +226,8 @@ class Trainer:
         if progress.skipped:
             row["skipped"] = progress.skipped
         progress.stopped_early = self.out_of_patience()
-        self.run.append_metrics(row)
+        if self.world.is_main:
+            self.run.append_metrics(row)
         if is_best:
             self.save("best")
         self.save("last")
@@ -230,6 +242,7 @@ class Trainer:
         """The means over the validation split, of the averaged weights if there are any."""
         average = self.stepper.average
         with average.applied() if average else nullcontext():
+            share_buffers(self.parts.model)
             return evaluate_sums(self.parts, self.validation_batches)
 
     @property
@@ -243,7 +256,10 @@ class Trainer:
     def save(self, name: str) -> None:
         """Write the checkpoint called `name`."""
         parts = self.whole
-        self.progress.sums = self.sums.tolist()
+        # What the epoch under way has summed, of all processes.
+        self.progress.sums = summed(self.sums).tolist()
+        if not self.world.is_main:
+            return
         self.progress.accumulate = self.stepper.accumulate
         raw = parts.model.state_dict()
         average = self.stepper.average
@@ -263,7 +279,7 @@ class Trainer:
             versions={"cnnrun": __version__, "torch": str(torch.__version__)},
             **self.stepper.state_dict(),
         ).save(self.run.checkpoint(name))
-        self.last_saved = time.monotonic()
+        self.timer.saved()
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from `checkpoint`."""
@@ -282,9 +298,11 @@ class Trainer:
             {"optimizer": checkpoint.optimizer, "scaler": checkpoint.scaler}
         )
         self.schedule.load_state_dict(checkpoint.schedule)
-        self.sums = self._zeros() + self._zeros().new_tensor(self.progress.sums)
+        if self.world.is_main:  # what others sum is added to it
+            self.sums += self.sums.new_tensor(self.progress.sums)
         self.progress.stopped_early = self.out_of_patience()
-        self.run.keep_metrics(self.progress.epoch)
+        if self.world.is_main:
+            self.run.keep_metrics(self.progress.epoch)
 
     def interrupt(self) -> None:
         self.save("last")
@@ -293,8 +311,3 @@ class Trainer:
             f"go on with\n  cnnrun train --resume {self.run.path}",
             self.stop.exit_code,
         )
-
-    def _zeros(self) -> Tensor:
-        # MPS has no float64; elsewhere sums over millions of samples keep their last digits.
-        dtype = torch.float32 if self.device.type == "mps" else torch.float64
-        return torch.zeros(len(self.task.measures), dtype=dtype, device=self.device)

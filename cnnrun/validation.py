@@ -8,18 +8,21 @@ import torch
 from torch import Tensor
 
 from cnnrun.build import Parts
-from cnnrun.data.batches import Batches
+from cnnrun.data.batches import Batches, Share
+from cnnrun.distributed import summed
 
 
 def means_of(measures: tuple[str, ...], sums: Tensor, samples: int) -> dict[str, float]:
     return dict(zip(measures, (sums / max(samples, 1)).tolist(), strict=True))
 
 
-def evaluation_batches(parts: Parts, split: str, batch_size: int | None = None) -> Batches:
+def evaluation_batches(
+    parts: Parts, split: str, batch_size: int | None = None, share: Share | None = None
+) -> Batches:
     """Batches of a split for a pass without gradients, which small pictures want larger."""
     if batch_size is None:
         batch_size = evaluation_batch_size(parts)
-    return Batches(parts.dataset.split(split), batch_size, parts.device)
+    return Batches(parts.dataset.split(split), batch_size, parts.device, share=share)
 
 
 def evaluation_batch_size(parts: Parts) -> int:
@@ -34,10 +37,16 @@ def evaluate_sums(parts: Parts, batches: Batches) -> dict[str, float]:
     if not batches.samples:
         return {}
     parts.model.eval()
-    sums: Tensor | float = 0.0
+    sums = zeros(parts)
     for images, labels in batches.iterate():
-        inputs, targets = parts.pipeline(images, labels, None)
-        _, batch_sums = parts.task.step(parts.model, parts.loss, inputs, targets)
-        sums = sums + batch_sums.to(torch.float32 if parts.device.type == "mps" else torch.float64)
-    assert isinstance(sums, Tensor)
-    return means_of(parts.task.measures, sums, batches.samples)
+        if len(labels):  # with many processes, a small batch may leave one without
+            inputs, targets = parts.pipeline(images, labels, None)
+            sums += parts.task.step(parts.model, parts.loss, inputs, targets)[1]
+    return means_of(parts.task.measures, summed(sums), batches.samples)
+
+
+def zeros(parts: Parts) -> Tensor:
+    """Where sums of the task's measures begin: (len(measures),), on the device."""
+    # MPS has no float64; elsewhere sums over millions of samples keep their last digits.
+    dtype = torch.float32 if parts.device.type == "mps" else torch.float64
+    return torch.zeros(len(parts.task.measures), dtype=dtype, device=parts.device)

@@ -221,9 +221,9 @@ def test_checkpoints_by_the_clock(tiny: Path, tmp_path: Path) -> None:
     """`60 seconds` is due when they have passed since the last one, and not before."""
     parts = build(load(tiny, ["training.checkpoint_every=60 seconds"]))
     trainer = Trainer(parts, RunDirectory(tmp_path), StopRequest())
-    assert not trainer.checkpoint_due()
-    trainer.last_saved -= 61
-    assert trainer.checkpoint_due()
+    assert not trainer.timer.due(1)
+    trainer.timer.last -= 61
+    assert trainer.timer.due(1)
 
 
 def test_a_damaged_last_checkpoint_is_told_and_the_best_one_serves(

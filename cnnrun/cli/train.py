@@ -42,6 +42,7 @@ def train(
         raise ConfigError("name an experiment's YAML file, or a run with --resume RUN")
     from cnnrun import runner
     from cnnrun.config import load
+    from cnnrun.distributed import was_restarted, world
 
     plugins = plugin or []
     if resume:
@@ -49,10 +50,12 @@ def train(
     else:
         assert config is not None
         experiment = load(config, changes, plugins)
-        if resume_or_start:
+        if resume_or_start or was_restarted():
             run = runner.resume_or_start(experiment, plugins, quiet)
         else:
             run = runner.train(experiment, quiet)
+    if not world().is_main:
+        return
     if quiet:
         print(run.path)
     elif as_json:

@@ -12,6 +12,8 @@ from cnnrun.data.framing import RandomCrop
 from cnnrun.data.image_files import ImageFiles
 from cnnrun.data.prefetch import prefetch
 
+Share = Callable[[int, int], tuple[int, int]]
+
 
 class Batches:
     """A split, cut into batches on a device in the order that is asked for."""
@@ -22,19 +24,30 @@ class Batches:
         batch_size: int,
         device: torch.device,
         crop: RandomCrop | None = None,
+        share: Share | None = None,
+        smallest: int = 2,
     ) -> None:
-        """crop: taken of each picture while it is decoded, see `decodes_crops`."""
+        """crop: taken of each picture while it is decoded, see `decodes_crops`.
+
+        share: of (first, last) of a batch the part that this process takes; None is all of it.
+        smallest: a last batch of fewer samples joins the one before it.
+        """
         self.device = device
+        self.share = share or (lambda first, last: (first, last))
         self.crop = crop
         self.images = split.images
         if isinstance(self.images, Tensor):
             self.images = self.images.to(device)
         self.labels = split.labels.to(device)
-        self.borders = batch_borders(len(split), batch_size)
+        self.borders = batch_borders(len(split), batch_size, smallest)
 
     def __len__(self) -> int:
         """Batches in one pass."""
         return len(self.borders) - 1
+
+    def size_of(self, number: int) -> int:
+        """How many samples batch `number` has, those of other processes included."""
+        return self.borders[number + 1] - self.borders[number]
 
     @property
     def samples(self) -> int:
@@ -50,7 +63,8 @@ class Batches:
         """
         if order is None:
             order = torch.arange(self.samples)
-        borders = list(zip(self.borders[start:], self.borders[start + 1 :], strict=False))
+        whole = zip(self.borders[start:], self.borders[start + 1 :], strict=False)
+        borders = [self.share(first, last) for first, last in whole]
         on_device = order.to(self.device)
         labels = (self.labels.index_select(0, on_device[a:b]) for a, b in borders)
         if isinstance(self.images, Tensor):
@@ -85,13 +99,13 @@ def cropped(images: Images, indices: Tensor, crop: RandomCrop, epoch: int) -> Te
     return images.batch(indices, crop, epoch)
 
 
-def batch_borders(count: int, batch_size: int) -> list[int]:
+def batch_borders(count: int, batch_size: int, smallest: int = 2) -> list[int]:
     """Where batches begin and end: 0, B, 2B, ..., count.
 
-    A last batch of one sample joins the batch before it, as batch normalization can't train on
-    a single value per channel.
+    A last batch of fewer than `smallest` samples joins the batch before it, as batch normalization
+    can't train on a single value per channel.
     """
     borders = [*range(0, count, batch_size), count]
-    if batch_size > 1 and len(borders) > 2 and borders[-1] - borders[-2] == 1:
+    if batch_size >= smallest and len(borders) > 2 and borders[-1] - borders[-2] < smallest:
         del borders[-2]
     return borders

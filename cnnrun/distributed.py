@@ -1,0 +1,142 @@
+"""Many processes, one training run: what `torchrun -m cnnrun train ...` starts.
+
+Every process has the whole data set and takes its part of each batch; gradients are averaged, so
+the batch of the config is the batch of all processes together. The first process alone writes.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
+
+from cnnrun.errors import UserError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all: `rank` 0..size-1; `local_rank` counts on this machine."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def stream(self) -> tuple[int, ...]:
+        """Counters that set this process's random numbers apart; the first has those of one."""
+        return (self.rank,) if self.rank else ()
+
+
+def world() -> World:
+    """What torchrun says; alone without it."""
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return World()
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return World(rank, size, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def was_restarted() -> bool:
+    """Whether torchrun starts these processes again, after one of them failed."""
+    return _attempt() > 0
+
+
+def _attempt() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[World]:
+    """Within the block the processes can talk: over NCCL between GPUs, else over gloo.
+
+    Raises:
+        UserError: another process ended.
+    """
+    here = world()
+    if here.size == 1 or dist.is_initialized():
+        yield here
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    # Where torchrun keeps its store over a restart, the addresses of dead processes are in it.
+    store, rank, size = next(rendezvous("env://"))
+    store = PrefixStore(f"attempt {_attempt()}", store)
+    # Decisions, such as stopping, are made on the CPU and wait for no GPU.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    try:
+        yield here
+        dist.barrier()  # while the first one tests and draws, the others stay reachable
+    except RuntimeError as error:
+        if "closed by peer" in str(error) or "Connection reset" in str(error):
+            raise UserError(f"process {here.rank} of {here.size}: another one ended") from error
+        raise
+    finally:
+        gc.collect()  # what still holds on to the group would end it once more, at exit
+        dist.destroy_process_group()
+
+
+def share_of(first: int, last: int, here: World) -> tuple[int, int]:
+    """The part of the samples `first` to `last` (exclusive) that is this process's."""
+    count = last - first
+    return first + count * here.rank // here.size, first + count * (here.rank + 1) // here.size
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum of `values` over all processes; each must ask for it."""
+    if world().size == 1:
+        return values
+    total = values.clone()
+    dist.all_reduce(total)
+    return total
+
+
+def anywhere(flags: list[bool]) -> list[bool]:
+    """For each flag whether it is set in any process; each must ask for it."""
+    if world().size == 1:
+        return flags
+    found = torch.tensor(flags, dtype=torch.int32)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return [bool(flag) for flag in found.tolist()]
+
+
+def told_by_main(text: str) -> str:
+    """The first process's `text`; each must ask for it."""
+    if world().size == 1:
+        return text
+    told = [text]
+    dist.broadcast_object_list(told, src=0)
+    return told[0]
+
+
+def parallel(model: nn.Module, device: torch.device, synchronize: bool) -> nn.Module:
+    """`model`, its gradients averaged over all processes.
+
+    synchronize: batch normalization over the batch of all processes (GPUs only).
+    """
+    if world().size == 1 or not any(p.requires_grad for p in model.parameters()):
+        return model
+    if synchronize:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    return nn.parallel.DistributedDataParallel(
+        model, device_ids=[device.index] if device.type == "cuda" else None
+    )
+
+
+@torch.no_grad()
+def share_buffers(model: nn.Module) -> None:
+    """Give all processes the first one's statistics of batch normalization and the like."""
+    if world().size > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)

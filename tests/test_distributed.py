@@ -1,0 +1,160 @@
+"""Several processes, one run: `torchrun -m cnnrun train` on the CPU."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnrun.distributed import World, share_of
+from tests.conftest import Command
+
+CONFIG = """\
+dataset: {name: digits, batch_size: 60, limit: 1003, validation: 151}
+model: {name: mlp, hidden: [32]}
+optimizer: {name: sgd, lr: 0.1, momentum: 0.9}
+device: cpu
+training: {epochs: 2, checkpoint_every: 8 steps, ema: 0.9, accumulate: 2, clip_norm: 5.0}
+"""
+
+# Which process kills itself, in which of its steps, if it has not done so before.
+KILLER = """\
+import os
+import signal
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from cnnrun.registry import losses
+
+
+@losses.register("killer")
+class Killer(torch.nn.Module):
+    \"\"\"Cross entropy that ends one process.\"\"\"
+
+    steps = 0
+
+    def forward(self, outputs, targets):
+        Killer.steps += outputs.requires_grad
+        once = Path("killed")
+        if os.environ.get("RANK") == "1" and Killer.steps == 40 and not once.exists():
+            once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return F.cross_entropy(outputs, targets, reduction="none")
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "many.yaml"
+    file.write_text(CONFIG)
+    (tmp_path / "killer.py").write_text(KILLER)
+    return file
+
+
+def _rows(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@given(st.integers(0, 10_000), st.integers(0, 200), st.integers(1, 17))
+def test_shares_are_every_sample_exactly_once(first: int, count: int, size: int) -> None:
+    shares = [share_of(first, first + count, World(rank, size)) for rank in range(size)]
+    taken = [i for a, b in shares for i in range(a, b)]
+    assert taken == list(range(first, first + count))
+    assert max(b - a for a, b in shares) - min(b - a for a, b in shares) <= 1
+
+
+def test_two_processes_compute_what_one_does(
+    cnnrun: Command, shell: Command, config: Path, tmp_path: Path
+) -> None:
+    """852 training images in batches of 60, the last of 12; 151 validation images: all uneven."""
+    alone = Path(cnnrun("train", config, "-q").out.strip()).resolve()
+    ended = shell(f"torchrun --nproc-per-node 2 -m cnnrun train {config} -q output=two")
+    assert ended.code == 0, ended.err
+    together = tmp_path / ended.out.strip()
+    assert len(list(together.parent.iterdir())) == 1, "one process alone makes a run directory"
+    for ours, theirs in zip(_rows(together), _rows(alone), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    scores = [json.loads((run / "summary.json").read_text())["test"] for run in (alone, together)]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+
+
+def test_a_process_that_dies_stops_the_others_and_the_run_goes_on(
+    shell: Command, config: Path, tmp_path: Path
+) -> None:
+    train = f"-m cnnrun train {config} loss=killer plugins=[killer.py] -q"
+    (tmp_path / "killed").touch()
+    whole = shell(f"torchrun --nproc-per-node 2 {train} output=whole")
+    assert whole.code == 0, whole.err
+
+    (tmp_path / "killed").unlink()
+    started = time.monotonic()
+    ended = shell(f"torchrun --nproc-per-node 2 {train}")
+    assert ended.code != 0
+    assert time.monotonic() - started < 60
+    assert "another one ended" in ended.err or "Signal 9 (SIGKILL)" in ended.err
+    assert "Traceback (most recent call last)" not in ended.err.partition("torch/distributed")[0]
+    [run] = (tmp_path / "runs" / "many").iterdir()
+
+    ended = shell(f"torchrun --nproc-per-node 2 {train} --resume-or-start")
+    assert ended.code == 0, ended.err
+    assert (tmp_path / ended.out.strip()) == run
+    assert _rows(run) == _rows(tmp_path / whole.out.strip())
+
+
+@pytest.mark.slow
+def test_torchruns_own_restart_goes_on_from_the_checkpoint(
+    shell: Command, config: Path, tmp_path: Path
+) -> None:
+    train = f"-m cnnrun train {config} loss=killer plugins=[killer.py] -q"
+    ended = shell(f"torchrun --standalone --nproc-per-node 2 --max-restarts 1 {train}")
+    assert ended.code == 0, ended.err
+    assert (tmp_path / "killed").exists()
+    assert len(list((tmp_path / "runs" / "many").iterdir())) == 1
+    assert len(_rows(tmp_path / ended.out.strip())) == 2
+
+
+@pytest.mark.slow
+def test_a_signal_ends_all_processes_with_their_state_saved(
+    shell: Command, config: Path, tmp_path: Path
+) -> None:
+    ended = shell(
+        f"timeout -s TERM 12 torchrun --nproc-per-node 2 -m cnnrun train {config} "
+        "training.epochs=100000 -q"
+    )
+    assert ended.code != 0
+    [run] = (tmp_path / "runs" / "many").iterdir()
+    epochs = len(_rows(run))
+    resumed = shell(f"cnnrun train --resume {run} training.epochs={epochs + 2} -q")
+    assert resumed.code == 0, resumed.err
+    assert len(_rows(run)) == epochs + 2
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("optimizer=lbfgs", "lbfgs searches along a line"),
+        ("dataset.batch_size=1", "too small for 2 processes"),
+    ],
+)
+def test_what_many_processes_can_not_do_is_told_before_training(
+    config: Path, monkeypatch: pytest.MonkeyPatch, change: str, told: str
+) -> None:
+    from cnnrun.build import build
+    from cnnrun.config import load
+    from cnnrun.errors import ConfigError
+    from cnnrun.interrupt import StopRequest
+    from cnnrun.run import RunDirectory
+    from cnnrun.training import Trainer
+
+    parts = build(load(config, [change]))
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=told):
+        Trainer(parts, RunDirectory(Path()), StopRequest())
