@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -124,7 +125,9 @@ def alone_in(run: RunDirectory) -> Iterator[None]:
     Raises:
         UserError: another one does.
     """
-    with (run.path / ".lock").open("w") as lock:
+    # The folder itself: its files are replaced while it trains.
+    lock = os.open(run.path, os.O_RDONLY)
+    try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -132,3 +135,5 @@ def alone_in(run: RunDirectory) -> Iterator[None]:
         except OSError:
             pass  # a file system without locks
         yield
+    finally:
+        os.close(lock)

@@ -17,17 +17,12 @@ from cnnrun.errors import UserError
 from cnnrun.randomness import seed_default
 from cnnrun.run import RunDirectory, write_json
 from cnnrun.transfer import unfreeze
+from cnnrun.validation import zeros
 from cnnrun.weights import some
-
-_NEVER = torch.iinfo(torch.int64).max
 
 
 class NotFiniteError(Exception):
-    """The loss of a batch is not a number, or infinite."""
-
-    def __init__(self, loss: float) -> None:
-        super().__init__(str(loss))
-        self.loss = loss
+    """The loss of a batch is not a number, or infinite, and the batch is to be left out."""
 
 
 class Stepper:
@@ -49,9 +44,10 @@ class Stepper:
         self.average = (
             AverageWeights(parts.model, self.options.ema) if self.options.ema is not None else None
         )
-        # Where looking at a loss makes the CPU wait, the first bad step is noted on the device.
-        self.looks_at_each = kind == "cpu" or self.options.on_nan == "skip"
-        self.first_bad = torch.full((), _NEVER, device=parts.device)
+        # Of each step, or piece of one: its number, losses, outputs and targets, to be summed for
+        # many steps at once; then number and losses, until a sum of them was looked at.
+        self.steps: list[tuple[int, Tensor, Tensor, Tensor]] = []
+        self.unchecked: list[tuple[int, Tensor]] = []
 
     def renew_optimizer(self) -> None:
         """A new optimizer, of what trains now."""
@@ -70,18 +66,17 @@ class Stepper:
             lr = self.optimizer.param_groups[0]["initial_lr"]
             self.optimizer.add_param_group({"params": thawed, "lr": lr, "initial_lr": lr})
 
-    def take_what_fits(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> Tensor:
+    def take_what_fits(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
         """`take`; with `auto_batch`, in as many pieces as the memory needs.
 
-        size: of the whole batch; with many processes, `inputs` are this one's part of it.
-
         Raises:
-            NotFiniteError: the loss is not finite; the model is as before.
+            NotFiniteError: with `on_nan: skip`; the model is as before.
             UserError: out of memory.
         """
         revocable = self.options.auto_batch or self.options.on_nan == "skip"
         buffers = list(self.parts.model.buffers()) if revocable else []
         kept = [buffer.clone() for buffer in buffers]
+        done = len(self.steps)
         while True:
             # Dropout and the like.
             seed = self.parts.experiment.seed
@@ -94,81 +89,88 @@ class Stepper:
                 if not self.options.auto_batch or 4 * self.accumulate > len(inputs):
                     raise out_of_memory(len(inputs), self.accumulate) from error
                 self.accumulate *= 2
-                print(
-                    f"out of memory; a batch now goes in {self.accumulate} pieces", file=sys.stderr
-                )
-                self._revoke(buffers, kept)
+                told = f"out of memory; a batch now goes in {self.accumulate} pieces"
+                print(told, file=sys.stderr)
+                self._revoke(buffers, kept, done)
             except NotFiniteError:
-                self._revoke(buffers, kept)
+                self._revoke(buffers, kept, done)
                 raise
 
-    def take(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> Tensor:
-        """Step number `number` (from 0) on one batch; the sums of the task's measures.
+    def take(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
+        """Step number `number` (from 0) on one batch.
 
-        inputs: (N, C, H, W) float32, normalized. targets: see `Task.step`.
-
-        Raises:
-            NotFiniteError: the loss is not finite; the weights are as before.
+        inputs: (N, C, H, W) float32, normalized. targets: see `Task.step`. size: of the whole
+        batch; with many processes, `inputs` are this one's part of it.
         """
         if self.closure:
-            sums = self._search(inputs, targets)
+            self._search(inputs, targets, number)
         else:
-            loss, sums = self._gradients(inputs, targets, size)
-            self._check(loss, number)
+            done = len(self.steps)
+            self._gradients(inputs, targets, number, size)
+            if self.options.on_nan == "skip":
+                [bad] = anywhere([not math.isfinite(self._loss_of(done).item())])
+                if bad:  # all processes leave it out, or none
+                    raise NotFiniteError
             self._update()
         if self.average:
             self.average.update(number)
+
+    def collect(self) -> Tensor:
+        """The sums of the task's measures over the steps taken since the last call."""
+        sums = zeros(self.parts)
+        if self.steps:
+            numbers, losses, *rest = zip(*self.steps, strict=True)
+            self.unchecked += zip(numbers, losses, strict=True)
+            self.steps.clear()
+            sums += self.parts.task.sums(torch.cat(losses), *(torch.cat(each) for each in rest))
         return sums
 
-    def _revoke(self, buffers: list[Tensor], kept: list[Tensor]) -> None:
+    def first_not_finite(self) -> tuple[int, float]:
+        """The first step, of those whose sums were not looked at, with such a loss; its mean."""
+        for number, losses in self.unchecked:
+            if not losses.isfinite().all():
+                return number, losses.mean().item()
+        raise AssertionError("all losses are finite")
+
+    def _revoke(self, buffers: list[Tensor], kept: list[Tensor], done: int) -> None:
         """As if the failed attempt had not been: batch normalization's statistics, gradients."""
         for buffer, before in zip(buffers, kept, strict=True):
             buffer.copy_(before)
         self.optimizer.zero_grad(set_to_none=True)
+        del self.steps[done:]
 
-    def _gradients(self, inputs: Tensor, targets: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """Fill the gradients of the batch's mean loss; that loss, detached, and the sums."""
+    def _gradients(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
+        """Fill the gradients of the mean loss of a batch of `size`."""
         self.optimizer.zero_grad(set_to_none=True)
         # Gradients are averaged over the processes, whose parts need not be equal.
-        weight = len(inputs) * self.world.size / size
+        weight = self.world.size / size
         # Pieces of one sample could not train batch normalization.
         pieces = min(self.accumulate, max(1, size // self.world.size // 2))
         if pieces == 1:
-            return self._backward(inputs, targets, weight)
-        total, sums = [], []
+            self._backward(inputs, targets, number, weight)
+            return
         cut = zip(inputs.tensor_split(pieces), targets.tensor_split(pieces), strict=True)
-        for number, (piece, of_piece) in enumerate(cut, 1):
+        for k, (piece, of_piece) in enumerate(cut, 1):
             # Gradients travel with the last piece.
-            with nullcontext() if number == pieces or self.world.size == 1 else self._at_home():
-                share = weight * len(piece) / len(inputs)
-                loss, part = self._backward(piece, of_piece, share)
-            total.append(loss)
-            sums.append(part)
-        return torch.stack(total).sum(), torch.stack(sums).sum(0)
+            with nullcontext() if k == pieces or self.world.size == 1 else self._at_home():
+                self._backward(piece, of_piece, number, weight)
 
     def _at_home(self) -> Any:
         """Within it gradients gather in this process."""
         return self.parallel.no_sync()  # type: ignore[operator]
 
-    def _backward(self, inputs: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    def _backward(self, inputs: Tensor, targets: Tensor, number: int, weight: float) -> None:
+        """Add to the gradients those of `weight` times the sum of the losses."""
         with self.autocast:
-            loss, sums = self.parts.task.step(self.model, self.parts.loss, inputs, targets)
-        if share != 1:
-            loss = loss * share
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        return loss.detach(), sums
+            losses, outputs = self.parts.task.step(self.model, self.parts.loss, inputs, targets)
+        # Of each loss by itself: a mean would be one more operation to differentiate.
+        scaled = self.scaler.scale(losses)
+        scaled.backward(torch.full_like(losses, weight))  # type: ignore[no-untyped-call]
+        self.steps.append((number, losses.detach(), outputs, targets))
 
-    def _check(self, loss: Tensor, number: int) -> None:
-        if self.looks_at_each:
-            value = loss.item()
-            bad = not math.isfinite(value)
-            if self.options.on_nan == "skip":
-                [bad] = anywhere([bad])  # all leave it out, or none
-            if bad:
-                raise NotFiniteError(value)
-        else:
-            step = torch.where(loss.isfinite(), _NEVER, number)
-            self.first_bad = torch.minimum(self.first_bad, step)
+    def _loss_of(self, first: int) -> Tensor:
+        """The sum of the losses of the pieces from number `first` on."""
+        return torch.cat([losses for _, losses, *_ in self.steps[first:]]).sum()
 
     def _update(self) -> None:
         if self.options.clip_norm is not None:
@@ -177,18 +179,19 @@ class Stepper:
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
-    def _search(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def _search(self, inputs: Tensor, targets: Tensor, number: int) -> None:
         """One step of an optimizer that evaluates the loss as often as it likes (L-BFGS)."""
-        first: list[Tensor] = []
+        done = len(self.steps)
 
         def closure() -> Tensor:
-            loss, sums = self._gradients(inputs, targets, len(inputs))
-            self._check(loss, 0)
-            first.append(sums)
+            before = len(self.steps)
+            self._gradients(inputs, targets, number, len(inputs))
+            loss = self._loss_of(before) / len(inputs)
+            if before > done:  # the first evaluation is the one that counts
+                del self.steps[before:]
             return loss
 
         self.optimizer.step(closure)  # type: ignore[arg-type]
-        return first[0]
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the weights."""

@@ -41,7 +41,8 @@ def evaluate_sums(parts: Parts, batches: Batches) -> dict[str, float]:
     for images, labels in batches.iterate():
         if len(labels):  # with many processes, a small batch may leave one without
             inputs, targets = parts.pipeline(images, labels, None)
-            sums += parts.task.step(parts.model, parts.loss, inputs, targets)[1]
+            losses, outputs = parts.task.step(parts.model, parts.loss, inputs, targets)
+            sums += parts.task.sums(losses, outputs, targets)
     return means_of(parts.task.measures, summed(sums), batches.samples)
 
 

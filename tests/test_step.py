@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cnnrun.averaging import AverageWeights
+from cnnrun.tasks.task import exact_sum
 from tests.conftest import Command
 
 
@@ -63,6 +67,15 @@ def test_pieces_never_starve_batch_normalization(cnnrun: Command, tiny: Path) ->
     ended = cnnrun("train", tiny, "-q", "training.accumulate=64", "dataset.batch_size=64",
                    "model={name: mlp, hidden: [8], batch_norm: true}")  # fmt: skip
     assert ended.code == 0, ended.err
+
+
+@given(st.lists(st.floats(0, 1e4, width=32), min_size=1, max_size=200), st.integers(1, 50))
+def test_sums_have_the_same_bits_however_they_are_grouped(values: list[float], size: int) -> None:
+    losses = torch.tensor(values)
+    groups = [exact_sum(part) for part in losses.flip(0).split(size)]
+    assert torch.equal(torch.stack(groups).sum(), exact_sum(losses))
+    assert exact_sum(losses).item() == pytest.approx(math.fsum(losses.tolist()), abs=1e-6)
+    assert exact_sum(torch.tensor([1.0, float("nan")])).isnan()
 
 
 def test_clipping_is_torchs_own(cnnrun: Command, tiny: Path, monkeypatch: Any) -> None:

@@ -13,13 +13,13 @@ import sys
 
 # In the order in which `cnnrun --help` lists them.
 # isort: off
-from cnnrun.cli import train, evaluate, inspect
+from cnnrun.cli import train, sweep, evaluate, inspect
 
 # isort: on
 from cnnrun.cli.app import app
 from cnnrun.errors import UserError
 
-__all__ = ["app", "evaluate", "inspect", "main", "train"]
+__all__ = ["app", "evaluate", "inspect", "main", "sweep", "train"]
 
 
 def main() -> None:
@@ -31,6 +31,8 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(args=arguments, prog_name="cnnrun")
+    except SystemExit as ended:
+        _leave(ended.code if isinstance(ended.code, int) else 0)
     except UserError as error:
         _fail(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
@@ -42,6 +44,15 @@ def main() -> None:
         if debug:
             raise
         _fail(f"{_in_words(error)}\n  (a bug or a broken machine: --debug shows where)", 1, debug)
+
+
+def _leave(code: int) -> None:
+    """End this process, one of several of a run at once: threads of gloo may abort a plain exit."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _in_words(error: Exception) -> str:
@@ -56,4 +67,4 @@ def _fail(message: str, code: int, debug: bool) -> None:
 
         traceback.print_exc()
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(code)
+    _leave(code)

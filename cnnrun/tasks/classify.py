@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cnnrun.metrics import classification_scores
 from cnnrun.registry import tasks
-from cnnrun.tasks.task import Predictions, Task, per_sample
+from cnnrun.tasks.task import Predictions, Task, exact_sum, per_sample
 
 
 @tasks.register("classify")
@@ -27,12 +27,16 @@ class Classify(Task):
     def step(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """See `Task.step`. Mixed targets (N, K) count as their largest share in the accuracy."""
+        """See `Task.step`; the outputs are logits (N, K)."""
         outputs = model(inputs)
-        losses = per_sample(loss(outputs, targets), len(inputs))
+        return per_sample(loss(outputs, targets), len(inputs)), outputs.detach()
+
+    def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        """See `Task.sums`. Mixed targets (N, K) count as their largest share in the accuracy."""
         labels = targets if targets.dim() == 1 else targets.argmax(1)
-        correct = (outputs.detach().argmax(1) == labels).sum()
-        return losses.mean(), torch.stack((losses.detach().sum(), correct.to(losses.dtype)))
+        correct = (outputs.argmax(1) == labels).sum()
+        total = exact_sum(losses)
+        return torch.stack((total, correct.to(total.dtype)))
 
     def answers(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor

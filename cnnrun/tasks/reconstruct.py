@@ -14,7 +14,7 @@ from cnnrun.data.pixels import Noise
 from cnnrun.errors import UserError
 from cnnrun.registry import tasks
 from cnnrun.similarity import psnr, ssim
-from cnnrun.tasks.task import Predictions, Task, per_sample
+from cnnrun.tasks.task import Predictions, Task, exact_sum, per_sample
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -67,10 +67,13 @@ class Reconstruct(Task):
     def step(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """See `Task.step`; `mse` is of pixels in 0..1, whatever the loss."""
+        """See `Task.step`; the outputs are squared errors (N,) of pixels in 0..1."""
         losses, squared, _ = self._compare(model, loss, inputs, targets)
-        sums = torch.stack((losses.detach().sum(), squared.sum()))
-        return losses.mean(), sums
+        return losses, squared
+
+    def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
+        """See `Task.sums`."""
+        return torch.stack((exact_sum(losses), exact_sum(outputs)))
 
     def answers(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor

@@ -32,7 +32,7 @@ class Task:
 
     # Sections of the YAML file that may be left out, with what they then are.
     defaults: ClassVar[dict[str, Any]] = {}
-    # The measures that `step` sums, by the names they have in the log; "loss" is first.
+    # The measures that `sums` sums, by the names they have in the log; "loss" is first.
     measures: ClassVar[tuple[str, ...]]
     # The measure that chooses the best epoch, and whether more of a measure is better.
     monitor: ClassVar[str] = "loss"
@@ -75,8 +75,15 @@ class Task:
         or pixels (N, C, H, W) float32 in 0..1.
 
         Returns:
-            the mean loss, (), to call backward on, and the sums over the samples of each measure,
-            (len(measures),), detached, on the same device.
+            the losses (N,), whose mean is minimized, and what else `sums` needs of each sample
+            (N, ...), detached. The loop keeps it for some steps, so it should not be large.
+        """
+        raise NotImplementedError
+
+    def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The sums over samples of each measure: (len(measures),), on the same device.
+
+        losses, outputs: what `step` gave, of the samples of one or more batches. targets: theirs.
         """
         raise NotImplementedError
 
@@ -97,6 +104,18 @@ class Task:
     def in_words(self, scores: dict[str, Any]) -> str:
         """Scores as `cnnrun eval` prints them."""
         raise NotImplementedError
+
+
+def exact_sum(values: Tensor) -> Tensor:
+    """The sum of `values` (N,), (), whose bits do not depend on their order or on any grouping.
+
+    So neither a checkpoint in the middle of an epoch nor the number of processes shows in a figure.
+    Multiples of 2^-28 add up without rounding in float64 up to a total of 2^25, 3 x 10^7; beyond it
+    last bits may differ. Where there is no float64 (MPS) they always may.
+    """
+    if values.device.type == "mps":
+        return values.sum()
+    return (values.double() * 2**28).round_().sum() / 2**28
 
 
 def per_sample(losses: Tensor, count: int) -> Tensor:

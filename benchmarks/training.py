@@ -1,0 +1,203 @@
+"""Images per second of training, beside a tutorial's loop, Lightning's Trainer, and the limit.
+
+    python -m benchmarks.training [--data data] [--threads 2] [--rounds 5] [--only MNIST] [--json F]
+
+The limit is the same model, on the same device, stepping on one batch that is already there; so the
+ratio to it says what loading, shuffling, augmenting, counting and logging cost. All contestants of
+a workload are timed in turn, round after round, so that whatever else the machine does meets all of
+them; printed are medians after a warm-up round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# As the `cnnrun` command sets it; before torch is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+
+from benchmarks.workloads import Samples, Workload, workloads
+from cnnrun.build import Parts, build_optimizer
+from cnnrun.interrupt import StopRequest
+from cnnrun.progress import Quiet
+from cnnrun.run import RunDirectory
+from cnnrun.training import Trainer
+
+Contestant = Callable[[], float]
+
+
+def cnnrun(workload: Workload) -> Contestant:
+    """Epochs of the loop that `cnnrun train` runs, preparations of a run included where they pay."""
+    parts = workload.parts()
+
+    def epochs() -> float:
+        started = time.perf_counter()
+        trainer = Trainer(parts, RunDirectory(Path("nowhere")), StopRequest())
+        if workload.epochs == 1:
+            started = time.perf_counter()
+        for epoch in range(workload.epochs):
+            trainer.progress.epoch, trainer.progress.batch = epoch, 0
+            trainer.train_epoch(Quiet())
+        return time.perf_counter() - started
+
+    return epochs
+
+
+def limit(workload: Workload) -> Contestant:
+    """The model's steps on one batch that is ready."""
+    parts = workload.parts()
+    trainer = Trainer(parts, RunDirectory(Path("nowhere")), StopRequest())
+    images, labels = next(trainer.train_batches.iterate())
+    inputs, targets = trainer.parts.pipeline(images, labels, trainer.random)
+    model, optimizer = trainer.parts.model, trainer.optimizer
+    steps = len(trainer.train_batches) * workload.epochs
+
+    def all_steps() -> float:
+        trainer.set_training_mode(0)
+        started = time.perf_counter()
+        for _ in range(steps):
+            optimizer.zero_grad(set_to_none=True)
+            loss = F.cross_entropy(model(inputs), targets)
+            loss.backward()
+            optimizer.step()
+        return time.perf_counter() - started
+
+    return all_steps
+
+
+def tutorial(workload: Workload) -> Contestant:
+    """The loop of torch's tutorials: per-sample transforms, DataLoader, `.item()` at each step."""
+    parts = workload.parts()
+    loader = _loader(parts, workload)
+    model = parts.model.to(memory_format=torch.contiguous_format)
+    optimizer = _plain_sgd(parts)
+
+    def epochs() -> float:
+        model.train()
+        started = time.perf_counter()
+        for _ in range(workload.epochs):
+            running = 0.0
+            for inputs, targets in loader:
+                optimizer.zero_grad()
+                loss = F.cross_entropy(model(inputs), targets)
+                loss.backward()
+                optimizer.step()
+                running += loss.item() * len(inputs)
+        return time.perf_counter() - started
+
+    return epochs
+
+
+def lightning(workload: Workload) -> Contestant:
+    """Lightning's Trainer without bar, logger, checkpoints and checks, which is its fastest."""
+    import lightning.pytorch as pl
+
+    parts = workload.parts()
+    loader = _loader(parts, workload)
+
+    class Module(pl.LightningModule):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = parts.model.to(memory_format=torch.contiguous_format)
+
+        def training_step(self, batch: Any, _: int) -> torch.Tensor:
+            return F.cross_entropy(self.model(batch[0]), batch[1])
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return _plain_sgd(parts)
+
+    module = Module()
+
+    def epochs() -> float:
+        trainer = pl.Trainer(
+            max_epochs=workload.epochs,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        started = time.perf_counter()
+        trainer.fit(module, loader)
+        return time.perf_counter() - started
+
+    return epochs
+
+
+def _loader(parts: Parts, workload: Workload) -> DataLoader[Any]:
+    # Two workers slow small pictures down and help JPEGs.
+    decodes = not isinstance(parts.dataset.train.images, torch.Tensor)
+    return DataLoader(
+        Samples(parts, workload),
+        parts.experiment.dataset.batch_size,
+        shuffle=True,
+        num_workers=2 if decodes else 0,
+        persistent_workers=decodes,
+    )
+
+
+def _plain_sgd(parts: Parts) -> torch.optim.Optimizer:
+    group = build_optimizer(parts).param_groups[0]
+    weights = [p for p in parts.model.parameters() if p.requires_grad]
+    return torch.optim.SGD(weights, lr=group["lr"], momentum=group["momentum"])
+
+
+CONTESTANTS = {"limit": limit, "cnnrun": cnnrun, "tutorial": tutorial, "lightning": lightning}
+
+
+def measure(workload: Workload, rounds: int, left_out: list[str]) -> dict[str, float]:
+    """Median images per second of each contestant."""
+    names = [name for name in CONTESTANTS if name not in left_out]
+    ready = {name: CONTESTANTS[name](workload) for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds + 1):
+        for name, contestant in ready.items():
+            taken = contestant()
+            if number:
+                seconds[name].append(taken)
+    images = len(workload.parts().dataset.train) * workload.epochs
+    return {name: images / statistics.median(times) for name, times in seconds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="holds MNIST/raw")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="workloads whose names have this in them")
+    parser.add_argument("--without", nargs="*", default=[], choices=CONTESTANTS)
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    warnings.filterwarnings("ignore")
+    print(f"torch {torch.__version__}, {options.threads} threads, {platform.processor()}")
+    print(f"{'images/s':63}{''.join(f'{name:>11}' for name in CONTESTANTS)}   of limit  x tutorial")
+    found = {}
+    for workload in workloads(options.data):
+        if options.only not in workload.name:
+            continue
+        speeds = found[workload.name] = measure(workload, options.rounds, options.without)
+        numbers = "".join(f"{speeds.get(name, float('nan')):11,.0f}" for name in CONTESTANTS)
+        ours = speeds["cnnrun"]
+        share = ours / speeds["limit"]
+        gain = ours / speeds.get("tutorial", float("nan"))
+        print(f"{workload.name:63}{numbers}{share:11.2f}{gain:12.1f}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
