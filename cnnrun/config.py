@@ -50,6 +50,12 @@ class Training(Options):
     amp: Literal["off", "bf16", "fp16"] = "off"
     # torch.compile: pays on GPUs and long runs only.
     compile: bool = False
+    # Measure a few steps with each of `channels_last` and `compile`, and keep the fastest.
+    auto_speed: bool = False
+    # Train on smaller pictures first: from this share of height and width ...
+    progressive_from: Annotated[float, Field(gt=0, le=1)] = 1.0
+    # ... growing to all of it at this share of the epochs.
+    progressive_until: Annotated[float, Field(gt=0, le=1)] = 0.75
     # With many GPUs: batch normalization over the batch of all of them.
     sync_batch_norm: bool = False
     # torch's own switch: algorithms that give equal bits each time, or an error.

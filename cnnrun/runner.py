@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnrun import evaluation, resuming
+from cnnrun.auto_speed import fastest
 from cnnrun.build import Parts, build
 from cnnrun.checkpoint import Checkpoint
 from cnnrun.config import Experiment, load
@@ -33,6 +34,8 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
         UserError: see `build` and `Trainer.fit`.
     """
     with joined(select_device(experiment.device)) as here:
+        if experiment.training.auto_speed:
+            experiment = fastest(experiment)
         try:
             parts = build(experiment)
         except BadPictureError as error:

@@ -5,8 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
+import torch
+
+from cnnrun import __version__
+from cnnrun.build import Parts
+from cnnrun.checkpoint import Checkpoint
+from cnnrun.schedules import Schedule
+from cnnrun.step import Stepper
 from cnnrun.tasks import Task
 
 # Many processes agree on stopping and saving this often: talking takes a tenth of a millisecond.
@@ -69,3 +76,26 @@ def beats(rank: list[float], best: list[float] | None) -> bool:
     if not all(map(math.isfinite, rank)):
         return False
     return not rank or best is None or rank > best
+
+
+def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progress) -> Checkpoint:
+    """All that a run needs to go on: a checkpoint of this instant."""
+    progress.accumulate = stepper.accumulate
+    raw, average = parts.model.state_dict(), stepper.average
+    weights = raw
+    if average:
+        with average.applied():
+            weights = {key: value.clone() for key, value in raw.items()}
+    return Checkpoint(
+        model=weights,
+        raw=raw if average else {},
+        config=parts.experiment.to_dict(),
+        classes=list(parts.dataset.classes),
+        class_counts=parts.dataset.class_counts.tolist(),
+        input_shape=list(parts.dataset.input_shape),
+        normalization=parts.normalization,
+        schedule=schedule.state_dict(),
+        progress=asdict(progress),
+        versions={"cnnrun": __version__, "torch": str(torch.__version__)},
+        **stepper.state_dict(),
+    )

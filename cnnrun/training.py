@@ -10,14 +10,12 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cnnrun import __version__
 from cnnrun.build import Parts, build_lr_schedule
 from cnnrun.checkpoint import Checkpoint
 from cnnrun.data.batches import Batches
@@ -26,9 +24,10 @@ from cnnrun.errors import Interrupted, UserError
 from cnnrun.features import with_features_ready
 from cnnrun.interrupt import StopRequest
 from cnnrun.progress import Reporter, epoch_line
+from cnnrun.progressive import check_sizes, progressive
 from cnnrun.randomness import derive_seed, shuffled
 from cnnrun.run import RunDirectory
-from cnnrun.state import STEPS_BETWEEN_TALKS, Progress, SaveTimer, beats, rank_of
+from cnnrun.state import STEPS_BETWEEN_TALKS, Progress, SaveTimer, beats, rank_of, snapshot
 from cnnrun.step import NotFiniteError, Stepper, not_finite
 from cnnrun.validation import (
     evaluate_sums,
@@ -69,6 +68,7 @@ class Trainer:
             raise self.experiment.error(
                 ["dataset", "batch_size"], f"too small for {self.world.size} processes"
             )
+        check_sizes(self.parts)
         self.stepper = Stepper(self.parts, self.experiment.training.accumulate)
         self.schedule = build_lr_schedule(self.experiment, len(self.train_batches))
         self.progress = Progress(accumulate=self.stepper.accumulate)
@@ -171,6 +171,7 @@ class Trainer:
         seed = derive_seed(self.experiment.seed, "augment", progress.step, *self.world.stream)
         self.random.manual_seed(seed)
         inputs, targets = self.parts.pipeline(images, labels, self.random)
+        inputs = progressive(inputs, self.experiment.training, progress.epoch)
         try:
             size = self.train_batches.size_of(progress.batch)
             self.stepper.take_what_fits(inputs, targets, progress.step, size)
@@ -276,25 +277,7 @@ class Trainer:
         self.progress.sums = summed(self.sums).tolist()
         if not self.world.is_main:
             return
-        self.progress.accumulate = self.stepper.accumulate
-        raw = parts.model.state_dict()
-        average = self.stepper.average
-        if average:
-            with average.applied():
-                weights = {key: value.clone() for key, value in raw.items()}
-        Checkpoint(
-            model=weights if average else raw,
-            raw=raw if average else {},
-            config=self.experiment.to_dict(),
-            classes=list(parts.dataset.classes),
-            class_counts=parts.dataset.class_counts.tolist(),
-            input_shape=list(parts.dataset.input_shape),
-            normalization=parts.normalization,
-            schedule=self.schedule.state_dict(),
-            progress=asdict(self.progress),
-            versions={"cnnrun": __version__, "torch": str(torch.__version__)},
-            **self.stepper.state_dict(),
-        ).save(self.run.checkpoint(name))
+        snapshot(parts, self.stepper, self.schedule, self.progress).save(self.run.checkpoint(name))
         self.timer.saved()
 
     def restore(self, checkpoint: Checkpoint) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnnrun.metrics import classification_scores
@@ -23,6 +24,14 @@ class Classify(Task):
     higher_is_better: ClassVar[dict[str, bool]] = {"loss": False, "accuracy": True}
     headline = ("accuracy", "loss", "top5", "ece")
     pictures = ("samples", "curves", "confusion", "mistakes")
+
+    def __init__(self, *, tta: Literal["none", "flip", "flip_and_shift"] = "none") -> None:
+        """tta: test-time augmentation: scores are of the logits' mean over views of a picture.
+
+        `flip` is the picture and its mirror image; `flip_and_shift` both, also moved by one pixel
+        along each diagonal (with reflected borders).
+        """
+        self.tta = tta
 
     def step(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
@@ -42,8 +51,19 @@ class Classify(Task):
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
     ) -> dict[str, Tensor]:
         """`outputs` (N, K) logits and `losses` (N,)."""
-        outputs = model(inputs)
+        outputs = torch.stack([model(view) for view in self.views(inputs)]).mean(0)
         return {"outputs": outputs, "losses": per_sample(loss(outputs, targets), len(inputs))}
+
+    def views(self, inputs: Tensor) -> list[Tensor]:
+        """The pictures (N, C, H, W) that test-time augmentation looks at."""
+        if self.tta == "none":
+            return [inputs]
+        moved = [inputs]
+        if self.tta == "flip_and_shift":
+            height, width = inputs.shape[2:]
+            wide = F.pad(inputs, (1, 1, 1, 1), mode="reflect")
+            moved += [wide[:, :, :height, :width], wide[:, :, 2:, 2:]]
+        return [view for one in moved for view in (one, one.flip(3))]
 
     def scores(self, predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
         """See `metrics.classification_scores`, and the mean `loss`."""

@@ -1,0 +1,68 @@
+"""`cnnrun sweep`: many runs over a grid, random draws or Optuna's choices."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from cnnrun.cli.app import AsJson, Overrides, Plugins, app
+from cnnrun.errors import ConfigError, UserError
+
+
+@app.command()
+def sweep(
+    file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(help="The sweep's YAML file.", metavar="SWEEP", show_default=False),
+    ] = None,
+    overrides: Overrides = None,
+    join: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Take part in a sweep that was begun.", metavar="URL|DIR"),
+    ] = None,
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Which sweep to join, where a storage has several."),
+    ] = None,
+    workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--workers", "-w", min=1, help="Processes side by side."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run failed trials again.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the commands instead, one a line.")
+    ] = False,
+    as_json: AsJson = False,
+    plugin: Plugins = None,
+) -> None:
+    """Run many trials, here and on other machines; goes on where it was stopped or killed."""
+    if (file is None) == (join is None):
+        raise ConfigError("name a sweep's YAML file, or one to take part in with --join URL|DIR")
+    from cnnrun.sweeps import sweep as sweeps
+
+    how = sweeps.How(workers, retry_failed, tuple(plugin or []))
+    if dry_run:
+        if file is None:
+            raise ConfigError("--dry-run wants the sweep's YAML file")
+        print("\n".join(sweeps.commands(file, overrides or [], how)))
+        return
+    if file is not None:
+        results = sweeps.start(file, overrides or [], how)
+    else:
+        assert join is not None
+        results = sweeps.join(join, name, how)
+    print(json.dumps(results.to_dict()) if as_json else results.as_text())
+    failed = results.count("failed")
+    if failed == len(results.trials):
+        raise UserError(f"all {failed} trials failed; the first: {results.trials[0].message}")
+    if failed:
+        print(
+            f"{failed} of {len(results.trials)} trials failed; --retry-failed runs them again",
+            file=sys.stderr,
+        )

@@ -1,0 +1,48 @@
+"""One run that is wanted, and how to ask for it on a command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Where a run happens and what it is called is not what it is.
+NOT_IDENTITY = ("output", "name", "device")
+
+
+def key_of(experiment: dict[str, Any]) -> str:
+    """A short hash of a resolved experiment: equal for runs that compute the same."""
+    identity = {key: value for key, value in experiment.items() if key not in NOT_IDENTITY}
+    text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of `config` with `changes` (`key=value`), its directory made below `output`.
+
+    key: `key_of` the resolved experiment. trial, seed: whose run it is.
+    """
+
+    config: Path
+    changes: tuple[str, ...]
+    output: Path
+    key: str
+    trial: int
+    seed: int
+    plugins: tuple[str, ...] = ()
+
+    def arguments(self, resume: Path | None = None) -> list[str]:
+        """What follows `cnnrun`: to start the run, or to go on with the one at `resume`."""
+        plugins = [f"--plugin={file}" for file in self.plugins]
+        if resume:
+            return ["train", "--resume", str(resume), "-q", *plugins]
+        output = f"output={self.output}"
+        return ["train", str(self.config), *self.changes, output, "-q", *plugins]
+
+    def command(self) -> str:
+        """The line of shell that starts it."""
+        return shlex.join(["cnnrun", *self.arguments()])

@@ -1,0 +1,57 @@
+"""Whether the process that took a trial still lives, told at once on the same machine."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import secrets
+import time
+from pathlib import Path
+from typing import IO
+
+_SUFFIX = ".alive"
+# Between making the file and locking it, its process must not be taken for dead.
+_FORGET_SECONDS = 60
+
+
+class Presence:
+    """A file in `folder` that stays locked as long as this process lives.
+
+    The lock ends with the process, however it ends; a process number could be another's by then.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.name = secrets.token_hex(6)
+        self._stream: IO[str] = self._file(self.name).open("w")
+        fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}{_SUFFIX}"
+
+    def is_dead(self, name: str) -> bool:
+        """Whether the process called `name` is known to have ended.
+
+        One on another machine that has no such file here is not known; its heartbeat tells.
+        """
+        if name == self.name or not self._file(name).is_file():
+            return False
+        with self._file(name).open("r") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return False
+        return True
+
+    def forget_dead(self) -> None:
+        """Remove the files of processes that ended a while ago, whose trials were taken back."""
+        for file in self.folder.glob(f"*{_SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):
+                old = time.time() - file.stat().st_mtime > _FORGET_SECONDS
+                if old and self.is_dead(file.stem):
+                    file.unlink()
+
+    def leave(self) -> None:
+        self._file(self.name).unlink(missing_ok=True)
+        self._stream.close()

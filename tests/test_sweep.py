@@ -1,0 +1,224 @@
+"""Sweeps: who trains what, when, and what is told; `quick_train.py` stands for the training."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from cnnrun.sweeps import sweep, workers
+from cnnrun.sweeps.job import Job
+from cnnrun.sweeps.queue import JobList
+from cnnrun.sweeps.runs_found import RunsFound
+from tests.conftest import Command
+from tests.postgres import postgres_server
+from tests.sweeping import STUB, QuickSweep, apart, join, trials_of
+
+
+@pytest.fixture
+def quick(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> QuickSweep:
+    monkeypatch.setattr(workers, "PROGRAM", list(STUB))
+    monkeypatch.setenv("STARTS", str(tmp_path / "starts"))
+    monkeypatch.chdir(tmp_path)
+    return QuickSweep(tmp_path, tiny)
+
+
+def wait_until(what: object, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.05)
+
+
+def test_a_grid_is_trained_once_and_ranked(quick: QuickSweep, cnnrun: Command) -> None:
+    first = cnnrun("sweep", quick.file, "--workers", 2)
+    assert first.code == 0, first.err
+    rows = [line.split()[:2] for line in first.out.splitlines()[1:5]]
+    assert rows == [["0", "0.1"], ["2", "0.2"], ["3", "0.3"], ["1", "0.4"]]
+    assert "best     trial 0: 90.00 % ± 0.00" in first.out
+    assert "cnnrun train sweeps/quick/base.yaml optimizer.lr=0.1 seed=0" in first.out
+    again = cnnrun("sweep", quick.file)
+    assert again.out == first.out
+    quick.assert_each_once(8)
+
+
+def test_a_wider_grid_trains_only_what_is_new(quick: QuickSweep, cnnrun: Command) -> None:
+    cnnrun("sweep", quick.file)
+    quick.write("grid: {optimizer.lr: [0.05, 0.1, 0.4, 0.2]}\nseeds: 3\n")
+    result = cnnrun("sweep", quick.file, "--json")
+    assert [t["settings"]["optimizer.lr"] for t in trials_of(result.out)] == [0.05, 0.1, 0.2, 0.4]
+    assert len(set(quick.starts())) == len(quick.starts()) == 8 + 3 + 3
+
+
+def test_failed_trials_are_recorded_and_retried_only_when_asked(
+    quick: QuickSweep, cnnrun: Command
+) -> None:
+    quick.write("grid: {optimizer.lr: [5.0, 0.5]}\nseeds: 2\n")
+    first = cnnrun("sweep", quick.file, "--json")
+    good, bad = trials_of(first.out)
+    assert (good["state"], good["mean"]) == ("finished", 0.5)
+    assert (bad["state"], bad["mean"]) == ("failed", None)
+    assert bad["message"] == "seed 0: the loss is not a number"
+    assert "1 of 2 trials failed; --retry-failed runs them again" in first.err
+    cnnrun("sweep", quick.file)
+    assert quick.starts() == ["5.0 0", "0.5 0", "0.5 1"]
+    retried = cnnrun("sweep", quick.file, "--retry-failed")
+    assert quick.starts() == ["5.0 0", "0.5 0", "0.5 1"]
+    assert quick.resumed() == 1
+    assert "trial 0 failed: seed 0: the loss is not a number" in retried.out
+    assert "best     trial 1" in retried.out
+
+
+def test_a_sweep_of_failures_alone_fails(quick: QuickSweep, cnnrun: Command) -> None:
+    quick.write("grid: {optimizer.lr: [5.0, 6.0]}")
+    result = cnnrun("sweep", quick.file)
+    assert result.code == 1
+    assert "all 2 trials failed; the first: seed 0: the loss is not a number" in result.err
+    assert "best" not in result.out
+
+
+def test_a_run_without_a_score_is_a_failure(
+    quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCORE", "none")
+    result = cnnrun("sweep", quick.file, "grid={optimizer.lr: [0.1]}")
+    assert result.code == 1
+    assert "has no validation_accuracy" in result.err
+    assert "set dataset.validation" in result.err
+
+
+def test_dry_run_prints_what_a_shell_can_run(quick: QuickSweep, cnnrun: Command) -> None:
+    lines = cnnrun("sweep", quick.file, "--dry-run").out.splitlines()
+    assert len(lines) == 8
+    assert lines[3] == (
+        "cnnrun train sweeps/quick/base.yaml optimizer.lr=0.4 seed=1 output=sweeps/quick/runs -q"
+    )
+    assert quick.starts() == []
+    stub = " ".join(STUB)
+    for line in lines:
+        assert os.system(line.replace("cnnrun", stub, 1) + " > /dev/null") == 0
+    result = cnnrun("sweep", quick.file)
+    assert "best     trial 0" in result.out
+    quick.assert_each_once(8)
+
+
+def test_killed_and_continued_every_run_is_there_once(quick: QuickSweep, cnnrun: Command) -> None:
+    killed = apart(sweep.start, quick.file, [], sweep.How(2), SECONDS="0.15")
+    wait_until(lambda: len(quick.starts()) >= 4)
+    os.kill(killed.pid or 0, signal.SIGKILL)
+    killed.join()
+    result = cnnrun("sweep", quick.file, "--workers", 2)
+    assert result.code == 0, result.err
+    assert [line.split()[0] for line in result.out.splitlines()[1:5]] == ["0", "2", "3", "1"]
+    quick.assert_each_once(8)
+    assert quick.resumed() >= 1
+
+
+def test_ctrl_c_saves_the_runs_and_says_how_to_go_on(
+    quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECONDS", "0.5")
+
+    def press() -> None:
+        wait_until(lambda: len(quick.starts()) >= 2)
+        os.kill(os.getppid(), signal.SIGINT)
+
+    presses = apart(press)
+    stopped = cnnrun("sweep", quick.file, "--workers", 2)
+    presses.join()
+    assert stopped.code == 130
+    assert "0 of 4 trials are done" in stopped.err
+    assert f"go on: cnnrun sweep {quick.file}" in stopped.err
+    monkeypatch.setenv("SECONDS", "0")
+    assert cnnrun("sweep", quick.file).code == 0
+    quick.assert_each_once(8)
+
+
+def test_two_that_join_share_the_trials_of_an_sqlite_file(
+    quick: QuickSweep, cnnrun: Command
+) -> None:
+    quick.write("random: {trials: 12, space: {optimizer.lr: {uniform: [0.1, 0.9]}}}")
+    cnnrun("sweep", quick.file, "--dry-run")
+    both = [
+        apart(join, str(quick.sweep_folder), quick.folder, sweep.How(1), SECONDS="0.02")
+        for _ in range(2)
+    ]
+    result = cnnrun("sweep", quick.file, "--json")
+    for process in both:
+        process.join()
+        assert process.exitcode == 0
+    assert [trial["state"] for trial in trials_of(result.out)] == ["finished"] * 12
+    quick.assert_each_once(12)
+
+
+def test_machines_share_a_sweep_through_postgresql(quick: QuickSweep, cnnrun: Command) -> None:
+    quick.write("optuna: {trials: 10, space: {optimizer.lr: {log_uniform: [0.01, 0.9]}}}")
+    with postgres_server() as url:
+        begun = apart(
+            sweep.start, quick.file, [f"storage={url}"], sweep.How(1), SECONDS="0.05"
+        )
+        wait_until(lambda: quick.starts())
+        other = quick.folder / "another machine"
+        other.mkdir()
+        joined = apart(join, url, other, sweep.How(1), SECONDS="0.05")
+        for process in (begun, joined):
+            process.join()
+            assert process.exitcode == 0
+        result = cnnrun("sweep", "--join", url, "--json")
+    trials = trials_of(result.out)
+    assert [trial["state"] for trial in trials] == ["finished"] * 10
+    assert sorted(trial["trial"] for trial in trials) == list(range(10))
+    assert len(set(quick.starts())) == len(quick.starts()) == 10
+    here = len(list(quick.sweep_folder.glob("runs/*/*/summary.json")))
+    there = len(list(other.glob("sweeps/quick/runs/*/*/summary.json")))
+    assert here + there == 10
+    assert min(here, there) >= 1
+
+
+def test_pruned_trials_are_cut_short_and_never_best(
+    quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECONDS", "0.1")
+    quick.write(
+        "set: {training.epochs: 100}\n"
+        "optuna: {trials: 7, sampler: random, pruner: median,\n"
+        "         space: {optimizer.lr: {uniform: [0.1, 0.9]}}}\n"
+    )
+    quick_epochs = "set={training.epochs: 8}"
+    result = cnnrun("sweep", quick.file, quick_epochs, "--json", "--workers", 7)
+    trials = trials_of(result.out)
+    assert len(trials) == 7
+    assert {trial["state"] for trial in trials} <= {"finished", "pruned"}
+    pruned = [trial for trial in trials if trial["state"] == "pruned"]
+    assert all(trial["mean"] is None for trial in pruned)
+
+
+def test_a_list_of_jobs_runs_without_a_storage(quick: QuickSweep) -> None:
+    jobs = [
+        Job(quick.folder / "base.yaml", (f"optimizer.lr={lr}",), quick.folder / "out", f"k{lr}", 0, 0)
+        for lr in (0.1, 0.2, 7.0)
+    ]
+    queue = JobList(jobs)
+    pool = workers.Workers(2, RunsFound(quick.folder / "out"), quick.folder / "logs")
+    assert pool.work(queue) is None
+    told = {outcome.job.key: outcome.message for outcome in queue.outcomes}
+    assert told == {"k0.1": "", "k0.2": "", "k7.0": "the loss is not a number"}
+
+
+def test_workers_share_cores_and_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(workers, "cores", lambda: 8)
+    pool = workers.Workers(3, RunsFound(tmp_path), tmp_path, gpus=["4", "7"])
+    shares = [pool._environment(slot) for slot in range(3)]
+    assert [share["OMP_NUM_THREADS"] for share in shares] == ["2", "2", "2"]
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["4", "7", "4"]
+
+
+def test_join_names_what_is_missing(cnnrun: Command, tmp_path: Path) -> None:
+    assert "no sweep.yaml in it" in cnnrun("sweep", "--join", tmp_path).err
+    result = cnnrun("sweep", "--join", f"sqlite:///{tmp_path}/empty.db")
+    assert "the sweeps there are none" in result.err
+    assert cnnrun("sweep").code == 2
