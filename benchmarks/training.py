@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.workloads import Samples, Workload, workloads
 from cnnrun.build import Parts, build_optimizer
+from cnnrun.data.batches import Batches
 from cnnrun.interrupt import StopRequest
 from cnnrun.progress import Quiet
 from cnnrun.run import RunDirectory
@@ -39,7 +40,7 @@ Contestant = Callable[[], float]
 
 
 def cnnrun(workload: Workload) -> Contestant:
-    """Epochs of the loop that `cnnrun train` runs, preparations of a run included where they pay."""
+    """Epochs of the loop that `cnnrun train` runs; with several, what prepares them is counted."""
     parts = workload.parts()
 
     def epochs() -> float:
@@ -58,14 +59,16 @@ def cnnrun(workload: Workload) -> Contestant:
 def limit(workload: Workload) -> Contestant:
     """The model's steps on one batch that is ready."""
     parts = workload.parts()
-    trainer = Trainer(parts, RunDirectory(Path("nowhere")), StopRequest())
-    images, labels = next(trainer.train_batches.iterate())
-    inputs, targets = trainer.parts.pipeline(images, labels, trainer.random)
-    model, optimizer = trainer.parts.model, trainer.optimizer
-    steps = len(trainer.train_batches) * workload.epochs
+    batches = Batches(parts.dataset.train, parts.experiment.dataset.batch_size, parts.device)
+    images, labels = next(batches.iterate())
+    inputs, targets = parts.pipeline(images, labels, None)
+    model, optimizer = parts.model, build_optimizer(parts)
+    steps = len(batches) * workload.epochs
 
     def all_steps() -> float:
-        trainer.set_training_mode(0)
+        model.train()
+        for module in parts.frozen:
+            module.eval()
         started = time.perf_counter()
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)

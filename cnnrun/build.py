@@ -24,6 +24,7 @@ from cnnrun.data.splits import apply_splits
 from cnnrun.device import be_deterministic, select_device
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.network import build_initialized_model, build_model
+from cnnrun.quick_start import leave_compiler_out
 from cnnrun.randomness import derive_seed
 from cnnrun.schedules import Schedule, build_schedule
 from cnnrun.tasks import Task
@@ -207,6 +208,8 @@ def build_optimizer(parts: Parts) -> torch.optim.Optimizer:
         with experiment.located("transfer"):
             lr = float(experiment.optimizer.lr)  # type: ignore[attr-defined]
             parameters = parameter_groups(model, transfer, lr)
+    if not experiment.training.compile:
+        leave_compiler_out()
     with experiment.located("optimizer"):
         optimizer: torch.optim.Optimizer = registry.optimizers.build(
             experiment.optimizer, parameters=parameters

@@ -47,4 +47,6 @@ def be_deterministic(wanted: bool) -> None:
     # Read by cuBLAS when it is first used.
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(wanted)
+    # Even to turn it off, torch imports its compiler, which takes more than a second.
+    if wanted != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(wanted)

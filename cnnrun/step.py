@@ -14,6 +14,7 @@ from cnnrun.averaging import AverageWeights
 from cnnrun.build import Parts, build_optimizer
 from cnnrun.distributed import anywhere, parallel, world
 from cnnrun.errors import UserError
+from cnnrun.quick_start import bare_step
 from cnnrun.randomness import seed_default
 from cnnrun.run import RunDirectory, write_json
 from cnnrun.transfer import unfreeze
@@ -52,6 +53,8 @@ class Stepper:
     def renew_optimizer(self) -> None:
         """A new optimizer, of what trains now."""
         self.optimizer = build_optimizer(self.parts)
+        compiled = self.options.compile
+        self.step_optimizer = self.optimizer.step if compiled else bare_step(self.optimizer)
         # Such an optimizer looks at the loss more than once a step.
         self.closure = isinstance(self.optimizer, torch.optim.LBFGS)
         if self.closure and self.world.size > 1:
@@ -147,25 +150,26 @@ class Stepper:
         # Pieces of one sample could not train batch normalization.
         pieces = min(self.accumulate, max(1, size // self.world.size // 2))
         if pieces == 1:
-            self._backward(inputs, targets, number, weight)
+            self._backward(inputs, targets, number, weight * len(inputs))
             return
         cut = zip(inputs.tensor_split(pieces), targets.tensor_split(pieces), strict=True)
         for k, (piece, of_piece) in enumerate(cut, 1):
             # Gradients travel with the last piece.
             with nullcontext() if k == pieces or self.world.size == 1 else self._at_home():
-                self._backward(piece, of_piece, number, weight)
+                self._backward(piece, of_piece, number, weight * len(piece))
 
     def _at_home(self) -> Any:
         """Within it gradients gather in this process."""
         return self.parallel.no_sync()  # type: ignore[operator]
 
-    def _backward(self, inputs: Tensor, targets: Tensor, number: int, weight: float) -> None:
-        """Add to the gradients those of `weight` times the sum of the losses."""
+    def _backward(self, inputs: Tensor, targets: Tensor, number: int, share: float) -> None:
+        """Add to the gradients those of the mean loss of these samples, times their `share`."""
         with self.autocast:
             losses, outputs = self.parts.task.step(self.model, self.parts.loss, inputs, targets)
-        # Of each loss by itself: a mean would be one more operation to differentiate.
-        scaled = self.scaler.scale(losses)
-        scaled.backward(torch.full_like(losses, weight))  # type: ignore[no-untyped-call]
+        loss = losses.mean()
+        if share != 1:
+            loss = loss * share
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.steps.append((number, losses.detach(), outputs, targets))
 
     def _loss_of(self, first: int) -> Tensor:
@@ -176,8 +180,11 @@ class Stepper:
         if self.options.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.parts.model.parameters(), self.options.clip_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        if self.scaler.is_enabled():
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.step_optimizer()
 
     def _search(self, inputs: Tensor, targets: Tensor, number: int) -> None:
         """One step of an optimizer that evaluates the loss as often as it likes (L-BFGS)."""

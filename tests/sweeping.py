@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import sys
+import traceback
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,12 @@ def apart(function: Any, *arguments: Any, **environment: str) -> multiprocessing
     def run() -> None:
         os.environ.update(environment)
         workers.PROGRAM[:] = STUB
-        function(*arguments)
+        try:
+            function(*arguments)
+        except BaseException:
+            # The parent's `capsys` has taken this process's stderr.
+            os.write(2, traceback.format_exc().encode())
+            raise
 
     process = multiprocessing.get_context("fork").Process(target=run)
     process.start()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from cnnrun.sweeps import sweep, workers
+from cnnrun import config
+from cnnrun.sweeps import sweep, trial_queue, workers
 from cnnrun.sweeps.job import Job
 from cnnrun.sweeps.queue import JobList
 from cnnrun.sweeps.runs_found import RunsFound
@@ -22,6 +24,8 @@ from tests.sweeping import STUB, QuickSweep, apart, join, trials_of
 def quick(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> QuickSweep:
     monkeypatch.setattr(workers, "PROGRAM", list(STUB))
     monkeypatch.setenv("STARTS", str(tmp_path / "starts"))
+    # Making the schema anew for each point takes longer than what these tests look at.
+    monkeypatch.setattr(config, "experiment_model", cache(config.experiment_model))
     monkeypatch.chdir(tmp_path)
     return QuickSweep(tmp_path, tiny)
 
@@ -46,11 +50,12 @@ def test_a_grid_is_trained_once_and_ranked(quick: QuickSweep, cnnrun: Command) -
 
 
 def test_a_wider_grid_trains_only_what_is_new(quick: QuickSweep, cnnrun: Command) -> None:
+    quick.write("grid: {optimizer.lr: [0.1, 0.4]}\nseeds: 2\n")
     cnnrun("sweep", quick.file)
-    quick.write("grid: {optimizer.lr: [0.05, 0.1, 0.4, 0.2]}\nseeds: 3\n")
+    quick.write("grid: {optimizer.lr: [0.05, 0.4, 0.1]}\nseeds: 2\n")
     result = cnnrun("sweep", quick.file, "--json")
-    assert [t["settings"]["optimizer.lr"] for t in trials_of(result.out)] == [0.05, 0.1, 0.2, 0.4]
-    assert len(set(quick.starts())) == len(quick.starts()) == 8 + 3 + 3
+    assert [t["settings"]["optimizer.lr"] for t in trials_of(result.out)] == [0.05, 0.1, 0.4]
+    quick.assert_each_once(4 + 2)
 
 
 def test_failed_trials_are_recorded_and_retried_only_when_asked(
@@ -140,7 +145,7 @@ def test_ctrl_c_saves_the_runs_and_says_how_to_go_on(
 def test_two_that_join_share_the_trials_of_an_sqlite_file(
     quick: QuickSweep, cnnrun: Command
 ) -> None:
-    quick.write("random: {trials: 12, space: {optimizer.lr: {uniform: [0.1, 0.9]}}}")
+    quick.write("random: {trials: 8, space: {optimizer.lr: {uniform: [0.1, 0.9]}}}")
     cnnrun("sweep", quick.file, "--dry-run")
     both = [
         apart(join, str(quick.sweep_folder), quick.folder, sweep.How(1), SECONDS="0.02")
@@ -150,16 +155,14 @@ def test_two_that_join_share_the_trials_of_an_sqlite_file(
     for process in both:
         process.join()
         assert process.exitcode == 0
-    assert [trial["state"] for trial in trials_of(result.out)] == ["finished"] * 12
-    quick.assert_each_once(12)
+    assert [trial["state"] for trial in trials_of(result.out)] == ["finished"] * 8
+    quick.assert_each_once(8)
 
 
 def test_machines_share_a_sweep_through_postgresql(quick: QuickSweep, cnnrun: Command) -> None:
     quick.write("optuna: {trials: 10, space: {optimizer.lr: {log_uniform: [0.01, 0.9]}}}")
     with postgres_server() as url:
-        begun = apart(
-            sweep.start, quick.file, [f"storage={url}"], sweep.How(1), SECONDS="0.05"
-        )
+        begun = apart(sweep.start, quick.file, [f"storage={url}"], sweep.How(1), SECONDS="0.05")
         wait_until(lambda: quick.starts())
         other = quick.folder / "another machine"
         other.mkdir()
@@ -181,24 +184,44 @@ def test_machines_share_a_sweep_through_postgresql(quick: QuickSweep, cnnrun: Co
 def test_pruned_trials_are_cut_short_and_never_best(
     quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SECONDS", "0.1")
+    monkeypatch.setenv("SECONDS", "0.2")
+    monkeypatch.setattr(trial_queue, "PRUNE_SECONDS", 0.1)
     quick.write(
-        "set: {training.epochs: 100}\n"
-        "optuna: {trials: 7, sampler: random, pruner: median,\n"
+        "set: {training.epochs: 5}\n"
+        "optuna: {trials: 8, seed: 3, sampler: random, pruner: median,\n"
         "         space: {optimizer.lr: {uniform: [0.1, 0.9]}}}\n"
     )
-    quick_epochs = "set={training.epochs: 8}"
-    result = cnnrun("sweep", quick.file, quick_epochs, "--json", "--workers", 7)
-    trials = trials_of(result.out)
-    assert len(trials) == 7
-    assert {trial["state"] for trial in trials} <= {"finished", "pruned"}
-    pruned = [trial for trial in trials if trial["state"] == "pruned"]
-    assert all(trial["mean"] is None for trial in pruned)
+    trials = trials_of(cnnrun("sweep", quick.file, "--json", "--workers", 5).out)
+    rates = {trial["trial"]: trial["settings"]["optimizer.lr"] for trial in trials}
+    median = sorted(rates[slot] for slot in range(5))[2]
+    worse = [slot for slot in (5, 6, 7) if rates[slot] > median]
+    assert worse, "another seed would show something"
+    assert [trial["trial"] for trial in trials if trial["state"] == "pruned"] == worse
+    assert trials[0]["settings"]["optimizer.lr"] == min(rates.values())
+    assert all(trial["mean"] is None for trial in trials if trial["trial"] in worse)
+    lengths = sorted(
+        len(file.read_text().splitlines()) for file in quick.sweep_folder.rglob("metrics.jsonl")
+    )
+    assert lengths[len(worse) - 1] < 5 == lengths[len(worse)]
+
+
+def test_equal_points_of_a_search_are_trained_once(quick: QuickSweep, cnnrun: Command) -> None:
+    quick.write("optuna: {trials: 6, space: {optimizer.lr: [0.1, 0.2]}}")
+    trials = trials_of(cnnrun("sweep", quick.file, "--json", "--workers", 3).out)
+    assert [trial["state"] for trial in trials] == ["finished"] * 6
+    quick.assert_each_once(len({trial["settings"]["optimizer.lr"] for trial in trials}))
 
 
 def test_a_list_of_jobs_runs_without_a_storage(quick: QuickSweep) -> None:
     jobs = [
-        Job(quick.folder / "base.yaml", (f"optimizer.lr={lr}",), quick.folder / "out", f"k{lr}", 0, 0)
+        Job(
+            quick.folder / "base.yaml",
+            (f"optimizer.lr={lr}",),
+            quick.folder / "out",
+            f"k{lr}",
+            0,
+            0,
+        )
         for lr in (0.1, 0.2, 7.0)
     ]
     queue = JobList(jobs)

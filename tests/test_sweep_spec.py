@@ -16,8 +16,11 @@ from cnnrun.sweeps.plan import Plan
 from cnnrun.sweeps.space import Range, as_text, changes, grid_points, random_points
 from cnnrun.sweeps.spec import load
 
-SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(
-    allow_nan=False, allow_infinity=False
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
 )
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=12)
 
@@ -41,9 +44,7 @@ def test_a_grid_has_every_combination_once(grid: dict[str, list[int]]) -> None:
     assert len({tuple(point.values()) for point in points}) == len(grid_points(unique))
 
 
-@given(
-    st.floats(1e-6, 1), st.floats(1.001, 1e4), st.integers(0, 2**31), st.integers(1, 10)
-)
+@given(st.floats(1e-6, 1), st.floats(1.001, 1e4), st.integers(0, 2**31), st.integers(1, 10))
 def test_random_points_lie_in_their_ranges_and_a_longer_sweep_begins_alike(
     low: float, factor: float, seed: int, count: int
 ) -> None:
@@ -146,7 +147,7 @@ def test_changes_on_the_command_line_reach_the_sweep_or_its_base(tiny: Path) -> 
     plan = Plan(load(file, ["seeds=2", "training.epochs=7", "seed=5"]))
     assert plan.seeds == [5, 6]
     assert plan.resolve(plan.points[0] or {}).training.epochs == 7
-    with pytest.raises(ConfigError, match="command line: training.epoch=7: training.epoch"):
+    with pytest.raises(ConfigError, match=r"command line: training\.epoch=7: training\.epoch"):
         Plan(load(file, ["training.epoch=7"]))
 
 
@@ -165,3 +166,16 @@ def test_the_commands_of_a_plan_give_the_runs_that_it_looks_for(tiny: Path) -> N
     for job in jobs:
         assert key_of(load_experiment(tiny, job.changes).to_dict()) == job.key
     assert "'model.hidden=[16, 8]'" in jobs[2].command()
+
+
+def test_who_joins_reads_the_same_sweep(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny.parent)
+    text = "grid: {dataset.limit: [null, 100], optimizer: [{name: adam}, sgd]}\nseeds: 2\n"
+    plan = Plan(load(write(tiny.parent, text), ["training.epochs=7", "workers=2"]))
+    plan.sweep.folder.mkdir(parents=True)
+    plan.base_file.write_text(plan.base_text())
+    (plan.sweep.folder / "sweep.yaml").write_text(plan.sweep_text())
+    joined = Plan(load(plan.sweep.folder / "sweep.yaml"))
+    assert joined.identity() == plan.identity()
+    assert joined.points == plan.points
+    assert joined.jobs(0, plan.points[0] or {}) == plan.jobs(0, plan.points[0] or {})

@@ -50,7 +50,8 @@ def is_gray(image: Image.Image) -> bool:
     if image.palette is not None and image.mode in ("P", "PA"):
         # `image.getpalette` would decode the picture.
         order, colors = image.palette.getdata()
-        values = np.frombuffer(colors, np.uint8).reshape(-1, len(order))[:, :3]
+        whole = len(colors) - len(colors) % len(order)  # a damaged file's last color may be cut off
+        values = np.frombuffer(colors[:whole], np.uint8).reshape(-1, len(order))[:, :3]
         return bool((values == values[:, :1]).all())
     return image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
 

@@ -15,7 +15,7 @@ from cnnrun.config import Experiment
 from cnnrun.document import Document, dump, read
 from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.sweeps.job import Job, key_of
-from cnnrun.sweeps.space import Settings, changes
+from cnnrun.sweeps.space import Settings, as_text, changes
 from cnnrun.sweeps.spec import Sweep
 
 
@@ -29,6 +29,7 @@ class Plan:
         self.document.values.setdefault("name", sweep.base_file.stem)
         self._set(self.document, sweep.set)
         self.points = sweep.points()
+        self._resolved: dict[str, Experiment] = {}
         self.check()
 
     def check(self) -> None:
@@ -61,9 +62,12 @@ class Plan:
         Raises:
             ConfigError: with the place in the sweep's file.
         """
-        document = copy.deepcopy(self.document)
-        self._set(document, settings)
-        return config.validate(document, plugins=self.plugins)
+        text = as_text(settings)
+        if text not in self._resolved:
+            document = copy.deepcopy(self.document)
+            self._set(document, settings)
+            self._resolved[text] = config.validate(document, plugins=self.plugins)
+        return self._resolved[text]
 
     def _set(self, document: Document, settings: Settings) -> None:
         """Change `document`, with the places of the sweep's file."""
@@ -132,7 +136,8 @@ class Plan:
 
     def sweep_text(self) -> str:
         """The sweep over that copy, without where it is stored."""
-        values = {**self.sweep.model_dump(exclude_none=True), "base": "base.yaml"}
+        values = {**self.sweep._document.values, "base": "base.yaml"}
+        values["output"] = self.sweep.output
         return dump({k: v for k, v in values.items() if k not in ("set", "storage", "workers")})
 
     def identity(self) -> str:

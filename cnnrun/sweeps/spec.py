@@ -110,7 +110,7 @@ class Sweep(Options):
         return [None] * self.optuna.trials
 
     def place(self, key: str, value: Any = None) -> tuple[str, str]:
-        """`file:line:column` of what varies `key` (of `value` in its list) and of the key itself."""
+        """`file:line:column` of what `key` is set to (of `value` in its list) and of the key."""
         inside: tuple[str, ...]
         for inside in (("grid",), ("random", "space"), ("optuna", "space"), ("set",)):
             path = (*inside, key)

@@ -67,7 +67,7 @@ def join(place: str, name: str | None = None, how: How = How()) -> Results:
     if not storage and known.is_file():
         storage = known.read_text(encoding="utf-8").strip()
     storage = storage or _sqlite(folder)
-    return _take_part(plan, storage, how, False, again=f"cnnrun sweep --join {place}")
+    return _take_part(plan, storage, how, False, again=f"cnnrun sweep --join {shown(place)}")
 
 
 def commands(file: Path, overrides: Iterable[str] = (), how: How = How()) -> list[str]:

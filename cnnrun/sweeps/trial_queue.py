@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import optuna
 
 # How often the storage is asked what other processes did.
-LOOK_SECONDS = 3.0
+LOOK_SECONDS = 2.0
 # How often a run's log is read for the pruner.
 PRUNE_SECONDS = 0.5
 
@@ -39,6 +39,7 @@ class OpenTrial:
     pruned: bool = False
     given_back: bool = False
     epochs_reported: int = 0
+    next_report: float = -math.inf
 
 
 class TrialQueue:
@@ -56,7 +57,7 @@ class TrialQueue:
         self.known: dict[str, dict[str, Any]] = {}
         self.elsewhere: dict[str, int] = {}
         self.others_at_work = 0
-        self._looked = self._beaten = self._pruned = -math.inf
+        self._looked = self._beaten = -math.inf
 
     # The Queue interface -------------------------------------------------------------------------
 
@@ -96,8 +97,8 @@ class TrialQueue:
             return False
         work = next(work for work in self.open if job in work.running)
         now = time.monotonic()
-        if not work.pruned and job.seed == self.plan.seeds[0] and now >= self._pruned:
-            self._pruned = now + PRUNE_SECONDS
+        if not work.pruned and job.seed == self.plan.seeds[0] and now >= work.next_report:
+            work.next_report = now + PRUNE_SECONDS
             run = run_of(job)
             if run and self._report(work, run):
                 work.pruned = True
@@ -144,6 +145,15 @@ class TrialQueue:
             for name, record in trial.user_attrs.items()
             if name.startswith("seed ")
         }
+        for work in list(self.open):
+            self._take_known(work)
+
+    def _take_known(self, work: OpenTrial) -> None:
+        """Of the waiting runs, those that some process has finished are done."""
+        for job in [job for job in work.waiting if job.key in self.known]:
+            work.waiting.remove(job)
+            self._keep(work, job, self.known[job.key])
+        self._close_if_done(work)
 
     def _claim(self) -> bool:
         """Open another trial, if one waits."""
@@ -169,11 +179,6 @@ class TrialQueue:
         trial.set_user_attr("settings", settings)
         trial.set_user_attr("keys", [job.key for job in work.waiting])
         self._look()
-        for job in list(work.waiting):
-            if job.key in self.known:
-                work.waiting.remove(job)
-                self._keep(work, job, self.known[job.key])
-        self._close_if_done(work)
         return True
 
     def _choose_sampler(self, slot: int) -> None:

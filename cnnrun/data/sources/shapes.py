@@ -9,19 +9,30 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from cnnrun.data.dataset import Dataset, Split
-from cnnrun.errors import UserError
 from cnnrun.randomness import derive_seed
 from cnnrun.registry import datasets
 
 Floats = NDArray[np.float32]
 Inside = Callable[[Floats, Floats], NDArray[np.bool_]]
 
+
+def _ordered(scale: list[float]) -> list[float]:
+    smallest, largest = scale
+    if smallest > largest:
+        raise ValueError(f"the smaller number comes first, as in [{largest:g}, {smallest:g}]")
+    return scale
+
+
 Count = Annotated[int, Field(ge=1)]
 Offset = Annotated[float, Field(ge=0, le=0.5)]
-Scale = Annotated[list[Annotated[float, Field(gt=0, le=2)]], Field(min_length=2, max_length=2)]
+Scale = Annotated[
+    list[Annotated[float, Field(gt=0, le=2)]],
+    Field(min_length=2, max_length=2),
+    AfterValidator(_ordered),
+]
 Degrees = Annotated[float, Field(ge=0, le=180)]
 
 # A pixel is the mean of so many samples a side; more is slower and looks the same.
@@ -61,10 +72,10 @@ def shapes(
     color: RGB in random colours that differ enough in luminance to be told apart, or else gray.
     noise: standard deviation of what is added to each value, as a share of its range.
     """
-    trained = _Ranges(position, *_ordered("scale", scale), rotation)
+    trained = _Ranges(position, *scale, rotation)
     tested = _Ranges(
         position if test_position is None else test_position,
-        *_ordered("test_scale", scale if test_scale is None else test_scale),
+        *(scale if test_scale is None else test_scale),
         rotation if test_rotation is None else test_rotation,
     )
     style = _Style(classes, side, 3 if color else 1, noise)
@@ -89,13 +100,6 @@ class _Style:
     size: int
     channels: int
     noise: float
-
-
-def _ordered(key: str, scale: list[float]) -> tuple[float, float]:
-    smallest, largest = scale
-    if smallest > largest:
-        raise UserError(f"{key}: the smaller number comes first, as in [{largest:g}, {smallest:g}]")
-    return smallest, largest
 
 
 def _draw_split(style: _Style, ranges: _Ranges, count: int, seed: int) -> Split:
