@@ -131,6 +131,8 @@ def lbfgs(
     history: past steps that the curvature is estimated from; each costs two copies of the weights.
     line_search: by the strong Wolfe conditions (Nocedal & Wright 2006).
     """
+    if len(parameters) > 1 and isinstance(parameters[0], dict):
+        raise UserError("lbfgs has one rate for all parameters: leave transfer.lr_multipliers out")
     return torch.optim.LBFGS(
         parameters,
         lr=lr,

@@ -106,7 +106,10 @@ class RunDirectory:
 
     def write_bad_files(self, rows: Iterable[tuple[str, str]]) -> None:
         """Note the (path, reason) of every file that could not be decoded."""
-        with self.bad_files.open("w", encoding="utf-8", errors="surrogateescape", newline="") as f:
+        with (
+            _disk_errors_told(self.bad_files),
+            self.bad_files.open("w", encoding="utf-8", errors="surrogateescape", newline="") as f,
+        ):
             csv.writer(f).writerows([("path", "reason"), *rows])
 
     @property
@@ -131,6 +134,8 @@ class RunDirectory:
         """
         with _disk_errors_told(self.metrics), self.metrics.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(_finite(row)) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())  # the checkpoint that counts on this row is on disk, too
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The rows of the log; a last line that a crash cut short is left out."""
@@ -149,11 +154,19 @@ class RunDirectory:
         write_atomically(self.metrics, lambda stream: stream.write("".join(rows).encode()))
 
     def read_summary(self) -> dict[str, Any]:
-        """The summary, or an empty dict while the run has not ended."""
+        """The summary, or an empty dict while the run has not ended.
+
+        Raises:
+            UserError: it is damaged.
+        """
         if not self.summary.is_file():
             return {}
-        summary: dict[str, Any] = json.loads(self.summary.read_text(encoding="utf-8"))
-        return summary
+        try:
+            summary = json.loads(self.summary.read_text(encoding="utf-8"))
+        except ValueError as error:
+            told = "is damaged; remove it, and --resume makes it anew"
+            raise UserError(f"{self.summary}: {told}") from error
+        return dict(summary)
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:
@@ -220,6 +233,9 @@ def _disk_errors_told(file: Path) -> Iterator[None]:
             cause = cause.__context__
         if cause is None:
             raise
+        if not file.parent.is_dir():
+            removed = next(p for p in reversed(file.parents) if not p.is_dir())
+            raise UserError(f"{removed}: was removed while the run went on") from error
         raise UserError(
             f"{file}: can't be written ({cause.strerror or cause}); what was saved before is whole"
         ) from error

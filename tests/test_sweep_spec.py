@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnnrun import config
 from cnnrun.config import load as load_experiment
 from cnnrun.document import parse
 from cnnrun.errors import ConfigError
@@ -15,6 +17,13 @@ from cnnrun.sweeps.job import key_of
 from cnnrun.sweeps.plan import Plan
 from cnnrun.sweeps.space import Range, as_text, changes, grid_points, random_points
 from cnnrun.sweeps.spec import load
+
+
+@pytest.fixture(autouse=True)
+def _schema_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making it anew for each point takes longer than what these tests look at."""
+    monkeypatch.setattr(config, "experiment_model", cache(config.experiment_model))
+
 
 SCALARS = (
     st.none()
