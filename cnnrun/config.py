@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -138,7 +139,10 @@ def validate(
     values = document.values
     load_plugins([*_plugin_files(document), *plugins])
     for section, default in _task_defaults(document).items():
-        values.setdefault(section, default)
+        given = values.setdefault(section, default)
+        if isinstance(given, dict) and isinstance(default, dict):
+            for key, value in default.items():
+                given.setdefault(key, value)
     model = experiment_model()
     try:
         experiment = model.model_validate(values)
@@ -149,8 +153,15 @@ def validate(
 
 
 def experiment_model() -> type[Experiment]:
-    """`Experiment` with each section's type made of what is registered now, plug-ins included."""
+    """`Experiment` with each section's type made of what is registered now, plug-ins included.
 
+    Made once for the same names: it takes 0.1 s, and a sweep validates every trial.
+    """
+    return _experiment_model(tuple(tuple(kind.names()) for kind in registry.KINDS.values()))
+
+
+@lru_cache(maxsize=8)
+def _experiment_model(_names: tuple[tuple[str, ...], ...]) -> type[Experiment]:
     def section(kind: registry.Registry, default: Any = ...) -> Any:
         return kind.annotation(), Field(default, validate_default=True)
 

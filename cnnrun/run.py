@@ -122,9 +122,10 @@ class RunDirectory:
 
     def remove_leftovers(self) -> None:
         """Remove the unfinished files of a process that was killed while it wrote them."""
-        for folder in (self.path, self.path / "checkpoints"):
-            for file in folder.glob(f".*{_UNFINISHED}"):
-                file.unlink(missing_ok=True)
+        for folder in (self.path, self.path / "checkpoints", self.plots):
+            for ending in (_UNFINISHED, ".part"):  # what `plots.style.save` writes to
+                for file in folder.glob(f".*{ending}"):
+                    file.unlink(missing_ok=True)
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add a row to the log.

@@ -225,6 +225,8 @@ def check(experiment: Experiment) -> dict[str, Any]:
         UserError: whatever would have stopped the training.
     """
     parts = build(experiment)
+    for note in parts.dataset.notes:
+        print(note, file=sys.stderr)
     with stop_on_signals() as stop:
         trainer = Trainer(parts, RunDirectory(Path()), stop)
     images, labels = next(trainer.train_batches.iterate())

@@ -244,6 +244,7 @@ class Trainer:
         progress.stopped_early = self.out_of_patience()
         if self.world.is_main:
             self.run.append_metrics(row)
+            self.task.end_epoch(self.whole.model, self.run.plots, progress.epoch)
         if is_best:
             self.save("best")
         self.save("last")

@@ -10,12 +10,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import Tensor
 
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.sources.fake import FakeImages, fake
 from cnnrun.data.sources.shapes import shapes
-from cnnrun.errors import UserError
+from cnnrun.registry import datasets
 
 
 def _masks(dataset: Dataset) -> Tensor:
@@ -127,8 +128,8 @@ def test_shapes_are_balanced_seeded_and_noisy_as_asked() -> None:
 
 
 def test_scale_is_written_smaller_number_first() -> None:
-    with pytest.raises(UserError, match=r"scale: .*\[0.2, 0.9\]"):
-        shapes(scale=[0.9, 0.2])
+    with pytest.raises(ValidationError, match=r"smaller number comes first, as in \[0.2, 0.9\]"):
+        datasets.get("shapes").schema()(scale=[0.9, 0.2])
 
 
 @given(st.lists(st.integers(0, 10**6 - 1), min_size=1, max_size=8), st.booleans())

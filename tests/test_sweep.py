@@ -13,8 +13,10 @@ import pytest
 from cnnrun import config
 from cnnrun.sweeps import sweep, trial_queue, workers
 from cnnrun.sweeps.job import Job
+from cnnrun.sweeps.plan import Plan
 from cnnrun.sweeps.queue import JobList
 from cnnrun.sweeps.runs_found import RunsFound
+from cnnrun.sweeps.spec import load
 from tests.conftest import Command
 from tests.postgres import postgres_server
 from tests.sweeping import STUB, QuickSweep, apart, join, trials_of
@@ -96,8 +98,9 @@ def test_a_run_without_a_score_is_a_failure(
 
 
 def test_dry_run_prints_what_a_shell_can_run(quick: QuickSweep, cnnrun: Command) -> None:
+    quick.write("grid: {optimizer.lr: [0.1, 0.4]}\nseeds: 2\n")
     lines = cnnrun("sweep", quick.file, "--dry-run").out.splitlines()
-    assert len(lines) == 8
+    assert len(lines) == 4
     assert lines[3] == (
         "cnnrun train sweeps/quick/base.yaml optimizer.lr=0.4 seed=1 output=sweeps/quick/runs -q"
     )
@@ -107,7 +110,7 @@ def test_dry_run_prints_what_a_shell_can_run(quick: QuickSweep, cnnrun: Command)
         assert os.system(line.replace("cnnrun", stub, 1) + " > /dev/null") == 0
     result = cnnrun("sweep", quick.file)
     assert "best     trial 0" in result.out
-    quick.assert_each_once(8)
+    quick.assert_each_once(4)
 
 
 def test_killed_and_continued_every_run_is_there_once(quick: QuickSweep, cnnrun: Command) -> None:
@@ -145,7 +148,7 @@ def test_ctrl_c_saves_the_runs_and_says_how_to_go_on(
 def test_two_that_join_share_the_trials_of_an_sqlite_file(
     quick: QuickSweep, cnnrun: Command
 ) -> None:
-    quick.write("random: {trials: 8, space: {optimizer.lr: {uniform: [0.1, 0.9]}}}")
+    quick.write("random: {trials: 6, space: {optimizer.lr: {uniform: [0.1, 0.9]}}}")
     cnnrun("sweep", quick.file, "--dry-run")
     both = [
         apart(join, str(quick.sweep_folder), quick.folder, sweep.How(1), SECONDS="0.02")
@@ -155,14 +158,14 @@ def test_two_that_join_share_the_trials_of_an_sqlite_file(
     for process in both:
         process.join()
         assert process.exitcode == 0
-    assert [trial["state"] for trial in trials_of(result.out)] == ["finished"] * 8
-    quick.assert_each_once(8)
+    assert [trial["state"] for trial in trials_of(result.out)] == ["finished"] * 6
+    quick.assert_each_once(6)
 
 
 def test_machines_share_a_sweep_through_postgresql(quick: QuickSweep, cnnrun: Command) -> None:
-    quick.write("optuna: {trials: 10, space: {optimizer.lr: {log_uniform: [0.01, 0.9]}}}")
+    quick.write("optuna: {trials: 6, space: {optimizer.lr: {log_uniform: [0.01, 0.9]}}}")
     with postgres_server() as url:
-        begun = apart(sweep.start, quick.file, [f"storage={url}"], sweep.How(1), SECONDS="0.05")
+        begun = apart(sweep.start, quick.file, [f"storage={url}"], sweep.How(1), SECONDS="0.4")
         wait_until(lambda: quick.starts())
         other = quick.folder / "another machine"
         other.mkdir()
@@ -172,12 +175,12 @@ def test_machines_share_a_sweep_through_postgresql(quick: QuickSweep, cnnrun: Co
             assert process.exitcode == 0
         result = cnnrun("sweep", "--join", url, "--json")
     trials = trials_of(result.out)
-    assert [trial["state"] for trial in trials] == ["finished"] * 10
-    assert sorted(trial["trial"] for trial in trials) == list(range(10))
-    assert len(set(quick.starts())) == len(quick.starts()) == 10
+    assert [trial["state"] for trial in trials] == ["finished"] * 6
+    assert sorted(trial["trial"] for trial in trials) == list(range(6))
+    assert len(set(quick.starts())) == len(quick.starts()) == 6
     here = len(list(quick.sweep_folder.glob("runs/*/*/summary.json")))
     there = len(list(other.glob("sweeps/quick/runs/*/*/summary.json")))
-    assert here + there == 10
+    assert here + there == 6
     assert min(here, there) >= 1
 
 
@@ -229,6 +232,19 @@ def test_a_list_of_jobs_runs_without_a_storage(quick: QuickSweep) -> None:
     assert pool.work(queue) is None
     told = {outcome.job.key: outcome.message for outcome in queue.outcomes}
     assert told == {"k0.1": "", "k0.2": "", "k7.0": "the loss is not a number"}
+
+
+def test_cnnrun_train_itself_makes_the_run_that_was_planned(tiny: Path, cnnrun: Command) -> None:
+    file = tiny.with_name("real.yaml")
+    file.write_text("base: tiny.yaml\ngrid: {optimizer.lr: [0.1]}\nset: {training.epochs: 1}\n")
+    result = cnnrun("sweep", file, "--json")
+    assert result.code == 0, result.err
+    (trial,) = trials_of(result.out)
+    plan = Plan(load(file))
+    run = RunsFound(plan.runs).finished(plan.jobs(0, plan.points[0] or {})[0].key)
+    assert run is not None
+    assert str(run.path) == trial["runs"]["0"]
+    assert trial["mean"] == run.read_metrics()[0]["validation_accuracy"]
 
 
 def test_workers_share_cores_and_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

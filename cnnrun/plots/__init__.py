@@ -14,12 +14,12 @@ from pydantic import ValidationError
 from cnnrun.config_errors import explain
 from cnnrun.document import Document
 from cnnrun.errors import ConfigError
-from cnnrun.plots import of_autoencoder, of_data, of_log, of_model, of_network
+from cnnrun.plots import of_autoencoder, of_data, of_log, of_model, of_network, of_style
 from cnnrun.plots.style import save
 from cnnrun.plots.target import Target
 from cnnrun.registry import plots
 
-__all__ = ["draw", "of_autoencoder", "of_data", "of_log", "of_model", "of_network"]
+__all__ = ["draw", "of_autoencoder", "of_data", "of_log", "of_model", "of_network", "of_style"]
 
 
 def draw(name: str, target: Target, output: Path, parameters: Iterable[str] = ()) -> None:

@@ -31,6 +31,9 @@ Images = NDArray[np.floating[Any]]
 PICTURE = 128
 """Pixels that the longest side of an image is drawn at, or nearly."""
 
+LARGE = 300
+"""... where there are few, to be looked at closely."""
+
 MIDDLE_GRAY = 117
 """Black letters contrast more than white ones on the values above (WCAG relative luminance)."""
 
@@ -51,6 +54,12 @@ def draw_samples(images: Images, titles: Sequence[str], suptitle: str) -> Figure
         return message("There are no images to show.", suptitle)
     above = Captions([clean(title) for title in titles])
     return _grid(images, suptitle, above=above)
+
+
+@styled
+def draw_large(images: Images, titles: Sequence[str], suptitle: str) -> Figure:
+    """Some large pictures of one size, (N, 3, H, W) float 0..1, with a title over each."""
+    return _grid(images, suptitle, picture=LARGE, above=Captions([clean(t) for t in titles]))
 
 
 @styled
@@ -92,8 +101,8 @@ def draw_mistakes(
     return _grid(images, suptitle, below=below)
 
 
-def _grid(images: Images, title: str, **captions: Any) -> Figure:
-    size = fit_pixels(images.shape[2:], PICTURE)
+def _grid(images: Images, title: str, picture: int = PICTURE, **captions: Any) -> Figure:
+    size = fit_pixels(images.shape[2:], picture)
     tiles = Tiles(len(images), size, title, **captions)
     for index, image in enumerate(images):
         show_image(tiles.sheet, image, *tiles.corner(index), size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -65,6 +66,9 @@ class Task:
         Returns: whether other parameters train from now on, so that the optimizer is made anew.
         """
         return False
+
+    def end_epoch(self, model: nn.Module, folder: Path, epoch: int) -> None:
+        """Called after epoch number `epoch` (from 1), to leave pictures in `folder`."""
 
     def step(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor

@@ -72,10 +72,12 @@ def shapes(
     color: RGB in random colours that differ enough in luminance to be told apart, or else gray.
     noise: standard deviation of what is added to each value, as a share of its range.
     """
-    trained = _Ranges(position, *scale, rotation)
+    trained = _Ranges(position, scale[0], scale[1], rotation)
+    smallest, largest = scale if test_scale is None else test_scale
     tested = _Ranges(
         position if test_position is None else test_position,
-        *(scale if test_scale is None else test_scale),
+        smallest,
+        largest,
         rotation if test_rotation is None else test_rotation,
     )
     style = _Style(classes, side, 3 if color else 1, noise)

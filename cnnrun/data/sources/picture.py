@@ -1,0 +1,69 @@
+"""One picture, as the content of style transfer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from cnnrun.data.dataset import Dataset, Split
+from cnnrun.data.decoding import PictureOptions, decode
+from cnnrun.data.one_picture import picture_path, resized, scaled_size
+from cnnrun.memory import free_bytes
+from cnnrun.registry import datasets
+
+Positive = Annotated[int, Field(ge=1)]
+
+# What VGG-19 up to its fifth block and a step of L-BFGS take for each pixel, measured on a CPU.
+BYTES_PER_PIXEL = 4_000
+# What of the free memory a picture may take.
+_SHARE = 0.7
+
+
+@datasets.register("picture")
+def picture(
+    pictures: PictureOptions,
+    *,
+    file: str = "sample:china.jpg",
+    longest: Annotated[int, Field(ge=16)] = 512,
+    steps: Positive = 50,
+) -> Dataset:
+    """One picture file, e.g. the content of style transfer; its proportions are kept.
+
+    file: a path, or `sample:china.jpg` or `sample:flower.jpg` (from scikit-learn).
+    longest: pixels of the longer side; a larger picture is averaged down, and further where memory
+        would not do.
+    steps: how often an epoch looks at it.
+    """
+    pixels = decode(picture_path(file), 3).float().div_(255)
+    whole = tuple(pixels.shape[1:])
+    size = scaled_size(whole, min(1.0, longest / max(whole)))
+    free = free_bytes()
+    if size[0] * size[1] * BYTES_PER_PIXEL > _SHARE * free:
+        wished = size
+        size = scaled_size(size, (_SHARE * free / BYTES_PER_PIXEL / (size[0] * size[1])) ** 0.5)
+        pictures.notes.append(
+            f"{_by(wished)} pixels would take about {_gigabytes(wished)}, and "
+            f"{free / 1e9:.1f} GB are free: taken at {_by(size)} ({_gigabytes(size)}); "
+            "dataset.longest chooses the size"
+        )
+    elif size != whole:
+        pictures.notes.append(
+            f"{file}: {_by(whole)} pixels taken at {_by(size)}, about {_gigabytes(size)} of "
+            "memory; dataset.longest chooses the size"
+        )
+    content = resized(pixels, *size).mul(255).round().byte()
+    # Views of one picture: they take no memory.
+    images = content.expand(steps, -1, -1, -1)
+    labels = torch.zeros(steps, dtype=torch.int64)
+    nothing = Split(images[:0], labels[:0])
+    return Dataset(("picture",), Split(images, labels), nothing)
+
+
+def _by(size: tuple[int, ...]) -> str:
+    return f"{size[1]} x {size[0]}"
+
+
+def _gigabytes(size: tuple[int, ...]) -> str:
+    return f"{size[0] * size[1] * BYTES_PER_PIXEL / 1e9:.2g} GB"

@@ -1,0 +1,49 @@
+"""How much memory there is for the asking, before anything is taken."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import torch
+
+
+def free_bytes() -> int:
+    """Bytes that a computation here may take: of the GPU if there is one, else of this process.
+
+    The least of what the system has to give, the limit of the container (cgroup 2) and `ulimit -v`.
+    """
+    if torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info()
+        return int(free)
+    return min(_available(), _left_in_container(), _left_of_address_space())
+
+
+def _available() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return 2**62
+
+
+def _left_in_container() -> int:
+    folder = Path("/sys/fs/cgroup")
+    try:
+        most = (folder / "memory.max").read_text().strip()
+        used = int((folder / "memory.current").read_text())
+        return 2**62 if most == "max" else max(0, int(most) - used)
+    except (OSError, ValueError):
+        return 2**62
+
+
+def _left_of_address_space() -> int:
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most == resource.RLIM_INFINITY:
+        return 2**62
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (OSError, ValueError):
+        return most
+    return max(0, most - pages * resource.getpagesize())

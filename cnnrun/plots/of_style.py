@@ -1,0 +1,51 @@
+"""The picture of a style transfer: what went in, how it went, what came out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from cnnrun.data.one_picture import read_picture, resized, scaled_size
+from cnnrun.errors import UserError
+from cnnrun.plots.images import draw_large
+from cnnrun.plots.style import Figure
+from cnnrun.plots.target import Target, as_pictures
+from cnnrun.registry import plots
+
+
+@plots.register("style")
+def style(target: Target, *, progress: Annotated[int, Field(ge=0, le=12)] = 4) -> Figure:
+    """Content and styles of a style transfer, the picture after some epochs, and the result."""
+    parts = target.parts
+    if parts.experiment.task.name != "stylize":
+        raise UserError(f"{target.path}: this picture needs a run of style transfer")
+    content = as_pictures(parts.dataset.train.images[torch.arange(1)])
+    size = content.shape[2:]
+    shown = [("content", content[0])]
+    for one in parts.experiment.loss.styles:  # type: ignore[attr-defined]
+        shown.append((f"style: {one.file}", _within(read_picture(one.file), size)))
+    files = sorted((target.run.plots / "progress").glob("epoch_*.png"))
+    steps = np.linspace(0, len(files) - 1, min(progress + 1, len(files))).round().astype(int)
+    for k in dict.fromkeys(steps[:-1].tolist()):
+        picture = resized(read_picture(str(files[k])), *size)
+        shown.append((f"after epoch {int(files[k].stem[6:])}", picture.numpy()))
+    with torch.no_grad():
+        result = parts.model.eval()(parts.model.content).cpu()
+    shown.append(("result", resized(result, *size)[0].numpy()))
+    titles, pictures = zip(*shown, strict=True)
+    return draw_large(np.stack(pictures), titles, f"Style transfer ({parts.experiment.name})")
+
+
+def _within(picture: torch.Tensor, size: tuple[int, ...]) -> NDArray[np.float32]:
+    """All of `picture` (C, H, W), as large as it can be, on gray of `size` (height, width)."""
+    scale = min(size[0] / picture.shape[1], size[1] / picture.shape[2])
+    small = resized(picture, *scaled_size(picture.shape[1:], scale))
+    height, width = (min(a, b) for a, b in zip(small.shape[1:], size, strict=True))
+    canvas = torch.full((3, *size), 0.85)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    canvas[:, top : top + height, left : left + width] = small[:, :height, :width]
+    return canvas.numpy()

@@ -1,0 +1,310 @@
+"""Style transfer: its loss against a direct computation, its picture, its limits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cnnrun.data.one_picture import read_picture, resized
+from cnnrun.errors import UserError
+from cnnrun.losses.neural_style import NeuralStyle, Style, gram_matrix, roughness
+from cnnrun.losses.vgg_features import VGGFeatures, layer_names
+from cnnrun.models.picture import Picture
+from tests.conftest import CONFIGS, Command
+
+SMALL = ("loss.weights=random", "dataset.longest=32", "dataset.steps=2", "training.epochs=4",
+         "optimizer.max_iter=5", "loss.style_layers={relu1_1: 1, relu2_1: 1}",
+         "loss.content_layers={relu2_2: 1}")  # fmt: skip
+
+
+def _loss(**options: object) -> NeuralStyle:
+    styles = options.pop("styles", [Style(file="sample:flower.jpg")])
+    layers = {"content_layers": {"relu2_2": 1.0}, "style_layers": {"relu1_1": 1.0, "relu2_1": 0.5}}
+    return NeuralStyle(**{"styles": styles, "weights": "random", **layers, **options})  # type: ignore[arg-type]
+
+
+def test_gram_matrix_and_its_gradient_against_loops_and_finite_differences() -> None:
+    maps = torch.randn(1, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    guide = torch.rand(1, 1, 4, 5, dtype=torch.float64)
+    for given in (None, guide):
+        ours = gram_matrix(maps, given)
+        total = 20.0 if given is None else float(given.sum())
+        for i in range(3):
+            for j in range(3):
+                expected = sum(
+                    maps[0, i, y, x]
+                    * maps[0, j, y, x]
+                    * (1 if given is None else given[0, 0, y, x])
+                    for y in range(4)
+                    for x in range(5)
+                )
+                torch.testing.assert_close(ours[i, j], expected / total / 3)
+    assert torch.autograd.gradcheck(lambda x: gram_matrix(x).square().mean(), maps)
+    assert torch.autograd.gradcheck(lambda x: gram_matrix(x, guide).square().mean(), maps)
+    assert torch.autograd.gradcheck(roughness, maps)
+
+
+def test_the_loss_is_that_of_the_paper_computed_directly() -> None:
+    loss = _loss(content_weight=2.0, style_weight=3.0, smoothness=4.0)
+    content, picture = torch.rand(1, 3, 24, 32), torch.rand(1, 3, 24, 32)
+    ours = loss.parts(picture, content)
+    seen, of_content = loss.features(picture), loss.features(content)
+    flower = resized(read_picture("sample:flower.jpg", longest=32), 21, 32)
+    of_style = loss.features(flower[None])
+    expected_content = 2 * (seen["relu2_2"] - of_content["relu2_2"]).square().mean()
+    torch.testing.assert_close(ours[0], expected_content)
+    expected = torch.zeros(())
+    for layer, weight in (("relu1_1", 1.0), ("relu2_1", 0.5)):
+        grams = []
+        for maps in (seen[layer], of_style[layer]):
+            channels = maps.shape[1]
+            grams.append(torch.einsum("ncyx,ndyx->cd", maps, maps) / maps[0].numel())
+            assert grams[-1].shape == (channels, channels)
+        expected = expected + weight * (grams[0] - grams[1]).square().mean()
+    torch.testing.assert_close(ours[1], 3 * expected, rtol=2e-3, atol=1e-6)
+    torch.testing.assert_close(loss(picture, content), ours.sum()[None])
+
+
+def test_a_style_picture_against_itself_has_no_style_loss() -> None:
+    loss = _loss()
+    flower = read_picture("sample:flower.jpg", longest=48)
+    [flower] = [resized(flower, 32, 48)[None]]
+    loss.pictures = [flower[0]]
+    content, style, _ = loss.parts(flower, flower)
+    assert style == 0
+    assert content == 0
+
+
+def test_extraction_stops_at_the_deepest_layer_and_names_are_torchvisions() -> None:
+    from torchvision.models import vgg19
+
+    names = layer_names("vgg19")
+    assert [n for n in names if n.startswith("pool")] == [f"pool{k}" for k in range(1, 6)]
+    features = VGGFeatures("vgg19", ["relu2_1", "relu1_1"], "max")
+    assert features.names[-1] == "relu2_1"
+    whole = vgg19(weights=None).features
+    assert len(whole) == len(names)
+    for name, layer in zip(names, whole, strict=True):
+        kind = {"C": "conv", "R": "relu", "M": "pool"}[type(layer).__name__[0]]
+        assert name.startswith(kind)
+    with pytest.raises(UserError, match="has no layer 'relu2_3'; did you mean 'relu"):
+        VGGFeatures("vgg19", ["relu2_3"], "max")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_of_a_file_are_those_that_torchvision_would_use(
+    tmp_path: Path, suffix: str
+) -> None:
+    from safetensors.torch import save_file
+    from torchvision.models import vgg16
+
+    torch.manual_seed(1)
+    whole = vgg16(weights=None)
+    file = tmp_path / f"vgg16{suffix}"
+    if suffix == ".pth":
+        torch.save(whole.state_dict(), file)
+    else:
+        save_file(whole.state_dict(), file)
+    loss = _loss(network="vgg16", weights=str(file))
+    picture = torch.rand(1, 3, 16, 16)
+    features = loss.features
+    expected = whole.features[: len(features.names)]((picture - features.mean) / features.std)
+    torch.testing.assert_close(features(picture)["relu2_2"], expected)
+    with pytest.raises(UserError, match=r"is not torchvision's vgg19|does not fit vgg19"):
+        _loss(network="vgg19", weights=str(file), content_layers={"relu3_4": 1.0})
+
+
+def test_masks_say_where_a_style_goes(tmp_path: Path) -> None:
+    left = np.zeros((10, 20), dtype=np.uint8)
+    left[:, :10] = 255
+    Image.fromarray(left).save(tmp_path / "left.png")
+    loss = _loss(
+        styles=[Style(file="sample:flower.jpg", mask=str(tmp_path / "left.png"))],
+        content_weight=0.0, smoothness=0.0,
+    )  # fmt: skip
+    picture = torch.rand(1, 3, 32, 64, requires_grad=True)
+    loss(picture, picture.detach()).sum().backward()
+    assert picture.grad is not None
+    moved = picture.grad.abs().sum(1)[0]
+    assert moved[:, :24].sum() > 0
+    assert moved[:, 44:].sum() == 0
+    Image.fromarray(0 * left).save(tmp_path / "black.png")
+    with pytest.raises(UserError, match="is black all over"):
+        _loss(styles=[Style(file="sample:flower.jpg", mask=str(tmp_path / "black.png"))])
+
+
+def test_colors_of_the_content_are_kept() -> None:
+    content = torch.rand(1, 3, 12, 16) * 0.4 + 0.3
+    model = Picture((3, 12, 16), stages=1, colors="content")
+    assert model.enter(0, content)
+    torch.testing.assert_close(model(content), content)
+    with torch.no_grad():
+        model.levels[0].add_(0.1)
+    # In YIQ, I and Q are differences of channels.
+    before, after = content, model(content)
+    for a, b in ((0, 1), (1, 2)):
+        torch.testing.assert_close(after[:, a] - after[:, b], before[:, a] - before[:, b])
+
+
+def test_stages_go_from_coarse_to_fine() -> None:
+    content = torch.rand(1, 3, 40, 24)
+    model = Picture((3, 40, 24), stages=3)
+    sizes = []
+    for stage in range(3):
+        assert model.enter(stage, content)
+        assert not model.enter(stage, content)
+        sizes.append(tuple(model(content).shape[2:]))
+        assert [p.requires_grad for p in model.levels] == [k == stage for k in range(3)]
+    assert sizes == [(10, 6), (20, 12), (40, 24)]
+
+
+def test_a_run_ends_with_a_picture_and_resumes_to_the_same_bits(
+    cnnrun: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cnnrun.training import Trainer
+
+    config = CONFIGS / "stylize.yaml"
+    ended = cnnrun("train", config, "-q", *SMALL)
+    assert ended.code == 0, ended.err
+    assert "weights are random" in ended.err
+    straight = Path(ended.out.strip()).resolve()
+    for name in ("result.png", "style.png", "curves.png", "progress/epoch_0004.png"):
+        assert (straight / "plots" / name).is_file()
+    with Image.open(straight / "plots" / "result.png") as result:
+        assert (result.mode, result.size) == ("RGB", (32, 21))
+    rows = [json.loads(line) for line in (straight / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        parts = [row[f"train_{name}"] for name in ("content", "style", "smoothness")]
+        assert sum(parts) == pytest.approx(row["train_loss"], rel=1e-4)
+
+    steps = Trainer.train_step
+
+    def killed(self: Trainer, *batch: torch.Tensor) -> None:
+        if self.progress.step == 5:  # in the middle of the first epoch of the second size
+            raise KeyboardInterrupt
+        steps(self, *batch)
+
+    with monkeypatch.context() as killing:
+        killing.setattr(Trainer, "train_step", killed)
+        every = "training.checkpoint_every=1 steps"
+        assert cnnrun("train", config, "-q", *SMALL, every).code == 130
+    [run] = [path for path in straight.parent.iterdir() if path != straight]
+    assert cnnrun("train", "--resume", run, "-q").code == 0
+    assert (straight / "metrics.jsonl").read_text() == (run / "metrics.jsonl").read_text()
+    pixels = [(path / "plots" / "result.png").read_bytes() for path in (straight, run)]
+    assert pixels[0] == pixels[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["lbfgs", "{name: adam, lr: 0.02}"])
+def test_the_loss_of_two_photos_falls_by_ten(cnnrun: Command, optimizer: str) -> None:
+    """china.jpg in the style of flower.jpg at 128 pixels, through a network of random weights."""
+    ended = cnnrun("train", CONFIGS / "stylize.yaml", "-q", "loss.weights=random",
+                   "dataset.longest=128", "model.stages=1", "training.epochs=4",
+                   f"optimizer={optimizer}", "dataset.steps=40" if "adam" in optimizer else
+                   "dataset.steps=3")  # fmt: skip
+    assert ended.code == 0, ended.err
+    run = Path(ended.out.strip())
+    content = read_picture("sample:china.jpg", longest=128)[None]
+    loss = NeuralStyle(styles=[Style(file="sample:flower.jpg")], weights="random")
+    with torch.no_grad():
+        first = loss(content, content).item()
+        result = read_picture(str(run / "plots" / "result.png"))[None]
+        last = loss(result, content).item()
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert last < first / 10
+    assert rows[-1]["train_loss"] < first / 10
+    assert 0 <= result.min() <= result.max() <= 1
+    assert result.isfinite().all()
+
+
+def test_a_photo_larger_than_memory_is_taken_smaller(
+    cnnrun: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnnrun.data.sources.picture.free_bytes", lambda: 8_000_000)
+    Image.new("RGB", (600, 400)).save(tmp_path / "big.png")
+    ended = cnnrun("check", CONFIGS / "stylize.yaml", *SMALL, "dataset.file=big.png",
+                   "dataset.longest=600")  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert "600 x 400 pixels would take about 0.96 GB, and 0.0 GB are free" in ended.err
+    assert "taken at 46 x 31" in ended.err
+    assert "dataset.longest chooses the size" in ended.err
+
+
+def test_a_thin_picture_and_a_style_larger_than_it(cnnrun: Command, tmp_path: Path) -> None:
+    Image.new("RGB", (4000, 10)).save(tmp_path / "thin.png")
+    ended = cnnrun("check", CONFIGS / "stylize.yaml", *SMALL, "dataset.file=thin.png",
+                   "dataset.longest=500")  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert "3 x 1 x 500" in ended.out
+
+
+@pytest.mark.slow
+def test_a_photo_straight_from_a_camera_does_not_end_the_process(
+    shell: Command, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (4000, 6000, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "big.jpg", quality=30)
+    Image.fromarray(noise[:64, :64]).save(tmp_path / "style.png")
+    ended = shell(
+        f"ulimit -v 8000000; cnnrun train {CONFIGS}/stylize.yaml -q loss.weights=random "
+        "dataset.file=big.jpg dataset.longest=6000 'loss.styles=[{file: style.png}]' "
+        "dataset.steps=1 optimizer.max_iter=1 training.epochs=1 model.stages=1"
+    )
+    assert ended.code == 0, ended.err
+    assert "6000 x 4000 pixels would take about 96 GB" in ended.err
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "P", "I;16"])
+def test_pictures_of_any_mode_are_content_and_style(
+    cnnrun: Command, tmp_path: Path, mode: str
+) -> None:
+    values = np.linspace(0, 255, 20 * 30 * 3).reshape(20, 30, 3).astype(np.uint8)
+    picture = Image.fromarray(values)
+    if mode == "I;16":
+        picture = Image.fromarray(values[..., 0].astype(np.uint16) * 257)
+    elif mode != "RGB":
+        picture = picture.convert(mode)
+    file = tmp_path / ("one.jpg" if mode == "CMYK" else "one.png")
+    picture.save(file)
+    ended = cnnrun("check", CONFIGS / "stylize.yaml", *SMALL, f"dataset.file={file}",
+                   f"loss.styles=[{{file: {file}}}]")  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert "3 x 20 x 30" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["dataset.file=nowhere.jpg"], "nowhere.jpg: No such file or directory"),
+        (["dataset.file=sample:rome.jpg"], "no sample picture 'rome.jpg'; there are china.jpg"),
+        (["loss.styles=[{file: gone.png}]"], "gone.png: No such file or directory"),
+        (["loss.content_layers={relu9_1: 1}"], "vgg19 has no layer 'relu9_1'"),
+        (["model={name: mlp}"], "task stylize trains a picture"),
+        (["loss=mse"], "task stylize needs the loss neural_style"),
+        (["loss.weights=none.pth"], "none.pth: there is no such file"),
+    ],
+)
+def test_what_does_not_fit_style_transfer_is_told(
+    cnnrun: Command, changes: list[str], told: str
+) -> None:
+    ended = cnnrun("check", CONFIGS / "stylize.yaml", *SMALL, *changes)
+    assert ended.code in (1, 2)
+    assert told in ended.err
+    assert "bug" not in ended.err
+
+
+def test_without_a_network_the_weights_file_is_named(shell: Command, tmp_path: Path) -> None:
+    proxy = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9",
+             "TORCH_HOME": str(tmp_path / "cache")}  # fmt: skip
+    ended = shell(f"cnnrun check {CONFIGS}/stylize.yaml dataset.longest=32", **proxy)
+    assert ended.code == 2
+    assert "the file of vgg19 could not be downloaded" in ended.err
+    assert "name it as `weights: FILE`" in ended.err
+    assert "Traceback" not in ended.err
+    assert not list((tmp_path / "cache").rglob("*.pth"))
