@@ -25,7 +25,7 @@ from cnnrun.device import be_deterministic, select_device
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.network import build_initialized_model, build_model
 from cnnrun.quick_start import leave_compiler_out
-from cnnrun.randomness import derive_seed
+from cnnrun.randomness import derive_seed, generator
 from cnnrun.schedules import Schedule, build_schedule
 from cnnrun.tasks import Task
 from cnnrun.transfer import Transfer, parameter_groups
@@ -74,6 +74,7 @@ def build(experiment: Experiment) -> Parts:
                 experiment.dataset.normalize, dataset.train.images, channels=shape[0]
             )
         normalization = Normalization(mean, std)
+    show_pictures(model, dataset, normalization, experiment.seed)
     counts = dataset.class_counts
     parts = _assemble(experiment, device, dataset, normalization, model, counts)
     return replace(parts, frozen=tuple(frozen), transfer=transfer)
@@ -152,6 +153,18 @@ def build_dataset(experiment: Experiment) -> Dataset:
     with experiment.located("dataset"):
         check_labels(dataset)
         return apply_splits(with_form(dataset, pictures), experiment.dataset, experiment.seed)
+
+
+def show_pictures(
+    model: nn.Module, dataset: Dataset, normalization: Normalization, seed: int
+) -> None:
+    """Let a model that wants to (`look_at`) see some normalized training pictures first."""
+    if not hasattr(model, "look_at"):
+        return
+    chosen = torch.randperm(len(dataset.train), generator=generator(seed, "look at"))[:5000]
+    pictures = dataset.train.images[chosen].float() / 255
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (normalization.mean, normalization.std))
+    model.look_at((pictures - mean) / std)  # type: ignore[operator]
 
 
 def check_labels(dataset: Dataset) -> None:

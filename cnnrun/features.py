@@ -28,6 +28,8 @@ class AsTheyAre(Pipeline):
         images: Tensor,
         labels: Tensor,
         generator: torch.Generator | None,  # noqa: ARG002
+        samples: Tensor | None = None,  # noqa: ARG002
+        epoch: int = 0,  # noqa: ARG002
     ) -> tuple[Tensor, Tensor]:
         return images, labels
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from typing import Annotated, Any
 
@@ -25,11 +26,16 @@ def sgd(
     momentum: Below1 = 0.0,
     nesterov: bool = False,
     weight_decay: NonNegative = 0.0,
+    decoupled: bool = False,
 ) -> torch.optim.Optimizer:
-    """Stochastic gradient descent, with momentum (Polyak 1964) or Nesterov's (1983)."""
+    """Stochastic gradient descent, with momentum (Polyak 1964) or Nesterov's (1983).
+
+    decoupled: weights shrink by lr * weight_decay beside the step, instead of through the gradient
+        and its momentum (Loshchilov & Hutter 2019).
+    """
     if nesterov and not momentum:
         raise UserError("nesterov looks ahead along the momentum: set momentum, e.g. 0.9")
-    return torch.optim.SGD(
+    return (DecoupledSGD if decoupled else torch.optim.SGD)(
         parameters,
         lr=lr,
         momentum=momentum,
@@ -37,6 +43,26 @@ def sgd(
         weight_decay=weight_decay,
         fused=_can_fuse(parameters),
     )
+
+
+class DecoupledSGD(torch.optim.SGD):
+    """SGD whose weight decay acts on the weights alone."""
+
+    def step(self, closure: Any = None) -> Any:
+        """See `torch.optim.SGD.step`."""
+        decays = [group["weight_decay"] for group in self.param_groups]
+        with torch.no_grad():
+            for group in self.param_groups:
+                weights = [p for p in group["params"] if p.grad is not None]
+                if weights:
+                    torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+                group["weight_decay"] = 0.0
+        try:
+            with torch.no_grad():
+                return inspect.unwrap(torch.optim.SGD.step)(self, closure)
+        finally:
+            for group, decay in zip(self.param_groups, decays, strict=True):
+                group["weight_decay"] = decay
 
 
 @optimizers.register("adam")

@@ -117,7 +117,8 @@ class Trainer:
         order = self.order_of(epoch)
         with closing(self.train_batches.iterate(order, self.progress.batch, epoch)) as batches:
             for images, labels in batches:
-                self.train_step(images, labels)
+                samples = self.train_batches.samples_of(order, self.progress.batch)
+                self.train_step(images, labels, samples)
                 seen += self.train_batches.size_of(self.progress.batch - 1)
                 if reporter.due():
                     rate = seen / (time.perf_counter() - started)
@@ -164,13 +165,16 @@ class Trainer:
         for module in self.parts.frozen:
             module.eval()
 
-    def train_step(self, images: Tensor, labels: Tensor) -> None:
-        """One optimizer step on a batch: images (N, C, H, W) uint8, labels (N,) int64."""
+    def train_step(self, images: Tensor, labels: Tensor, samples: Tensor | None = None) -> None:
+        """One optimizer step on a batch: images (N, C, H, W) uint8, labels (N,) int64.
+
+        samples: (N,) int64 on the CPU, which training images these are.
+        """
         progress = self.progress
         self.set_learning_rate(progress.step)
         seed = derive_seed(self.experiment.seed, "augment", progress.step, *self.world.stream)
         self.random.manual_seed(seed)
-        inputs, targets = self.parts.pipeline(images, labels, self.random)
+        inputs, targets = self.parts.pipeline(images, labels, self.random, samples, progress.epoch)
         inputs = progressive(inputs, self.experiment.training, progress.epoch)
         try:
             size = self.train_batches.size_of(progress.batch)

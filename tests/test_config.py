@@ -64,8 +64,8 @@ training:
         ("horizontal_flip", "horizontl_flip", "dataset.augment.0: unknown name 'horizontl_flip'; "
          "did you mean 'horizontal_flip'?"),
         ("epochs: 2", "epochs: 0", "training.epochs: expected greater than or equal to 1, got 0"),
-        ("epochs: 2", "monitor: acuracy", "training.monitor: expected auto, accuracy, loss, got "
-         "'acuracy'; did you mean 'accuracy'?"),
+        ("epochs: 2", "monitor: acuracy", "training.monitor: 'acuracy' is not measured; did you "
+         "mean 'accuracy'?"),
         ("seed: 1", "device: gpu", "device: expected text of the form"),
         ("seed: 1", "name: ../../etc", "name: expected text of the form"),
         ("seed: 1", "plugins: here.py", "plugins: expected a list of files"),

@@ -49,6 +49,11 @@ class Batches:
         """How many samples batch `number` has, those of other processes included."""
         return self.borders[number + 1] - self.borders[number]
 
+    def samples_of(self, order: Tensor, number: int) -> Tensor:
+        """Which samples this process takes of batch `number`: (B,) int64 on the CPU."""
+        first, last = self.share(self.borders[number], self.borders[number + 1])
+        return order[first:last]
+
     @property
     def samples(self) -> int:
         return len(self.labels)

@@ -47,12 +47,18 @@ class Pipeline:
         self._byte_factor = self._factor / 255
 
     def __call__(
-        self, images: Tensor, labels: Tensor, generator: torch.Generator | None
+        self,
+        images: Tensor,
+        labels: Tensor,
+        generator: torch.Generator | None,
+        samples: Tensor | None = None,
+        epoch: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """The model's input and its targets.
 
         images: (N, C, H, W) uint8. labels: (N,) int64. generator: on the images' device; None
-        means evaluation, without augmentation.
+        means evaluation, without augmentation. samples: (N,) int64, which training images these
+        are. epoch: from 0.
 
         Returns:
             (N, C, H, W) float32, normalized, and the labels; after an augmentation that mixes
@@ -60,7 +66,7 @@ class Pipeline:
         """
         if generator is None or not self.augmentations:
             return self.normalize(images), labels
-        images, targets, _ = self._augment(images, labels, generator)
+        images, targets, _ = self._augment(images, labels, generator, samples, epoch)
         return self.normalize(images), targets
 
     def normalize(self, images: Tensor) -> Tensor:
@@ -96,11 +102,16 @@ class Pipeline:
         return ["\n".join(lines) for lines in zip(*described, strict=True)]
 
     def _augment(
-        self, images: Tensor, targets: Tensor, generator: torch.Generator
+        self,
+        images: Tensor,
+        targets: Tensor,
+        generator: torch.Generator,
+        samples: Tensor | None = None,
+        epoch: int = 0,
     ) -> tuple[Tensor, Tensor, list[Draws]]:
         """Augmented images, uint8 if they were only moved or else float32 in 0..1."""
         count, _, height, width = images.shape
-        sampler = Sampler(count, height, width, generator)
+        sampler = Sampler(count, height, width, generator, samples, epoch)
         moves: list[Warp] = []  # waiting, so that neighbours cost one resampling
         steps = []
         for augmentation in self.augmentations:

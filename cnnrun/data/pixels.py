@@ -51,18 +51,25 @@ class PixelPipeline(Pipeline):
         images: Tensor,
         labels: Tensor,
         generator: torch.Generator | None,
+        samples: Tensor | None = None,
+        epoch: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """Inputs and pixels, both (N, C, H, W) float32; see `Pipeline.__call__`."""
-        pixels, noisy = self.pixels(images, labels, generator)
+        pixels, noisy = self.pixels(images, labels, generator, samples, epoch)
         return self.normalize(noisy), pixels
 
     def pixels(
-        self, images: Tensor, labels: Tensor, generator: torch.Generator | None
+        self,
+        images: Tensor,
+        labels: Tensor,
+        generator: torch.Generator | None,
+        samples: Tensor | None = None,
+        epoch: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """The pictures as they are to come out and as they go in: (N, C, H, W) float32, 0..1."""
         patterns = None if generator else self._patterns_of(images)
         if generator and self.augmentations:
-            images, _, _ = self._augment(images, labels, generator)
+            images, _, _ = self._augment(images, labels, generator, samples, epoch)
         pixels = to_unit(images)
         if self.noise is None:
             return pixels, pixels

@@ -56,7 +56,7 @@ class VGGFeatures(nn.Module):
                 self.features.append(kind(2, ceil_mode=True))
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1))
-        self.requires_grad_(requires_grad=False)
+        self.requires_grad_(False)
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
         """Pictures (N, 3, H, W) in 0..1 to the maps (N, C, h, w) of each wanted layer."""

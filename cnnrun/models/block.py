@@ -14,7 +14,7 @@ from cnnrun.models.locally_connected import LocallyConnected2d, PaddingMode
 
 Positive = Annotated[int, Field(ge=1)]
 Kind = Literal["conv", "local"]
-Padding = Literal["same", "valid"] | Annotated[int, Field(ge=0)]
+Padding = Literal["same", "valid"] | Annotated[int, Field(ge=0, le=10_000)]
 Groups = Literal["depthwise"] | Positive
 Pooling = Literal["max", "average", "none"]
 Shape = tuple[int, int, int]

@@ -15,6 +15,7 @@ from cnnrun.plots.images import Images
 from cnnrun.plots.lettering import clean, line_height, shorten
 from cnnrun.plots.sheet import MAX_CAPTION, SPACE, Captions, Tiles, fit_pixels, show_image
 from cnnrun.plots.style import (
+    INK,
     MARGIN,
     MUTED,
     RIGHT_TEXT,
@@ -81,7 +82,7 @@ def grad_cam_maps(model: nn.Module, layer: nn.Module, inputs: Tensor, classes: T
 def draw_attributions(
     images: Images,
     maps: NDArray[np.floating[Any]],
-    true_names: Sequence[str],
+    true_names: Sequence[str] | None,
     predicted_names: Sequence[str],
     confidences: Sequence[float],
     title: str,
@@ -89,26 +90,29 @@ def draw_attributions(
     """Each image beside its map and the map laid over it, with what the model answered.
 
     `images` (N, C, H, W) float 0..1, `maps` (N, H, W) not negative; the rest N values each,
-    `confidences` in 0..1. Each map is drawn from zero to its own greatest value.
+    `confidences` in 0..1, `true_names` None where nobody knows them. Each map is drawn from zero to its own greatest value.
     """
     height, width = fit_pixels(images.shape[2:], _PICTURE)
     tiles = Tiles(
         len(images),
         (height, 3 * width + 2 * _BETWEEN),
         title,
-        above=Captions([f"true: {clean(name)}\n" for name in true_names]),
+        above=Captions(_true_lines(true_names, len(images))),
         footer=line_height(SMALL) + 8,
         narrowest=620,
     )
     for index, (image, values) in enumerate(zip(images, maps, strict=True)):
         left, top = tiles.corner(index)
-        right = predicted_names[index] == true_names[index]
+        colour = INK
+        if true_names is not None:
+            right = predicted_names[index] == true_names[index]
+            colour = RIGHT_TEXT if right else WRONG_TEXT
         answer = f"predicted, {100 * confidences[index]:.0f} %: {clean(predicted_names[index])}"
         tiles.sheet.write(
             left + tiles.size[1] / 2,
             top - SPACE - 0.25 * line_height(TEXT),
             shorten(answer, max(tiles.size[1], MAX_CAPTION)),
-            color=RIGHT_TEXT if right else WRONG_TEXT,
+            color=colour,
             ha="center",
         )
         share = np.nan_to_num(values / max(float(values.max()), np.finfo(np.float32).tiny))
@@ -120,6 +124,11 @@ def draw_attributions(
     text = "image, map, both; each map from 0 (black) to its own greatest value (light yellow)"
     tiles.sheet.write(MARGIN, tiles.bottom + 8, text, size=SMALL, color=MUTED)
     return tiles.figure
+
+
+def _true_lines(names: Sequence[str] | None, count: int) -> list[str]:
+    """Captions that leave their last line to the answers."""
+    return [""] * count if names is None else [f"true: {clean(name)}\n" for name in names]
 
 
 def overlay(

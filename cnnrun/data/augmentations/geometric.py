@@ -63,6 +63,23 @@ class HorizontalFlip(_Flip):
     axis = 0
 
 
+@augmentations.register("alternating_flip")
+class AlternatingFlip(_Flip):
+    """Mirror left and right in every other epoch; where to begin is drawn (Jordan 2024)."""
+
+    axis = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def draw(self, sampler: Sampler) -> Draws:
+        if sampler.samples is None:
+            return super().draw(sampler)
+        # One bit of a product with 2^32 over the golden ratio: as good as drawn, and no state.
+        begins = (sampler.samples * 2654435769 >> 16) & 1
+        return {"flipped": ((begins + sampler.epoch) % 2 == 1).to(sampler.device)}
+
+
 @augmentations.register("vertical_flip")
 class VerticalFlip(_Flip):
     """Mirror top and bottom."""

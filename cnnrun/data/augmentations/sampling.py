@@ -10,12 +10,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws a number for each of `count` images of `height` x `width` pixels."""
+    """Draws a number for each of `count` images of `height` x `width` pixels.
+
+    samples: (count,) int64, which training images these are, and epoch: from 0; for what is not
+        drawn but takes turns. None where images are only looked at.
+    """
 
     count: int
     height: int
     width: int
     generator: torch.Generator
+    samples: Tensor | None = None
+    epoch: int = 0
 
     @property
     def device(self) -> torch.device:

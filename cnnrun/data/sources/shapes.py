@@ -26,7 +26,7 @@ def _ordered(scale: list[float]) -> list[float]:
     return scale
 
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Offset = Annotated[float, Field(ge=0, le=0.5)]
 Scale = Annotated[
     list[Annotated[float, Field(gt=0, le=2)]],

@@ -1,0 +1,109 @@
+"""`cnnrun predict`: a trained classifier's answers for pictures in files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from cnnrun.cli.app import AsJson, Plugins, TrainedTarget, app
+from cnnrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cnnrun.prediction import Answers
+
+
+@app.command()
+def predict(
+    target: TrainedTarget,
+    pictures: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE|FOLDER|GLOB|-...", help="Pictures; - reads paths from stdin, one a line."
+        ),
+    ],
+    top: Annotated[int, typer.Option(min=1, help="So many classes of each, likeliest first.")] = 5,
+    as_json: AsJson = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV: file, rank, class, probability.")
+    ] = False,
+    gradcam: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Draw there what speaks for each answer.", metavar="DIR"),
+    ] = None,
+    batch_size: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Pictures at once; changes the speed, not the answers."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    plugin: Plugins = None,
+) -> None:
+    """Name the classes of pictures, prepared as in training; bad files are told and passed over."""
+    if as_json and as_csv:
+        raise ConfigError("--json and --csv: choose one of them")
+    from cnnrun import prediction
+    from cnnrun.trained import open_trained
+
+    file, parts, _ = open_trained(target, plugin or [], device)
+    files = prediction.find_pictures(_with_stdin(pictures))
+    draw = prediction.GradCam(parts, gradcam).draw if gradcam else None
+    show = _print_csv if as_csv else _print_text
+    rows: list[dict[str, Any]] = []
+    bad: list[dict[str, str]] = []
+    for answers in prediction.predict_files(parts, files, batch_size):
+        for each in answers.bad:
+            print(f"{each.path}: {each.reason}; passed over", file=sys.stderr)
+            bad.append({"file": each.path, "reason": each.reason})
+        drawn = draw(answers) if draw else []
+        found = _rows(answers, answers.top(top, parts.dataset.classes), drawn)
+        if not as_json:
+            show(found, first=not rows)
+        rows += found
+    if as_json:
+        print(json.dumps({"checkpoint": str(file), "predictions": rows, "bad": bad}))
+    if not rows:
+        print(f"error: none of {len(files):,} files is a picture that can be read", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _with_stdin(names: list[str]) -> list[str]:
+    """`names`, with the lines of stdin in the place of `-`."""
+    lines = sys.stdin.read().splitlines() if "-" in names else []
+    return [n for name in names for n in (filter(None, lines) if name == "-" else [name])]
+
+
+def _rows(
+    answers: Answers, tops: list[list[tuple[str, float]]], drawn: list[Path]
+) -> list[dict[str, Any]]:
+    """What is told of each picture."""
+    rows = [
+        {
+            "file": file,
+            "class": top[0][0],
+            "probability": top[0][1],
+            "top": [{"class": name, "probability": share} for name, share in top],
+        }
+        for file, top in zip(answers.files, tops, strict=True)
+    ]
+    for row, picture in zip(rows, drawn, strict=False):
+        row["gradcam"] = str(picture)
+    return rows
+
+
+def _print_text(rows: list[dict[str, Any]], first: bool) -> None:  # noqa: ARG001
+    for row in rows:
+        told = ", ".join(f"{k['class']} {100 * k['probability']:.1f} %" for k in row["top"])
+        print(f"{row['file']}: {told}" + (f"  {row['gradcam']}" if "gradcam" in row else ""))
+
+
+def _print_csv(rows: list[dict[str, Any]], first: bool) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    if first and rows:
+        writer.writerow(["file", "rank", "class", "probability"])
+    for row in rows:
+        for rank, k in enumerate(row["top"], start=1):
+            writer.writerow([row["file"], rank, k["class"], k["probability"]])

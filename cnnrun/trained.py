@@ -1,0 +1,53 @@
+"""A trained network without its data: what predicting, exporting and the Python API open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from cnnrun.build import Parts, rebuild
+from cnnrun.checkpoint import Checkpoint, find_checkpoint
+from cnnrun.config import from_dict
+from cnnrun.data.dataset import Dataset, Split
+from cnnrun.errors import UserError
+
+
+def open_trained(
+    target: Path, plugins: Iterable[str] = (), device: str = "auto"
+) -> tuple[Path, Parts, Checkpoint]:
+    """The parts of a run (its best checkpoint) or of a checkpoint file; the data stay unread.
+
+    The data set of these parts knows the classes and the form of a picture, and has no samples.
+
+    device: as in a config; `auto`, and not where the run was trained, as that may be elsewhere.
+
+    Raises:
+        UserError: no checkpoint, one that needs plug-ins that are not named, or no such device.
+    """
+    file = find_checkpoint(target)
+    checkpoint = Checkpoint.load(file)
+    plugins = list(plugins)
+    stored = {**checkpoint.config, "device": device}
+    _refuse_unnamed_plugins(file, stored.get("plugins"), plugins)
+    experiment = from_dict(stored, f"{file} (config)", (), plugins)
+    if experiment.task.name == "stylize":
+        raise UserError(f"{target}: style transfer trains one picture; there is no network in it")
+    return file, rebuild(checkpoint, experiment, _without_samples(checkpoint)), checkpoint
+
+
+def _refuse_unnamed_plugins(file: Path, stored: object, named: list[str]) -> None:
+    """A checkpoint may come from someone else: it never chooses which code is run."""
+    missing = [p for p in stored if p not in named] if isinstance(stored, list) else []
+    if missing:
+        wanted = " ".join(f"--plugin {name}" for name in missing)
+        raise UserError(
+            f"{file} was trained with code of its own; if you trust it, say so: {wanted}"
+        )
+
+
+def _without_samples(checkpoint: Checkpoint) -> Dataset:
+    images = torch.empty((0, *checkpoint.input_shape), dtype=torch.uint8)
+    none = Split(images, torch.empty(0, dtype=torch.int64))
+    return Dataset(tuple(checkpoint.classes), none, none)
