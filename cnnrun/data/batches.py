@@ -70,7 +70,7 @@ class Batches:
             order = torch.arange(self.samples)
         whole = zip(self.borders[start:], self.borders[start + 1 :], strict=False)
         borders = [self.share(first, last) for first, last in whole]
-        on_device = order.to(self.device)
+        on_device = order.to(self.device, non_blocking=True)
         labels = (self.labels.index_select(0, on_device[a:b]) for a, b in borders)
         if isinstance(self.images, Tensor):
             images = (self.images.index_select(0, on_device[a:b]) for a, b in borders)
