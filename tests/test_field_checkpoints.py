@@ -1,0 +1,163 @@
+"""What went wrong for people with checkpoints in other tools, as users of this one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import Command
+
+
+@pytest.fixture
+def run(cnnrun: Command, tiny: Path) -> Path:
+    ended = cnnrun("train", tiny, "-q", "training.epochs=1")
+    assert ended.code == 0, ended.err
+    return Path(ended.out.strip())
+
+
+def test_names_of_wrapped_models(cnnrun: Command, run: Path) -> None:
+    """Four wrappings of one model give four equal results; names of another model are refused."""
+    whole = json.loads(cnnrun("eval", run, "--json").out)
+    content = torch.load(run / "checkpoints" / "best.pt", weights_only=True)
+
+    def under(prefix: str) -> str:
+        model = {prefix + key: value for key, value in content["model"].items()}
+        torch.save({**content, "model": model}, "wrapped.pt")
+        return "wrapped.pt"
+
+    for prefix in ("module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."):
+        ended = cnnrun("eval", under(prefix), "--json")
+        assert ended.code == 0, ended.err
+        assert json.loads(ended.out) == {**whole, "checkpoint": "wrapped.pt"}
+    ended = cnnrun("eval", under("x."))
+    assert ended.code == 1
+    assert "missing: features.1.weight" in ended.err
+    assert "unexpected: x.features.1.weight" in ended.err
+    partly = dict(list(content["model"].items())[:-1])
+    torch.save({**content, "model": partly}, "partly.pt")
+    assert "missing: head.bias" in cnnrun("eval", "partly.pt").err
+
+
+def test_every_file_that_is_written_is_plain(cnnrun: Command, tiny: Path) -> None:
+    """Whatever the state: averages, momentum, a scheduler that counts, a stop before the end."""
+    run = cnnrun("train", tiny, "-q", "training.ema=0.9", "schedule={name: plateau}",
+                 "optimizer=adam", "dataset.augment=[mixup]").out.strip()  # fmt: skip
+    files = [*Path(run).rglob("*.pt")]
+    assert len(files) == 2
+    for file in files:
+        torch.load(file, weights_only=True)
+
+
+def test_a_checkpoint_of_a_gpu_is_read_without_one(
+    cnnrun: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stored tensors that say `cuda:0`, as a GPU's are: made here by renaming a CPU's."""
+    import torch.serialization
+
+    whole = json.loads(cnnrun("eval", run, "--json").out)
+    content = torch.load(run / "checkpoints" / "best.pt", weights_only=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
+        torch.save(content, tmp_path / "gpu.pt")
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="CUDA"):
+            torch.load("gpu.pt", weights_only=True)
+    ended = cnnrun("eval", "gpu.pt", "--json")
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out) == {**whole, "checkpoint": "gpu.pt"}
+    shutil.copy("gpu.pt", run / "checkpoints" / "last.pt")
+    shutil.copy("gpu.pt", run / "checkpoints" / "best.pt")
+    assert cnnrun("train", "--resume", run, "training.epochs=2").code == 0
+
+
+def test_a_gpu_that_is_not_there_is_never_replaced_in_silence(
+    cnnrun: Command, tiny: Path, run: Path
+) -> None:
+    for device in ("cuda:7", *(() if torch.cuda.is_available() else ("cuda",))):
+        for command in (("train", tiny), ("eval", run), ("check", tiny)):
+            ended = cnnrun(*command, f"device={device}")
+            assert ended.code == 1
+            assert f"device {device}: no such GPU here" in ended.err
+
+
+def _start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "cnnrun", "train", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _wait_for(process: subprocess.Popen[str], folder: Path, pattern: str) -> Path:
+    while process.poll() is None:
+        found = next(folder.glob(pattern), None)
+        if found:
+            return found
+        time.sleep(0.005)
+    raise AssertionError(process.communicate()[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("when", ["config.yaml", "metrics.jsonl"])
+def test_a_signal_saves_and_says_how_to_go_on(
+    tmp_path: Path, tiny: Path, number: signal.Signals, code: int, when: str
+) -> None:
+    """In the first epoch, before any best checkpoint, and later."""
+    tiny.write_text(tiny.read_text().replace("epochs: 2", "epochs: 400"))
+    process = _start(tmp_path, tiny, "-q")
+    file = _wait_for(process, tmp_path, f"runs/tiny/*/{when}")
+    time.sleep(0.5 if when == "config.yaml" else 0)  # data and model are made in between
+    asked = time.monotonic()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert time.monotonic() - asked < 5
+    assert f"go on with\n  cnnrun train --resume {file.parent.relative_to(tmp_path)}" in err
+    assert (file.parent / "checkpoints" / "last.pt").is_file()
+    if when == "metrics.jsonl":
+        assert (file.parent / "checkpoints" / "best.pt").is_file()
+        assert (file.parent / "plots" / "curves.png").is_file()
+    again = _start(tmp_path, "--resume", file.parent, "-q", "training.epochs=3")
+    assert again.wait(timeout=120) == 0, again.communicate()[1]
+
+
+@pytest.mark.slow
+def test_a_second_signal_leaves_at_once_and_loses_nothing_saved(tmp_path: Path, tiny: Path) -> None:
+    """The step that the first one waits for never ends here."""
+    (tmp_path / "endless.py").write_text(
+        "import time\n"
+        "from cnnrun.training import Trainer\n"
+        "train_step = Trainer.train_step\n\n\n"
+        "def slow(self, *batch):\n"
+        "    train_step(self, *batch)\n"
+        "    while self.progress.step == 30:\n"
+        "        time.sleep(0.01)\n\n\n"
+        "Trainer.train_step = slow\n"
+    )
+    process = _start(tmp_path, tiny, "-q", "--plugin", "endless.py")
+    run = _wait_for(process, tmp_path, "runs/tiny/*/checkpoints/last.pt").parent.parent
+    time.sleep(0.5)
+    saved = (run / "checkpoints" / "last.pt").read_bytes()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None, "the first one waits for the step"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=5)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert (run / "checkpoints" / "last.pt").read_bytes() == saved
+    again = _start(tmp_path, "--resume", run, "-q")
+    assert again.wait(timeout=120) == 0, again.communicate()[1]
