@@ -61,6 +61,8 @@ class Training(Options):
     sync_batch_norm: bool = False
     # torch's own switch: algorithms that give equal bits each time, or an error.
     deterministic: bool = False
+    # Draw the task's pictures when training has ended; `cnnrun viz` draws them at any time.
+    draw: bool = True
     # Convolutions on a CPU or GPU read channels-last memory 11-27 % faster.
     channels_last: bool = True
 

@@ -167,7 +167,7 @@ def _train(
             with reporter(hidden, trainer.total_steps, trainer.progress.step) as shown:
                 trainer.fit(shown)
         except UserError:
-            if main and run.read_metrics():
+            if main and run.read_metrics() and parts.experiment.training.draw:
                 draw_pictures(parts, run, None, ("curves",))
             raise
         if main:
@@ -197,7 +197,8 @@ def finish(trainer: Trainer, started: float) -> None:
         "seconds": round(time.perf_counter() - started, 2),
     }
     write_json(run.summary, summary)
-    draw_pictures(parts, run, predictions, parts.task.pictures)
+    if parts.experiment.training.draw:
+        draw_pictures(parts, run, predictions, parts.task.pictures)
 
 
 def draw_pictures(

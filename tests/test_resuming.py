@@ -17,7 +17,7 @@ from tests.conftest import Command
 @pytest.fixture
 def run(cnnrun: Command, tiny: Path) -> Path:
     """A finished run of two epochs."""
-    return Path(cnnrun("train", tiny, "-q").out.strip()).resolve()
+    return Path(cnnrun("train", tiny, "-q", "training.draw=false").out.strip()).resolve()
 
 
 def _rows(run: Path) -> list[dict[str, float]]:
@@ -131,7 +131,7 @@ def test_data_that_changed_are_refused_and_data_that_moved_are_not(
 
 
 def test_a_job_that_is_started_again_goes_on(cnnrun: Command, tiny: Path) -> None:
-    again = ("train", tiny, "--resume-or-start", "-q")
+    again = ("train", tiny, "--resume-or-start", "-q", "training.draw=false")
     first = cnnrun(*again).out.strip()
     assert cnnrun(*again).out.strip() == first, "finished: nothing is trained again"
     other = cnnrun(*again, "optimizer.lr=0.2").out.strip()
@@ -165,3 +165,51 @@ def test_patience_counts_anew_when_it_changes(cnnrun: Command, tiny: Path) -> No
     ended = cnnrun("train", "--resume", stopped, "training.patience=100", "-q")
     assert ended.code == 0, ended.err
     assert json.loads((stopped / "summary.json").read_text())["epochs"] == 40
+
+
+OTHERS = [
+    "optimizer={name: adam, lr: 0.01}",
+    "optimizer={name: adamw, lr: 0.01}",
+    "optimizer={name: rmsprop, lr: 0.001, momentum: 0.9, centered: true}",
+    "optimizer={name: adagrad, lr: 0.01}",
+    "optimizer={name: sgd, lr: 0.1, nesterov: true, momentum: 0.9, weight_decay: 0.01, "
+    "decoupled: true}",
+    "optimizer={name: lbfgs, max_iter: 3, history: 3, line_search: false}",
+    "schedule={name: plateau, patience: 0}",
+    "schedule={name: one_cycle}",
+    "schedule={name: multistep, milestones: [1, 2], warmup_epochs: 0.5}",
+    "dataset.augment=[{name: cutmix}, {name: rotation}]",
+]
+
+
+@pytest.mark.parametrize("change", OTHERS)
+def test_a_killed_run_ends_at_the_same_bits_whatever_trains_it(
+    cnnrun: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    from cnnrun.training import Trainer
+
+    changes = (
+        change,
+        "dataset.limit=300",
+        "training.epochs=3",
+        "training.checkpoint_every=2 steps",
+    )
+    straight = Path(cnnrun("train", tiny, "-q", *changes).out.strip()).resolve()
+    steps = Trainer.train_step
+
+    def killed(self: Trainer, *batch: torch.Tensor) -> None:
+        if self.progress.step == 7:
+            raise KeyboardInterrupt  # as if killed: nothing is saved for the occasion
+        steps(self, *batch)
+
+    with monkeypatch.context() as killing:
+        killing.setattr(Trainer, "train_step", killed)
+        assert cnnrun("train", tiny, "-q", *changes).code == 130
+    [run] = [path for path in straight.parent.iterdir() if path != straight]
+    assert cnnrun("train", "--resume", run, "-q").code == 0
+    assert (straight / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
+    ours, theirs = (
+        torch.load(path / "checkpoints" / "last.pt", weights_only=True) for path in (straight, run)
+    )
+    assert all(torch.equal(value, theirs["model"][key]) for key, value in ours["model"].items())
+    assert ours["schedule"] == theirs["schedule"]

@@ -24,7 +24,7 @@ def _weights(run: Path, name: str = "last", part: str = "model") -> dict[str, to
 
 
 def _train(cnnrun: Command, *arguments: object) -> Path:
-    ended = cnnrun("train", *arguments, "-q")
+    ended = cnnrun("train", *arguments, "-q", "training.draw=false")
     assert ended.code == 0, ended.err
     return Path(ended.out.strip()).resolve()
 
@@ -149,14 +149,14 @@ def test_every_form_of_step_resumes_to_the_same_bits(
     straight = _train(cnnrun, tiny, *changes)
     step = Trainer.train_step
 
-    def killed_at_25(self: Trainer, images: torch.Tensor, labels: torch.Tensor) -> None:
+    def killed_at_25(self: Trainer, *batch: torch.Tensor) -> None:
         if self.progress.step == 25:
             raise KeyboardInterrupt
-        step(self, images, labels)
+        step(self, *batch)
 
     with monkeypatch.context() as killing:
         killing.setattr(Trainer, "train_step", killed_at_25)
-        assert cnnrun("train", tiny, "-q", *changes).code == 130
+        assert cnnrun("train", tiny, "-q", *changes, "training.draw=false").code == 130
     [killed] = [run for run in straight.parent.iterdir() if run != straight]
     assert cnnrun("train", "--resume", killed, "-q").code == 0
     for part in ("model", "raw"):

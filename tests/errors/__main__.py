@@ -1,0 +1,5 @@
+"""Prints `docs/errors.md`."""
+
+from tests.errors.page import page
+
+print(page(), end="")

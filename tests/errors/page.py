@@ -1,0 +1,48 @@
+"""The page of documentation that the cases make."""
+
+from __future__ import annotations
+
+from tests.errors import Case
+from tests.errors.config import FILE, KEYS
+from tests.errors.data import FOLDERS, SOURCES
+from tests.errors.running import CHECKPOINTS, MODELS, PICTURES, SWEEPS, TRAINING
+
+SECTIONS: dict[str, list[Case]] = {
+    "The config file": FILE,
+    "Keys, values and the command line": KEYS,
+    "Pictures and splits": FOLDERS,
+    "Data sources": SOURCES,
+    "Model, loss and optimizer": MODELS,
+    "Training and resuming": TRAINING,
+    "Checkpoints and weights": CHECKPOINTS,
+    "Drawing": PICTURES,
+    "Sweeps": SWEEPS,
+}
+_HEAD = """\
+# Error messages
+
+What cnnrun says when something is wrong, what it means, and what to do. `…` stands for what depends
+on the case. Before most messages stands the place: `file:line:column: key:`, or the override on the
+command line. `--debug` shows the traceback as well. Exit codes: 2 for wrong usage or config, 130 and
+143 for an interrupted run whose state is saved, 1 for the rest.
+
+Each message here is provoked by a test through the command line.
+"""
+
+
+def page() -> str:
+    """The whole page, as Markdown."""
+    parts = [_HEAD]
+    for title, cases in SECTIONS.items():
+        rows = [f"| `{_cell(c.says)}` | {_cell(c.means)} | {_cell(c.do)} |" for c in cases]
+        table = ["| it says | it means | what to do |", "|---|---|---|", *rows]
+        parts.append("\n".join([f"## {title}", "", *table, ""]))
+    return "\n".join(parts)
+
+
+def _cell(text: str) -> str:
+    return (
+        text.replace("|", "\\|").replace("`", "'")
+        if text.count("`") % 2
+        else text.replace("|", "\\|")
+    )

@@ -1,0 +1,205 @@
+"""Errors about models, training, checkpoints, pictures and sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.errors import Case
+
+
+def content(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
+    """`changed.pt` is the run's best checkpoint, changed so."""
+
+    def write(folder: Path) -> None:
+        import torch
+
+        loaded = torch.load(folder / "run/checkpoints/best.pt", weights_only=True)
+        change(loaded)
+        torch.save(loaded, folder / "changed.pt")
+
+    return write
+
+
+def weights(value: Any) -> Callable[[Path], object]:
+    """`w.pt` holds this."""
+
+    def write(folder: Path) -> None:
+        import torch
+
+        torch.save(value(torch) if callable(value) else value, folder / "w.pt")
+
+    return write
+
+
+class Touch:
+    """Makes a file when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (Path("pwned"),)
+
+
+def unfinished(folder: Path) -> None:
+    (folder / "run/summary.json").unlink()
+
+
+def _other_classes(folder: Path) -> None:
+    unfinished(folder)
+    file = folder / "run/config.yaml"
+    file.write_text(file.read_text().replace("name: digits", "name: shapes\n  side: 8"))
+
+
+MODELS = [
+    Case("too large for this machine", "The model needs more memory than there is.",
+         "Take fewer or narrower layers.", "check x.yaml 'model.hidden=[9000000000]'"),
+    Case("entries for … blocks", "A list gives each block its own value.",
+         "One value for all, or as many as `channels` has.",
+         "check cnn.yaml 'model.kernel_size=[3, 3, 3]'"),
+    Case("block …: kernel_size reaches over … pixels, but its maps are", "The maps have shrunk below "
+         "the kernel.", "Fewer blocks, less pooling, larger pictures (`dataset.size`).",
+         "check cnn.yaml model.padding=valid model.kernel_size=9"),
+    Case("weight: 2 numbers for 10 classes", "One weight a class is meant.", "Write so many.",
+         "check x.yaml 'loss={name: cross_entropy, weight: [1, 2]}'"),
+    Case("weight: every class that has training samples has weight 0", "Nothing would be learnt.",
+         "Give one of them a weight.",
+         "check x.yaml 'loss={name: cross_entropy, weight: [0,0,0,0,0,0,0,0,0,0]}'"),
+    Case("nesterov looks ahead along the momentum: set momentum, e.g. 0.9", "Without momentum it "
+         "does nothing.", "Set `optimizer.momentum`.", "check x.yaml optimizer.nesterov=true"),
+    Case("uniform: low 1 is above high 0; give both, low first", "The smaller number comes first.",
+         "Exchange them.", "check x.yaml 'initializer={name: uniform, low: 1, high: 0}'"),
+    Case("task reconstruct needs an autoencoder, e.g. conv_autoencoder", "The model gives no "
+         "pictures back.", "Take an autoencoder, or `task: classify`.",
+         "check x.yaml task=reconstruct loss=mse"),
+    Case("the loss can't compare pictures; mse, l1, bce and ssim can", "The loss wants labels.",
+         "Take one of these.",
+         "check x.yaml task=reconstruct model=linear_autoencoder loss=cross_entropy"),
+    Case("'acuracy' is not measured; did you mean 'accuracy'?", "The task has no such measure.",
+         "Take the one that is named.", "check x.yaml training.monitor=acuracy"),
+    Case("torchvision has no model 'resnet19'; did you mean", "", "Take the one that is named.",
+         "check x.yaml model=torchvision/resnet19"),
+    Case("pixels and more, not … (dataset.size)", "The network halves pictures more often than "
+         "they can be halved.", "Enlarge them: `dataset.size`.",
+         "check x.yaml model=torchvision/squeezenet1_1"),
+    Case("weights: imagenet: only torchvision/... and timm/... models have them", "The model has no "
+         "published weights.", "Take such a model, or the weights of a run of yours.",
+         "check x.yaml transfer.weights=imagenet"),
+    Case("nothing to train: no parameter of the model requires a gradient", "`transfer.freeze` names "
+         "everything.", "Leave the head out of it.", "check x.yaml transfer.freeze=all"),
+    Case("freeze: 'faetures' matches no parameter; did you mean 'features'?", "A pattern finds "
+         "nothing.", "Take the one that is named; `cnnrun describe` shows all layers.",
+         "check x.yaml transfer.freeze=faetures"),
+    Case("cut: the model has no layer 'features.7'", "", "`cnnrun describe` shows the layers.",
+         "check x.yaml transfer.cut=features.7"),
+]  # fmt: skip
+
+TRAINING = [
+    Case("device …: no such GPU here", "PyTorch sees no such GPU; the message says which it sees.",
+         "`device=auto` takes what there is.", "train x.yaml device=cuda:7", code=1),
+    Case("output: can't write to …; choose output=DIR", "The folder is not yours, or on a full or "
+         "read-only disk.", "Choose another one.", "train x.yaml output=/proc/runs", code=1),
+    Case("output: x.yaml is in the way and is no directory", "", "Choose another name.",
+         "train x.yaml output=x.yaml", code=1),
+    Case("warmup_epochs 9: training has only … steps", "The warm-up would take all of the training.",
+         "Fewer `schedule.warmup_epochs`, or more `training.epochs`.",
+         "train x.yaml 'schedule={name: constant, warmup_epochs: 9}'"),
+    Case("the loss is … at step … (epoch …, learning rate …), on training images",
+         "The loss is no number any more: the rate is too high, or the data are odd. The last good "
+         "checkpoint is kept, and the batch is noted.", "A smaller `optimizer.lr`, "
+         "`training.clip_norm: 1`, or `training.on_nan: skip`.",
+         "train x.yaml optimizer.lr=1e30 training.epochs=20", code=1),
+    Case("a run can't go on with another model.hidden: [4] -> [5]; begin a new one",
+         "The weights of the run do not fit it.", "Train it anew with the command that is shown.",
+         "train --resume run 'model.hidden=[5]'"),
+    Case("the run began with 10 classes (…); the data now have", "The data are others.",
+         "Give the run back its data, or begin a new one.", "train --resume run", code=1,
+         files=_other_classes),
+    Case("nowhere: there is no such run", "", "Look at the path.", "train --resume nowhere", code=1),
+    Case("not a run directory (no config.yaml in it); the newest run below it is",
+         "A folder of runs was named.", "Name the run.", "eval .", code=1),
+    Case("the run has written no checkpoint yet", "It was stopped in its first epoch.",
+         "`cnnrun train --resume RUN`.", "eval run", code=1,
+         files=lambda f: [p.unlink() for p in (f / "run/checkpoints").iterdir()]),
+    Case("going on from run/checkpoints/best.pt instead", "The last checkpoint is damaged; the run "
+         "goes on from an older, whole one. A warning, no error.", "Nothing.",
+         "train --resume run -q", code=0,
+         files=lambda f: (unfinished(f), (f / "run/checkpoints/last.pt").write_bytes(b"x"))),
+    Case("summary.json: is damaged; remove it, and --resume makes it anew", "", "Remove it.",
+         "train --resume run", code=1,
+         files=lambda f: (f / "run/summary.json").write_text("{")),
+]  # fmt: skip
+
+CHECKPOINTS = [
+    Case("no.pt: there is no such", "", "Look at the path.", "check x.yaml transfer.weights=no.pt"),
+    Case("not a readable checkpoint (damaged or cut short?)", "The file is not whole, or no "
+         "checkpoint; checksums are compared.", "Take another copy.", "eval changed.pt", code=1,
+         files=lambda f: (f / "changed.pt").write_bytes(
+             (f / "run/checkpoints/best.pt").read_bytes()[:-400])),
+    Case("not a checkpoint of cnnrun (format 1)", "Another program wrote it.",
+         "For its weights: `transfer.weights`.", "eval changed.pt", code=1,
+         files=content(lambda c: c.pop("format"))),
+    Case("not a whole checkpoint of cnnrun (classes: ", "Parts are missing or of another kind.",
+         "Take another copy.", "eval changed.pt", code=1,
+         files=content(lambda c: c.update(classes=3))),
+    Case("refused, as it is damaged or holds more than tensors and plain values, and reading those "
+         "could run code", "A pickle can do anything when it is read.",
+         "Let whoever made it save `model.state_dict()` alone.", "eval w.pt", code=1,
+         files=weights(Touch())),
+    Case("holds no weights (a dict of named tensors)", "", "Save `model.state_dict()`.",
+         "check x.yaml transfer.weights=w.pt", files=weights([1])),
+    Case("holds more than named tensors; save `model.state_dict()` alone", "",
+         "Do so.", "check x.yaml transfer.weights=w.pt", files=weights({"a": 1})),
+    Case("the weights do not fit the model; missing: features.1.weight",
+         "The file is of another model.", "Compare the names and shapes that are listed.",
+         "eval changed.pt", code=1, files=content(lambda c: c.update(model={}))),
+    Case("w.safetensors: can't be read", "The file is damaged or of another kind.",
+         "Take another copy.", "check x.yaml transfer.weights=w.safetensors",
+         files=lambda f: (f / "w.safetensors").write_bytes(b"no")),
+    Case("was trained with code of its own; if you trust it, say so: ", "The checkpoint names a "
+         "plug-in; a checkpoint never chooses which code runs.", "Add what the message shows.",
+         "eval changed.pt", code=1,
+         files=content(lambda c: c["config"].update(plugins=["mine.py"]))),
+    Case("the data's pictures are 1 x 8 x 8, but the model was trained on 1 x 9 x 9", "",
+         "Set `dataset.size` to that of the training.", "eval changed.pt", code=1,
+         files=content(lambda c: c.update(input_shape=[1, 9, 9]))),
+    Case("the data has classes that the model was not trained on: 9 (it knows", "",
+         "Evaluate on data with the classes of the training.", "eval changed.pt", code=1,
+         files=content(lambda c: c.update(classes=[*"012345678", "nine"]))),
+    Case("--split: expected train, validation or test, got 'tset'", "", "Write one of these.",
+         "eval run --split tset"),
+    Case("the validation split is empty", "There is nothing to measure.",
+         "Set `dataset.validation`.", "eval run --split validation dataset.validation=0", code=1),
+    Case("--outliers ranks by reconstruction error: it needs an autoencoder", "", "Leave it out.",
+         "eval run --outliers 3"),
+]  # fmt: skip
+
+PICTURES = [
+    Case("unknown picture 'confussion'; there are", "", "Take one that is named.",
+         "viz confussion run"),
+    Case("this picture needs a trained model; name a run", "An experiment alone has no answers.",
+         "Name a run or a checkpoint.", "viz confusion x.yaml", code=1),
+    Case("the model has no convolution, so no", "", "Draw it of another model.", "viz filters run",
+         code=1),
+    Case("layer: the model has no layer 'head2'; did you mean 'head'?", "",
+         "`cnnrun describe` shows the layers.", "viz weights run -p layer=head2", code=1),
+    Case("index 999: the … split has images 0 to", "", "Take one of these.",
+         "viz pixels x.yaml -p index=999", code=1),
+    Case("dataset.augment: this experiment augments nothing; add, say, [rotation]", "",
+         "Do so, on the command line if you like.", "viz augmentations x.yaml", code=1),
+    Case("no epoch has ended yet; there is nothing to draw", "", "Wait for it.", "viz curves run",
+         code=1, files=lambda f: (f / "run/metrics.jsonl").write_text("")),
+    Case("this picture needs an autoencoder (task: reconstruct)", "", "Draw it of one.",
+         "viz reconstructions run", code=1),
+    Case("pictures are written as …, not as '.jpg'", "", "Take one of these endings.",
+         "viz curves run -o c.jpg", code=1),
+    Case("could not write the picture", "The folder can't be written to.", "Name another by `-o`.",
+         "viz curves run -o x.yaml/c.png", code=1),
+]  # fmt: skip
+
+SWEEPS = [
+    Case("name a sweep's YAML file, or one to take part in with --join URL|DIR", "", "Do one of "
+         "both.", "sweep"),
+    Case("--dry-run wants the sweep's YAML file", "", "Name it.", "sweep --join run --dry-run"),
+    Case("no sweep (no sweep.yaml in it); begin one: cnnrun sweep FILE", "The folder is none.",
+         "Name the sweep's folder.", "sweep --join run", code=1),
+]  # fmt: skip
