@@ -285,3 +285,14 @@ def _explain(error: yaml.MarkedYAMLError, text: str, file: str) -> str:
         context = f"{error.context}: " if error.context else ""
         cause = f"{context}{error.problem}"
     return f"{where}: not valid YAML: {cause}"
+
+
+def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat |= flattened(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + str(key)] = value
+    return flat

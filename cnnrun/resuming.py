@@ -16,6 +16,7 @@ from cnnrun.build import build_lr_schedule
 from cnnrun.checkpoint import Checkpoint
 from cnnrun.config import Experiment
 from cnnrun.data.dataset import Dataset
+from cnnrun.document import flattened
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.run import RunDirectory
 from cnnrun.weights import some
@@ -29,17 +30,6 @@ FIXED = (
 )
 # Where a run happens is not what it is.
 _ELSEWHERE = ("output", "device")
-
-
-def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            flat |= flattened(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def differences(before: Experiment, now: Experiment) -> dict[str, tuple[Any, Any]]:

@@ -28,7 +28,7 @@ FIRST = int(os.environ.get("CNNRUN_FUZZ_FIRST", "0"))
 # Whole lines of `error:`; what a case may say that is not about the file but about this machine.
 _ABOUT_THE_MACHINE = re.compile(
     r"device (cuda|mps)|could not be downloaded|download is false|no such (file|folder|directory)"
-    r"|memory|needs .* package|imagenet|weights"
+    r"|memory|needs .* package|imagenet|weights|file name too long|no sample picture"
 )
 _PLACE = re.compile(
     r"^(error: )?(case\.yaml:\d+(:\d+)?: |command line: |'.*' is no override: )", re.S
@@ -193,7 +193,7 @@ def _verdict(code: int, err: str) -> str:
     if code == 0:
         return "valid"
     if code == 1:
-        return "needs what is not here" if _ABOUT_THE_MACHINE.search(told) else "wrong"
+        return "needs what is not here" if _ABOUT_THE_MACHINE.search(told.lower()) else "wrong"
     placed = all(_PLACE.match(line) for line in told.splitlines())
     return "refused" if code == 2 and placed else "wrong"
 

@@ -82,7 +82,7 @@ def test_what_a_run_can_not_go_on_with_is_named(
 def test_every_fixed_key_exists(run: Path) -> None:
     import yaml
 
-    from cnnrun.resuming import flattened
+    from cnnrun.document import flattened
 
     keys = set(flattened(yaml.safe_load((run / "config.yaml").read_text())))
     for fixed in FIXED:

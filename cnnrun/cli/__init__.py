@@ -13,13 +13,13 @@ import sys
 
 # In the order in which `cnnrun --help` lists them.
 # isort: off
-from cnnrun.cli import train, lr_find, sweep, evaluate, predict, inspect, verify
+from cnnrun.cli import train, lr_find, sweep, compare, evaluate, predict, inspect, verify
 
 # isort: on
 from cnnrun.cli.app import app
 from cnnrun.errors import UserError
 
-__all__ = ["app", "evaluate", "inspect", "lr_find", "main", "predict", "sweep", "train", "verify"]
+__all__ = ["app", "compare", "evaluate", "inspect", "lr_find", "main", "predict", "sweep", "train", "verify"]
 
 
 def main() -> None:

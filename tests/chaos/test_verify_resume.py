@@ -97,6 +97,19 @@ def test_a_mistake_and_a_run_that_fails_are_told(
     assert "the run in 'whole' failed (exit 1)" in ended.err
 
 
+@pytest.mark.usefixtures("quick")
+def test_a_run_that_is_too_short_to_be_killed(
+    cnnrun: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config(tmp_path)
+    monkeypatch.setattr(
+        verify_resume._Runs, "_kill", lambda _self, process, *_: bool(process.wait())
+    )
+    ended = cnnrun("verify-resume", "chaos.yaml", "--epochs", 1, "--limit", 70)
+    assert ended.code == 1
+    assert "the run ended before it could be killed; give it more epochs" in ended.err
+
+
 def _changed(file: Path, *keys: Any, value: Any) -> None:
     content = torch.load(file, weights_only=True)
     inner = content

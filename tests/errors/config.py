@@ -24,7 +24,7 @@ def module(content: str) -> Callable[[Path], object]:
 
 
 FILE = [
-    Case("x.yaml:…: no such file", "There is no file of that name.",
+    Case("nox.yaml: no such file or directory", "There is no file of that name.",
          "Look at the path; it is from the folder that you stand in.", "train nox.yaml"),
     Case("the file is empty; `cnnrun list` shows what it may name", "Nothing but space or comments "
          "is in it.", "Begin with a file of `configs/`.", "train bad.yaml", files=text("# a\n")),
@@ -51,7 +51,8 @@ FILE = [
     Case("over 1,000,000 bytes; that is no experiment", "The file is far too large.",
          "Name the right file.", "train bad.yaml", files=text("#" * 1_000_001)),
     Case("nested more deeply than any experiment", "There are hundreds of brackets.",
-         "Look for a bracket that is never closed.", "train bad.yaml", files=text("a: " + "[" * 3000)),
+         "Look for a bracket that is never closed.", "train bad.yaml",
+         files=text("a: " + "[" * 3000)),
     Case("too many or too deeply nested values for an experiment", "With aliases counted as often "
          "as they are used, there are over 20,000 values.", "Name the right file.",
          "train bad.yaml", files=text("a: &a [*a]\n")),
@@ -61,8 +62,9 @@ FILE = [
          "Quote keys that hold brackets.", "train bad.yaml", files=text("? [a]\n: 1\n")),
     Case("the key 'seed' stands here twice (line 1)", "YAML would keep the last in silence.",
          "Delete one of them.", "train bad.yaml", files=text("seed: 1\nseed: 2\n")),
-    Case("the tag … is not allowed; write plain values", "`!!python/...` and the like would run "
-         "code.", "Write the value itself.", "train bad.yaml", files=text("name: !!set {a}\n")),
+    Case("the tag … is not allowed; write plain values", "`!!python/...` could run code; no tag is "
+         "needed.", "Write the value itself.", "train bad.yaml",
+         files=text("name: !!binary x\n")),
 ]  # fmt: skip
 
 KEYS = [
@@ -97,7 +99,8 @@ KEYS = [
     Case("'seed' holds no keys", "It is a number, not a section.", "Look at the path.",
          "train x.yaml seed.x.y=1", files=lambda folder: (folder / "x.yaml").write_text(
              "dataset: digits\nmodel: mlp\nseed: 1\n")),
-    Case("name an experiment's YAML file, or a run with --resume RUN", "Neither was given, or both.",
+    Case("name an experiment's YAML file, or a run with --resume RUN", "Neither was given, or "
+         "both.",
          "`cnnrun train FILE` or `cnnrun train --resume RUN`.", "train"),
     Case("unknown kind 'modle'; did you mean 'model'?", "There is no such kind of component.",
          "`cnnrun list` shows all.", "list modle"),
@@ -109,6 +112,6 @@ KEYS = [
          "Name it from there, or in full.", "train x.yaml plugins=[no.py]"),
     Case("plug-in …: not a Python file", "Its name does not end in `.py`.", "Name a `.py` file.",
          "train x.yaml plugins=[x.yaml]"),
-    Case("plug-in mine.py:1: NameError(", "It broke off while it was imported.",
+    Case("plug-in …mine.py:1: NameError(", "It broke off while it was imported.",
          "Mend the line that is named.", "train x.yaml plugins=[mine.py]", files=module("nope\n")),
 ]  # fmt: skip

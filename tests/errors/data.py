@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,8 @@ def item(body: str, before: str = "") -> Callable[[Path], object]:
     """`mine.py` has a data set of 20 items whose item is this."""
     return lambda folder: (folder / "mine.py").write_text(
         f"import torch\nfrom torch.utils.data import Dataset\n{before}\n\n"
-        "class Mine(Dataset):\n    def __len__(self):\n        return 20\n\n"
+        "class Mine(Dataset):\n    def __init__(self, train):\n        pass\n\n"
+        "    def __len__(self):\n        return 20\n\n"
         f"    def __getitem__(self, i):\n        return {body}\n\n\n"
         "class Empty(Mine):\n    def __len__(self):\n        return 0\n\n\n"
         "class Other:\n    pass\n"
@@ -43,9 +45,34 @@ CSV = "check x.yaml 'dataset={name: csv, file: pictures/table.csv, cache_dir: ca
 GRAY = "torch.zeros(1, 8, 8, dtype=torch.uint8)"
 
 
+class _Touch:
+    """Makes a file when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (Path("pwned"),)
+
+
+def _cifar(content: object) -> Callable[[Path], object]:
+    """All files of CIFAR-10 hold this."""
+
+    def write(folder: Path) -> None:
+        (folder / "c" / "cifar-10-batches-py").mkdir(parents=True)
+        for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"):
+            (folder / "c" / "cifar-10-batches-py" / name).write_bytes(pickle.dumps(content))
+
+    return write
+
+
+def _no_mnist(folder: Path) -> None:
+    (folder / "m" / "MNIST" / "raw").mkdir(parents=True)
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (folder / "m" / "MNIST" / "raw" / f"{part}-{kind}-ubyte").write_bytes(bytes(99))
+
+
 def _half_file(folder: Path) -> None:
     file = folder / "pictures" / "a" / "0.png"
-    file.write_bytes(file.read_bytes()[:60])
+    file.write_bytes(file.read_bytes()[:44])
 
 
 def _no_picture(folder: Path) -> None:
@@ -59,13 +86,12 @@ FOLDERS = [
          "check p.yaml dataset.root=nowhere", code=1),
     Case("there are no pictures in …; the form is", "Class folders are empty, or hold other files.",
          "Put pictures there, or remove the folder.", "check p.yaml", code=1,
-         files=lambda f: [p.unlink() for p in (f / "pictures" / "a").iterdir()]),
+         files=lambda f: [p.unlink() for p in (f / "pictures").rglob("*.png")]),
     Case("…, but no folder `train`", "There is a `val` or `test` alone.",
          "Name the folder of training pictures `train`.", "check p.yaml", code=1,
          files=moved(a="val/a", b="val/b")),
-    Case("train and training are both train", "Two folders mean the same split.",
+    Case("training and train are both train", "Two folders mean the same split.",
          "Remove one.", "check p.yaml", code=1, files=moved(a="train/a", b="training/b")),
-    Case("the classes are", "", "", "", code=0),
     Case("0.png: …", "A file can't be decoded: cut short, empty, or no picture.",
          "Replace it, or leave such files out: `dataset.on_error: skip`.", "check p.yaml", code=1,
          files=_half_file),
@@ -93,28 +119,38 @@ FOLDERS = [
              "import torch\nfrom cnnrun.data.dataset import Dataset, Split\n"
              "from cnnrun.registry import datasets\n\n\n@datasets.register('wrong')\n"
              "def wrong():\n    '''Wrong labels.'''\n    split = Split(torch.zeros(9, 1, 8, 8, "
-             "dtype=torch.uint8), torch.arange(9))\n    return Dataset(('a', 'b'), split, split)\n")),
-    Case("normalize.… has … numbers, but the images have … channel",
+             "dtype=torch.uint8), torch.arange(9))\n"
+             "    return Dataset(('a', 'b'), split, split)\n")),
+    Case("dataset.normalize: mean has … numbers, but the images have … channel",
          "One mean and one deviation a channel are meant.", "Write so many.",
          "check x.yaml 'dataset.normalize={mean: [0, 0], std: [1, 1]}'"),
     Case("min: 2 is larger than max: 1", "The smaller number comes first.", "Exchange them.",
          "check x.yaml 'dataset.augment=[{name: scale, min: 2, max: 1}]'"),
     Case("is larger than …; write the smaller one first", "The smaller number comes first.",
          "Exchange them.",
-         "check x.yaml 'dataset.augment=[{name: erasing, area: [0.5, 0.1]}]'"),
+         "check x.yaml 'dataset.augment=[{name: erasing, scale: [0.5, 0.1]}]'"),
     Case("dataset.cache: …; name another folder by dataset.cache_dir", "The folder of the cache "
          "can't be written to.", "Set `dataset.cache_dir`.",
          "check p.yaml dataset.cache=disk dataset.cache_dir=x.yaml", code=1),
 ]  # fmt: skip
-FOLDERS = [case for case in FOLDERS if case.command]
 
 SOURCES = [
     Case("is not in …, and download is false", "The files of the data set are not there.",
          "Allow the download, or put the files where the message says.",
          "check x.yaml 'dataset={name: mnist, root: nowhere, download: false}'", code=1),
-    Case("label 9, but there are 1 classes", "", "", ""),
-    Case("imagenet: there is no folder …; unpack the pictures as", "ImageNet can't be downloaded by "
-         "a program.", "Register at image-net.org and unpack it so.",
+    Case("not an IDX file of 3-dimensional bytes", "The file is of another kind, or damaged.",
+         "Delete it; it is fetched again.", "check x.yaml 'dataset={name: mnist, root: m}'", code=1,
+         files=_no_mnist),
+    Case("a data file asks to run …; it was not made by CIFAR's authors", "A pickle that would run "
+         "code is refused.", "Delete the file and fetch it from where CIFAR is.",
+         "check x.yaml 'dataset={name: cifar10, root: c}'", code=1, files=_cifar(_Touch())),
+    Case("expected N x 3072 bytes and N labels, found", "The file is of another kind.",
+         "Delete it; it is fetched again.", "check x.yaml 'dataset={name: cifar10, root: c}'",
+         code=1, files=_cifar({b"data": [[1]], b"labels": [1], b"label_names": [b"a"] * 10})),
+    Case("no shards are named", "A list of shards is empty.", "Name one or more.",
+         "check x.yaml 'dataset={name: webdataset, train: [], test: x.tar}'", code=1),
+    Case("imagenet: there is no folder …; unpack the pictures as", "ImageNet can't be downloaded "
+         "by a program.", "Register at image-net.org and unpack it so.",
          "check x.yaml 'dataset={name: imagenet, root: nowhere}'", code=1),
     Case("dataset.file: …: No such file", "The table is not there.", "Look at the path.", CSV,
          code=1),
@@ -122,8 +158,8 @@ SOURCES = [
          "Add a line `path,label`.", CSV, code=1, files=table("path,lable\na/0.png,a\n")),
     Case("table.csv:2: no label", "A cell is empty.", "Fill it, or delete the line.", CSV, code=1,
          files=table("path,label\na/0.png,\n")),
-    Case("table.csv:2: 3 cells, but the header has 2", "A line has another number of cells; a comma "
-         "in a path?", "Put such paths in double quotes.", CSV, code=1,
+    Case("table.csv:2: 3 cells, but the header has 2", "A line has another number of cells; a "
+         "comma in a path?", "Put such paths in double quotes.", CSV, code=1,
          files=table("path,label\na/0.png,a,b\n")),
     Case("the split is 'training set'; train, val or test is meant", "Another word stands in the "
          "column `split`.", "Write one of these.", CSV, code=1,
@@ -154,16 +190,17 @@ SOURCES = [
     Case("target: 'mine' is neither `module:Class` nor `file.py:Class`", "The class is missing.",
          "Write `file.py:Class`.", "check x.yaml 'dataset={name: own, target: mine}'", code=1),
     Case("target: there is no file no.py (paths are from …)", "The file is not where you stand.",
-         "Name it from there.", "check x.yaml 'dataset={name: own, target: \"no.py:Mine\"}'", code=1),
+         "Name it from there.", "check x.yaml 'dataset={name: own, target: \"no.py:Mine\"}'",
+         code=1),
     Case("target: mine.py has no 'Mini'; did you mean 'Mine'?", "There is no such class.",
          "Take the one that is named.",
          "check x.yaml 'dataset={name: own, target: \"mine.py:Mini\"}'", code=1, files=item("0")),
     Case("is not a subclass of torch.utils.data.Dataset", "It is another class.",
          "Derive it from `torch.utils.data.Dataset`.",
          "check x.yaml 'dataset={name: own, target: \"mine.py:Other\"}'", code=1, files=item("0")),
-    Case("has no items", "`len()` of it is 0.", "Look at what it reads.",
+    Case("…: has no items", "`len()` of it is 0.", "Look at what it reads.",
          "check x.yaml 'dataset={name: own, target: \"mine.py:Empty\"}'", code=1, files=item("0")),
-    Case("failed: ZeroDivisionError: division by zero", "Your code broke off.",
+    Case("item 0 failed at …: ZeroDivisionError: division by zero", "Your code broke off.",
          "`--debug` shows where.", OWN, code=1, files=item("1 / 0")),
     Case("expected (picture, label), found int", "An item is a pair.", "Return both.", OWN, code=1,
          files=item("3")),
@@ -176,11 +213,10 @@ SOURCES = [
          files=item("torch.zeros(5, 8, 8), 0")),
     Case("uint8 or float in 0..1 is meant", "Other types have no agreed range.", "Convert it.", OWN,
          code=1, files=item("torch.zeros(1, 8, 8, dtype=torch.int64), 0")),
-    Case("float in 0..1 is meant (leave normalizing to cnnrun)", "The pictures are normalized, or go "
-         "to 255.", "Leave `Normalize` out; divide by 255.", OWN, code=1,
+    Case("float in 0..1 is meant (leave normalizing to cnnrun)", "The pictures are normalized, or "
+         "go to 255.", "Leave `Normalize` out; divide by 255.", OWN, code=1,
          files=item("torch.full((1, 8, 8), -3.0), 0")),
     Case("but item 0 is …; give all pictures one size and mode in your Dataset",
          "Pictures differ in size or channels.", "Resize them in your Dataset.", OWN, code=1,
          files=item("torch.zeros(1, 8 + i, 8, dtype=torch.uint8), 0")),
 ]  # fmt: skip
-SOURCES = [case for case in SOURCES if case.command]

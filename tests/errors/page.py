@@ -23,10 +23,10 @@ _HEAD = """\
 
 What cnnrun says when something is wrong, what it means, and what to do. `…` stands for what depends
 on the case. Before most messages stands the place: `file:line:column: key:`, or the override on the
-command line. `--debug` shows the traceback as well. Exit codes: 2 for wrong usage or config, 130 and
-143 for an interrupted run whose state is saved, 1 for the rest.
+command line. `--debug` shows the traceback as well. Exit codes: 2 for wrong usage or config, 130
+and 143 for an interrupted run whose state is saved, 1 for the rest.
 
-Each message here is provoked by a test through the command line.
+A test provokes each of them through the command line.
 """
 
 
@@ -34,15 +34,18 @@ def page() -> str:
     """The whole page, as Markdown."""
     parts = [_HEAD]
     for title, cases in SECTIONS.items():
-        rows = [f"| `{_cell(c.says)}` | {_cell(c.means)} | {_cell(c.do)} |" for c in cases]
+        rows = [f"| {_code(c.says)} | {_cell(c.means)} | {_cell(c.do)} |" for c in cases]
         table = ["| it says | it means | what to do |", "|---|---|---|", *rows]
         parts.append("\n".join([f"## {title}", "", *table, ""]))
     return "\n".join(parts)
 
 
 def _cell(text: str) -> str:
-    return (
-        text.replace("|", "\\|").replace("`", "'")
-        if text.count("`") % 2
-        else text.replace("|", "\\|")
-    )
+    """Text in a table."""
+    return text.replace("|", "\\|")
+
+
+def _code(text: str) -> str:
+    """A message in a table, between more backquotes than it holds itself."""
+    fence = "`` " if "`" in text else "`"
+    return fence + _cell(text) + fence[::-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,15 @@ def weights(value: Any) -> Callable[[Path], object]:
     return write
 
 
+STYLE_LOSS = {
+    "name": "neural_style", "weights": "w.pt", "styles": [{"file": "sample:flower.jpg"}],
+}  # fmt: skip
+STYLE = (
+    "task=stylize 'dataset={name: picture, file: \"sample:china.jpg\", longest: 32}' "
+    f"'loss={json.dumps(STYLE_LOSS)}'"
+)
+
+
 class Touch:
     """Makes a file when it is unpickled."""
 
@@ -56,8 +66,8 @@ MODELS = [
     Case("entries for … blocks", "A list gives each block its own value.",
          "One value for all, or as many as `channels` has.",
          "check cnn.yaml 'model.kernel_size=[3, 3, 3]'"),
-    Case("block …: kernel_size reaches over … pixels, but its maps are", "The maps have shrunk below "
-         "the kernel.", "Fewer blocks, less pooling, larger pictures (`dataset.size`).",
+    Case("block …: kernel_size reaches over … pixels, but its maps are", "The maps have shrunk "
+         "below the kernel.", "Fewer blocks, less pooling, larger pictures (`dataset.size`).",
          "check cnn.yaml model.padding=valid model.kernel_size=9"),
     Case("weight: 2 numbers for 10 classes", "One weight a class is meant.", "Write so many.",
          "check x.yaml 'loss={name: cross_entropy, weight: [1, 2]}'"),
@@ -81,11 +91,11 @@ MODELS = [
     Case("pixels and more, not … (dataset.size)", "The network halves pictures more often than "
          "they can be halved.", "Enlarge them: `dataset.size`.",
          "check x.yaml model=torchvision/squeezenet1_1"),
-    Case("weights: imagenet: only torchvision/... and timm/... models have them", "The model has no "
-         "published weights.", "Take such a model, or the weights of a run of yours.",
+    Case("weights: imagenet: only torchvision/... and timm/... models have them", "The model has "
+         "no published weights.", "Take such a model, or the weights of a run of yours.",
          "check x.yaml transfer.weights=imagenet"),
-    Case("nothing to train: no parameter of the model requires a gradient", "`transfer.freeze` names "
-         "everything.", "Leave the head out of it.", "check x.yaml transfer.freeze=all"),
+    Case("nothing to train: no parameter of the model requires a gradient", "`transfer.freeze` "
+         "names everything.", "Leave the head out of it.", "check x.yaml transfer.freeze=all"),
     Case("freeze: 'faetures' matches no parameter; did you mean 'features'?", "A pattern finds "
          "nothing.", "Take the one that is named; `cnnrun describe` shows all layers.",
          "check x.yaml transfer.freeze=faetures"),
@@ -98,10 +108,11 @@ TRAINING = [
          "`device=auto` takes what there is.", "train x.yaml device=cuda:7", code=1),
     Case("output: can't write to …; choose output=DIR", "The folder is not yours, or on a full or "
          "read-only disk.", "Choose another one.", "train x.yaml output=/proc/runs", code=1),
-    Case("output: x.yaml is in the way and is no directory", "", "Choose another name.",
-         "train x.yaml output=x.yaml", code=1),
-    Case("warmup_epochs 9: training has only … steps", "The warm-up would take all of the training.",
-         "Fewer `schedule.warmup_epochs`, or more `training.epochs`.",
+    Case("output: link is in the way and is no directory", "It is a link to nothing, say.",
+         "Choose another name.", "train x.yaml output=link", code=1,
+         files=lambda f: (f / "link").symlink_to("nowhere")),
+    Case("warmup_epochs 9: training has only … steps", "The warm-up would take all of the "
+         "training.", "Fewer `schedule.warmup_epochs`, or more `training.epochs`.",
          "train x.yaml 'schedule={name: constant, warmup_epochs: 9}'"),
     Case("the loss is … at step … (epoch …, learning rate …), on training images",
          "The loss is no number any more: the rate is too high, or the data are odd. The last good "
@@ -114,7 +125,8 @@ TRAINING = [
     Case("the run began with 10 classes (…); the data now have", "The data are others.",
          "Give the run back its data, or begin a new one.", "train --resume run", code=1,
          files=_other_classes),
-    Case("nowhere: there is no such run", "", "Look at the path.", "train --resume nowhere", code=1),
+    Case("nowhere: there is no such run", "", "Look at the path.", "train --resume nowhere",
+         code=1),
     Case("not a run directory (no config.yaml in it); the newest run below it is",
          "A folder of runs was named.", "Name the run.", "eval .", code=1),
     Case("the run has written no checkpoint yet", "It was stopped in its first epoch.",
@@ -159,9 +171,8 @@ CHECKPOINTS = [
          "plug-in; a checkpoint never chooses which code runs.", "Add what the message shows.",
          "eval changed.pt", code=1,
          files=content(lambda c: c["config"].update(plugins=["mine.py"]))),
-    Case("the data's pictures are 1 x 8 x 8, but the model was trained on 1 x 9 x 9", "",
-         "Set `dataset.size` to that of the training.", "eval changed.pt", code=1,
-         files=content(lambda c: c.update(input_shape=[1, 9, 9]))),
+    Case("the data's pictures are 1 x 9 x 9, but the model was trained on 1 x 8 x 8", "",
+         "Set `dataset.size` to that of the training.", "eval run dataset.size=9", code=1),
     Case("the data has classes that the model was not trained on: 9 (it knows", "",
          "Evaluate on data with the classes of the training.", "eval changed.pt", code=1,
          files=content(lambda c: c.update(classes=[*"012345678", "nine"]))),
@@ -169,6 +180,19 @@ CHECKPOINTS = [
          "eval run --split tset"),
     Case("the validation split is empty", "There is nothing to measure.",
          "Set `dataset.validation`.", "eval run --split validation dataset.validation=0", code=1),
+    Case("--json and --csv: choose one of them", "", "Do so.", "predict run big.png --json --csv"),
+    Case("task reconstruct gives no classes to predict", "An autoencoder answers with pictures.",
+         "`cnnrun viz reconstructions RUN`.", "predict coder big.png", code=1),
+    Case("style transfer trains one picture; there is no network in it", "There is nothing to "
+         "predict with.", "Name a run of a classifier.", "predict changed.pt big.png", code=1,
+         files=content(lambda c: c["config"].update(task="stylize", loss=STYLE_LOSS))),
+    Case("weights: w.pt does not fit vgg19: ", "The file is of another network.",
+         "Name a file of torchvision's.", f"check x.yaml {STYLE} model=picture",
+         files=weights(lambda torch: {
+             **{f"features.{i}.weight": torch.zeros(1) for i in range(40)},
+             **{f"features.{i}.bias": torch.zeros(1) for i in range(40)}})),
+    Case("a picture has 3 channels, not 1; set dataset.channels: rgb", "",
+         "Do so.", "check x.yaml model=picture"),
     Case("--outliers ranks by reconstruction error: it needs an autoencoder", "", "Leave it out.",
          "eval run --outliers 3"),
 ]  # fmt: skip
@@ -181,7 +205,7 @@ PICTURES = [
     Case("the model has no convolution, so no", "", "Draw it of another model.", "viz filters run",
          code=1),
     Case("layer: the model has no layer 'head2'; did you mean 'head'?", "",
-         "`cnnrun describe` shows the layers.", "viz weights run -p layer=head2", code=1),
+         "`cnnrun describe` shows the layers.", "viz features cnn.yaml -p layer=head2", code=1),
     Case("index 999: the … split has images 0 to", "", "Take one of these.",
          "viz pixels x.yaml -p index=999", code=1),
     Case("dataset.augment: this experiment augments nothing; add, say, [rotation]", "",
@@ -190,6 +214,8 @@ PICTURES = [
          code=1, files=lambda f: (f / "run/metrics.jsonl").write_text("")),
     Case("this picture needs an autoencoder (task: reconstruct)", "", "Draw it of one.",
          "viz reconstructions run", code=1),
+    Case("decoded_grid needs codes of 2 numbers (model.code=2), not 3", "", "Train one with such "
+         "codes.", "viz decoded_grid coder", code=1),
     Case("pictures are written as …, not as '.jpg'", "", "Take one of these endings.",
          "viz curves run -o c.jpg", code=1),
     Case("could not write the picture", "The folder can't be written to.", "Name another by `-o`.",
