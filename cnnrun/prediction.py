@@ -90,7 +90,8 @@ def predict_files(
         bad.update({numbers[row]: reason for row, reason in findings.bad.items()})
         return images
 
-    batches = torch.arange(len(files)).split(batch_size or evaluation_batch_size(parts))
+    size = batch_size or evaluation_batch_size(parts)
+    batches = torch.split(torch.arange(len(files)), size)
     for indices, images in zip(batches, prefetch(decode, batches), strict=True):
         good = [row for row, index in enumerate(indices.tolist()) if index not in bad]
         kept = images[good]

@@ -164,8 +164,17 @@ class Stepper:
 
     def _backward(self, inputs: Tensor, targets: Tensor, number: int, share: float) -> None:
         """Add to the gradients those of the mean loss of these samples, times their `share`."""
-        with self.autocast:
-            losses, outputs = self.parts.task.step(self.model, self.parts.loss, inputs, targets)
+        try:
+            with self.autocast:
+                losses, outputs = self.parts.task.step(self.model, self.parts.loss, inputs, targets)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise self.parts.experiment.error(
+                ["dataset", "batch_size"],
+                "batch normalization learns from two values a channel or more, and the last maps "
+                "of one picture have one; use larger batches or pictures",
+            ) from error
         loss = losses.mean()
         if share != 1:
             loss = loss * share

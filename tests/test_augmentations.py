@@ -71,7 +71,8 @@ def sampler(count: int, height: int = 16, width: int = 16, seed: int = 0) -> Sam
 
 
 def test_every_augmentation_is_tested() -> None:
-    assert augmentations.names() == ALL
+    # The flips that take turns are drawn for no one: see test_records.py.
+    assert augmentations.names() == sorted([*ALL, "alternating_flip"])
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])

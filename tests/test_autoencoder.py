@@ -264,6 +264,17 @@ def test_what_does_not_fit_an_autoencoder_is_told(
     assert "autoencoder.yaml" in ended.err or "command line" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [("loss=ssim", "compares pictures"), ("model=vae", "an autoencoder does not classify")],
+)
+def test_what_does_not_classify_is_told(
+    cnnrun: Command, tiny: Path, change: str, told: str
+) -> None:
+    ended = cnnrun("check", tiny, change)
+    assert (ended.code, told in ended.err) == (2, True), ended.err
+
+
 def test_pictures_and_outliers_of_a_classifier_are_refused(cnnrun: Command, tiny: Path) -> None:
     run = cnnrun("train", tiny, "-q", "training.epochs=1").out.strip()
     assert "needs an autoencoder" in cnnrun("viz", "reconstructions", run).err

@@ -150,7 +150,10 @@ def test_a_shell_loop_needs_no_other_file(cnnrun: Command, tiny: Path, tmp_path:
         (("compare", "nowhere"), "nowhere: there is no such run or folder"),
         (("runs", "."), "no run below ."),
         (("runs", "one", "--sort", "acuracy"), "--sort: there is no column 'acuracy'"),
-        (("runs", "one", "--filter", "optimizer.rl=1"), "did you mean 'optimizer.lr'?"),
+        (
+            ("runs", "one", "--filter", "optimizer.rl=1"),
+            "expected KEY=VALUE; did you mean 'optimizer.lr'?",
+        ),
         (("compare", "one", "--measure", "acc"), "no run was measured by 'acc'"),
     ],
 )

@@ -37,7 +37,10 @@ def test_digits_train_eval_and_json_in_the_shell(shell: Command) -> None:
 
 
 @pytest.mark.mnist
-@pytest.mark.parametrize(("config", "floor"), [("mnist_mlp", 0.94), ("mnist_cnn", 0.97)])
+@pytest.mark.parametrize(
+    ("config", "floor"),
+    [pytest.param("mnist_mlp", 0.94, marks=pytest.mark.slow), ("mnist_cnn", 0.97)],
+)
 def test_mnist_reaches_its_accuracy(
     shell: Command, mnist_root: Path, config: str, floor: float
 ) -> None:

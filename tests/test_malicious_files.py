@@ -177,7 +177,7 @@ def _with(run: Path, **changes: Any) -> Path:
 
 
 @pytest.mark.parametrize("command", ["eval", "describe"])
-@pytest.mark.parametrize("hidden", [[10**9, 10**9], [300_000, 300_000], [4] * 5000])
+@pytest.mark.parametrize("hidden", [[10**9, 10**9], [300_000, 300_000], [4] * 1000])
 def test_an_absurd_model_in_a_checkpoints_config(
     cnnrun: Command, run: Path, command: str, hidden: list[int]
 ) -> None:
@@ -186,7 +186,9 @@ def test_an_absurd_model_in_a_checkpoints_config(
     ended = cnnrun(command, _with(run, config={**content["config"], "model": model}))
     if command == "eval" or hidden[0] > 4:
         _refused(ended)
-    if hidden[0] > 4:
+    if command == "eval":
+        assert "the weights do not fit the model" in ended.err  # before memory is taken for it
+    elif hidden[0] > 4:
         assert "too large for this machine" in ended.err
 
 
@@ -260,8 +262,13 @@ BOMBS = {
     "code in a key": ("? !!python/name:os.system\n: 1\n", "x.yaml:1"),
 }
 
+# Seconds each, most of them PyYAML's.
+LARGE = {"very many keys", "very many documents", "a huge text", "a huge float", "deep mappings"}
 
-@pytest.mark.parametrize("bomb", BOMBS)
+
+@pytest.mark.parametrize(
+    "bomb", [pytest.param(b, marks=[pytest.mark.slow] if b in LARGE else []) for b in BOMBS]
+)
 def test_no_config_costs_much_or_runs(cnnrun: Command, run: Path, bomb: str) -> None:
     """In a file, in the config of a run to resume, and as an override."""
     text, wanted = BOMBS[bomb]
@@ -280,7 +287,7 @@ def test_no_config_costs_much_or_runs(cnnrun: Command, run: Path, bomb: str) -> 
 @pytest.mark.usefixtures("run")
 def test_strangers_runs_beside_ones_own_are_passed_over(cnnrun: Command) -> None:
     """`--resume-or-start` looks through the configs of what is there."""
-    for number, (text, _) in enumerate(BOMBS.values()):
+    for number, text in enumerate(t for bomb, (t, _) in BOMBS.items() if bomb not in LARGE):
         planted = Path(f"runs/x/29990101-0000{number:02}-abcdef")
         planted.mkdir(parents=True)
         (planted / "config.yaml").write_text(text)
@@ -304,154 +311,3 @@ def test_an_experiments_name_is_no_path(
     config = torch.load(run / "checkpoints" / "best.pt", weights_only=True)["config"]
     _refused(cnnrun("eval", _with(run, config={**config, "name": name})), "name: ")
     assert {p.name for p in tmp_path.iterdir()} <= {"x.yaml", "n.yaml", "run", "absurd.pt"}
-
-
-def _pictures(folder: Path, count: int = 8) -> None:
-    folder.mkdir(parents=True)
-    for i in range(count):
-        Image.new("RGB", (8, 8), (i, i, i)).save(folder / f"{i}.png")
-
-
-def test_class_names_are_no_paths(cnnrun: Command, tmp_path: Path) -> None:
-    """Those of a CSV file may be any text; they end in the log and on pictures alone."""
-    _pictures(tmp_path / "work" / "pictures")
-    names = ["../../evil", "/tmp/evil", "a/../../b", "$(touch pwned)", "x\u202ey"]
-    rows = [f'{i % 8}.png,"{name}",{split}' for i, name in enumerate(names)
-            for split in ("train", "train", "val", "test")]  # fmt: skip
-    (tmp_path / "work" / "pictures" / "table.csv").write_text(
-        "path,label,split\n" + "\n".join(rows) + "\n"
-    )
-    (tmp_path / "work" / "c.yaml").write_text(
-        "dataset: {name: csv, file: work/pictures/table.csv, cache: disk, cache_dir: work/cache}\n"
-        "model: {name: mlp, hidden: [4]}\ndevice: cpu\noutput: work/runs\ntraining: {epochs: 1}\n"
-    )
-    before = {p for p in tmp_path.rglob("*") if "work" not in p.parts}
-    ended = cnnrun("train", "work/c.yaml")
-    assert ended.code == 0, ended.err
-    found = ended.out.splitlines()[0].split()[1]
-    assert cnnrun("eval", found, "--json").code == 0
-    assert cnnrun("viz", "mistakes", found).code == 0
-    assert {p for p in tmp_path.rglob("*") if "work" not in p.parts} == before
-    assert not Path("pwned").exists()
-    table = tmp_path / "work" / "pictures" / "table.csv"
-    table.write_text(table.read_text().replace("$(touch", "\x1b[2J$(touch"))
-    _refused(cnnrun("check", "work/c.yaml"), r"'\x1b[2J$(touch pwned)'", "control character")
-
-
-def test_paths_in_a_table_that_lead_elsewhere(cnnrun: Command, tmp_path: Path) -> None:
-    """Read as pictures, at most; what is none is named, and not shown."""
-    _pictures(tmp_path / "pictures")
-    (tmp_path / "secret.txt").write_text("a password")
-    for path in ("../secret.txt", "/etc/passwd", "/dev/zero", "../../../../dev/urandom", "."):
-        (tmp_path / "pictures" / "table.csv").write_text(
-            f"path,label,split\n0.png,a,train\n1.png,a,test\n{path},b,train\n"
-        )
-        (tmp_path / "c.yaml").write_text(
-            "dataset: {name: csv, file: pictures/table.csv, cache_dir: cache}\n"
-            "model: {name: mlp, hidden: [4]}\ndevice: cpu\n"
-        )
-        ended = cnnrun("check", "c.yaml")
-        _refused(ended, Path(path).name or path)
-        assert "password" not in ended.err
-
-
-def _tar(file: Path, members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
-    with tarfile.open(file, "w") as out:
-        for member, content in members:
-            member.size = len(content)
-            out.addfile(member, io.BytesIO(content))
-
-
-def _member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.type, member.linkname = kind, target
-    return member
-
-
-def test_shards_write_nothing_and_follow_no_link(cnnrun: Command, tmp_path: Path) -> None:
-    stream = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(stream, "PNG")
-    members = [
-        (_member("link.png", tarfile.SYMTYPE, "/etc/passwd"), b""),
-        (_member("hard.png", tarfile.LNKTYPE, "../../etc/passwd"), b""),
-        (_member("dev.png", tarfile.CHRTYPE), b""),
-        (_member("pipe.png", tarfile.FIFOTYPE), b""),
-    ]
-    for i, name in enumerate(["../../up", "/tmp/cnnrun-absolute", "a/../b", *"cdefgh"]):
-        members += [(_member(f"{name}.png"), stream.getvalue())]
-        members += [(_member(f"{name}.cls"), str(i % 2).encode())]
-    (tmp_path / "work").mkdir()
-    _tar(tmp_path / "work" / "shard.tar", members)
-    (tmp_path / "work" / "w.yaml").write_text(
-        "dataset: {name: webdataset, train: work/shard.tar, test: work/shard.tar,\n"
-        "  cache_dir: work/cache, spool: work/spool, validation: 2}\n"
-        "model: {name: mlp, hidden: [4]}\ndevice: cpu\noutput: work/runs\ntraining: {epochs: 1}\n"
-    )
-    ended = cnnrun("train", "work/w.yaml", "-q")
-    assert ended.code == 0, ended.err
-    assert {p.name for p in tmp_path.iterdir()} == {"work"}
-    assert not Path("/tmp/cnnrun-absolute.png").exists()
-    assert not list(tmp_path.parent.glob("up.*"))
-    assert not list(tmp_path.rglob("*.cls"))
-
-
-# Pictures -----------------------------------------------------------------------------------------
-
-
-def _png_of(width: int, height: int, data: bytes) -> bytes:
-    """A gray PNG of one bit that holds this compressed data."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        sum_ = struct.pack(">I", zlib.crc32(kind + content))
-        return struct.pack(">I", len(content)) + kind + content + sum_
-
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-    )
-
-
-@cache
-def _bombs() -> dict[str, bytes]:
-    rows = zlib.compress(bytes((20_000 // 8 + 1) * 20_000), 9)
-    gif = b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0x80, 0, 0) + bytes(6)
-    bmp = b"BM" + struct.pack("<IHHIIiiHHIIiiII", 100, 0, 0, 54, 40, 10**6, 10**6, 1, 24, 0, 0,
-                              0, 0, 0, 0)  # fmt: skip
-    jpeg = io.BytesIO()
-    Image.new("L", (8, 8)).save(jpeg, "JPEG")
-    frame = jpeg.getvalue().index(b"\xff\xc0")
-    huge = bytearray(jpeg.getvalue())
-    huge[frame + 5 : frame + 9] = struct.pack(">HH", 65000, 65000)
-    text = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + struct.pack(
-        ">IIBBBBB", 1, 1, 8, 0, 0, 0, 0
-    )  # fmt: skip
-    text += struct.pack(">I", zlib.crc32(text[12:]))
-    content = b"a\0\0" + zlib.compress(bytes(2**28), 9)
-    chunk = struct.pack(">I", len(content)) + b"zTXt" + content
-    return {
-        "png": _png_of(20_000, 20_000, rows),
-        "png that only claims": _png_of(2**31 - 1, 2**31 - 1, b""),
-        "png with a long text": text + chunk + struct.pack(">I", zlib.crc32(chunk[4:])),
-        "gif": gif,
-        "bmp": bmp,
-        "jpeg": bytes(huge),
-        "gzip": gzip.compress(bytes(2**26)),
-    }
-
-
-@pytest.mark.parametrize("kind", _bombs())
-def test_a_picture_that_unpacks_to_gigabytes(cnnrun: Command, tmp_path: Path, kind: str) -> None:
-    for label in "ab":
-        _pictures(tmp_path / "pictures" / label)
-    bomb = tmp_path / "pictures" / "a" / "bomb.png"
-    bomb.write_bytes(_bombs()[kind])
-    assert bomb.stat().st_size < 1_000_000
-    (tmp_path / "p.yaml").write_text(
-        "dataset: {name: folder, root: pictures, cache_dir: cache, size: 8}\n"
-        "model: {name: mlp, hidden: [4]}\ndevice: cpu\ntraining: {epochs: 1}\n"
-    )
-    ended = cnnrun("check", "p.yaml")
-    _refused(ended, "bomb.png: ")
-    ended = cnnrun("check", "p.yaml", "dataset.on_error=skip")
-    assert ended.code == 0, ended.err
-    assert "train 12" in ended.out

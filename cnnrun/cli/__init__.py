@@ -19,7 +19,18 @@ from cnnrun.cli import train, lr_find, sweep, compare, evaluate, predict, inspec
 from cnnrun.cli.app import app
 from cnnrun.errors import UserError
 
-__all__ = ["app", "compare", "evaluate", "inspect", "lr_find", "main", "predict", "sweep", "train", "verify"]
+__all__ = [
+    "app",
+    "compare",
+    "evaluate",
+    "inspect",
+    "lr_find",
+    "main",
+    "predict",
+    "sweep",
+    "train",
+    "verify",
+]
 
 
 def main() -> None:

@@ -46,6 +46,8 @@ class Targets(NamedTuple):
 class NeuralStyle(nn.Module):
     """Content and style of pictures in the features of a VGG (Gatys, Ecker, Bethge 2016)."""
 
+    of_pictures = True
+
     def __init__(
         self,
         *,

@@ -48,15 +48,16 @@ class WhitenedCNN(nn.Module):
         self.whiten = nn.Conv2d(depth, filters, patch, bias=True)
         self.whiten.weight.requires_grad_(False)
         nn.init.zeros_(self.whiten.bias)  # type: ignore[arg-type]
+        self.activation = nn.GELU()
         widths = [filters, *channels]
         self.groups = nn.Sequential(*(Group(a, b, norm_momentum) for a, b in pairwise(widths)))
+        self.pool = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
         self.head = nn.Linear(channels[-1], num_classes, bias=False)
         self.head_scale = head_scale
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) float32 to logits (N, K)."""
-        features = F.gelu(self.whiten(images))
-        features = self.groups(features).amax((2, 3))
+        features = self.pool(self.groups(self.activation(self.whiten(images))))
         logits: Tensor = self.head(features) * self.head_scale
         return logits
 
@@ -81,13 +82,18 @@ class Group(nn.Module):
     def __init__(self, inputs: int, outputs: int, norm_momentum: float) -> None:
         super().__init__()
         self.conv1 = _convolution(inputs, outputs)
+        self.pool = nn.MaxPool2d(2)
         self.norm1 = _normalization(outputs, norm_momentum)
+        self.activation1 = nn.GELU()
         self.conv2 = _convolution(outputs, outputs)
         self.norm2 = _normalization(outputs, norm_momentum)
+        self.activation2 = nn.GELU()
 
     def forward(self, maps: Tensor) -> Tensor:
-        maps = F.gelu(self.norm1(F.max_pool2d(self.conv1(maps), 2)))
-        return F.gelu(self.norm2(self.conv2(maps)))
+        """(N, C, H, W) to (N, outputs, H // 2, W // 2)."""
+        maps = self.activation1(self.norm1(self.pool(self.conv1(maps))))
+        deeper: Tensor = self.activation2(self.norm2(self.conv2(maps)))
+        return deeper
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:

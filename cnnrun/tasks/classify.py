@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnrun.errors import UserError
 from cnnrun.metrics import classification_scores
 from cnnrun.registry import tasks
 from cnnrun.tasks.task import Predictions, Task, exact_sum, per_sample
@@ -32,6 +33,16 @@ class Classify(Task):
         along each diagonal (with reflected borders).
         """
         self.tta = tta
+
+    def check(self, model: nn.Module, loss: nn.Module) -> None:
+        """See `Task.check`: a loss of pictures and a model that gives pictures are of no use."""
+        if getattr(loss, "of_pictures", False):
+            raise UserError("this loss compares pictures; to classify, use e.g. cross_entropy")
+        if hasattr(model, "decode"):
+            raise UserError(
+                "an autoencoder does not classify: use `task: reconstruct`, or the model "
+                "encoder_classifier on its weights"
+            )
 
     def step(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor

@@ -17,6 +17,7 @@ from tests.chaos.forking import Fork, Forks
 from tests.chaos.runs import CONFIG, assert_same_end, start, write_config
 
 KILLS = int(os.environ.get("CNNRUN_CHAOS_KILLS", "50"))
+SHORT = CONFIG.replace("epochs: 3", "epochs: 1, draw: false")
 Process = subprocess.Popen[str] | Fork
 
 # One of each kind of state that a run carries.
@@ -133,7 +134,7 @@ def _killer(forked: Forks, folder: Path, seed: int) -> Killer:
 def test_a_run_killed_four_times_ends_at_the_same_bits(forked: Forks, tmp_path: Path) -> None:
     killer = _killer(forked, tmp_path, seed=3)
     killer.phases = ["writing", "training", "first files"]
-    killer.kill(4, [2], write_config(tmp_path, CONFIG.replace("epochs: 3", "epochs: 1")))
+    killer.kill(4, [2], write_config(tmp_path, SHORT))
 
 
 @pytest.mark.slow
@@ -156,9 +157,9 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over(
     forked: Forks, tmp_path: Path
 ) -> None:
     """What is left then: the directory, the config, perhaps a row of the log."""
-    config = write_config(tmp_path)
+    config = write_config(tmp_path, SHORT)
     killer = _killer(forked, tmp_path, seed=0)
-    whole = killer.finish(config, "training.epochs=1", "output=whole")
+    whole = killer.finish(config, "output=whole")
     run = tmp_path / "runs" / "chaos" / "killed"
     (run / "checkpoints").mkdir(parents=True)
     (run / "plots").mkdir()

@@ -14,7 +14,7 @@ from cnnrun import verify_resume
 from cnnrun.run import RunDirectory
 from cnnrun.verify_resume import Verdict, differences
 from tests.chaos.forking import Forks
-from tests.chaos.runs import write_config
+from tests.chaos.runs import CONFIG, write_config
 from tests.conftest import Command
 
 # Draws that nothing seeds: no two runs are the same.
@@ -49,7 +49,7 @@ def quick(forked: Forks, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("quick")
 def test_a_run_that_resumes_exactly_is_found_to(cnnrun: Command, tmp_path: Path) -> None:
-    write_config(tmp_path)
+    write_config(tmp_path, CONFIG.replace("epochs: 3", "epochs: 3, draw: false"))
     ended = cnnrun("verify-resume", "chaos.yaml", "--kills", 2, "--epochs", 1, "--seed", 0,
                    "--json")  # fmt: skip
     assert ended.code == 0, ended.err
@@ -97,6 +97,7 @@ def test_a_mistake_and_a_run_that_fails_are_told(
     assert "the run in 'whole' failed (exit 1)" in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_run_that_is_too_short_to_be_killed(
     cnnrun: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
