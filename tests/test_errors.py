@@ -84,6 +84,7 @@ def test_the_page_is_written_from_the_cases() -> None:
     """`python -m tests.errors > docs/errors.md` writes it."""
     assert (REPOSITORY / "docs" / "errors.md").read_text() == page()
     assert len({case.says for case in CASES}) == len(CASES)
+    assert all(case.means and case.do for case in CASES)
 
 
 # Every error in the code --------------------------------------------------------------------------

@@ -1,4 +1,31 @@
-HEAD
+"""Pictures, tables and shards of strangers: they write nothing elsewhere, the memory they cost is
+bounded, and one message says what was refused."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import tarfile
+import zlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import Command
+from tests.malice import bounded, refused
+
+
+@pytest.fixture(autouse=True)
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Is bounded for each case."""
+    with bounded(monkeypatch):
+        yield
+
+
 def _pictures(folder: Path, count: int = 8) -> None:
     folder.mkdir(parents=True)
     for i in range(count):
@@ -28,7 +55,7 @@ def test_class_names_are_no_paths(cnnrun: Command, tmp_path: Path) -> None:
     assert not Path("pwned").exists()
     table = tmp_path / "work" / "pictures" / "table.csv"
     table.write_text(table.read_text().replace("$(touch", "\x1b[2J$(touch"))
-    _refused(cnnrun("check", "work/c.yaml"), r"'\x1b[2J$(touch pwned)'", "control character")
+    refused(cnnrun("check", "work/c.yaml"), r"'\x1b[2J$(touch pwned)'", "control character")
 
 
 def test_paths_in_a_table_that_lead_elsewhere(cnnrun: Command, tmp_path: Path) -> None:
@@ -44,7 +71,7 @@ def test_paths_in_a_table_that_lead_elsewhere(cnnrun: Command, tmp_path: Path) -
             "model: {name: mlp, hidden: [4]}\ndevice: cpu\n"
         )
         ended = cnnrun("check", "c.yaml")
-        _refused(ended, Path(path).name or path)
+        refused(ended, Path(path).name or path)
         assert "password" not in ended.err
 
 
@@ -144,7 +171,7 @@ def test_a_picture_that_unpacks_to_gigabytes(cnnrun: Command, tmp_path: Path, ki
         "model: {name: mlp, hidden: [4]}\ndevice: cpu\ntraining: {epochs: 1}\n"
     )
     ended = cnnrun("check", "p.yaml")
-    _refused(ended, "bomb.png: ")
+    refused(ended, "bomb.png: ")
     ended = cnnrun("check", "p.yaml", "dataset.on_error=skip")
     assert ended.code == 0, ended.err
     assert "train 12" in ended.out

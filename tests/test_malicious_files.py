@@ -1,31 +1,24 @@
-"""Files of strangers, given to every command that reads them: nothing in them runs, nothing is
-written elsewhere, the memory they cost is bounded, and one message says what was refused."""
+"""Checkpoints, weights and configs of strangers, given to every command that reads them: nothing in
+them runs, the memory they cost is bounded, and one message says what was refused."""
 
 from __future__ import annotations
 
-import gzip
-import io
 import pickle
-import resource
 import shutil
 import struct
-import tarfile
 import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
-from cnnrun import config, runner
 from cnnrun.config import load
 from cnnrun.runner import train
 from tests.conftest import Command, Result
+from tests.malice import bounded, refused
 
 CONFIG = """\
 dataset: {name: digits, limit: 60}
@@ -33,9 +26,6 @@ model: {name: mlp, hidden: [4]}
 device: cpu
 training: {epochs: 1}
 """
-# Above what the process holds already.
-_MEMORY = 3 * 2**30
-_schema = cache(config.experiment_model)
 
 
 class _Evil:
@@ -46,22 +36,10 @@ class _Evil:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The schema is always the same, and a run's pictures are not the point."""
-    monkeypatch.setattr(config, "experiment_model", _schema)
-    monkeypatch.setattr(runner, "draw_pictures", lambda *_: None)
-
-
-@pytest.fixture(autouse=True)
-def bounded() -> Iterator[None]:
-    """Memory is bounded for each case: one that needs more fails."""
-    import torchvision  # noqa: F401  (libraries count, and are none of the file's doing)
-
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + _MEMORY, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, limits)
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Is bounded for each case."""
+    with bounded(monkeypatch):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -78,17 +56,6 @@ def run(trained: Path, tmp_path: Path) -> Path:
     copy = shutil.copytree(trained, tmp_path / "run")
     (copy / "summary.json").unlink()
     return copy
-
-
-def _refused(ended: Result, *fragments: str) -> None:
-    """One short message that says so, and nothing that was run or written."""
-    assert ended.code in (1, 2), ended.err
-    assert "Traceback" not in ended.err
-    assert "a bug" not in ended.err, ended.err
-    for fragment in fragments:
-        assert fragment in ended.err, ended.err
-    assert len(ended.err) < 2000
-    assert not Path("pwned").exists()
 
 
 # Pickles ------------------------------------------------------------------------------------------
@@ -132,7 +99,7 @@ def test_no_pickle_runs(cnnrun: Command, run: Path, tmp_path: Path, reader: str,
     evil = tmp_path / "evil.pt"
     content = torch.load(run / "checkpoints" / "best.pt", weights_only=True)
     _forms({**content, "progress": _Evil()}, evil, form)
-    _refused(READERS[reader](cnnrun, evil, run), "could run code")
+    refused(READERS[reader](cnnrun, evil, run), "could run code")
 
 
 def test_these_pickles_do_run_when_read_carelessly(
@@ -152,7 +119,7 @@ def test_these_pickles_do_run_when_read_carelessly(
 def test_a_pickle_that_calls_itself_safetensors(cnnrun: Command) -> None:
     Path("evil.safetensors").write_bytes(pickle.dumps(_Evil()))
     ended = cnnrun("train", "x.yaml", "transfer.weights=evil.safetensors")
-    _refused(ended, "evil.safetensors: can't be read")
+    refused(ended, "evil.safetensors: can't be read")
 
 
 def test_weights_of_style_transfer_run_no_code(cnnrun: Command, tmp_path: Path) -> None:
@@ -162,7 +129,7 @@ def test_weights_of_style_transfer_run_no_code(cnnrun: Command, tmp_path: Path) 
         "model: {name: picture}\ndevice: cpu\ntraining: {epochs: 1}\n"
         "loss: {name: neural_style, weights: evil.pth, styles: [{file: 'sample:flower.jpg'}]}\n"
     )
-    _refused(cnnrun("train", "style.yaml"), "evil.pth: refused", "could run code")
+    refused(cnnrun("train", "style.yaml"), "evil.pth: refused", "could run code")
 
 
 # Checkpoints whose numbers are absurd -------------------------------------------------------------
@@ -185,7 +152,7 @@ def test_an_absurd_model_in_a_checkpoints_config(
     model = {**content["config"]["model"], "hidden": hidden}
     ended = cnnrun(command, _with(run, config={**content["config"], "model": model}))
     if command == "eval" or hidden[0] > 4:
-        _refused(ended)
+        refused(ended)
     if command == "eval":
         assert "the weights do not fit the model" in ended.err  # before memory is taken for it
     elif hidden[0] > 4:
@@ -209,7 +176,7 @@ def test_absurd_weights(cnnrun: Command, run: Path, weights: torch.Tensor) -> No
     if weights.is_complex():  # of the right shape: its real part, or refused
         assert "a bug" not in cnnrun("eval", file).err
     else:
-        _refused(cnnrun("eval", file))
+        refused(cnnrun("eval", file))
     torch.save({**model, "features.1.weight": weights}, "weights.pt")
     ended = cnnrun("train", "x.yaml", "transfer.weights=weights.pt")
     assert "a bug" not in ended.err
@@ -225,9 +192,9 @@ def test_a_checkpoint_that_unpacks_to_more_than_itself(cnnrun: Command) -> None:
             with whole.open(entry) as source, bomb.open(entry.filename, "w") as target:
                 shutil.copyfileobj(source, target, 2**20)
     Path("whole.pt").unlink()
-    _refused(cnnrun("eval", "bomb.pt"), "bomb.pt: not a readable checkpoint")
+    refused(cnnrun("eval", "bomb.pt"), "bomb.pt: not a readable checkpoint")
     ended = cnnrun("train", "x.yaml", "transfer.weights=bomb.pt")
-    _refused(ended, "bomb.pt: not a readable checkpoint")
+    refused(ended, "bomb.pt: not a readable checkpoint")
 
 
 @pytest.mark.usefixtures("run")
@@ -237,7 +204,7 @@ def test_a_safetensors_header_that_claims_the_world(cnnrun: Command) -> None:
     Path("b.safetensors").write_bytes(struct.pack("<Q", 2**62) + b"{")
     for name in "ab":
         ended = cnnrun("train", "x.yaml", f"transfer.weights={name}.safetensors")
-        _refused(ended, f"{name}.safetensors: can't be read")
+        refused(ended, f"{name}.safetensors: can't be read")
 
 
 # Configs ------------------------------------------------------------------------------------------
@@ -274,14 +241,14 @@ def test_no_config_costs_much_or_runs(cnnrun: Command, run: Path, bomb: str) -> 
     text, wanted = BOMBS[bomb]
     Path("x.yaml").write_text(text)
     ended = cnnrun("train", "x.yaml")
-    _refused(ended, wanted)
+    refused(ended, wanted)
     assert ended.code == 2
     (run / "config.yaml").write_text(text)
-    _refused(cnnrun("train", "--resume", run))
+    refused(cnnrun("train", "--resume", run))
     value = text.partition(": ")[2].strip()
     if 0 < len(value) < 100_000 and "\n" not in value:
         Path("x.yaml").write_text(CONFIG)
-        _refused(cnnrun("train", "x.yaml", f"model={value}"), "command line: model=")
+        refused(cnnrun("train", "x.yaml", f"model={value}"), "command line: model=")
 
 
 @pytest.mark.usefixtures("run")
@@ -307,7 +274,7 @@ def test_an_experiments_name_is_no_path(
     cnnrun: Command, run: Path, tmp_path: Path, name: str
 ) -> None:
     Path("n.yaml").write_text(CONFIG + f"name: {name!r}\n")
-    _refused(cnnrun("train", "n.yaml"), "name: ")
+    refused(cnnrun("train", "n.yaml"), "name: ")
     config = torch.load(run / "checkpoints" / "best.pt", weights_only=True)["config"]
-    _refused(cnnrun("eval", _with(run, config={**config, "name": name})), "name: ")
+    refused(cnnrun("eval", _with(run, config={**config, "name": name})), "name: ")
     assert {p.name for p in tmp_path.iterdir()} <= {"x.yaml", "n.yaml", "run", "absurd.pt"}
