@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from cnnrun.data.pixels import PixelPipeline
 from cnnrun.data.splits import apply_splits
 from cnnrun.device import be_deterministic, select_device
 from cnnrun.errors import UserError, did_you_mean
-from cnnrun.network import build_initialized_model, build_model
+from cnnrun.network import build_initialized_model, build_model, refuse_absurd_model
 from cnnrun.quick_start import leave_compiler_out
 from cnnrun.randomness import derive_seed, generator
 from cnnrun.schedules import Schedule, build_schedule
@@ -90,7 +91,9 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
             the weights do not fit the model.
     """
     device = select_device(experiment.device)
-    model = build_model(experiment, tuple(checkpoint.input_shape), len(checkpoint.classes))
+    shape, classes = tuple(checkpoint.input_shape), len(checkpoint.classes)
+    refuse_absurd_model(experiment, shape, classes, checkpoint.model)
+    model = build_model(experiment, shape, classes)
     load_weights(model, checkpoint.model)
     dataset = matching(dataset, checkpoint)
     counts = torch.tensor(checkpoint.class_counts)
@@ -170,9 +173,15 @@ def show_pictures(
 def check_labels(dataset: Dataset) -> None:
     """Refuse labels that are no class, before a GPU would fail on one without a word.
 
+    Names of classes may be any text that can be printed.
+
     Raises:
         UserError: the label, the split and the classes that there are.
     """
+    for name in dataset.classes:
+        # It would end on people's terminals.
+        if any(unicodedata.category(character) == "Cc" for character in name):
+            raise UserError(f"the class {name!r} has a control character in its name; rename it")
     for name in ("train", "validation", "test"):
         labels = dataset.split(name).labels
         wrong = labels[(labels < 0) | (labels >= len(dataset.classes))]

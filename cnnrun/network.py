@@ -15,7 +15,7 @@ from cnnrun.errors import UserError
 from cnnrun.initializers import initialize
 from cnnrun.randomness import seed_default
 from cnnrun.transfer import Transfer, freeze, head_name, restructure
-from cnnrun.weights import load_weights, read_weights, unwrapped
+from cnnrun.weights import check_fit, load_weights, read_weights, unwrapped
 
 # How torch says that a tensor can't be had.
 _TOO_LARGE = re.compile("memory|overflow|too large|size calculation", re.IGNORECASE)
@@ -35,6 +35,27 @@ def build_model(
     with experiment.located("transfer"):
         transfer = experiment.transfer.expanded(whole)
         return restructure(whole, transfer, input_shape, num_classes)
+
+
+def refuse_absurd_model(
+    experiment: Experiment,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    weights: dict[str, Tensor],
+) -> None:
+    """Compare a checkpoint's weights with the model it names before memory is taken for that.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    try:
+        with torch.device("meta"):
+            model = build_model(experiment, input_shape, num_classes)
+    except UserError:
+        raise
+    except Exception:
+        return  # a model that can't be built without memory
+    check_fit(model, weights)
 
 
 def build_whole_model(

@@ -97,8 +97,8 @@ def begun(experiment: Experiment) -> RunDirectory | None:
     for file in sorted(folder.glob("*/config.yaml"), reverse=True):
         try:
             found = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
-            continue
+        except (OSError, ValueError, RecursionError, yaml.YAMLError):
+            continue  # a stranger's, or damaged: no obstacle
         if isinstance(found, dict) and _identity(found) == wanted:
             return RunDirectory(file.parent)
     return None

@@ -95,8 +95,10 @@ def unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {_WRAPPERS.sub("", key): value for key, value in weights.items()}
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], apart: str | None = None) -> None:
-    """Copy `weights` into `model`, all but those of its module `apart` (a new head).
+def check_fit(
+    model: nn.Module, weights: Mapping[str, Tensor], apart: str | None = None
+) -> dict[str, Tensor]:
+    """The weights under the model's names, all but those of its module `apart`.
 
     Raises:
         UserError: keys are missing, unexpected or of another shape; they are named.
@@ -119,6 +121,16 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], apart: str | N
     if any(problems.values()):
         told = [f"{title}: {some(keys)}" for title, keys in problems.items() if keys]
         raise UserError("the weights do not fit the model; " + "; ".join(told))
+    return dict(weights)
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], apart: str | None = None) -> None:
+    """Copy `weights` into `model`, all but those of its module `apart` (a new head).
+
+    Raises:
+        UserError: keys are missing, unexpected or of another shape; they are named.
+    """
+    weights = check_fit(model, weights, apart)
     model.load_state_dict(weights, strict=apart is None)
 
 
