@@ -28,9 +28,11 @@ test-long: install ## The tests that take minutes each
 	$(BIN)/python -m pytest -q -m slow
 
 chaos: install ## Kill runs, break disks, mutate configs and pictures, for long
-	$(BIN)/python -m pytest -q -m slow tests/chaos tests/test_fuzz_config.py tests/test_fuzz_images.py
+	$(BIN)/python -m pytest -q -m slow tests/chaos tests/test_fuzz_config.py \
+	  tests/test_fuzz_images.py tests/test_malicious_files.py tests/test_field_checkpoints.py
 
-benchmarks: install ## Images/s of loading and of augmentation, beside torchvision's
+benchmarks: install ## Images/s of loading, augmentation and training, beside others'
+	$(BIN)/python -m benchmarks.training
 	$(BIN)/python benchmarks/loading.py
 	$(BIN)/python benchmarks/augmentation.py
 

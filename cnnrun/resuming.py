@@ -10,13 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cnnrun.build import build_lr_schedule
 from cnnrun.checkpoint import Checkpoint
 from cnnrun.config import Experiment
 from cnnrun.data.dataset import Dataset
-from cnnrun.document import flattened
+from cnnrun.document import flattened, read
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.run import RunDirectory
 from cnnrun.weights import some
@@ -96,10 +94,10 @@ def begun(experiment: Experiment) -> RunDirectory | None:
     folder = Path(experiment.output) / experiment.name
     for file in sorted(folder.glob("*/config.yaml"), reverse=True):
         try:
-            found = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError, yaml.YAMLError):
+            found = read(file).values
+        except ConfigError:
             continue  # a stranger's, or damaged: no obstacle
-        if isinstance(found, dict) and _identity(found) == wanted:
+        if _identity(found) == wanted:
             return RunDirectory(file.parent)
     return None
 

@@ -56,7 +56,7 @@ def _new_run(experiment: Experiment) -> RunDirectory:
     path = ""
     if world().is_main:
         run = RunDirectory.create(Path(experiment.output), experiment.name)
-        run.config.write_text(experiment.to_yaml(), encoding="utf-8")
+        write_text(run.config, experiment.to_yaml())
         path = str(run.path)
     return RunDirectory(Path(told_by_main(path)))
 
@@ -110,6 +110,8 @@ def resume(
             load_weights(parts.model, checkpoint.raw or checkpoint.model)
         if here.is_main:
             run.remove_leftovers()
+            if not run.environment.is_file():
+                write_json(run.environment, describe_environment(device_name(parts.device)))
             if changes:
                 write_text(run.config, experiment.to_yaml())
                 run.summary.unlink(missing_ok=True)
@@ -196,13 +198,18 @@ def finish(trainer: Trainer, started: float) -> None:
         "images_per_second": round(trainer.speed, 1),
         "seconds": round(time.perf_counter() - started, 2),
     }
-    write_json(run.summary, summary)
     if parts.experiment.training.draw:
-        draw_pictures(parts, run, predictions, parts.task.pictures)
+        epoch = trainer.progress.best_epoch
+        draw_pictures(parts, run, predictions, parts.task.pictures, epoch)
+    write_json(run.summary, summary)  # last: a run that is killed before goes on
 
 
 def draw_pictures(
-    parts: Parts, run: RunDirectory, predictions: Predictions | None, names: Iterable[str]
+    parts: Parts,
+    run: RunDirectory,
+    predictions: Predictions | None,
+    names: Iterable[str],
+    best_epoch: int | None = None,
 ) -> None:
     """Draw pictures; one that fails is named and costs nothing else."""
     from cnnrun import plots
@@ -210,6 +217,7 @@ def draw_pictures(
 
     known = {"test": predictions} if predictions else {}
     target = Target(run.path, opened=Opened(parts, trained=True), predictions=known)
+    target.best_epoch = best_epoch
     for name in names:
         try:
             plots.draw(name, target, run.plots / f"{name}.png")

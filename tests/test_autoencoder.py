@@ -266,12 +266,16 @@ def test_what_does_not_fit_an_autoencoder_is_told(
 
 @pytest.mark.parametrize(
     ("change", "told"),
-    [("loss=ssim", "compares pictures"), ("model=vae", "an autoencoder does not classify")],
+    [
+        ("loss=ssim", "compares pictures"),
+        ("model=vae", "an autoencoder does not classify"),
+        ("model=picture", "it classifies nothing"),
+    ],
 )
 def test_what_does_not_classify_is_told(
     cnnrun: Command, tiny: Path, change: str, told: str
 ) -> None:
-    ended = cnnrun("check", tiny, change)
+    ended = cnnrun("check", tiny, change, "dataset.channels=rgb")
     assert (ended.code, told in ended.err) == (2, True), ended.err
 
 

@@ -51,6 +51,8 @@ def main() -> None:
     except BrokenPipeError:
         # The reader (`| head`) has what it wants; python would complain while flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, MemoryError) as error:
+        _fail(_in_words(error), 1, debug)
     except Exception as error:
         if debug:
             raise
@@ -69,6 +71,8 @@ def _leave(code: int) -> None:
 def _in_words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return f"out of memory: {error}" if str(error) else "out of memory"
     return f"{type(error).__name__}: {error}"
 
 

@@ -25,6 +25,6 @@ def curves(target: Target) -> Figure:
         epochs=[row["epoch"] for row in rows],
         series=series,
         lr=[row["lr"] for row in rows],
-        best_epoch=target.run.read_summary().get("best_epoch"),
+        best_epoch=target.best_epoch or target.run.read_summary().get("best_epoch"),
         title=target.path.parent.name,
     )

@@ -42,6 +42,8 @@ class Target:
     ) -> None:
         self.path, self._overrides, self._plugins = path, list(overrides), list(plugins)
         self._opened_before, self._predictions = opened, dict(predictions or {})
+        # Known before the run has its summary, while it draws its own pictures.
+        self.best_epoch: int | None = None
 
     @cached_property
     def run(self) -> RunDirectory:

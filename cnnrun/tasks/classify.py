@@ -38,6 +38,8 @@ class Classify(Task):
         """See `Task.check`: a loss of pictures and a model that gives pictures are of no use."""
         if getattr(loss, "of_pictures", False):
             raise UserError("this loss compares pictures; to classify, use e.g. cross_entropy")
+        if hasattr(model, "enter"):
+            raise UserError("the model `picture` is for `task: stylize`; it classifies nothing")
         if hasattr(model, "decode"):
             raise UserError(
                 "an autoencoder does not classify: use `task: reconstruct`, or the model "
