@@ -54,6 +54,40 @@ def cnnrun(
 
 
 @pytest.fixture
+def killed_and_resumed(
+    cnnrun: Command, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Path, Path]]:
+    """`killed_and_resumed(step, config, *changes)`: a whole run, and one that was cut at a step.
+
+    The second one ends before its step number `step`, with nothing saved for the occasion, as if
+    killed; then it is resumed. Their logs are equal to the byte; the test compares the rest.
+    """
+
+    def run(step: int, *arguments: object) -> tuple[Path, Path]:
+        from cnnrun.training import Trainer
+
+        whole = Path(cnnrun("train", *arguments, "-q").out.strip()).resolve()
+        take = Trainer.train_step
+
+        def take_or_die(self: Trainer, *batch: object) -> None:
+            if self.progress.step == step:
+                raise KeyboardInterrupt
+            take(self, *batch)  # type: ignore[arg-type]
+
+        with monkeypatch.context() as killing:
+            killing.setattr(Trainer, "train_step", take_or_die)
+            often = "training.checkpoint_every=2 steps"
+            assert cnnrun("train", *arguments, often, "-q").code == 130
+        [cut] = [path for path in whole.parent.iterdir() if path != whole]
+        resumed = cnnrun("train", "--resume", cut, "-q")
+        assert resumed.code == 0, resumed.err
+        assert (whole / "metrics.jsonl").read_bytes() == (cut / "metrics.jsonl").read_bytes()
+        return whole, cut
+
+    return run
+
+
+@pytest.fixture
 def shell(tmp_path: Path) -> Command:
     """`shell(script)`: run a line of bash in an empty folder, with the installed `cnnrun`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -194,34 +195,18 @@ def test_a_run_of_an_autoencoder_from_training_to_outliers(
     assert "50 labelled training pictures (mean of 2 draws)" in text
 
 
-def test_an_interrupted_vae_ends_like_an_uninterrupted_one(
-    cnnrun: Command, autoencoder: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_killed_vae_ends_like_one_never_stopped(
+    autoencoder: Path, killed_and_resumed: Callable[..., tuple[Path, Path]]
 ) -> None:
-    from cnnrun.training import Trainer
-
     changes = ("model={name: vae, code: 2, channels: [4]}", "task.noise=0.2", "loss=bce",
-               "training.checkpoint_every=1 steps", "training.ema=0.9")  # fmt: skip
-    straight = Path(cnnrun("train", autoencoder, "-q", *changes).out.strip())
-    straight = straight.resolve()
-    steps = Trainer.train_step
-
-    def stop_in_the_middle(self: Trainer, *batch: torch.Tensor) -> None:
-        steps(self, *batch)
-        if self.progress.step == 30:
-            raise KeyboardInterrupt  # as if killed: nothing is saved for the occasion
-
-    with monkeypatch.context() as killing:
-        killing.setattr(Trainer, "train_step", stop_in_the_middle)
-        assert cnnrun("train", autoencoder, "-q", *changes).code == 130
-    [killed] = [run for run in straight.parent.iterdir() if run != straight]
-    assert cnnrun("train", "--resume", killed, "-q").code == 0
+               "training.ema=0.9", "training.draw=false")  # fmt: skip
     a, b = (
-        torch.load(run / "checkpoints" / "last.pt", weights_only=True) for run in (straight, killed)
+        torch.load(run / "checkpoints" / "last.pt", weights_only=True)
+        for run in killed_and_resumed(30, autoencoder, *changes)
     )
     for part in ("model", "raw"):
         for key, value in a[part].items():
             assert torch.equal(value, b[part][key]), key
-    assert (straight / "metrics.jsonl").read_text() == (killed / "metrics.jsonl").read_text()
 
 
 def test_the_encoder_of_a_run_serves_a_classifier(cnnrun: Command, autoencoder: Path) -> None:

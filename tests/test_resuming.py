@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -184,32 +185,12 @@ OTHERS = [
 
 @pytest.mark.parametrize("change", OTHERS)
 def test_a_killed_run_ends_at_the_same_bits_whatever_trains_it(
-    cnnrun: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch, change: str
+    tiny: Path, killed_and_resumed: Callable[..., tuple[Path, Path]], change: str
 ) -> None:
-    from cnnrun.training import Trainer
-
-    changes = (
-        change,
-        "dataset.limit=300",
-        "training.epochs=3",
-        "training.checkpoint_every=2 steps",
-    )
-    straight = Path(cnnrun("train", tiny, "-q", *changes).out.strip()).resolve()
-    steps = Trainer.train_step
-
-    def killed(self: Trainer, *batch: torch.Tensor) -> None:
-        if self.progress.step == 7:
-            raise KeyboardInterrupt  # as if killed: nothing is saved for the occasion
-        steps(self, *batch)
-
-    with monkeypatch.context() as killing:
-        killing.setattr(Trainer, "train_step", killed)
-        assert cnnrun("train", tiny, "-q", *changes).code == 130
-    [run] = [path for path in straight.parent.iterdir() if path != straight]
-    assert cnnrun("train", "--resume", run, "-q").code == 0
-    assert (straight / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
+    small = ("dataset.limit=300", "training.epochs=3", "training.draw=false")
     ours, theirs = (
-        torch.load(path / "checkpoints" / "last.pt", weights_only=True) for path in (straight, run)
+        torch.load(run / "checkpoints" / "last.pt", weights_only=True)
+        for run in killed_and_resumed(7, tiny, change, *small)
     )
     assert all(torch.equal(value, theirs["model"][key]) for key, value in ours["model"].items())
     assert ours["schedule"] == theirs["schedule"]

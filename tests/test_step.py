@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,32 +140,17 @@ def test_16_bits_learn_what_32_bits_learn(cnnrun: Command, tiny: Path, amp: str)
 
 @pytest.mark.parametrize("amp", ["off", "bf16", "fp16"])
 def test_every_form_of_step_resumes_to_the_same_bits(
-    cnnrun: Command, tiny: Path, amp: str, monkeypatch: Any
+    tiny: Path, amp: str, killed_and_resumed: Callable[..., tuple[Path, Path]]
 ) -> None:
-    from cnnrun.training import Trainer
-
     changes = (f"training.amp={amp}", "training.ema=0.95", "training.clip_norm=0.5",
-               "training.accumulate=2", "training.checkpoint_every=1 steps",
-               "dataset.augment=[{name: mixup}]")  # fmt: skip
-    straight = _train(cnnrun, tiny, *changes)
-    step = Trainer.train_step
-
-    def killed_at_25(self: Trainer, *batch: torch.Tensor) -> None:
-        if self.progress.step == 25:
-            raise KeyboardInterrupt
-        step(self, *batch)
-
-    with monkeypatch.context() as killing:
-        killing.setattr(Trainer, "train_step", killed_at_25)
-        assert cnnrun("train", tiny, "-q", *changes, "training.draw=false").code == 130
-    [killed] = [run for run in straight.parent.iterdir() if run != straight]
-    assert cnnrun("train", "--resume", killed, "-q").code == 0
+               "training.accumulate=2", "dataset.augment=[{name: mixup}]",
+               "training.draw=false")  # fmt: skip
+    whole, cut = killed_and_resumed(25, tiny, *changes)
     for part in ("model", "raw"):
-        ours = _weights(killed, part=part)
+        ours = _weights(cut, part=part)
         assert ours
-        for key, value in _weights(straight, part=part).items():
+        for key, value in _weights(whole, part=part).items():
             assert torch.equal(value, ours[key]), key
-    assert (straight / "metrics.jsonl").read_bytes() == (killed / "metrics.jsonl").read_bytes()
 
 
 def test_a_loss_that_is_no_number_names_step_batch_and_checkpoint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -164,39 +165,19 @@ def test_stages_go_from_coarse_to_fine() -> None:
 
 
 def test_a_run_ends_with_a_picture_and_resumes_to_the_same_bits(
-    cnnrun: Command, monkeypatch: pytest.MonkeyPatch
+    killed_and_resumed: Callable[..., tuple[Path, Path]],
 ) -> None:
-    from cnnrun.training import Trainer
-
-    config = CONFIGS / "stylize.yaml"
-    ended = cnnrun("train", config, "-q", *SMALL)
-    assert ended.code == 0, ended.err
-    assert "weights are random" in ended.err
-    straight = Path(ended.out.strip()).resolve()
+    # Step 5 is in the middle of the first epoch of the second size.
+    whole, cut = killed_and_resumed(5, CONFIGS / "stylize.yaml", *SMALL)
     for name in ("result.png", "style.png", "curves.png", "progress/epoch_0004.png"):
-        assert (straight / "plots" / name).is_file()
-    with Image.open(straight / "plots" / "result.png") as result:
+        assert (whole / "plots" / name).is_file()
+    with Image.open(whole / "plots" / "result.png") as result:
         assert (result.mode, result.size) == ("RGB", (32, 21))
-    rows = [json.loads(line) for line in (straight / "metrics.jsonl").read_text().splitlines()]
-    for row in rows:
+    for line in (whole / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
         parts = [row[f"train_{name}"] for name in ("content", "style", "smoothness")]
         assert sum(parts) == pytest.approx(row["train_loss"], rel=1e-4)
-
-    steps = Trainer.train_step
-
-    def killed(self: Trainer, *batch: torch.Tensor) -> None:
-        if self.progress.step == 5:  # in the middle of the first epoch of the second size
-            raise KeyboardInterrupt
-        steps(self, *batch)
-
-    with monkeypatch.context() as killing:
-        killing.setattr(Trainer, "train_step", killed)
-        every = "training.checkpoint_every=1 steps"
-        assert cnnrun("train", config, "-q", *SMALL, every).code == 130
-    [run] = [path for path in straight.parent.iterdir() if path != straight]
-    assert cnnrun("train", "--resume", run, "-q").code == 0
-    assert (straight / "metrics.jsonl").read_text() == (run / "metrics.jsonl").read_text()
-    pixels = [(path / "plots" / "result.png").read_bytes() for path in (straight, run)]
+    pixels = [(path / "plots" / "result.png").read_bytes() for path in (whole, cut)]
     assert pixels[0] == pixels[1]
 
 
