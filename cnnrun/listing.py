@@ -26,7 +26,8 @@ def components(kind: str | None, name: str | None) -> dict[str, list[dict[str, A
         hint = did_you_mean(kind, KINDS)
         raise ConfigError(f"unknown kind '{kind}'{hint or '; kinds: ' + ', '.join(KINDS)}")
     if kind is not None and name is not None:
-        if name not in KINDS[kind].names():
+        family = f"{name.partition('/')[0]}/*" if "/" in name else ""
+        if not {name, family} & set(KINDS[kind].names()):
             hint = did_you_mean(name, KINDS[kind].names())
             raise ConfigError(f"unknown {kind} '{name}'{hint}; `cnnrun list {kind}` shows all")
         return {kind: [describe(KINDS[kind].get(name))]}

@@ -117,6 +117,8 @@ def check_fit(
         "missing": [key for key in own if key not in weights],
         "unexpected": [key for key in weights if key not in own],
         "shape": shapes,
+        # Torch would drop the imaginary parts.
+        "complex numbers": [key for key in own if key in weights and weights[key].is_complex()],
     }
     if any(problems.values()):
         told = [f"{title}: {some(keys)}" for title, keys in problems.items() if keys]

@@ -17,6 +17,7 @@ from cnnrun.checkpoint import Checkpoint
 from cnnrun.errors import UserError
 from cnnrun.models.cnn import CNN
 from cnnrun.transfer import Transfer, freeze, parameter_groups, restructure
+from cnnrun.weights import load_weights
 from tests.conftest import CONFIGS, Command
 
 MODEL = "model={name: cnn, channels: [8, 8], batch_norm: true, head: [16], dropout: 0.5}"
@@ -230,3 +231,11 @@ def test_mnist_features_help_ten_digits_a_class(shell: Command, mnist_root: Path
     print(transferred, scratch)
     gap = np.mean(transferred) - np.mean(scratch)
     assert gap > max(np.std(transferred, ddof=1), np.std(scratch, ddof=1))
+
+
+def test_complex_weights_are_refused(tmp_path: Path) -> None:
+    """torch would drop their imaginary parts."""
+    model = torch.nn.Linear(2, 2)
+    weights = {key: value.to(torch.complex64) for key, value in model.state_dict().items()}
+    with pytest.raises(UserError, match="complex numbers: weight, bias"):
+        load_weights(model, weights)

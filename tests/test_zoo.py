@@ -20,6 +20,7 @@ from cnnrun.models import zoo
 from cnnrun.models.resnet import ResNet
 from cnnrun.models.vgg import VGG
 from cnnrun.registry import models
+from tests.conftest import Command
 
 ALL = torchvision.models.list_models(module=torchvision.models)
 SMALLEST = ["convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "mnasnet0_5",
@@ -299,3 +300,10 @@ def test_vgg_pools_only_what_is_larger_than_a_pixel(size: int) -> None:
     assert sum(isinstance(m, nn.MaxPool2d) for m in model.modules()) == min(
         int(size).bit_length() - 1, 5
     )
+
+
+def test_a_member_of_a_family_is_listed_by_its_own_name(cnnrun: Command) -> None:
+    ended = cnnrun("list", "model", "torchvision/resnet18")
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith("model torchvision/*")
+    assert "did you mean 'torchvision/*'" in cnnrun("list", "model", "torchvison/resnet18").err
