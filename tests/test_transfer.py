@@ -233,7 +233,7 @@ def test_mnist_features_help_ten_digits_a_class(shell: Command, mnist_root: Path
     assert gap > max(np.std(transferred, ddof=1), np.std(scratch, ddof=1))
 
 
-def test_complex_weights_are_refused(tmp_path: Path) -> None:
+def test_complex_weights_are_refused() -> None:
     """torch would drop their imaginary parts."""
     model = torch.nn.Linear(2, 2)
     weights = {key: value.to(torch.complex64) for key, value in model.state_dict().items()}
