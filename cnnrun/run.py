@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import math
 import os
@@ -265,3 +266,20 @@ def describe_environment(device: str) -> dict[str, Any]:
         "device": device,
         "bits": EQUAL_BITS,
     }
+
+
+def is_training(path: Path) -> bool:
+    """Whether a process is at work in `path`: it holds a lock on the folder."""
+    try:
+        folder = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # a file system without locks
+    finally:
+        os.close(folder)
+    return False

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cnnrun.resuming import FIXED, alone_in
-from cnnrun.run import RunDirectory
+from cnnrun.run import RunDirectory, is_training
 from tests.conftest import Command
 
 
@@ -154,6 +154,8 @@ def test_two_processes_never_train_one_run(cnnrun: Command, run: Path) -> None:
     (run / "summary.json").unlink()
     with alone_in(RunDirectory(run)):
         ended = cnnrun("train", "--resume", run)
+        assert is_training(run)
+    assert not is_training(run)
     assert (ended.code, "another process is training" in ended.err) == (1, True)
     assert cnnrun("train", "--resume", run, "-q").code == 0
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from cnnrun.cli.app import AsJson, Output, app
 from cnnrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cnnrun.comparing import Run
 
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
@@ -21,67 +25,109 @@ def runs(
     folder: Annotated[Path, typer.Argument(help="Where the runs lie.")] = Path("runs"),
     where: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--filter", help="Only runs with this setting, e.g. optimizer.lr=0.1"),
+        typer.Option(
+            "--filter",
+            metavar="CONDITION",
+            help="Only such runs, e.g. seed=0 or 'optimizer.lr>0.1' (=, !=, >, <). Repeatable.",
+        ),
     ] = None,
     sort: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="A column; the best or largest last."),
+        typer.Option(
+            metavar="KEY", help="A measure (best first), a setting, time ... (smallest first)."
+        ),
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Sort the other way round.")] = False,
+    columns: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="KEY,KEY", help="Instead of the usual, e.g. run,test_loss,model.name"),
     ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """List the runs below a folder: state, seed, epochs, score, and the settings that differ."""
-    from cnnrun.comparing.finished import find_runs
-    from cnnrun.comparing.table import as_text, rows_of
+    """List the runs below a folder: state, seed, epochs, scores, and the settings that differ."""
+    _one_format(as_json, as_csv)
+    from cnnrun.comparing import find_runs
+    from cnnrun.comparing.table import RunTable
 
-    found = find_runs([folder])
-    for run in found:
-        if run.problem:
-            print(f"{run.path}: {run.problem}", file=sys.stderr)
-    rows = rows_of(found, where or [], sort)
+    table = RunTable(find_runs([folder]))
+    _tell_what_did_not_finish(table.runs)
+    table.filter(where or [])
+    if sort is not None:
+        table.sort(sort, reverse)
+    keys = columns.split(",") if columns else table.columns()
+    for key in keys:
+        table.check(key, "--columns")
     if as_json:
-        print(json.dumps(rows))
+        print(json.dumps(table.rows(keys)))
     elif as_csv:
-        _print_csv(rows)
+        _print_csv(keys, table.rows(keys))
     else:
-        print(as_text(rows))
+        print(table.as_text(keys))
 
 
 @app.command()
 def compare(
-    paths: Annotated[list[Path], typer.Argument(help="Runs, or folders of runs.", metavar="RUN")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Runs, or folders of runs.", metavar="RUN|FOLDER...")
+    ],
     measure: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="What to compare by, e.g. loss; by default the task's own."),
+    ] = None,
+    ignore: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="KEY", help="A setting that makes no difference. Repeatable."),
     ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     output: Output = None,
 ) -> None:
     """Compare runs by what differs in their settings, over seeds, and say what can be claimed."""
-    if as_json and as_csv:
-        raise ConfigError("choose one of --json and --csv")
-    from cnnrun.comparing.comparison import compare as compared
-    from cnnrun.comparing.finished import find_runs
+    _one_format(as_json, as_csv)
+    from cnnrun import comparing
 
-    found = compared(find_runs(paths), measure)
-    if as_json:
-        print(json.dumps(found.to_dict()))
-    elif as_csv:
-        groups = found.to_dict()["groups"]
-        _print_csv([{**g["settings"], **{k: g.get(k) for k in ("mean", "low", "high")},
-                     "runs": len(g["runs"])} for g in groups])  # fmt: skip
-    else:
-        print(found.as_text())
+    found = comparing.find_runs(paths)
+    damaged = [run for run in found if run.state == "damaged"]
+    comparison = comparing.compare(comparing.group_runs(found, ignore or []), measure, damaged)
     if output is not None:
         from cnnrun.plots.comparison import draw_comparison
         from cnnrun.plots.style import save
 
-        save(draw_comparison(found), output)
+        save(draw_comparison(comparison), output)
+    if as_json:
+        print(json.dumps(comparison.to_dict()))
+    elif as_csv:
+        for text in comparison.warnings:
+            print(f"warning: {text}", file=sys.stderr)
+        _print_groups(comparison.to_dict())
+    else:
+        print(comparison.as_text())
 
 
-def _print_csv(rows: list[dict[str, Any]]) -> None:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.DictWriter(sys.stdout, columns)
+def _one_format(as_json: bool, as_csv: bool) -> None:
+    if as_json and as_csv:
+        raise ConfigError("choose one of --json and --csv")
+
+
+def _tell_what_did_not_finish(found: Sequence[Run]) -> None:
+    for run in found:
+        if run.state != "finished":
+            print(f"{run.path}: {run.state} {run.problem}".rstrip(), file=sys.stderr)
+
+
+def _print_groups(found: dict[str, Any]) -> None:
+    """A row for each group: its figures, then the settings that differ."""
+    figures = ("name", "mean", "low", "high", "deviation")
+    keys = dict.fromkeys(key for group in found["groups"] for key in group["settings"])
+    rows = [
+        {**{key: group[key] for key in figures}, "runs": len(group["runs"]), **group["settings"]}
+        for group in found["groups"]
+    ]
+    _print_csv([*figures, "runs", *keys], rows)
+
+
+def _print_csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -1,199 +1,219 @@
-"""Groups of runs that differ by their seeds alone, and an honest word about their differences."""
+"""Groups of runs against one another: the means over seeds, and tests of their differences."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
-from cnnrun.comparing.finished import Run, measures_of, more_is_better
-from cnnrun.comparing.statistics import Interval, holm, mean_interval, paired_p
+from cnnrun.comparing.groups import Group, keys_of_versions, told_apart
+from cnnrun.comparing.measures import main_measure, more_is_better
+from cnnrun.comparing.runs import SPLITS, Run, Split
+from cnnrun.comparing.statistics import (
+    Interval,
+    holm,
+    mean_interval,
+    paired_p,
+    standard_deviation,
+)
 from cnnrun.errors import UserError, did_you_mean
 
-_LEVEL = 0.05
+LEVEL = 0.05
+"""A difference is claimed where its corrected p-value is below this."""
+
+MOST_IN_ALL_PAIRS = 20
+"""With more groups only the best one is tested against each other one."""
 
 
 @dataclass(frozen=True)
-class Group:
-    """Finished runs of one experiment under several seeds."""
+class Result:
+    """A group and its final scores."""
 
-    settings: dict[str, Any]  # what tells it from the other groups
-    runs: list[Run]
-    scores: dict[int, float]  # by seed
-    interval: Interval | None  # None where no score is a number
+    name: str  # A for the best, then B ...
+    group: Group
+    scores: dict[int, float]  # by seed; NaN where a score was no number
+    interval: Interval | None  # None where any score is no number
+    deviation: float | None  # the standard deviation between seeds
 
     @property
-    def label(self) -> str:
-        return ", ".join(f"{key}={value}" for key, value in self.settings.items()) or "all runs"
+    def title(self) -> str:
+        """The name, and what it stands for where that is short."""
+        label = self.group.label
+        return f"{self.name} ({label})" if len(label) <= 60 else self.name
+
+    @property
+    def missing(self) -> str:
+        """How many scores are no numbers, in words."""
+        bad = sum(not math.isfinite(score) for score in self.scores.values())
+        return f"in {bad} of {len(self.scores)} runs"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Two groups under the seeds that they share: what the first has more, and how surely."""
+    """Two groups under the seeds that they share: first minus second, and how surely."""
 
-    first: int
-    second: int
+    first: Result
+    second: Result
     seeds: int
     interval: Interval
-    p: float | None
+    p: float | None  # of the paired t-test, corrected; None where none can be made
+
+    @property
+    def is_claimed(self) -> bool:
+        return self.p is not None and self.p < LEVEL
+
+    @property
+    def is_within_noise(self) -> bool | None:
+        """Whether the gap is smaller than the spread of seeds in the two groups; None: unknown."""
+        spreads = [r.deviation for r in (self.first, self.second) if r.deviation is not None]
+        if len(spreads) < 2:
+            return None
+        pooled = math.sqrt(math.fsum(spread**2 for spread in spreads) / 2)
+        return abs(self.interval.mean) < pooled
 
 
-@dataclass
+@dataclass(frozen=True)
 class Comparison:
     """Groups, best first, and what can be said of them."""
 
     measure: str
-    groups: list[Group]
+    split: Split
+    more_is_better: bool
+    results: list[Result]
     differences: list[Difference]
-    warnings: list[str] = field(default_factory=list)
+    left_out: list[Run] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """Whatever should make a reader careful."""
+        from cnnrun.comparing.doubts import warnings_of
+
+        return warnings_of(self)
 
     @property
     def conclusion(self) -> str:
         """One sentence about the two best groups."""
-        if len(self.groups) < 2:
-            return "There is one group only: nothing to compare."
-        best, second = self.groups[0].label, self.groups[1].label
-        found = next((d for d in self.differences if (d.first, d.second) == (0, 1)), None)
-        if found is None:
-            return f"'{best}' is ahead of '{second}', but they share no two seeds: nothing is sure."
-        seeds = f"{found.seeds} shared seed{'s' if found.seeds != 1 else ''}"
-        if found.p is None or found.p >= _LEVEL:
-            return f"No difference can be claimed between '{best}' and '{second}' from {seeds}" + (
-                f" (p = {found.p:.2g})." if found.p is not None else "."
-            )
-        shown = [show(self.measure, abs(v)) for v in found.interval if v is not None]
-        return (
-            f"'{best}' is better than '{second}' by {shown[0]} of {self.measure} "
-            f"(95 % interval {min(shown[1:])} to {max(shown[1:])}, p = {found.p:.2g}, {seeds})."
-        )
+        from cnnrun.comparing.report import conclusion
+
+        return conclusion(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for scripts."""
-        return {
-            "measure": self.measure,
-            "groups": [
-                {
-                    "label": group.label,
-                    "settings": group.settings,
-                    "runs": [str(run.path) for run in group.runs],
-                    "scores": group.scores,
-                    **(group.interval._asdict() if group.interval else {"mean": None}),
-                }
-                for group in self.groups
-            ],
-            "differences": [
-                {"first": d.first, "second": d.second, "seeds": d.seeds, "p": d.p}
-                | d.interval._asdict()
-                for d in self.differences
-            ],
-            "warnings": self.warnings,
-            "conclusion": self.conclusion,
-        }
+        """Plain values for scripts; what is no number is None."""
+        from cnnrun.comparing.report import as_dict
+
+        return as_dict(self)
 
     def as_text(self) -> str:
-        """A table of the groups, best first, the warnings and the conclusion."""
-        width = max(len(group.label) for group in self.groups)
-        lines = [f"{'':{width}}  runs  {self.measure} (95 % interval)"]
-        for group in self.groups:
-            lines.append(f"{group.label:{width}}  {len(group.runs):4}  {self._figure(group)}")
-        lines += ["", *(f"warning: {text}" for text in self.warnings), self.conclusion]
-        return "\n".join(lines)
+        """A table of the groups, best first, what can be claimed, and the warnings."""
+        from cnnrun.comparing.report import as_text
 
-    def _figure(self, group: Group) -> str:
-        if group.interval is None:
-            return "no number"
-        mean, low, high = group.interval
-        if low is None or high is None:
-            return f"{show(self.measure, mean)} (one run: no interval)"
-        return f"{show(self.measure, mean)} ± {show(self.measure, (high - low) / 2)}"
+        return as_text(self)
 
 
-def compare(runs: Sequence[Run], measure: str | None = None) -> Comparison:
-    """Group finished runs by their settings without the seed and compare the groups.
+def compare(
+    groups: Sequence[Group], measure: str | None = None, left_out: Sequence[Run] = ()
+) -> Comparison:
+    """Compare groups by their final scores: of the test split, or what all of them have.
 
-    measure: by default what the runs' task is measured by.
+    measure: by default what the runs' task is measured by. left_out: runs that have no group
+    because they are damaged, to be told. Runs that did not finish are left out and told, too.
 
     Raises:
-        UserError: no run is finished, or none has the measure.
+        UserError: no run is finished, none has the measure, or their tasks have none in common.
     """
-    finished = [run for run in runs if run.state == "finished"]
-    warnings = [
-        f"{run.path} is left out: {run.problem or 'it did not finish'}"
-        for run in runs
-        if run.state != "finished"
-    ]
+    finished = [run for group in groups for run in group.runs]
+    others = [*left_out, *(run for group in groups for run in group.left_out)]
     if not finished:
-        raise UserError("no finished run to compare; the others are named by `cnnrun runs`")
-    known = measures_of(finished)
+        states = ", ".join(f"{run.path} ({run.state})" for run in others[:3])
+        raise UserError(f"no finished run to compare{': ' if states else ''}{states}")
+    lost = [group.label for group in groups if not group.runs]
+    groups = told_apart([group for group in groups if group.runs])
+    measure, split = _choose(finished, measure)
+    more = more_is_better(measure, finished[0].task)
+    notes = [f"no run of {label} finished" for label in lost]
+    if versions := keys_of_versions(groups):
+        notes.append(
+            f"some configs lack {', '.join(versions)}: runs of another version of cnnrun count as "
+            "different; --ignore KEY lets them be alike"
+        )
+    scored = [_result(group, split, measure) for group in groups]
+    scored.sort(key=lambda result: _rank(result, more))
+    results = [
+        Result(letters(k), r.group, r.scores, r.interval, r.deviation) for k, r in enumerate(scored)
+    ]
+    return Comparison(measure, split, more, results, _differences(results), others, notes)
+
+
+def _choose(runs: Sequence[Run], measure: str | None) -> tuple[str, Split]:
+    """The measure, and the split on which the most runs have it; of equals the test split."""
+    known = list(dict.fromkeys(m for run in runs for s in SPLITS for m in run.measures[s]))
     if measure is not None and measure not in known:
         hint = did_you_mean(measure, known) or f"; there are {', '.join(known)}"
-        raise UserError(f"no run was measured by '{measure}'{hint}")
-    chosen = measure or known[0]
-    groups = sorted(_groups(finished, chosen), key=lambda g: _rank(g, chosen))
-    warnings += [text for group in groups for text in _doubts(group)]
-    return Comparison(chosen, groups, _differences(groups), warnings)
+        raise UserError(f"no finished run was measured by '{measure}'{hint}")
+    shared = [m for m in known if all(any(m in r.measures[s] for s in SPLITS) for r in runs)]
+    tasks = list(dict.fromkeys(run.task for run in runs))
+    if measure is None and len(tasks) > 1:
+        raise UserError(
+            f"these are runs of different tasks ({', '.join(tasks)}): compare those of one, or say "
+            "by what with --measure"
+        )
+    chosen = measure or main_measure(tasks[0], shared or known)
+    if chosen is None:
+        raise UserError("the finished runs have no scores")
+    return chosen, max(SPLITS, key=lambda split: sum(chosen in r.measures[split] for r in runs))
 
 
-def _groups(runs: list[Run], measure: str) -> list[Group]:
-    alike: dict[str, list[Run]] = {}
-    for run in runs:
-        alike.setdefault(repr(sorted(run.compared.items())), []).append(run)
-    keys = differing(runs)
-    found = []
-    for members in alike.values():
-        settings = {key: members[0].compared.get(key) for key in keys}
-        scores = {run.seed: score for run in members if (score := run.score(measure)) is not None}
-        numbers = [score for score in scores.values() if math.isfinite(score)]
-        whole = len(numbers) == len(members) or len(numbers) == len(scores) > 0
-        interval = mean_interval(numbers) if numbers and whole else None
-        found.append(Group(settings, members, scores, interval))
-    return found
+def _result(group: Group, split: Split, measure: str) -> Result:
+    """Of several runs of one seed the newest counts; a run without the measure is no number."""
+    runs = sorted(group.runs, key=lambda run: run.started)
+    found = {run.seed: run.score(split, measure) for run in runs}
+    scores = {k: math.nan if (v := found[k]) is None else v for k in sorted(found)}
+    values = list(scores.values())
+    if not all(map(math.isfinite, values)):
+        return Result("", group, scores, None, None)
+    return Result("", group, scores, mean_interval(values), standard_deviation(values))
 
 
-def differing(runs: Sequence[Run]) -> list[str]:
-    """The keys whose values are not the same in all runs."""
-    keys = dict.fromkeys(key for run in runs for key in run.compared)
-    return [key for key in keys if len({repr(run.compared.get(key)) for run in runs}) > 1]
-
-
-def _rank(group: Group, measure: str) -> tuple[bool, float]:
+def _rank(result: Result, more: bool) -> tuple[bool, float]:
     """Best first; what is no number comes last."""
-    if group.interval is None:
+    if result.interval is None:
         return True, 0.0
-    return False, -group.interval.mean if more_is_better(measure) else group.interval.mean
+    return False, -result.interval.mean if more else result.interval.mean
 
 
-def _doubts(group: Group) -> list[str]:
-    doubts = []
-    if len(group.scores) == 1 and len(group.runs) == 1:
-        doubts.append(f"'{group.label}' has one run: its spread is not known")
-    if len(group.runs) > len(group.scores) >= 1:
-        doubts.append(f"'{group.label}' has several runs of one seed; the last one counts")
-    if len(group.scores) > 1 and len(set(group.scores.values())) == 1:
-        doubts.append(f"'{group.label}': different seeds gave identical results; is the seed used?")
-    return doubts
-
-
-def _differences(groups: list[Group]) -> list[Difference]:
-    """Each pair of groups under shared seeds, p-values corrected for their number."""
+def _differences(results: list[Result]) -> list[Difference]:
+    """Pairs of groups under shared seeds, p-values corrected for the number of tests."""
     found = []
-    for i, j in combinations(range(len(groups)), 2):
-        seeds = sorted(groups[i].scores.keys() & groups[j].scores.keys())
-        first, second = ([groups[k].scores[seed] for seed in seeds] for k in (i, j))
-        if seeds and all(map(math.isfinite, first + second)):
-            gaps = [a - b for a, b in zip(first, second, strict=True)]
-            p = paired_p(first, second)
-            found.append(Difference(i, j, len(seeds), mean_interval(gaps), p))
-    known = [d.p for d in found if d.p is not None]
-    corrected = iter(holm(known))
+    for first, second in _pairs(results):
+        seeds = sorted(first.scores.keys() & second.scores.keys())
+        one, other = ([result.scores[seed] for seed in seeds] for result in (first, second))
+        if seeds and first.interval and second.interval:
+            p = paired_p(one, other)
+            gap = mean_interval([a - b for a, b in zip(one, other, strict=True)])
+            interval = gap if p is not None else Interval(gap.mean, None, None)
+            found.append(Difference(first, second, len(seeds), interval, p))
+    corrected = iter(holm([d.p for d in found if d.p is not None]))
     return [
-        Difference(d.first, d.second, d.seeds, d.interval, None if d.p is None else next(corrected))
+        d if d.p is None else Difference(d.first, d.second, d.seeds, d.interval, next(corrected))
         for d in found
     ]
 
 
-def show(measure: str, value: float) -> str:
-    """A score as people write it."""
-    return f"{100 * value:.2f} %" if measure in ("accuracy", "top5") else f"{value:.4g}"
+def _pairs(results: list[Result]) -> Iterator[tuple[Result, Result]]:
+    if len(results) <= MOST_IN_ALL_PAIRS:
+        yield from combinations(results, 2)
+    else:
+        yield from ((results[0], other) for other in results[1:])
+
+
+def letters(number: int) -> str:
+    """A, B ... Z, AA, AB ... as spreadsheets name columns; `number` counts from 0."""
+    text = ""
+    while number >= 0:
+        text = chr(ord("A") + number % 26) + text
+        number = number // 26 - 1
+    return text

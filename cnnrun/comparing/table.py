@@ -1,73 +1,166 @@
-"""Runs as rows of a table."""
+"""Runs as rows of a table: which ones, in which order, with which columns."""
 
 from __future__ import annotations
 
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from cnnrun.comparing.comparison import differing, show
-from cnnrun.comparing.finished import Run, measures_of
+from cnnrun.comparing.groups import compared_settings, differing_keys, telling_keys, written
+from cnnrun.comparing.measures import main_measure, more_is_better, show
+from cnnrun.comparing.runs import SPLITS, Run
+from cnnrun.document import parse
 from cnnrun.errors import ConfigError, did_you_mean
 
+_FACTS: dict[str, Callable[[Run], Any]] = {
+    "run": lambda run: str(run.path),
+    "name": lambda run: run.name,
+    "time": lambda run: run.started.isoformat(" "),
+    "state": lambda run: run.state,
+    "seed": lambda run: run.settings.get("seed"),
+    "epochs": lambda run: run.epochs,
+    "best_epoch": lambda run: run.best.get("epoch"),
+    "parameters": lambda run: run.summary.get("parameters"),
+    "seconds": lambda run: run.summary.get("seconds"),
+    "images_per_second": lambda run: run.summary.get("images_per_second"),
+}
+_COMPARED: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+    ">=": operator.ge,
+    "<=": operator.le,
+}
+_CONDITION = re.compile(r"([^=<>!]+)(!=|>=|<=|=|>|<)(.*)", re.DOTALL)
+_WIDEST = 40
 
-def rows_of(runs: list[Run], conditions: list[str], sort: str | None) -> list[dict[str, Any]]:
-    """A row for each run: path, state, seed, epochs, its score and the settings that differ.
 
-    conditions: `key=value`, of settings or columns; a run must meet all.
+class RunTable:
+    """Runs and what may be asked of them: facts, scores (`test_accuracy`) and settings."""
 
-    Raises:
-        ConfigError: no such key or column.
-    """
-    measures = measures_of(runs)
-    keys = differing(runs)
-    rows = [_row(run, measures[:1], keys) for run in runs]
-    for condition in conditions:
-        key, equals, value = condition.partition("=")
-        known = {name for run in runs for name in run.settings} | set(rows[0])
-        if not equals or key not in known:
-            raise ConfigError(f"--filter {condition}: expected KEY=VALUE{did_you_mean(key, known)}")
-        kept = [
-            (run, row)
-            for run, row in zip(runs, rows, strict=True)
-            if str({**run.settings, **row}.get(key)) == value
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs = list(runs)
+        self._settings = dict.fromkeys(key for run in runs for key in run.settings)
+        # By column, the measure: `test_accuracy`, and `accuracy` for the best that a run has.
+        self.measures: dict[str, str] = {}
+        for run in self.runs:
+            for split in SPLITS:
+                for measure in run.measures[split]:
+                    self.measures |= {f"{split}_{measure}": measure, measure: measure}
+
+    def filter(self, conditions: Iterable[str]) -> None:
+        """Keep the runs that meet all of `key=value`, `key!=value`, `key>value` ...
+
+        Raises:
+            ConfigError: no such key, or not of that form.
+        """
+        for condition in conditions:
+            found = _CONDITION.fullmatch(condition)
+            if found is None:
+                raise ConfigError(
+                    f"--filter {condition}: write KEY=VALUE, KEY!=VALUE, KEY>VALUE, KEY<VALUE ..."
+                )
+            key, sign, text = found.groups()
+            self.check(key, f"--filter {condition}")
+            wanted = parse(text, f"--filter {condition}").values if text.strip() else None
+            self.runs = [run for run in self.runs if _meets(self.value(run, key), sign, wanted)]
+
+    def sort(self, key: str, reverse: bool = False) -> None:
+        """By a measure the best first, by anything else the smallest; what has no value is last.
+
+        Raises:
+            ConfigError: no such key.
+        """
+        self.check(key, "--sort")
+
+        def place(run: Run) -> tuple[Any, ...]:
+            value = self.value(run, key)
+            if _is_number(value):
+                more = key in self.measures and more_is_better(self.measures[key], run.task)
+                return (0, value if more == reverse else -value, "")
+            return (1, 0.0, written(value))
+
+        known = [run for run in self.runs if not _is_missing(self.value(run, key))]
+        missing = [run for run in self.runs if _is_missing(self.value(run, key))]
+        texts = any(not _is_number(self.value(run, key)) for run in known)
+        self.runs = sorted(known, key=place, reverse=reverse and texts) + missing
+
+    def columns(self) -> list[str]:
+        """The usual ones: facts, each task's main scores, and the settings that differ."""
+        scores: dict[str, None] = {}
+        for run in self.runs:
+            for split in (SPLITS[1], SPLITS[0]):
+                measure = main_measure(run.task, run.measures[split])
+                scores |= {f"{split}_{measure}": None} if measure else {}
+        settings = [compared_settings(run) for run in self.runs if run.settings]
+        keys = telling_keys(differing_keys(settings), settings)
+        return ["name", "time", "state", "seed", "epochs", *scores, *keys, "run"]
+
+    def check(self, key: str, where: str) -> None:
+        """Raise a `ConfigError` where no run has such a key."""
+        known = {**_FACTS, **self.measures, **self._settings}
+        if key not in known:
+            raise ConfigError(f"{where}: no run has '{key}'{did_you_mean(key, known)}")
+
+    def value(self, run: Run, key: str) -> Any:
+        """What `run` has in column `key`; None for nothing."""
+        if key in _FACTS:
+            return _FACTS[key](run)
+        if key in self.measures:
+            measure = self.measures[key]
+            of = [split for split in SPLITS if key in (measure, f"{split}_{measure}")]
+            return next((s for split in of if (s := run.score(split, measure)) is not None), None)
+        return run.settings.get(key)
+
+    def rows(self, keys: Sequence[str]) -> list[dict[str, Any]]:
+        """A dict for each run, of plain values: what is no number is None."""
+        return [
+            {key: None if _is_missing(v := self.value(run, key)) else v for key in keys}
+            for run in self.runs
         ]
-        runs, rows = [run for run, _ in kept], [row for _, row in kept]
-        if not rows:
-            return []
-    if sort is not None:
-        if sort not in rows[0]:
-            raise ConfigError(f"--sort: there is no column '{sort}'{did_you_mean(sort, rows[0])}")
-        rows.sort(key=lambda row: (row[sort] is not None, _order(row[sort])))
-    return rows
+
+    def as_text(self, keys: Sequence[str]) -> str:
+        """Columns under their names."""
+        if not self.runs:
+            return "no run meets the conditions"
+        cells = [[self._cell(run, key) for key in keys] for run in self.runs]
+        return "\n".join(columns([list(keys), *cells]))
+
+    def _cell(self, run: Run, key: str) -> str:
+        value = self.value(run, key)
+        if value is None:
+            return "-"
+        if key in self.measures:
+            return "no number" if math.isnan(value) else show(self.measures[key], value)
+        text = written(value)
+        whole = key == "run" or len(text) <= _WIDEST
+        return text if whole else f"{text[: _WIDEST - 12]}...{text[-9:]}"
 
 
-def _row(run: Run, measures: list[str], keys: list[str]) -> dict[str, Any]:
-    return {
-        "run": str(run.path),
-        "state": run.state,
-        "seed": run.settings.get("seed"),
-        "epochs": run.rows[-1]["epoch"] if run.rows else 0,
-        **{measure: run.score(measure) for measure in measures},
-        **{key: run.compared.get(key) for key in keys},
-    }
+def _meets(value: Any, sign: str, wanted: Any) -> bool:
+    if sign in ("=", "!="):
+        same = value == wanted and isinstance(value, bool) == isinstance(wanted, bool)
+        return (same or written(value) == written(wanted)) == (sign == "=")
+    both_numbers = _is_number(value) and _is_number(wanted)
+    both_texts = isinstance(value, str) and isinstance(wanted, str)
+    return (both_numbers or both_texts) and _COMPARED[sign](value, wanted)
 
 
-def _order(value: Any) -> Any:
-    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return (0, value, "") if numeric else (1, 0.0, str(value))
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def as_text(rows: list[dict[str, Any]]) -> str:
-    """Columns of the rows under their names."""
-    if not rows:
-        return "no run meets the conditions"
-    shown = [{key: _cell(key, value) for key, value in row.items()} for row in rows]
-    widths = {key: max(len(key), *(len(row[key]) for row in shown)) for key in rows[0]}
-    lines = ["  ".join(f"{key:{width}}" for key, width in widths.items())]
-    lines += ["  ".join(f"{row[key]:{width}}" for key, width in widths.items()) for row in shown]
-    return "\n".join(line.rstrip() for line in lines)
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 
-def _cell(key: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    return show(key, value) if isinstance(value, float) else str(value)
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines in which the cells of a column begin under one another."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return [
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -3,88 +3,189 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnrun.comparing.comparison import Comparison, Group
+from cnnrun.comparing import Comparison, Group, Result
+from cnnrun.comparing.measures import SHARES, main_measure
 from cnnrun.plots.embedding import COLOURS
 from cnnrun.plots.lettering import set_fonts, shorten, widest
 from cnnrun.plots.sheet import HEADER, Sheet
-from cnnrun.plots.style import INK, MARGIN, MUTED, SMALL, Figure, matplotlib, new_axes, styled
+from cnnrun.plots.style import DPI, INK, MARGIN, MUTED, SMALL, Figure, matplotlib, new_axes, styled
 
-# Curves of more groups could not be told apart.
-MOST_CURVES = 7
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_CURVES = len(COLOURS)
+"""Curves of more groups could not be told apart."""
+
+MOST_ROWS = 40
+"""Scores of more groups would make a picture that no screen shows."""
+
 _LINES = ("-", "--", "-.", ":")
-_WIDTH, _HEIGHT, _ROW, _LEFT, _NAME = 560, 380, 26, 84, 300
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_CURVES, _SCORES, _ROW = (470, 340), 300, (26, 56)
+"""Pixels: size of the panel of curves, width of that of scores, least and most height of a row."""
+
+_LEFT, _BELOW, _NAME, _SAMPLE = 88, 96, 280, 44
+"""Pixels: left of the curves, below both panels, the longest name, the sample of a line."""
+
+Values = NDArray[np.float64]
 
 
 @styled
 def draw_comparison(comparison: Comparison) -> Figure:
-    """Mean curves with bands of one standard deviation, and final means with their intervals.
+    """Mean curves with bands of one standard deviation, and final means with 95 % intervals.
 
-    The best groups' curves, at most seven; the scores of all groups, best on top, each run a point.
+    The curves of the best seven groups, as far as all seeds of a group went; the scores of the best
+    forty, best on top, each seed a point.
     """
-    groups, measure = comparison.groups, comparison.measure
-    names = [shorten(group.label, _NAME, SMALL) for group in groups]
-    left = _LEFT + _WIDTH + 60 + math.ceil(widest(names, SMALL))
-    height = max(_HEIGHT, len(groups) * _ROW + 40)
-    right = 360
-    sheet = Sheet(left + right + MARGIN, HEADER + height + 56, f"{measure} of {len(groups)} groups")
-    curves = new_axes(sheet.figure, _LEFT, HEADER, _WIDTH, min(height, 560))
-    for number, group in enumerate(groups[:MOST_CURVES]):
-        _curve(curves, group, measure, number)
-    curves.set(xlabel="epoch", ylabel=f"{_split_of(groups, measure)} {measure}")
-    curves.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-    scores = new_axes(sheet.figure, left, HEADER, right, len(groups) * _ROW + 20)
-    for row, group in enumerate(groups):
-        _score(scores, group, row)
-    scores.set(
-        yticks=range(len(groups)), yticklabels=names, xlabel=f"final {measure} (95 % interval)"
-    )
-    scores.tick_params(axis="y", labelsize=SMALL)
-    scores.set_ylim(len(groups) - 0.5, -0.5)
+    shown = comparison.results[:MOST_ROWS]
+    names = [shorten(f"{r.name}  {r.group.brief}", _NAME, SMALL) for r in shown]
+    scores_left = _LEFT + _CURVES[0] + 36 + math.ceil(widest(names, SMALL)) + _SAMPLE
+    rows = len(shown) * min(max(_CURVES[1] // len(shown), _ROW[0]), _ROW[1]) + 16
+    height = max(_CURVES[1], rows) + HEADER + _BELOW
+    sheet = Sheet(scores_left + _SCORES + MARGIN, height, _title(comparison))
+    curves = new_axes(sheet.figure, _LEFT, HEADER + 4, *_CURVES)
+    _draw_curves(curves, comparison)
+    scores = new_axes(sheet.figure, scores_left, HEADER + 4, _SCORES, rows)
+    _draw_scores(scores, shown, names, comparison)
+    sheet.write(MARGIN, height - MARGIN, _caption(comparison), size=SMALL, color=MUTED)
     set_fonts(sheet.figure)
     return sheet.figure
 
 
-def _curve(axes: Any, group: Group, measure: str, number: int) -> None:
-    rows = [_values(run.rows, measure) for run in group.runs]
-    rows = [values for values in rows if len(values)]
-    if not rows:
+def _title(comparison: Comparison) -> str:
+    count = len(comparison.results)
+    return f"{comparison.split} {comparison.measure} of {count} group{'s' if count != 1 else ''}"
+
+
+def _caption(comparison: Comparison) -> str:
+    of = f" of the best {MOST_CURVES} groups" if len(comparison.results) > MOST_CURVES else ""
+    more = len(comparison.results) - MOST_ROWS
+    beyond = f"; {more} groups more are not shown" if more > 0 else ""
+    return (
+        f"Curves{of}: mean over seeds, band ± one standard deviation. "
+        f"Scores: a point is a seed; mean and 95 % interval of the mean{beyond}."
+    )
+
+
+def _style(number: int) -> dict[str, Any]:
+    """Seven colours and four lines: groups differ in both, also in gray."""
+    if number >= MOST_CURVES:
+        return {"color": MUTED, "linestyle": "-"}
+    return {"color": COLOURS[number], "linestyle": _LINES[number % len(_LINES)]}
+
+
+def _draw_curves(axes: Axes, comparison: Comparison) -> None:
+    groups = [result.group for result in comparison.results[:MOST_CURVES]]
+    key = _logged(groups, comparison.measure)
+    percent = key.partition("_")[2] in SHARES
+    for number, group in enumerate(groups):
+        _draw_curve(axes, _curves_of(group, key) * (100 if percent else 1), number)
+    axes.set(xlabel="epoch", ylabel=key.replace("_", " ") + (" (%)" if percent else ""))
+    axes.margins(x=0.03)
+    # Bands may go beyond 100 %, where no score can be.
+    if percent and axes.get_ylim()[1] > 100:
+        axes.set_ylim(top=101)
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(8, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_formatter("{x:g}")
+    if not axes.lines:
+        axes.text(0.5, 0.5, "no log of it", color=MUTED, ha="center", transform=axes.transAxes)
+
+
+def _logged(groups: Sequence[Group], measure: str) -> str:
+    """The measure in the log, of the validation split where there is one, or else the task's."""
+    rows = [run.rows[0] for group in groups for run in group.runs if run.rows]
+    for name in (measure, main_measure(groups[0].task, ["loss", "mse"])):
+        for key in (f"validation_{name}", f"train_{name}"):
+            if any(key in row for row in rows):
+                return key
+    return f"train_{measure}"
+
+
+def _curves_of(group: Group, key: str) -> Values:
+    """(runs, epochs), as far as all runs went; NaN where a value was no number."""
+    logs = [[row.get(key) for row in run.rows] for run in group.runs if run.rows]
+    epochs = min(map(len, logs), default=0)
+    rows = [[math.nan if v is None else v for v in log[:epochs]] for log in logs]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), epochs)
+
+
+def _draw_curve(axes: Axes, values: Values, number: int) -> None:
+    if not np.isfinite(values).any():
         return
-    longest = max(map(len, rows))
-    table = np.full((len(rows), longest), np.nan)
-    for k, values in enumerate(rows):
-        table[k, : len(values)] = values
-    with np.errstate(invalid="ignore"):
-        mean, spread = np.nanmean(table, axis=0), np.nanstd(table, axis=0)
-    epochs = np.arange(1, longest + 1)
-    style = {"color": COLOURS[number % len(COLOURS)], "linestyle": _LINES[number % len(_LINES)]}
-    axes.plot(epochs, mean, linewidth=1.8, marker="o" if longest == 1 else None, **style)
-    axes.fill_between(epochs, mean - spread, mean + spread, color=style["color"], alpha=0.15)
+    # A run that is no number any more has no place in a mean: the curve ends there.
+    mean = values.mean(axis=0)
+    epochs = np.arange(1, values.shape[1] + 1)
+    style = _style(number)
+    every = max(1, len(epochs) // 8)
+    marker: dict[str, Any] = {
+        "marker": _MARKERS[number],
+        "markersize": 4,
+        "markevery": (number % every, every),
+    }
+    axes.plot(epochs, mean, linewidth=1.6, zorder=3 + MOST_CURVES - number, **style, **marker)
+    if len(values) > 1:
+        spread = values.std(axis=0, ddof=1)
+        band = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
+        axes.fill_between(epochs, mean - spread, mean + spread, **band)
 
 
-def _values(rows: list[dict[str, Any]], measure: str) -> NDArray[np.float64]:
-    keys = (f"validation_{measure}", f"train_{measure}")
-    key = next((key for key in keys if rows and key in rows[0]), "")
-    return np.array([math.nan if row.get(key) is None else row[key] for row in rows if key])
+def _draw_scores(
+    axes: Axes, results: Sequence[Result], names: Sequence[str], comparison: Comparison
+) -> None:
+    percent = comparison.measure in SHARES
+    for row, result in enumerate(results):
+        _draw_score(axes, result, row, 100 if percent else 1)
+    unit = " (%)" if percent else " (dB)" if comparison.measure == "psnr" else ""
+    axes.set(
+        yticks=range(len(results)),
+        yticklabels=names,
+        ylim=(len(results) - 0.4, -0.6),
+        xlabel=f"{comparison.split} {comparison.measure}{unit}",
+    )
+    axes.tick_params(axis="y", length=0, pad=_SAMPLE * 72 / DPI)
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6))
+    axes.xaxis.set_major_formatter("{x:g}")
+    _limit(axes, results, 100 if percent else 1)
 
 
-def _split_of(groups: list[Group], measure: str) -> str:
-    rows = groups[0].runs[0].rows
-    return "validation" if rows and f"validation_{measure}" in rows[0] else "train"
-
-
-def _score(axes: Any, group: Group, row: int) -> None:
-    colour = COLOURS[row % len(COLOURS)] if row < MOST_CURVES else MUTED
-    points = [score for score in group.scores.values() if math.isfinite(score)]
-    axes.plot(points, [row] * len(points), "o", color=colour, alpha=0.5, markersize=4)
-    if group.interval is None:
+def _draw_score(axes: Axes, result: Result, row: int, scale: int) -> None:
+    style = _style(row)
+    if row < MOST_CURVES:  # what the curve of this row looks like, between its name and the axis
+        ends = [-(_SAMPLE - 6) / _SCORES, -8 / _SCORES]
+        sample: dict[str, Any] = {
+            "transform": axes.get_yaxis_transform(),
+            "clip_on": False,
+            "linewidth": 1.6,
+        }
+        axes.plot(ends, [row, row], **style, **sample)
+        middle = {**sample, "marker": _MARKERS[row], "markersize": 4, "color": style["color"]}
+        axes.plot([sum(ends) / 2], [row], **middle)
+    points = [scale * score for score in result.scores.values() if math.isfinite(score)]
+    axes.plot(points, [row] * len(points), "o", color=style["color"], alpha=0.45, markersize=4)
+    if result.interval is None:
+        place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "ha": "right"}
+        axes.text(0.99, row, "not all are numbers", color=MUTED, size=SMALL, va="center", **place)
         return
-    mean, low, high = group.interval
-    axes.plot([mean], [row], "|", color=INK, markersize=14, markeredgewidth=2)
+    mean, low, high = result.interval
+    axes.plot([scale * mean], [row], "|", color=INK, markersize=11, markeredgewidth=2)
     if low is not None and high is not None:
-        line = _LINES[row % len(_LINES)] if row < MOST_CURVES else "-"
-        axes.plot([low, high], [row, row], color=colour, linewidth=2, linestyle=line)
+        axes.plot([scale * low, scale * high], [row, row], color=style["color"], linewidth=1.8)
+
+
+def _limit(axes: Axes, results: Sequence[Result], scale: int) -> None:
+    """Keep the interval of two seeds, often 10 times their spread, from hiding all the others."""
+    points = [scale * s for r in results for s in r.scores.values() if math.isfinite(s)]
+    if not points:
+        axes.set_xticks([])
+        return
+    span = max(points) - min(points)
+    low, high = axes.get_xlim()
+    if span > 0:
+        axes.set_xlim(max(low, min(points) - 0.75 * span), min(high, max(points) + 0.75 * span))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from pathlib import Path
 
 from cnnrun.document import read
@@ -35,18 +34,3 @@ class RunsFound:
     def newest(self, key: str) -> RunDirectory | None:
         """The one to go on with, or the one that is training now."""
         return next(reversed(self.of(key)), None)
-
-
-def is_training(run: RunDirectory) -> bool:
-    """Whether a process is at work in `run`."""
-    lock = run.path / ".lock"
-    if not lock.is_file():
-        return False
-    with lock.open("r") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False  # a file system without locks
-    return False

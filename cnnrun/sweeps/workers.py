@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import IO
 
 from cnnrun.interrupt import stop_on_signals
-from cnnrun.run import RunDirectory
+from cnnrun.run import RunDirectory, is_training
 from cnnrun.sweeps.job import Job
 from cnnrun.sweeps.queue import Outcome, Queue
-from cnnrun.sweeps.runs_found import RunsFound, is_training
+from cnnrun.sweeps.runs_found import RunsFound
 
 PROGRAM = [sys.executable, "-m", "cnnrun"]
 POLL_SECONDS = 0.1
@@ -83,7 +83,7 @@ class Workers:
         if any(process.job.key == job.key for process in self.running):
             return True
         run = self.runs.newest(job.key)
-        return run is not None and not run.read_summary() and is_training(run)
+        return run is not None and not run.read_summary() and is_training(run.path)
 
     def _start(self, job: Job) -> Process:
         slot = min(set(range(self.count)) - {process.slot for process in self.running})
