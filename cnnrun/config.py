@@ -22,6 +22,7 @@ from cnnrun.errors import ConfigError, UserError
 from cnnrun.plugins import load_plugins
 from cnnrun.registry import Component, Options
 from cnnrun.schedules import ScheduleOptions
+from cnnrun.shipped import find_config
 from cnnrun.transfer import Transfer
 
 Positive = Annotated[int, Field(ge=1)]
@@ -70,19 +71,33 @@ class Training(Options):
 class Experiment(Options):
     """The whole YAML file. The sections that name components are narrowed by `experiment_model`."""
 
+    # What the run directory is called; the name of the file where it is not given.
     name: Annotated[str, Field(pattern=r"^[^\W_][\w.+-]*$", max_length=100)]
+    # What is trained for: it decides what a step is, what is measured and what is drawn.
     task: Component
+    # Of all randomness: initial weights, order of images, augmentation, dropout.
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    # `auto` is the fastest one here: a GPU, else the CPU.
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    # The folder of all runs; this one goes to <output>/<name>/<time>-<short id>/.
     output: str = "runs"
+    # Python files of your own that register components.
     plugins: list[str] = []
+    # The pictures, and how they are chosen, batched and prepared.
     dataset: DatasetOptions
+    # The network.
     model: Component
+    # How weights begin; `default` is what each layer of torch does.
     initializer: Component
+    # What is minimized; a task has a default.
     loss: Component
+    # How weights are changed, and its learning rate `lr`.
     optimizer: Component
+    # How the learning rate changes while training.
     schedule: ScheduleOptions
+    # What is taken over from a trained network.
     transfer: Transfer | None = None
+    # How long to train and what to keep.
     training: Training = Training()
 
     _document: Document = PrivateAttr(default_factory=lambda: Document("the experiment", {}))
@@ -112,11 +127,12 @@ class Experiment(Options):
 
 
 def load(file: Path, overrides: Iterable[str] = (), plugins: Iterable[str] = ()) -> Experiment:
-    """Read, override and validate the experiment in `file`.
+    """Read, override and validate the experiment in `file`, or the one that has this name.
 
     Raises:
         ConfigError: every problem found.
     """
+    file = find_config(file)
     document = read(file)
     document.values.setdefault("name", _name_from(file))
     return validate(document, overrides, plugins)

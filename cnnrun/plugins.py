@@ -1,4 +1,11 @@
-"""A user's own components: Python files that register more names. Loaded only when asked for."""
+"""A user's own components: Python files that register more names, loaded when they are asked for.
+
+Installed packages may register some, too: the modules that their entry points `cnnrun.models`,
+`cnnrun.datasets`, `cnnrun.losses` ... name are imported before any experiment is validated.
+
+    [project.entry-points."cnnrun.models"]
+    mine = "my_package.models"
+"""
 
 from __future__ import annotations
 
@@ -6,6 +13,8 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Iterable
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 from cnnrun.errors import ConfigError
@@ -16,9 +25,12 @@ _loaded: set[Path] = set()
 def load_plugins(files: Iterable[str]) -> None:
     """Run each Python file once, so that what it registers can be named in a config.
 
+    What installed packages register comes first.
+
     Raises:
         ConfigError: the file is not there or fails; the message names its line.
     """
+    load_installed()
     for file in files:
         path = Path(file).resolve()
         if path in _loaded:
@@ -37,6 +49,26 @@ def load_plugins(files: Iterable[str]) -> None:
         except Exception as error:
             raise ConfigError(f"plug-in {_line_of(error, path)}: {error!r}") from error
         _loaded.add(path)
+
+
+@cache
+def load_installed() -> None:
+    """Import, once, what the entry points `cnnrun.*` of installed packages name.
+
+    One that fails is told on stderr and left out: it must not stop experiments that do without it.
+    """
+    installed = metadata.entry_points()
+    groups = [group for group in sorted(installed.groups) if group.startswith("cnnrun.")]
+    for entry in (entry for group in groups for entry in installed.select(group=group)):
+        try:
+            entry.load()
+        except Exception as error:
+            package = entry.dist.name if entry.dist else "an unknown package"
+            print(
+                f"the plug-in '{entry.name}' ({entry.value}) of the installed package {package} "
+                f"was left out: {error!r}; pip uninstall {package} ends this message",
+                file=sys.stderr,
+            )
 
 
 def _line_of(error: Exception, path: Path) -> str:

@@ -13,7 +13,8 @@ import sys
 
 # In the order in which `cnnrun --help` lists them.
 # isort: off
-from cnnrun.cli import train, lr_find, sweep, compare, evaluate, predict, inspect, verify
+from cnnrun.cli import train, lr_find, sweep, compare, evaluate
+from cnnrun.cli import predict, export, inspect, author, verify
 
 # isort: on
 from cnnrun.cli.app import app
@@ -21,8 +22,10 @@ from cnnrun.errors import UserError
 
 __all__ = [
     "app",
+    "author",
     "compare",
     "evaluate",
+    "export",
     "inspect",
     "lr_find",
     "main",

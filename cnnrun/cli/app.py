@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from cnnrun import __version__
+from cnnrun.cli.completion import complete_config, complete_override
 
 app = typer.Typer(
     name="cnnrun",
@@ -18,10 +19,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Config = Annotated[Path, typer.Argument(help="The experiment's YAML file.", show_default=False)]
+Config = Annotated[
+    Path,
+    typer.Argument(
+        help="The experiment's YAML file, or the name of a shipped one.",
+        show_default=False,
+        autocompletion=complete_config,
+    ),
+]
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
-    typer.Argument(help="Changes to it, e.g. optimizer.lr=0.1", metavar="[KEY=VALUE]..."),
+    typer.Argument(
+        help="Changes to it, e.g. optimizer.lr=0.1",
+        metavar="[KEY=VALUE]...",
+        autocompletion=complete_override,
+    ),
 ]
 Plugins = Annotated[
     Optional[list[str]],  # noqa: UP045

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from cnnrun.cli.app import AsJson, Config, Overrides, Plugins, app
+from cnnrun.cli.completion import complete_config
 from cnnrun.errors import ConfigError
 
 
@@ -16,7 +17,11 @@ from cnnrun.errors import ConfigError
 def train(
     config: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Argument(help="The experiment's YAML file.", show_default=False),
+        typer.Argument(
+            help="The experiment's YAML file, or the name of a shipped one.",
+            show_default=False,
+            autocompletion=complete_config,
+        ),
     ] = None,
     overrides: Overrides = None,
     resume: Annotated[

@@ -16,6 +16,7 @@ Positive = Annotated[int, Field(ge=1)]
 class DatasetOptions(Component):
     """How the pictures that a source delivers are chosen, batched and prepared."""
 
+    # Images of a training step.
     batch_size: Positive = 64
     # Small-data experiments: so many training images in all, or of each class.
     limit: Positive | None = None
@@ -28,7 +29,9 @@ class DatasetOptions(Component):
     size: Positive | Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = None
     resize: Literal["crop", "squash", "pad"] = "crop"
     channels: Literal["auto", "gray", "rgb"] = "auto"
+    # What is subtracted from pixels and what they are divided by; `auto` measures the training set.
     normalize: Normalize = "auto"
+    # Random changes to training images, in this order.
     augment: list[Any] = []
     # How geometric augmentations read between pixels.
     interpolation: Literal["nearest", "bilinear"] = "nearest"

@@ -15,11 +15,20 @@ from cnnrun.config_errors import explain
 from cnnrun.document import Document
 from cnnrun.errors import ConfigError
 from cnnrun.plots import of_autoencoder, of_data, of_log, of_model, of_network, of_style
-from cnnrun.plots.style import save
+from cnnrun.plots.style import Figure, save
 from cnnrun.plots.target import Target
 from cnnrun.registry import plots
 
-__all__ = ["draw", "of_autoencoder", "of_data", "of_log", "of_model", "of_network", "of_style"]
+__all__ = [
+    "draw",
+    "figure_of",
+    "of_autoencoder",
+    "of_data",
+    "of_log",
+    "of_model",
+    "of_network",
+    "of_style",
+]
 
 
 def draw(name: str, target: Target, output: Path, parameters: Iterable[str] = ()) -> None:
@@ -31,15 +40,26 @@ def draw(name: str, target: Target, output: Path, parameters: Iterable[str] = ()
         ConfigError: no such picture or parameter.
         UserError: the target lacks what the picture shows.
     """
-    if name not in plots.names():
-        known = ", ".join(plots.names())
-        raise ConfigError(f"unknown picture '{name}'; there are {known}")
     document = Document("command line: -p", {"name": name})
     for text in parameters:
         document.override(text)
+    save(figure_of(name, target, document), output)
+
+
+def figure_of(name: str, target: Target, document: Document) -> Figure:
+    """The picture called `name` of `target`; `document` has its name and parameters.
+
+    Raises:
+        ConfigError: no such picture or parameter.
+        UserError: the target lacks what the picture shows.
+    """
+    if name not in plots.names():
+        known = ", ".join(plots.names())
+        raise ConfigError(f"unknown picture '{name}'; there are {known}")
     schema = plots.get(name).schema()
     try:
         config = schema.model_validate(document.values)
     except ValidationError as error:
         raise ConfigError(explain(document, error, schema)) from None
-    save(plots.build(config, target=target), output)
+    figure: Figure = plots.build(config, target=target)
+    return figure

@@ -17,6 +17,7 @@ from cnnrun.build import Parts, build
 from cnnrun.config import load
 from cnnrun.data.dataset import Split
 from cnnrun.errors import UserError
+from cnnrun.plugins import load_plugins
 from cnnrun.run import RunDirectory
 from cnnrun.tasks import Predictions
 
@@ -42,6 +43,7 @@ class Target:
     ) -> None:
         self.path, self._overrides, self._plugins = path, list(overrides), list(plugins)
         self._opened_before, self._predictions = opened, dict(predictions or {})
+        load_plugins(self._plugins)  # the picture itself may be one of theirs
         # Known before the run has its summary, while it draws its own pictures.
         self.best_epoch: int | None = None
 

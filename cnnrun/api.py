@@ -1,0 +1,264 @@
+"""cnnrun from Python, a notebook say: `from cnnrun import train, evaluate, load_run, load_model`.
+
+    run = train("configs/digits_cnn.yaml", "training.epochs=5")
+    run.summary["test"]["accuracy"]
+    run.show("confusion")
+    model = load_model(run.path)
+    model.predict(["photo.jpg"])
+
+Mistakes raise `cnnrun.errors.UserError` (`ConfigError` for a config), with the message that the
+command line prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from cnnrun import evaluation, runner
+from cnnrun.build import Parts
+from cnnrun.config import from_dict, load
+from cnnrun.document import Document, read
+from cnnrun.errors import UserError
+from cnnrun.run import RunDirectory
+from cnnrun.trained import open_trained
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+AnyPath = str | PathLike[str]
+
+
+def train(
+    experiment: AnyPath | Mapping[str, Any],
+    *overrides: str,
+    plugins: Iterable[AnyPath] = (),
+    quiet: bool = True,
+) -> Run:
+    """Train an experiment to its end and return the run that it left.
+
+    experiment: a YAML file, the name of a shipped config (`digits_cnn`), or the same as a dict.
+    overrides: changes to it, as on the command line, e.g. `"optimizer.lr=0.1"`.
+    plugins: Python files that register components.
+    quiet: without the progress bar on stderr.
+
+    Raises:
+        ConfigError: every mistake in the experiment.
+        UserError: data or device are not there, or training diverged; what was saved stays.
+    """
+    files = [str(file) for file in plugins]
+    if isinstance(experiment, Mapping):
+        values = {"name": "experiment", **experiment}
+        checked = from_dict(values, "the experiment", overrides, files)
+    else:
+        checked = load(Path(experiment), overrides, files)
+    return Run(runner.train(checked, quiet))
+
+
+def evaluate(
+    target: AnyPath, split: str = "test", *overrides: str, plugins: Iterable[AnyPath] = ()
+) -> dict[str, Any]:
+    """Score a run's best checkpoint, or a checkpoint file, on a split of its data.
+
+    split: `train`, `validation` or `test`.
+    overrides: changes to the stored experiment, e.g. `"dataset.root=/data"`.
+
+    Returns:
+        what `cnnrun eval --json` prints: for a classifier `accuracy`, `loss`, `top5` and `ece`
+        (expected calibration error of 15 bins, Guo et al. 2017) in 0..1 (the loss is in nats),
+        `per_class`, `confusion` (K rows of true by K columns of predicted class).
+
+    Raises:
+        UserError: no checkpoint, no such split, or data that do not fit it.
+    """
+    if split not in ("train", "validation", "test"):
+        raise UserError(f"split: expected train, validation or test, got '{split}'")
+    plugin_files = [str(file) for file in plugins]
+    _, parts, _ = evaluation.open_checkpoint(Path(target), overrides, plugin_files)
+    return evaluation.evaluate(parts, split)[1]
+
+
+def load_run(path: AnyPath) -> Run:
+    """The run in a directory that `train` left, finished or not.
+
+    Raises:
+        UserError: there is no run; where runs lie below it, the message names the newest.
+    """
+    return Run(RunDirectory.find(Path(path)))
+
+
+def load_model(
+    target: AnyPath, *, plugins: Iterable[AnyPath] = (), device: str = "auto"
+) -> TrainedModel:
+    """The trained network of a run (its best checkpoint) or of a checkpoint file, without its data.
+
+    plugins: those that it was trained with; a checkpoint alone never chooses which code is run.
+    device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
+
+    Raises:
+        UserError: no checkpoint, missing plug-ins, or no such device.
+    """
+    return TrainedModel(open_trained(Path(target), [str(file) for file in plugins], device)[1])
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, read only."""
+
+    directory: RunDirectory
+
+    @property
+    def path(self) -> Path:
+        return self.directory.path
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The complete experiment, every default written out."""
+        return dict(read(self.directory.config).values)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """A row an epoch, e.g. `{"epoch": 1, "train_loss": ..., "validation_accuracy": ...}`.
+
+        `pandas.DataFrame(run.metrics)` makes a table of it.
+        """
+        return self.directory.read_metrics()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Best epoch, test scores, speed (images a second); {} while the run has not ended."""
+        return self.directory.read_summary()
+
+    def model(self, *, plugins: Iterable[AnyPath] = (), device: str = "auto") -> TrainedModel:
+        """The network with the weights of the best epoch; see `load_model`."""
+        return load_model(self.path, plugins=plugins, device=device)
+
+    def evaluate(
+        self, split: str = "test", *overrides: str, plugins: Iterable[AnyPath] = ()
+    ) -> dict[str, Any]:
+        """Scores on a split; see `evaluate`."""
+        return evaluate(self.path, split, *overrides, plugins=plugins)
+
+    def show(self, plot: str, *, plugins: Iterable[AnyPath] = (), **parameters: Any) -> Figure:
+        """Draw a picture of the run, e.g. `show("confusion")` or `show("filters", layer="...")`.
+
+        A notebook shows the figure that is returned; `figure.savefig("x.png")` writes it.
+
+        plot: `cnnrun list plot` shows all, `cnnrun list plot NAME` the parameters of one.
+
+        Raises:
+            ConfigError: no such picture or parameter.
+            UserError: the run lacks what the picture shows.
+        """
+        from cnnrun.plots import figure_of
+        from cnnrun.plots.target import Target
+
+        document = Document(f"show({plot!r})", {"name": plot, **parameters})
+        target = Target(self.path, plugins=[str(file) for file in plugins])
+        return _shown_inline(figure_of(plot, target, document))
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+
+class TrainedModel:
+    """A trained network with its classes and its preprocessing; it stays in eval mode."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.module: nn.Module = parts.model.eval()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """`classes[k]` is the name of output `k`."""
+        return self._parts.dataset.classes
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the pictures."""
+        return self._parts.dataset.input_shape
+
+    @property
+    def device(self) -> torch.device:
+        return self._parts.device
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Pictures as the network takes them: `(x / 255 - mean) / std` of the training.
+
+        images: (N, C, H, W) uint8 in 0..255, or float32 in 0..1.
+        Returns: (N, C, H, W) float32 on the model's device.
+        """
+        return self._parts.pipeline.normalize(images.to(self.device))
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Any:
+        """What the network gives for pictures (N, C, H, W) as in `normalize`, which it includes.
+
+        Returns: logits (N, K) of a classifier, or an autoencoder's `Reconstruction`.
+        """
+        return self.module(self.normalize(images))
+
+    def probabilities(self, images: Tensor) -> npt.NDArray[np.float64]:
+        """The probability of each class: (N, K) float64, rows add up to 1.
+
+        images: (N, C, H, W) uint8 of `input_shape`.
+
+        Raises:
+            UserError: the pictures have another shape or type, or the model does not classify.
+        """
+        from cnnrun.prediction import predict_images
+
+        if images.dtype != torch.uint8 or images.shape[1:] != self.input_shape:
+            wanted = " x ".join(map(str, self.input_shape))
+            got = " x ".join(map(str, images.shape))
+            raise UserError(f"expected uint8 pictures N x {wanted}, got {images.dtype} {got}")
+        return predict_images(self._parts, images)
+
+    def predict(self, files: Iterable[AnyPath], top: int = 5) -> dict[str, list[tuple[str, float]]]:
+        """For each image file its `top` likeliest classes with their probabilities in 0..1.
+
+        files: image files, folders and patterns; they are resized as in training.
+
+        Raises:
+            BadPictureError: a file can't be decoded; its `files` say which and why.
+            UserError: the model does not classify.
+        """
+        from cnnrun.data.decoding import BadPictureError
+        from cnnrun.prediction import find_pictures, predict_files
+
+        found: dict[str, list[tuple[str, float]]] = {}
+        for answers in predict_files(self._parts, find_pictures(map(str, files))):
+            if answers.bad:
+                raise BadPictureError(answers.bad)
+            found.update(zip(answers.files, answers.top(top, self.classes), strict=True))
+        return found
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.input_shape))
+        return f"TrainedModel({type(self.module).__name__}, {shape}, {len(self.classes)} classes)"
+
+
+def _shown_inline(figure: Figure) -> Figure:
+    """A notebook asks an object for its PNG; without `pyplot` nobody else would give it one."""
+
+    def png() -> bytes:
+        from cnnrun.plots.style import DPI, look
+
+        with BytesIO() as stream, look():
+            figure.savefig(stream, format="png", dpi=DPI)
+            return stream.getvalue()
+
+    figure._repr_png_ = png  # type: ignore[attr-defined]
+    return figure
+
+
+__all__ = ["Run", "TrainedModel", "evaluate", "load_model", "load_run", "train"]

@@ -1,0 +1,70 @@
+"""`cnnrun new` and `cnnrun schema`: help with writing experiments."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from cnnrun.cli.app import Overrides, Plugins, app
+from cnnrun.errors import ConfigError
+
+_File = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--output", "-o", help="The file to write.", metavar="FILE"),
+]
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="What the experiment is called.")],
+    overrides: Overrides = None,
+    task: Annotated[str, typer.Option(help="classify, reconstruct or stylize.")] = "classify",
+    dataset: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="`cnnrun list dataset` shows all."),
+    ] = None,
+    model: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="`cnnrun list model` shows all."),
+    ] = None,
+    output: _File = None,
+    plugin: Plugins = None,
+) -> None:
+    """Write a commented config to begin with; by default NAME.yaml."""
+    from cnnrun.run import write_text
+    from cnnrun.template import new_experiment
+
+    file = output or Path(f"{name}.yaml")
+    if file.exists():
+        raise ConfigError(f"{file} is there already; choose another name, or a file with -o FILE")
+    text = new_experiment(name, task, dataset, model, overrides or [], plugin or [])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(file, text)
+    print(f"`cnnrun check {file}` tries it, `cnnrun train {file}` trains it", file=sys.stderr)
+    print(file)
+
+
+@app.command()
+def schema(output: _File = None, plugin: Plugins = None) -> None:
+    """Write the JSON Schema of experiments, for completion and hover text in editors."""
+    from cnnrun.plugins import load_plugins
+    from cnnrun.run import write_text
+    from cnnrun.schema import experiment_schema
+
+    load_plugins(plugin or [])
+    text = json.dumps(experiment_schema(), indent=1, ensure_ascii=False) + "\n"
+    if output is None:
+        print(text, end="")
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_text(output, text)
+    print(
+        "the first line of a config tells an editor (yaml-language-server) of it:\n"
+        f"# yaml-language-server: $schema={output.resolve()}",
+        file=sys.stderr,
+    )
+    print(output)

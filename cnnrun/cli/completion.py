@@ -1,0 +1,130 @@
+"""What the shell offers on TAB: names of configs, and keys and values of changes to them.
+
+All of it is read from the JSON Schema of experiments. Making that imports torch and takes seconds,
+so it is kept in the user's cache folder until a file of the package changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from cnnrun.shipped import config_names, find_config
+
+Offers = list[tuple[str, str]]
+
+_OPTIONS = {"training": "Training", "transfer": "Transfer"}
+
+
+def complete_config(incomplete: str) -> list[str]:
+    """Names of configs, and YAML files and folders here."""
+    paths = [p for p in Path().glob(f"{incomplete}*") if p.suffix in (".yaml", ".yml")]
+    folders = [f"{p}/" for p in Path().glob(f"{incomplete}*") if p.is_dir()]
+    names = [name for name in config_names() if name.startswith(incomplete)]
+    return [*names, *map(str, sorted(paths)), *sorted(folders)]
+
+
+def complete_override(ctx: typer.Context, incomplete: str) -> Offers:
+    """Keys that begin with `incomplete`, e.g. `optimizer.lr=`, or values after the `=`."""
+    given = (ctx.params.get("config"), *(ctx.params.get("overrides") or []))
+    return offers([str(word) for word in given if word], incomplete)
+
+
+def offers(args: list[str], incomplete: str) -> Offers:
+    """What may stand in the place of `incomplete`, with what it means.
+
+    args: the words before it, of which the names of components are taken. Bash splits words at
+    `=`: `optimizer=ad` comes as `optimizer`, `=`, `ad`.
+    """
+    try:
+        schema = _schema()
+        if len(args) > 1 and args[-1] == "=":
+            found = _values(schema, args, args[-2])
+            return [(value, text) for value, text in found if value.startswith(incomplete)]
+        key, equals, begun = incomplete.partition("=")
+        if equals:
+            found = _values(schema, args, key)
+            return [(f"{key}={v}", text) for v, text in found if v.startswith(begun)]
+        return [(k, text) for k, text in _keys(schema, args) if k.startswith(incomplete)]
+    except (OSError, ValueError, KeyError, subprocess.SubprocessError):
+        return []  # no help is better than a traceback in the middle of a command line
+
+
+def _keys(schema: dict[str, Any], args: list[str]) -> Iterator[tuple[str, str]]:
+    for section, value in schema["properties"].items():
+        yield f"{section}=", value.get("description", "")
+        for key, inner in _properties(schema, args, section).items():
+            if key != "name":
+                yield f"{section}.{key}=", inner.get("description", "")
+
+
+def _values(schema: dict[str, Any], args: list[str], dotted: str) -> Iterator[tuple[str, str]]:
+    section, _, key = dotted.partition(".")
+    value = schema["properties"].get(section, {})
+    if key and key != "name":
+        value = _properties(schema, args, section).get(key, {})
+    for choice in [value, *value.get("anyOf", [])]:
+        text = choice.get("description", "")
+        if choice.get("type") == "boolean":
+            yield from (("true", ""), ("false", ""))
+        elif "const" in choice:
+            yield str(choice["const"]), text
+        for word in choice.get("enum", []):
+            yield str(word), ""
+
+
+def _properties(schema: dict[str, Any], args: list[str], section: str) -> dict[str, Any]:
+    """The keys of a section, whose component is named on the command line or in the config."""
+    name = _OPTIONS.get(section) or f"{section}.{_component(schema, args, section)}"
+    definition = schema["$defs"].get(name) or schema["$defs"].get(name.partition("/")[0], {})
+    properties: dict[str, Any] = definition.get("properties", {})
+    return properties
+
+
+def _component(schema: dict[str, Any], args: list[str], section: str) -> str:
+    for word in reversed("\n".join(args).replace("\n=\n", "=").splitlines()):
+        key, equals, value = word.partition("=")
+        if equals and key in (section, f"{section}.name"):
+            return value
+    written = _config(tuple(args)).get(section, schema["properties"][section].get("default"))
+    return str(written.get("name") if isinstance(written, dict) else written)
+
+
+def _config(args: tuple[str, ...]) -> dict[str, Any]:
+    """The experiment that the command line names; {} where there is none to be read."""
+    from cnnrun.document import read
+    from cnnrun.errors import UserError
+
+    for word in args:
+        if "=" not in word and not word.startswith("-"):
+            with contextlib.suppress(UserError):
+                return dict(read(find_config(Path(word))).values)
+    return {}
+
+
+def _schema() -> dict[str, Any]:
+    file = _cached()
+    if not file.is_file():
+        # Another process, as this one must load no torch; it writes the file whole or not at all.
+        command = [sys.executable, "-m", "cnnrun", "schema", "-o", str(file)]
+        # It is not asked for completions in its turn.
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("_CNNRUN_COMPLETE")}
+        subprocess.run(command, env=clean, capture_output=True, check=True, timeout=60)
+    schema: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    return schema
+
+
+def _cached() -> Path:
+    """Where the schema of the package as it is now is kept."""
+    package = Path(__file__).parent.parent
+    newest = max(file.stat().st_mtime_ns for file in package.rglob("*.py"))
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cnnrun"
+    return folder / f"schema-{newest:x}.json"

@@ -1,0 +1,59 @@
+"""`cnnrun export`: a trained network as a file for other programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from cnnrun.cli.app import AsJson, Plugins, TrainedTarget, app
+from cnnrun.errors import ConfigError, did_you_mean
+
+_FORMATS = ("onnx", "safetensors", "torch-export", "torchscript")
+
+
+@app.command()
+def export(
+    target: TrainedTarget,
+    format: Annotated[str, typer.Option(help=", ".join(_FORMATS) + ".")] = "onnx",
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", help="The file to write.", metavar="FILE"),
+    ] = None,
+    preprocessing: Annotated[
+        bool, typer.Option("--preprocessing", help="Take uint8 pictures and normalize them.")
+    ] = False,
+    as_json: AsJson = False,
+    plugin: Plugins = None,
+) -> None:
+    """Write a network for other programs, and compare its answers with the network's first."""
+    if format not in _FORMATS:
+        hint = did_you_mean(format, _FORMATS) or f"; there are {', '.join(_FORMATS)}"
+        raise ConfigError(f"--format: unknown format '{format}'{hint}")
+    from cnnrun import export as exports
+    from cnnrun.export_formats import FORMATS
+    from cnnrun.trained import open_trained
+
+    chosen: Any = format
+    plugins = plugin or []
+    _, parts, checkpoint = open_trained(target, plugins, "cpu")
+    parts, missing = exports.with_data(target, parts, plugins)
+    if missing:
+        print(f"compared on random pictures, as the data can't be read: {missing}", file=sys.stderr)
+    name = Path(parts.experiment.name + FORMATS[format].ending)
+    file = output / name if output and output.is_dir() else output or name
+    done = exports.export(parts, checkpoint, chosen, file, preprocessing)
+    if as_json:
+        print(json.dumps({**asdict(done), "file": str(done.file)}))
+        return
+    kind = "test pictures" if done.real else "random pictures"
+    print(
+        f"compared on {done.pictures} {kind}: outputs differ by {done.largest_difference:.2g} "
+        "at most",
+        file=sys.stderr,
+    )
+    print(done.file)

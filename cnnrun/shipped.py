@@ -1,0 +1,37 @@
+"""Configs by name: `cnnrun train digits_cnn` from any directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cnnrun.errors import ConfigError, did_you_mean
+
+_PACKAGE = Path(__file__).parent
+
+
+def find_config(name: Path) -> Path:
+    """The YAML file that `name` means: itself, or `name.yaml` here, in `configs/`, or as shipped.
+
+    Raises:
+        ConfigError: there is none; the message has the nearest name.
+    """
+    if name.is_file() or name.suffix in (".yaml", ".yml") or len(name.parts) > 1:
+        return name  # a path; where nothing is there, reading it says so
+    for files in (Path().glob("*.yaml"), *(folder.rglob("*.yaml") for folder in _folders())):
+        for file in sorted(files):
+            if file.stem == str(name):
+                return file
+    known = config_names()
+    hint = did_you_mean(str(name), known) or f"; there are {', '.join(known)}"
+    raise ConfigError(f"{name}: there is no such file, and no config of that name{hint}")
+
+
+def config_names() -> list[str]:
+    """The names that `find_config` knows, those in this directory left out."""
+    return sorted({file.stem for folder in _folders() for file in folder.rglob("*.yaml")})
+
+
+def _folders() -> list[Path]:
+    """`configs` here, and the package's own: inside it, or beside it in a checkout."""
+    inside = _PACKAGE / "configs"
+    return [Path("configs"), inside if inside.is_dir() else _PACKAGE.parent / "configs"]

@@ -1,0 +1,26 @@
+"""A metric of your own: cnnrun train digits_cnn task=classify_top3 --plugin examples/my_metric.py
+
+What is measured belongs to the task. This one adds a measure to those of `classify`: it is in
+`metrics.jsonl` for every epoch, and `training.monitor=top3` chooses the best epoch by it.
+"""
+
+import torch
+from torch import Tensor
+
+from cnnrun.registry import tasks
+from cnnrun.tasks.classify import Classify
+
+
+@tasks.register("classify_top3")
+class ClassifyTop3(Classify):
+    """Classification that is measured by the three likeliest classes, too."""
+
+    measures = (*Classify.measures, "top3")
+    higher_is_better = {**Classify.higher_is_better, "top3": True}
+
+    def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Sums over the samples, in the order of `measures`."""
+        labels = targets if targets.dim() == 1 else targets.argmax(1)
+        found = (outputs.topk(3, dim=1).indices == labels[:, None]).any(1)
+        usual = super().sums(losses, outputs, targets)
+        return torch.cat((usual, found.sum().to(usual.dtype)[None]))

@@ -1,0 +1,126 @@
+"""The examples of components of one's own do what they say; installed plug-ins are found."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import brier_score_loss, top_k_accuracy_score
+
+from cnnrun import evaluation, load_run, plugins
+from cnnrun.metrics import softmax
+from cnnrun.plugins import load_plugins
+from cnnrun.registry import KINDS, losses
+from tests.conftest import REPOSITORY, Command
+from tests.small_run import CONFIG
+
+EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
+
+
+@pytest.fixture(autouse=True)
+def _config(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(CONFIG)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests look at all that cnnrun itself registers."""
+    monkeypatch.setattr(plugins, "_loaded", set())
+    for registry in KINDS.values():
+        registry.names()  # its own components
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+
+
+def _train(cnnrun: Command, example: str, *overrides: str) -> tuple[Path, str]:
+    """A run with an example, and the example's file."""
+    file = str(REPOSITORY / "examples" / f"{example}.py")
+    ended = cnnrun("train", "small.yaml", "-q", "--plugin", file, *overrides)
+    assert ended.code == 0, ended.err
+    return Path(ended.out.strip()), file
+
+
+def test_each_example_says_how_it_is_used() -> None:
+    assert len(EXAMPLES) == 5
+    for file in EXAMPLES:
+        assert f"--plugin examples/{file.name}" in file.read_text().split('"""')[1]
+
+
+def test_model(cnnrun: Command) -> None:
+    run, file = _train(cnnrun, "my_model", "model={name: tiny_cnn, width: 4}")
+    scores = json.loads(cnnrun("eval", run, "--json", "--plugin", file).out)
+    assert scores["samples"] == 360
+    assert load_run(run).summary["parameters"] == 4 * 10 + 4 * 10 + 10
+
+
+def test_dataset(cnnrun: Command) -> None:
+    run, file = _train(cnnrun, "my_dataset", "dataset={name: halves, count: 200}")
+    scores = json.loads(cnnrun("eval", run, "--json", "--plugin", file).out)
+    assert scores["classes"] == ["left", "right"]
+    assert scores["samples"] == 40
+    assert scores["accuracy"] > 0.9  # it can be told
+
+
+def test_loss(cnnrun: Command) -> None:
+    run, file = _train(cnnrun, "my_loss", "loss=brier")
+    _, parts, _ = evaluation.open_checkpoint(run, plugins=[file])
+    predictions = evaluation.predict(parts, "test")
+    probabilities = softmax(predictions.answers["outputs"])
+    wanted = brier_score_loss(predictions.labels, probabilities, scale_by_half=False)
+    assert predictions.answers["losses"].mean() == pytest.approx(wanted, rel=1e-5)
+    shares = torch.eye(10)[predictions.labels]
+    loss = losses.get("brier").factory()
+    outputs = torch.from_numpy(predictions.answers["outputs"])
+    np.testing.assert_allclose(loss(outputs, shares), predictions.answers["losses"], atol=1e-6)
+
+
+def test_metric(cnnrun: Command) -> None:
+    run, file = _train(cnnrun, "my_metric", "task=classify_top3", "training.monitor=top3")
+    best = load_run(run).summary["best"]
+    _, parts, _ = evaluation.open_checkpoint(run, plugins=[file])
+    predictions = evaluation.predict(parts, "validation")
+    wanted = top_k_accuracy_score(predictions.labels, predictions.answers["outputs"], k=3)
+    assert best["validation_top3"] == pytest.approx(wanted)
+    assert best["validation_top3"] >= best["validation_accuracy"]
+
+
+def test_plot(cnnrun: Command) -> None:
+    run, file = _train(cnnrun, "my_plot")
+    ended = cnnrun("viz", "confidence", run, "-p", "bins=10", "--plugin", file)
+    assert ended.code == 0, ended.err
+    assert Path(ended.out.strip()).read_bytes().startswith(b"\x89PNG")
+    figure = load_run(run).show("confidence", bins=10, plugins=[file])
+    assert sum(bar.get_height() for bar in figure.axes[0].patches) == 360
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package in site-packages with two plug-ins, one of them broken."""
+    site = tmp_path / "site"
+    about = site / "some_package-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: some-package\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        "[cnnrun.models]\nbroken = some_broken_models\n[cnnrun.losses]\nmine = some_losses\n"
+    )
+    (site / "some_broken_models.py").write_text("1 / 0\n")
+    (site / "some_losses.py").write_text(
+        "from torch import nn\nfrom cnnrun.registry import KINDS, losses\n"
+        "@losses.register('some_loss')\nclass SomeLoss(nn.Module):\n    'A loss.'\n"
+    )
+    monkeypatch.setattr(sys, "path", [str(site), *sys.path])
+    plugins.load_installed.cache_clear()
+
+
+@pytest.mark.usefixtures("installed")
+def test_installed_plugins_are_loaded_once(capsys: pytest.CaptureFixture[str]) -> None:
+    load_plugins([])
+    assert "some_loss" in losses.names()
+    told = capsys.readouterr().err
+    assert "plug-in 'broken' (some_broken_models) of the installed package some-package" in told
+    assert "ZeroDivisionError" in told
+    load_plugins([])
+    assert capsys.readouterr().err == ""

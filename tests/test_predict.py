@@ -1,0 +1,143 @@
+"""`cnnrun predict`: the answers of `eval`, for files; what can't be read is told."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cnnrun import evaluation
+from cnnrun.errors import UserError
+from cnnrun.metrics import softmax
+from cnnrun.trained import open_trained
+from tests.conftest import Command
+from tests.small_run import small_run, write_test_pictures
+
+__all__ = ["small_run"]
+
+
+def test_a_picture_has_the_probabilities_that_eval_gives_it(
+    cnnrun: Command, small_run: Path
+) -> None:
+    write_test_pictures(Path("pictures"), 40)
+    ended = cnnrun("predict", small_run, "pictures", "--json", "--top", 10)
+    assert ended.code == 0, ended.err
+    rows = json.loads(ended.out)["predictions"]
+    assert [Path(row["file"]).name for row in rows] == [f"{n:03}.png" for n in range(40)]
+    _, parts, _ = evaluation.open_checkpoint(small_run)
+    wanted = softmax(evaluation.predict(parts, "test").answers["outputs"])[:40]
+    found = np.array([[dict(_pairs(row))[name] for name in "0123456789"] for row in rows])
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    assert [row["class"] for row in rows] == [str(k) for k in wanted.argmax(1)]
+    assert all(row["probability"] == max(s for _, s in _pairs(row)) for row in rows)
+
+
+def _pairs(row: dict) -> list[tuple[str, float]]:
+    return [(each["class"], each["probability"]) for each in row["top"]]
+
+
+@pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
+def test_pictures_are_brought_to_the_form_of_training(
+    cnnrun: Command, tmp_path: Path, resize: str
+) -> None:
+    """Colour pictures of another shape, by the data set's own way and normalization."""
+    random = np.random.default_rng(0)
+    for number in range(24):
+        kind, pixels = number % 2, random.integers(0, 128, (20, 31, 3), dtype=np.uint8)
+        pixels[:, :, kind] += 100
+        file = tmp_path / "data" / "ab"[kind] / f"{number:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+    (tmp_path / "x.yaml").write_text(
+        f"dataset: {{name: folder, root: data, size: [12, 16], resize: {resize}, test: 8}}\n"
+        "model: {name: mlp, hidden: [8]}\ndevice: cpu\ntraining: {epochs: 1, draw: false}\n"
+    )
+    run = cnnrun("train", "x.yaml", "-q", "dataset.validation=0").out.strip()
+    _, parts, _ = evaluation.open_checkpoint(Path(run))
+    wanted = softmax(evaluation.predict(parts, "test").answers["outputs"])
+    files = parts.dataset.test.images.files.paths  # type: ignore[attr-defined]
+    shutil.copytree("data", "moved")
+    shutil.rmtree("data")  # predicting needs no data set
+    moved = [file.replace("data", "moved", 1) for file in map(str, files)]
+    ended = cnnrun("predict", run, *moved, "--json", "--top", 2)
+    rows = json.loads(ended.out)["predictions"]
+    found = np.array([[dict(_pairs(row))[name] for name in "ab"] for row in rows])
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_bad_files_are_told_and_passed_over(cnnrun: Command, small_run: Path) -> None:
+    write_test_pictures(Path("pictures"), 3)
+    Path("pictures/001.png").write_bytes(b"\x89PNG and no more")
+    ended = cnnrun("predict", small_run, "pictures", "none.png", "--top", 1, "--batch-size", 2)
+    assert ended.code == 0
+    assert [line.split(":")[0] for line in ended.out.splitlines()] == [
+        "pictures/000.png",
+        "pictures/002.png",
+    ]
+    assert "pictures/001.png: " in ended.err
+    assert "none.png: No such file" in ended.err
+    alone = cnnrun("predict", small_run, "pictures/001.png", "--json")
+    assert alone.code == 1
+    assert "none of 1 files" in alone.err
+    found = json.loads(alone.out)
+    assert found["predictions"] == []
+    assert [bad["file"] for bad in found["bad"]] == ["pictures/001.png"]
+
+
+def test_paths_come_from_patterns_and_stdin(
+    cnnrun: Command, small_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_test_pictures(Path("pictures/deep"), 4)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("pictures/deep/003.png\n\n"))
+    ended = cnnrun("predict", small_run, "pictures/**/00[01].png", "-", "--csv", "--top", 2)
+    rows = list(csv.DictReader(io.StringIO(ended.out)))
+    files = [f"pictures/deep/00{n}.png" for n in (0, 0, 1, 1, 3, 3)]
+    assert [row["file"] for row in rows] == files
+    assert [row["rank"] for row in rows] == ["1", "2"] * 3
+    assert all(
+        float(a["probability"]) >= float(b["probability"])
+        for a, b in zip(rows[::2], rows[1::2], strict=True)
+    )
+
+
+def test_gradcam_draws_a_picture_for_each(cnnrun: Command, small_run: Path) -> None:
+    write_test_pictures(Path("a"), 2)
+    write_test_pictures(Path("b"), 1)
+    ended = cnnrun("predict", small_run, "a", "b", "--gradcam", "maps", "--json")
+    assert ended.code == 0, ended.err
+    written = [Path(row["gradcam"]) for row in json.loads(ended.out)["predictions"]]
+    assert [file.name for file in written] == ["000.png", "001.png", "000-2.png"]
+    for file in written:
+        with Image.open(file) as picture:
+            assert picture.width > 300
+
+
+def test_what_can_not_predict_says_so(cnnrun: Command, small_run: Path, tmp_path: Path) -> None:
+    assert cnnrun("predict", small_run, "x.png", "--json", "--csv").code == 2
+    assert "no such run" in cnnrun("predict", "nowhere", "x.png").err
+    (tmp_path / "ae.yaml").write_text(
+        "task: reconstruct\ndataset: digits\nmodel: {name: linear_autoencoder, code: 4}\n"
+        "device: cpu\ntraining: {epochs: 1, draw: false}\n"
+    )
+    run = cnnrun("train", "ae.yaml", "-q").out.strip()
+    write_test_pictures(Path("pictures"), 1)
+    ended = cnnrun("predict", run, "pictures")
+    assert ended.code == 1
+    assert "task reconstruct gives no classes" in ended.err
+
+
+def test_a_checkpoint_never_chooses_which_code_runs(small_run: Path, tmp_path: Path) -> None:
+    content = torch.load(small_run / "checkpoints" / "best.pt", weights_only=True)
+    (tmp_path / "evil.py").write_text("raise SystemExit('was run')")
+    content["config"]["plugins"] = [str(tmp_path / "evil.py")]
+    torch.save(content, tmp_path / "evil.pt")
+    with pytest.raises(UserError, match=r"--plugin .*evil\.py"):
+        open_trained(tmp_path / "evil.pt")
