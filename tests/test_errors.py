@@ -99,6 +99,8 @@ UNTESTED = {
     "labels of the … split go from … to …; there are": "no data set of torchvision's has such",
     "can't be built for … pictures": "what timm can't build changes with timm",
     "has no split '…'… (it has": "needs the hub, or seconds of imports",
+    "torch can't export this network's graph": "no network here that torch can't export",
+    "torch can't trace this network": "no network here that torch can't trace",
     "a walk needs two test images": "no split is so small that its picture is not drawn before",
 }
 

@@ -101,4 +101,4 @@ def test_an_autoencoder_gives_pixels_and_code(cnnrun: Command, tmp_path: Path) -
 def test_wrong_use(cnnrun: Command, small_run: Path) -> None:
     ended = cnnrun("export", small_run, "--format", "onxx")
     assert ended.code == 2
-    assert "did you mean 'onnx'" in ended.err
+    assert "--format: unknown format 'onxx'; did you mean 'onnx'" in ended.err
