@@ -194,6 +194,22 @@ def test_shards_of_a_server_pass_through_a_spool_of_bounded_size(
     assert sum(file.stat().st_size for file in held if file.suffix == ".tar") <= room
 
 
+def test_a_shard_stays_readable_when_its_room_is_needed_at_once(
+    tmp_path: Path, server: tuple[str, Counter[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another thread's shard drives out the one that has just come."""
+
+    def evict(spool: ShardSpool, _kept: Path) -> None:
+        for file in spool.folder.glob("*.tar"):
+            file.unlink()
+
+    monkeypatch.setattr(ShardSpool, "_evict", evict)
+    address, _ = server
+    _shards(tmp_path / "web")
+    store = ShardSpool(tmp_path / "spool", 1)
+    _check(_index("train", f"{address}/train-{{000..002}}.tar", "cls", store))
+
+
 def test_a_large_spool_fetches_each_shard_once(
     tmp_path: Path, server: tuple[str, Counter[str]]
 ) -> None:
@@ -215,9 +231,9 @@ def test_a_transfer_that_breaks_off_is_tried_again(
     _check(_index("train", f"{address}/broken/train-000.tar", "cls", store), 5)
     assert set(asked.values()) == {2}
     with pytest.raises(UserError, match=r"absent.tar: the server says 404"):
-        store.path(f"{address}/absent.tar")
+        store.open(f"{address}/absent.tar")
     with pytest.raises(UserError, match="can't be fetched"):
-        store.path("http://127.0.0.1:9/train.tar")
+        store.open("http://127.0.0.1:9/train.tar")
     assert not list((tmp_path / "spool").glob("*.part"))
 
 
@@ -265,8 +281,8 @@ def _whole() -> bytes:
 def test_bad_shards_are_named(tmp_path: Path, content: bytes, message: str) -> None:
     tar = tmp_path / "bad.tar"
     tar.write_bytes(content)
-    with pytest.raises(UserError, match=message) as raised:
-        read_index(tar, "cls")
+    with pytest.raises(UserError, match=message) as raised, tar.open("rb") as held:
+        read_index(held, str(tar), "cls")
     assert "bad.tar" in str(raised.value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import itertools
 import os
 import tempfile
 import threading
@@ -33,8 +34,10 @@ class ShardSpool:
         self._lock = threading.Lock()
         self._fetching: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
-    def path(self, url: str) -> Path:
-        """A local copy of the shard at `url`, fetched if it is not there.
+    def open(self, url: str) -> BinaryIO:
+        """The shard at `url`, open for reading, fetched if it is not here.
+
+        It stays readable even when another thread or run needs its room.
 
         Raises:
             UserError: the server can't be reached or refuses.
@@ -44,20 +47,13 @@ class ShardSpool:
             turn = self._fetching[url]
         with turn:
             try:
-                # The time of change is the time of last use.
-                os.utime(file)
+                shard: BinaryIO = file.open("rb")
             except FileNotFoundError:
-                _fetch(url, file)
+                shard = _fetch(url, file)
                 self._evict(file)
-        return file
-
-    def open(self, url: str) -> BinaryIO:
-        """The shard at `url`, open for reading; it stays readable even when its room is needed."""
-        shard = None
-        while shard is None:
-            # Between finding and opening it, another thread may have needed its room.
-            with contextlib.suppress(FileNotFoundError):
-                shard = self.path(url).open("rb")
+            else:
+                # The time of change is the time of last use.
+                os.utime(shard.fileno())
         return shard
 
     def _evict(self, kept: Path) -> None:
@@ -75,11 +71,10 @@ class ShardSpool:
                 total -= size
 
 
-def _fetch(url: str, file: Path) -> None:
-    for attempt in range(1, ATTEMPTS + 1):
+def _fetch(url: str, file: Path) -> BinaryIO:
+    for attempt in itertools.count(1):
         try:
-            _fetch_once(url, file)
-            return
+            return _fetch_once(url, file)
         except urllib.error.HTTPError as error:
             if error.code < 500 or attempt == ATTEMPTS:
                 raise UserError(f"{url}: the server says {error.code} {error.reason}") from error
@@ -88,22 +83,25 @@ def _fetch(url: str, file: Path) -> None:
                 reason = getattr(error, "reason", None) or error
                 raise UserError(f"{url}: can't be fetched ({reason})") from error
         time.sleep(0.5 * attempt)
+    raise AssertionError("the last attempt returns or raises")
 
 
-def _fetch_once(url: str, file: Path) -> None:
-    """Written beside its place and renamed when whole."""
+def _fetch_once(url: str, file: Path) -> BinaryIO:
+    """Written beside its place and renamed when whole; what is returned is open all the while."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
+    part = os.fdopen(handle, "w+b")
     try:
-        with (
-            os.fdopen(handle, "wb") as part,
-            urllib.request.urlopen(url, timeout=TIMEOUT) as answer,
-        ):
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
             announced = answer.headers.get("Content-Length")
             while piece := answer.read(_PIECE):
                 part.write(piece)
-            if announced is not None and part.tell() != int(announced):
-                raise OSError(f"broke off after {part.tell():,} of {int(announced):,} bytes")
+        if announced is not None and part.tell() != int(announced):
+            raise OSError(f"broke off after {part.tell():,} of {int(announced):,} bytes")
+        part.seek(0)
         Path(name).replace(file)
-    finally:
+    except BaseException:
+        part.close()
         Path(name).unlink(missing_ok=True)
+        raise
+    return part

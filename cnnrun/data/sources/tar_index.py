@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,29 +38,33 @@ class TarIndex:
     total: int
 
 
-def load_index(tar: Path, identity: str, label: str, folder: Path) -> TarIndex:
-    """The index of `tar`, kept in `folder` under a name made of `identity` and `label`.
+def load_index(
+    open_tar: Callable[[], BinaryIO], name: str, identity: str, label: str, folder: Path
+) -> TarIndex:
+    """The index of a tar, kept in `folder` under a name made of `identity` and `label`.
 
+    open_tar: is asked only where there is no index yet. name: what messages call the tar.
     identity: what tells this tar from another, e.g. its path, size and time of change.
     label: the ending of the files with labels, e.g. `cls`.
 
     Raises:
         UserError: as `read_index`.
     """
-    file = index_file(identity, label, folder)
-    found = stored_index(file)
+    file = _index_file(identity, label, folder)
+    found = _stored_index(file)
     if found is None:
-        found = read_index(tar, label)
+        with open_tar() as tar:
+            found = read_index(tar, name, label)
         _store(found, file)
     return found
 
 
-def index_file(identity: str, label: str, folder: Path) -> Path:
+def _index_file(identity: str, label: str, folder: Path) -> Path:
     name = hashlib.sha256(f"{identity}\n{label}".encode()).hexdigest()[:32]
     return folder / f"{name}.npz"
 
 
-def stored_index(file: Path) -> TarIndex | None:
+def _stored_index(file: Path) -> TarIndex | None:
     """The index in `file`, or None where there is none or it is damaged."""
     try:
         with np.load(file, allow_pickle=False) as held:
@@ -77,17 +83,17 @@ def _store(index: TarIndex, file: Path) -> None:
     Path(part.name).replace(file)
 
 
-def read_index(tar: Path, label: str) -> TarIndex:
+def read_index(tar: BinaryIO, name: str, label: str) -> TarIndex:
     """Read through `tar` once; nothing is unpacked, so the names of its members do no harm.
 
     Raises:
         UserError: no tar, a compressed or a broken one, or a picture without a label.
     """
-    total = tar.stat().st_size
-    samples = list(_samples(tar, label, total))
+    total = os.fstat(tar.fileno()).st_size
+    samples = list(_samples(tar, name, label, total))
     if not samples:
         raise UserError(
-            f"{tar}: holds no sample; a picture `name.jpg` (or another of "
+            f"{name}: holds no sample; a picture `name.jpg` (or another of "
             f"{', '.join(sorted(IMAGE_ENDINGS))}) needs a label in `name.{label}`"
         )
     keys, offsets, sizes, labels = zip(*samples, strict=True)
@@ -100,12 +106,14 @@ def read_index(tar: Path, label: str) -> TarIndex:
     )
 
 
-def _samples(tar: Path, label: str, total: int) -> Iterator[tuple[str, int, int, str]]:
+def _samples(
+    tar: BinaryIO, name: str, label: str, total: int
+) -> Iterator[tuple[str, int, int, str]]:
     """Key, offset, size and label of each sample; files of one sample follow one another."""
     pictures: dict[str, tuple[int, int]] = {}
     labels: dict[str, str] = {}
     try:
-        with tarfile.open(tar, "r:") as members:
+        with tarfile.open(fileobj=tar, mode="r:") as members:
             for member in members:
                 if not member.isreg() or member.issparse():
                     continue
@@ -120,12 +128,12 @@ def _samples(tar: Path, label: str, total: int) -> Iterator[tuple[str, int, int,
                     pictures.setdefault(key, (member.offset_data, member.size))
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise UserError(
-            f"{tar}: not a plain tar, or a broken one ({error}); a compressed one can't be read "
+            f"{name}: not a plain tar, or a broken one ({error}); a compressed one can't be read "
             "at random, so unpack it (gunzip) first"
         ) from error
     for key, (offset, size) in pictures.items():
         if key not in labels:
-            raise UserError(f"{tar}: '{key}' has a picture but no label '{key}.{label}'")
+            raise UserError(f"{name}: '{key}' has a picture but no label '{key}.{label}'")
         yield key, offset, size, labels[key]
 
 

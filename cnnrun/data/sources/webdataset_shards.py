@@ -22,12 +22,7 @@ from cnnrun.data.dataset import Chosen, Dataset, Split
 from cnnrun.data.decoding import PictureOptions
 from cnnrun.data.pictures import picture_splits
 from cnnrun.data.sources.shard_spool import ShardSpool
-from cnnrun.data.sources.tar_index import (
-    TarIndex,
-    index_file,
-    load_index,
-    stored_index,
-)
+from cnnrun.data.sources.tar_index import TarIndex, load_index
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
 
@@ -202,13 +197,12 @@ def _index(name: str, patterns: Patterns, label: str, store: ShardSpool) -> Shar
 
 
 def _index_one(address: str, label: str, store: ShardSpool) -> TarIndex:
-    if not _is_url(address):
-        file = Path(address).resolve()
-        state = file.stat()
-        identity = f"{file} {state.st_size} {state.st_mtime_ns}"
-        return load_index(file, identity, label, store.folder)
-    known = stored_index(index_file(address, label, store.folder))
-    return known or load_index(store.path(address), address, label, store.folder)
+    if _is_url(address):
+        return load_index(lambda: store.open(address), address, address, label, store.folder)
+    file = Path(address).resolve()
+    state = file.stat()
+    identity = f"{file} {state.st_size} {state.st_mtime_ns}"
+    return load_index(lambda: file.open("rb"), str(file), identity, label, store.folder)
 
 
 def _numbers(
