@@ -201,7 +201,7 @@ def test_a_shard_stays_readable_when_its_room_is_needed_at_once(
 
     def evict(spool: ShardSpool, _kept: Path) -> None:
         for file in spool.folder.glob("*.tar"):
-            file.unlink()
+            file.unlink(missing_ok=True)
 
     monkeypatch.setattr(ShardSpool, "_evict", evict)
     address, _ = server

@@ -51,7 +51,7 @@ def load_index(
         UserError: as `read_index`.
     """
     file = _index_file(identity, label, folder)
-    found = _stored_index(file)
+    found = stored_index(file)
     if found is None:
         with open_tar() as tar:
             found = read_index(tar, name, label)
@@ -64,7 +64,7 @@ def _index_file(identity: str, label: str, folder: Path) -> Path:
     return folder / f"{name}.npz"
 
 
-def _stored_index(file: Path) -> TarIndex | None:
+def stored_index(file: Path) -> TarIndex | None:
     """The index in `file`, or None where there is none or it is damaged."""
     try:
         with np.load(file, allow_pickle=False) as held:
