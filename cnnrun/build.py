@@ -18,6 +18,7 @@ from cnnrun.data.augmentations.geometric import RandomResizedCrop
 from cnnrun.data.batches import decodes_crops
 from cnnrun.data.conversion import with_form
 from cnnrun.data.dataset import Dataset
+from cnnrun.data.displacement import displaced
 from cnnrun.data.framing import RandomCrop
 from cnnrun.data.pipeline import Pipeline
 from cnnrun.data.pixels import PixelPipeline
@@ -155,7 +156,8 @@ def build_dataset(experiment: Experiment) -> Dataset:
     dataset = replace(dataset, bad_files=tuple(pictures.bad_files), notes=tuple(pictures.notes))
     with experiment.located("dataset"):
         check_labels(dataset)
-        return apply_splits(with_form(dataset, pictures), experiment.dataset, experiment.seed)
+        dataset = displaced(with_form(dataset, pictures), experiment.dataset.displace)
+        return apply_splits(dataset, experiment.dataset, experiment.seed)
 
 
 def show_pictures(

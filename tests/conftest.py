@@ -13,6 +13,10 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 CONFIGS = REPOSITORY / "configs"
+EXPERIMENTS = sorted(
+    file for file in CONFIGS.rglob("*.yaml") if file.parent.name not in ("studies", "sweeps")
+)
+"""The shipped configs that `cnnrun train` takes."""
 
 # Two test processes share two cores; more threads would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

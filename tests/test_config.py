@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cnnrun.config import Experiment, from_dict, load
 from cnnrun.errors import ConfigError
-from tests.conftest import CONFIGS, Command
+from tests.conftest import EXPERIMENTS, Command
 
 GOOD = """\
 seed: 1
@@ -107,7 +107,7 @@ def test_overrides_pass_the_same_validation(tmp_path: Path) -> None:
 
 
 def test_every_shipped_config_is_valid_and_survives_its_own_yaml(tmp_path: Path) -> None:
-    files = sorted(CONFIGS.rglob("*.yaml"))
+    files = EXPERIMENTS
     assert len(files) >= 4
     for file in files:
         experiment = load(file)

@@ -16,9 +16,9 @@ from cnnrun.config import from_dict
 from cnnrun.errors import ConfigError
 from cnnrun.registry import KINDS
 from cnnrun.schema import experiment_schema
-from tests.conftest import CONFIGS, Command
+from tests.conftest import CONFIGS, EXPERIMENTS, Command
 
-SHIPPED = sorted(CONFIGS.rglob("*.yaml"))
+SHIPPED = EXPERIMENTS
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from cnnrun.document import parse
 from cnnrun.errors import ConfigError
 from cnnrun.sweeps.job import key_of
 from cnnrun.sweeps.plan import Plan
-from cnnrun.sweeps.space import Range, as_text, changes, grid_points, random_points
+from cnnrun.sweeps.settings import as_text, changes
+from cnnrun.sweeps.space import Range, grid_points, random_points
 from cnnrun.sweeps.spec import load
 
 

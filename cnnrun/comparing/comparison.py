@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Any
@@ -32,7 +32,7 @@ MOST_IN_ALL_PAIRS = 20
 class Result:
     """A group and its final scores."""
 
-    name: str  # A for the best, then B ...
+    name: str  # the group's own, or A for the best, then B ...
     group: Group
     scores: dict[int, float]  # by seed; NaN where a score was no number
     interval: Interval | None  # None where any score is no number
@@ -40,9 +40,10 @@ class Result:
 
     @property
     def title(self) -> str:
-        """The name, and what it stands for where that is short."""
+        """The name, and what it stands for where that is short and the name does not say it."""
         label = self.group.label
-        return f"{self.name} ({label})" if len(label) <= 60 else self.name
+        is_letter = not self.group.name
+        return f"{self.name} ({label})" if is_letter and len(label) <= 60 else self.name
 
     @property
     def missing(self) -> str:
@@ -115,12 +116,17 @@ class Comparison:
 
 
 def compare(
-    groups: Sequence[Group], measure: str | None = None, left_out: Sequence[Run] = ()
+    groups: Sequence[Group],
+    measure: str | None = None,
+    left_out: Sequence[Run] = (),
+    contrasts: Collection[tuple[str, str]] = (),
 ) -> Comparison:
     """Compare groups by their final scores: of the test split, or what all of them have.
 
     measure: by default what the runs' task is measured by. left_out: runs that have no group
     because they are damaged, to be told. Runs that did not finish are left out and told, too.
+    contrasts: pairs of names of groups, by default each with each; the fewer, the less is lost to
+    the correction for many tests.
 
     Raises:
         UserError: no run is finished, none has the measure, or their tasks have none in common.
@@ -143,9 +149,10 @@ def compare(
     scored = [_result(group, split, measure) for group in groups]
     scored.sort(key=lambda result: _rank(result, more))
     results = [
-        Result(letters(k), r.group, r.scores, r.interval, r.deviation) for k, r in enumerate(scored)
+        replace(result, name=result.group.name or letters(k)) for k, result in enumerate(scored)
     ]
-    return Comparison(measure, split, more, results, _differences(results), others, notes)
+    differences = _differences(list(_pairs(results, contrasts)))
+    return Comparison(measure, split, more, results, differences, others, notes)
 
 
 def _choose(runs: Sequence[Run], measure: str | None) -> tuple[str, Split]:
@@ -185,10 +192,10 @@ def _rank(result: Result, more: bool) -> tuple[bool, float]:
     return False, -result.interval.mean if more else result.interval.mean
 
 
-def _differences(results: list[Result]) -> list[Difference]:
+def _differences(pairs: list[tuple[Result, Result]]) -> list[Difference]:
     """Pairs of groups under shared seeds, p-values corrected for the number of tests."""
     found = []
-    for first, second in _pairs(results):
+    for first, second in pairs:
         seeds = sorted(first.scores.keys() & second.scores.keys())
         one, other = ([result.scores[seed] for seed in seeds] for result in (first, second))
         if seeds and first.interval and second.interval:
@@ -203,8 +210,15 @@ def _differences(results: list[Result]) -> list[Difference]:
     ]
 
 
-def _pairs(results: list[Result]) -> Iterator[tuple[Result, Result]]:
-    if len(results) <= MOST_IN_ALL_PAIRS:
+def _pairs(
+    results: list[Result], contrasts: Collection[tuple[str, str]]
+) -> Iterator[tuple[Result, Result]]:
+    """The better ranked of a pair first."""
+    if contrasts:
+        wanted = {frozenset(pair) for pair in contrasts}
+        every = combinations(results, 2)
+        yield from (pair for pair in every if frozenset(r.name for r in pair) in wanted)
+    elif len(results) <= MOST_IN_ALL_PAIRS:
         yield from combinations(results, 2)
     else:
         yield from ((results[0], other) for other in results[1:])

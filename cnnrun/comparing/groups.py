@@ -26,6 +26,7 @@ class Group:
     settings: dict[str, Any] = field(default_factory=dict)  # what tells it from other groups
     label: str = "all runs"  # the same in short
     brief: str = "all runs"  # and in still shorter: `lr=0.1`, where no other key ends so
+    name: str = ""  # that a study gives it; others are called A, B ... by their rank
 
     @property
     def task(self) -> str:

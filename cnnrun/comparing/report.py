@@ -24,7 +24,7 @@ def as_text(comparison: Comparison) -> str:
     settings = [result.group.settings for result in results]
     keys = telling_keys(dict.fromkeys(key for one in settings for key in one), settings)
     head = ["", "seeds", f"{comparison.split} {comparison.measure}"]
-    rows = [[r.name, str(len(r.scores)), _figure(comparison, r)] for r in results]
+    rows = [[r.name, str(len(r.scores)), figure(comparison, r)] for r in results]
     differing = [_cells(settings, key) for key in keys]
     lines = []
     if len(keys) <= _MOST_COLUMNS:
@@ -52,7 +52,8 @@ def _cells(settings: Sequence[Mapping[str, Any]], key: str) -> list[str]:
     return cut if len(set(cut)) == len(set(texts)) else texts
 
 
-def _figure(comparison: Comparison, result: Result) -> str:
+def figure(comparison: Comparison, result: Result) -> str:
+    """A group's mean score and half the width of its 95 % interval."""
     if result.interval is None:
         return "no number"
     mean, low, high = result.interval

@@ -29,6 +29,8 @@ class DatasetOptions(Component):
     size: Positive | Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = None
     resize: Literal["crop", "squash", "pad"] = "crop"
     channels: Literal["auto", "gray", "rgb"] = "auto"
+    # Moves every picture of every split, once, by up to this share of its height and width.
+    displace: Annotated[float, Field(ge=0, le=1)] = 0.0
     # What is subtracted from pixels and what they are divided by; `auto` measures the training set.
     normalize: Normalize = "auto"
     # Random changes to training images, in this order.

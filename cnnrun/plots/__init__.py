@@ -14,7 +14,15 @@ from pydantic import ValidationError
 from cnnrun.config_errors import explain
 from cnnrun.document import Document
 from cnnrun.errors import ConfigError
-from cnnrun.plots import of_autoencoder, of_data, of_log, of_model, of_network, of_style
+from cnnrun.plots import (
+    of_autoencoder,
+    of_data,
+    of_invariance,
+    of_log,
+    of_model,
+    of_network,
+    of_style,
+)
 from cnnrun.plots.style import Figure, save
 from cnnrun.plots.target import Target
 from cnnrun.registry import plots
@@ -24,6 +32,7 @@ __all__ = [
     "figure_of",
     "of_autoencoder",
     "of_data",
+    "of_invariance",
     "of_log",
     "of_model",
     "of_network",

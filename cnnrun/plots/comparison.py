@@ -30,6 +30,9 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _CURVES, _SCORES, _ROW = (470, 340), 300, (26, 56)
 """Pixels: size of the panel of curves, width of that of scores, least and most height of a row."""
 
+_PANEL = (350, 290)
+"""Pixels of a panel where two stand beside one another."""
+
 _LEFT, _BELOW, _NAME, _SAMPLE = 88, 96, 280, 44
 """Pixels: left of the curves, below both panels, the longest name, the sample of a line."""
 
@@ -44,13 +47,15 @@ def draw_comparison(comparison: Comparison) -> Figure:
     forty, best on top, each seed a point.
     """
     shown = comparison.results[:MOST_ROWS]
-    names = [shorten(f"{r.name}  {r.group.brief}", _NAME, SMALL) for r in shown]
+    texts = [r.name if r.group.name else f"{r.name}  {r.group.brief}" for r in shown]
+    names = [shorten(text, _NAME, SMALL) for text in texts]
     scores_left = _LEFT + _CURVES[0] + 36 + math.ceil(widest(names, SMALL)) + _SAMPLE
     rows = len(shown) * min(max(_CURVES[1] // len(shown), _ROW[0]), _ROW[1]) + 16
     height = max(_CURVES[1], rows) + HEADER + _BELOW
     sheet = Sheet(scores_left + _SCORES + MARGIN, height, _title(comparison))
     curves = new_axes(sheet.figure, _LEFT, HEADER + 4, *_CURVES)
-    _draw_curves(curves, comparison)
+    groups = [result.group for result in comparison.results[:MOST_CURVES]]
+    _draw_curves(curves, groups, _logged(groups, comparison.measure))
     scores = new_axes(sheet.figure, scores_left, HEADER + 4, _SCORES, rows)
     _draw_scores(scores, shown, names, comparison)
     sheet.write(MARGIN, height - MARGIN, _caption(comparison), size=SMALL, color=MUTED)
@@ -73,19 +78,52 @@ def _caption(comparison: Comparison) -> str:
     )
 
 
-def _style(number: int) -> dict[str, Any]:
+def line_of(number: int) -> dict[str, Any]:
     """Seven colours and four lines: groups differ in both, also in gray."""
     if number >= MOST_CURVES:
         return {"color": MUTED, "linestyle": "-"}
     return {"color": COLOURS[number], "linestyle": _LINES[number % len(_LINES)]}
 
 
-def _draw_curves(axes: Axes, comparison: Comparison) -> None:
-    groups = [result.group for result in comparison.results[:MOST_CURVES]]
-    key = _logged(groups, comparison.measure)
+def marker_of(number: int, every: int = 1) -> dict[str, Any]:
+    """A shape for each of the first seven groups, at every so many points."""
+    shape = _MARKERS[number] if number < MOST_CURVES else ""
+    return {"marker": shape, "markersize": 4, "markevery": (number % every, every)}
+
+
+@styled
+def draw_curves_of_groups(comparison: Comparison, measure: str) -> Figure:
+    """A measure of the training and of the validation split by epoch, a line for each group.
+
+    On logarithmic axes where the groups lie a factor of 30 or more apart.
+    """
+    shown = comparison.results[:MOST_CURVES]
+    names = [shorten(result.title, _NAME, SMALL) for result in shown]
+    legend = 50 + math.ceil(widest(names, SMALL))
+    width = 2 * (_LEFT + _PANEL[0]) + legend + MARGIN
+    sheet = Sheet(width, HEADER + _PANEL[1] + 84, f"{measure} by epoch")
+    for index, split in enumerate(("train", "validation")):
+        left = _LEFT + index * (_LEFT + _PANEL[0])
+        axes = new_axes(sheet.figure, left, HEADER + 4, *_PANEL)
+        _draw_curves(axes, [r.group for r in shown], f"{split}_{measure}", names)
+        values = np.concatenate([line.get_ydata() for line in axes.lines] or [np.ones(1)])
+        values = values[np.isfinite(values)]
+        if values.size and values.min() > 0 and values.max() > 30 * values.min():
+            axes.set_yscale("log")
+            axes.set_ylim(0.8 * values.min(), 1.25 * values.max())
+            axes.yaxis.set_major_formatter("{x:g}")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.02), fontsize=SMALL)
+    text = "mean over seeds, band ± one standard deviation"
+    sheet.write(MARGIN, sheet.height - 14, text, size=SMALL, color=MUTED)
+    set_fonts(sheet.figure)
+    return sheet.figure
+
+
+def _draw_curves(axes: Axes, groups: Sequence[Group], key: str, names: Sequence[str] = ()) -> None:
     percent = key.partition("_")[2] in SHARES
     for number, group in enumerate(groups):
-        _draw_curve(axes, _curves_of(group, key) * (100 if percent else 1), number)
+        label = names[number] if names else ""
+        _draw_curve(axes, _curves_of(group, key) * (100 if percent else 1), number, label)
     axes.set(xlabel="epoch", ylabel=key.replace("_", " ") + (" (%)" if percent else ""))
     axes.margins(x=0.03)
     # Bands may go beyond 100 %, where no score can be.
@@ -115,20 +153,16 @@ def _curves_of(group: Group, key: str) -> Values:
     return np.array(rows, dtype=np.float64).reshape(len(rows), epochs)
 
 
-def _draw_curve(axes: Axes, values: Values, number: int) -> None:
+def _draw_curve(axes: Axes, values: Values, number: int, label: str) -> None:
     if not np.isfinite(values).any():
         return
     # A run that is no number any more has no place in a mean: the curve ends there.
     mean = values.mean(axis=0)
     epochs = np.arange(1, values.shape[1] + 1)
-    style = _style(number)
-    every = max(1, len(epochs) // 8)
-    marker: dict[str, Any] = {
-        "marker": _MARKERS[number],
-        "markersize": 4,
-        "markevery": (number % every, every),
-    }
-    axes.plot(epochs, mean, linewidth=1.6, zorder=3 + MOST_CURVES - number, **style, **marker)
+    style = line_of(number)
+    marker = marker_of(number, max(1, len(epochs) // 8))
+    order = 3 + MOST_CURVES - number
+    axes.plot(epochs, mean, linewidth=1.6, zorder=order, label=label, **style, **marker)
     if len(values) > 1:
         spread = values.std(axis=0, ddof=1)
         band = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
@@ -156,7 +190,7 @@ def _draw_scores(
 
 
 def _draw_score(axes: Axes, result: Result, row: int, scale: int) -> None:
-    style = _style(row)
+    style = line_of(row)
     if row < MOST_CURVES:  # what the curve of this row looks like, between its name and the axis
         ends = [-(_SAMPLE - 6) / _SCORES, -8 / _SCORES]
         sample: dict[str, Any] = {

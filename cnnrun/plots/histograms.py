@@ -71,7 +71,7 @@ def draw_weights(layers: Sequence[LayerWeights], title: str) -> Figure:
         row, column = divmod(index, columns)
         left, top = _LEFT + column * pitch_x, HEADER + row * pitch_y
         axes = new_axes(sheet.figure, left, top + _ABOVE, *_PANEL)
-        _draw_histograms(axes, layer)
+        draw_histograms(axes, layer)
         if column == 0:
             axes.set_ylabel("weights (%)", size=SMALL)
         sheet.write(left, top + 14, _heading(layer))
@@ -97,7 +97,8 @@ def _spread(layer: LayerWeights) -> str:
     return f"std {layer.initial.std():.3g} at first, now {layer.trained.std():.3g}"
 
 
-def _draw_histograms(axes: Axes, layer: LayerWeights) -> None:
+def draw_histograms(axes: Axes, layer: LayerWeights) -> None:
+    """Both histograms of a layer, with the same bins."""
     pair = [values[np.isfinite(values)].ravel() for values in (layer.trained, layer.initial)]
     everything = np.concatenate(pair)
     low, high = (float(everything.min()), float(everything.max())) if everything.size else (0, 0)

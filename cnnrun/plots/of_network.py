@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
+from cnnrun.build import Parts
 from cnnrun.errors import UserError
 from cnnrun.metrics import softmax
 from cnnrun.network import build_initialized_model
@@ -56,18 +57,22 @@ def activations(target: Target, *, count: Annotated[int, Field(ge=1, le=1000)] =
 @plots.register("weights")
 def weights(target: Target) -> Figure:
     """Histograms of each layer's weights, against those that training began with."""
-    parts = target.parts
+    layers = layer_weights(target.parts)
+    if not layers:
+        raise UserError(f"{target.path}: the model has no weights to draw")
+    return draw_weights(layers, f"Weights ({target.parts.experiment.name})")
+
+
+def layer_weights(parts: Parts) -> list[LayerWeights]:
+    """The weights of each layer, now and as the experiment initializes them."""
     experiment, dataset = parts.experiment, parts.dataset
     initial, *_ = build_initialized_model(experiment, dataset.input_shape, len(dataset.classes))
     before = dict(initial.named_parameters())
-    layers = [
+    return [
         LayerWeights(name.removesuffix(".weight"), _array(parameter), _array(before[name]))
         for name, parameter in parts.model.named_parameters()
         if parameter.dim() > 1  # neither biases nor the scales of a normalization
     ]
-    if not layers:
-        raise UserError(f"{target.path}: the model has no weights to draw")
-    return draw_weights(layers, f"Weights ({experiment.name})")
 
 
 @plots.register("saliency")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from cnnrun import config, registry
 from cnnrun.config import Experiment
-from cnnrun.document import Document, dump, read
+from cnnrun.document import dump, read
 from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.sweeps.job import Job, key_of
-from cnnrun.sweeps.space import Settings, as_text, changes
+from cnnrun.sweeps.settings import Settings, apply, as_text, changes
 from cnnrun.sweeps.spec import Sweep
 
 
@@ -27,7 +27,7 @@ class Plan:
         self.plugins = tuple(plugins)
         self.document = read(sweep.base_file)
         self.document.values.setdefault("name", sweep.base_file.stem)
-        self._set(self.document, sweep.set)
+        apply(self.document, sweep.set, sweep.place)
         self.points = sweep.points()
         self._resolved: dict[str, Experiment] = {}
         self.check()
@@ -65,22 +65,9 @@ class Plan:
         text = as_text(settings)
         if text not in self._resolved:
             document = copy.deepcopy(self.document)
-            self._set(document, settings)
+            apply(document, settings, self.sweep.place)
             self._resolved[text] = config.validate(document, plugins=self.plugins)
         return self._resolved[text]
-
-    def _set(self, document: Document, settings: Settings) -> None:
-        """Change `document`, with the places of the sweep's file."""
-        known = set(document.key_places)
-        for change in changes(settings):
-            document.override(change)
-            key = change.partition("=")[0]
-            path = tuple(int(step) if step.isdigit() else step for step in key.split("."))
-            value_place, key_place = self.sweep.place(key, settings[key])
-            document.places[path] = value_place
-            for length in range(1, len(path) + 1):
-                if path[:length] not in known:
-                    document.key_places[path[:length]] = key_place
 
     def _check_measure(self, experiment: Experiment) -> None:
         measures = registry.tasks.get(experiment.task.name).factory.measures  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnrun.progress import show
 from cnnrun.sweeps.plan import Plan
-from cnnrun.sweeps.space import Settings, as_text
+from cnnrun.sweeps.settings import Settings, as_text
 
 if TYPE_CHECKING:
     from cnnrun.sweeps.storage import Trials

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import random
 from collections.abc import Iterator, Mapping
@@ -11,16 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from cnnrun.document import parse
 from cnnrun.registry import Options
+from cnnrun.sweeps.settings import Settings, as_text
 
 if TYPE_CHECKING:
     import optuna
 
 Bounds = Annotated[list[float], Field(min_length=2, max_length=2)]
 WholeBounds = Annotated[list[int], Field(min_length=2, max_length=2)]
-Settings = dict[str, Any]
-"""Dotted keys of the experiment and their values: one point of a sweep."""
 
 
 class Range(Options):
@@ -113,20 +110,3 @@ def _draws(space: Mapping[str, Range], seed: int) -> Iterator[Settings]:
     generator = random.Random(seed)
     while True:
         yield {key: domain.draw(generator) for key, domain in space.items()}
-
-
-def changes(settings: Settings) -> list[str]:
-    """`key=value` as on the command line, whole sections before keys inside them."""
-    ordered = sorted(settings.items(), key=lambda item: item[0].count("."))
-    return [f"{key}={as_text(value)}" for key, value in ordered]
-
-
-def as_text(value: Any) -> str:
-    """`value` as YAML in one line: bare words stay bare, the rest is JSON, which YAML includes."""
-    if isinstance(value, str) and value.isprintable() and value == value.strip():
-        try:
-            if parse(value, "command line").values == value:
-                return value
-        except Exception:  # not YAML as it stands
-            pass
-    return json.dumps(value, ensure_ascii=False)

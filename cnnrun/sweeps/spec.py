@@ -24,7 +24,9 @@ from cnnrun.config_errors import explain
 from cnnrun.document import Document, read
 from cnnrun.errors import ConfigError
 from cnnrun.registry import Options
-from cnnrun.sweeps.space import Grid, Range, Settings, Space, grid_points, random_points
+from cnnrun.shipped import find_config
+from cnnrun.sweeps.settings import Settings, override
+from cnnrun.sweeps.space import Grid, Range, Space, grid_points, random_points
 
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -138,8 +140,9 @@ def load(file: Path, overrides: Iterable[str] = ()) -> Sweep:
     Raises:
         ConfigError: every problem found.
     """
+    file = find_config(file, "sweep")
     document = read(file)
-    _override(document, overrides)
+    override(document, overrides, Sweep.model_fields)
     document.values.setdefault("name", file.stem)
     try:
         sweep = Sweep.model_validate(document.values)
@@ -151,22 +154,3 @@ def load(file: Path, overrides: Iterable[str] = ()) -> Sweep:
             instead = "use `seeds`" if key == "seed" else "it is not part of what a run is"
             raise sweep.error(key, f"can't vary; {instead}")
     return sweep
-
-
-def _override(document: Document, overrides: Iterable[str]) -> None:
-    for text in overrides:
-        key, equals, _ = text.partition("=")
-        if equals and key.partition(".")[0] not in Sweep.model_fields:
-            value = Document("", {})
-            value.override(text)
-            flat: Any = value.values
-            for step in key.split("."):
-                flat = flat[step]
-            changes = document.values.setdefault("set", {})
-            if not isinstance(changes, dict):
-                continue  # told by validation
-            changes[key] = flat
-            for places in (document.places, document.key_places):
-                places["set", key] = f"command line: {' '.join(text.split())}"
-        else:
-            document.override(text)

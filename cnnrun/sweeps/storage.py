@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnrun.errors import UserError
-from cnnrun.sweeps.space import Settings, parameters
+from cnnrun.sweeps.settings import Settings
+from cnnrun.sweeps.space import parameters
 
 if TYPE_CHECKING:
     import optuna

@@ -1,0 +1,35 @@
+"""`cnnrun study`: variants of an experiment under several seeds, and what was found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from cnnrun.cli.app import AsJson, Overrides, Plugins, app
+
+
+@app.command()
+def study(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="The study's YAML file, or the name of a shipped one.", metavar="STUDY"
+        ),
+    ],
+    overrides: Overrides = None,
+    workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--workers", "-w", min=1, help="Processes side by side."),
+    ] = None,
+    as_json: AsJson = False,
+    plugin: Plugins = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Train the variants of a study under several seeds; tell and draw what was found."""
+    from cnnrun.studies import study as studies
+
+    findings = studies.run(file, overrides or [], studies.How(workers, tuple(plugin or []), quiet))
+    print(json.dumps(findings.to_dict()) if as_json else findings.as_text())

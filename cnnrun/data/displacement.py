@@ -1,0 +1,54 @@
+"""Pictures moved out of their place, once: data for the question whether a model needs it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cnnrun.data.augmentations.geometric import shifts
+from cnnrun.data.augmentations.resampling import Warp, resample
+from cnnrun.data.dataset import Dataset, Split
+from cnnrun.errors import UserError
+from cnnrun.randomness import generator
+
+_AT_ONCE = 2000
+
+
+def displaced(dataset: Dataset, share: float) -> Dataset:
+    """Every picture of every split moved by up to `share` of its height and width, black behind it.
+
+    Each picture's move is the same in every run, whatever its seed: it belongs to the data.
+
+    Raises:
+        UserError: the pictures are decoded as they are used, and so can't be moved once.
+    """
+    if not share:
+        return dataset
+
+    def move(split: Split, name: str) -> Split:
+        if not isinstance(split.images, Tensor):
+            raise UserError(
+                "displace: only pictures that lie in memory can be moved; use `augment`"
+            )
+        return Split(_moved(split.images, share, name), split.labels)
+
+    return Dataset(
+        dataset.classes,
+        move(dataset.train, "train"),
+        move(dataset.test, "test"),
+        move(dataset.validation, "validation") if dataset.validation else None,
+        dataset.bad_files,
+        dataset.notes,
+    )
+
+
+def _moved(images: Tensor, share: float, name: str) -> Tensor:
+    count, _, height, width = images.shape
+    draws = 2 * torch.rand(count, 2, generator=generator(0, f"displace {name}")) - 1
+    moves = (draws * share * torch.tensor([width, height])).round()
+    pieces = []
+    for start in range(0, count, _AT_ONCE):
+        right, down = moves[start : start + _AT_ONCE].unbind(1)
+        warp = Warp(shifts(right, down))
+        pieces.append(resample(images[start : start + _AT_ONCE], [warp], "nearest"))
+    return torch.cat([images[:0], *pieces])

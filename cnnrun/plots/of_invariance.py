@@ -1,0 +1,22 @@
+"""The picture of one model's invariance."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from cnnrun.invariance import invariance as measured
+from cnnrun.plots.invariance import draw_invariance
+from cnnrun.plots.style import Figure
+from cnnrun.plots.target import Target
+from cnnrun.registry import plots
+
+
+@plots.register("invariance")
+def invariance(target: Target, *, count: Annotated[int, Field(ge=1)] = 1000) -> Figure:
+    """Accuracy on test images as they are turned, scaled and shifted: how far it holds."""
+    target.predictions()  # a model that is not trained is refused
+    curves = measured(target.parts, count)
+    title = "Accuracy on test images that are turned, scaled, shifted"
+    return draw_invariance({target.parts.experiment.name: [curves]}, title)

@@ -1,0 +1,85 @@
+"""Runs of `Workers` as forks of the test's own process: all is imported already, 3 s saved each."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any
+
+import pytest
+import torch
+
+from cnnrun.sweeps import workers
+
+
+class Forked:
+    """As much of `subprocess.Popen` as `Workers` uses; `command` is `python -m cnnrun ...`."""
+
+    def __init__(self, command: list[str], *, stderr: IO[str], env: dict[str, str], **_: Any):
+        self.returncode: int | None = None
+        handle, name = tempfile.mkstemp()
+        self.stdout = Path(name).open(encoding="utf-8")  # noqa: SIM115
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid:
+            os.close(handle)
+            Path(name).unlink()
+            return
+        code = 1
+        try:
+            os.dup2(handle, 1)
+            os.dup2(stderr.fileno(), 2)
+            code = _main(command[command.index("cnnrun") + 1 :], env)
+        finally:
+            os._exit(code)
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        deadline = time.monotonic() + (timeout or 600)
+        while self.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("fork", timeout or 600)
+        return self.returncode
+
+    def terminate(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def _main(arguments: list[str], environment: dict[str, str]) -> int:
+    """What a new process would do; threads of OpenMP do not survive a fork, so there are none."""
+    from cnnrun.cli import main
+
+    torch.set_num_threads(1)
+    os.environ.update(environment)
+    sys.argv = ["cnnrun", *arguments]
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+    try:
+        main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+def fork_runs(patch: pytest.MonkeyPatch) -> None:
+    """Let `Workers` fork from now on."""
+    stand_in = SimpleNamespace(**{**vars(subprocess), "Popen": Forked})
+    patch.setattr(workers, "subprocess", stand_in)
