@@ -20,6 +20,13 @@ from cnnrun.run import RunDirectory, write_json
 def main(arguments: list[str]) -> None:
     assert arguments[0] == "train"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if "--seeds" in arguments:
+        place = arguments.index("--seeds")
+        if os.environ.get("TOGETHER") == "fails":
+            sys.exit("error: seeds: not this model")
+        for seed in arguments[place + 1].split(","):
+            main([*arguments[:place], f"seed={seed}", *arguments[place + 2 :]])
+        return
     if arguments[1] == "--resume":
         run = RunDirectory(Path(arguments[2]))
     else:

@@ -131,6 +131,16 @@ def test_runs_that_are_trained_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert taken.seed == 5
 
 
+def test_one_variant_is_changed_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "begin.yaml").write_text(STUDY)
+    changes = ["variants.kaiming.training.epochs=7", "variants.new={model.hidden: [8]}", "seeds=1"]
+    study = load(tmp_path / "begin.yaml", changes)
+    assert study.variants["kaiming"] == {"initializer": "kaiming_normal", "training.epochs": 7}
+    assert study.variants["new"] == {"model.hidden": [8]}
+    assert study.seeds == 1
+    assert study.set == {}
+
+
 class Stub:
     """Runs that fail without a word, or are stopped; how many were begun."""
 

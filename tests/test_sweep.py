@@ -113,6 +113,68 @@ def test_dry_run_prints_what_a_shell_can_run(quick: QuickSweep, cnnrun: Command)
     quick.assert_each_once(4)
 
 
+class TestSeedsTogether:
+    TEXT = "grid: {optimizer.lr: [0.1, 0.4]}\nseeds: 3\nseeds_in_parallel: true\n"
+
+    def test_one_process_trains_them(self, quick: QuickSweep, cnnrun: Command) -> None:
+        quick.write(self.TEXT)
+        first = cnnrun("sweep", quick.file, "--workers", 2)
+        assert first.code == 0, first.err
+        assert "best     trial 0: 90.00 %" in first.out
+        quick.assert_each_once(6)
+        logs = {file.stem for file in (quick.sweep_folder / "logs").iterdir()}
+        assert len(logs) == 2
+        assert all(name.endswith("-all") for name in logs)
+        quick.write(self.TEXT.replace("0.4]", "0.4, 0.2]"))
+        assert "0.2" in cnnrun("sweep", quick.file).out
+        quick.assert_each_once(9)
+
+    def test_where_that_fails_they_are_trained_one_by_one(
+        self, quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TOGETHER", "fails")
+        quick.write(self.TEXT)
+        result = cnnrun("sweep", quick.file, "--workers", 2)
+        assert result.code == 0, result.err
+        assert "seeds one by one, as together they failed: seeds: not this model" in result.err
+        quick.assert_each_once(6)
+
+    def test_seeds_that_were_begun_alone_go_on_alone(
+        self, quick: QuickSweep, cnnrun: Command
+    ) -> None:
+        quick.write(self.TEXT.replace("3", "1").replace("[0.1, 0.4]", "[0.1]"))
+        cnnrun("sweep", quick.file)
+        quick.write(self.TEXT)
+        assert cnnrun("sweep", quick.file).code == 0
+        quick.assert_each_once(6)
+
+    def test_killed_and_continued(self, quick: QuickSweep, cnnrun: Command) -> None:
+        quick.write(self.TEXT)
+        killed = apart(sweep.start, quick.file, [], sweep.How(1), SECONDS="0.3")
+        wait_until(lambda: len(quick.starts()) >= 2)
+        os.kill(killed.pid or 0, signal.SIGTERM)
+        killed.join()
+        result = cnnrun("sweep", quick.file, "--workers", 2)
+        assert result.code == 0, result.err
+        quick.assert_each_once(6)
+
+    def test_the_commands_of_a_dry_run(self, quick: QuickSweep, cnnrun: Command) -> None:
+        quick.write(self.TEXT)
+        lines = cnnrun("sweep", quick.file, "--dry-run").out.splitlines()
+        assert len(lines) == 2
+        assert "--seeds 0,1,2" in lines[0]
+        assert "seed=" not in lines[0]
+
+    def test_no_pruner_stops_one_of_them(self, quick: QuickSweep, cnnrun: Command) -> None:
+        quick.write(
+            "optuna: {trials: 2, pruner: asha, space: {optimizer.lr: {uniform: [0.1, 0.5]}}}\n"
+            "seeds: 2\nseeds_in_parallel: true\n"
+        )
+        refused = cnnrun("sweep", quick.file)
+        assert refused.code == 2
+        assert "seeds_in_parallel: a pruner stops seeds alone; set pruner: none" in refused.err
+
+
 def test_killed_and_continued_every_run_is_there_once(quick: QuickSweep, cnnrun: Command) -> None:
     killed = apart(sweep.start, quick.file, [], sweep.How(2), SECONDS="0.15")
     wait_until(lambda: len(quick.starts()) >= 4)

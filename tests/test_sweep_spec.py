@@ -13,6 +13,7 @@ from cnnrun import config
 from cnnrun.config import load as load_experiment
 from cnnrun.document import parse
 from cnnrun.errors import ConfigError
+from cnnrun.shipped import config_names
 from cnnrun.sweeps.job import key_of
 from cnnrun.sweeps.plan import Plan
 from cnnrun.sweeps.settings import as_text, changes
@@ -169,12 +170,21 @@ def test_a_longer_search_is_the_same_sweep_and_another_base_another(tiny: Path) 
     assert Plan(load(file, ["seeds=2"])).identity() != plan.identity()
 
 
+def test_shipped_sweeps_are_valid() -> None:
+    names = config_names("sweep")
+    assert "digits_lr" in names
+    for name in names:
+        assert len(Plan(load(Path(name))).points) > 1
+
+
 def test_the_commands_of_a_plan_give_the_runs_that_it_looks_for(tiny: Path) -> None:
     plan = Plan(load(write(tiny.parent, "grid: {model.hidden: [[8], [16, 8]]}\nseeds: [3, 9]")))
     jobs = [job for trial in (0, 1) for job in plan.jobs(trial, plan.points[trial] or {})]
     assert len({job.key for job in jobs}) == 4
     for job in jobs:
-        assert key_of(load_experiment(tiny, job.changes).to_dict()) == job.key
+        assert (
+            key_of(load_experiment(tiny, [*job.changes, f"seed={job.seed}"]).to_dict()) == job.key
+        )
     assert "'model.hidden=[16, 8]'" in jobs[2].command()
 
 

@@ -17,7 +17,11 @@ from cnnrun.errors import ConfigError, UserError
 def sweep(
     file: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Argument(help="The sweep's YAML file.", metavar="SWEEP", show_default=False),
+        typer.Argument(
+            help="The sweep's YAML file, or a shipped one's name.",
+            metavar="SWEEP",
+            show_default=False,
+        ),
     ] = None,
     overrides: Overrides = None,
     join: Annotated[

@@ -52,6 +52,8 @@ class Study(Options):
     contrasts: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
     # How many seeds each variant is trained with, from the base's seed on; or which.
     seeds: Positive | Annotated[list[Seed], Field(min_length=1)] = 3
+    # Train the seeds of a variant together, in one process: for small models.
+    seeds_in_parallel: bool = False
     # What is compared, by default the task's own measure.
     measure: str | None = None
     # Beside the comparison, which is always drawn.
@@ -101,7 +103,7 @@ def load(file: Path, overrides: Iterable[str] = ()) -> Study:
     """
     file = find_config(file, "study")
     document = read(file)
-    override(document, overrides, Study.model_fields)
+    override(document, overrides, Study.model_fields, ("first", "variants"))
     document.values.setdefault("name", file.stem)
     try:
         study = Study.model_validate(document.values)

@@ -21,6 +21,7 @@ from cnnrun.sweeps.job import Job, key_of
 from cnnrun.sweeps.queue import JobList, Outcome
 from cnnrun.sweeps.runs_found import RunsFound
 from cnnrun.sweeps.settings import Settings, apply, changes
+from cnnrun.sweeps.together import SeedsTogether
 from cnnrun.sweeps.workers import Workers, visible_gpus
 
 
@@ -146,8 +147,8 @@ class _Plan:
             raise ConfigError(f"output: can't write to {file.parent} ({error.strerror})") from error
         write_text(file, experiment.to_yaml())
         key = key_of({**experiment.to_dict(), "seed": seed})
-        changed = (f"seed={seed}",)
-        return Job(file, changed, output, key, number, seed, self.how.plugins)
+        group = name if self.study.seeds_in_parallel else ""
+        return Job(file, (), output, key, number, seed, self.how.plugins, group)
 
     def _train(self, jobs: Sequence[Job], folder: Path, again: str) -> list[Outcome]:
         """How each job ended, in their order; those that finished before are not run again."""
@@ -168,7 +169,9 @@ class _Plan:
         gpus = visible_gpus() if any_gpu else []
         count = self.how.workers or self.study.workers or max(1, len(gpus))
         logs = self.study.folder / "logs"
-        code = Workers(count, RunsFound(folder), logs, gpus).work(queue)
+        runs = RunsFound(folder)
+        both = SeedsTogether(queue, runs, lambda text: print(text, file=sys.stderr))
+        code = Workers(count, runs, logs, gpus).work(both)
         if code:
             finished = sum(outcome.run is not None for outcome in queue.outcomes)
             raise Interrupted(

@@ -24,7 +24,8 @@ def key_of(experiment: dict[str, Any]) -> str:
 class Job:
     """A run of `config` with `changes` (`key=value`), its directory made below `output`.
 
-    key: `key_of` the resolved experiment. trial, seed: whose run it is.
+    key: `key_of` the resolved experiment. trial, seed: whose run it is. group: what jobs have in
+    common that may be trained together. seeds: all of them, in the job that does so.
     """
 
     config: Path
@@ -34,14 +35,18 @@ class Job:
     trial: int
     seed: int
     plugins: tuple[str, ...] = ()
+    group: str = ""
+    seeds: tuple[int, ...] = ()
 
     def arguments(self, resume: Path | None = None) -> list[str]:
         """What follows `cnnrun`: to start the run, or to go on with the one at `resume`."""
         plugins = [f"--plugin={file}" for file in self.plugins]
         if resume:
             return ["train", "--resume", str(resume), "-q", *plugins]
+        all_seeds = ",".join(map(str, self.seeds))
+        seeds = ["--seeds", all_seeds] if self.seeds else [f"seed={self.seed}"]
         output = f"output={self.output}"
-        return ["train", str(self.config), *self.changes, output, "-q", *plugins]
+        return ["train", str(self.config), *self.changes, *seeds, output, "-q", *plugins]
 
     def command(self) -> str:
         """The line of shell that starts it."""

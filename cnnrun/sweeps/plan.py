@@ -130,7 +130,7 @@ class Plan:
     def identity(self) -> str:
         """Changes with whatever makes the results of trials incomparable."""
         values = self.sweep.model_dump(exclude={"base", "set", "name", "output", "storage"})
-        del values["workers"]
+        del values["workers"], values["seeds_in_parallel"]
         for search in ("random", "optuna"):
             if values[search]:
                 del values[search]["trials"]
@@ -145,15 +145,17 @@ class Plan:
             ConfigError: these settings don't fit together.
         """
         values = self.resolve(settings).to_dict()
+        group = key_of({**values, "seed": None}) if self.sweep.seeds_in_parallel else ""
         return [
             Job(
                 config=self.base_file,
-                changes=(*changes(settings), f"seed={seed}"),
+                changes=tuple(changes(settings)),
                 output=self.runs,
                 key=key_of({**values, "seed": seed}),
                 trial=trial,
                 seed=seed,
                 plugins=self.plugins,
+                group=group,
             )
             for seed in self.seeds
         ]

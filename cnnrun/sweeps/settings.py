@@ -48,11 +48,20 @@ def apply(
                 document.key_places[path[:length]] = key_place
 
 
-def override(document: Document, overrides: Iterable[str], own: Collection[str]) -> None:
-    """Apply `key=value` texts to a sweep or study: keys that are not its `own` go to `set`."""
+def override(
+    document: Document,
+    overrides: Iterable[str],
+    own: Collection[str],
+    named: Collection[str] = (),
+) -> None:
+    """Apply `key=value` texts to a sweep or study: keys that are not its `own` go to `set`.
+
+    named: sections with settings by name; what follows `section.name.` is a key of an experiment.
+    """
     for text in overrides:
         key, equals, _ = text.partition("=")
-        if not equals or key.partition(".")[0] in own:
+        section, _, rest = key.partition(".")
+        if not equals or (section in own and not (section in named and rest.count("."))):
             document.override(text)
             continue
         value = Document("", {})
@@ -60,9 +69,12 @@ def override(document: Document, overrides: Iterable[str], own: Collection[str])
         flat: Any = value.values
         for step in key.split("."):
             flat = flat[step]
-        settings = document.values.setdefault("set", {})
+        inside = (section, *rest.split(".", 1)) if section in named else ("set", key)
+        settings = document.values
+        for step in inside[:-1]:
+            settings = settings.setdefault(step, {}) if isinstance(settings, dict) else None
         if not isinstance(settings, dict):
             continue  # told by validation
-        settings[key] = flat
+        settings[inside[-1]] = flat
         for places in (document.places, document.key_places):
-            places["set", key] = f"command line: {' '.join(text.split())}"
+            places[inside] = f"command line: {' '.join(text.split())}"

@@ -62,6 +62,8 @@ class Sweep(Options):
     optuna: OptunaSearch | None = None
     # How many seeds each trial is trained with, from the base's seed on; or which.
     seeds: Positive | Annotated[list[Seed], Field(min_length=1)] = 1
+    # Train the seeds of a trial together, in one process: for small models (see `train --seeds`).
+    seeds_in_parallel: bool = False
     # What is compared: a measure of the validation split, by default that which chooses epochs.
     measure: str = "auto"
     # Processes side by side; by default one for each GPU, else one.
@@ -79,6 +81,8 @@ class Sweep(Options):
         given = [kind for kind in ("grid", "random", "optuna") if getattr(self, kind) is not None]
         if len(given) != 1:
             raise ValueError("a sweep has exactly one of grid, random and optuna")
+        if self.seeds_in_parallel and self.optuna and self.optuna.pruner != "none":
+            raise ValueError("seeds_in_parallel: a pruner stops seeds alone; set pruner: none")
         return self
 
     @property

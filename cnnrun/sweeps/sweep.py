@@ -16,6 +16,7 @@ from cnnrun.sweeps.results import Results, read_results
 from cnnrun.sweeps.runs_found import RunsFound
 from cnnrun.sweeps.spec import load
 from cnnrun.sweeps.storage import Trials, open_storage, require_optuna, shown
+from cnnrun.sweeps.together import SeedsTogether, together
 from cnnrun.sweeps.trial_queue import TrialQueue
 from cnnrun.sweeps.workers import Workers, visible_gpus
 
@@ -84,11 +85,10 @@ def commands(file: Path, overrides: Iterable[str] = (), how: How = How()) -> lis
         # Its trials follow from one another: what can be said before is who takes part.
         line = shlex.join(["cnnrun", "sweep", str(file), *overrides, "--workers=1"])
         return [line] * _workers(plan, how)
-    return [
-        job.command()
-        for trial, settings in enumerate(plan.points)
-        for job in plan.jobs(trial, settings or {})
-    ]
+    trials = [plan.jobs(trial, settings or {}) for trial, settings in enumerate(plan.points)]
+    if plan.sweep.seeds_in_parallel and len(plan.seeds) > 1:
+        return [together(jobs).command() for jobs in trials]
+    return [job.command() for jobs in trials for job in jobs]
 
 
 def _take_part(plan: Plan, storage: str, how: How, wait_for_others: bool, again: str) -> Results:
@@ -111,9 +111,10 @@ def _take_part(plan: Plan, storage: str, how: How, wait_for_others: bool, again:
 
     queue = TrialQueue(plan, trials, tell, wait_for_others)
     gpus = visible_gpus() if plan.uses_any_gpu else []
-    workers = Workers(_workers(plan, how), RunsFound(plan.runs), folder / "logs", gpus)
+    runs = RunsFound(plan.runs)
+    workers = Workers(_workers(plan, how), runs, folder / "logs", gpus)
     try:
-        code = workers.work(queue)
+        code = workers.work(SeedsTogether(queue, runs, tell))
     finally:
         queue.leave()
     results = read_results(plan, trials)
