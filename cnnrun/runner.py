@@ -33,7 +33,7 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
     Raises:
         UserError: see `build` and `Trainer.fit`.
     """
-    with joined(select_device(experiment.device)) as here:
+    with joined(select_device(experiment.device)):
         if experiment.training.auto_speed:
             experiment = fastest(experiment)
         try:
@@ -43,11 +43,17 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
             run.write_bad_files((bad.path, bad.reason) for bad in error.files)
             told = f"{error}\nall {len(error.files)} are listed in {run.bad_files}"
             raise UserError(told) from error
-        run = _new_run(experiment)
-        if here.is_main:
-            write_json(run.environment, describe_environment(device_name(parts.device)))
-            _tell_about_data(parts, run, quiet)
+        run = begin(parts, quiet)
         _train(parts, run, None, quiet)
+    return run
+
+
+def begin(parts: Parts, quiet: bool) -> RunDirectory:
+    """A new run directory for `parts`, with what they are and where they compute."""
+    run = _new_run(parts.experiment)
+    if world().is_main:
+        write_json(run.environment, describe_environment(device_name(parts.device)))
+        _tell_about_data(parts, run, quiet)
     return run
 
 

@@ -81,11 +81,12 @@ def beats(rank: list[float], best: list[float] | None) -> bool:
 def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progress) -> Checkpoint:
     """All that a run needs to go on: a checkpoint of this instant."""
     progress.accumulate = stepper.accumulate
-    raw, average = parts.model.state_dict(), stepper.average
+    raw = {key: _alone(value) for key, value in parts.model.state_dict().items()}
+    average = stepper.average
     weights = raw
     if average:
         with average.applied():
-            weights = {key: value.clone() for key, value in raw.items()}
+            weights = {key: value.clone() for key, value in parts.model.state_dict().items()}
     return Checkpoint(
         model=weights,
         raw=raw if average else {},
@@ -99,3 +100,8 @@ def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progr
         versions={"cnnrun": __version__, "torch": str(torch.__version__)},
         **stepper.state_dict(),
     )
+
+
+def _alone(value: torch.Tensor) -> torch.Tensor:
+    """`value` itself, or a copy where it is a view: a file would hold all that it is a view of."""
+    return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value

@@ -42,9 +42,7 @@ class Stepper:
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.options.amp)
         self.autocast: Any = torch.autocast(kind, dtype) if dtype else nullcontext()
         self.scaler = torch.amp.GradScaler(kind, enabled=dtype == torch.float16)
-        self.average = (
-            AverageWeights(parts.model, self.options.ema) if self.options.ema is not None else None
-        )
+        self.renew_average()
         # Of each step, or piece of one: its number, losses, outputs and targets, to be summed for
         # many steps at once; then number and losses, until a sum of them was looked at.
         self.steps: list[tuple[int, Tensor, Tensor, Tensor]] = []
@@ -61,6 +59,11 @@ class Stepper:
             raise self.parts.experiment.error(
                 ["optimizer"], "lbfgs searches along a line, which many processes can't do together"
             )
+
+    def renew_average(self) -> None:
+        """A new running average, of the tensors that the model has now."""
+        decay = self.options.ema
+        self.average = AverageWeights(self.parts.model, decay) if decay is not None else None
 
     def thaw(self) -> None:
         """Let what was frozen train, at the first group's rate."""
@@ -220,10 +223,21 @@ class Stepper:
             for group in self.optimizer.param_groups
         ]
         self.optimizer.load_state_dict(state["optimizer"])
+        self._lay_out_state()
         for group, values in zip(self.optimizer.param_groups, current, strict=True):
             group.update(values)
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
+
+    def _lay_out_state(self) -> None:
+        """Give moments the order in memory of their weights: fused kernels go by places there.
+
+        It may be another one than they were saved in, e.g. with `channels_last` changed.
+        """
+        for parameter, state in self.optimizer.state.items():
+            for key, value in state.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

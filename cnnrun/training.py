@@ -171,11 +171,7 @@ class Trainer:
         samples: (N,) int64 on the CPU, which training images these are.
         """
         progress = self.progress
-        self.set_learning_rate(progress.step)
-        seed = derive_seed(self.experiment.seed, "augment", progress.step, *self.world.stream)
-        self.random.manual_seed(seed)
-        inputs, targets = self.parts.pipeline(images, labels, self.random, samples, progress.epoch)
-        inputs = progressive(inputs, self.experiment.training, progress.epoch)
+        inputs, targets = self.prepare(images, labels, samples)
         try:
             size = self.train_batches.size_of(progress.batch)
             self.stepper.take_what_fits(inputs, targets, progress.step, size)
@@ -186,6 +182,17 @@ class Trainer:
         progress.batch += 1
         if len(self.stepper.steps) >= STEPS_AT_ONCE:
             self.collect()
+
+    def prepare(
+        self, images: Tensor, labels: Tensor, samples: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What the next step takes, its learning rate set; see `train_step` and `Pipeline`."""
+        progress = self.progress
+        self.set_learning_rate(progress.step)
+        seed = derive_seed(self.experiment.seed, "augment", progress.step, *self.world.stream)
+        self.random.manual_seed(seed)
+        inputs, targets = self.parts.pipeline(images, labels, self.random, samples, progress.epoch)
+        return progressive(inputs, self.experiment.training, progress.epoch), targets
 
     def collect(self) -> None:
         """Add what the last steps measured to the sums.

@@ -41,6 +41,25 @@ def test_more_epochs_go_on_where_a_constant_rate_left_off(
     assert json.loads((run / "summary.json").read_text())["epochs"] == 4
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "{name: sgd, momentum: 0.9}", "rmsprop", "adagrad"])
+@pytest.mark.parametrize("first", ["true", "false"])
+def test_another_order_in_memory_changes_no_step(
+    cnnrun: Command, tiny: Path, optimizer: str, first: str
+) -> None:
+    """Moments are matched with weights whose numbers lie in another order in memory."""
+    changes = ("model={name: cnn, channels: [6, 4]}", f"optimizer={optimizer}", "dataset.limit=300")
+    options = ("training.draw=false", "-q")
+    layout = f"training.channels_last={first}"
+    run = cnnrun("train", tiny, *changes, layout, "training.epochs=1", *options).out.strip()
+    other = {"true": "false", "false": "true"}[first]
+    changed = f"training.channels_last={other}"
+    ended = cnnrun("train", "--resume", run, "training.epochs=2", changed, "-q")
+    assert ended.code == 0, ended.err
+    straight = cnnrun("train", tiny, *changes, layout, "training.epochs=2", *options).out.strip()
+    for row, expected in zip(_rows(Path(run)), _rows(Path(straight)), strict=True):
+        assert row == pytest.approx(expected, rel=1e-3)
+
+
 def test_another_rate_and_schedule_are_applied_and_told(cnnrun: Command, run: Path) -> None:
     ended = cnnrun("train", "--resume", run, "training.epochs=4", "optimizer.lr=0.05",
                    "schedule=cosine", "-q")  # fmt: skip

@@ -121,14 +121,19 @@ def test_runs_that_are_trained_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "variants:\n"
         "  scratch: {training.epochs: 1}\n"
         "  taken: {training.epochs: 1, transfer.weights: 'run:source'}\n"
-        "seeds: [5]\n"
+        "seeds: [5, 6]\n"
+        "seeds_in_parallel: true\n"
     )
     findings = studies.run(Path("takes.yaml"), how=studies.How(workers=2, quiet=True))
     assert findings.comparison.results[0].name == "taken"
     [first] = Path("studies/takes/first/source").iterdir()
-    [taken] = findings.comparison.results[0].group.runs
-    assert taken.settings["transfer.weights"] == str(first)
-    assert taken.seed == 5
+    taken = findings.comparison.results[0].group.runs
+    assert {run.settings["transfer.weights"] for run in taken} == {str(first)}
+    assert {run.seed for run in taken} == {5, 6}
+    # A new beginning can be had for both at once, what was taken over can not.
+    logs = {file.stem: file.read_text() for file in Path("studies/takes/logs").glob("*-all.log")}
+    assert sorted(map(bool, logs.values())) == [False, True]
+    assert "transfer: can't be had for many seeds at once" in "".join(logs.values())
 
 
 def test_one_variant_is_changed_on_the_command_line(tmp_path: Path) -> None:

@@ -32,6 +32,13 @@ def train(
         bool,
         typer.Option("--resume-or-start", help="Go on with this very experiment if it was begun."),
     ] = False,
+    seeds: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="N|A,B,...",
+            help="Train so many seeds from the experiment's own on, or these, in one process.",
+        ),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print the run directory alone.")
     ] = False,
@@ -45,11 +52,16 @@ def train(
         changes, config = [str(config), *changes], None
     if (config is None) == (resume is None):
         raise ConfigError("name an experiment's YAML file, or a run with --resume RUN")
+    plugins = plugin or []
+    if seeds is not None:
+        if config is None or resume_or_start:
+            raise ConfigError("--seeds begins new runs: give it an experiment, without --resume")
+        _train_seeds(config, changes, plugins, seeds, quiet, as_json)
+        return
     from cnnrun import runner
     from cnnrun.config import load
     from cnnrun.distributed import was_restarted, world
 
-    plugins = plugin or []
     if resume:
         run = runner.resume(resume, changes, plugins, quiet)
     else:
@@ -67,6 +79,34 @@ def train(
         print(json.dumps({"run": str(run.path), **run.read_summary()}))
     else:
         _print_summary(run.path, run.read_summary())
+
+
+def _train_seeds(
+    config: Path, changes: list[str], plugins: list[str], seeds: str, quiet: bool, as_json: bool
+) -> None:
+    from cnnrun.config import load
+    from cnnrun.many_seeds import train_seeds
+
+    first = load(config, changes, plugins).seed
+    try:
+        numbers = [int(text) for text in seeds.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"--seeds: '{seeds}' is neither a number nor a list as in 0,1,2"
+        ) from None
+    if "," not in seeds:
+        numbers = [first + k for k in range(numbers[0])]
+    chosen = list(dict.fromkeys(numbers))
+    if not chosen:
+        raise ConfigError("--seeds: 0 seeds are nothing to train")
+    experiments = [load(config, [*changes, f"seed={seed}"], plugins) for seed in chosen]
+    for run in train_seeds(experiments, quiet):
+        if as_json:
+            print(json.dumps({"run": str(run.path), **run.read_summary()}))
+        elif quiet:
+            print(run.path)
+        else:
+            _print_summary(run.path, run.read_summary())
 
 
 def _print_summary(path: Path, summary: dict[str, Any]) -> None:

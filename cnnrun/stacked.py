@@ -1,0 +1,128 @@
+"""Copies of one model as a single computation: stacked weights and a vmapped forward pass.
+
+`torch.func` (functional_call and vmap, torch 2.0) runs the same operations for all copies at once,
+so that small operations, whose cost is in being started, cost little more than for one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+
+class StackedModels:
+    """S models of one architecture whose parameters and buffers live in stacked tensors (S, ...).
+
+    Each model goes on to work by itself: its tensors are views of the stacked ones.
+    """
+
+    def __init__(self, models: Sequence[nn.Module], picture: Tensor) -> None:
+        """picture: (1, C, H, W), by which the model is traced."""
+        first = models[0]
+        # A copy with masks in place of dropout, whose own tensors are never used.
+        self.base = copy.deepcopy(first)
+        self.dropouts = _given_masks(self.base, picture)
+        self.base.train()
+        # What an optimizer steps, by the parameters' names.
+        self.leaves: dict[str, nn.Parameter] = {}
+        for name, own in first.named_parameters():
+            copies = [model.get_parameter(name) for model in models]
+            self.leaves[name] = nn.Parameter(_stacked(copies), requires_grad=own.requires_grad)
+        self.buffers = {
+            name: _stacked([model.get_buffer(name) for model in models])
+            for name, _ in first.named_buffers()
+        }
+
+    def forward(self, inputs: Tensor, masks: dict[str, Tensor]) -> Tensor:
+        """(S, N, C, H, W), each model its own (N, C, H, W), to (S, N, ...); in training mode.
+
+        masks: see `draw_masks`, stacked. Buffers are updated in place.
+
+        Raises:
+            RuntimeError: the model does what `vmap` can't.
+        """
+
+        def one(weights: dict[str, Tensor], held: dict[str, Tensor], images: Tensor) -> Tensor:
+            outputs: Tensor = functional_call(self.base, (weights, held), (images,))
+            return outputs
+
+        weights = {name: _turned(leaf) for name, leaf in self.leaves.items()}
+        held = {name: _turned(buffer) for name, buffer in self.buffers.items()} | masks
+        outputs: Tensor = vmap(one, randomness="error")(weights, held, inputs)
+        return outputs
+
+    def draw_masks(self, count: int) -> dict[str, Tensor]:
+        """What dropout multiplies a batch of `count` pictures by, drawn from torch's own stream.
+
+        In the order and, on a CPU, to the bits in which the model by itself would draw it.
+        """
+        return {f"{name}.mask": dropout.draw(count) for name, dropout in self.dropouts.items()}
+
+
+def share(stacked: Tensor, at: int) -> Tensor:
+    """The part (...) that model number `at` has in a tensor that is stacked as leaves are."""
+    return _turned(stacked)[at]
+
+
+def _stacked(copies: Sequence[Tensor]) -> Tensor:
+    """The tensors of all models as one, of which the models' own become views.
+
+    Matrices are stacked transposed, (S, I, O): so the backward pass gives their gradients, and an
+    optimizer's fused kernel takes them, without a copy that would take half of the time of a step.
+    """
+    whole = _turned(torch.stack([tensor.detach() for tensor in copies])).contiguous()
+    for at, tensor in enumerate(copies):
+        tensor.data = share(whole, at)
+    return whole
+
+
+def _turned(stacked: Tensor) -> Tensor:
+    return stacked.transpose(1, 2) if stacked.dim() == 3 else stacked
+
+
+def _given_masks(model: nn.Module, picture: Tensor) -> dict[str, _Masked]:
+    """Replace the dropout layers of `model`; returns the new ones by name, in order of use."""
+    layers = [(n, m) for n, m in model.named_modules() if type(m) in (nn.Dropout, nn.Dropout2d)]
+    used: dict[str, _Masked] = {}
+    for name, layer in layers:
+        parent, _, own = name.rpartition(".")
+        masked = _Masked(layer)
+        masked.register_forward_pre_hook(lambda m, _, name=name: used.setdefault(name, m) and None)
+        setattr(model.get_submodule(parent), own, masked if layer.p else nn.Identity())
+    model.eval()
+    with torch.no_grad():
+        model(picture)
+    return used
+
+
+class _Masked(nn.Module):
+    """Dropout by a given mask; of whole maps, where it stands for `Dropout2d`."""
+
+    mask: Tensor
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.p, self.whole_maps = float(layer.p), isinstance(layer, nn.Dropout2d)
+        self.register_buffer("mask", torch.ones(()))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if not self.training:
+            # A tensor of one picture's form, and in its order in memory, for masks to be like.
+            self.like = torch.empty_like(inputs)
+            return inputs
+        return inputs * self.mask
+
+    def draw(self, count: int) -> Tensor:
+        """0 with probability p, else 1 / (1 - p)."""
+        if self.whole_maps:
+            noise = self.like.new_empty(count, self.like.shape[1], 1, 1)
+        else:
+            noise = torch.empty_like(self.like.expand(count, *self.like.shape[1:]))
+            if self.like.dim() == 4 and not self.like.is_contiguous():
+                noise = noise.to(memory_format=torch.channels_last)
+        return noise.bernoulli_(1 - self.p).div_(1 - self.p)
