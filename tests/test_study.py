@@ -324,8 +324,8 @@ class TestTextbook:
 
     def test_an_average_does_with_fewer_parameters(self, mnist_root: Path, shell: Command) -> None:
         found = self.found("heads", mnist_root, shell)
-        assert 5 * found.parameters["average"] < found.parameters["flatten_512"]
-        assert found.accuracy["average"] > found.accuracy["flatten_512"] - 0.02
+        assert 50 * found.parameters["average"] < found.parameters["flatten_512"]
+        assert found.accuracy["average"] > found.accuracy["flatten_512"] - 0.03
 
     def test_augmentation_flattens_the_curve(self, mnist_root: Path, shell: Command) -> None:
         found = self.found("augmentation", mnist_root, shell)

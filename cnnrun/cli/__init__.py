@@ -13,7 +13,7 @@ import sys
 
 # In the order in which `cnnrun --help` lists them.
 # isort: off
-from cnnrun.cli import train, lr_find, study, sweep, compare, evaluate
+from cnnrun.cli import train, lr_find, study, sweep, compare, report, evaluate
 from cnnrun.cli import predict, export, inspect, author, verify
 
 # isort: on
@@ -30,6 +30,7 @@ __all__ = [
     "lr_find",
     "main",
     "predict",
+    "report",
     "study",
     "sweep",
     "train",

@@ -39,7 +39,7 @@ def as_text(comparison: Comparison) -> str:
             table = [[short(k), *cells[part]] for k, cells in zip(keys, differing, strict=True)]
             lines += [*columns([["", *names[part]], *table]), ""]
         lines.pop()
-    lines += ["", *_sentences(comparison)]
+    lines += ["", *pair_sentences(comparison)]
     if comparison.warnings:
         lines += ["", *(f"warning: {text}" for text in comparison.warnings)]
     return "\n".join(lines)
@@ -130,7 +130,7 @@ def _range(comparison: Comparison, found: Difference) -> str:
     return " to ".join(ends)
 
 
-def _sentences(comparison: Comparison) -> list[str]:
+def pair_sentences(comparison: Comparison) -> list[str]:
     """Each group against each other one, or of many groups the best against the others."""
     results = comparison.results
     if len(results) < 2:

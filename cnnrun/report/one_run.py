@@ -1,0 +1,203 @@
+"""What the report of one run shows: scores, curves, mistakes, config, environment."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from cnnrun.comparing import Run
+from cnnrun.comparing.measures import SHARES, show
+from cnnrun.errors import UserError
+from cnnrun.report.confusion import confusion
+from cnnrun.report.line_chart import Line, line_chart
+from cnnrun.report.page import Section, code, facts, page, picture, sentences, table
+from cnnrun.run import RunDirectory
+
+if TYPE_CHECKING:
+    from cnnrun.build import Parts
+    from cnnrun.tasks import Predictions
+
+MOST_MISTAKES = 24
+# Pixels that a small picture is written with; the page enlarges it.
+_MOST_SIDE = 128
+
+
+def report(run: Run, plugins: Sequence[str] = ()) -> str:
+    """The HTML page of a run, as far as it got.
+
+    Its best checkpoint is evaluated once more for the confusion matrix and the mistakes; where that
+    can't be done (the data are gone, say) the page says so instead.
+    """
+    sections = [_summary(run), _curves(run)]
+    sections += _of_task(run, plugins)
+    sections += [_config(run), _environment(run), _reproduce(run)]
+    return page(f"{run.name}, seed {run.seed}", _lead(run), [s for s in sections if s])
+
+
+def _lead(run: Run) -> str:
+    test = run.summary.get("test") or {}
+    scores = ", ".join(f"{name} {show(name, v)}" for name, v in test.items() if v is not None)
+    told = f"{scores} on the test split" if scores else "no test score"
+    return f"A {run.state} run of {run.task} ({run.path}): {told}."
+
+
+def _summary(run: Run) -> Section:
+    summary, best = run.summary, run.best
+    pairs = [("state", run.state), ("epochs", str(run.epochs))]
+    for name, value in (summary.get("test") or {}).items():
+        if isinstance(value, float):
+            pairs.append((f"test {name}", show(name, value)))
+    for key, value in best.items():
+        if key.startswith("validation_") and isinstance(value, float):
+            measure = key.removeprefix("validation_")
+            pairs.append((f"validation {measure}, best epoch", show(measure, value)))
+    if best.get("epoch"):
+        pairs.append(("best epoch", str(best["epoch"])))
+    if "parameters" in summary:
+        pairs.append(("parameters", f"{summary['parameters']:,}"))
+    if "seconds" in summary:
+        pairs.append(("time", f"{summary['seconds']:,.1f} s"))
+    if "images_per_second" in summary:
+        pairs.append(("speed", f"{summary['images_per_second']:,.0f} images/s"))
+    return Section("Summary", facts(pairs))
+
+
+def _curves(run: Run) -> Section:
+    rows = run.rows
+    if not rows:
+        return Section("Curves", sentences(["No epoch has ended yet."]))
+    x = [row["epoch"] for row in rows]
+    keys = dict.fromkeys(key for row in rows for key in row)
+    measures = dict.fromkeys(
+        key.partition("_")[2] for key in keys if key.startswith(("train_", "validation_"))
+    )
+    drawn = []
+    for measure in measures:
+        scale = 100 if measure in SHARES else 1
+        lines = [
+            Line(split, [_scaled(row.get(f"{split}_{measure}"), scale) for row in rows])
+            for split in ("train", "validation")
+            if f"{split}_{measure}" in keys
+        ]
+        drawn.append(line_chart(measure, x, lines, " %" if measure in SHARES else ""))
+    if "lr" in keys:
+        rate = Line("learning rate", [row.get("lr") for row in rows])
+        drawn.append(line_chart("learning rate", x, [rate]))
+    numbers = table(
+        "The log, a row an epoch", list(keys), [[_short(row.get(k)) for k in keys] for row in rows]
+    )
+    more = f"<details><summary>The numbers</summary>{numbers}</details>"
+    return Section("Curves", f'<div class="charts">{"".join(drawn)}</div>{more}')
+
+
+def _scaled(value: Any, scale: int) -> float | None:
+    return scale * value if isinstance(value, (int, float)) else None
+
+
+def _short(value: Any) -> Any:
+    return (value, f"{value:.5g}") if isinstance(value, float) else value
+
+
+def _of_task(run: Run, plugins: Sequence[str]) -> list[Section]:
+    """The confusion and mistakes of a classifier; of other tasks, the run's own pictures."""
+    if run.task != "classify":
+        return _pictures(run)
+    try:
+        from cnnrun import evaluation
+
+        _, parts, _ = evaluation.open_checkpoint(run.path, plugins=plugins)
+        predictions, scores = evaluation.evaluate(parts, "test")
+    except (UserError, OSError) as error:
+        told = f"Nothing about single classes and pictures: {error}"
+        return [Section("Classes", sentences([told], "warning")), *_pictures(run)]
+    matrix = confusion(scores["confusion"], scores["classes"])
+    shares = ("precision", "recall", "f1")
+    rows = [
+        [row["class"], *((row[key], _share(row[key])) for key in shares), row["support"]]
+        for row in scores["per_class"]
+    ]
+    head = ["class", "precision", "recall", "F1", "test images"]
+    classes = table("Each class of the test split", head, rows)
+    return [
+        Section("Confusion", matrix),
+        Section("Classes", classes),
+        Section("Mistakes", _mistakes(parts, predictions)),
+    ]
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _mistakes(parts: Parts, predictions: Predictions) -> str:
+    """The test pictures that were told wrongly with the most confidence."""
+    import numpy as np
+    import torch
+
+    from cnnrun.metrics import softmax
+
+    probabilities = softmax(predictions.answers["outputs"])
+    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
+    wrong = np.flatnonzero(predicted != predictions.labels)
+    shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
+    names = parts.dataset.classes
+    if not len(wrong):
+        return sentences(["There is none: every test image was told rightly."])
+    images = parts.dataset.test.images[torch.from_numpy(shown)].cpu().numpy()
+    items = []
+    for image, k in zip(images, shown, strict=True):
+        true, said = names[predictions.labels[k]], names[predicted[k]]
+        alt = f"test image {k}: {true}, taken for {said}"
+        text = sentences([f"{true} taken for {said} ({100 * confidence[k]:.0f} %)"])
+        items.append(f"<li>{picture(_png(image), alt)}{text}</li>")
+    count = f"{len(wrong):,} of {len(predicted):,} test images were told wrongly"
+    most = f"; these are the {len(shown)} with the most confidence." if len(wrong) > 1 else "."
+    return f'{sentences([count + most])}<ul class="mistakes">{"".join(items)}</ul>'
+
+
+def _png(image: Any) -> bytes:
+    """A picture (C, H, W) uint8 as a PNG, no larger than what a page needs."""
+    from PIL import Image
+
+    pixels = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
+    made = Image.fromarray(pixels)
+    made.thumbnail((_MOST_SIDE, _MOST_SIDE))
+    stream = io.BytesIO()
+    made.save(stream, "PNG", optimize=True)
+    return stream.getvalue()
+
+
+def _pictures(run: Run) -> list[Section]:
+    files = sorted((run.path / "plots").glob("*.png"))[:12]
+    shown = "".join(picture(file.read_bytes(), f"picture {file.stem}", file.stem) for file in files)
+    return [Section("Pictures", shown)] if files else []
+
+
+def _config(run: Run) -> Section:
+    return Section("Config", code(RunDirectory(run.path).config.read_text("utf-8"), "the config"))
+
+
+def _environment(run: Run) -> Section:
+    try:
+        values = json.loads(RunDirectory(run.path).environment.read_text("utf-8"))
+    except (OSError, ValueError):
+        return Section("Environment", sentences(["environment.json is not there."]))
+    rows = [[key, _in_words(value)] for key, value in values.items()]
+    return Section("Environment", table("Where it was trained", ["what", "value"], rows, False))
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, list):
+        return shlex.join(map(str, value))
+    return "-" if value is None else str(value)
+
+
+def _reproduce(run: Run) -> Section:
+    words = "The config above, saved as config.yaml, gives this run again:"
+    state = "" if run.state == "finished" else f"; it goes on by cnnrun train --resume {run.path}"
+    command = code("cnnrun train config.yaml", "the command")
+    bits = "Bits are equal on the same kind of machine with the same versions" + state + "."
+    return Section("Reproduce", sentences([words]) + command + sentences([bits]))

@@ -1,0 +1,113 @@
+"""The page around a report's sections: one file with its style and its script inside."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from cnnrun import __version__
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; `body` is HTML."""
+
+    title: str
+    body: str
+
+    @property
+    def anchor(self) -> str:
+        return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
+
+
+def page(title: str, lead: str, sections: Sequence[Section]) -> str:
+    """The whole HTML document; `lead` is text under the title."""
+    links = "".join(f'<li><a href="#{s.anchor}">{escape(s.title)}</a></li>' for s in sections)
+    parts = "".join(
+        f'<section id="{s.anchor}" aria-labelledby="{s.anchor}-title">'
+        f'<h2 id="{s.anchor}-title">{escape(s.title)}</h2>{s.body}</section>'
+        for s in sections
+    )
+    style, script = ((_HERE / name).read_text("utf-8") for name in ("style.css", "page.js"))
+    # Without an icon of its own the browser would ask for one.
+    return (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
+        f"<title>{escape(title)}</title><style>{style}</style></head><body>"
+        '<a class="skip" href="#content">Skip to the content</a>'
+        f'<header><h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p>'
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>'
+        f'<main id="content">{parts}</main>'
+        f"<footer><p>Made by cnnrun {escape(__version__)}.</p></footer>"
+        f'<div id="tip" role="status" aria-live="polite" hidden></div><script>{script}</script>'
+        "</body></html>\n"
+    )
+
+
+def table(
+    caption: str, head: Sequence[str], rows: Sequence[Sequence[Any]], sortable: bool = True
+) -> str:
+    """A table; numbers are aligned and sorted as such. A cell may be `(value to sort by, text)`."""
+    titles = "".join(
+        f'<th scope="col"><button type="button">{escape(name)}</button></th>'
+        if sortable
+        else f'<th scope="col">{escape(name)}</th>'
+        for name in head
+    )
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    kind = ' class="sortable"' if sortable else ""
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption, quote=True)}">'
+        f"<table{kind}><caption>{escape(caption)}</caption>"
+        f"<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cell(cell: Any) -> str:
+    value, text = cell if isinstance(cell, tuple) else (cell, "-" if cell is None else str(cell))
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        sort = "" if value is None else f"{value:.12g}"
+        return f'<td class="number" data-value="{sort}">{escape(text)}</td>'
+    return f"<td>{escape(text)}</td>"
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> str:
+    """Names and what they are."""
+    rows = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in pairs)
+    return f'<dl class="facts">{rows}</dl>'
+
+
+def sentences(lines: Sequence[str], kind: str = "") -> str:
+    """A paragraph each."""
+    marked = f' class="{kind}"' if kind else ""
+    return "".join(f"<p{marked}>{escape(line)}</p>" for line in lines)
+
+
+def code(text: str, label: str) -> str:
+    """Text to copy."""
+    name = escape(label, quote=True)
+    return (
+        f'<div class="copy"><button type="button" class="copier">Copy</button>'
+        f'<pre tabindex="0" aria-label="{name}"><code>{escape(text)}</code></pre></div>'
+    )
+
+
+def picture(png: bytes, alt: str, caption: str = "") -> str:
+    """A PNG inside the page."""
+    data = base64.b64encode(png).decode("ascii")
+    text = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    name = escape(alt, quote=True)
+    return f'<figure><img alt="{name}" src="data:image/png;base64,{data}">{text}</figure>'
+
+
+def embedded(values: Any) -> str:
+    """`values` as JSON for an attribute."""
+    return escape(json.dumps(values, separators=(",", ":")), quote=True)

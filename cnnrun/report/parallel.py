@@ -1,0 +1,89 @@
+"""Parallel coordinates as SVG: an axis a setting, a line a group of runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from cnnrun.report.scale import Scale, round_numbers
+
+_TOP, _BOTTOM, _LEFT = 20, 246, 70
+
+
+def parallel(
+    keys: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    measure: str,
+    scores: Sequence[float | None],
+    sign: int,
+) -> str:
+    """Groups as lines over their settings, the score at the right; the better, the bluer.
+
+    rows: the settings of each, as text; numbers are placed by value, others by their order.
+    sign: 1 where more is better, else -1. At least one score is a number.
+    """
+    known = [(row, score) for row, score in zip(rows, scores, strict=True) if score is not None]
+    known.sort(key=lambda pair: sign * pair[1])  # the best are drawn last, on top
+    low, high = (end(score for _, score in known) for end in (min, max))
+    last = Scale(low, high, _BOTTOM, _TOP)
+    axes = [_Axis(texts) for texts in zip(*(row for row, _ in known), strict=True)]
+    pitch = max(110, min(190, 900 // (len(axes) + 1)))
+    lines = []
+    for row, score in known:
+        heights = [*(axis(text) for axis, text in zip(axes, row, strict=True)), last(score)]
+        points = " ".join(f"{_LEFT + pitch * n},{y}" for n, y in enumerate(heights))
+        share = (score - low) / ((high - low) or 1)
+        settings = ", ".join(f"{key}={text}" for key, text in zip(keys, row, strict=True))
+        lines.append(
+            f'<polyline class="trial" style="--share:{share if sign > 0 else 1 - share:.2f}" '
+            f'points="{points}"><title>{escape(settings)}: {measure} {score:.4g}</title></polyline>'
+        )
+    marks = [axis.marks() for axis in axes]
+    marks.append([(f"{value:.4g}", last(value)) for value in round_numbers(low, high)])
+    names = zip([*keys, measure], marks, strict=True)
+    drawn = [_upright(_LEFT + pitch * n, name, found) for n, (name, found) in enumerate(names)]
+    label = f"{len(known)} groups by their settings and {measure}; the table has the figures"
+    return (
+        "<figure><figcaption>A line is a group of runs; the better, the bluer.</figcaption>"
+        '<div class="wide" tabindex="0" role="region" aria-label="Parallel coordinates">'
+        f'<svg class="parallel" width="{_LEFT + pitch * len(axes) + 90}" height="290" role="img" '
+        f'aria-label="{escape(label, quote=True)}">{"".join(lines + drawn)}</svg></div></figure>'
+    )
+
+
+class _Axis:
+    """Words in their order; or numbers, where all are, by their values or logarithms."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        distinct = list(dict.fromkeys(texts))
+        try:
+            numbers = sorted({float(text) for text in distinct})
+        except ValueError:
+            numbers = []
+        self.is_numeric = bool(numbers)
+        self.names = [f"{value:g}" for value in numbers] if numbers else distinct
+        places = numbers or [float(k) for k in range(len(distinct))]
+        log = bool(numbers) and places[0] > 0 and places[-1] > 30 * places[0]
+        self.scale = Scale(places[0], places[-1], _BOTTOM, _TOP, log)
+        self.places = dict(zip(self.names, places, strict=True))
+
+    def __call__(self, text: str) -> float:
+        return self.scale(self.places[f"{float(text):g}" if self.is_numeric else text])
+
+    def marks(self) -> list[tuple[str, float]]:
+        """Texts and where they stand, few enough to be read."""
+        step = max(1, math.ceil(len(self.names) / 8))
+        return [(name, self.scale(self.places[name])) for name in self.names[::step]]
+
+
+def _upright(x: float, name: str, marks: Sequence[tuple[str, float]]) -> str:
+    texts = "".join(
+        f'<text class="tick halo" x="{x + 5}" y="{y + 4}">{escape(text[:14])}</text>'
+        for text, y in marks
+    )
+    short = escape(name if len(name) <= 22 else f"…{name[-21:]}")
+    return (
+        f'<line class="axis" x1="{x}" x2="{x}" y1="16" y2="250"/>{texts}'
+        f'<text x="{x}" y="276" text-anchor="middle">{short}</text>'
+    )
