@@ -99,6 +99,8 @@ class Experiment(Options):
     transfer: Transfer | None = None
     # How long to train and what to keep.
     training: Training = Training()
+    # Where else the log goes: csv, tensorboard, mlflow, wandb; several at once.
+    loggers: list[Any] = []
 
     _document: Document = PrivateAttr(default_factory=lambda: Document("the experiment", {}))
 
@@ -183,6 +185,7 @@ def _experiment_model(_names: tuple[tuple[str, ...], ...]) -> type[Experiment]:
     def section(kind: registry.Registry, default: Any = ...) -> Any:
         return kind.annotation(), Field(default, validate_default=True)
 
+    loggers: Any = list.__class_getitem__(registry.loggers.annotation())
     return create_model(
         "Experiment",
         __base__=Experiment,
@@ -193,6 +196,7 @@ def _experiment_model(_names: tuple[tuple[str, ...], ...]) -> type[Experiment]:
         loss=section(registry.losses),
         optimizer=section(registry.optimizers, "sgd"),
         schedule=section(registry.schedules, "constant"),
+        loggers=(loggers, []),
     )
 
 

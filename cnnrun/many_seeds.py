@@ -28,6 +28,7 @@ from cnnrun.interrupt import StopRequest, stop_on_signals
 from cnnrun.progress import Reporter, epoch_line, reporter
 from cnnrun.quick_start import bare_step
 from cnnrun.randomness import seed_default
+from cnnrun.reporting import Reports, build_loggers
 from cnnrun.run import RunDirectory
 from cnnrun.runner import begin, finish
 from cnnrun.stacked import StackedModels, share
@@ -50,11 +51,16 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
     device = select_device(experiments[0].device)
     parts = [build(experiment) for experiment in experiments]
     runs = [begin(one, quiet or number > 0) for number, one in enumerate(parts)]
-    with ExitStack() as locks, stop_on_signals() as stop:
+    with ExitStack() as ends, stop_on_signals() as stop:
         for run in runs:
-            locks.enter_context(resuming.alone_in(run))
+            ends.enter_context(resuming.alone_in(run))
             run.keep_metrics(0)
         trainers = [Trainer(one, run, stop) for one, run in zip(parts, runs, strict=True)]
+        for trainer in trainers:
+            reports = Reports(build_loggers(trainer.experiment), trainer.run)
+            reports.begin(trainer.experiment)
+            trainer.tell = reports.epoch
+            ends.callback(_end, reports)
         seeds = Seeds(trainers, stop, device)
         with reporter(quiet, trainers[0].total_steps, 0) as shown:
             seeds.fit(shown)
@@ -65,6 +71,10 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
         told = [f"seed {t.experiment.seed}: {error}" for t, error in seeds.failed.items()]
         raise UserError("\n".join(told))
     return runs
+
+
+def _end(reports: Reports) -> None:
+    reports.end(reports.run.read_summary())
 
 
 def check(experiment: Experiment) -> None:

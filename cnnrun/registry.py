@@ -221,6 +221,7 @@ losses = Registry("loss", "cnnrun.losses")
 optimizers = Registry("optimizer", "cnnrun.optimizers")
 schedules = Registry("schedule", "cnnrun.schedules", "cnnrun.schedules:ScheduleOptions")
 plots = Registry("plot", "cnnrun.plots")
+loggers = Registry("logger", "cnnrun.loggers")
 
 KINDS = {
     registry.kind: registry
@@ -234,5 +235,6 @@ KINDS = {
         optimizers,
         schedules,
         plots,
+        loggers,
     )
 }

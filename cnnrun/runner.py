@@ -21,6 +21,7 @@ from cnnrun.distributed import joined, told_by_main, world
 from cnnrun.errors import UserError
 from cnnrun.interrupt import stop_on_signals
 from cnnrun.progress import reporter
+from cnnrun.reporting import Reports, build_loggers
 from cnnrun.run import RunDirectory, describe_environment, write_json, write_text
 from cnnrun.tasks import Predictions
 from cnnrun.training import Trainer
@@ -34,6 +35,7 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
         UserError: see `build` and `Trainer.fit`.
     """
     with joined(select_device(experiment.device)):
+        build_loggers(experiment)  # what is missing is told before anything else takes time
         if experiment.training.auto_speed:
             experiment = fastest(experiment)
         try:
@@ -170,16 +172,27 @@ def _train(
             trainer.save("last")  # the one that was read may be an older, whole one
         elif main:
             run.keep_metrics(0)
+        reports = Reports(build_loggers(parts.experiment), run)
+        reports.begin(parts.experiment)
+        trainer.tell = reports.epoch
         try:
-            hidden = quiet or not main
-            with reporter(hidden, trainer.total_steps, trainer.progress.step) as shown:
-                trainer.fit(shown)
-        except UserError:
-            if main and run.read_metrics() and parts.experiment.training.draw:
-                draw_pictures(parts, run, None, ("curves",))
-            raise
-        if main:
-            finish(trainer, started)
+            _fit(trainer, quiet or not main)
+            if main:
+                finish(trainer, started)
+        finally:
+            reports.end(run.read_summary())
+
+
+def _fit(trainer: Trainer, quiet: bool) -> None:
+    """Train to the end; of a run that fails, the curves are drawn as far as they go."""
+    try:
+        with reporter(quiet, trainer.total_steps, trainer.progress.step) as shown:
+            trainer.fit(shown)
+    except UserError:
+        parts, run = trainer.whole, trainer.run
+        if world().is_main and run.read_metrics() and parts.experiment.training.draw:
+            draw_pictures(parts, run, None, ("curves",))
+        raise
 
 
 def finish(trainer: Trainer, started: float) -> None:

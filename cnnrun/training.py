@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, nullcontext
 from functools import partial
 from typing import Any
@@ -78,6 +78,8 @@ class Trainer:
         self.steps_timed = 0
         self.timer = SaveTimer(self.experiment.training.checkpoint_every, self.world.size)
         self.seconds = 0.0
+        # Is told the row of each epoch, once it is in the log.
+        self.tell: Callable[[dict[str, Any]], None] = lambda _row: None
 
     @property
     def total_steps(self) -> int:
@@ -255,6 +257,7 @@ class Trainer:
         progress.stopped_early = self.out_of_patience()
         if self.world.is_main:
             self.run.append_metrics(row)
+            self.tell(row)
             self.task.end_epoch(self.whole.model, self.run.plots, progress.epoch)
         if is_best:
             self.save("best")

@@ -148,13 +148,18 @@ class TestSeedsTogether:
         assert cnnrun("sweep", quick.file).code == 0
         quick.assert_each_once(6)
 
-    def test_killed_and_continued(self, quick: QuickSweep, cnnrun: Command) -> None:
+    @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+    def test_killed_and_continued(
+        self, quick: QuickSweep, cnnrun: Command, how: signal.Signals
+    ) -> None:
         quick.write(self.TEXT)
         killed = apart(sweep.start, quick.file, [], sweep.How(1), SECONDS="0.3")
         wait_until(lambda: len(quick.starts()) >= 2)
-        os.kill(killed.pid or 0, signal.SIGTERM)
+        os.kill(killed.pid or 0, how)
         killed.join()
         result = cnnrun("sweep", quick.file, "--workers", 2)
+        # What it had claimed is free at once, not when its silence has been noticed.
+        assert "other processes train" not in result.err
         assert result.code == 0, result.err
         quick.assert_each_once(6)
 

@@ -10,7 +10,7 @@ from cnnrun.comparing.runs import Run
 
 # Which run it is, where it happens and what it leaves behind is not what it computes.
 NOT_COMPARED = (
-    *("seed", "name", "output", "device"),
+    *("seed", "name", "output", "device", "loggers"),
     *("training.draw", "training.checkpoint_every"),
     *("dataset.download", "dataset.threads", "dataset.cache_dir"),
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 # Where a run happens and what it is called is not what it is.
-NOT_IDENTITY = ("output", "name", "device")
+NOT_IDENTITY = ("output", "name", "device", "loggers")
 
 
 def key_of(experiment: dict[str, Any]) -> str:

@@ -113,9 +113,11 @@ def _take_part(plan: Plan, storage: str, how: How, wait_for_others: bool, again:
     gpus = visible_gpus() if plan.uses_any_gpu else []
     runs = RunsFound(plan.runs)
     workers = Workers(_workers(plan, how), runs, folder / "logs", gpus)
+    seeds = SeedsTogether(queue, runs, tell)
     try:
-        code = workers.work(SeedsTogether(queue, runs, tell))
+        code = workers.work(seeds)
     finally:
+        seeds.give_back()
         queue.leave()
     results = read_results(plan, trials)
     if code:

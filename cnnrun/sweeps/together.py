@@ -72,6 +72,12 @@ class SeedsTogether:
     def beat(self) -> None:
         self.queue.beat()
 
+    def give_back(self) -> None:
+        """Jobs that the queue gave and nobody will train: this process is about to leave."""
+        for job in self.ready:
+            self.queue.ended(Outcome(job, None, stopped=True))
+        self.ready.clear()
+
 
 def together(group: Sequence[Job]) -> Job:
     """The job that trains all of `group`, which differ in their seeds alone."""
