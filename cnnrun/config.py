@@ -157,7 +157,10 @@ def validate(
     for override in overrides:
         document.override(override)
     values = document.values
-    load_plugins([*_plugin_files(document), *plugins])
+    files = list(dict.fromkeys([*_plugin_files(document), *plugins]))
+    load_plugins(files)
+    if files:  # those of the command line are part of what the run is
+        values["plugins"] = files
     for section, default in _task_defaults(document).items():
         given = values.setdefault(section, default)
         if isinstance(given, dict) and isinstance(default, dict):

@@ -13,8 +13,8 @@ from cnnrun.build import Parts, build_dataset, rebuild
 from cnnrun.checkpoint import Checkpoint, find_checkpoint
 from cnnrun.config import from_dict, load
 from cnnrun.errors import UserError
+from cnnrun.foreign_code import refuse_foreign_code
 from cnnrun.network import build_model
-from cnnrun.registry import as_mapping
 from cnnrun.tasks import Predictions
 from cnnrun.validation import evaluation_batches
 
@@ -33,7 +33,7 @@ def open_checkpoint(
     checkpoint = Checkpoint.load(file)
     stored = checkpoint.config
     overrides = list(overrides)
-    _refuse_foreign_code(file, stored, overrides, plugins)
+    refuse_foreign_code(file, stored, plugins, overrides)
     # The model goes wherever this machine computes, whatever device it was trained on.
     stored = {**stored, "device": "auto"}
     experiment = from_dict(stored, f"{file} (config)", overrides, plugins)
@@ -57,37 +57,11 @@ def model_of(
         )
     file = find_checkpoint(target)
     checkpoint = Checkpoint.load(file)
-    _refuse_foreign_code(file, checkpoint.config, overrides, plugins)
+    refuse_foreign_code(file, checkpoint.config, plugins, overrides)
     experiment = from_dict(checkpoint.config, f"{file} (config)", overrides, plugins)
     channels, height, width = checkpoint.input_shape
     shape = (channels, height, width)
     return build_model(experiment, shape, len(checkpoint.classes)), shape
-
-
-def _refuse_foreign_code(
-    file: Path, stored: dict[str, Any], overrides: list[str], plugins: Iterable[str]
-) -> None:
-    """A checkpoint may come from someone else: it never chooses which code is run.
-
-    Raises:
-        UserError: it names code that the command line does not name as well.
-    """
-    stored_plugins, dataset = stored.get("plugins"), as_mapping(stored.get("dataset"))
-    needed = [
-        f"--plugin {name}"
-        for name in (stored_plugins if isinstance(stored_plugins, list) else [])
-        if name not in plugins
-    ]
-    if (
-        isinstance(dataset, dict)
-        and dataset.get("name") == "own"
-        and not any(o.startswith(("dataset=", "dataset.target=")) for o in overrides)
-    ):
-        needed.append(f"dataset.target={dataset.get('target')}")
-    if needed:
-        raise UserError(
-            f"{file} was trained with code of its own; if you trust it, say so: {' '.join(needed)}"
-        )
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from cnnrun.data.decoding import BadFile, Form, PictureOptions
 from cnnrun.data.image_files import Files, empty_pictures
 from cnnrun.data.prefetch import prefetch
 from cnnrun.data.scan import scan
-from cnnrun.data.sources.folder import _images_below as images_below
+from cnnrun.data.sources.folder import images_below as images_below
 from cnnrun.errors import UserError
 from cnnrun.metrics import softmax
 from cnnrun.validation import evaluation_batch_size

@@ -36,7 +36,7 @@ def experiment_schema() -> Schema:
     """The schema (JSON Schema 2020-12) of a YAML file, with all that is registered now."""
     whole = experiment_model().model_json_schema()
     definitions: Schema = {}
-    for kind in (*_SECTIONS.values(), registry.augmentations):
+    for kind in (*_SECTIONS.values(), registry.augmentations, registry.loggers):
         for name in kind.names():
             _add_component(definitions, kind.get(name))
     for options in (Training, Transfer):
@@ -45,6 +45,7 @@ def experiment_schema() -> Schema:
     for section, kind in _SECTIONS.items():
         default = whole["properties"][section].get("default")
         whole["properties"][section] = _component(kind) | ({"default": default} if default else {})
+    whole["properties"]["loggers"] = {"type": "array", "items": _component(registry.loggers)}
     whole["$defs"] = definitions
     _describe(whole, field_texts(Experiment))
     _require(whole)

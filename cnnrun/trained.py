@@ -12,6 +12,7 @@ from cnnrun.checkpoint import Checkpoint, find_checkpoint
 from cnnrun.config import from_dict
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.errors import UserError
+from cnnrun.foreign_code import refuse_foreign_code
 
 
 def open_trained(
@@ -30,21 +31,11 @@ def open_trained(
     checkpoint = Checkpoint.load(file)
     plugins = list(plugins)
     stored = {**checkpoint.config, "device": device}
-    _refuse_unnamed_plugins(file, stored.get("plugins"), plugins)
+    refuse_foreign_code(file, stored, plugins, None)
     experiment = from_dict(stored, f"{file} (config)", (), plugins)
     if experiment.task.name == "stylize":
         raise UserError(f"{target}: style transfer trains one picture; there is no network in it")
     return file, rebuild(checkpoint, experiment, _without_samples(checkpoint)), checkpoint
-
-
-def _refuse_unnamed_plugins(file: Path, stored: object, named: list[str]) -> None:
-    """A checkpoint may come from someone else: it never chooses which code is run."""
-    missing = [p for p in stored if p not in named] if isinstance(stored, list) else []
-    if missing:
-        wanted = " ".join(f"--plugin {name}" for name in missing)
-        raise UserError(
-            f"{file} was trained with code of its own; if you trust it, say so: {wanted}"
-        )
 
 
 def _without_samples(checkpoint: Checkpoint) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -41,6 +42,19 @@ def _train(cnnrun: Command, example: str, *overrides: str) -> tuple[Path, str]:
     ended = cnnrun("train", "small.yaml", "-q", "--plugin", file, *overrides)
     assert ended.code == 0, ended.err
     return Path(ended.out.strip()), file
+
+
+def test_a_plug_in_of_the_command_line_is_part_of_the_run(cnnrun: Command) -> None:
+    """So it goes on without being named again; a checkpoint by itself names no code to run."""
+    run, file = _train(cnnrun, "my_model", "model=tiny_cnn", "training.draw=false")
+    assert file in (run / "config.yaml").read_text()
+    resumed = cnnrun("train", "--resume", run, "training.epochs=3", "-q")
+    assert resumed.code == 0, resumed.err
+    refused = cnnrun("eval", run)
+    assert refused.code == 1
+    assert f"if you trust it, say so: --plugin {file}" in refused.err
+    elsewhere = os.path.relpath(file)  # the same file by another name
+    assert cnnrun("eval", run, "--plugin", elsewhere).code == 0
 
 
 def test_each_example_says_how_it_is_used() -> None:

@@ -94,7 +94,7 @@ def _list_classes(
     empty, others = [], 0
     above = frozenset(map(_identity, [Path(path).resolve(), *Path(path).resolve().parents]))
     for entry in folders:
-        found, passed_over = _images_below(entry.path, above)
+        found, passed_over = images_below(entry.path, above)
         listing.add(found, class_name(entry.name))
         others += passed_over
         if not found:
@@ -109,7 +109,7 @@ def _list_classes(
         pictures.notes.append(f"{path}: passed over {others:,} files that are no pictures")
 
 
-def _images_below(path: str, above: frozenset[tuple[int, int]]) -> tuple[list[str], int]:
+def images_below(path: str, above: frozenset[tuple[int, int]]) -> tuple[list[str], int]:
     """(paths of image files, sorted; how many other files there are), in all folders below."""
     images: list[str] = []
     others = 0
