@@ -26,6 +26,13 @@ def find_config(name: Path) -> Path:
     raise ConfigError(f"{name}: there is no such file, and no config of that name{hint}")
 
 
+def names_experiment(target: Path) -> bool:
+    """Whether `target` means an experiment, by file or by name, and not a run or a checkpoint."""
+    if target.suffix in (".yaml", ".yml"):
+        return True
+    return len(target.parts) == 1 and not target.suffix and not target.exists()
+
+
 def config_names() -> list[str]:
     """The names that `find_config` knows, those in this directory left out."""
     return sorted({file.stem for folder in _folders() for file in folder.rglob("*.yaml")})
