@@ -12,9 +12,9 @@ from docs_build.tables import keys_table
 _HEAD = """\
 # Components
 
-Everything that can be named in an experiment, with its parameters. Made from the code by `make docs`;
-`cnnrun list` prints the same, your own components included. Keys that all data sets and all schedules
-have are on the page of the [config file](config.md).
+Everything that can be named in an experiment, with its parameters. Made from the code by
+`make docs`; `cnnrun list` prints the same, your own components included. Keys that all data sets
+and all schedules have are on the page of the [config file](config.md).
 """
 
 

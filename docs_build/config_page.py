@@ -16,11 +16,12 @@ _HEAD = """\
 # The config file
 
 Every key of an experiment, with type, default and meaning. Made from the code by `make docs`;
-`cnnrun new NAME` writes the same as a commented file to begin with, and `cnnrun schema` as JSON Schema
-for editors. On the command line a key is written with dots: `cnnrun train FILE optimizer.lr=0.01`.
+`cnnrun new NAME` writes the same as a commented file to begin with, and `cnnrun schema` as JSON
+Schema for editors. On the command line a key is written with dots:
+`cnnrun train FILE optimizer.lr=0.01`.
 
-Where a [component](components.md) is named, `adam` is short for `{name: adam}`, and all parameters of
-the component are keys beside `name`.
+Where a [component](components.md) is named, `adam` is short for `{name: adam}`, and all parameters
+of the component are keys beside `name`.
 
 ## The whole file
 """

@@ -2,8 +2,8 @@
 
     python -m docs_build.pictures [DATA]
 
-DATA is the folder that has `MNIST/raw` (by default `$CNNRUN_DATA`, else `data`, and MNIST is fetched
-where it is not there). Takes a quarter of an hour on two cores; every command is printed.
+DATA is the folder that has `MNIST/raw` (by default `$CNNRUN_DATA`, else `data`, and MNIST is
+fetched where it is not there). Takes ten minutes on two cores; every command is printed.
 """
 
 from __future__ import annotations
@@ -66,23 +66,24 @@ _DEEP = (
 
 def _classifier(mnist: list[str]) -> None:
     run = _train("mnist_cnn", *mnist, "training.epochs=3")
-    _cnnrun("viz", "gradcam", run, "-o", PICTURES / "gradcam.png")
+    _cnnrun("viz", "features", run, "-o", PICTURES / "features.png")
     _cnnrun("viz", "augmentations", "mnist_pretrain", *mnist, "-o", PICTURES / "augmentations.png")
 
 
 def _autoencoders(mnist: list[str]) -> None:
-    for config, plot, epochs in (
-        ("mnist_autoencoder", "reconstructions", 10),
-        ("mnist_denoising", "reconstructions", 8),
-        ("mnist_vae", "decoded_grid", 15),
+    for config, plot, *parameters in (
+        ("mnist_autoencoder", "reconstructions"),
+        ("mnist_denoising", "reconstructions"),
+        ("mnist_vae", "decoded_grid", "-p", "side=10"),
     ):
-        run = _train(config, *mnist, f"training.epochs={epochs}")
-        _cnnrun("viz", plot, run, "-o", PICTURES / f"{config.removeprefix('mnist_')}.png")
+        run = _train(config, *mnist, "training.epochs=10")
+        picture = PICTURES / f"{config.removeprefix('mnist_')}.png"
+        _cnnrun("viz", plot, run, *parameters, "-o", picture)
 
 
 def _style() -> None:
     """With random weights, as those of a trained VGG can't be shipped."""
-    run = _train("stylize", "loss.weights=random", "dataset.longest=192")
+    run = _train("stylize", "loss.weights=random", "dataset.longest=128", "training.epochs=3")
     _cnnrun("viz", "style", run, "-o", PICTURES / "style.png")
 
 

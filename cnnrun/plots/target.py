@@ -32,7 +32,7 @@ class Opened:
 
 
 class Target:
-    """An experiment (`.yaml`, or a shipped one's name), a run directory or a checkpoint (`.pt`) to draw from."""
+    """An experiment (`.yaml` or a name), a run directory or a checkpoint (`.pt`) to draw from."""
 
     def __init__(
         self,

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from tests.conftest import REPOSITORY
 
-_FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(
+    r"^( *)```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^ *```$", re.MULTILINE | re.DOTALL
+)
 
 PAGES = sorted(
     [
@@ -50,8 +52,8 @@ def name_of(page: Path) -> str:
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    for language, title, text in _FENCE.findall(page.read_text(encoding="utf-8")):
-        yield Block(page, language, title or None, text)
+    for indent, language, title, text in _FENCE.findall(page.read_text(encoding="utf-8")):
+        yield Block(page, language, title or None, re.sub(f"^{indent}", "", text, flags=re.M))
 
 
 def all_blocks(language: str) -> list[Block]:

@@ -1,7 +1,7 @@
-"""A shell in which `cnnrun` answers at once: a process that has imported all forks for each command.
+"""A shell in which `cnnrun` answers at once: a process with all imports forks for each command.
 
 `cnnrun` is a script on the PATH that hands its arguments, folder, environment and streams to that
-process; the fork calls the very `main` of the installed command. Pipes, loops and `$(...)` are bash's.
+process; the fork calls the very `main` of the installed command. Pipes, loops, `$(...)` are bash's.
 """
 
 from __future__ import annotations
@@ -56,9 +56,7 @@ def quick_cnnrun(folder: Path) -> Iterator[Path]:
         server.kill()
 
 
-def type_in(
-    commands: list[str], folder: Path, path: Path, timeout: float
-) -> list[tuple[int, str]]:
+def type_in(commands: list[str], folder: Path, path: Path, timeout: float) -> list[tuple[int, str]]:
     """Type `commands` into one bash in `folder`; the exit code and the output of each."""
     mark = "\x1e"
     script = "".join(f"{command}\nprintf '{mark}%s\\n' $?\n" for command in commands)

@@ -1,4 +1,4 @@
-"""Every command in the documentation runs, every config in it is valid, every page is up to date."""
+"""Every command in the documentation runs, its configs are valid, its pages up to date."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cnnrun.config import from_dict
 from cnnrun.document import read
 from docs_build import DOCS, generated_pages
 from tests.conftest import REPOSITORY, Command
-from tests.docs.pages import PAGES, all_blocks, alike, blocks, commands, name_of
+from tests.docs.pages import PAGES, alike, all_blocks, blocks, commands, name_of
 from tests.docs.session import quick_cnnrun, type_in
 
 # ```bash blocks are not run: page, what the block begins with, why.
 NOT_RUN = {
-    ("README.md", "git clone"): "needs the network",
+    ("README.md", "make install"): "needs the network",
     ("CONTRIBUTING.md", "make install"): "is what runs this test",
     ("docs/howto/resume.md", "#!/bin/bash"): "needs Slurm",
     ("docs/howto/sweeps.md", "cnnrun sweep --join"): "needs a PostgreSQL server and other machines",
@@ -31,8 +31,15 @@ NOT_RUN = {
     ("docs/scale.md", "torchrun --nnodes"): "needs several machines",
     ("docs/ideas/style_transfer.md", "cnnrun train"): "needs the weights of a VGG, 548 MB",
 }
-# Pages whose sessions take longest: minutes-long tests are for `make test-long`.
-SLOW: set[str] = set()
+# Pages whose sessions take longest.
+SLOW = {
+    "docs/howto/export.md",
+    "docs/howto/resume.md",
+    "docs/howto/sweeps.md",
+    "docs/ideas/augmentation.md",
+    "docs/ideas/mlp_vs_cnn.md",
+    "docs/ideas/transfer.md",
+}
 SESSIONS = [page for page in PAGES if any(b.language == "console" for b in blocks(page))]
 
 
@@ -44,10 +51,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.mark.parametrize(
     "page",
-    [
-        pytest.param(p, marks=pytest.mark.slow) if name_of(p) in SLOW else p
-        for p in SESSIONS
-    ],
+    [pytest.param(p, marks=pytest.mark.slow) if name_of(p) in SLOW else p for p in SESSIONS],
     ids=name_of,
 )
 def test_commands_do_what_the_page_shows(page: Path, path: Path, tmp_path: Path) -> None:
@@ -102,7 +106,9 @@ def test_whole_configs_pass_check(block: Any, path: Path, tmp_path: Path) -> Non
         if other.title:
             (tmp_path / other.title).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / other.title).write_text(other.text)
-    before = [f"python {o.title}" for o in blocks(block.page) if (o.title or "").startswith("make_")]
+    before = [
+        f"python {o.title}" for o in blocks(block.page) if (o.title or "").startswith("make_")
+    ]
     command = f"cnnrun check {block.title}"
     if "base" in yaml.safe_load(block.text):
         command = f"cnnrun sweep --dry-run {block.title}"
@@ -129,7 +135,16 @@ def test_generated_pages_are_up_to_date() -> None:
 
 
 def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path / "site")]
+    build = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "-q",
+        "-d",
+        str(tmp_path / "site"),
+    ]
     ended = subprocess.run(build, cwd=REPOSITORY, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     pages = list((tmp_path / "site").rglob("*.html"))
