@@ -83,8 +83,17 @@ def _autoencoders(mnist: list[str]) -> None:
 
 def _style() -> None:
     """With random weights, as those of a trained VGG can't be shipped."""
-    run = _train("stylize", "loss.weights=random", "dataset.longest=128", "training.epochs=3")
+    run = _train("stylize", *_RANDOM_JUDGE)
     _cnnrun("viz", "style", run, "-o", PICTURES / "style.png")
+
+
+_RANDOM_JUDGE = (
+    "loss.weights=random",
+    "loss.style_weight=500",
+    "model.stages=1",
+    "dataset.longest=128",
+    "training.epochs=2",
+)
 
 
 def _train(*arguments: str) -> str:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +37,12 @@ class Block:
     page: Path
     language: str
     title: str | None
-    text: str
+    raw: str
+    indent: str
+
+    @property
+    def text(self) -> str:
+        return re.sub(f"^{self.indent}", "", self.raw, flags=re.MULTILINE)
 
 
 @dataclass
@@ -52,8 +58,16 @@ def name_of(page: Path) -> str:
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    for indent, language, title, text in _FENCE.findall(page.read_text(encoding="utf-8")):
-        yield Block(page, language, title or None, re.sub(f"^{indent}", "", text, flags=re.M))
+    for indent, language, title, raw in _FENCE.findall(page.read_text(encoding="utf-8")):
+        yield Block(page, language, title or None, raw, indent)
+
+
+def set_up(page: Path, folder: Path) -> None:
+    """Write the files that a page's reader has: the examples, and those with a title."""
+    shutil.copytree(REPOSITORY / "examples", folder / "examples")
+    for block in blocks(page):
+        if block.title:
+            (folder / block.title).write_text(block.text, encoding="utf-8")
 
 
 def all_blocks(language: str) -> list[Block]:

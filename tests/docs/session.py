@@ -79,7 +79,6 @@ def type_in(commands: list[str], folder: Path, path: Path, timeout: float) -> li
 
 def _serve(address: str) -> None:
     import sklearn.datasets  # noqa: F401
-    import torch._inductor  # noqa: F401  (an optimizer's first step imports it)
 
     from cnnrun import plots, registry, runner  # noqa: F401
 
