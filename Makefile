@@ -39,7 +39,7 @@ benchmarks: install ## Images/s of loading, augmentation and training, beside ot
 docs: install ## Write the reference pages, build the site into site/
 	$(BIN)/python -m docs_build
 	$(BIN)/python -m tests.errors > docs/errors.md
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 pictures: install ## Train shipped configs, draw the pictures of README and docs (DATA=folder of MNIST)
 	$(BIN)/python -m docs_build.pictures $(DATA)

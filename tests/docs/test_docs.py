@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from cnnrun.config import from_dict
 from cnnrun.document import read
 from docs_build import DOCS, generated_pages
 from tests.conftest import REPOSITORY, Command
-from tests.docs.pages import PAGES, alike, all_blocks, blocks, commands, name_of
+from tests.docs.pages import PAGES, alike, all_blocks, blocks, commands, name_of, set_up
 from tests.docs.session import quick_cnnrun, type_in
 
 # ```bash blocks are not run: page, what the block begins with, why.
@@ -58,14 +57,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 )
 def test_commands_do_what_the_page_shows(page: Path, path: Path, tmp_path: Path) -> None:
     """In order, in one shell, in a folder that has only the page's own files."""
-    shutil.copytree(REPOSITORY / "examples", tmp_path / "examples")
-    typed = []
-    for block in blocks(page):
-        if block.title:
-            (tmp_path / block.title).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / block.title).write_text(block.text)
-        elif block.language == "console":
-            typed += commands(block)
+    set_up(page, tmp_path)
+    consoles = [block for block in blocks(page) if block.language == "console"]
+    typed = [command for block in consoles for command in commands(block)]
     ended = type_in([command.text for command in typed], tmp_path, path, timeout=600)
     assert len(ended) == len(typed)
     for command, (code, output) in zip(typed, ended, strict=True):
@@ -103,14 +97,9 @@ PARTS = [block for block in all_blocks("yaml") if not block.title]
 @pytest.mark.parametrize("block", WHOLE, ids=lambda b: f"{name_of(b.page)}-{b.title}")
 def test_whole_configs_pass_check(block: Any, path: Path, tmp_path: Path) -> None:
     """By `cnnrun check`, with the other files of the page; sweeps by `--dry-run`."""
-    shutil.copytree(REPOSITORY / "examples", tmp_path / "examples")
-    for other in blocks(block.page):
-        if other.title:
-            (tmp_path / other.title).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / other.title).write_text(other.text)
-    before = [
-        f"python {o.title}" for o in blocks(block.page) if (o.title or "").startswith("make_")
-    ]
+    set_up(block.page, tmp_path)
+    titles = [other.title or "" for other in blocks(block.page)]
+    before = [f"python {title}" for title in titles if title.startswith("make_")]
     command = f"cnnrun check {block.title}"
     if "base" in yaml.safe_load(block.text):
         command = f"cnnrun sweep --dry-run {block.title}"
