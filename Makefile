@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-long chaos benchmarks lint format clean
+.PHONY: help install demo test test-long chaos benchmarks docs pictures lint format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,14 @@ benchmarks: install ## Images/s of loading, augmentation and training, beside ot
 	$(BIN)/python benchmarks/loading.py
 	$(BIN)/python benchmarks/augmentation.py
 
+docs: install ## Write the reference pages, build the site into site/
+	$(BIN)/python -m docs_build
+	$(BIN)/python -m tests.errors > docs/errors.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+pictures: install ## Train shipped configs, draw the pictures of README and docs (DATA=folder of MNIST)
+	$(BIN)/python -m docs_build.pictures $(DATA)
+
 lint: install ## ruff (lint and format) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,4 +54,4 @@ format: install ## Let ruff mend and format the code
 	$(BIN)/ruff format .
 
 clean: ## Remove caches (not runs, not the venv)
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist site

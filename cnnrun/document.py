@@ -92,7 +92,9 @@ class Document:
             key: Any = step
         elif isinstance(target, dict):
             key = str(step)
-            target.setdefault(key, {})
+            if key not in target:
+                target[key] = {}
+                self.places[path] = self.key_places[path] = where
         else:
             raise ConfigError(f"{where}: '{dotted_path(path[:-1])}' holds no keys")
         inner = target[key]

@@ -15,6 +15,7 @@ from cnnrun.config import from_dict, load
 from cnnrun.errors import UserError
 from cnnrun.foreign_code import refuse_foreign_code
 from cnnrun.network import build_model
+from cnnrun.shipped import names_experiment
 from cnnrun.tasks import Predictions
 from cnnrun.validation import evaluation_batches
 
@@ -49,7 +50,7 @@ def model_of(
         UserError: there is none, or an experiment's data are not there.
     """
     overrides = list(overrides)
-    if target.suffix in (".yaml", ".yml"):
+    if names_experiment(target):
         experiment = load(target, overrides, plugins)
         dataset = build_dataset(experiment)
         return build_model(experiment, dataset.input_shape, len(dataset.classes)), (

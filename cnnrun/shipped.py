@@ -32,6 +32,13 @@ def find_config(name: Path, kind: Kind = "config") -> Path:
     raise ConfigError(f"{name}: there is no such file, and no {kind} of that name{hint}")
 
 
+def names_experiment(target: Path) -> bool:
+    """Whether `target` means an experiment, by file or by name, and not a run or a checkpoint."""
+    if target.suffix in (".yaml", ".yml"):
+        return True
+    return len(target.parts) == 1 and not target.suffix and not target.exists()
+
+
 def config_names(kind: Kind = "config") -> list[str]:
     """The names that `find_config` knows, those in this directory left out."""
     return sorted({file.stem for folder in _folders() for file in _files(folder, kind)})

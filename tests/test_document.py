@@ -121,6 +121,14 @@ def test_overrides() -> None:
     assert document.values["optimizer"] == "adam"
 
 
+def test_a_section_that_an_override_makes_is_placed_there() -> None:
+    """`optimiser.lr` is misspelt on the command line, not in the file."""
+    document = parse("optimizer: {lr: 0.1}\n", "x")
+    document.override("optimiser.lr=1")
+    assert document.place(("optimiser",), key=True) == "command line: optimiser.lr=1"
+    assert document.place(("optimizer",), key=True) == "x:1:1"
+
+
 @pytest.mark.parametrize(
     "text", ["lr", "=1", "a..b=1", "a=[", "list.7=1", "list.x=1", "name.x.y=1", "n.x=1"]
 )

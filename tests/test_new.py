@@ -99,3 +99,17 @@ def test_configs_have_names(cnnrun: Command) -> None:
     assert ended.code == 2
     assert "did you mean 'digits_cnn'?" in ended.err
     assert "no such file" in cnnrun("train", "absent.yaml").err
+
+
+def test_describe_and_viz_take_names_of_configs(cnnrun: Command) -> None:
+    """As `train` does; a run of that name would come first."""
+    assert cnnrun("describe", "digits_cnn").out.startswith("CNN for pictures of 1x8x8")
+    drawn = cnnrun("viz", "samples", "digits_cnn")
+    assert drawn.code == 0, drawn.err
+    assert Path("samples.png").read_bytes().startswith(b"\x89PNG")
+    for command in (("describe",), ("viz", "samples")):
+        ended = cnnrun(*command, "digits_cmm")
+        assert ended.code == 2
+        assert "did you mean 'digits_cnn'?" in ended.err
+    Path("digits_cnn").mkdir()
+    assert "config.yaml" in cnnrun("describe", "digits_cnn").err

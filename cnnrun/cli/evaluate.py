@@ -61,7 +61,7 @@ def evaluate(
 def viz(
     plot: Annotated[str, typer.Argument(help="Which picture; `cnnrun list plot` shows all.")],
     target: Annotated[
-        Path, typer.Argument(metavar="TARGET", help="A YAML file, run directory or checkpoint.")
+        Path, typer.Argument(metavar="TARGET", help="A YAML file or its name, a run or checkpoint.")
     ],
     overrides: Overrides = None,
     output: Output = None,

@@ -36,7 +36,8 @@ def list_components(
 @app.command()
 def describe(
     target: Annotated[
-        Path, typer.Argument(metavar="CONFIG|RUN|CHECKPOINT", help="What names the network.")
+        Path,
+        typer.Argument(metavar="CONFIG|RUN|CHECKPOINT", help="A YAML file, its name, a run ..."),
     ],
     overrides: Overrides = None,
     as_json: AsJson = False,

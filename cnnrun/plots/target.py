@@ -19,6 +19,7 @@ from cnnrun.data.dataset import Split
 from cnnrun.errors import UserError
 from cnnrun.plugins import load_plugins
 from cnnrun.run import RunDirectory
+from cnnrun.shipped import names_experiment
 from cnnrun.tasks import Predictions
 
 
@@ -31,7 +32,7 @@ class Opened:
 
 
 class Target:
-    """An experiment (`.yaml`), a run directory or a checkpoint (`.pt`) to draw from."""
+    """An experiment (`.yaml` or a name), a run directory or a checkpoint (`.pt`) to draw from."""
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class Target:
     def _opened(self) -> Opened:
         if self._opened_before:
             return self._opened_before
-        if self.path.suffix in (".yaml", ".yml"):
+        if names_experiment(self.path):
             return Opened(build(load(self.path, self._overrides, self._plugins)), trained=False)
         _, parts, _ = evaluation.open_checkpoint(self.path, self._overrides, self._plugins)
         return Opened(parts, trained=True)

@@ -1,0 +1,62 @@
+"""`docs/reference/config.md`: every key of an experiment's YAML file."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from cnnrun.config import Experiment, Training, experiment_model
+from cnnrun.data.options import DatasetOptions
+from cnnrun.parameter_texts import field_texts
+from cnnrun.registry import KINDS
+from cnnrun.schedules import ScheduleOptions
+from cnnrun.transfer import Transfer
+from docs_build.tables import cell, default, keys_table
+
+_HEAD = """\
+# The config file
+
+Every key of an experiment, with type, default and meaning. Made from the code by `make docs`;
+`cnnrun new NAME` writes the same as a commented file to begin with, and `cnnrun schema` as JSON
+Schema for editors. On the command line a key is written with dots:
+`cnnrun train FILE optimizer.lr=0.01`.
+
+Where a [component](components.md) is named, `adam` is short for `{name: adam}`, and all parameters
+of the component are keys beside `name`.
+
+## The whole file
+"""
+_SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
+    "dataset": (DatasetOptions, "Keys of every data set, beside its own."),
+    "schedule": (ScheduleOptions, "Keys of every schedule, beside its own."),
+    "transfer": (Transfer, "Not given, a network begins untrained."),
+    "training": (Training, ""),
+}
+
+
+def page() -> str:
+    """The whole page, as Markdown."""
+    parts = [_HEAD, *_experiment(), ""]
+    for section, (options, note) in _SECTIONS.items():
+        fields = {k: f for k, f in options.model_fields.items() if k != "name"}
+        parts += [f"## {section}", "", *([note, ""] if note else [])]
+        parts += [*keys_table(fields, field_texts(options)), ""]
+    return "\n".join(parts)
+
+
+def _experiment() -> list[str]:
+    texts = field_texts(Experiment)
+    rows = []
+    for key, field in experiment_model().model_fields.items():
+        text = cell(texts[key])
+        if key in KINDS:
+            kind = f"[component](components.md#{key})"
+            begins = default(field)
+        elif key in _SECTIONS:
+            kind, begins = f"[mapping](#{key})", "`null`" if field.default is None else ""
+        else:
+            row = keys_table({key: field}, texts)[-1]
+            # The loader fills it in before the file is validated.
+            rows.append(row.replace("required", "the file's") if key == "name" else row)
+            continue
+        rows.append(f"| `{key}` | {kind} | {begins} | {text} |")
+    return ["| key | type | default | |", "|---|---|---|---|", *rows]

@@ -1,0 +1,121 @@
+"""Trains shipped configs and draws the pictures of the README and of `docs/`: `make pictures`.
+
+    python -m docs_build.pictures [DATA]
+
+DATA is the folder that has `MNIST/raw` (by default `$CNNRUN_DATA`, else `data`, and MNIST is
+fetched where it is not there). Takes ten minutes on two cores; every command is printed.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from docs_build import DOCS
+
+PICTURES = DOCS / "pictures"
+LIMIT = 150_000
+"""Bytes of a picture: a page of documentation is to open at once."""
+
+
+def main(data: str) -> None:
+    PICTURES.mkdir(exist_ok=True)
+    mnist = [f"dataset.root={Path(data).resolve()}", "dataset.limit=20000"]
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        _digits()
+        _initializers()
+        _classifier(mnist)
+        _autoencoders(mnist)
+        _style()
+    for picture in sorted(PICTURES.glob("*.png")):
+        _shrink(picture)
+        print(f"{picture.name}: {picture.stat().st_size / 1000:.0f} kB")
+
+
+def _digits() -> None:
+    run = _train("digits_cnn")
+    for plot in ("curves", "confusion", "mistakes"):
+        _cnnrun("viz", plot, run, "-o", PICTURES / f"{plot}.png")
+    _cnnrun("describe", "digits_cnn", "-o", PICTURES / "network.png")
+    for norm in ("true", "false"):
+        for seed in range(5):
+            _train("digits_cnn", f"model.batch_norm={norm}", f"seed={seed}", *_FEW)
+    # Only runs of few pictures: the first one is another experiment.
+    _cnnrun("compare", "few", "-o", PICTURES / "compare.png")
+
+
+_FEW = ("dataset.per_class=20", "training.epochs=10", "training.draw=false", "output=few")
+
+
+def _initializers() -> None:
+    _cnnrun("viz", "activations", "digits_cnn", *_DEEP, "-o", PICTURES / "activations.png")
+
+
+_DEEP = (
+    "model={name: mlp, hidden: [64, 64, 64, 64, 64]}",
+    "initializer={name: normal, std: 0.05}",
+)
+
+
+def _classifier(mnist: list[str]) -> None:
+    run = _train("mnist_cnn", *mnist, "training.epochs=3")
+    _cnnrun("viz", "features", run, "-o", PICTURES / "features.png")
+    _cnnrun("viz", "augmentations", "mnist_pretrain", *mnist, "-o", PICTURES / "augmentations.png")
+
+
+def _autoencoders(mnist: list[str]) -> None:
+    for config, plot, *parameters in (
+        ("mnist_autoencoder", "reconstructions"),
+        ("mnist_denoising", "reconstructions"),
+        ("mnist_vae", "decoded_grid", "-p", "side=10"),
+    ):
+        run = _train(config, *mnist, "training.epochs=10")
+        picture = PICTURES / f"{config.removeprefix('mnist_')}.png"
+        _cnnrun("viz", plot, run, *parameters, "-o", picture)
+
+
+def _style() -> None:
+    """With random weights, as those of a trained VGG can't be shipped."""
+    run = _train("stylize", *_RANDOM_JUDGE)
+    _cnnrun("viz", "style", run, "-o", PICTURES / "style.png")
+
+
+_RANDOM_JUDGE = (
+    "loss.weights=random",
+    "loss.style_weight=500",
+    "model.stages=1",
+    "dataset.longest=128",
+    "training.epochs=2",
+)
+
+
+def _train(*arguments: str) -> str:
+    return _cnnrun("train", *arguments, "-q").splitlines()[0]
+
+
+def _cnnrun(*arguments: object) -> str:
+    command = ["cnnrun", *map(str, arguments)]
+    print(shlex.join(command), flush=True)
+    program = [sys.executable, "-m", *command]
+    return subprocess.run(program, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def _shrink(picture: Path) -> None:
+    """Fewer colours where that brings a picture below the limit."""
+    if picture.stat().st_size < LIMIT:
+        return
+    with Image.open(picture) as image:
+        fewer = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    fewer.save(picture, optimize=True)
+    assert picture.stat().st_size < LIMIT, f"{picture.name} is too large"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("CNNRUN_DATA", "data"))

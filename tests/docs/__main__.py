@@ -1,0 +1,49 @@
+"""Writes what commands print into pages: `python -m tests.docs README.md docs/tutorial.md`.
+
+Where a page leaves lines out (`...`), as many as before stay above and below.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.docs.pages import Command, blocks, commands, set_up
+from tests.docs.session import quick_cnnrun, type_in
+
+
+def refreshed(shown: list[str], output: str) -> list[str]:
+    """The lines of `output` that take the place of `shown`."""
+    lines = [line.rstrip() for line in output.strip("\n").splitlines()]
+    if "..." not in shown:
+        return lines if shown else []
+    above = shown.index("...")
+    below = len(shown) - above - 1
+    if len(lines) <= above + below:
+        return lines
+    return [*lines[:above], "...", *lines[len(lines) - below :]]
+
+
+def refresh(page: Path, path: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    consoles = [block for block in blocks(page) if block.language == "console"]
+    typed: list[list[Command]] = [commands(block) for block in consoles]
+    with tempfile.TemporaryDirectory() as folder:
+        set_up(page, Path(folder))
+        flat = [command.text for session in typed for command in session]
+        outputs = iter(type_in(flat, Path(folder), path, timeout=600))
+    for block, session in zip(consoles, typed, strict=True):
+        lines: list[str] = []
+        for command in session:
+            lines += ["$ " + command.text.replace("\n", "\n> ")]
+            lines += refreshed(command.shown, next(outputs)[1])
+        new = "".join(f"{block.indent}{line}\n" for line in "\n".join(lines).split("\n"))
+        text = text.replace(block.raw, new.replace(f"{block.indent}\n", "\n"), 1)
+    page.write_text(text, encoding="utf-8")
+
+
+with tempfile.TemporaryDirectory() as quick, quick_cnnrun(Path(quick)) as found:
+    for name in sys.argv[1:]:
+        refresh(Path(name).resolve(), found)
+        print(name)

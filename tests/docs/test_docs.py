@@ -1,0 +1,165 @@
+"""Every command in the documentation runs, its configs are valid, its pages up to date."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cnnrun.config import from_dict
+from cnnrun.document import read
+from docs_build import DOCS, generated_pages
+from tests.conftest import REPOSITORY, Command
+from tests.docs.pages import PAGES, alike, all_blocks, blocks, commands, name_of, set_up
+from tests.docs.session import quick_cnnrun, type_in
+
+# ```bash blocks are not run: page, what the block begins with, why.
+NOT_RUN = {
+    ("README.md", "make install"): "needs the network",
+    ("CONTRIBUTING.md", "make install"): "is what runs this test",
+    ("docs/howto/resume.md", "#!/bin/bash"): "needs Slurm",
+    ("docs/howto/sweeps.md", "cnnrun sweep --join"): "needs a PostgreSQL server and other machines",
+    ("docs/howto/sweeps.md", "#!/bin/bash"): "needs Slurm",
+    ("docs/scale.md", "torchrun --nproc"): "needs GPUs",
+    ("docs/scale.md", "torchrun --nnodes"): "needs several machines",
+    ("docs/ideas/style_transfer.md", "cnnrun train"): "needs the weights of a VGG, 548 MB",
+}
+# Pages whose sessions take longest.
+SLOW = {
+    "docs/howto/compare.md",
+    "docs/howto/export.md",
+    "docs/howto/resume.md",
+    "docs/howto/sweeps.md",
+    "docs/ideas/augmentation.md",
+    "docs/ideas/mlp_vs_cnn.md",
+    "docs/ideas/style_transfer.md",
+    "docs/ideas/transfer.md",
+}
+SESSIONS = [page for page in PAGES if any(b.language == "console" for b in blocks(page))]
+
+
+@pytest.fixture(scope="session")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with quick_cnnrun(tmp_path_factory.mktemp("quick")) as folder:
+        yield folder
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=pytest.mark.slow) if name_of(p) in SLOW else p for p in SESSIONS],
+    ids=name_of,
+)
+def test_commands_do_what_the_page_shows(page: Path, path: Path, tmp_path: Path) -> None:
+    """In order, in one shell, in a folder that has only the page's own files."""
+    set_up(page, tmp_path)
+    consoles = [block for block in blocks(page) if block.language == "console"]
+    typed = [command for block in consoles for command in commands(block)]
+    ended = type_in([command.text for command in typed], tmp_path, path, timeout=600)
+    assert len(ended) == len(typed)
+    for command, (code, output) in zip(typed, ended, strict=True):
+        fails = bool(command.shown) and command.shown[-1].startswith("error:")
+        assert bool(code) == fails, f"$ {command.text}\n{output}"
+        printed = iter([alike(line) for line in output.splitlines()])
+        for line in command.shown:
+            if line.strip() != "...":
+                assert alike(line) in printed, f"$ {command.text}\n{line}\n--\n{output}"
+
+
+def test_a_changed_output_would_be_noticed(path: Path, tmp_path: Path) -> None:
+    [(code, output)] = type_in(["cnnrun list model mlp | head -1"], tmp_path, path, timeout=60)
+    assert (code, output) == (0, "model mlp\n")
+    assert type_in(["cnnrun train absent.yaml"], tmp_path, path, timeout=60)[0][0] == 2
+    assert alike("epoch  3/20  loss 0.0332  best") == alike("epoch 13/20  loss 1e-05")
+    assert alike("test accuracy 98 %") != alike("test loss 98 %")
+
+
+def test_commands_that_are_not_run_are_known() -> None:
+    found = {(name_of(block.page), block.text.partition("\n")[0]) for block in all_blocks("bash")}
+    for page, first in found:
+        assert any(page == p and first.startswith(begins) for p, begins in NOT_RUN), (page, first)
+    for page, begins in NOT_RUN:
+        assert any(page == p and first.startswith(begins) for p, first in found), (page, begins)
+    assert not all_blocks("sh")
+    hidden = [b for b in all_blocks("text") if any(x.startswith("$ ") for x in b.text.split("\n"))]
+    assert not hidden
+
+
+WHOLE = [block for block in all_blocks("yaml") if block.title]
+PARTS = [block for block in all_blocks("yaml") if not block.title]
+
+
+@pytest.mark.parametrize("block", WHOLE, ids=lambda b: f"{name_of(b.page)}-{b.title}")
+def test_whole_configs_pass_check(block: Any, path: Path, tmp_path: Path) -> None:
+    """By `cnnrun check`, with the other files of the page; sweeps by `--dry-run`."""
+    set_up(block.page, tmp_path)
+    titles = [other.title or "" for other in blocks(block.page)]
+    before = [f"python {title}" for title in titles if title.startswith("make_")]
+    command = f"cnnrun check {block.title}"
+    if "base" in yaml.safe_load(block.text):
+        command = f"cnnrun sweep --dry-run {block.title}"
+    *_, (code, output) = type_in([*before, command], tmp_path, path, timeout=120)
+    assert code == 0, output
+
+
+@pytest.mark.parametrize("block", PARTS, ids=lambda b: f"{name_of(b.page)}-{b.text[:20]!r}")
+def test_parts_of_configs_are_valid(block: Any, tmp_path: Path) -> None:
+    """On a config that is valid without them."""
+    file = tmp_path / "part.yaml"
+    file.write_text(block.text)
+    part = read(file).values
+    part.pop("plugins", None)
+    assert part
+    begun = {"name": "x", "dataset": "digits", "model": "cnn"}
+    from_dict({**begun, **part}, "the page")
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    """`make docs` writes them."""
+    for name, text in generated_pages().items():
+        assert (DOCS / name).read_text(encoding="utf-8") == text, f"{name}: run `make docs`"
+
+
+def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    build = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "-q",
+        "-d",
+        str(tmp_path / "site"),
+    ]
+    ended = subprocess.run(build, cwd=REPOSITORY, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > 20
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for loads in ('src="http', "src=http", 'rel="stylesheet" href="http', "@import"):
+            assert loads not in text, page
+    index = json.loads((tmp_path / "site" / "search" / "search_index.json").read_text())
+    assert any(d["location"].startswith("reference/config.html") for d in index["docs"])
+
+
+def test_pictures_are_small_and_shown() -> None:
+    pictures = list((DOCS / "pictures").glob("*.png"))
+    assert 6 <= len(pictures) <= 12
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for picture in pictures:
+        assert picture.stat().st_size < 150_000, picture.name
+        assert f"pictures/{picture.name})" in text, picture.name
+
+
+def test_every_command_is_in_the_docs(cnnrun: Command) -> None:
+    text = "".join(b.text for b in all_blocks("console"))
+    listed = cnnrun("--help").out.partition("Commands:")[2].splitlines()
+    names = [line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "]
+    assert len(names) > 12
+    assert [name for name in names if f"cnnrun {name}" not in text] == []
