@@ -146,6 +146,21 @@ def test_one_variant_is_changed_on_the_command_line(tmp_path: Path) -> None:
     assert study.set == {}
 
 
+def test_a_dry_run_prints_what_a_shell_can_run(cnnrun: Command, tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "begin.yaml").write_text(STUDY)
+    lines = cnnrun("study", "begin.yaml", "--dry-run").out.splitlines()
+    assert len(lines) == 6
+    assert lines[3] == (
+        "cnnrun train studies/begin/configs/kaiming.yaml seed=1 output=studies/begin/runs -q"
+    )
+    assert cnnrun("check", "studies/begin/configs/kaiming.yaml").code == 0
+    (tmp_path / "begin.yaml").write_text(STUDY + "first: {source: {}}\n")
+    refused = cnnrun("study", "begin.yaml", "--dry-run")
+    assert refused.code == 2
+    assert "the variants need the folders of the runs first: source" in refused.err
+
+
 class Stub:
     """Runs that fail without a word, or are stopped; how many were begun."""
 

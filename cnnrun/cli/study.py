@@ -24,6 +24,9 @@ def study(
         Optional[int],  # noqa: UP045
         typer.Option("--workers", "-w", min=1, help="Processes side by side."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the commands instead, one a line.")
+    ] = False,
     as_json: AsJson = False,
     plugin: Plugins = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -31,5 +34,9 @@ def study(
     """Train the variants of a study under several seeds; tell and draw what was found."""
     from cnnrun.studies import study as studies
 
-    findings = studies.run(file, overrides or [], studies.How(workers, tuple(plugin or []), quiet))
+    how = studies.How(workers, tuple(plugin or []), quiet)
+    if dry_run:
+        print("\n".join(studies.commands(file, overrides or [], how)))
+        return
+    findings = studies.run(file, overrides or [], how)
     print(json.dumps(findings.to_dict()) if as_json else findings.as_text())

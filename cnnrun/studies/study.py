@@ -65,6 +65,19 @@ def run(file: Path, overrides: Iterable[str] = (), how: How = How()) -> Findings
     return findings
 
 
+def commands(file: Path, overrides: Iterable[str] = (), how: How = How()) -> list[str]:
+    """The lines of shell that make the study's runs, which `run` then finds.
+
+    Raises:
+        ConfigError: every problem found; or the variants take over runs that are not there yet.
+    """
+    plan = _Plan(load(file, overrides), how)
+    if plan.firsts:
+        names = ", ".join(plan.firsts)
+        raise ConfigError(f"--dry-run: the variants need the folders of the runs first: {names}")
+    return [job.command() for job in plan.jobs({})]
+
+
 class _Plan:
     """What a study does, with every variant resolved and valid."""
 
@@ -113,15 +126,19 @@ class _Plan:
 
     def train_variants(self, firsts: dict[str, str], again: str) -> dict[str, list[Outcome]]:
         """How the runs of each variant ended."""
+        runs: dict[str, list[Outcome]] = {name: [] for name in self.variants}
+        for outcome in self._train(self.jobs(firsts), self.study.folder / "runs", again):
+            runs[_variant_of(outcome)].append(outcome)
+        return runs
+
+    def jobs(self, firsts: dict[str, str]) -> list[Job]:
+        """A run for each variant and seed."""
         folder = self.study.folder / "runs"
         jobs = []
         for number, (name, experiment) in enumerate(self.variants.items()):
             whole = self._with_runs(experiment, self.study.variants[name], firsts)
             jobs += [self._job(whole, name, number, seed, folder) for seed in self._seeds(whole)]
-        runs: dict[str, list[Outcome]] = {name: [] for name in self.variants}
-        for outcome in self._train(jobs, folder, again):
-            runs[_variant_of(outcome)].append(outcome)
-        return runs
+        return jobs
 
     def _with_runs(
         self, experiment: Experiment, settings: Settings, firsts: dict[str, str]

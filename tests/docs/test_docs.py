@@ -29,12 +29,18 @@ NOT_RUN = {
     ("docs/scale.md", "torchrun --nproc"): "needs GPUs",
     ("docs/scale.md", "torchrun --nnodes"): "needs several machines",
     ("docs/ideas/style_transfer.md", "cnnrun train"): "needs the weights of a VGG, 548 MB",
+    ("docs/ideas/initialization.md", "cnnrun study"): "needs MNIST and minutes",
+    ("docs/ideas/mlp_vs_cnn.md", "cnnrun study"): "needs MNIST and minutes",
+    ("docs/ideas/augmentation.md", "cnnrun study"): "needs MNIST and minutes",
+    ("docs/ideas/transfer.md", "cnnrun study"): "needs MNIST and minutes",
 }
 # Pages whose sessions take longest.
 SLOW = {
     "docs/howto/compare.md",
     "docs/howto/export.md",
+    "docs/howto/own_components.md",
     "docs/howto/resume.md",
+    "docs/howto/studies.md",
     "docs/howto/sweeps.md",
     "docs/ideas/augmentation.md",
     "docs/ideas/mlp_vs_cnn.md",
@@ -101,8 +107,10 @@ def test_whole_configs_pass_check(block: Any, path: Path, tmp_path: Path) -> Non
     titles = [other.title or "" for other in blocks(block.page)]
     before = [f"python {title}" for title in titles if title.startswith("make_")]
     command = f"cnnrun check {block.title}"
-    if "base" in yaml.safe_load(block.text):
-        command = f"cnnrun sweep --dry-run {block.title}"
+    values = yaml.safe_load(block.text)
+    if "base" in values:
+        kind = "study" if "variants" in values else "sweep"
+        command = f"cnnrun {kind} --dry-run {block.title}"
     *_, (code, output) = type_in([*before, command], tmp_path, path, timeout=120)
     assert code == 0, output
 
@@ -150,7 +158,7 @@ def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Pat
 
 def test_pictures_are_small_and_shown() -> None:
     pictures = list((DOCS / "pictures").glob("*.png"))
-    assert 6 <= len(pictures) <= 12
+    assert 6 <= len(pictures) <= 14
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     for picture in pictures:
         assert picture.stat().st_size < 150_000, picture.name
