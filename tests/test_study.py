@@ -15,6 +15,7 @@ from forking import fork_runs
 from torch import nn
 
 from cnnrun import evaluation
+from cnnrun.comparing import find_runs
 from cnnrun.errors import ConfigError, Interrupted, UserError
 from cnnrun.models.locally_connected import LocallyConnected2d
 from cnnrun.shipped import config_names
@@ -127,6 +128,7 @@ def test_runs_that_are_trained_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     findings = studies.run(Path("takes.yaml"), how=studies.How(workers=2, quiet=True))
     assert findings.comparison.results[0].name == "taken"
     [first] = Path("studies/takes/first/source").iterdir()
+    assert {run.name for run in find_runs(["studies/takes"])} == {"scratch", "taken"}
     taken = findings.comparison.results[0].group.runs
     assert {run.settings["transfer.weights"] for run in taken} == {str(first)}
     assert {run.seed for run in taken} == {5, 6}

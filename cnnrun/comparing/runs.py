@@ -140,6 +140,8 @@ def number(values: Any, key: str) -> float | None:
 def find_runs(paths: Iterable[Path | str]) -> list[Run]:
     """All runs at and below `paths`, in the order of their names.
 
+    Of a study, those that it compares, and not those that it trained before for their weights.
+
     Raises:
         UserError: a path is not there, or there is no run at all.
     """
@@ -148,7 +150,8 @@ def find_runs(paths: Iterable[Path | str]) -> list[Run]:
     for path in searched:
         if not path.is_dir():
             raise UserError(f"{path}: there is no such run or folder")
-        folders |= dict.fromkeys(_run_folders(path))
+        compared = path / "runs" if (path / "study.json").is_file() else path
+        folders |= dict.fromkeys(_run_folders(compared))
     if not folders:
         raise UserError(f"no run below {', '.join(map(str, searched))}")
     return [read_run(folder) for folder in folders]

@@ -173,12 +173,15 @@ class _Plan:
         if not jobs:
             return []
 
+        def say(text: str) -> None:
+            if not self.how.quiet:
+                print(text, file=sys.stderr, flush=True)
+
         def tell(outcome: Outcome) -> None:
             done = len(queue.outcomes)
             state = "finished" if outcome.run else "stopped" if outcome.stopped else "failed"
-            if not self.how.quiet and outcome.trained:
-                text = f"[{done}/{len(jobs)}] {_variant_of(outcome)} seed {outcome.job.seed}"
-                print(f"{text}: {state}", file=sys.stderr, flush=True)
+            if outcome.trained:
+                say(f"[{done}/{len(jobs)}] {_variant_of(outcome)} seed {outcome.job.seed}: {state}")
 
         queue = JobList(jobs, tell)
         experiments = [*self.variants.values(), *self.firsts.values()]
@@ -187,7 +190,7 @@ class _Plan:
         count = self.how.workers or self.study.workers or max(1, len(gpus))
         logs = self.study.folder / "logs"
         runs = RunsFound(folder)
-        both = SeedsTogether(queue, runs, lambda text: print(text, file=sys.stderr))
+        both = SeedsTogether(queue, runs, say)
         code = Workers(count, runs, logs, gpus).work(both)
         if code:
             finished = sum(outcome.run is not None for outcome in queue.outcomes)

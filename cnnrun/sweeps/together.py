@@ -62,7 +62,10 @@ class SeedsTogether:
             for job in group:
                 self.queue.ended(Outcome(job, None, stopped=True))
             return
-        if not outcome.run:
+        if outcome.run:
+            seeds = ", ".join(str(job.seed) for job in group)
+            self.tell(f"seeds {seeds} together: finished, {outcome.run.path.parent}")
+        else:
             self.tell(f"seeds one by one, as together they failed: {outcome.message}")
         self.ready += group
 
