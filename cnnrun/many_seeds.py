@@ -233,7 +233,8 @@ class Seeds:
             self.optimizer.param_groups, lead.optimizer.param_groups, strict=True
         ):
             group["lr"] = like["lr"]
-        self.optimizer.zero_grad(set_to_none=True)
+        for leaf in self.models.leaves.values():
+            leaf.grad = None
         stacked = {name: torch.stack([mask[name] for mask in masks]) for name in masks[0]}
         try:
             outputs = self.models.forward(inputs, stacked)
