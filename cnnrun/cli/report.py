@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from cnnrun.cli.app import Plugins, app
+from cnnrun.errors import UserError
 
 
 @app.command()
@@ -39,7 +40,13 @@ def report(
         html = one_run.report(found[0], plugin or [])
     else:
         title = ", ".join(path.resolve().name for path in paths)
-        html = many_runs.report(found, title, paths[0])
+        html = many_runs.report(found, title, paths[0], plugin or [])
     file = output or paths[0] / "report.html"
+    if file.is_dir():
+        raise UserError(f"--output {file}: is a folder; name the HTML file to write")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {file}: can't make its folder ({error.strerror})") from error
     write_text(file, html)
     print(file)

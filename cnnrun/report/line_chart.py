@@ -56,7 +56,12 @@ def line_chart(title: str, x: Sequence[float], lines: Sequence[Line], unit: str 
         "x": list(x),
         "at": [across(value) for value in x],
         "lines": [
-            {"name": line.name, "values": [_number(v) for v in line.values]} for line in shown
+            {
+                "name": line.name,
+                "values": [_number(v) for v in line.values],
+                "spread": [_number(v) for v in line.spread],
+            }
+            for line in shown
         ],
         "unit": unit,
     }

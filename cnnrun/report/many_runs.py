@@ -4,55 +4,68 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnrun.comparing import Comparison, Group, Result, compare, group_runs
 from cnnrun.comparing.groups import short, telling_keys, written
 from cnnrun.comparing.measures import SHARES, show
 from cnnrun.comparing.report import figure, pair_sentences
 from cnnrun.comparing.runs import Run
+from cnnrun.errors import UserError
 from cnnrun.report.line_chart import MOST_LINES, Line, line_chart
-from cnnrun.report.page import Section, page, picture, sentences, table
+from cnnrun.report.page import Section, details, page, sentences, table
 from cnnrun.report.parallel import parallel
+from cnnrun.report.pictures import pictures
+from cnnrun.report.trials import importances, setting, standing_of, trials
+
+if TYPE_CHECKING:
+    from cnnrun.sweeps.sweep import Standing
 
 MOST_TRIALS = 2000
 """Rows of the table of runs; a page with more would not open quickly."""
 
+_MANY_DIGITS = re.compile(r"\d+\.\d{5,}(e-?\d+)?")
+_BRIEF = 32  # letters of a line's name beside its letter
 
-def report(runs: Sequence[Run], title: str, folder: Path) -> str:
+
+def report(runs: Sequence[Run], title: str, folder: Path, plugins: Sequence[str] = ()) -> str:
     """The HTML page of many runs: a sweep's, a study's, or those that a shell loop left.
 
-    folder: where they lie, for what a study found there.
-
-    Raises:
-        UserError: no run is finished, or they have no measure in common.
+    folder: where they lie, for what a sweep or a study left there. Runs that can't be compared
+    (none is finished, or they have no measure in common) are listed, with the reason.
     """
     damaged = [run for run in runs if run.state == "damaged"]
-    comparison = compare(_named(group_runs(runs)), left_out=damaged)
-    study = _study(folder)
-    sections = [
-        Section("Findings", _findings(comparison, study)),
-        Section("Groups", _groups(comparison)),
-        Section("Curves", _curves(comparison)),
-    ]
-    keys = _keys(comparison)
-    if keys:
-        sections.append(Section("Settings", _parallel(comparison, keys)))
-        sections.append(Section("Importance", _importance(comparison, keys, folder)))
-    sections.append(Section("Runs", _runs(runs, keys, comparison)))
-    pictures = _study_pictures(study, folder)
-    if pictures:
-        sections.append(Section("Pictures", pictures))
-    groups = len(comparison.results)
-    lead = (
-        f"{len(runs)} runs in {groups} group{'s' if groups != 1 else ''}, compared by "
-        f"{comparison.split} {comparison.measure}."
-    )
-    return page(title, study.get("about") or lead, sections)
+    groups = _named(group_runs(runs))
+    study, (standing, problem) = _study(folder), standing_of(folder, plugins)
+    lead = f"{len(runs)} runs in {len(groups)} group{'s' if len(groups) != 1 else ''}"
+    try:
+        comparison = compare(groups, left_out=damaged)
+    except UserError as error:
+        keys = list(dict.fromkeys(key for group in groups for key in group.settings))
+        told = sentences([f"Not compared: {error}", *filter(None, [problem])], "warning")
+        sections = [Section("Findings", told)]
+        sections += [trials(standing.results)] if standing else []
+        sections.append(Section("Runs", _runs(runs, keys, None)))
+    else:
+        keys = _keys(comparison)
+        findings = _findings(comparison, study) + sentences([*filter(None, [problem])], "warning")
+        sections = [Section("Findings", findings), Section("Groups", _groups(comparison))]
+        sections.append(Section("Curves", _curves(comparison)))
+        sections += [trials(standing.results)] if standing else []
+        if keys:
+            sections.append(Section("Settings", _parallel(comparison, keys)))
+            sections.append(Section("Importance", _importance(comparison, keys, standing)))
+        sections.append(Section("Runs", _runs(runs, keys, comparison)))
+        lead += f", compared by {comparison.split} {comparison.measure}"
+    drawn = [folder / Path(str(name)).name for name in study.get("pictures") or []]
+    if found := pictures([file for file in drawn if file.is_file()]):
+        sections.append(Section("Pictures", found))
+    return page(title, str(study.get("about") or f"{lead}."), sections)
 
 
 def _named(groups: list[Group]) -> list[Group]:
@@ -92,7 +105,7 @@ def _groups(comparison: Comparison) -> str:
             result.name,
             len(result.scores),
             (_mean(result), figure(comparison, result)),
-            *(_setting(result.group.config, key) for key in keys),
+            *(setting(result.group.config, key) for key in keys),
         ]
         for result in comparison.results
     ]
@@ -104,17 +117,9 @@ def _mean(result: Result) -> float | None:
     return result.interval.mean if result.interval else None
 
 
-def _setting(config: dict[str, Any], key: str) -> Any:
-    if key not in config:
-        return "-"
-    value = config[key]
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return (value, written(value)) if is_number else written(value)
-
-
 def _curves(comparison: Comparison) -> str:
     measures = dict.fromkeys((comparison.measure, "loss"))
-    drawn = []
+    drawn, numbers = [], []
     for measure in measures:
         for split in ("validation", "train"):
             lines = _lines(comparison, f"{split}_{measure}", 100 if measure in SHARES else 1)
@@ -122,10 +127,12 @@ def _curves(comparison: Comparison) -> str:
                 x = list(range(1, max(len(line.values) for line in lines) + 1))
                 unit = " %" if measure in SHARES else ""
                 drawn.append(line_chart(f"{split} {measure}", x, lines, unit))
+                numbers.append(_numbers_of(f"{split} {measure}{unit}", lines, x))
     more = len(comparison.results) - MOST_LINES
     beyond = f" Of {more} more groups there are no curves." if more > 0 else ""
-    words = f"Means over seeds, bands of one standard deviation.{beyond}"
-    return sentences([words]) + f'<div class="charts">{"".join(drawn)}</div>'
+    words = f"Means over seeds, bands of one standard deviation; names as in the table.{beyond}"
+    charts = f'<div class="charts">{"".join(drawn)}</div>'
+    return sentences([words]) + charts + details("The numbers", "".join(numbers))
 
 
 def _lines(comparison: Comparison, key: str, scale: int) -> list[Line]:
@@ -137,8 +144,27 @@ def _lines(comparison: Comparison, key: str, scale: int) -> list[Line]:
         if any(columns):
             means = [statistics.fmean(column) if column else None for column in columns]
             spread = [statistics.stdev(c) if len(c) > 1 else None for c in columns]
-            found.append(Line(result.title, means, spread))
+            found.append(Line(_called(result), means, spread))
     return found
+
+
+def _called(result: Result) -> str:
+    """The letter, or with its settings where they are short; the table of groups has them all."""
+    brief = _MANY_DIGITS.sub(lambda found: f"{float(found[0]):.4g}", result.group.brief)
+    settled = result.group.settings and not result.group.name and len(brief) <= _BRIEF
+    return f"{result.name} ({brief})" if settled else result.name
+
+
+def _numbers_of(title: str, lines: Sequence[Line], x: Sequence[int]) -> str:
+    """The lines as a table, a row an epoch."""
+
+    def cell(line: Line, k: int) -> Any:
+        value, spread = (v[k] if k < len(v) else None for v in (line.values, line.spread))
+        around = "" if spread is None else f" ± {spread:.2g}"
+        return (None, "-") if value is None else (value, f"{value:.5g}{around}")
+
+    rows = [[epoch, *(cell(line, k) for line in lines)] for k, epoch in enumerate(x)]
+    return table(f"Mean {title} ± standard deviation", ["epoch", *(n.name for n in lines)], rows)
 
 
 def _numbers(column: Sequence[Any], scale: int) -> list[float]:
@@ -163,10 +189,10 @@ def _text(group: Group, key: str) -> str:
     return written(group.config[key]) if key in group.config else "-"
 
 
-def _importance(comparison: Comparison, keys: Sequence[str], folder: Path) -> str:
+def _importance(comparison: Comparison, keys: Sequence[str], standing: Standing | None) -> str:
     """How much of the scores' variance follows from each setting, with what measure."""
-    shares: dict[str, float | None] = {**_by_optuna(folder)}
-    how = "fANOVA (Hutter et al. 2014), by Optuna"
+    found, how = importances(standing) if standing else ({}, "")
+    shares: dict[str, float | None] = {**found}
     if not shares:
         shares = {key: _explained(comparison, key) for key in keys}
         how = (
@@ -197,43 +223,21 @@ def _explained(comparison: Comparison, key: str) -> float | None:
     return between / len(values) / whole
 
 
-def _by_optuna(folder: Path) -> dict[str, float]:
-    """Optuna's importances of the sweep in `folder`; {} where it has none, or too few trials."""
-    file = folder / "sweep.db"
-    if not file.is_file():
-        return {}
-    try:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        [study] = optuna.get_all_study_summaries(f"sqlite:///{file.resolve()}")[-1:]
-        loaded = optuna.load_study(
-            study_name=study.study_name, storage=f"sqlite:///{file.resolve()}"
-        )
-        return dict(optuna.importance.get_param_importances(loaded))
-    except Exception:
-        # Too few trials, one value alone, another version's file: the plain measure stands in.
-        return {}
-
-
-def _runs(runs: Sequence[Run], keys: Sequence[str], comparison: Comparison) -> str:
-    measure, split = comparison.measure, comparison.split
-    head = ["run", "state", "seed", "epochs", f"{split} {measure}", *map(short, keys)]
-    rows = []
+def _runs(runs: Sequence[Run], keys: Sequence[str], comparison: Comparison | None) -> str:
+    """comparison: None where there are no scores that could be compared."""
+    scored = [f"{comparison.split} {comparison.measure}"] if comparison else []
+    head = ["run", "state", "seed", "epochs", *scored, *map(short, keys)]
+    rows: list[list[Any]] = []
     for run in runs[:MOST_TRIALS]:
-        score = run.score(split, measure) if run.summary else None
-        known = score is not None and math.isfinite(score)
-        shown = (score, show(measure, score or 0.0)) if known else (None, "-")
-        settings = [_setting(run.settings, key) for key in keys]
-        rows.append([str(run.path), run.state, run.seed, run.epochs, shown, *settings])
+        scores = [_score(run, comparison)] if comparison else []
+        settings = [setting(run.settings, key) for key in keys]
+        rows.append([str(run.path), run.state, run.seed, run.epochs, *scores, *settings])
     more = f", the first {MOST_TRIALS} of {len(runs):,}" if len(runs) > MOST_TRIALS else ""
     return table(f"Runs{more}", head, rows)
 
 
-def _study_pictures(study: dict[str, Any], folder: Path) -> str:
-    files = [folder / Path(str(name)).name for name in study.get("pictures", [])]
-    return "".join(
-        picture(file.read_bytes(), f"picture {file.stem}", file.stem)
-        for file in files
-        if file.is_file()
-    )
+def _score(run: Run, comparison: Comparison) -> tuple[float | None, str]:
+    score = run.score(comparison.split, comparison.measure) if run.summary else None
+    if score is None or not math.isfinite(score):
+        return None, "-"
+    return score, show(comparison.measure, score)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from cnnrun.comparing import Run
 from cnnrun.comparing.measures import SHARES, show
-from cnnrun.errors import UserError
 from cnnrun.report.confusion import confusion
 from cnnrun.report.line_chart import Line, line_chart
-from cnnrun.report.page import Section, code, facts, page, picture, sentences, table
+from cnnrun.report.page import Section, code, details, facts, page, picture, sentences, table
+from cnnrun.report.pictures import pictures
 from cnnrun.run import RunDirectory
 
 if TYPE_CHECKING:
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from cnnrun.tasks import Predictions
 
 MOST_MISTAKES = 24
+_FIGURES = (
+    ("parameters", "parameters", "{:,}"),
+    ("seconds", "time", "{:,.1f} s"),
+    ("images_per_second", "speed", "{:,.0f} images/s"),
+)
 # Pixels that a small picture is written with; the page enlarges it.
 _MOST_SIDE = 128
 
@@ -31,6 +36,9 @@ def report(run: Run, plugins: Sequence[str] = ()) -> str:
     Its best checkpoint is evaluated once more for the confusion matrix and the mistakes; where that
     can't be done (the data are gone, say) the page says so instead.
     """
+    if run.state == "damaged":
+        told = [f"This run can't be read: {run.problem}"]
+        return page(run.path.name, str(run.path), [Section("Summary", sentences(told, "warning"))])
     sections = [_summary(run), _curves(run)]
     sections += _of_task(run, plugins)
     sections += [_config(run), _environment(run), _reproduce(run)]
@@ -38,16 +46,17 @@ def report(run: Run, plugins: Sequence[str] = ()) -> str:
 
 
 def _lead(run: Run) -> str:
-    test = run.summary.get("test") or {}
-    scores = ", ".join(f"{name} {show(name, v)}" for name, v in test.items() if v is not None)
+    test = _test(run).items()
+    scores = ", ".join(f"{name} {show(name, v)}" for name, v in test if isinstance(v, float))
     told = f"{scores} on the test split" if scores else "no test score"
     return f"A {run.state} run of {run.task} ({run.path}): {told}."
 
 
 def _summary(run: Run) -> Section:
     summary, best = run.summary, run.best
-    pairs = [("state", run.state), ("epochs", str(run.epochs))]
-    for name, value in (summary.get("test") or {}).items():
+    early = ", stopped early" if summary.get("stopped_early") else ""
+    pairs = [("state", run.state + early), ("epochs", f"{run.epochs} of {_planned(run)}")]
+    for name, value in _test(run).items():
         if isinstance(value, float):
             pairs.append((f"test {name}", show(name, value)))
     for key, value in best.items():
@@ -56,20 +65,27 @@ def _summary(run: Run) -> Section:
             pairs.append((f"validation {measure}, best epoch", show(measure, value)))
     if best.get("epoch"):
         pairs.append(("best epoch", str(best["epoch"])))
-    if "parameters" in summary:
-        pairs.append(("parameters", f"{summary['parameters']:,}"))
-    if "seconds" in summary:
-        pairs.append(("time", f"{summary['seconds']:,.1f} s"))
-    if "images_per_second" in summary:
-        pairs.append(("speed", f"{summary['images_per_second']:,.0f} images/s"))
+    pairs.append(("started", run.started.isoformat(" ")))
+    for key, name, form in _FIGURES:
+        if isinstance(summary.get(key), (int, float)):
+            pairs.append((name, form.format(summary[key])))
     return Section("Summary", facts(pairs))
+
+
+def _planned(run: Run) -> str:
+    return str(run.settings.get("training.epochs", "?"))
+
+
+def _test(run: Run) -> dict[str, Any]:
+    test = run.summary.get("test")
+    return test if isinstance(test, dict) else {}
 
 
 def _curves(run: Run) -> Section:
     rows = run.rows
     if not rows:
         return Section("Curves", sentences(["No epoch has ended yet."]))
-    x = [row["epoch"] for row in rows]
+    x = list(range(1, len(rows) + 1))
     keys = dict.fromkeys(key for row in rows for key in row)
     measures = dict.fromkeys(
         key.partition("_")[2] for key in keys if key.startswith(("train_", "validation_"))
@@ -84,13 +100,13 @@ def _curves(run: Run) -> Section:
         ]
         drawn.append(line_chart(measure, x, lines, " %" if measure in SHARES else ""))
     if "lr" in keys:
-        rate = Line("learning rate", [row.get("lr") for row in rows])
+        rate = Line("learning rate", [_scaled(row.get("lr"), 1) for row in rows])
         drawn.append(line_chart("learning rate", x, [rate]))
     numbers = table(
         "The log, a row an epoch", list(keys), [[_short(row.get(k)) for k in keys] for row in rows]
     )
-    more = f"<details><summary>The numbers</summary>{numbers}</details>"
-    return Section("Curves", f'<div class="charts">{"".join(drawn)}</div>{more}')
+    charts = f'<div class="charts">{"".join(drawn)}</div>'
+    return Section("Curves", charts + details("The numbers", numbers))
 
 
 def _scaled(value: Any, scale: int) -> float | None:
@@ -110,8 +126,10 @@ def _of_task(run: Run, plugins: Sequence[str]) -> list[Section]:
 
         _, parts, _ = evaluation.open_checkpoint(run.path, plugins=plugins)
         predictions, scores = evaluation.evaluate(parts, "test")
-    except (UserError, OSError) as error:
-        told = f"Nothing about single classes and pictures: {error}"
+    except Exception as error:
+        # Whatever is wrong with data or weights by now, the rest of the page is as good as it was.
+        why = str(error).strip() or type(error).__name__
+        told = f"Nothing about single classes and pictures: {why}"
         return [Section("Classes", sentences([told], "warning")), *_pictures(run)]
     matrix = confusion(scores["confusion"], scores["classes"])
     shares = ("precision", "recall", "f1")
@@ -171,19 +189,19 @@ def _png(image: Any) -> bytes:
 
 
 def _pictures(run: Run) -> list[Section]:
-    files = sorted((run.path / "plots").glob("*.png"))[:12]
-    shown = "".join(picture(file.read_bytes(), f"picture {file.stem}", file.stem) for file in files)
-    return [Section("Pictures", shown)] if files else []
+    files = sorted(RunDirectory(run.path).plots.glob("*.png"))
+    return [Section("Pictures", pictures(files))] if files else []
 
 
 def _config(run: Run) -> Section:
-    return Section("Config", code(RunDirectory(run.path).config.read_text("utf-8"), "the config"))
+    text = RunDirectory(run.path).config.read_text("utf-8", errors="replace")
+    return Section("Config", code(text, "the config"))
 
 
 def _environment(run: Run) -> Section:
     try:
-        values = json.loads(RunDirectory(run.path).environment.read_text("utf-8"))
-    except (OSError, ValueError):
+        values = dict(json.loads(RunDirectory(run.path).environment.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
         return Section("Environment", sentences(["environment.json is not there."]))
     rows = [[key, _in_words(value)] for key, value in values.items()]
     return Section("Environment", table("Where it was trained", ["what", "value"], rows, False))

@@ -13,8 +13,11 @@
       cursor.setAttribute("x1", chart.at[at]);
       cursor.setAttribute("x2", chart.at[at]);
       const rows = chart.lines.map((line) => {
-        const value = line.values[at];
-        return `${line.name}: ${value === null || value === undefined ? "no number" : value.toPrecision(5)}${chart.unit}`;
+        const value = line.values[at] ?? null;
+        if (value === null) return `${line.name}: no number`;
+        const spread = line.spread[at] ?? null;
+        const around = spread === null ? "" : ` ± ${spread.toPrecision(2)}`;
+        return `${line.name}: ${value.toPrecision(5)}${around}${chart.unit}`;
       });
       tip.textContent = [`epoch ${chart.x[at]}`, ...rows].join("\n");
       tip.hidden = false;
@@ -54,15 +57,17 @@
   }
 
   // Tables: a click on a column's title sorts by it, a second one the other way round.
-  const valueOf = (row, column) => {
+  // What has no value stays last either way; numbers come before words.
+  const keyOf = (row, column) => {
     const cell = row.cells[column];
-    const number = parseFloat(cell.dataset.value);
-    if (!Number.isNaN(number)) return number;
-    return "value" in cell.dataset ? -Infinity : cell.textContent;
+    if (!("value" in cell.dataset)) return [1, cell.textContent];
+    return cell.dataset.value === "" ? [2, ""] : [0, Number(cell.dataset.value)];
   };
-  const compare = (one, other) => {
-    if (typeof one === "number" && typeof other === "number") return one - other;
-    return String(one).localeCompare(String(other), undefined, { numeric: true });
+  const compare = ([kind, one], [otherKind, other], sign) => {
+    if (kind === 2 || otherKind === 2) return kind - otherKind;
+    if (kind !== otherKind) return sign * (kind - otherKind);
+    if (kind === 0) return sign * (one - other);
+    return sign * one.localeCompare(other, undefined, { numeric: true });
   };
   for (const button of document.querySelectorAll("table.sortable th button")) {
     button.addEventListener("click", () => {
@@ -73,7 +78,7 @@
       title.setAttribute("aria-sort", direction);
       const sign = direction === "ascending" ? 1 : -1;
       const rows = [...body.rows].sort(
-        (a, b) => sign * compare(valueOf(a, title.cellIndex), valueOf(b, title.cellIndex)),
+        (a, b) => compare(keyOf(a, title.cellIndex), keyOf(b, title.cellIndex), sign),
       );
       body.append(...rows);
     });

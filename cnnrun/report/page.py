@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 from cnnrun import __version__
 
-_HERE = Path(__file__).parent
+_ASSETS = files("cnnrun.report")
+_JPEG = b"\xff\xd8\xff"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
         f'<h2 id="{s.anchor}-title">{escape(s.title)}</h2>{s.body}</section>'
         for s in sections
     )
-    style, script = ((_HERE / name).read_text("utf-8") for name in ("style.css", "page.js"))
+    style, script = ((_ASSETS / name).read_text("utf-8") for name in ("style.css", "page.js"))
     # Without an icon of its own the browser would ask for one.
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
@@ -55,14 +57,17 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
 def table(
     caption: str, head: Sequence[str], rows: Sequence[Sequence[Any]], sortable: bool = True
 ) -> str:
-    """A table; numbers are aligned and sorted as such. A cell may be `(value to sort by, text)`."""
+    """A table; numbers are aligned and sorted as such. A cell may be `(value to sort by, text)`.
+
+    The first cell of a row is its title. What is None or no finite number is sorted last.
+    """
     titles = "".join(
         f'<th scope="col"><button type="button">{escape(name)}</button></th>'
         if sortable
         else f'<th scope="col">{escape(name)}</th>'
         for name in head
     )
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(map(_cell, row, _kinds()))}</tr>" for row in rows)
     kind = ' class="sortable"' if sortable else ""
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption, quote=True)}">'
@@ -71,12 +76,20 @@ def table(
     )
 
 
-def _cell(cell: Any) -> str:
+def _kinds() -> Iterator[str]:
+    """The opening and the name of each cell's tag."""
+    yield 'th scope="row"'
+    while True:
+        yield "td"
+
+
+def _cell(cell: Any, tag: str) -> str:
     value, text = cell if isinstance(cell, tuple) else (cell, "-" if cell is None else str(cell))
+    end = f"</{tag[:2]}>"
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
-        sort = "" if value is None else f"{value:.12g}"
-        return f'<td class="number" data-value="{sort}">{escape(text)}</td>'
-    return f"<td>{escape(text)}</td>"
+        sort = "" if value is None or not math.isfinite(value) else f"{value:.12g}"
+        return f'<{tag} class="number" data-value="{sort}">{escape(text)}{end}'
+    return f"<{tag}>{escape(text)}{end}"
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> str:
@@ -100,12 +113,18 @@ def code(text: str, label: str) -> str:
     )
 
 
-def picture(png: bytes, alt: str, caption: str = "") -> str:
-    """A PNG inside the page."""
-    data = base64.b64encode(png).decode("ascii")
+def picture(image: bytes, alt: str, caption: str = "") -> str:
+    """A PNG or JPEG inside the page."""
+    kind = "jpeg" if image.startswith(_JPEG) else "png"
+    data = base64.b64encode(image).decode("ascii")
     text = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     name = escape(alt, quote=True)
-    return f'<figure><img alt="{name}" src="data:image/png;base64,{data}">{text}</figure>'
+    return f'<figure><img alt="{name}" src="data:image/{kind};base64,{data}">{text}</figure>'
+
+
+def details(summary: str, body: str) -> str:
+    """What is shown when asked for."""
+    return f"<details><summary>{escape(summary)}</summary>{body}</details>"
 
 
 def embedded(values: Any) -> str:

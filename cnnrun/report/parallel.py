@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 
 from cnnrun.report.scale import Scale, round_numbers
 
 _TOP, _BOTTOM, _LEFT = 20, 246, 70
+_PITCH = (130, 190)
+_LINE = 14  # pixels between two marks of an axis that can be read
+_MOST_MARKS = (_BOTTOM - _TOP) // _LINE
 
 
 def parallel(
@@ -18,7 +21,7 @@ def parallel(
     scores: Sequence[float | None],
     sign: int,
 ) -> str:
-    """Groups as lines over their settings, the score at the right; the better, the bluer.
+    """Groups as lines over their settings, the score at the right; blue is good, orange bad.
 
     rows: the settings of each, as text; numbers are placed by value, others by their order.
     sign: 1 where more is better, else -1. At least one score is a number.
@@ -28,16 +31,17 @@ def parallel(
     low, high = (end(score for _, score in known) for end in (min, max))
     last = Scale(low, high, _BOTTOM, _TOP)
     axes = [_Axis(texts) for texts in zip(*(row for row, _ in known), strict=True)]
-    pitch = max(110, min(190, 900 // (len(axes) + 1)))
+    pitch = max(_PITCH[0], min(_PITCH[1], 900 // (len(axes) + 1)))
     lines = []
     for row, score in known:
         heights = [*(axis(text) for axis, text in zip(axes, row, strict=True)), last(score)]
         points = " ".join(f"{_LEFT + pitch * n},{y}" for n, y in enumerate(heights))
         share = (score - low) / ((high - low) or 1)
         settings = ", ".join(f"{key}={text}" for key, text in zip(keys, row, strict=True))
+        title = escape(f"{settings}: {measure} {score:.4g}")
         lines.append(
             f'<polyline class="trial" style="--share:{share if sign > 0 else 1 - share:.2f}" '
-            f'points="{points}"><title>{escape(settings)}: {measure} {score:.4g}</title></polyline>'
+            f'points="{points}"><title>{title}</title></polyline>'
         )
     marks = [axis.marks() for axis in axes]
     marks.append([(f"{value:.4g}", last(value)) for value in round_numbers(low, high)])
@@ -45,10 +49,19 @@ def parallel(
     drawn = [_upright(_LEFT + pitch * n, name, found) for n, (name, found) in enumerate(names)]
     label = f"{len(known)} groups by their settings and {measure}; the table has the figures"
     return (
-        "<figure><figcaption>A line is a group of runs; the better, the bluer.</figcaption>"
+        "<figure><figcaption>A line is a group of runs.</figcaption>"
         '<div class="wide" tabindex="0" role="region" aria-label="Parallel coordinates">'
         f'<svg class="parallel" width="{_LEFT + pitch * len(axes) + 90}" height="290" role="img" '
-        f'aria-label="{escape(label, quote=True)}">{"".join(lines + drawn)}</svg></div></figure>'
+        f'aria-label="{escape(label, quote=True)}">{"".join(lines + drawn)}</svg></div>'
+        f"{_legend(measure, *((low, high) if sign > 0 else (high, low)))}</figure>"
+    )
+
+
+def _legend(measure: str, worst: float, best: float) -> str:
+    text = escape(measure)
+    return (
+        f'<p class="scale"><span>{text} {worst:.4g}</span><span class="bar"></span>'
+        f"<span>{best:.4g} (the best)</span></p>"
     )
 
 
@@ -66,15 +79,22 @@ class _Axis:
         places = numbers or [float(k) for k in range(len(distinct))]
         log = bool(numbers) and places[0] > 0 and places[-1] > 30 * places[0]
         self.scale = Scale(places[0], places[-1], _BOTTOM, _TOP, log)
-        self.places = dict(zip(self.names, places, strict=True))
+        self.order = {name: float(k) for k, name in enumerate(self.names)}
 
     def __call__(self, text: str) -> float:
-        return self.scale(self.places[f"{float(text):g}" if self.is_numeric else text])
+        return self.scale(float(text) if self.is_numeric else self.order[text])
 
     def marks(self) -> list[tuple[str, float]]:
-        """Texts and where they stand, few enough to be read."""
-        step = max(1, math.ceil(len(self.names) / 8))
-        return [(name, self.scale(self.places[name])) for name in self.names[::step]]
+        """Texts and where they stand: the values, or round numbers where those lie too close."""
+        values = list(map(float, self.names)) if self.is_numeric else list(self.order.values())
+        own = [(n, self.scale(v)) for n, v in zip(self.names, values, strict=True)]
+        heights = sorted(y for _, y in own)
+        close = any(b - a < _LINE for a, b in pairwise(heights))
+        if not close:
+            return own
+        if self.is_numeric:
+            return [(f"{value:g}", self.scale(value)) for value in self.scale.ticks()]
+        return own[:: -(-len(own) // _MOST_MARKS)]
 
 
 def _upright(x: float, name: str, marks: Sequence[tuple[str, float]]) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnnrun.document import parse
 from cnnrun.errors import ConfigError, Interrupted, UserError, did_you_mean
@@ -19,6 +20,9 @@ from cnnrun.sweeps.storage import Trials, open_storage, require_optuna, shown
 from cnnrun.sweeps.together import SeedsTogether, together
 from cnnrun.sweeps.trial_queue import TrialQueue
 from cnnrun.sweeps.workers import Workers, visible_gpus
+
+if TYPE_CHECKING:
+    import optuna
 
 
 @dataclass(frozen=True)
@@ -60,15 +64,56 @@ def join(place: str, name: str | None = None, how: How = How()) -> Results:
         folder, storage = _fetch(place, name), place
     else:
         folder, storage = Path(place), ""
+    plan = _plan_of(folder, how.plugins)
+    storage = storage or _storage_of(folder)
+    return _take_part(plan, storage, how, False, again=f"cnnrun sweep --join {shown(place)}")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A sweep as it is now, and Optuna's study of it."""
+
+    results: Results
+    study: optuna.Study
+
+
+def standing(folder: Path, plugins: Iterable[str] = ()) -> Standing:
+    """The sweep in `folder`, to look at: no trial is claimed or changed.
+
+    Raises:
+        UserError: there is no sweep, or its storage can't be reached.
+    """
+    require_optuna()
+    plan, storage = _plan_of(folder, tuple(plugins)), _storage_of(folder)
+    if storage == _sqlite(folder) and not (folder / "sweep.db").is_file():
+        raise UserError(f"{folder}: no trial has begun (no sweep.db in it)")
+    import optuna
+
+    if _study_name(plan) not in optuna.get_all_study_names(open_storage(storage)):
+        raise UserError(f"{folder}: no trial of this sweep is in {shown(storage)}")
+    trials = _trials(plan, storage)
+    return Standing(read_results(plan, trials), trials.study)
+
+
+def _plan_of(folder: Path, plugins: tuple[str, ...]) -> Plan:
     if not (folder / "sweep.yaml").is_file():
         raise UserError(f"{folder}: no sweep (no sweep.yaml in it); begin one: cnnrun sweep FILE")
     where = [f"output={folder.parent}", f"name={folder.name}"]
-    plan = Plan(load(folder / "sweep.yaml", where), how.plugins)
+    return Plan(load(folder / "sweep.yaml", where), plugins)
+
+
+def _storage_of(folder: Path) -> str:
     known = folder / "storage.txt"
-    if not storage and known.is_file():
-        storage = known.read_text(encoding="utf-8").strip()
-    storage = storage or _sqlite(folder)
-    return _take_part(plan, storage, how, False, again=f"cnnrun sweep --join {shown(place)}")
+    return known.read_text(encoding="utf-8").strip() if known.is_file() else _sqlite(folder)
+
+
+def _trials(plan: Plan, storage: str) -> Trials:
+    lock = plan.sweep.folder / ".lock"
+    return Trials(storage, _study_name(plan), plan.higher_is_better, lock)
+
+
+def _study_name(plan: Plan) -> str:
+    return f"{plan.sweep.name}-{plan.identity()}"
 
 
 def commands(file: Path, overrides: Iterable[str] = (), how: How = How()) -> list[str]:
@@ -93,12 +138,7 @@ def commands(file: Path, overrides: Iterable[str] = (), how: How = How()) -> lis
 
 def _take_part(plan: Plan, storage: str, how: How, wait_for_others: bool, again: str) -> Results:
     folder = plan.sweep.folder
-    trials = Trials(
-        storage,
-        f"{plan.sweep.name}-{plan.identity()}",
-        plan.higher_is_better,
-        folder / ".lock",
-    )
+    trials = _trials(plan, storage)
     trials.study.set_user_attr("sweep.yaml", plan.sweep_text())
     trials.study.set_user_attr("base.yaml", plan.base_text())
     trials.fill(plan.points)

@@ -1,0 +1,54 @@
+"""Picture files inside the page, as many and as large as a page bears."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from cnnrun.report.page import picture, sentences
+
+MOST_BYTES = 3_000_000
+"""Of all pictures together, before base64 makes them a third larger; a page stays below 5 MB."""
+
+_LARGE_BYTES, _MOST_SIDE = 400_000, 1280
+
+
+def pictures(files: Sequence[Path]) -> str:
+    """PNG files as figures; those that can't be read, or are too much, are named instead."""
+    shown, unread, beyond, size = [], [], [], 0
+    for file in files:
+        data = _data(file)
+        if data is None:
+            unread.append(file.name)
+        elif size + len(data) > MOST_BYTES:
+            beyond.append(file.name)
+        else:
+            size += len(data)
+            shown.append(picture(data, f"picture {file.stem}", file.stem))
+    told = []
+    if unread:
+        told.append(f"Not to be read as pictures: {', '.join(unread)}.")
+    if beyond:
+        folder = files[0].parent
+        told.append(f"Left out, for the page's size: {', '.join(beyond)}; they lie in {folder}.")
+    return "".join(shown) + sentences(told, "warning")
+
+
+def _data(file: Path) -> bytes | None:
+    """The file's bytes; those of a large photo as JPEG, which is a tenth. None: it is damaged."""
+    from PIL import Image
+
+    try:
+        data = file.read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            if len(data) <= _LARGE_BYTES:
+                return data
+            small = image.convert("RGB")
+    except (OSError, ValueError, SyntaxError):  # what Pillow raises for a damaged file
+        return None
+    small.thumbnail((_MOST_SIDE, _MOST_SIDE))
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=85)
+    return stream.getvalue()
