@@ -142,12 +142,12 @@ class Stepper:
         """As if the failed attempt had not been: batch normalization's statistics, gradients."""
         for buffer, before in zip(buffers, kept, strict=True):
             buffer.copy_(before)
-        self.optimizer.zero_grad(set_to_none=True)
+        self._clear_gradients()
         del self.steps[done:]
 
     def _gradients(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
         """Fill the gradients of the mean loss of a batch of `size`."""
-        self.optimizer.zero_grad(set_to_none=True)
+        self._clear_gradients()
         # Gradients are averaged over the processes, whose parts need not be equal.
         weight = self.world.size / size
         # Pieces of one sample could not train batch normalization.
@@ -160,6 +160,12 @@ class Stepper:
             # Gradients travel with the last piece.
             with nullcontext() if k == pieces or self.world.size == 1 else self._at_home():
                 self._backward(piece, of_piece, number, weight * len(piece))
+
+    def _clear_gradients(self) -> None:
+        """`optimizer.zero_grad` without its entry for a profiler, 3 % of a small network's step."""
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     def _at_home(self) -> Any:
         """Within it gradients gather in this process."""

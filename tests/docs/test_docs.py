@@ -46,6 +46,7 @@ SLOW = {
     "docs/ideas/mlp_vs_cnn.md",
     "docs/ideas/style_transfer.md",
     "docs/ideas/transfer.md",
+    "docs/tutorial.md",
 }
 SESSIONS = [page for page in PAGES if any(b.language == "console" for b in blocks(page))]
 
