@@ -17,7 +17,7 @@ from selenium.webdriver.common.keys import Keys
 from cnnrun.comparing import find_runs
 from cnnrun.report import many_runs, one_run
 from cnnrun.report.confusion import MOST_CELLS, MOST_PAIRS, confusion
-from cnnrun.report.line_chart import Line, line_chart
+from cnnrun.report.line_chart import MOST_EPOCHS, Line, line_chart, shown_epochs
 from cnnrun.report.page import Section, page, table
 from cnnrun.report.parallel import parallel
 from cnnrun.report.pictures import MOST_BYTES, pictures
@@ -247,6 +247,12 @@ def test_many_runs(opened: Page, many: Path, cnnrun: Command) -> None:
     assert numbers[0].startswith("1")
     assert "±" in numbers[0]
     assert len(opened.texts("#runs tbody tr")) == 12
+    chart = opened.run("return document.querySelector('svg[data-chart]')")
+    chart.send_keys(Keys.END)
+    tip = opened.run("return document.getElementById('tip').textContent").splitlines()
+    assert tip[0] == "epoch 2"
+    assert all(re.fullmatch(r".+: [\d.]+ ± [\d.]+ %", line) for line in tip[1:]), tip
+    chart.send_keys(Keys.ESCAPE)
     assert len(opened.texts("#groups tbody tr")) == 6
     assert len(opened.texts("svg.parallel polyline")) == 6
     importance = dict(
@@ -436,6 +442,33 @@ def test_where_the_page_can_not_be_written(small_run: Path, cnnrun: Command) -> 
     assert "is a folder; name the HTML file to write" in folder.err
     below = cnnrun("report", small_run, "-o", small_run / "config.yaml" / "new" / "page.html")
     assert "can't make its folder (Not a directory)" in below.err
+
+
+def test_thousands_of_epochs_make_no_large_page(
+    opened: Page, small_run: Path, many: Path, tmp_path: Path
+) -> None:
+    """Every so many of them are shown, the last one among them."""
+    assert shown_epochs(4) == [1, 2, 3, 4]
+    folder = tmp_path / "long"
+    shutil.copytree(many, folder)
+    row = json.loads((small_run / "metrics.jsonl").read_text().splitlines()[0])
+    log = "".join(
+        json.dumps({**row, "epoch": k + 1, "validation_loss": 1 / (k + 1)}) + "\n"
+        for k in range(5000)
+    )
+    for file in folder.rglob("metrics.jsonl"):
+        file.write_text(log)
+    runs = find_runs([folder])
+    file = tmp_path / "page.html"
+    file.write_text(one_run.report(runs[0]))
+    assert_sound(opened, file)
+    epochs = [int(text) for text in column(opened, "#curves details", 1)]
+    assert len(epochs) <= MOST_EPOCHS
+    assert epochs[-1] == 5000
+    assert float(column(opened, "#curves details", 6)[-1]) == 1 / 5000
+    file.write_text(many_runs.report(runs, "long", folder))
+    assert_sound(opened, file)
+    assert column(opened, "#curves details", 1)[-1] == "5000"
 
 
 def test_pictures_are_as_many_as_a_page_bears(opened: Page, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from cnnrun.report.page import sentences, table
 MOST_CLASSES = 200
 """A matrix of more would fit no screen; the table of pairs stays."""
 
-MOST_CELLS = 12_000
+MOST_CELLS = 10_000
 """Drawn cells, those with the largest counts; more would make the page too large."""
 
 MOST_PAIRS = 20

@@ -17,6 +17,9 @@ from cnnrun.report.scale import Scale
 MOST_LINES = 7
 """More could not be told apart."""
 
+MOST_EPOCHS = 300
+"""A line has no room for more points, and a page not for all of their numbers."""
+
 _WIDTH, _HEIGHT = 440, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 46
 _DASHES = ("", "7 4", "2 4", "9 3 2 3", "12 4", "4 2", "1 3")
@@ -32,6 +35,20 @@ class Line:
     values: Values
     spread: Values = ()
 
+    def at(self, epochs: Sequence[int]) -> Line:
+        """The same at some of the epochs, which count from 1."""
+        values, spread = (
+            [v[epoch - 1] for epoch in epochs if epoch <= len(v)]
+            for v in (self.values, self.spread)
+        )
+        return Line(self.name, values, spread)
+
+
+def shown_epochs(count: int) -> list[int]:
+    """Of 1 to `count` the epochs that are shown: all, or as many as fit, the last among them."""
+    step = math.ceil(count / MOST_EPOCHS)
+    return list(range(count, 0, -step))[::-1] if count else []
+
 
 def line_chart(title: str, x: Sequence[float], lines: Sequence[Line], unit: str = "") -> str:
     """Lines against the epoch. `unit` follows the values, e.g. ` %`."""
@@ -46,7 +63,9 @@ def line_chart(title: str, x: Sequence[float], lines: Sequence[Line], unit: str 
         low, high = low - margin, high + margin
     across = Scale(min(x), max(x), _LEFT + 8, _WIDTH - _RIGHT - 8)
     up = Scale(low, high, _HEIGHT - _BOTTOM, _TOP, log)
-    parts = [_axes(across, up, "epoch", unit)]
+    # Around a constant, other marks would only seem to tell something.
+    marks = up.ticks() if min(ends) < max(ends) else [ends[0]]
+    parts = [_axes(across, up, marks, "epoch", unit)]
     for number, line in enumerate(shown):
         parts.append(_band(number, line, x, across, up))
     for number, line in enumerate(shown):
@@ -92,9 +111,9 @@ def _last(line: Line) -> str:
     return f"{known[-1]:.4g}" if known else "no number"
 
 
-def _axes(across: Scale, up: Scale, xlabel: str, unit: str) -> str:
+def _axes(across: Scale, up: Scale, marks: Sequence[float], xlabel: str, unit: str) -> str:
     parts = []
-    for value in up.ticks():
+    for value in marks:
         y = up(value)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
         text = f"{value:g}{unit}"

@@ -17,7 +17,7 @@ from cnnrun.comparing.measures import SHARES, show
 from cnnrun.comparing.report import figure, pair_sentences
 from cnnrun.comparing.runs import Run
 from cnnrun.errors import UserError
-from cnnrun.report.line_chart import MOST_LINES, Line, line_chart
+from cnnrun.report.line_chart import MOST_LINES, Line, line_chart, shown_epochs
 from cnnrun.report.page import Section, details, page, sentences, table
 from cnnrun.report.parallel import parallel
 from cnnrun.report.pictures import pictures
@@ -124,7 +124,8 @@ def _curves(comparison: Comparison) -> str:
         for split in ("validation", "train"):
             lines = _lines(comparison, f"{split}_{measure}", 100 if measure in SHARES else 1)
             if lines:
-                x = list(range(1, max(len(line.values) for line in lines) + 1))
+                x = shown_epochs(max(len(line.values) for line in lines))
+                lines = [line.at(x) for line in lines]
                 unit = " %" if measure in SHARES else ""
                 drawn.append(line_chart(f"{split} {measure}", x, lines, unit))
                 numbers.append(_numbers_of(f"{split} {measure}{unit}", lines, x))

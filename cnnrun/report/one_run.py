@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cnnrun.comparing import Run
 from cnnrun.comparing.measures import SHARES, show
 from cnnrun.report.confusion import confusion
-from cnnrun.report.line_chart import Line, line_chart
+from cnnrun.report.line_chart import Line, line_chart, shown_epochs
 from cnnrun.report.page import Section, code, details, facts, page, picture, sentences, table
 from cnnrun.report.pictures import pictures
 from cnnrun.run import RunDirectory
@@ -82,10 +82,10 @@ def _test(run: Run) -> dict[str, Any]:
 
 
 def _curves(run: Run) -> Section:
-    rows = run.rows
+    x = shown_epochs(len(run.rows))
+    rows = [run.rows[epoch - 1] for epoch in x]
     if not rows:
         return Section("Curves", sentences(["No epoch has ended yet."]))
-    x = list(range(1, len(rows) + 1))
     keys = dict.fromkeys(key for row in rows for key in row)
     measures = dict.fromkeys(
         key.partition("_")[2] for key in keys if key.startswith(("train_", "validation_"))
@@ -102,8 +102,11 @@ def _curves(run: Run) -> Section:
     if "lr" in keys:
         rate = Line("learning rate", [_scaled(row.get("lr"), 1) for row in rows])
         drawn.append(line_chart("learning rate", x, [rate]))
+    some = "" if len(rows) == len(run.rows) else f", {len(rows)} of {len(run.rows):,} epochs"
     numbers = table(
-        "The log, a row an epoch", list(keys), [[_short(row.get(k)) for k in keys] for row in rows]
+        f"The log, a row an epoch{some}",
+        list(keys),
+        [[_short(row.get(k)) for k in keys] for row in rows],
     )
     charts = f'<div class="charts">{"".join(drawn)}</div>'
     return Section("Curves", charts + details("The numbers", numbers))
@@ -189,7 +192,8 @@ def _png(image: Any) -> bytes:
 
 
 def _pictures(run: Run) -> list[Section]:
-    files = sorted(RunDirectory(run.path).plots.glob("*.png"))
+    found = sorted(RunDirectory(run.path).plots.glob("*.png"))
+    files = [file for file in found if file.stem != "curves"]  # the page has its own
     return [Section("Pictures", pictures(files))] if files else []
 
 
