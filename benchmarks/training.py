@@ -32,6 +32,7 @@ from benchmarks.workloads import Samples, Workload, workloads
 from cnnrun.build import Parts, build_optimizer
 from cnnrun.data.batches import Batches
 from cnnrun.interrupt import StopRequest
+from cnnrun.models.dropout import Dropout
 from cnnrun.progress import Quiet
 from cnnrun.run import RunDirectory
 from cnnrun.training import Trainer
@@ -84,7 +85,7 @@ def tutorial(workload: Workload) -> Contestant:
     """The loop of torch's tutorials: per-sample transforms, DataLoader, `.item()` at each step."""
     parts = workload.parts()
     loader = _loader(parts, workload)
-    model = parts.model.to(memory_format=torch.contiguous_format)
+    model = _plain_model(parts)
     optimizer = _plain_sgd(parts)
 
     def epochs() -> float:
@@ -113,7 +114,7 @@ def lightning(workload: Workload) -> Contestant:
     class Module(pl.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.model = parts.model.to(memory_format=torch.contiguous_format)
+            self.model = _plain_model(parts)
 
         def training_step(self, batch: Any, _: int) -> torch.Tensor:
             return F.cross_entropy(self.model(batch[0]), batch[1])
@@ -150,6 +151,14 @@ def _loader(parts: Parts, workload: Workload) -> DataLoader[Any]:
         num_workers=2 if decodes else 0,
         persistent_workers=decodes,
     )
+
+
+def _plain_model(parts: Parts) -> torch.nn.Module:
+    """As its users would write it: with torch's dropout, in the default order in memory."""
+    for name, module in list(parts.model.named_modules()):
+        if isinstance(module, Dropout):
+            parts.model.set_submodule(name, torch.nn.Dropout(module.p))
+    return parts.model.to(memory_format=torch.contiguous_format)
 
 
 def _plain_sgd(parts: Parts) -> torch.optim.Optimizer:

@@ -247,7 +247,8 @@ class Seeds:
         losses, _ = lead.task.step(_Given(flat), lead.parts.loss, inputs, targets.flatten(0, 1))
         losses = losses.view(len(outputs), -1)
         # Each seed's weights see its own mean loss alone.
-        losses.mean(1).sum().backward()  # type: ignore[no-untyped-call]
+        means = losses.new_full(losses.shape, 1 / losses.shape[1])
+        losses.backward(means)  # type: ignore[no-untyped-call]
         self.step_optimizer()
         return losses.detach(), outputs.detach()
 

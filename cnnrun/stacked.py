@@ -14,6 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from cnnrun.models.dropout import Dropout, mask_like
+
+_DROPOUTS = (Dropout, nn.Dropout, nn.Dropout2d)
+
 
 class StackedModels:
     """S models of one architecture whose parameters and buffers live in stacked tensors (S, ...).
@@ -87,7 +91,7 @@ def _turned(stacked: Tensor) -> Tensor:
 
 def _given_masks(model: nn.Module, picture: Tensor) -> dict[str, _Masked]:
     """Replace the dropout layers of `model`; returns the new ones by name, in order of use."""
-    layers = [(n, m) for n, m in model.named_modules() if type(m) in (nn.Dropout, nn.Dropout2d)]
+    layers = [(n, m) for n, m in model.named_modules() if type(m) in _DROPOUTS]
     used: dict[str, _Masked] = {}
     for name, layer in layers:
         parent, _, own = name.rpartition(".")
@@ -107,7 +111,7 @@ class _Masked(nn.Module):
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
-        self.p, self.whole_maps = float(layer.p), isinstance(layer, nn.Dropout2d)
+        self.p, self.kind = float(layer.p), type(layer)
         self.register_buffer("mask", torch.ones(()))
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -119,7 +123,9 @@ class _Masked(nn.Module):
 
     def draw(self, count: int) -> Tensor:
         """0 with probability p, else 1 / (1 - p)."""
-        if self.whole_maps:
+        if self.kind is Dropout and self.like.device.type == "cpu":
+            return mask_like(self.like.expand(count, *self.like.shape[1:]), self.p)
+        if self.kind is nn.Dropout2d:
             noise = self.like.new_empty(count, self.like.shape[1], 1, 1)
         else:
             noise = torch.empty_like(self.like.expand(count, *self.like.shape[1:]))

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -58,16 +59,20 @@ def test_validation_takes_from_training_without_overlap() -> None:
         with_validation(_numbered(50), 50, seed=3)
 
 
-@given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
-def test_batches_hold_every_sample_once(samples: int, batch_size: int, start: int) -> None:
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 3), st.integers(1, 70))
+@settings(max_examples=100, deadline=None)
+def test_batches_hold_every_sample_once(
+    samples: int, batch_size: int, start: int, gathered: int
+) -> None:
     batches = Batches(_numbered(samples).train, batch_size, torch.device("cpu"))
     order = torch.randperm(samples)
-    seen = [images.flatten() for images, _ in batches.iterate(order)]
-    assert torch.cat(seen).tolist() == order.tolist()
-    assert len(seen) == len(batches)
-    rest = [images.flatten().tolist() for images, _ in batches.iterate(order, start)]
-    assert rest == [images.tolist() for images in seen[start:]]
+    with patch("cnnrun.data.batches._GATHERED", gathered):
+        seen = [(images.flatten(), labels) for images, labels in batches.iterate(order)]
+        rest = [images.flatten().tolist() for images, _ in batches.iterate(order, start)]
+    assert torch.cat([images for images, _ in seen]).tolist() == order.tolist()
+    assert torch.cat([labels for _, labels in seen]).tolist() == (order % 2).tolist()
+    assert [len(images) for images, _ in seen] == [batches.size_of(i) for i in range(len(batches))]
+    assert rest == [images.tolist() for images, _ in seen[start:]]
 
 
 def test_a_last_batch_of_one_joins_the_one_before() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from cnnrun.data.dataset import Chosen, Images, Split
 from cnnrun.data.framing import RandomCrop
 from cnnrun.data.image_files import ImageFiles
 from cnnrun.data.prefetch import prefetch
+
+# Bytes of pictures that are gathered at once, as fit a core's cache.
+_GATHERED = 2**18
 
 Share = Callable[[int, int], tuple[int, int]]
 
@@ -71,11 +74,10 @@ class Batches:
         whole = zip(self.borders[start:], self.borders[start + 1 :], strict=False)
         borders = [self.share(first, last) for first, last in whole]
         on_device = order.to(self.device, non_blocking=True)
-        labels = (self.labels.index_select(0, on_device[a:b]) for a, b in borders)
         if isinstance(self.images, Tensor):
-            images = (self.images.index_select(0, on_device[a:b]) for a, b in borders)
-            yield from zip(images, labels, strict=True)
+            yield from self._gather(self.images, on_device, borders)
         else:
+            labels = (self.labels.index_select(0, on_device[a:b]) for a, b in borders)
             read_ahead = prefetch(self._reader(epoch), (order[a:b] for a, b in borders))
             # Closed by hand, so that an interrupted epoch ends its threads at once.
             try:
@@ -83,6 +85,22 @@ class Batches:
                     yield decoded.to(self.device, non_blocking=True), of_batch
             finally:
                 read_ahead.close()
+
+    def _gather(
+        self, images: Tensor, order: Tensor, borders: list[tuple[int, int]]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Small batches many at once: gathering one takes as long to begin as to do."""
+        in_batch = images[:1].nbytes * max((b - a for a, b in borders), default=0)
+        at_once = max(1, _GATHERED // max(1, in_batch))
+        for first in range(0, len(borders), at_once):
+            block = borders[first : first + at_once]
+            indices = torch.cat([order[a:b] for a, b in block])
+            sizes = [b - a for a, b in block]
+            yield from zip(
+                torch.split(images.index_select(0, indices), sizes),
+                torch.split(self.labels.index_select(0, indices), sizes),
+                strict=True,
+            )
 
     def _reader(self, epoch: int) -> Callable[[Tensor], Tensor]:
         images, crop = self.images, self.crop

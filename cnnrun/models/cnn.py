@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cnnrun.errors import UserError
 from cnnrun.models.activations import Activation
 from cnnrun.models.block import Block, Groups, Kind, Padding, Pooling, Positive, Shape
+from cnnrun.models.dropout import Dropout
 from cnnrun.models.locally_connected import PaddingMode
 from cnnrun.models.mlp import Probability, Widths, hidden_layers
 from cnnrun.registry import models
@@ -89,7 +90,7 @@ class CNN(nn.Module):
         self.head = nn.Sequential(
             *([nn.AdaptiveAvgPool2d(1)] if head_pooling == "average" else []),
             nn.Flatten(),
-            *([nn.Dropout(dropout)] if dropout and not head else []),
+            *([Dropout(dropout)] if dropout and not head else []),
             *hidden_layers(flat, head, blocks[-1].activation, dropout, batch_norm=False),
             nn.Linear(head[-1] if head else flat, num_classes),
         )

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cnnrun.models.activations import Activation, activation_layer
+from cnnrun.models.dropout import Dropout
 from cnnrun.registry import models
 
 Widths = list[Annotated[int, Field(ge=1)]]
@@ -54,5 +55,5 @@ def hidden_layers(
             yield nn.BatchNorm1d(width)
         yield activation_layer(activation)
         if dropout:
-            yield nn.Dropout(dropout)
+            yield Dropout(dropout)
         inputs = width

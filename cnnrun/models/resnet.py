@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from cnnrun.models.dropout import Dropout
 from cnnrun.models.mlp import Probability
 from cnnrun.registry import models
 
@@ -53,7 +54,7 @@ class ResNet(nn.Module):
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            *([nn.Dropout(dropout)] if dropout else []),
+            *([Dropout(dropout)] if dropout else []),
             nn.Linear(inputs, num_classes),
         )
         for module in self.features.modules():
