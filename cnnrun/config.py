@@ -180,7 +180,9 @@ def experiment_model() -> type[Experiment]:
 
     Made once for the same names: it takes 0.1 s, and a sweep validates every trial.
     """
-    return _experiment_model(tuple(tuple(kind.names()) for kind in registry.KINDS.values()))
+    # No section of an experiment is made of pictures, which would import matplotlib.
+    kinds = [kind for kind in registry.KINDS.values() if kind is not registry.plots]
+    return _experiment_model(tuple(tuple(kind.names()) for kind in kinds))
 
 
 @lru_cache(maxsize=8)

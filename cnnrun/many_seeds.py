@@ -26,7 +26,7 @@ from cnnrun.distributed import world
 from cnnrun.errors import ConfigError, Interrupted, UserError
 from cnnrun.interrupt import StopRequest, stop_on_signals
 from cnnrun.progress import Reporter, epoch_line, reporter
-from cnnrun.quick_start import bare_step
+from cnnrun.quick_start import bare_backward, bare_step
 from cnnrun.randomness import seed_default
 from cnnrun.reporting import Reports, build_loggers
 from cnnrun.run import RunDirectory
@@ -247,8 +247,7 @@ class Seeds:
         losses, _ = lead.task.step(_Given(flat), lead.parts.loss, inputs, targets.flatten(0, 1))
         losses = losses.view(len(outputs), -1)
         # Each seed's weights see its own mean loss alone.
-        means = losses.new_full(losses.shape, 1 / losses.shape[1])
-        losses.backward(means)  # type: ignore[no-untyped-call]
+        bare_backward(losses, losses.new_full(losses.shape, 1 / losses.shape[1]))
         self.step_optimizer()
         return losses.detach(), outputs.detach()
 

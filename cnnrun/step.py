@@ -14,7 +14,7 @@ from cnnrun.averaging import AverageWeights
 from cnnrun.build import Parts, build_optimizer
 from cnnrun.distributed import anywhere, parallel, world
 from cnnrun.errors import UserError
-from cnnrun.quick_start import bare_step
+from cnnrun.quick_start import bare_backward, bare_step
 from cnnrun.randomness import seed_default
 from cnnrun.run import RunDirectory, write_json
 from cnnrun.transfer import unfreeze
@@ -184,9 +184,9 @@ class Stepper:
                 "batch normalization learns from two values a channel or more, and the last maps "
                 "of one picture have one; use larger batches or pictures",
             ) from error
-        # The gradient of the mean without computing one: 5 % of a small network's step.
+        # The gradient of the mean without computing one.
         gradient = losses.new_full(losses.shape, share / len(losses))
-        self.scaler.scale(losses).backward(gradient)  # type: ignore[no-untyped-call]
+        bare_backward(self.scaler.scale(losses), gradient)
         self.steps.append((number, losses.detach(), outputs, targets))
 
     def _loss_of(self, first: int) -> Tensor:

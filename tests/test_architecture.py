@@ -87,13 +87,20 @@ def test_importing_the_command_line_loads_nothing_heavy() -> None:
     assert ended.stdout.strip() == "[]"
 
 
-def test_training_own_data_never_imports_what_it_does_not_need(tiny: Path, tmp_path: Path) -> None:
+COMPILER = ("torch._dynamo", "torch.fx.experimental.symbolic_shapes", "sympy")
+OTHERS = ("torchvision", "sklearn", "torchmetrics", "scipy", "matplotlib.pyplot", *COMPILER)
+
+
+@pytest.mark.parametrize(("draw", "needless"), [(True, OTHERS), (False, (*OTHERS, "matplotlib"))])
+def test_training_own_data_never_imports_what_it_does_not_need(
+    tiny: Path, tmp_path: Path, draw: bool, needless: tuple[str, ...]
+) -> None:
     code = (
         "import sys; from pathlib import Path; from cnnrun import runner; "
         "from cnnrun.config import load; "
-        f"runner.train(load(Path({str(tiny)!r}), ['output={tmp_path}']), quiet=True); "
-        "print([m for m in ('torchvision', 'sklearn', 'torchmetrics', 'scipy', "
-        "'matplotlib.pyplot') if m in sys.modules])"
+        f"changes = ['output={tmp_path}', 'training.draw={draw}']; "
+        f"runner.train(load(Path({str(tiny)!r}), changes), quiet=True); "
+        f"print([m for m in {needless} if m in sys.modules])"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "[]"

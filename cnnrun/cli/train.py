@@ -8,7 +8,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from cnnrun.cli.app import AsJson, Config, Overrides, Plugins, app
+from cnnrun.cli.app import AsJson, Config, Overrides, Plugins, app, importing
 from cnnrun.cli.completion import complete_config
 from cnnrun.errors import ConfigError
 
@@ -58,19 +58,19 @@ def train(
             raise ConfigError("--seeds begins new runs: give it an experiment, without --resume")
         _train_seeds(config, changes, plugins, seeds, quiet, as_json)
         return
-    from cnnrun import runner
-    from cnnrun.config import load
-    from cnnrun.distributed import was_restarted, world
+    with importing():
+        from cnnrun import runner
+        from cnnrun.config import load
+        from cnnrun.distributed import was_restarted, world
 
-    if resume:
+        experiment = load(config, changes, plugins) if config else None
+    if experiment is None:
+        assert resume is not None
         run = runner.resume(resume, changes, plugins, quiet)
+    elif resume_or_start or was_restarted():
+        run = runner.resume_or_start(experiment, plugins, quiet)
     else:
-        assert config is not None
-        experiment = load(config, changes, plugins)
-        if resume_or_start or was_restarted():
-            run = runner.resume_or_start(experiment, plugins, quiet)
-        else:
-            run = runner.train(experiment, quiet)
+        run = runner.train(experiment, quiet)
     if not world().is_main:
         return
     if quiet:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +27,7 @@ from cnnrun.plots.style import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
     from matplotlib.image import AxesImage
 
 GAP = 14
@@ -89,6 +92,7 @@ class Sheet:
     def _image(
         self, values: NDArray[Any], left: float, top: float, size: tuple[int, int], **colours: Any
     ) -> AxesImage:
+        colours["cmap"] = _colormap(colours.get("cmap", "gray"))
         shrinks = values.shape[0] > size[0] or values.shape[1] > size[1]
         return self._axes.imshow(
             values,
@@ -97,6 +101,12 @@ class Sheet:
             interpolation="antialiased" if shrinks else "nearest",
             **colours,
         )
+
+
+@cache
+def _colormap(name: str) -> Colormap:
+    """matplotlib copies one at each look-up by name, half the time of a small picture."""
+    return matplotlib.colormaps[name]
 
 
 def show_image(
