@@ -21,7 +21,10 @@ from cnnrun.run import RunDirectory
 from cnnrun.training import Trainer
 
 # Levers that change the order of sums at most. 16 bits are not among them.
-LEVERS: dict[str, tuple[Any, ...]] = {"channels_last": (False, True), "compile": (False, True)}
+LEVERS: dict[str, tuple[Any, ...]] = {
+    "channels_last": (False, True),
+    "compile": (False, True, "cuda_graphs"),
+}
 _STEPS, _ROUNDS = 5, 3
 # How far the loss after the first steps may be from that of the plain settings, relatively.
 _SAME = 1e-2
@@ -38,7 +41,7 @@ def fastest(experiment: Experiment) -> Experiment:
         UserError: see `build`.
     """
     trainers = dict(_candidates(experiment))
-    losses = {settings: _steps(trainer)[1] for settings, trainer in trainers.items()}
+    losses = {settings: _first_loss(trainer) for settings, trainer in trainers.items()}
     plain = losses[next(iter(losses))]
     same = [s for s, loss in losses.items() if abs(loss - plain) <= _SAME * abs(plain)]
     seconds: dict[tuple[Any, ...], list[float]] = {settings: [] for settings in same}
@@ -56,7 +59,11 @@ def fastest(experiment: Experiment) -> Experiment:
 def _candidates(experiment: Experiment) -> Iterator[tuple[tuple[Any, ...], Trainer]]:
     for settings in itertools.product(*LEVERS.values()):
         parts = build(_with(experiment, settings))
-        if parts.experiment.training.compile and parts.device.type != "cuda":
+        training = parts.experiment.training
+        in_pieces = training.accumulate > 1 or training.auto_batch
+        if training.compile and (
+            parts.device.type != "cuda" or (in_pieces and training.compile == "cuda_graphs")
+        ):
             continue
         yield settings, Trainer(parts, RunDirectory(Path()), StopRequest())
 
@@ -67,6 +74,19 @@ def _with(experiment: Experiment, settings: tuple[Any, ...]) -> Experiment:
     changed = experiment.model_copy(update={"training": training})
     changed._document = experiment._document
     return changed
+
+
+def _first_loss(trainer: Trainer) -> float:
+    """The mean loss of the first steps; what can't be compiled here has none."""
+    training = trainer.experiment.training
+    try:
+        return _steps(trainer)[1]
+    except Exception as error:
+        if not training.compile:
+            raise
+        told = str(error).strip().partition("\n")[0]
+        print(f"auto_speed  compile: {training.compile} fails: {told}", file=sys.stderr)
+        return float("nan")
 
 
 def _steps(trainer: Trainer) -> tuple[float, float]:

@@ -50,8 +50,9 @@ class Training(Options):
     on_nan: Literal["stop", "skip"] = "stop"
     # Compute in 16 bits where that is safe (Micikevicius et al. 2018); scores stay in 32.
     amp: Literal["off", "bf16", "fp16"] = "off"
-    # torch.compile: pays on GPUs and long runs only.
-    compile: bool = False
+    # torch.compile: pays on GPUs and long runs only. `cuda_graphs` compiles nothing, but starts the
+    # model's kernels at once, which pays where they are small.
+    compile: bool | Literal["cuda_graphs"] = False
     # Measure a few steps with each of `channels_last` and `compile`, and keep the fastest.
     auto_speed: bool = False
     # Train on smaller pictures first: from this share of height and width ...

@@ -95,7 +95,7 @@ def check(experiment: Experiment) -> None:
         ("training", "clip_norm"): training.clip_norm is not None,
         ("training", "on_nan"): training.on_nan != "stop",
         ("training", "amp"): training.amp != "off",
-        ("training", "compile"): training.compile,
+        ("training", "compile"): bool(training.compile),
         ("training", "progressive_from"): training.progressive_from != 1,
     }
     problems = [

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cnnrun.averaging import AverageWeights
 from cnnrun.build import Parts, build_optimizer
+from cnnrun.compiling import compiled
 from cnnrun.distributed import anywhere, parallel, world
 from cnnrun.errors import UserError
 from cnnrun.quick_start import bare_backward, bare_step
@@ -36,8 +37,7 @@ class Stepper:
         self.world = world()
         self.renew_optimizer()
         self.parallel = parallel(parts.model, parts.device, self.options.sync_batch_norm)
-        compiled = torch.compile(self.parallel) if self.options.compile else self.parallel
-        self.model: nn.Module = compiled  # type: ignore[assignment]
+        self.model = compiled(self.parallel, parts.experiment, parts.device)
         kind = parts.device.type
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.options.amp)
         self.autocast: Any = torch.autocast(kind, dtype) if dtype else nullcontext()
@@ -51,8 +51,8 @@ class Stepper:
     def renew_optimizer(self) -> None:
         """A new optimizer, of what trains now."""
         self.optimizer = build_optimizer(self.parts)
-        compiled = self.options.compile
-        self.step_optimizer = self.optimizer.step if compiled else bare_step(self.optimizer)
+        bare = not self.options.compile
+        self.step_optimizer = bare_step(self.optimizer) if bare else self.optimizer.step
         # Such an optimizer looks at the loss more than once a step.
         self.closure = isinstance(self.optimizer, torch.optim.LBFGS)
         if self.closure and self.world.size > 1:
@@ -187,6 +187,8 @@ class Stepper:
         # The gradient of the mean without computing one.
         gradient = losses.new_full(losses.shape, share / len(losses))
         bare_backward(self.scaler.scale(losses), gradient)
+        if self.options.compile == "cuda_graphs":
+            outputs = outputs.clone()  # see `recorded`
         self.steps.append((number, losses.detach(), outputs, targets))
 
     def _loss_of(self, first: int) -> Tensor:
