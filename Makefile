@@ -33,6 +33,7 @@ chaos: install ## Kill runs, break disks, mutate configs and pictures, for long
 
 benchmarks: install ## Images/s of loading, augmentation and training, beside others'
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.commands
 	$(BIN)/python benchmarks/loading.py
 	$(BIN)/python benchmarks/augmentation.py
 

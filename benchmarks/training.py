@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import platform
 import statistics
@@ -195,6 +196,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     print(f"torch {torch.__version__}, {options.threads} threads, {platform.processor()}")
     print(f"{'images/s':63}{''.join(f'{name:>11}' for name in CONTESTANTS)}   of limit  x tutorial")
     found = {}

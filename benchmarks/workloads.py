@@ -43,6 +43,7 @@ def workloads(data: Path) -> list[Workload]:
     fake = {"name": "fake", "count": 4096, "validation": 0}
     mlp = {"name": "mlp", "hidden": [512, 512], "dropout": 0.2}
     cnn = {"name": "cnn", "channels": [32, 64, 128], "batch_norm": True, "head": [256]}
+    small = {"name": "cnn", "channels": [16, 32, 64], "head": [500], "dropout": 0.25}
     resnet = {"name": "torchvision/resnet18"}
     return [
         *(
@@ -51,10 +52,13 @@ def workloads(data: Path) -> list[Workload]:
             )
             for n in (20, 128)
         ),
-        Workload(
-            "CIFAR-size CNN, flip + rotation 10, batch 128",
-            {"dataset": {**fake, "batch_size": 128, "augment": FLIP_AND_TURN}, "model": cnn},
-            [transforms.RandomHorizontalFlip(), transforms.RandomRotation(10)],
+        *(
+            Workload(
+                f"CIFAR-size CNN {name}, flip + rotation 10, batch 128",
+                {"dataset": {**fake, "batch_size": 128, "augment": FLIP_AND_TURN}, "model": model},
+                [transforms.RandomHorizontalFlip(), transforms.RandomRotation(10)],
+            )
+            for name, model in (("16-32-64", small), ("32-64-128", cnn))
         ),
         Workload(
             "ResNet-18 at 224 from JPEGs, batch 16",
