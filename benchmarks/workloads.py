@@ -54,7 +54,7 @@ def workloads(data: Path) -> list[Workload]:
         ),
         *(
             Workload(
-                f"CIFAR-size CNN {name}, flip + rotation 10, batch 128",
+                f"CNN {name} at 32x32, flip + rotation 10, batch 128",
                 {"dataset": {**fake, "batch_size": 128, "augment": FLIP_AND_TURN}, "model": model},
                 [transforms.RandomHorizontalFlip(), transforms.RandomRotation(10)],
             )
@@ -76,7 +76,7 @@ def workloads(data: Path) -> list[Workload]:
             [transforms.RandomResizedCrop(224, antialias=True)],
         ),
         Workload(
-            "ResNet-18, all frozen but its head, 64x64, batch 32, 5 epochs",
+            "ResNet-18 frozen but its head, 64x64, batch 32, 5 epochs",
             {
                 "dataset": {**fake, "count": 256, "height": 64, "width": 64, "batch_size": 32},
                 "model": resnet,
