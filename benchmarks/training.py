@@ -11,6 +11,7 @@ them; printed are medians after a warm-up round, of a round's ratios where they 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import os
@@ -32,6 +33,7 @@ from torch.utils.data import DataLoader
 from benchmarks.workloads import Samples, Workload, workloads
 from cnnrun.build import Parts, build_optimizer
 from cnnrun.data.batches import Batches
+from cnnrun.device import device_name, select_device
 from cnnrun.interrupt import StopRequest
 from cnnrun.models.dropout import Dropout
 from cnnrun.progress import Quiet
@@ -77,6 +79,8 @@ def limit(workload: Workload) -> Contestant:
             loss = F.cross_entropy(model(inputs), targets)
             loss.backward()
             optimizer.step()
+        if parts.device.type == "cuda":
+            torch.cuda.synchronize()
         return time.perf_counter() - started
 
     return all_steps
@@ -94,7 +98,8 @@ def tutorial(workload: Workload) -> Contestant:
         started = time.perf_counter()
         for _ in range(workload.epochs):
             running = 0.0
-            for inputs, targets in loader:
+            for on_cpu, labels in loader:
+                inputs, targets = on_cpu.to(parts.device), labels.to(parts.device)
                 optimizer.zero_grad()
                 loss = F.cross_entropy(model(inputs), targets)
                 loss.backward()
@@ -129,7 +134,8 @@ def lightning(workload: Workload) -> Contestant:
     def epochs() -> float:
         trainer = pl.Trainer(
             max_epochs=workload.epochs,
-            accelerator="cpu",
+            accelerator="gpu" if parts.device.type == "cuda" else "cpu",
+            devices=1,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -152,6 +158,7 @@ def _loader(parts: Parts, workload: Workload) -> DataLoader[Any]:
         shuffle=True,
         num_workers=2 if decodes else 0,
         persistent_workers=decodes,
+        pin_memory=parts.device.type == "cuda",
     )
 
 
@@ -176,6 +183,7 @@ def measure(workload: Workload, rounds: int, left_out: list[str]) -> dict[str, d
     """Of each contestant images per second, and how many times as fast cnnrun is."""
     names = [name for name in CONTESTANTS if name not in left_out]
     ready = {name: CONTESTANTS[name](workload) for name in names}
+    gc.freeze()  # as the command does: what was made until now isn't garbage
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds + 1):
         for name, contestant in ready.items():
@@ -202,7 +210,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")
-    print(f"torch {torch.__version__}, {options.threads} threads, {platform.processor()}")
+    device = device_name(select_device("auto"))
+    print(f"torch {torch.__version__}, {options.threads} threads, {platform.machine()}, {device}")
     shown = [name for name in CONTESTANTS if name not in options.without]
     others = [name for name in shown if name != "cnnrun"]
     titles = [*shown, *(f"x {name}" for name in others)]

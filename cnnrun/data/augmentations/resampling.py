@@ -105,7 +105,7 @@ def _transform(matrices: Tensor, x: Tensor, y: Tensor, plane: _Plane) -> tuple[T
     exact in float32: nearest pixels are Pillow's, and the same on all devices. In larger images
     some pixels in a million, whose positions lie on an edge between two, differ.
     """
-    exact = (matrices @ plane.from_centre)[:, :2]
+    exact = matrices[:, :2] @ plane.from_centre
     rounded = (exact * 65536).add_(plane.rounding).floor_().div_(65536).sub_(plane.half)
     a, b, c, d, e, f = rounded.float().view(-1, 6, 1, 1).unbind(1)
     return (a * x + c) + b * y, (d * x + f) + e * y
