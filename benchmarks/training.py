@@ -211,7 +211,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")
     device = device_name(select_device("auto"))
-    print(f"torch {torch.__version__}, {options.threads} threads, {platform.machine()}, {device}")
+    machine = {"torch": torch.__version__, "device": device, "processor": platform.machine()}
+    print(", ".join(f"{key} {value}" for key, value in machine.items()))
     shown = [name for name in CONTESTANTS if name not in options.without]
     others = [name for name in shown if name != "cnnrun"]
     titles = [*shown, *(f"x {name}" for name in others)]
@@ -225,7 +226,7 @@ def main() -> None:
         ratios = "".join(f"{speeds[name]['ratio']:12.2f}" for name in others)
         print(f"{workload.name:58}{numbers}{ratios}", flush=True)
     if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
+        options.json.write_text(json.dumps({**machine, "workloads": found}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -185,7 +185,7 @@ class Stepper:
                 "of one picture have one; use larger batches or pictures",
             ) from error
         # The gradient of the mean without computing one.
-        gradient = losses.new_full(losses.shape, share / len(losses))
+        gradient = losses.new_full(losses.shape, share / losses.numel())
         bare_backward(self.scaler.scale(losses), gradient)
         if self.options.compile == "cuda_graphs":
             outputs = outputs.clone()  # see `recorded`

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
+from cnnrun import auto_speed
 from cnnrun.config import Training
 from cnnrun.progressive import progressive, share_of_size
 from cnnrun.tasks.classify import Classify
@@ -58,6 +62,23 @@ def test_views_are_averaged_when_a_run_is_scored(cnnrun: Command, tiny: Path) ->
     assert same["loss"] == plain["loss"]
     assert flipped["loss"] != plain["loss"]
     assert 0 < flipped["accuracy"] < 1
+
+
+def test_a_lever_that_fails_here_is_told_and_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> tuple[float, float]:
+        raise RuntimeError("no C compiler\nand a long story")
+
+    monkeypatch.setattr(auto_speed, "_steps", fail)
+    trainers: list[Any] = [
+        SimpleNamespace(experiment=SimpleNamespace(training=Training(compile=compile)))
+        for compile in (True, False)
+    ]
+    assert math.isnan(auto_speed._first_loss(trainers[0]))
+    assert capsys.readouterr().err == "auto_speed  compile: True fails: no C compiler\n"
+    with pytest.raises(RuntimeError, match="no C compiler"):
+        auto_speed._first_loss(trainers[1])
 
 
 def test_measured_settings_are_written_into_the_run(cnnrun: Command, tiny: Path) -> None:
