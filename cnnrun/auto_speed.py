@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cnnrun.build import build
 from cnnrun.config import Experiment
-from cnnrun.errors import UserError
+from cnnrun.errors import ConfigError, UserError
 from cnnrun.interrupt import StopRequest
 from cnnrun.run import RunDirectory
 from cnnrun.training import Trainer
@@ -59,13 +59,16 @@ def fastest(experiment: Experiment) -> Experiment:
 def _candidates(experiment: Experiment) -> Iterator[tuple[tuple[Any, ...], Trainer]]:
     for settings in itertools.product(*LEVERS.values()):
         parts = build(_with(experiment, settings))
-        training = parts.experiment.training
-        in_pieces = training.accumulate > 1 or training.auto_batch
-        if training.compile and (
-            parts.device.type != "cuda" or (in_pieces and training.compile == "cuda_graphs")
-        ):
+        compiles = parts.experiment.training.compile
+        if compiles and parts.device.type != "cuda":
             continue
-        yield settings, Trainer(parts, RunDirectory(Path()), StopRequest())
+        try:
+            trainer = Trainer(parts, RunDirectory(Path()), StopRequest())
+        except ConfigError:
+            if not compiles:
+                raise
+            continue  # `compiled` knows what can't be: batches in pieces, say
+        yield settings, trainer
 
 
 def _with(experiment: Experiment, settings: tuple[Any, ...]) -> Experiment:
