@@ -26,11 +26,11 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision import datasets, transforms
 
-from cnnrun.data.cache import in_memory, on_disk
 from cnnrun.data.dataset import Images
-from cnnrun.data.decoding import Form, PictureOptions
-from cnnrun.data.framing import RandomCrop
-from cnnrun.data.image_files import Files, ImageFiles, usable_cores
+from cnnrun.data.images.cache import in_memory, on_disk
+from cnnrun.data.images.decoding import Form, PictureOptions
+from cnnrun.data.images.files import Files, ImageFiles, usable_cores
+from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.prefetch import prefetch
 
 SIZE, BATCH = 224, 64

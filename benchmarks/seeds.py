@@ -21,14 +21,14 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
 
-from cnnrun.build import build
-from cnnrun.config import from_dict
-from cnnrun.device import select_device
-from cnnrun.interrupt import StopRequest
-from cnnrun.many_seeds import Seeds
-from cnnrun.progress import Quiet
-from cnnrun.run import RunDirectory
-from cnnrun.training import Trainer
+from cnnrun.config.experiment import from_dict
+from cnnrun.engine.build import build
+from cnnrun.engine.many_seeds import Seeds
+from cnnrun.engine.trainer import Trainer
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime.console import Quiet
+from cnnrun.runtime.device import select_device
+from cnnrun.runtime.interrupt import StopRequest
 
 MNIST_SIZE = {"name": "fake", "height": 28, "width": 28, "rgb": False, "count": 2000}
 DIGITS = {"name": "digits", "validation": 0.1}

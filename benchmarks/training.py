@@ -31,14 +31,14 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from benchmarks.workloads import Samples, Workload, workloads
-from cnnrun.build import Parts, build_optimizer
 from cnnrun.data.batches import Batches
-from cnnrun.device import device_name, select_device
-from cnnrun.interrupt import StopRequest
+from cnnrun.engine.build import Parts, build_optimizer
+from cnnrun.engine.trainer import Trainer
 from cnnrun.models.dropout import Dropout
-from cnnrun.progress import Quiet
-from cnnrun.run import RunDirectory
-from cnnrun.training import Trainer
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime.console import Quiet
+from cnnrun.runtime.device import device_name, select_device
+from cnnrun.runtime.interrupt import StopRequest
 
 Contestant = Callable[[], float]
 

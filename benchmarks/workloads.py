@@ -13,8 +13,8 @@ from PIL import Image
 from torch.utils.data import Dataset
 from torchvision import transforms
 
-from cnnrun.build import Parts, build
-from cnnrun.config import from_dict
+from cnnrun.config.experiment import from_dict
+from cnnrun.engine.build import Parts, build
 
 ONE_EPOCH: dict[str, Any] = {"epochs": 1}
 

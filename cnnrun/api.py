@@ -24,13 +24,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from cnnrun import evaluation, runner
-from cnnrun.build import Parts
-from cnnrun.config import from_dict, load
-from cnnrun.document import Document, read
+from cnnrun import runner
+from cnnrun.config.document import Document, read
+from cnnrun.config.experiment import from_dict, load
+from cnnrun.engine.build import Parts
 from cnnrun.errors import UserError
-from cnnrun.run import RunDirectory
-from cnnrun.trained import open_trained
+from cnnrun.evaluation import scoring as evaluation
+from cnnrun.evaluation.loading import open_trained
+from cnnrun.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -215,7 +216,7 @@ class TrainedModel:
         Raises:
             UserError: the pictures have another shape or type, or the model does not classify.
         """
-        from cnnrun.prediction import predict_images
+        from cnnrun.evaluation.prediction import predict_images
 
         if images.dtype != torch.uint8 or images.shape[1:] != self.input_shape:
             wanted = " x ".join(map(str, self.input_shape))
@@ -232,8 +233,8 @@ class TrainedModel:
             BadPictureError: a file can't be decoded; its `files` say which and why.
             UserError: the model does not classify.
         """
-        from cnnrun.data.decoding import BadPictureError
-        from cnnrun.prediction import find_pictures, predict_files
+        from cnnrun.data.images.decoding import BadPictureError
+        from cnnrun.evaluation.prediction import find_pictures, predict_files
 
         found: dict[str, list[tuple[str, float]]] = {}
         for answers in predict_files(self._parts, find_pictures(map(str, files))):

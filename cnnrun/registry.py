@@ -212,16 +212,18 @@ def as_mapping(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-tasks = Registry("task", "cnnrun.tasks")
+tasks = Registry("task", "cnnrun.components.tasks")
 datasets = Registry("dataset", "cnnrun.data.sources", "cnnrun.data.options:dataset_options")
 augmentations = Registry("augmentation", "cnnrun.data.augmentations")
 models = Registry("model", "cnnrun.models")
-initializers = Registry("initializer", "cnnrun.initializers")
-losses = Registry("loss", "cnnrun.losses")
-optimizers = Registry("optimizer", "cnnrun.optimizers")
-schedules = Registry("schedule", "cnnrun.schedules", "cnnrun.schedules:ScheduleOptions")
+initializers = Registry("initializer", "cnnrun.components.initializers")
+losses = Registry("loss", "cnnrun.components.losses")
+optimizers = Registry("optimizer", "cnnrun.components.optimizers")
+schedules = Registry(
+    "schedule", "cnnrun.components.schedules", "cnnrun.components.schedules:ScheduleOptions"
+)
 plots = Registry("plot", "cnnrun.plots")
-loggers = Registry("logger", "cnnrun.loggers")
+loggers = Registry("logger", "cnnrun.runs.loggers")
 
 KINDS = {
     registry.kind: registry

@@ -10,22 +10,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cnnrun import evaluation, resuming
-from cnnrun.auto_speed import fastest
-from cnnrun.build import Parts, build
-from cnnrun.checkpoint import Checkpoint
-from cnnrun.config import Experiment, load
-from cnnrun.data.decoding import BadPictureError
-from cnnrun.device import device_name, select_device
-from cnnrun.distributed import joined, told_by_main, world
+from cnnrun.components.tasks import Predictions
+from cnnrun.config.experiment import Experiment, load
+from cnnrun.data.images.decoding import BadPictureError
+from cnnrun.engine.auto_speed import fastest
+from cnnrun.engine.build import Parts, build
+from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import UserError
-from cnnrun.interrupt import stop_on_signals
-from cnnrun.progress import reporter
-from cnnrun.reporting import Reports, build_loggers
-from cnnrun.run import RunDirectory, describe_environment, write_json, write_text
-from cnnrun.tasks import Predictions
-from cnnrun.training import Trainer
-from cnnrun.weights import load_weights
+from cnnrun.evaluation import scoring as evaluation
+from cnnrun.runs import resuming
+from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.runs.directory import RunDirectory, describe_environment, write_json, write_text
+from cnnrun.runs.loggers.forwarding import Reports, build_loggers
+from cnnrun.runtime.console import reporter
+from cnnrun.runtime.device import device_name, select_device
+from cnnrun.runtime.distributed import joined, told_by_main, world
+from cnnrun.runtime.interrupt import stop_on_signals
+from cnnrun.runtime.weights import load_weights
 
 
 def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 
-from cnnrun.parameter_texts import entry_texts
+from cnnrun.config.key_docs import entry_texts
 from cnnrun.registry import KINDS, Entry, Registry
 from docs_build.tables import keys_table
 

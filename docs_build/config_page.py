@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from cnnrun.config import Experiment, Training, experiment_model
+from cnnrun.components.schedules import ScheduleOptions
+from cnnrun.config.experiment import Experiment, Training, experiment_model
+from cnnrun.config.key_docs import field_texts
 from cnnrun.data.options import DatasetOptions
-from cnnrun.parameter_texts import field_texts
+from cnnrun.models.transfer import Transfer
 from cnnrun.registry import KINDS
-from cnnrun.schedules import ScheduleOptions
-from cnnrun.transfer import Transfer
 from docs_build.tables import cell, default, keys_table
 
 _HEAD = """\

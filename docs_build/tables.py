@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from cnnrun.listing import plain, type_text
+from cnnrun.config.listing import plain, type_text
 
 
 def keys_table(fields: dict[str, FieldInfo], texts: dict[str, str]) -> list[str]:

@@ -7,8 +7,8 @@ What is measured belongs to the task. This one adds a measure to those of `class
 import torch
 from torch import Tensor
 
+from cnnrun.components.tasks.classify import Classify
 from cnnrun.registry import tasks
-from cnnrun.tasks.classify import Classify
 
 
 @tasks.register("classify_top3")

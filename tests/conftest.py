@@ -68,7 +68,7 @@ def killed_and_resumed(
     """
 
     def run(step: int, *arguments: object) -> tuple[Path, Path]:
-        from cnnrun.training import Trainer
+        from cnnrun.engine.trainer import Trainer
 
         whole = Path(cnnrun("train", *arguments, "-q").out.strip()).resolve()
         take = Trainer.train_step

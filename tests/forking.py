@@ -15,7 +15,7 @@ from typing import IO, Any
 import pytest
 import torch
 
-from cnnrun.sweeps import workers
+from cnnrun.multirun.launcher import workers
 
 
 class Forked:

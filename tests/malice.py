@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cnnrun import config, runner
+from cnnrun import runner
+from cnnrun.config import experiment as config
 from tests.conftest import Result
 
 # Above what the process holds already.

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from cnnrun.plots import style
-from cnnrun.plots.curves import draw_curves
+from cnnrun.plots.drawing.curves import draw_curves
 from cnnrun.plots.style import Figure, Text, matplotlib
 
 DIGITS = load_digits()

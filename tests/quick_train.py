@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from cnnrun.document import dump, read
-from cnnrun.run import RunDirectory, write_json
+from cnnrun.config.document import dump, read
+from cnnrun.runs.directory import RunDirectory, write_json
 
 
 def main(arguments: list[str]) -> None:

@@ -11,8 +11,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from cnnrun.config import load as load_experiment
-from cnnrun.sweeps import sweep, workers
+from cnnrun.config.experiment import load as load_experiment
+from cnnrun.multirun.launcher import workers
+from cnnrun.multirun.sweep import sweep
 from tests.conftest import REPOSITORY
 
 STUB = [sys.executable, str(REPOSITORY / "tests" / "quick_train.py")]

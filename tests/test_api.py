@@ -13,7 +13,7 @@ import torch
 
 import cnnrun as package
 from cnnrun import evaluate, load_model, load_run, train
-from cnnrun.data.decoding import BadPictureError
+from cnnrun.data.images.decoding import BadPictureError
 from cnnrun.errors import ConfigError, UserError
 from tests.conftest import Command
 from tests.small_run import small_run, write_test_pictures

@@ -59,12 +59,12 @@ def test_imports_form_a_dag() -> None:
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
-        ("cnnrun.registry", {"cnnrun.models", "cnnrun.config", "cnnrun.build"}),
-        ("cnnrun.models", {"cnnrun.data", "cnnrun.losses", "cnnrun.optimizers", "cnnrun.build"}),
-        ("cnnrun.data", {"cnnrun.models", "cnnrun.losses", "cnnrun.build", "cnnrun.config"}),
-        ("cnnrun.losses", {"cnnrun.models", "cnnrun.data.sources", "cnnrun.optimizers"}),
-        ("cnnrun.tasks", {"cnnrun.plots", "cnnrun.build", "cnnrun.training"}),
-        ("cnnrun.training", {"cnnrun.plots", "cnnrun.evaluation", "cnnrun.cli"}),
+        ("cnnrun.registry", {"cnnrun.models", "cnnrun.config", "cnnrun.engine"}),
+        ("cnnrun.models", {"cnnrun.data", "cnnrun.components", "cnnrun.engine"}),
+        ("cnnrun.data", {"cnnrun.models", "cnnrun.components", "cnnrun.engine", "cnnrun.config"}),
+        ("cnnrun.components.losses", {"cnnrun.models", "cnnrun.data.sources"}),
+        ("cnnrun.components.tasks", {"cnnrun.plots", "cnnrun.engine"}),
+        ("cnnrun.engine.trainer", {"cnnrun.plots", "cnnrun.evaluation", "cnnrun.cli"}),
     ],
 )
 def test_who_may_not_import_whom(module: str, forbidden: set[str]) -> None:
@@ -97,7 +97,7 @@ def test_training_own_data_never_imports_what_it_does_not_need(
 ) -> None:
     code = (
         "import sys; from pathlib import Path; from cnnrun import runner; "
-        "from cnnrun.config import load; "
+        "from cnnrun.config.experiment import load; "
         f"changes = ['output={tmp_path}', 'training.draw={draw}']; "
         f"runner.train(load(Path({str(tiny)!r}), changes), quiet=True); "
         f"print([m for m in {needless} if m in sys.modules])"

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnrun.data.pixels import Noise, PixelPipeline
+from cnnrun.components.image_metrics import psnr, ssim
+from cnnrun.data.pixel_targets import Noise, PixelPipeline
 from cnnrun.models.autoencoder import ConvAutoencoder, VariationalAutoencoder
 from cnnrun.registry import losses
-from cnnrun.similarity import psnr, ssim
 from tests.conftest import CONFIGS, Command
 
 AUTOENCODER = """\
@@ -284,7 +284,7 @@ def test_a_code_of_32_numbers_beats_pca_and_its_probe_beats_pixels(
 
 
 def test_the_shipped_autoencoders_are_valid() -> None:
-    from cnnrun.config import load
+    from cnnrun.config.experiment import load
 
     names = [file.stem for file in CONFIGS.glob("*.yaml") if "reconstruct" in file.read_text()]
     assert {"mnist_autoencoder", "mnist_denoising", "mnist_vae"} <= set(names)

@@ -13,11 +13,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnrun.comparing import Comparison, compare, find_runs, group_runs
-from cnnrun.comparing.comparison import letters
-from cnnrun.comparing.measures import _TASKS, main_measure, more_is_better, show, show_gap
-from cnnrun.comparing.statistics import holm, mean_interval, paired_p, standard_deviation
+from cnnrun.comparison import Comparison, compare, find_runs, group_runs
+from cnnrun.comparison.compare import letters
+from cnnrun.comparison.statistics import holm, mean_interval, paired_p, standard_deviation
 from cnnrun.errors import UserError
+from cnnrun.measures import _TASKS, main_measure, more_is_better, show, show_gap
 
 NUMBERS = st.lists(st.floats(-100, 100), min_size=3, max_size=20)
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from cnnrun.comparing import compare, find_runs, group_runs, read_run
-from cnnrun.plots.comparison import draw_comparison
+from cnnrun.comparison import compare, find_runs, group_runs, read_run
+from cnnrun.plots.drawing.comparison import draw_comparison
 from tests.conftest import Command
 from tests.plot_reading import assert_readable, words
 from tests.test_comparing import Runs

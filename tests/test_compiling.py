@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from cnnrun.build import build
-from cnnrun.compiling import compiled, recorded
-from cnnrun.config import from_dict
+from cnnrun.config.experiment import from_dict
+from cnnrun.engine.build import build
+from cnnrun.engine.compiling import compiled, recorded
 from cnnrun.errors import ConfigError
 from tests.conftest import Command
 

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnrun.config import Experiment, from_dict, load
+from cnnrun.config.experiment import Experiment, from_dict, load
 from cnnrun.errors import ConfigError
 from tests.conftest import EXPERIMENTS, Command
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnrun.data.conversion import convert, to_channels
-from cnnrun.data.decoding import Form
+from cnnrun.data.images.conversion import convert, to_channels
+from cnnrun.data.images.decoding import Form
 
 RANDOM = np.random.default_rng(0)
 RGB = torch.from_numpy(RANDOM.integers(0, 256, (3, 3, 20, 30), dtype=np.uint8))

@@ -17,15 +17,15 @@ from PIL import Image
 from plot_reading import LONG, ODD_NAMES, assert_readable, rendered, share_of, words
 
 from cnnrun.data.dataset import Dataset, Split, chosen
-from cnnrun.data.decoding import BadFile, PictureOptions
-from cnnrun.data.image_files import Files
-from cnnrun.data.pictures import picture_splits
-from cnnrun.data.report import report
-from cnnrun.data.report_examples import example_pairs
-from cnnrun.data.report_text import as_text, warnings
+from cnnrun.data.images.assemble import picture_splits
+from cnnrun.data.images.decoding import BadFile, PictureOptions
+from cnnrun.data.images.files import Files
+from cnnrun.data.inspection.examples import example_pairs
+from cnnrun.data.inspection.report import report
+from cnnrun.data.inspection.text import as_text, warnings
 from cnnrun.errors import UserError
 from cnnrun.plots import style
-from cnnrun.plots.data_report import draw_data_report
+from cnnrun.plots.drawing.data_report import draw_data_report
 
 
 def dataset(labels: torch.Tensor | None = None, classes: int = 3) -> Dataset:
@@ -128,7 +128,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     test[3] = train[6]
     told: list[int] = []
     whole = report(data)
-    monkeypatch.setattr("cnnrun.data.report._CHUNK_BYTES", 7 * 3 * 64 * 64)
+    monkeypatch.setattr("cnnrun.data.inspection.report._CHUNK_BYTES", 7 * 3 * 64 * 64)
     assert report(data, lambda _, done, total: told.append(total - done)) == whole
     assert len(told) == 9 + 3 + 6
     assert told[-1] == 0

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
-from cnnrun.data.decoding import BadPictureError, Form, decode
-from cnnrun.data.framing import RandomCrop, frame, middle
-from cnnrun.data.picture_formats import Window, open_picture
-from cnnrun.data.picture_modes import UnreadableError
+from cnnrun.data.images.decoding import BadPictureError, Form, decode
+from cnnrun.data.images.formats import Window, open_picture
+from cnnrun.data.images.framing import RandomCrop, frame, middle
+from cnnrun.data.images.modes import UnreadableError
 
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"]
 # Of libjpeg's scaled decoding and resizing, against resizing alone.

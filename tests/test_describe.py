@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnnrun.describe import describe
-from cnnrun.description import Description, Layer, bytes_text, count_text
 from cnnrun.errors import UserError
 from cnnrun.models.cnn import CNN
+from cnnrun.models.description.layer_table import Description, Layer, bytes_text, count_text
+from cnnrun.models.description.trace import describe
 from cnnrun.models.resnet import ResNet
 from cnnrun.models.vgg import VGG
-from cnnrun.plots.diagram import MOST_BOXES, boxes_of, draw_diagram
+from cnnrun.plots.drawing.diagram import MOST_BOXES, boxes_of, draw_diagram
 from cnnrun.registry import models
 from tests.plot_reading import assert_readable, words
 from tests.test_zoo import on_meta

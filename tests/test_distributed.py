@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnrun.distributed import World, share_of
+from cnnrun.runtime.distributed import World, share_of
 from tests.conftest import Command
 
 CONFIG = """\
@@ -146,12 +146,12 @@ def test_a_signal_ends_all_processes_with_their_state_saved(
 def test_what_many_processes_can_not_do_is_told_before_training(
     config: Path, monkeypatch: pytest.MonkeyPatch, change: str, told: str
 ) -> None:
-    from cnnrun.build import build
-    from cnnrun.config import load
+    from cnnrun.config.experiment import load
+    from cnnrun.engine.build import build
+    from cnnrun.engine.trainer import Trainer
     from cnnrun.errors import ConfigError
-    from cnnrun.interrupt import StopRequest
-    from cnnrun.run import RunDirectory
-    from cnnrun.training import Trainer
+    from cnnrun.runs.directory import RunDirectory
+    from cnnrun.runtime.interrupt import StopRequest
 
     parts = build(load(config, [change]))
     monkeypatch.setenv("RANK", "0")

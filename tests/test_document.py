@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnrun.document import dump, parse, read
+from cnnrun.config.document import dump, parse, read
 from cnnrun.errors import ConfigError
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from photo_like import brighter, jpeg, photos
 from sklearn.datasets import load_sample_images
 
-from cnnrun.data import duplicates
-from cnnrun.data.duplicates import exact_groups, fingerprint, near_copies
+from cnnrun.data.inspection import duplicates
+from cnnrun.data.inspection.duplicates import exact_groups, fingerprint, near_copies
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30))

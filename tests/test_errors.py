@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cnnrun import config, runner
+from cnnrun import runner
+from cnnrun.config import experiment as config
 from tests.conftest import REPOSITORY, Command
 from tests.errors import Case
 from tests.errors.page import SECTIONS, page

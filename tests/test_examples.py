@@ -12,9 +12,11 @@ import pytest
 import torch
 from sklearn.metrics import brier_score_loss, top_k_accuracy_score
 
-from cnnrun import evaluation, load_run, plugins
-from cnnrun.metrics import softmax
-from cnnrun.plugins import load_plugins
+from cnnrun import load_run
+from cnnrun.components.tasks.metrics import softmax
+from cnnrun.config import plugins
+from cnnrun.config.plugins import load_plugins
+from cnnrun.evaluation import scoring as evaluation
 from cnnrun.registry import KINDS, losses
 from tests.conftest import REPOSITORY, Command
 from tests.small_run import CONFIG

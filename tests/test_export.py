@@ -14,8 +14,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from cnnrun import export, export_formats, load_model
-from cnnrun.trained import open_trained
+from cnnrun import load_model
+from cnnrun.evaluation import export, export_formats
+from cnnrun.evaluation.loading import open_trained
 from tests.conftest import Command
 from tests.small_run import small_run, write_test_pictures
 

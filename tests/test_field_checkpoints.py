@@ -140,7 +140,7 @@ def test_a_second_signal_leaves_at_once_and_loses_nothing_saved(tmp_path: Path, 
     """The step that the first one waits for never ends here."""
     (tmp_path / "endless.py").write_text(
         "import time\n"
-        "from cnnrun.training import Trainer\n"
+        "from cnnrun.engine.trainer import Trainer\n"
         "train_step = Trainer.train_step\n\n\n"
         "def slow(self, *batch):\n"
         "    train_step(self, *batch)\n"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.decoding import PictureOptions
+from cnnrun.data.images.decoding import PictureOptions
 from cnnrun.data.sources.csv_file import csv_file
 from cnnrun.data.sources.folder import folder
 from cnnrun.data.sources.labelled_files import natural_order

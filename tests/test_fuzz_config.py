@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cnnrun import config, registry
+from cnnrun import registry
 from cnnrun.cli import main
+from cnnrun.config import experiment as config
 from cnnrun.registry import KINDS
 from tests.conftest import CONFIGS
 

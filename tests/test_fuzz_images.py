@@ -21,7 +21,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnrun.data.decoding import BadPictureError, decode
+from cnnrun.data.images.decoding import BadPictureError, decode
 from tests.conftest import Command
 from tests.photo_like import photos
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from cnnrun.build import build
-from cnnrun.config import from_dict
-from cnnrun.interrupt import StopRequest
-from cnnrun.progress import Quiet
-from cnnrun.run import RunDirectory
-from cnnrun.training import Trainer
+from cnnrun.config.experiment import from_dict
+from cnnrun.engine.build import build
+from cnnrun.engine.trainer import Trainer
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime.console import Quiet
+from cnnrun.runtime.interrupt import StopRequest
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
 

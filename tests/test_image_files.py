@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from cnnrun.data import cache
-from cnnrun.data.decoding import BadPictureError, Form, PictureOptions, Resize
-from cnnrun.data.framing import RandomCrop
-from cnnrun.data.image_files import Files, ImageFiles, for_each
-from cnnrun.data.pictures import picture_splits, resolve_form
+from cnnrun.data.images import cache
+from cnnrun.data.images.assemble import picture_splits, resolve_form
+from cnnrun.data.images.decoding import BadPictureError, Form, PictureOptions, Resize
+from cnnrun.data.images.files import Files, ImageFiles, for_each
+from cnnrun.data.images.framing import RandomCrop
+from cnnrun.data.images.scan import cache_key
 from cnnrun.data.prefetch import prefetch
-from cnnrun.data.scan import cache_key
 from cnnrun.errors import UserError
 
 FORM = Form((20, 24), 3)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor, nn
 
+from cnnrun.components.initializers import initialize
 from cnnrun.errors import UserError
-from cnnrun.initializers import initialize
 from cnnrun.models.cnn import CNN
 from cnnrun.models.locally_connected import LocallyConnected2d
 from cnnrun.registry import initializers

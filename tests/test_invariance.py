@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import InterpolationMode
 
-from cnnrun.build import build_dataset
-from cnnrun.config import load
+from cnnrun.config.experiment import load
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.displacement import displaced
-from cnnrun.invariance import AMOUNTS, UNTOUCHED, Curve, move
+from cnnrun.engine.build import build_dataset
+from cnnrun.evaluation.invariance import AMOUNTS, UNTOUCHED, Curve, move
 from tests.small_run import small_run
 
 __all__ = ["small_run"]

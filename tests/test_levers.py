@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from cnnrun import auto_speed
-from cnnrun.config import Training
-from cnnrun.progressive import progressive, share_of_size
-from cnnrun.tasks.classify import Classify
+from cnnrun.components.tasks.classify import Classify
+from cnnrun.config.experiment import Training
+from cnnrun.engine import auto_speed
+from cnnrun.engine.progressive_resizing import progressive, share_of_size
 from tests.conftest import Command
 
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from cnnrun.checkpoint import Checkpoint
-from cnnrun.loggers.logger import Logger, numbers
+from cnnrun.engine.trainer import Trainer
 from cnnrun.registry import loggers
-from cnnrun.reporting import Reports
-from cnnrun.run import RunDirectory
-from cnnrun.training import Trainer
+from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.loggers.forwarding import Reports
+from cnnrun.runs.loggers.logger import Logger, numbers
 from tests.conftest import Command
 
 QUIET = ("training.draw=false", "-q")
@@ -180,7 +180,7 @@ class TestWandB:
 
 
 FAILING = """\
-from cnnrun.loggers.logger import Logger
+from cnnrun.runs.loggers.logger import Logger
 from cnnrun.registry import loggers
 
 @loggers.register("failing")
@@ -269,7 +269,7 @@ class Notes(Logger):
 
 def test_no_epoch_is_told_twice_or_missed(tmp_path: Path, tiny: Path) -> None:
     """Killed after the log had an epoch and before the logger was told; then with epochs lost."""
-    from cnnrun.config import load
+    from cnnrun.config.experiment import load
 
     run, experiment = RunDirectory(tmp_path / "run"), load(tiny)
     run.path.mkdir()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from cnnrun.config import load
-from cnnrun.lr_finder import RangeTest, find_rate
+from cnnrun.config.experiment import load
+from cnnrun.engine.lr_finder import RangeTest, find_rate
 from tests.conftest import Command
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from cnnrun.config import load
+from cnnrun.config.experiment import load
 from cnnrun.runner import train
 from tests.conftest import Command, Result
 from tests.malice import bounded, refused

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from cnnrun.checkpoint import Checkpoint
-from cnnrun.config import from_dict
-from cnnrun.many_seeds import Seeds
-from cnnrun.stacked import StackedModels
+from cnnrun.config.experiment import from_dict
+from cnnrun.engine.many_seeds import Seeds
+from cnnrun.engine.stacked_models import StackedModels
+from cnnrun.runs.checkpoint import Checkpoint
 from tests.conftest import Command
 
 CNN = """\
@@ -212,7 +212,7 @@ def test_a_model_that_looks_at_its_values(cnnrun: Command) -> None:
 
 def test_splits_of_different_sizes(cnnrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("many.yaml").write_text(MLP)
-    from cnnrun import many_seeds
+    from cnnrun.engine import many_seeds
 
     build = many_seeds.build
 

@@ -17,8 +17,8 @@ MEASURE = """
 import resource, sys, torch
 from pathlib import Path
 from cnnrun import runner
-from cnnrun.config import load
-from cnnrun.build import build
+from cnnrun.config.experiment import load
+from cnnrun.engine.build import build
 from cnnrun.plots import of_data
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before = peak()

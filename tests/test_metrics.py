@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from cnnrun.metrics import classification_scores, softmax
+from cnnrun.components.tasks.metrics import classification_scores, softmax
 
 
 @given(st.integers(0, 10**6), st.integers(1, 60), st.integers(2, 8))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cnnrun.config import load
+from cnnrun.config.experiment import load
+from cnnrun.config.shipped import config_names, find_config
+from cnnrun.config.template import new_experiment
 from cnnrun.errors import ConfigError
 from cnnrun.registry import datasets, models
-from cnnrun.shipped import config_names, find_config
-from cnnrun.template import new_experiment
 from tests.conftest import CONFIGS, EXPERIMENTS, Command
 
 

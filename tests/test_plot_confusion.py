@@ -17,7 +17,7 @@ from plot_reading import (
 )
 
 from cnnrun.plots import style
-from cnnrun.plots.confusion import MOST_PAIRS, draw_confusion, most_confused
+from cnnrun.plots.drawing.confusion import MOST_PAIRS, draw_confusion, most_confused
 
 
 def test_confusion_counts_have_true_classes_in_rows() -> None:

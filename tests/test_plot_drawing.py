@@ -23,9 +23,9 @@ from plot_reading import (
 )
 
 from cnnrun.plots import style
-from cnnrun.plots.curves import draw_curves
-from cnnrun.plots.filters import draw_features, draw_filters
-from cnnrun.plots.images import draw_augmentations, draw_mistakes, draw_pixels, draw_samples
+from cnnrun.plots.drawing.curves import draw_curves
+from cnnrun.plots.drawing.filters import draw_features, draw_filters
+from cnnrun.plots.drawing.images import draw_augmentations, draw_mistakes, draw_pixels, draw_samples
 from cnnrun.plots.style import Figure, matplotlib
 
 

@@ -14,19 +14,24 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from cnnrun import runner
-from cnnrun.build import build
-from cnnrun.checkpoint import Checkpoint
-from cnnrun.config import from_dict, load
+from cnnrun.config.experiment import from_dict, load
+from cnnrun.engine.build import build
+from cnnrun.engine.build_model import build_initialized_model
 from cnnrun.errors import UserError
-from cnnrun.network import build_initialized_model
 from cnnrun.plots import of_model, of_network
-from cnnrun.plots.attribution import draw_attributions, grad_cam_maps, overlay, saliency_maps
-from cnnrun.plots.embedding import draw_embedding, to_plane
-from cnnrun.plots.histograms import LayerWeights, draw_weights, thinned
-from cnnrun.plots.layer_outputs import LayerOutputs, draw_activations, summarize
+from cnnrun.plots.drawing.attribution import (
+    draw_attributions,
+    grad_cam_maps,
+    overlay,
+    saliency_maps,
+)
+from cnnrun.plots.drawing.embedding import draw_embedding, to_plane
+from cnnrun.plots.drawing.histograms import LayerWeights, draw_weights, thinned
+from cnnrun.plots.drawing.layer_outputs import LayerOutputs, draw_activations, summarize
 from cnnrun.plots.style import Figure
 from cnnrun.plots.target import Opened, Target
 from cnnrun.registry import plots
+from cnnrun.runs.checkpoint import Checkpoint
 from tests.conftest import Command
 from tests.plot_reading import GRAY, ODD_NAMES, RGB, assert_readable, pictures, words
 

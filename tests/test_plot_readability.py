@@ -23,10 +23,11 @@ from plot_reading import (
     rendered,
 )
 
-from cnnrun.plots import lettering, style
-from cnnrun.plots.confusion import draw_confusion
-from cnnrun.plots.filters import draw_features, draw_filters
-from cnnrun.plots.images import draw_augmentations, draw_mistakes, draw_pixels, draw_samples
+from cnnrun.plots import style
+from cnnrun.plots.drawing import lettering
+from cnnrun.plots.drawing.confusion import draw_confusion
+from cnnrun.plots.drawing.filters import draw_features, draw_filters
+from cnnrun.plots.drawing.images import draw_augmentations, draw_mistakes, draw_pixels, draw_samples
 from cnnrun.plots.style import Figure, matplotlib
 
 

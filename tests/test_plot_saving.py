@@ -20,7 +20,7 @@ from plot_reading import (
 
 from cnnrun.errors import UserError
 from cnnrun.plots import style
-from cnnrun.plots.images import draw_samples
+from cnnrun.plots.drawing.images import draw_samples
 from cnnrun.plots.style import matplotlib
 
 
@@ -79,7 +79,7 @@ def test_saving_needs_no_display_no_home_and_no_backend(tmp_path: Path, backend:
     code = """
 import sys
 from cnnrun.plots import style
-from cnnrun.plots.curves import draw_curves
+from cnnrun.plots.drawing.curves import draw_curves
 style.save(draw_curves([1], {"loss": {"train": [1.0]}}, [0.1], 1, "日本"), sys.argv[1])
 assert "matplotlib.pyplot" not in sys.modules
 """

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from plot_reading import LONG, assert_readable, words
 
-from cnnrun.comparing import Comparison, Group, Result, Run
-from cnnrun.comparing.statistics import mean_interval
-from cnnrun.invariance import AMOUNTS, Curve
-from cnnrun.plots.comparison import draw_curves_of_groups
-from cnnrun.plots.histograms import LayerWeights
-from cnnrun.plots.invariance import draw_invariance
-from cnnrun.plots.variants import (
+from cnnrun.comparison import Comparison, Group, Result, Run
+from cnnrun.comparison.statistics import mean_interval
+from cnnrun.evaluation.invariance import AMOUNTS, Curve
+from cnnrun.plots.drawing.comparison import draw_curves_of_groups
+from cnnrun.plots.drawing.histograms import LayerWeights
+from cnnrun.plots.drawing.invariance import draw_invariance
+from cnnrun.plots.drawing.variants import (
     Spread,
     draw_against_parameters,
     draw_spread,

@@ -14,10 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnrun import evaluation
+from cnnrun.components.tasks.metrics import softmax
 from cnnrun.errors import UserError
-from cnnrun.metrics import softmax
-from cnnrun.trained import open_trained
+from cnnrun.evaluation import scoring as evaluation
+from cnnrun.evaluation.loading import open_trained
 from tests.conftest import Command
 from tests.small_run import small_run, write_test_pictures
 

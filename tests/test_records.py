@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from cnnrun.config import from_dict, load
+from cnnrun.components.optimizers import DecoupledSGD
+from cnnrun.components.schedules import build_schedule
+from cnnrun.config.experiment import from_dict, load
 from cnnrun.data.augmentations.geometric import AlternatingFlip
 from cnnrun.data.augmentations.sampling import Sampler
 from cnnrun.models.whitened_cnn import WhitenedCNN
-from cnnrun.optimizers import DecoupledSGD
-from cnnrun.schedules import build_schedule
 from tests.conftest import CONFIGS, Command
 
 RECORDS = CONFIGS / "records"
@@ -124,7 +124,7 @@ def test_the_cifar_record_steps_as_published_and_learns(cnnrun: Command, tmp_pat
 
 
 def test_the_other_records_build_in_the_shapes_that_they_state() -> None:
-    from cnnrun.network import build_model
+    from cnnrun.engine.build_model import build_model
 
     for name, shape, classes, parameters in (
         ("imagenet_resnet50", (3, 224, 224), 1000, 25_557_032),

@@ -14,16 +14,17 @@ import pytest
 from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
-from cnnrun.comparing import find_runs
+from cnnrun.comparison import find_runs
+from cnnrun.multirun.launcher import workers
+from cnnrun.multirun.sweep import sweep
 from cnnrun.report import many_runs, one_run
 from cnnrun.report.confusion import MOST_CELLS, MOST_PAIRS, confusion
+from cnnrun.report.figures import MOST_BYTES, pictures
 from cnnrun.report.line_chart import MOST_EPOCHS, Line, line_chart, shown_epochs
 from cnnrun.report.page import Section, page, table
 from cnnrun.report.parallel import parallel
-from cnnrun.report.pictures import MOST_BYTES, pictures
 from cnnrun.report.scale import Scale, round_numbers
 from cnnrun.report.trials import importances
-from cnnrun.sweeps import sweep, workers
 from tests.browser import Page, browser
 from tests.conftest import Command
 from tests.small_run import small_run

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cnnrun.resuming import FIXED, alone_in
-from cnnrun.run import RunDirectory, is_training
+from cnnrun.runs.directory import RunDirectory, is_training
+from cnnrun.runs.resuming import FIXED, alone_in
 from tests.conftest import Command
 
 
@@ -102,7 +102,7 @@ def test_what_a_run_can_not_go_on_with_is_named(
 def test_every_fixed_key_exists(run: Path) -> None:
     import yaml
 
-    from cnnrun.document import flattened
+    from cnnrun.config.document import flattened
 
     keys = set(flattened(yaml.safe_load((run / "config.yaml").read_text())))
     for fixed in FIXED:

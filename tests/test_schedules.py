@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import lr_scheduler as torchs
 
+from cnnrun.components.schedules import Schedule, build_schedule
 from cnnrun.errors import UserError
 from cnnrun.registry import schedules
-from cnnrun.schedules import Schedule, build_schedule
 
 REQUIRED: dict[str, dict[str, Any]] = {"multistep": {"milestones": [2, 4]}}
 

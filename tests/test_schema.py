@@ -12,10 +12,10 @@ import jsonschema
 import pytest
 
 from cnnrun.cli import completion
-from cnnrun.config import from_dict
+from cnnrun.config.experiment import from_dict
+from cnnrun.config.json_schema import experiment_schema
 from cnnrun.errors import ConfigError
 from cnnrun.registry import KINDS
-from cnnrun.schema import experiment_schema
 from tests.conftest import CONFIGS, EXPERIMENTS, Command
 
 SHIPPED = EXPERIMENTS

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.decoding import PictureOptions
+from cnnrun.data.images.decoding import PictureOptions
 from cnnrun.data.sources.huggingface import huggingface
 from cnnrun.errors import UserError
 

@@ -19,7 +19,7 @@ from PIL import Image
 from torchvision import datasets as theirs
 
 from cnnrun.data.dataset import Dataset, Split
-from cnnrun.data.decoding import PictureOptions
+from cnnrun.data.images.decoding import PictureOptions
 from cnnrun.data.sources import torchvision_arrays as arrays
 from cnnrun.data.sources.imagenet import imagenet
 from cnnrun.data.sources.pcam import pcam

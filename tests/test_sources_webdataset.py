@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.decoding import BadPictureError, PictureOptions
+from cnnrun.data.images.decoding import BadPictureError, PictureOptions
 from cnnrun.data.sources.shard_spool import ShardSpool
 from cnnrun.data.sources.tar_index import read_index
 from cnnrun.data.sources.webdataset_shards import (
@@ -31,7 +31,7 @@ from cnnrun.data.sources.webdataset_shards import (
     webdataset,
 )
 from cnnrun.errors import UserError
-from cnnrun.randomness import shuffled
+from cnnrun.runtime.randomness import shuffled
 
 
 def _png(value: int) -> bytes:

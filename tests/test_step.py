@@ -13,8 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnrun.averaging import AverageWeights
-from cnnrun.tasks.task import exact_sum
+from cnnrun.components.tasks.task import exact_sum
+from cnnrun.engine.ema import AverageWeights
 from tests.conftest import Command
 
 
@@ -167,7 +167,7 @@ def test_a_loss_that_is_no_number_names_step_batch_and_checkpoint(
     [run] = Path("runs/tiny").iterdir()
     batch = json.loads((run / "bad_batch.json").read_text())
     assert (batch["step"], batch["epoch"], len(batch["indices"])) == (24, 2, 64)
-    from cnnrun.randomness import shuffled
+    from cnnrun.runtime.randomness import shuffled
 
     start = 64 * (24 - 21)  # 1,293 images are 21 batches
     assert batch["indices"] == shuffled(1293, 0, 1)[start : start + 64].tolist()

@@ -14,15 +14,15 @@ from conftest import CONFIGS, Command, Result
 from forking import fork_runs
 from torch import nn
 
-from cnnrun import evaluation
-from cnnrun.comparing import find_runs
+from cnnrun.comparison import find_runs
+from cnnrun.config.shipped import config_names
 from cnnrun.errors import ConfigError, Interrupted, UserError
+from cnnrun.evaluation import scoring as evaluation
 from cnnrun.models.locally_connected import LocallyConnected2d
-from cnnrun.shipped import config_names
-from cnnrun.studies import diagnosis
-from cnnrun.studies import study as studies
-from cnnrun.studies.spec import load
-from cnnrun.sweeps import workers
+from cnnrun.multirun.launcher import workers
+from cnnrun.multirun.study import diagnosis
+from cnnrun.multirun.study import study as studies
+from cnnrun.multirun.study.spec import load
 
 BASE = """\
 dataset: {name: digits, batch_size: 64}

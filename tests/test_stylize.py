@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnrun.data.one_picture import read_picture, resized
+from cnnrun.components.losses.neural_style import NeuralStyle, Style, gram_matrix, roughness
+from cnnrun.components.losses.vgg_features import VGGFeatures, layer_names
+from cnnrun.data.images.one_image import read_picture, resized
 from cnnrun.errors import UserError
-from cnnrun.losses.neural_style import NeuralStyle, Style, gram_matrix, roughness
-from cnnrun.losses.vgg_features import VGGFeatures, layer_names
 from cnnrun.models.picture import Picture
 from tests.conftest import CONFIGS, Command
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from cnnrun import config
-from cnnrun.sweeps import sweep, trial_queue, workers
-from cnnrun.sweeps.job import Job
-from cnnrun.sweeps.plan import Plan
-from cnnrun.sweeps.queue import JobList
-from cnnrun.sweeps.runs_found import RunsFound
-from cnnrun.sweeps.spec import load
+from cnnrun.config import experiment as config
+from cnnrun.multirun.launcher import workers
+from cnnrun.multirun.launcher.existing_runs import RunsFound
+from cnnrun.multirun.launcher.job import Job
+from cnnrun.multirun.launcher.queue import JobList
+from cnnrun.multirun.sweep import sweep, trial_queue
+from cnnrun.multirun.sweep.plan import Plan
+from cnnrun.multirun.sweep.spec import load
 from tests.conftest import Command
 from tests.postgres import postgres_server
 from tests.sweeping import STUB, QuickSweep, apart, join, trials_of

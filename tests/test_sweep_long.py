@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from cnnrun.config import load
-from cnnrun.sweeps.job import key_of
+from cnnrun.config.experiment import load
+from cnnrun.multirun.launcher.job import key_of
 from tests.postgres import postgres_server
 from tests.sweeping import trials_of
 

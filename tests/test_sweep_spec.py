@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnrun import config
-from cnnrun.config import load as load_experiment
-from cnnrun.document import parse
+from cnnrun.config import experiment as config
+from cnnrun.config.document import parse
+from cnnrun.config.experiment import load as load_experiment
+from cnnrun.config.shipped import config_names
 from cnnrun.errors import ConfigError
-from cnnrun.shipped import config_names
-from cnnrun.sweeps.job import key_of
-from cnnrun.sweeps.plan import Plan
-from cnnrun.sweeps.settings import as_text, changes
-from cnnrun.sweeps.space import Range, grid_points, random_points
-from cnnrun.sweeps.spec import load
+from cnnrun.multirun.launcher.job import key_of
+from cnnrun.multirun.settings import as_text, changes
+from cnnrun.multirun.sweep.plan import Plan
+from cnnrun.multirun.sweep.space import Range, grid_points, random_points
+from cnnrun.multirun.sweep.spec import load
 
 
 @pytest.fixture(autouse=True)

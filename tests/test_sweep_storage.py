@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cnnrun.sweeps import storage
-from cnnrun.sweeps.presence import Presence
-from cnnrun.sweeps.storage import Trials, driver_named, owner, require_optuna, shown
+from cnnrun.multirun.sweep import storage
+from cnnrun.multirun.sweep.presence import Presence
+from cnnrun.multirun.sweep.storage import Trials, driver_named, owner, require_optuna, shown
 
 FORK = multiprocessing.get_context("fork")
 

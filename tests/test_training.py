@@ -9,14 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cnnrun.build import build
-from cnnrun.config import load
+from cnnrun.config.experiment import load
 from cnnrun.data.sources.digits import digits
-from cnnrun.interrupt import StopRequest
-from cnnrun.randomness import derive_seed, shuffled
-from cnnrun.run import RunDirectory
+from cnnrun.engine.build import build
+from cnnrun.engine.trainer import Trainer
 from cnnrun.runner import train
-from cnnrun.training import Trainer
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime.interrupt import StopRequest
+from cnnrun.runtime.randomness import derive_seed, shuffled
 from tests.conftest import Command
 
 

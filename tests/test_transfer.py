@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from cnnrun import features, training
-from cnnrun.checkpoint import Checkpoint
+from cnnrun.engine import frozen_features as features
+from cnnrun.engine import trainer as training
 from cnnrun.errors import UserError
 from cnnrun.models.cnn import CNN
-from cnnrun.transfer import Transfer, freeze, parameter_groups, restructure
-from cnnrun.weights import load_weights
+from cnnrun.models.transfer import Transfer, freeze, parameter_groups, restructure
+from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.runtime.weights import load_weights
 from tests.conftest import CONFIGS, Command
 
 MODEL = "model={name: cnn, channels: [8, 8], batch_norm: true, head: [16], dropout: 0.5}"

@@ -15,7 +15,7 @@ from cnnrun.cli.app import AsJson, Output, app
 from cnnrun.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cnnrun.comparing import Run
+    from cnnrun.comparison import Run
 
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
@@ -47,8 +47,8 @@ def runs(
 ) -> None:
     """List the runs below a folder: state, seed, epochs, scores, and the settings that differ."""
     _one_format(as_json, as_csv)
-    from cnnrun.comparing import find_runs
-    from cnnrun.comparing.table import RunTable
+    from cnnrun.comparison import find_runs
+    from cnnrun.comparison.table import RunTable
 
     table = RunTable(find_runs([folder]))
     _tell_what_did_not_finish(table.runs)
@@ -85,13 +85,13 @@ def compare(
 ) -> None:
     """Compare runs by what differs in their settings, over seeds, and say what can be claimed."""
     _one_format(as_json, as_csv)
-    from cnnrun import comparing
+    from cnnrun import comparison as comparing
 
     found = comparing.find_runs(paths)
     damaged = [run for run in found if run.state == "damaged"]
     comparison = comparing.compare(comparing.group_runs(found, ignore or []), measure, damaged)
     if output is not None:
-        from cnnrun.plots.comparison import draw_comparison
+        from cnnrun.plots.drawing.comparison import draw_comparison
         from cnnrun.plots.style import save
 
         save(draw_comparison(comparison), output)

@@ -17,7 +17,7 @@ from typing import Any
 
 import typer
 
-from cnnrun.shipped import config_names, find_config
+from cnnrun.config.shipped import config_names, find_config
 
 Offers = list[tuple[str, str]]
 
@@ -100,7 +100,7 @@ def _component(schema: dict[str, Any], args: list[str], section: str) -> str:
 
 def _config(args: tuple[str, ...]) -> dict[str, Any]:
     """The experiment that the command line names; {} where there is none to be read."""
-    from cnnrun.document import read
+    from cnnrun.config.document import read
     from cnnrun.errors import UserError
 
     for word in args:

@@ -33,7 +33,8 @@ def evaluate(
     """Score a run's best checkpoint, or a checkpoint file, on a split."""
     if split not in ("train", "validation", "test"):
         raise ConfigError(f"--split: expected train, validation or test, got '{split}'")
-    from cnnrun import evaluation, probing
+    from cnnrun.evaluation import probing
+    from cnnrun.evaluation import scoring as evaluation
     from cnnrun.plots import draw
     from cnnrun.plots.target import Opened, Target
 

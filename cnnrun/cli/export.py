@@ -34,9 +34,9 @@ def export(
     if format not in _FORMATS:
         hint = did_you_mean(format, _FORMATS) or f"; there are {', '.join(_FORMATS)}"
         raise ConfigError(f"--format: unknown format '{format}'{hint}")
-    from cnnrun import export as exports
-    from cnnrun.export_formats import FORMATS
-    from cnnrun.trained import open_trained
+    from cnnrun.evaluation import export as exports
+    from cnnrun.evaluation.export_formats import FORMATS
+    from cnnrun.evaluation.loading import open_trained
 
     chosen: Any = format
     plugins = plugin or []

@@ -25,8 +25,8 @@ def list_components(
     plugin: Plugins = None,
 ) -> None:
     """Show what can be named in an experiment, with parameters, types and defaults."""
-    from cnnrun import listing
-    from cnnrun.plugins import load_plugins
+    from cnnrun.config import listing
+    from cnnrun.config.plugins import load_plugins
 
     load_plugins(plugin or [])
     found = listing.components(kind, name)
@@ -45,13 +45,13 @@ def describe(
     plugin: Plugins = None,
 ) -> None:
     """Describe a network layer by layer: shapes, receptive fields, parameters, multiply-adds."""
-    from cnnrun.describe import describe
-    from cnnrun.evaluation import model_of
+    from cnnrun.evaluation.scoring import model_of
+    from cnnrun.models.description.trace import describe
 
     description = describe(*model_of(target, overrides or [], plugin or []))
     print(json.dumps(description.to_dict()) if as_json else description.as_text())
     if output is not None:
-        from cnnrun.plots.diagram import draw_diagram
+        from cnnrun.plots.drawing.diagram import draw_diagram
         from cnnrun.plots.style import save
 
         save(draw_diagram(description), output)
@@ -66,10 +66,10 @@ def data_report(
     plugin: Plugins = None,
 ) -> None:
     """Report on an experiment's data: classes, pixels, bad files, duplicates, leakage."""
-    from cnnrun.build import build_dataset
-    from cnnrun.config import load
-    from cnnrun.data.report import report
-    from cnnrun.data.report_text import as_text
+    from cnnrun.config.experiment import load
+    from cnnrun.data.inspection.report import report
+    from cnnrun.data.inspection.text import as_text
+    from cnnrun.engine.build import build_dataset
 
     # Bad files are what the report is for: they are listed, not the end of it.
     experiment = load(config, [*(overrides or []), "dataset.on_error=skip"], plugin or [])
@@ -77,8 +77,8 @@ def data_report(
     found = report(dataset)
     print(json.dumps(found) if as_json else as_text(found))
     if output is not None:
-        from cnnrun.data.report_examples import example_pairs
-        from cnnrun.plots.data_report import draw_data_report
+        from cnnrun.data.inspection.examples import example_pairs
+        from cnnrun.plots.drawing.data_report import draw_data_report
         from cnnrun.plots.style import save
 
         pairs, captions = example_pairs(dataset, found)

@@ -26,14 +26,14 @@ def lr_find(
     """Try rising learning rates on an experiment and suggest one; nothing is kept."""
     if not 0 < least < greatest:
         raise ConfigError("--least must be above 0 and below --greatest")
-    from cnnrun import lr_finder
-    from cnnrun.config import load
+    from cnnrun.config.experiment import load
+    from cnnrun.engine import lr_finder
 
     experiment = load(config, overrides or [], plugin or [])
     found = lr_finder.find_rate(experiment, least, greatest, steps)
     marks = [("steepest fall", found.steepest), ("a tenth of the least", found.tenth_of_least)]
     if output is not None:
-        from cnnrun.plots.lr_curve import draw_lr_curve
+        from cnnrun.plots.drawing.lr_curve import draw_lr_curve
         from cnnrun.plots.style import save
 
         title = f"Learning rates ({experiment.name})"

@@ -14,7 +14,7 @@ from cnnrun.cli.app import AsJson, Plugins, TrainedTarget, app
 from cnnrun.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cnnrun.prediction import Answers
+    from cnnrun.evaluation.prediction import Answers
 
 
 @app.command()
@@ -45,8 +45,8 @@ def predict(
     """Name the classes of pictures, prepared as in training; bad files are told and passed over."""
     if as_json and as_csv:
         raise ConfigError("--json and --csv: choose one of them")
-    from cnnrun import prediction
-    from cnnrun.trained import open_trained
+    from cnnrun.evaluation import prediction
+    from cnnrun.evaluation.loading import open_trained
 
     file, parts, _ = open_trained(target, plugin or [], device)
     files = prediction.find_pictures(_with_stdin(pictures))

@@ -31,9 +31,9 @@ def report(
     plugin: Plugins = None,
 ) -> None:
     """Write one HTML page about a run or many that opens anywhere, without a network."""
-    from cnnrun import comparing
+    from cnnrun import comparison as comparing
     from cnnrun.report import many_runs, one_run
-    from cnnrun.run import write_text
+    from cnnrun.runs.directory import write_text
 
     found = comparing.find_runs(paths)
     if len(found) == 1:

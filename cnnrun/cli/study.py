@@ -32,7 +32,7 @@ def study(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Train the variants of a study under several seeds; tell and draw what was found."""
-    from cnnrun.studies import study as studies
+    from cnnrun.multirun.study import study as studies
 
     how = studies.How(workers, tuple(plugin or []), quiet)
     if dry_run:

@@ -48,7 +48,7 @@ def sweep(
     """Run many trials, here and on other machines; goes on where it was stopped or killed."""
     if (file is None) == (join is None):
         raise ConfigError("name a sweep's YAML file, or one to take part in with --join URL|DIR")
-    from cnnrun.sweeps import sweep as sweeps
+    from cnnrun.multirun.sweep import sweep as sweeps
 
     how = sweeps.How(workers, retry_failed, tuple(plugin or []))
     if dry_run:

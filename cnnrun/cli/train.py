@@ -60,8 +60,8 @@ def train(
         return
     with importing():
         from cnnrun import runner
-        from cnnrun.config import load
-        from cnnrun.distributed import was_restarted, world
+        from cnnrun.config.experiment import load
+        from cnnrun.runtime.distributed import was_restarted, world
 
         experiment = load(config, changes, plugins) if config else None
     if experiment is None:
@@ -84,8 +84,8 @@ def train(
 def _train_seeds(
     config: Path, changes: list[str], plugins: list[str], seeds: str, quiet: bool, as_json: bool
 ) -> None:
-    from cnnrun.config import load
-    from cnnrun.many_seeds import train_seeds
+    from cnnrun.config.experiment import load
+    from cnnrun.engine.many_seeds import train_seeds
 
     first = load(config, changes, plugins).seed
     try:
@@ -110,7 +110,7 @@ def _train_seeds(
 
 
 def _print_summary(path: Path, summary: dict[str, Any]) -> None:
-    from cnnrun.progress import show
+    from cnnrun.runtime.console import show
 
     test = summary["test"]
     print(f"run       {path}")
@@ -125,7 +125,7 @@ def _print_summary(path: Path, summary: dict[str, Any]) -> None:
 def check(config: Config, overrides: Overrides = None, plugin: Plugins = None) -> None:
     """Validate an experiment, build it and run one batch; leaves nothing behind."""
     from cnnrun import runner
-    from cnnrun.config import load
+    from cnnrun.config.experiment import load
 
     for key, value in runner.check(load(config, overrides or [], plugin or [])).items():
         if isinstance(value, dict):

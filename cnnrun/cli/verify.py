@@ -32,8 +32,8 @@ def verify_resume(
     plugin: Plugins = None,
 ) -> None:
     """Train twice, once killed and resumed at random, and compare every bit; leaves nothing."""
-    from cnnrun.config import load
-    from cnnrun.verify_resume import verify
+    from cnnrun.config.experiment import load
+    from cnnrun.runs.verify_resume import verify
 
     shorter = {"training.epochs": epochs, "dataset.limit": limit}
     changes = [*(overrides or []), *(f"{key}={n}" for key, n in shorter.items() if n)]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from cnnrun.data.dataset import Chosen, Images, Split
-from cnnrun.data.framing import RandomCrop
-from cnnrun.data.image_files import ImageFiles
+from cnnrun.data.images.files import ImageFiles
+from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.prefetch import prefetch
 
 # Bytes of pictures that are gathered at once, as fit a core's cache.

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from cnnrun.data.decoding import BadFile
+from cnnrun.data.images.decoding import BadFile
 
 
 class Images(Protocol):

@@ -9,7 +9,7 @@ from cnnrun.data.augmentations.geometric import shifts
 from cnnrun.data.augmentations.resampling import Warp, resample
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.errors import UserError
-from cnnrun.randomness import generator
+from cnnrun.runtime.randomness import generator
 
 _AT_ONCE = 2000
 

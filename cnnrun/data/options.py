@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
-from cnnrun.data.decoding import PictureOptions
+from cnnrun.data.images.decoding import PictureOptions
 from cnnrun.data.normalize import Normalize
 from cnnrun.registry import Component, augmentations
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.options import DatasetOptions
 from cnnrun.errors import UserError
-from cnnrun.randomness import derive_seed
+from cnnrun.runtime.randomness import derive_seed
 
 
 def apply_splits(dataset: Dataset, options: DatasetOptions, seed: int) -> Dataset:

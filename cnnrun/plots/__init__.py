@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cnnrun.config_errors import explain
-from cnnrun.document import Document
+from cnnrun.config.document import Document
+from cnnrun.config.error_messages import explain
 from cnnrun.errors import ConfigError
 from cnnrun.plots import (
     of_autoencoder,

@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from cnnrun.components.image_metrics import psnr
 from cnnrun.data.dataset import Split
-from cnnrun.data.pixels import PixelPipeline
+from cnnrun.data.pixel_targets import PixelPipeline
 from cnnrun.errors import UserError
-from cnnrun.plots.embedding import Method, draw_embedding, to_plane
+from cnnrun.plots.drawing.embedding import Method, draw_embedding, to_plane
+from cnnrun.plots.drawing.image_rows import draw_rows, draw_square
 from cnnrun.plots.of_data import SplitName
-from cnnrun.plots.picture_rows import draw_rows, draw_square
 from cnnrun.plots.style import Figure
 from cnnrun.plots.target import Target
-from cnnrun.randomness import derive_seed
 from cnnrun.registry import plots
-from cnnrun.similarity import psnr
+from cnnrun.runtime.randomness import derive_seed
 
 _IN_ONE_BATCH = 500
 

@@ -8,11 +8,11 @@ import torch
 from pydantic import Field
 
 from cnnrun.errors import UserError
-from cnnrun.plots.images import draw_augmentations, draw_pixels, draw_samples
+from cnnrun.plots.drawing.images import draw_augmentations, draw_pixels, draw_samples
 from cnnrun.plots.style import Figure
 from cnnrun.plots.target import Target, as_pictures
-from cnnrun.randomness import derive_seed, generator
 from cnnrun.registry import plots
+from cnnrun.runtime.randomness import derive_seed, generator
 
 SplitName = Literal["train", "validation", "test"]
 Count = Annotated[int, Field(ge=1, le=400)]

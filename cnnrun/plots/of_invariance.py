@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cnnrun.invariance import invariance as measured
-from cnnrun.plots.invariance import draw_invariance
+from cnnrun.evaluation.invariance import invariance as measured
+from cnnrun.plots.drawing.invariance import draw_invariance
 from cnnrun.plots.style import Figure
 from cnnrun.plots.target import Target
 from cnnrun.registry import plots

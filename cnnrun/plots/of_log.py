@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnnrun.errors import UserError
-from cnnrun.plots.curves import draw_curves
+from cnnrun.plots.drawing.curves import draw_curves
 from cnnrun.plots.style import Figure
 from cnnrun.plots.target import Target
 from cnnrun.registry import plots

@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
+from cnnrun.components.tasks import Predictions
+from cnnrun.components.tasks.metrics import confusion_matrix, softmax
 from cnnrun.errors import UserError
-from cnnrun.metrics import confusion_matrix, softmax
-from cnnrun.plots.confusion import draw_confusion
-from cnnrun.plots.filters import MOST_FILTERS, MOST_MAPS, draw_features, draw_filters
-from cnnrun.plots.images import draw_mistakes
-from cnnrun.plots.layers import layer_named
+from cnnrun.models.hooks import layer_named
+from cnnrun.plots.drawing.confusion import draw_confusion
+from cnnrun.plots.drawing.filters import MOST_FILTERS, MOST_MAPS, draw_features, draw_filters
+from cnnrun.plots.drawing.images import draw_mistakes
 from cnnrun.plots.of_data import Index
 from cnnrun.plots.style import Figure
 from cnnrun.plots.target import Target, as_pictures
 from cnnrun.registry import plots
-from cnnrun.tasks import Predictions
-from cnnrun.weights import some
+from cnnrun.runtime.weights import some
 
 
 @plots.register("confusion")

@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from cnnrun.build import Parts
+from cnnrun.components.tasks.metrics import softmax
+from cnnrun.engine.build import Parts
+from cnnrun.engine.build_model import build_initialized_model
 from cnnrun.errors import UserError
-from cnnrun.metrics import softmax
-from cnnrun.network import build_initialized_model
-from cnnrun.plots.attribution import draw_attributions, grad_cam_maps, saliency_maps
-from cnnrun.plots.embedding import Method, draw_embedding, to_plane
-from cnnrun.plots.histograms import LayerWeights, draw_weights
-from cnnrun.plots.layer_outputs import LayerOutputs, draw_activations, summarize
-from cnnrun.plots.layers import last_of, layer_named, visit_layers
+from cnnrun.models.hooks import last_of, layer_named, visit_layers
+from cnnrun.plots.drawing.attribution import draw_attributions, grad_cam_maps, saliency_maps
+from cnnrun.plots.drawing.embedding import Method, draw_embedding, to_plane
+from cnnrun.plots.drawing.histograms import LayerWeights, draw_weights
+from cnnrun.plots.drawing.layer_outputs import LayerOutputs, draw_activations, summarize
 from cnnrun.plots.style import Figure
 from cnnrun.plots.target import Target, as_pictures
-from cnnrun.randomness import derive_seed
 from cnnrun.registry import plots
+from cnnrun.runtime.randomness import derive_seed
 
 ClassChoice = Literal["prediction", "label"]
 """The class that is explained: the model's, or the true one (YAML would read `true` as a bool)."""

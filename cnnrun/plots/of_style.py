@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cnnrun.data.one_picture import read_picture, resized, scaled_size
+from cnnrun.data.images.one_image import read_picture, resized, scaled_size
 from cnnrun.errors import UserError
-from cnnrun.plots.images import draw_large
+from cnnrun.plots.drawing.images import draw_large
 from cnnrun.plots.style import Figure
 from cnnrun.plots.target import Target, as_pictures
 from cnnrun.registry import plots

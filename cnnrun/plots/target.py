@@ -12,15 +12,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cnnrun import evaluation
-from cnnrun.build import Parts, build
-from cnnrun.config import load
+from cnnrun.components.tasks import Predictions
+from cnnrun.config.experiment import load
+from cnnrun.config.plugins import load_plugins
+from cnnrun.config.shipped import names_experiment
 from cnnrun.data.dataset import Split
+from cnnrun.engine.build import Parts, build
 from cnnrun.errors import UserError
-from cnnrun.plugins import load_plugins
-from cnnrun.run import RunDirectory
-from cnnrun.shipped import names_experiment
-from cnnrun.tasks import Predictions
+from cnnrun.evaluation import scoring as evaluation
+from cnnrun.runs.directory import RunDirectory
 
 
 @dataclass

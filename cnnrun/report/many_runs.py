@@ -11,20 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnrun.comparing import Comparison, Group, Result, compare, group_runs
-from cnnrun.comparing.groups import short, telling_keys, written
-from cnnrun.comparing.measures import SHARES, show
-from cnnrun.comparing.report import figure, pair_sentences
-from cnnrun.comparing.runs import Run
+from cnnrun.comparison import Comparison, Group, Result, compare, group_runs
+from cnnrun.comparison.groups import short, telling_keys, written
+from cnnrun.comparison.runs import Run
+from cnnrun.comparison.text import figure, pair_sentences
 from cnnrun.errors import UserError
+from cnnrun.measures import SHARES, show
+from cnnrun.report.figures import pictures
 from cnnrun.report.line_chart import MOST_LINES, Line, line_chart, shown_epochs
 from cnnrun.report.page import Section, details, page, sentences, table
 from cnnrun.report.parallel import parallel
-from cnnrun.report.pictures import pictures
 from cnnrun.report.trials import importances, setting, standing_of, trials
 
 if TYPE_CHECKING:
-    from cnnrun.sweeps.sweep import Standing
+    from cnnrun.multirun.sweep.sweep import Standing
 
 MOST_TRIALS = 2000
 """Rows of the table of runs; a page with more would not open quickly."""

@@ -8,17 +8,17 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cnnrun.comparing import Run
-from cnnrun.comparing.measures import SHARES, show
+from cnnrun.comparison import Run
+from cnnrun.measures import SHARES, show
 from cnnrun.report.confusion import confusion
+from cnnrun.report.figures import pictures
 from cnnrun.report.line_chart import Line, line_chart, shown_epochs
 from cnnrun.report.page import Section, code, details, facts, page, picture, sentences, table
-from cnnrun.report.pictures import pictures
-from cnnrun.run import RunDirectory
+from cnnrun.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
-    from cnnrun.build import Parts
-    from cnnrun.tasks import Predictions
+    from cnnrun.components.tasks import Predictions
+    from cnnrun.engine.build import Parts
 
 MOST_MISTAKES = 24
 _FIGURES = (
@@ -125,7 +125,7 @@ def _of_task(run: Run, plugins: Sequence[str]) -> list[Section]:
     if run.task != "classify":
         return _pictures(run)
     try:
-        from cnnrun import evaluation
+        from cnnrun.evaluation import scoring as evaluation
 
         _, parts, _ = evaluation.open_checkpoint(run.path, plugins=plugins)
         predictions, scores = evaluation.evaluate(parts, "test")
@@ -158,7 +158,7 @@ def _mistakes(parts: Parts, predictions: Predictions) -> str:
     import numpy as np
     import torch
 
-    from cnnrun.metrics import softmax
+    from cnnrun.components.tasks.metrics import softmax
 
     probabilities = softmax(predictions.answers["outputs"])
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnrun.comparing.groups import short, written
-from cnnrun.comparing.measures import show, show_gap
+from cnnrun.comparison.groups import short, written
 from cnnrun.errors import UserError
+from cnnrun.measures import show, show_gap
 from cnnrun.report.page import Section, code, sentences, table
 
 if TYPE_CHECKING:
-    from cnnrun.sweeps.results import Results, TrialResult
-    from cnnrun.sweeps.sweep import Standing
+    from cnnrun.multirun.sweep.results import Results, TrialResult
+    from cnnrun.multirun.sweep.sweep import Standing
 
 
 def standing_of(folder: Path, plugins: Sequence[str]) -> tuple[Standing | None, str]:
@@ -21,7 +21,7 @@ def standing_of(folder: Path, plugins: Sequence[str]) -> tuple[Standing | None, 
     if not (folder / "sweep.yaml").is_file():
         return None, ""
     try:
-        from cnnrun.sweeps.sweep import standing
+        from cnnrun.multirun.sweep.sweep import standing
 
         return standing(folder, plugins), ""
     except Exception as error:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cnnrun.checkpoint import Checkpoint, Normalization
-from cnnrun.config import load
+from cnnrun.config.experiment import load
 from cnnrun.errors import UserError
 from cnnrun.runner import train
+from cnnrun.runs.checkpoint import Checkpoint, Normalization
 from tests.chaos.runs import assert_equal
 from tests.conftest import Command
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from cnnrun import config, runner
-from cnnrun.checkpoint import Checkpoint
-from cnnrun.training import Trainer
+from cnnrun import runner
+from cnnrun.config import experiment as config
+from cnnrun.engine.trainer import Trainer
+from cnnrun.runs.checkpoint import Checkpoint
 from tests.chaos.faulty_disk import FAULTS, FaultyDisk
 from tests.chaos.runs import assert_same_end
 from tests.conftest import Command, Result

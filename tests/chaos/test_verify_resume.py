@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from cnnrun import verify_resume
-from cnnrun.run import RunDirectory
-from cnnrun.verify_resume import Verdict, differences
+from cnnrun.runs import verify_resume
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.verify_resume import Verdict, differences
 from tests.chaos.forking import Forks
 from tests.chaos.runs import CONFIG, write_config
 from tests.conftest import Command

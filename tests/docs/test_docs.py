@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from cnnrun.config import from_dict
-from cnnrun.document import read
+from cnnrun.config.document import read
+from cnnrun.config.experiment import from_dict
 from docs_build import DOCS, generated_pages
 from tests.conftest import REPOSITORY, Command
 from tests.docs.pages import PAGES, alike, all_blocks, blocks, commands, name_of, set_up

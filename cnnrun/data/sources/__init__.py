@@ -2,7 +2,7 @@
 
 A new one is a file here with `@datasets.register("name")` over a function whose keyword-only
 parameters are its YAML keys, and a line below. A source of image files takes `pictures` and leaves
-decoding to `cnnrun.data.pictures`.
+decoding to `cnnrun.data.images.assemble`.
 """
 
 from cnnrun.data.sources import (

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.decoding import PictureOptions
+from cnnrun.data.images.decoding import PictureOptions
 from cnnrun.data.sources.labelled_files import (
     SPLIT_NAMES,
     Amount,

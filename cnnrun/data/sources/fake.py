@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from cnnrun.data.dataset import Dataset, Images, Split
-from cnnrun.randomness import derive_seed
 from cnnrun.registry import datasets
+from cnnrun.runtime.randomness import derive_seed
 
 Bytes = NDArray[np.uint8]
 Positive = Annotated[int, Field(ge=1)]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.decoding import PictureOptions, read_bytes
-from cnnrun.data.pictures import picture_splits
+from cnnrun.data.images.assemble import picture_splits
+from cnnrun.data.images.decoding import PictureOptions, read_bytes
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.registry import datasets
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.decoding import PictureOptions
+from cnnrun.data.images.decoding import PictureOptions
 from cnnrun.data.sources.labelled_files import Listing, labelled_dataset
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets

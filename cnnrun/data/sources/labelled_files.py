@@ -14,12 +14,12 @@ from pydantic import Field
 from torch import Tensor
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.decoding import PictureOptions
-from cnnrun.data.image_files import Files
-from cnnrun.data.pictures import picture_splits
+from cnnrun.data.images.assemble import picture_splits
+from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.files import Files
 from cnnrun.data.splits import stratified_choice
 from cnnrun.errors import UserError
-from cnnrun.randomness import derive_seed
+from cnnrun.runtime.randomness import derive_seed
 
 # A share of the pictures (0.2) or a number of them (500).
 Amount = Annotated[float, Field(gt=0, lt=1)] | Annotated[int, Field(ge=1)]

@@ -8,10 +8,10 @@ import torch
 from pydantic import Field
 
 from cnnrun.data.dataset import Dataset, Split
-from cnnrun.data.decoding import PictureOptions, decode
-from cnnrun.data.one_picture import picture_path, resized, scaled_size
-from cnnrun.memory import free_bytes
+from cnnrun.data.images.decoding import PictureOptions, decode
+from cnnrun.data.images.one_image import picture_path, resized, scaled_size
 from cnnrun.registry import datasets
+from cnnrun.runtime.memory import free_bytes
 
 Positive = Annotated[int, Field(ge=1)]
 

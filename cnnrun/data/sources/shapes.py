@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
 from cnnrun.data.dataset import Dataset, Split
-from cnnrun.randomness import derive_seed
 from cnnrun.registry import datasets
+from cnnrun.runtime.randomness import derive_seed
 
 Floats = NDArray[np.float32]
 Inside = Callable[[Floats, Floats], NDArray[np.bool_]]

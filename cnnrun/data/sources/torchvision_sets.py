@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.decoding import PictureOptions
-from cnnrun.data.image_files import Files
-from cnnrun.data.pictures import picture_splits
+from cnnrun.data.images.assemble import picture_splits
+from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.files import Files
 from cnnrun.data.sources.torchvision_adapter import TorchvisionSet, assemble, listing
 from cnnrun.data.sources.traffic_signs import TRAFFIC_SIGNS
 from cnnrun.registry import datasets

@@ -19,8 +19,8 @@ from pydantic import Field
 from torch import Tensor
 
 from cnnrun.data.dataset import Chosen, Dataset, Split
-from cnnrun.data.decoding import PictureOptions
-from cnnrun.data.pictures import picture_splits
+from cnnrun.data.images.assemble import picture_splits
+from cnnrun.data.images.decoding import PictureOptions
 from cnnrun.data.sources.shard_spool import ShardSpool
 from cnnrun.data.sources.tar_index import TarIndex, load_index
 from cnnrun.errors import UserError

@@ -1,0 +1,94 @@
+"""What should make the reader of a comparison careful."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cnnrun.comparison.compare import MOST_IN_ALL_PAIRS, Comparison, Result
+from cnnrun.comparison.runs import Run
+from cnnrun.measures import show_gap
+
+_MOST_NAMED = 5
+
+
+def warnings_of(comparison: Comparison) -> list[str]:
+    """See `Comparison.warnings`."""
+    found = [_left_out(state, runs) for state, runs in _by_state(comparison.left_out).items()]
+    found += [text for result in comparison.results for text in _doubts(result)]
+    alone = [result.name for result in comparison.results if len(result.scores) == 1]
+    if alone:
+        found.append(f"one seed only, so the spread is not known: {_some(alone)}")
+    for difference in comparison.differences:
+        names = (difference.first.name, difference.second.name)
+        adjacent = names == tuple(result.name for result in comparison.results[:2])
+        if adjacent and difference.is_within_noise:
+            gap = show_gap(comparison.measure, abs(difference.interval.mean))
+            found.append(
+                f"the gap between {names[0]} and {names[1]} ({gap}) lies within the noise of seeds"
+            )
+    losses = {str(result.group.settings.get("loss.name")) for result in comparison.results}
+    if comparison.measure == "loss" and len(losses) > 1:
+        found.append(f"values of different losses ({_some(sorted(losses))}) say nothing together")
+    if len(comparison.results) > MOST_IN_ALL_PAIRS:
+        found.append(
+            f"more than {MOST_IN_ALL_PAIRS} groups: only the best is tested against each other"
+        )
+    if comparison.split == "validation":
+        found.append(
+            f"there is no test {comparison.measure}: the validation split that chose each run's "
+            "best epoch also scores it, a little too well"
+        )
+    return [*found, *comparison.notes]
+
+
+def _by_state(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.state, []).append(run)
+    return found
+
+
+def _left_out(state: str, runs: Sequence[Run]) -> str:
+    counted = f"{len(runs)} {state} run{'s are' if len(runs) != 1 else ' is'} left out"
+    return f"{counted}: {_some([f'{r.path} ({r.problem})' if r.problem else r.path for r in runs])}"
+
+
+def _some(names: Sequence[object]) -> str:
+    """The first few of `names`."""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(map(str, names[:_MOST_NAMED])) + more
+
+
+def _doubts(result: Result) -> list[str]:
+    """What makes one group's scores doubtful."""
+    doubts = []
+    runs, scores = result.group.runs, result.scores
+    if result.interval is None:
+        doubts.append(f"{result.title} gave no number {result.missing}: ranked last")
+    if result.group.left_out:
+        whole = len(runs) + len(result.group.left_out)
+        doubts.append(
+            f"of {result.title} {len(runs)} of {whole} runs finished; if the others failed because "
+            "of their settings, its score is too good"
+        )
+    if len(runs) > len(scores):
+        doubts.append(f"{result.title} has several runs of a seed: the newest counts")
+    if len(scores) > 1 and len(set(scores.values())) == 1:
+        doubts.append(
+            f"different seeds of {result.title} gave identical results: is the seed used? "
+            "Does it learn at all?"
+        )
+    elif repeated := _seeds_with_one_log(runs):
+        doubts.append(
+            f"seeds {_some(repeated)} of {result.title} have the same log, epoch by epoch"
+        )
+    return doubts
+
+
+def _seeds_with_one_log(runs: Sequence[Run]) -> list[int]:
+    """Seeds whose logs are another seed's, too."""
+    by_log: dict[str, set[int]] = {}
+    for run in runs:
+        if run.rows:
+            by_log.setdefault(repr(run.rows), set()).add(run.seed)
+    return sorted(seed for seeds in by_log.values() if len(seeds) > 1 for seed in seeds)

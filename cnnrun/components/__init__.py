@@ -1,0 +1,1 @@
+"""What an experiment names: initializers, losses, optimizers, schedules and tasks."""

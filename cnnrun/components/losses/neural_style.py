@@ -1,0 +1,151 @@
+"""The loss of style transfer: content by features, style by their Gram matrices."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from cnnrun.components.losses.vgg_features import Network, Pooling, VGGFeatures, load_vgg
+from cnnrun.data.images.one_image import read_picture, resized, scaled_size
+from cnnrun.errors import UserError
+from cnnrun.registry import Options, losses
+
+Weight = Annotated[float, Field(ge=0)]
+Layers = Annotated[dict[str, Weight], Field(min_length=1)]
+
+_STYLE_LAYERS = {f"relu{block}_1": 1.0 for block in range(1, 6)}
+
+
+class Style(Options):
+    """One style picture."""
+
+    file: str
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    # White where this style goes, black where not; of any size, stretched over the content.
+    mask: str | None = None
+
+
+class Targets(NamedTuple):
+    """What a picture of one size is compared with.
+
+    content: features by layer. grams: for each style, Gram matrices (C, C) by layer. guides: for
+    each style where it goes (1, 1, h, w), 0..1, or None for everywhere.
+    """
+
+    content: dict[str, Tensor]
+    grams: list[dict[str, Tensor]]
+    guides: list[Tensor | None]
+
+
+@losses.register("neural_style")
+class NeuralStyle(nn.Module):
+    """Content and style of pictures in the features of a VGG (Gatys, Ecker, Bethge 2016)."""
+
+    of_pictures = True
+
+    def __init__(
+        self,
+        *,
+        styles: Annotated[list[Style], Field(min_length=1)],
+        network: Network = "vgg19",
+        weights: str = "imagenet",
+        pooling: Pooling = "max",
+        content_layers: Layers = {"relu4_2": 1.0},
+        style_layers: Layers = _STYLE_LAYERS,
+        content_weight: Weight = 1.0,
+        style_weight: Weight = 1e5,
+        smoothness: Weight = 10.0,
+    ) -> None:
+        """styles: pictures, each with a weight and perhaps a mask (Gatys et al. 2017).
+
+        weights: `imagenet`, a file of torchvision's weights, or `random`.
+        smoothness: weight of the mean squared difference between neighbouring pixels.
+
+        Raises:
+            UserError: a file that is not there or does not fit, an unknown layer.
+        """
+        super().__init__()
+        if weights == "random":
+            print(
+                "neural_style: the network's weights are random; the result shows that it runs, "
+                "and is no style transfer (weights: imagenet, or a file)",
+                file=sys.stderr,
+            )
+        self.content_layers, self.style_layers = content_layers, style_layers
+        self.weights = (content_weight, style_weight, smoothness)
+        self.features = VGGFeatures(network, [*content_layers, *style_layers], pooling)
+        load_vgg(self.features, network, weights)
+        self.styles = styles
+        self.pictures = [read_picture(style.file) for style in styles]
+        self.masks = [
+            read_picture(style.mask, channels=1) if style.mask else None for style in styles
+        ]
+        for style, mask in zip(styles, self.masks, strict=True):
+            if mask is not None and not mask.any():
+                raise UserError(f"styles: the mask {style.mask} is black all over")
+        self._targets: tuple[tuple[int, ...], Targets] | None = None
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The picture (1, 3, h, w) and the content (1, 3, H, W), both in 0..1, to a loss (1,)."""
+        return self.parts(outputs, targets).sum()[None]
+
+    def parts(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Content, style and smoothness, each with its weight: (3,)."""
+        wanted = self._targets_of(outputs, targets)
+        seen = self.features(outputs)
+        content = sum(
+            (
+                weight * F.mse_loss(seen[layer], wanted.content[layer])
+                for layer, weight in self.content_layers.items()
+            ),
+            outputs.new_zeros(()),
+        )
+        style = outputs.new_zeros(())
+        for one, grams, guide in zip(self.styles, wanted.grams, wanted.guides, strict=True):
+            for layer, weight in self.style_layers.items():
+                difference = gram_matrix(seen[layer], guide) - grams[layer]
+                style = style + one.weight * weight * difference.square().mean()
+        values = torch.stack((content, style, roughness(outputs)))
+        return values * values.new_tensor(self.weights)
+
+    @torch.no_grad()
+    def _targets_of(self, outputs: Tensor, content: Tensor) -> Targets:
+        """Features of content and styles at the size of `outputs`, computed once."""
+        size = tuple(outputs.shape[2:])
+        if self._targets is None or self._targets[0] != size:
+            seen = self.features(resized(content[:1], *size))
+            kept = {layer: seen[layer] for layer in self.content_layers}
+            grams, guides = [], []
+            for picture, mask in zip(self.pictures, self.masks, strict=True):
+                scale = min(1.0, max(size) / max(picture.shape[1:]))
+                small = resized(picture, *scaled_size(picture.shape[1:], scale))
+                maps = self.features(small[None].to(outputs.device))
+                grams.append({layer: gram_matrix(maps[layer]) for layer in self.style_layers})
+                guides.append(None if mask is None else mask[None].to(outputs.device))
+            self._targets = (size, Targets(kept, grams, guides))
+        return self._targets[1]
+
+
+def gram_matrix(maps: Tensor, guide: Tensor | None = None) -> Tensor:
+    """Which features occur together: (1, C, h, w) to (C, C), a mean over the places.
+
+    guide: (1, 1, H, W) in 0..1, how much each place counts (Gatys et al. 2017).
+    """
+    channels = maps.shape[1]
+    flat = maps.reshape(channels, -1)
+    if guide is None:
+        return flat @ flat.T / (flat.shape[1] * channels)
+    counts = resized(guide, *maps.shape[2:]).reshape(1, -1)
+    return (flat * counts) @ flat.T / (counts.sum().clamp(min=1e-6) * channels)
+
+
+def roughness(pictures: Tensor) -> Tensor:
+    """The mean squared difference of neighbouring pixels of (N, C, H, W): ()."""
+    down, right = pictures.diff(dim=2), pictures.diff(dim=3)
+    count = max(down.numel() + right.numel(), 1)
+    return (down.square().sum() + right.square().sum()) / count

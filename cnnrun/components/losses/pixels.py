@@ -1,0 +1,32 @@
+"""Losses that compare pictures pixel by pixel or window by window (`mse` and `l1` also do)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cnnrun.components.image_metrics import ssim
+from cnnrun.registry import losses
+
+
+@losses.register("bce")
+class BinaryCrossEntropy(nn.Module):
+    """Binary cross entropy of pixels in 0..1 (or of probabilities), mean over the picture."""
+
+    of_pictures = True  # classification has no use for it
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(N, ...) in 0..1, both, to losses (N,); outside of 0..1 outputs count as the border."""
+        outputs = outputs.float().clamp(0, 1)
+        return F.binary_cross_entropy(outputs, targets, reduction="none").flatten(1).mean(1)
+
+
+@losses.register("ssim")
+class Dissimilarity(nn.Module):
+    """1 - SSIM of pictures in 0..1 (Wang et al. 2004): structure counts more than brightness."""
+
+    of_pictures = True
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(N, C, H, W) in 0..1, both, to losses (N,) in 0..2."""
+        return 1 - ssim(outputs.float(), targets)

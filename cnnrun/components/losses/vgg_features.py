@@ -1,0 +1,121 @@
+"""What the layers of VGG see in a picture, up to the deepest one that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from cnnrun.errors import UserError, did_you_mean
+from cnnrun.runtime.weights import read_weights
+
+Network = Literal["vgg16", "vgg19"]
+Pooling = Literal["max", "average"]
+
+# Convolutions in each of the five blocks, and their channels (Simonyan & Zisserman 2015).
+_BLOCKS: dict[str, tuple[int, ...]] = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+_CHANNELS = (64, 128, 256, 512, 512)
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class VGGFeatures(nn.Module):
+    """The first layers of a VGG, frozen; layers are called `conv4_2`, `relu1_1`, `pool3` ...
+
+    Parameters have torchvision's names (`features.0.weight`), so its weight files fit.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: Network, layers: Iterable[str], pooling: Pooling) -> None:
+        """Raises:
+        UserError: the network has no such layer.
+        """
+        super().__init__()
+        names = layer_names(network)
+        self.wanted = list(dict.fromkeys(layers))
+        for name in self.wanted:
+            if name not in names:
+                raise UserError(f"{network} has no layer '{name}'{did_you_mean(name, names)}")
+        self.names = names[: max(names.index(name) for name in self.wanted) + 1]
+        self.features = nn.Sequential()
+        channels = 3
+        for name in self.names:
+            block = int(name[4]) - 1
+            if name.startswith("conv"):
+                self.features.append(nn.Conv2d(channels, _CHANNELS[block], 3, padding=1))
+                channels = _CHANNELS[block]
+            elif name.startswith("relu"):
+                self.features.append(nn.ReLU())
+            else:
+                # A picture of one row keeps it.
+                kind = nn.MaxPool2d if pooling == "max" else nn.AvgPool2d
+                self.features.append(kind(2, ceil_mode=True))
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1))
+        self.requires_grad_(False)
+
+    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+        """Pictures (N, 3, H, W) in 0..1 to the maps (N, C, h, w) of each wanted layer."""
+        found = {}
+        maps = (pictures - self.mean) / self.std
+        for name, layer in zip(self.names, self.features, strict=True):
+            maps = layer(maps)
+            if name in self.wanted:
+                found[name] = maps
+        return found
+
+
+def layer_names(network: Network) -> list[str]:
+    """All layers of the network's features, in order."""
+    names = []
+    for block, count in enumerate(_BLOCKS[network], 1):
+        for k in range(1, count + 1):
+            names += [f"conv{block}_{k}", f"relu{block}_{k}"]
+        names.append(f"pool{block}")
+    return names
+
+
+def load_vgg(features: VGGFeatures, network: Network, weights: str) -> None:
+    """Fill the layers: from `imagenet` (torchvision's file), `random`, or a weights file.
+
+    Raises:
+        UserError: the file can't be had, or does not fit.
+    """
+    if weights == "random":
+        random = torch.Generator().manual_seed(0)
+        for module in features.features:
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=random)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        return
+    found = _imagenet(network) if weights == "imagenet" else read_weights(Path(weights))
+    own = features.features.state_dict()
+    missing = [f"features.{key}" for key in own if f"features.{key}" not in found]
+    if missing:
+        raise UserError(
+            f"weights: {weights} is not torchvision's {network}: it has no {missing[0]}"
+        )
+    try:
+        features.features.load_state_dict({key: found[f"features.{key}"] for key in own})
+    except RuntimeError as error:
+        told = str(error).partition("\n")[2].strip() or str(error)
+        raise UserError(f"weights: {weights} does not fit {network}: {told}") from error
+
+
+def _imagenet(network: Network) -> dict[str, Tensor]:
+    from torchvision.models import VGG16_Weights, VGG19_Weights
+
+    weights = (VGG16_Weights if network == "vgg16" else VGG19_Weights).IMAGENET1K_V1
+    try:
+        found: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+        return found
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"weights: imagenet: the file of {network} could not be downloaded ({error}); fetch "
+            f"{weights.url} where there is a network and name it as `weights: FILE`, or try it out "
+            "with `weights: random`"
+        ) from error

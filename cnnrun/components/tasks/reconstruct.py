@@ -1,0 +1,145 @@
+"""Reconstruction: a picture through a short code and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from cnnrun.components.image_metrics import psnr, ssim
+from cnnrun.components.tasks.task import Predictions, Task, exact_sum, per_sample
+from cnnrun.data.pixel_targets import Noise
+from cnnrun.errors import UserError
+from cnnrun.registry import tasks
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@tasks.register("reconstruct")
+class Reconstruct(Task):
+    """Give a picture back from a short code (autoencoders); measured by the squared error."""
+
+    defaults: ClassVar[dict[str, Any]] = {"loss": "mse"}
+    measures = ("loss", "mse")
+    higher_is_better: ClassVar[dict[str, bool]] = {"loss": False, "mse": False}
+    headline = ("mse", "psnr", "ssim", "loss")
+    pictures = ("samples", "curves", "reconstructions", "latent", "walks")
+    targets = "pixels"
+
+    def __init__(
+        self,
+        *,
+        noise: Share = 0.0,
+        noise_kind: Literal["gaussian", "masking"] = "gaussian",
+        probe_labels: Annotated[int, Field(ge=2)] = 100,
+        probe_seeds: Annotated[int, Field(ge=1)] = 5,
+    ) -> None:
+        """noise: of the inputs alone: a denoising autoencoder (Vincent et al. 2008).
+
+        noise_kind: `gaussian` of that standard deviation (pixels are 0..1), or `masking` of that
+            share of the pixels.
+        probe_labels, probe_seeds: how `cnnrun eval` judges the code: by classifiers of so many
+            labelled pictures, mean over so many draws of them.
+        """
+        self.noise = Noise(noise_kind, noise) if noise else None
+        self.probe_labels, self.probe_seeds = probe_labels, probe_seeds
+
+    def check(self, model: nn.Module, loss: nn.Module) -> None:
+        """See `Task.check`: the model must encode and decode, the loss compare pictures."""
+        if not (hasattr(model, "encode") and hasattr(model, "decode")):
+            raise UserError(
+                "task reconstruct needs an autoencoder, e.g. conv_autoencoder, "
+                "linear_autoencoder or vae (or your own with `encode` and `decode`)"
+            )
+        picture = torch.full((1, 1, 8, 8), 0.5, device=_device_of(model))
+        told = "the loss can't compare pictures; mse, l1, bce and ssim can"
+        try:
+            compared = loss(picture, picture)
+        except Exception as error:
+            raise UserError(f"{told} ({error})") from error
+        if compared.numel() != 1:
+            raise UserError(told)
+
+    def step(
+        self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `Task.step`; the outputs are squared errors (N,) of pixels in 0..1."""
+        losses, squared, _ = self._compare(model, loss, inputs, targets)
+        return losses, squared
+
+    def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
+        """See `Task.sums`."""
+        return torch.stack((exact_sum(losses), exact_sum(outputs)))
+
+    def answers(
+        self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
+    ) -> dict[str, Tensor]:
+        """`codes` (N, D), and (N,): `losses`, `mse`, `psnr` (dB), `ssim`."""
+        losses, squared, (pixels, codes, _) = self._compare(model, loss, inputs, targets)
+        return {
+            "codes": codes,
+            "losses": losses,
+            "mse": squared,
+            "psnr": psnr(squared),
+            "ssim": ssim(pixels.clamp(0, 1).float(), targets),
+        }
+
+    def _compare(
+        self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor, Any]:
+        reconstruction = model(inputs)
+        losses = per_sample(loss(reconstruction.pixels, targets), len(inputs))
+        if reconstruction.penalty is not None:
+            losses = losses + reconstruction.penalty
+        with torch.no_grad():
+            squared = (reconstruction.pixels.float() - targets).square().flatten(1).mean(1)
+        return losses, squared, reconstruction
+
+    def scores(self, predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
+        """Means over all samples and by class; what is known of a class without any is None."""
+        answers, labels = predictions.answers, predictions.labels
+
+        def means(chosen: Any) -> dict[str, float | None]:
+            return {
+                name: float(answers[name][chosen].mean(dtype=np.float64)) if chosen.any() else None
+                for name in ("mse", "psnr", "ssim")
+            }
+
+        everyone = np.ones(len(labels), dtype=bool)
+        return {
+            "samples": len(labels),
+            "loss": float(answers["losses"].mean(dtype=np.float64)),
+            **means(everyone),
+            "code": answers["codes"].shape[1],
+            "per_class": [
+                {"class": name, **means(labels == k), "support": int((labels == k).sum())}
+                for k, name in enumerate(classes)
+            ],
+        }
+
+    def in_words(self, scores: dict[str, Any]) -> str:
+        width = max(5, *(len(row["class"]) for row in scores["per_class"]))
+        lines = [
+            f"squared error  {scores['mse']:.5f} (pixels are 0..1)",
+            f"PSNR           {scores['psnr']:.2f} dB",
+            f"SSIM           {scores['ssim']:.4f}",
+            f"loss           {scores['loss']:.5f}",
+            f"code           {scores['code']:,} numbers a picture",
+            f"\n{'class':{width}}      mse  PSNR dB    SSIM  images",
+        ]
+        for row in scores["per_class"]:
+            numbers = (
+                f"{row['mse']:9.5f} {row['psnr']:8.2f} {row['ssim']:7.4f}"
+                if row["support"]
+                else f"{'-':>9} {'-':>8} {'-':>7}"
+            )
+            lines.append(f"{row['class']:{width}}{numbers}  {row['support']:>6,}")
+        return "\n".join(lines)
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))

@@ -1,0 +1,71 @@
+"""Style transfer: the pixels of one picture are trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from cnnrun.components.tasks.task import Task, exact_sum
+from cnnrun.data.dataset import Dataset
+from cnnrun.errors import UserError
+from cnnrun.registry import tasks
+
+
+@tasks.register("stylize")
+class Stylize(Task):
+    """Paint one picture (the content) in the style of others (Gatys, Ecker, Bethge 2016)."""
+
+    defaults: ClassVar[dict[str, Any]] = {
+        "model": "picture",
+        "optimizer": "lbfgs",
+        # One picture is one batch, and nothing is set aside of it.
+        "dataset": {"batch_size": 1, "validation": 0},
+        # L-BFGS lines all pixels up, in the order in which they lie.
+        "training": {"channels_last": False},
+    }
+    measures = ("loss", "content", "style", "smoothness")
+    higher_is_better: ClassVar[dict[str, bool]] = dict.fromkeys(measures, False)
+    pictures = ("curves", "style")
+    targets = "pixels"
+
+    def check(self, model: nn.Module, loss: nn.Module) -> None:
+        """See `Task.check`: pixels are what is trained, and the loss knows its parts."""
+        if not hasattr(model, "enter"):
+            raise UserError("task stylize trains a picture: leave `model` out, or use `picture`")
+        if not hasattr(loss, "parts"):
+            raise UserError("task stylize needs the loss neural_style")
+
+    def begin_epoch(self, model: nn.Module, dataset: Dataset, epoch: int, epochs: int) -> bool:
+        """See `Task.begin_epoch`; the epochs are shared evenly between the sizes of the picture."""
+        picture: Any = model
+        content = dataset.train.images[torch.arange(1)].float() / 255
+        stages = len(picture.levels)
+        stage = min(epoch * stages // epochs, stages - 1)
+        return bool(picture.enter(stage, content.to(picture.content.device)))
+
+    def step(
+        self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `Task.step`; the outputs are the three parts of the loss, (1, 3)."""
+        parts = loss.parts(model(inputs), targets)  # type: ignore[operator]
+        return parts.sum()[None], parts.detach()[None]
+
+    def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
+        """See `Task.sums`."""
+        return torch.stack((exact_sum(losses), *(exact_sum(part) for part in outputs.T)))
+
+    @torch.no_grad()
+    def end_epoch(self, model: nn.Module, folder: Path, epoch: int) -> None:
+        """See `Task.end_epoch`: `result.png`, and the same as a picture of the progress."""
+        from PIL import Image
+
+        model.eval()
+        pixels = model(model.content)[0].mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+        picture = Image.fromarray(pixels)
+        progress = folder / "progress"
+        progress.mkdir(parents=True, exist_ok=True)
+        picture.save(progress / f"epoch_{epoch:04}.png")
+        picture.save(folder / "result.png")

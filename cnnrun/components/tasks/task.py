@@ -1,0 +1,127 @@
+"""The interface between the training loop and what is trained for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from cnnrun.data.dataset import Dataset
+from cnnrun.data.pixel_targets import Noise
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model answers for every sample of a split, in the split's order.
+
+    answers: by name (N, ...) arrays, see the task's `answers`. labels: (N,) int64.
+    """
+
+    answers: dict[str, Array]
+    labels: npt.NDArray[np.int64]
+
+
+class Task:
+    """What the loop, evaluation and the end of a run ask of a task."""
+
+    # Sections of the YAML file that may be left out, with what they then are.
+    defaults: ClassVar[dict[str, Any]] = {}
+    # The measures that `sums` sums, by the names they have in the log; "loss" is first.
+    measures: ClassVar[tuple[str, ...]]
+    # The measure that chooses the best epoch, and whether more of a measure is better.
+    monitor: ClassVar[str] = "loss"
+    higher_is_better: ClassVar[dict[str, bool]]
+    # The scores of a split that `summary.json` keeps and the command line prints.
+    headline: ClassVar[tuple[str, ...]] = ()
+    # The pictures drawn when training has ended, by their names in `cnnrun viz`.
+    pictures: ClassVar[tuple[str, ...]] = ("curves",)
+    # What the pipeline gives as targets: labels, or the pictures' own pixels in 0..1 (N, C, H, W).
+    targets: ClassVar[Literal["labels", "pixels"]] = "labels"
+    # What the pipeline adds to the inputs, but not to the pixels that are the targets.
+    noise: Noise | None = None
+
+    def check(self, model: nn.Module, loss: nn.Module) -> None:
+        """Refuse a model or loss that this task can't use.
+
+        Raises:
+            UserError: what would fit instead.
+        """
+
+    def begin_epoch(
+        self,
+        model: nn.Module,  # noqa: ARG002
+        dataset: Dataset,  # noqa: ARG002
+        epoch: int,  # noqa: ARG002
+        epochs: int,  # noqa: ARG002
+    ) -> bool:
+        """Called before epoch number `epoch` (from 0) of `epochs`, and again when it is resumed.
+
+        Returns: whether other parameters train from now on, so that the optimizer is made anew.
+        """
+        return False
+
+    def end_epoch(self, model: nn.Module, folder: Path, epoch: int) -> None:
+        """Called after epoch number `epoch` (from 1), to leave pictures in `folder`."""
+
+    def step(
+        self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Forward pass of one batch.
+
+        inputs: (N, C, H, W) float32, normalized. targets: labels (N,) int64, shares (N, K) float32
+        or pixels (N, C, H, W) float32 in 0..1.
+
+        Returns:
+            the losses (N,), whose mean is minimized, and what else `sums` needs of each sample
+            (N, ...), detached. The loop keeps it for some steps, so it should not be large.
+        """
+        raise NotImplementedError
+
+    def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The sums over samples of each measure: (len(measures),), on the same device.
+
+        losses, outputs: what `step` gave, of the samples of one or more batches. targets: theirs.
+        """
+        raise NotImplementedError
+
+    def answers(
+        self,
+        model: nn.Module,
+        loss: nn.Module,
+        inputs: Tensor,
+        targets: Tensor,
+    ) -> dict[str, Tensor]:
+        """What evaluation keeps of each sample of a batch: (N, ...) by name."""
+        raise NotImplementedError
+
+    def scores(self, predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
+        """Plain values, as `cnnrun eval --json` prints them."""
+        raise NotImplementedError
+
+    def in_words(self, scores: dict[str, Any]) -> str:
+        """Scores as `cnnrun eval` prints them."""
+        raise NotImplementedError
+
+
+def exact_sum(values: Tensor) -> Tensor:
+    """The sum of `values` (N,), (), whose bits do not depend on their order or on any grouping.
+
+    So neither a checkpoint in the middle of an epoch nor the number of processes shows in a figure.
+    Multiples of 2^-28 add up without rounding in float64 up to a total of 2^25, 3 x 10^7; beyond it
+    last bits may differ. Where there is no float64 (MPS) they always may.
+    """
+    if values.device.type == "mps":
+        return values.sum()
+    return (values.double() * 2**28).round_().sum() / 2**28
+
+
+def per_sample(losses: Tensor, count: int) -> Tensor:
+    """Losses of `count` samples; a user's loss that returns its batch mean stands for each."""
+    return losses.expand(count) if losses.dim() == 0 else losses

@@ -1,0 +1,1 @@
+"""From YAML to a validated `Experiment`. Empty, so that importing a part loads no torch."""

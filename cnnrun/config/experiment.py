@@ -1,0 +1,229 @@
+"""One experiment: read from YAML and the command line, validated once, complete with defaults.
+
+Inside cnnrun these values are trusted. All problems of a file are reported together, each with
+file, line, column, key and the nearest valid word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr, ValidationError, create_model
+
+from cnnrun import registry
+from cnnrun.components.schedules import ScheduleOptions
+from cnnrun.config.document import Document, dotted_path, dump, read
+from cnnrun.config.error_messages import explain
+from cnnrun.config.plugins import load_plugins
+from cnnrun.config.shipped import find_config
+from cnnrun.data.options import DatasetOptions
+from cnnrun.errors import ConfigError, UserError
+from cnnrun.models.transfer import Transfer
+from cnnrun.registry import Component, Options
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Training(Options):
+    """How long to train and what to keep."""
+
+    epochs: Positive = 10
+    # Stop after this many epochs without a better validation score.
+    patience: Positive | None = None
+    # The measure that tells which epoch is best; `auto` is the task's own (accuracy for classify).
+    monitor: str = "auto"
+    # Also save every `100 steps` or `60 seconds`: a killed run loses no more than that.
+    checkpoint_every: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|seconds)$")] | None = None
+    # Pieces of a batch that go through the model one after the other: less memory, same steps
+    # (but for batch normalization and dropout). `auto_batch` doubles them while memory runs out.
+    accumulate: Positive = 1
+    auto_batch: bool = False
+    # Gradients longer than this are shortened to it.
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    # Validate and keep a running average of the weights with this decay, e.g. 0.999.
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    # A loss that is no number: stop, or leave that batch out.
+    on_nan: Literal["stop", "skip"] = "stop"
+    # Compute in 16 bits where that is safe (Micikevicius et al. 2018); scores stay in 32.
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    # torch.compile: pays on GPUs and long runs only. `cuda_graphs` compiles nothing, but starts the
+    # model's kernels at once, which pays where they are small.
+    compile: bool | Literal["cuda_graphs"] = False
+    # Measure a few steps with each of `channels_last` and `compile`, and keep the fastest.
+    auto_speed: bool = False
+    # Train on smaller pictures first: from this share of height and width ...
+    progressive_from: Annotated[float, Field(gt=0, le=1)] = 1.0
+    # ... growing to all of it at this share of the epochs.
+    progressive_until: Annotated[float, Field(gt=0, le=1)] = 0.75
+    # With many GPUs: batch normalization over the batch of all of them.
+    sync_batch_norm: bool = False
+    # torch's own switch: algorithms that give equal bits each time, or an error.
+    deterministic: bool = False
+    # Draw the task's pictures when training has ended; `cnnrun viz` draws them at any time.
+    draw: bool = True
+    # Convolutions on a CPU or GPU read channels-last memory 11-27 % faster.
+    channels_last: bool = True
+
+
+class Experiment(Options):
+    """The whole YAML file. The sections that name components are narrowed by `experiment_model`."""
+
+    # What the run directory is called; the name of the file where it is not given.
+    name: Annotated[str, Field(pattern=r"^[^\W_][\w.+-]*$", max_length=100)]
+    # What is trained for: it decides what a step is, what is measured and what is drawn.
+    task: Component
+    # Of all randomness: initial weights, order of images, augmentation, dropout.
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    # `auto` is the fastest one here: a GPU, else the CPU.
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    # The folder of all runs; this one goes to <output>/<name>/<time>-<short id>/.
+    output: str = "runs"
+    # Python files of your own that register components.
+    plugins: list[str] = []
+    # The pictures, and how they are chosen, batched and prepared.
+    dataset: DatasetOptions
+    # The network.
+    model: Component
+    # How weights begin; `default` is what each layer of torch does.
+    initializer: Component
+    # What is minimized; a task has a default.
+    loss: Component
+    # How weights are changed, and its learning rate `lr`.
+    optimizer: Component
+    # How the learning rate changes while training.
+    schedule: ScheduleOptions
+    # What is taken over from a trained network.
+    transfer: Transfer | None = None
+    # How long to train and what to keep.
+    training: Training = Training()
+    # Where else the log goes: csv, tensorboard, mlflow, wandb; several at once.
+    loggers: list[Any] = []
+
+    _document: Document = PrivateAttr(default_factory=lambda: Document("the experiment", {}))
+
+    def error(self, path: Sequence[str | int], message: str) -> ConfigError:
+        """A mistake that shows only when the experiment is built, with the place of its cause."""
+        return ConfigError(
+            f"{self._document.place(tuple(path))}: {dotted_path(tuple(path))}: {message}"
+        )
+
+    @contextmanager
+    def located(self, *path: str | int) -> Iterator[None]:
+        """Give a mistake that shows only on building the place of its cause in the YAML file."""
+        try:
+            yield
+        except ConfigError:
+            raise
+        except UserError as error:
+            raise self.error(path, str(error)) from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, every default written out."""
+        return self.model_dump()
+
+    def to_yaml(self) -> str:
+        return dump(self.to_dict())
+
+
+def load(file: Path, overrides: Iterable[str] = (), plugins: Iterable[str] = ()) -> Experiment:
+    """Read, override and validate the experiment in `file`, or the one that has this name.
+
+    Raises:
+        ConfigError: every problem found.
+    """
+    file = find_config(file)
+    document = read(file)
+    document.values.setdefault("name", _name_from(file))
+    return validate(document, overrides, plugins)
+
+
+def from_dict(
+    values: dict[str, Any], origin: str, overrides: Iterable[str] = (), plugins: Iterable[str] = ()
+) -> Experiment:
+    """An experiment from plain values, e.g. those in a checkpoint; `origin` names them in errors.
+
+    Raises:
+        ConfigError: every problem found.
+    """
+    return validate(Document(origin, values), overrides, plugins)
+
+
+def validate(
+    document: Document, overrides: Iterable[str] = (), plugins: Iterable[str] = ()
+) -> Experiment:
+    for override in overrides:
+        document.override(override)
+    values = document.values
+    files = list(dict.fromkeys([*_plugin_files(document), *plugins]))
+    load_plugins(files)
+    if files:  # those of the command line are part of what the run is
+        values["plugins"] = files
+    for section, default in _task_defaults(document).items():
+        given = values.setdefault(section, default)
+        if isinstance(given, dict) and isinstance(default, dict):
+            for key, value in default.items():
+                given.setdefault(key, value)
+    model = experiment_model()
+    try:
+        experiment = model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(document, error, model)) from None
+    experiment._document = document
+    return experiment
+
+
+def experiment_model() -> type[Experiment]:
+    """`Experiment` with each section's type made of what is registered now, plug-ins included.
+
+    Made once for the same names: it takes 0.1 s, and a sweep validates every trial.
+    """
+    # No section of an experiment is made of pictures, which would import matplotlib.
+    kinds = [kind for kind in registry.KINDS.values() if kind is not registry.plots]
+    return _experiment_model(tuple(tuple(kind.names()) for kind in kinds))
+
+
+@lru_cache(maxsize=8)
+def _experiment_model(_names: tuple[tuple[str, ...], ...]) -> type[Experiment]:
+    def section(kind: registry.Registry, default: Any = ...) -> Any:
+        return kind.annotation(), Field(default, validate_default=True)
+
+    loggers: Any = list.__class_getitem__(registry.loggers.annotation())
+    return create_model(
+        "Experiment",
+        __base__=Experiment,
+        task=section(registry.tasks, "classify"),
+        dataset=section(registry.datasets),
+        model=section(registry.models),
+        initializer=section(registry.initializers, "default"),
+        loss=section(registry.losses),
+        optimizer=section(registry.optimizers, "sgd"),
+        schedule=section(registry.schedules, "constant"),
+        loggers=(loggers, []),
+    )
+
+
+def _name_from(file: Path) -> str:
+    """A run's name from the file's: `runs/x/2026.../config.yaml` has its name inside already."""
+    kept = "".join(c if c.isalnum() or c in "._+-" else "_" for c in file.stem)
+    return kept.lstrip("._+-") or "experiment"
+
+
+def _plugin_files(document: Document) -> list[str]:
+    """The `plugins` key, needed before anything else can be validated."""
+    files = document.values.get("plugins") or []
+    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+        raise ConfigError(f"{document.place(('plugins',))}: plugins: expected a list of files")
+    return files
+
+
+def _task_defaults(document: Document) -> dict[str, Any]:
+    """What the named task takes for sections that the file leaves out (its loss, say)."""
+    task = registry.as_mapping(document.values.get("task", "classify"))
+    name = task.get("name") if isinstance(task, dict) else None
+    if name not in registry.tasks.names():
+        return {}
+    return dict(registry.tasks.get(str(name)).factory.defaults)  # type: ignore[attr-defined]

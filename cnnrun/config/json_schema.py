@@ -1,0 +1,158 @@
+"""JSON Schema of experiments: an editor completes keys, shows what they mean and marks mistakes.
+
+Derived from what validates experiments (`config.experiment_model`), with the texts of docstrings
+and comments. It accepts what cnnrun accepts: a component as a bare name or as a mapping, a section
+left out where the task has a default for it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from pydantic import BaseModel
+
+from cnnrun import registry
+from cnnrun.config.experiment import Experiment, Training, experiment_model
+from cnnrun.config.key_docs import entry_texts, field_texts
+from cnnrun.data.options import DatasetOptions
+from cnnrun.models.transfer import Transfer
+from cnnrun.registry import Component, Entry, Registry
+
+Schema = dict[str, Any]
+
+_SECTIONS = {
+    "task": registry.tasks,
+    "dataset": registry.datasets,
+    "model": registry.models,
+    "initializer": registry.initializers,
+    "loss": registry.losses,
+    "optimizer": registry.optimizers,
+    "schedule": registry.schedules,
+}
+
+
+def experiment_schema() -> Schema:
+    """The schema (JSON Schema 2020-12) of a YAML file, with all that is registered now."""
+    whole = experiment_model().model_json_schema()
+    definitions: Schema = {}
+    for kind in (*_SECTIONS.values(), registry.augmentations, registry.loggers):
+        for name in kind.names():
+            _add_component(definitions, kind.get(name))
+    for options in (Training, Transfer):
+        _add_definition(definitions, options.__name__, options.model_json_schema())
+        _describe(definitions[options.__name__], field_texts(options))
+    for section, kind in _SECTIONS.items():
+        default = whole["properties"][section].get("default")
+        whole["properties"][section] = _component(kind) | ({"default": default} if default else {})
+    whole["properties"]["loggers"] = {"type": "array", "items": _component(registry.loggers)}
+    whole["$defs"] = definitions
+    _describe(whole, field_texts(Experiment))
+    _require(whole)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **_without_titles(whole),
+        "title": "cnnrun experiment",
+        "description": "One YAML file is one experiment: `cnnrun train FILE`.",
+    }
+
+
+def _component(kind: Registry) -> Schema:
+    """A component of `kind`: a name, or a mapping with `name` and parameters."""
+    entries = [kind.get(name) for name in kind.names()]
+    bare = [
+        {"const": entry.name, "description": entry.summary}
+        for entry in entries
+        if not entry.is_family and not _has_required(entry)
+    ]
+    families = [
+        {"type": "string", "pattern": f"^{entry.name[:-1]}.", "description": entry.summary}
+        for entry in entries
+        if entry.is_family
+    ]
+    mappings = [{"$ref": f"#/$defs/{_key(entry)}"} for entry in entries]
+    return {"anyOf": [*bare, *families, *mappings]}
+
+
+def _has_required(entry: Entry) -> bool:
+    fields = entry.schema().model_fields
+    return any(fields[name].is_required() for name in entry.parameters)
+
+
+def _key(entry: Entry) -> str:
+    """What a component's definition is called; names are taken by several kinds."""
+    return f"{entry.kind}.{entry.name.replace('/*', '')}"
+
+
+def _add_component(definitions: Schema, entry: Entry) -> None:
+    model = entry.schema()
+    schema = model.model_json_schema()
+    shared = field_texts(DatasetOptions) if entry.kind == "dataset" else {}
+    texts = {"name": entry.summary, **shared, **entry_texts(entry)}
+    _add_definition(definitions, _key(entry), schema)
+    schema["description"] = inspect.getdoc(entry.factory) or ""
+    schema["required"] = sorted({"name", *schema.get("required", [])})
+    _describe(schema, texts)
+    if "augment" in schema["properties"]:
+        schema["properties"]["augment"]["items"] = _component(registry.augmentations)
+
+
+def _add_definition(definitions: Schema, key: str, schema: Schema) -> None:
+    """Move the definitions that `schema` brings along, `MeanStd` say, to the others."""
+    for name, definition in schema.pop("$defs", {}).items():
+        owner = _owner_of(name)
+        if owner is not None:
+            _describe(definition, field_texts(owner))
+        definitions.setdefault(name, definition)
+    definitions[key] = schema
+
+
+def _owner_of(name: str) -> type[BaseModel] | None:
+    """The class of options called `name`, to read its comments."""
+    waiting: list[type[BaseModel]] = [registry.Options]
+    while waiting:
+        found = waiting.pop()
+        if found.__name__ == name and not issubclass(found, Component):
+            return found
+        waiting += found.__subclasses__()
+    return None
+
+
+def _describe(schema: Schema, texts: dict[str, str]) -> None:
+    for name, text in texts.items():
+        if name in schema.get("properties", {}):
+            schema["properties"][name]["description"] = text
+
+
+def _require(whole: Schema) -> None:
+    """Require of each section only what no task has a default for.
+
+    `name` is the file's where it is not written.
+    """
+    whole["required"] = ["dataset"]
+    rules = []
+    for name in registry.tasks.names():
+        defaults = set(registry.tasks.get(name).factory.defaults)  # type: ignore[attr-defined]
+        missing = [section for section in ("model", "loss") if section not in defaults]
+        if missing:
+            mapping = {"type": "object", "properties": {"name": {"const": name}}}
+            named = {"anyOf": [{"const": name}, mapping]}
+            condition: Schema = {"properties": {"task": named}}
+            if name != "classify":
+                condition["required"] = ["task"]
+            rules.append({"if": condition, "then": {"required": missing}})
+    whole["allOf"] = rules
+
+
+def _without_titles(value: Any) -> Any:
+    """Without pydantic's titles, which repeat the keys and push the texts out of an editor's view.
+
+    A key may be called `title`: only texts are left out.
+    """
+    if isinstance(value, dict):
+        return {
+            key: _without_titles(inner)
+            for key, inner in value.items()
+            if not (key == "title" and isinstance(inner, str))
+        }
+    return [_without_titles(item) for item in value] if isinstance(value, list) else value

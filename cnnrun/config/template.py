@@ -1,0 +1,150 @@
+"""A new experiment as commented YAML: `cnnrun new`."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel
+
+from cnnrun import registry
+from cnnrun.config.document import Document, dump
+from cnnrun.config.experiment import Experiment, Training, validate
+from cnnrun.config.key_docs import entry_texts, field_texts
+from cnnrun.data.options import DatasetOptions
+from cnnrun.errors import ConfigError, did_you_mean
+from cnnrun.registry import Component, as_mapping
+
+# What each task begins with: small data that need no download, and what trains well on them.
+_BEGINNINGS: dict[str, dict[str, Any]] = {
+    "classify": {
+        "dataset": {"name": "digits", "batch_size": 64, "validation": 0.1},
+        "model": "cnn",
+        "initializer": "kaiming_normal",
+        "optimizer": {"name": "adam", "lr": 0.001},
+        "schedule": "cosine",
+        "training": {"epochs": 20},
+    },
+    "reconstruct": {
+        "dataset": {"name": "digits", "batch_size": 64, "validation": 0.1},
+        "model": "conv_autoencoder",
+        "loss": "mse",
+        "optimizer": {"name": "adam", "lr": 0.002},
+        "schedule": "cosine",
+        "training": {"epochs": 20},
+    },
+    "stylize": {
+        "dataset": {"name": "picture", "file": "sample:china.jpg", "longest": 256},
+        "model": "picture",
+        "loss": {"name": "neural_style", "styles": [{"file": "sample:flower.jpg"}]},
+        "optimizer": {"name": "lbfgs", "lr": 1.0},
+        "training": {"epochs": 6},
+    },
+}
+_WIDTH = 96
+
+
+def new_experiment(
+    name: str,
+    task: str = "classify",
+    dataset: str | None = None,
+    model: str | None = None,
+    overrides: Iterable[str] = (),
+    plugins: Iterable[str] = (),
+) -> str:
+    """A YAML file that validates, with every key and what it means; defaults are commented out.
+
+    Raises:
+        ConfigError: an unknown name, or a component with keys that have no default; giving them as
+            overrides (`dataset.root=photos`) helps.
+    """
+    if task not in registry.tasks.names():
+        hint = did_you_mean(task, registry.tasks.names())
+        raise ConfigError(
+            f"--task: unknown task '{task}'{hint or '; there are ' + ', '.join(_BEGINNINGS)}"
+        )
+    values = {"name": name, "task": task, **_BEGINNINGS.get(task, _BEGINNINGS["classify"])}
+    if dataset is not None:
+        kept = {k: values["dataset"][k] for k in ("batch_size", "validation") if task != "stylize"}
+        values["dataset"] = {"name": dataset, **kept}
+    if model is not None:
+        values["model"] = model
+    document = Document("cnnrun new", values)
+    try:
+        experiment = validate(document, overrides, plugins)
+    except ConfigError as error:
+        if "this key is required" not in str(error):
+            raise
+        raise ConfigError([*error.problems, "give it here, e.g. dataset.root=photos"]) from None
+    return _rendered(experiment, document.values)
+
+
+def _rendered(experiment: Experiment, written: dict[str, Any]) -> str:
+    texts = field_texts(Experiment)
+    lines = [
+        "# `cnnrun check FILE` validates this experiment, `cnnrun train FILE` trains it.",
+        "# Lines like `#key: value` are defaults; `cnnrun list` shows what else can be named.",
+        "",
+    ]
+    whole = experiment.to_dict()
+    for key, value in whole.items():
+        model = getattr(experiment, key)
+        lines += _prose(texts.get(key, ""), "")
+        if isinstance(model, Component):
+            lines += _component(key, model, as_mapping(written.get(key, model.name)))
+        elif isinstance(model, BaseModel):
+            lines += [f"{key}:", *_keys(value, written.get(key, {}), field_texts(Training), set())]
+        else:
+            lines += _pair(key, value, "", active=key in written or key == "seed")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _component(section: str, component: Component, written: dict[str, Any]) -> list[str]:
+    """The section of a component: its name and its parameters, then the keys that all have."""
+    entry = registry.KINDS[section].get(component.name)
+    values = component.model_dump()
+    texts = {**(field_texts(DatasetOptions) if section == "dataset" else {}), **entry_texts(entry)}
+    shown = set(entry.parameters) if section == "model" else set()
+    own = {key: values[key] for key in entry.parameters}
+    shared = {k: v for k, v in values.items() if k not in own and k != "name"}
+    head = [f"# {component.name}: {entry.summary}", f"{section}:", f"  name: {component.name}"]
+    return [*head, *_keys(own, written, texts, shown), *_keys(shared, written, texts, shown)]
+
+
+def _keys(
+    values: dict[str, Any], written: dict[str, Any], texts: dict[str, str], shown: set[str]
+) -> list[str]:
+    lines: list[str] = []
+    before = ""
+    for key, value in values.items():
+        text = texts.get(key, "")
+        if text != before:  # one comment may be of several keys
+            lines += _prose(text, "  ")
+        before = text
+        lines += _pair(key, value, "  ", active=key in written or key in shown)
+    return lines
+
+
+def _prose(text: str, indent: str) -> list[str]:
+    first = indent + "# "
+    return textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=first)
+
+
+def _pair(key: str, value: Any, indent: str, active: bool) -> list[str]:
+    """`key: value`, as a comment where it is the default."""
+    return [f"{indent}{'' if active else '#'}{key}: {_inline(value)}"]
+
+
+def _inline(value: Any) -> str:
+    """The value in one line of YAML, e.g. `[32, 64]`."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_inline, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_inline(k)}: {_inline(v)}' for k, v in value.items())}}}"
+    if isinstance(value, str) and re.search(r"[],\[{}#&*!|>'\"%@`\\]", value):
+        return json.dumps(value, ensure_ascii=False)  # a text in double quotes is YAML, too
+    return dump(value).partition("\n")[0]

@@ -1,0 +1,133 @@
+"""From image files and labels to splits: one size and mode for all, bad files found, caches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from cnnrun.data.dataset import Images, Split, chosen
+from cnnrun.data.images.cache import in_memory, on_disk
+from cnnrun.data.images.decoding import BadPictureError, Form, PictureOptions
+from cnnrun.data.images.files import Encoded, ImageFiles, for_each, usable_cores
+from cnnrun.data.images.formats import read_header
+from cnnrun.data.images.modes import UnreadableError
+from cnnrun.data.images.scan import Findings, remembered_scan
+from cnnrun.errors import UserError
+
+# So many files are looked at to see whether a data set is gray.
+_SAMPLE = 1_000
+
+_AS_THEY_ARE = ("L", "RGB")
+
+
+def picture_splits(
+    parts: Mapping[str, tuple[Encoded, Tensor]], options: PictureOptions
+) -> dict[str, Split]:
+    """Splits by name, of image files and their labels (N,) int64; every file is decoded once.
+
+    Bad files end it or are left out, by `options.on_error`; `options.bad_files` has them in either
+    case, and `options.notes` what else a person should know.
+
+    Raises:
+        BadPictureError: there are bad files, and `on_error` is "stop".
+        UserError: the sizes differ and none is asked for, or a split has no good file.
+    """
+    form = resolve_form([files for files, _ in parts.values()], options)
+    opened = {name: _open(files, form, options) for name, (files, _) in parts.items()}
+    _report([found for _, found in opened.values()], form, options)
+    for (files, _), (_, found) in zip(parts.values(), opened.values(), strict=True):
+        options.bad_files.extend(found.bad_files(files))
+    if options.bad_files and options.on_error == "stop":
+        raise BadPictureError(
+            options.bad_files,
+            "Put these files right or remove them, or leave them out by dataset.on_error: skip",
+        )
+    return {name: _without_bad(name, *opened[name], labels) for name, (_, labels) in parts.items()}
+
+
+def resolve_form(parts: list[Encoded], options: PictureOptions) -> Form:
+    """The size and channels that all pictures are brought to.
+
+    Raises:
+        UserError: no size is asked for, and the files differ in theirs.
+    """
+    size, channels = options.size, options.channels
+    if size is None or channels is None:
+        sizes, gray = _headers(parts, options, every=size is None)
+        size = size or _only_size(sizes)
+        channels = channels or (1 if gray else 3)
+    return Form(size, channels, options.resize)
+
+
+def _headers(
+    parts: list[Encoded], options: PictureOptions, every: bool
+) -> tuple[dict[tuple[int, int], str], bool]:
+    """(a file of each size, whether all are gray), of all or of some; bad ones come up later."""
+    step = 1 if every else -(-sum(map(len, parts)) // _SAMPLE) or 1
+    sizes: dict[tuple[int, int], str] = {}
+    grays: set[bool] = set()
+
+    def look(files: Encoded, index: int) -> None:
+        try:
+            size, gray = read_header(files.read(index))
+        except UnreadableError:
+            return
+        sizes.setdefault(size, files.name(index))
+        grays.add(gray)
+
+    for files in parts:
+        numbers = range(0, len(files), step)
+        for_each(partial(look, files), numbers, options.threads or usable_cores())
+    return sizes, grays == {True}
+
+
+def _only_size(sizes: dict[tuple[int, int], str]) -> tuple[int, int]:
+    if not sizes:
+        raise UserError("no file is an image that can be read")
+    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    if len(by_area) > 1:
+        least, most = (
+            f"{sizes[size]} is {size[0]} x {size[1]}" for size in (by_area[0], by_area[-1])
+        )
+        raise UserError(
+            f"the pictures have {len(by_area):,} sizes: {least}, {most} (height x width); "
+            "say by dataset.size which all are brought to, e.g. dataset.size: [224, 224]"
+        )
+    return by_area[0]
+
+
+def _open(files: Encoded, form: Form, options: PictureOptions) -> tuple[Images, Findings]:
+    if options.cache == "ram":
+        return in_memory(files, form, options)
+    if options.cache == "disk":
+        return on_disk(files, form, options)
+    return ImageFiles(files, form, options.threads), remembered_scan(files, options)
+
+
+def _report(findings: list[Findings], form: Form, options: PictureOptions) -> None:
+    modes: Counter[str] = sum((found.modes for found in findings), Counter())
+    unlike = {mode: count for mode, count in modes.most_common() if mode not in _AS_THEY_ARE}
+    if form.channels == 1 and options.channels is None and modes["RGB"]:
+        unlike["RGB"] = modes["RGB"]
+    if unlike:
+        kinds = ", ".join(f"{count:,} of mode {mode}" for mode, count in unlike.items())
+        options.notes.append(f"converted to {_kind(form)}: {kinds}")
+
+
+def _kind(form: Form) -> str:
+    return "8-bit gray" if form.channels == 1 else "8-bit RGB"
+
+
+def _without_bad(name: str, images: Images, found: Findings, labels: Tensor) -> Split:
+    if not found.bad:
+        return Split(images, labels)
+    kept = torch.ones(len(labels), dtype=torch.bool)
+    kept[list(found.bad)] = False
+    if not kept.any():
+        raise UserError(f"no file of the {name} split is an image that can be read")
+    rest = kept.nonzero().squeeze(1)
+    return Split(chosen(images, rest), labels[rest])

@@ -1,0 +1,148 @@
+"""Pictures that were decoded and resized once, kept in memory or in a file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnrun.data.dataset import Images
+from cnnrun.data.images.decoding import Form, PictureOptions
+from cnnrun.data.images.files import Encoded
+from cnnrun.data.images.scan import (
+    Findings,
+    cache_folder,
+    cache_key,
+    partial_path,
+    read_findings,
+    scan,
+    write_findings,
+)
+from cnnrun.errors import UserError
+
+# Up to so many bytes are one tensor, which moves to the device as a whole and may be copied.
+_SMALL = 2**30
+_A_DAY = 86_400
+
+
+class StoredPictures:
+    """Pictures that lie ready in memory or in a mapped file, and are copied out batch by batch."""
+
+    def __init__(self, rows: NDArray[np.uint8]) -> None:
+        """rows: (N, C, H, W) uint8."""
+        self._rows = rows
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size(self._rows.shape)
+
+    def __getitem__(self, indices: Tensor, /) -> Tensor:
+        """The pictures at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
+        return torch.from_numpy(np.take(self._rows, indices.numpy(), axis=0))
+
+
+def in_memory(files: Encoded, form: Form, options: PictureOptions) -> tuple[Images, Findings]:
+    """All pictures, decoded now; rows of bad files are black."""
+    shape = _shape(files, form)
+    pictures = torch.zeros(shape, dtype=torch.uint8)
+    findings = scan(files, options, form, pictures)
+    small = pictures.numel() <= _SMALL
+    return (pictures if small else StoredPictures(pictures.numpy())), findings
+
+
+def on_disk(files: Encoded, form: Form, options: PictureOptions) -> tuple[Images, Findings]:
+    """All pictures as a mapped file, decoded now if the files or settings are new or changed.
+
+    Two runs may do this at once: each writes a file of its own and puts it in place when done.
+
+    Raises:
+        UserError: the folder can't be written to, or the disk is full.
+    """
+    folder = cache_folder(options)
+    stored = folder / f"pictures-{cache_key(files, form)}.npy"
+    findings = read_findings(stored.with_suffix(".json"))
+    rows = _mapped(stored, _shape(files, form)) if findings else None
+    if findings is None or rows is None:
+        try:
+            findings = _build(stored, files, form, options)
+        except OSError as error:
+            raise UserError(
+                f"dataset.cache: {folder}: {error.strerror or error}; "
+                "name another folder by dataset.cache_dir"
+            ) from error
+        rows = _mapped(stored, _shape(files, form))
+        assert rows is not None
+    return StoredPictures(rows), findings
+
+
+def _shape(files: Encoded, form: Form) -> tuple[int, int, int, int]:
+    return (len(files), form.channels, *form.size)
+
+
+def _mapped(stored: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    """The file as an array; None where it is missing, or not what was written."""
+    try:
+        rows: NDArray[Any] = np.load(stored, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return rows if rows.shape == shape and rows.dtype == np.uint8 else None
+
+
+def _build(stored: Path, files: Encoded, form: Form, options: PictureOptions) -> Findings:
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(stored.parent)
+    shape = _shape(files, form)
+    partial = partial_path(stored)
+    _require_space(stored.parent, int(np.prod(shape)))
+    try:
+        rows = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        _reserve(partial)
+        findings = scan(files, options, form, torch.from_numpy(rows))
+        rows.flush()
+        del rows  # Windows renames no file that is mapped
+        _put_in_place(partial, stored)
+    finally:
+        partial.unlink(missing_ok=True)
+    # Written last: it says that the pictures are complete.
+    write_findings(stored.with_suffix(".json"), findings)
+    return findings
+
+
+def _put_in_place(partial: Path, stored: Path) -> None:
+    try:
+        partial.replace(stored)
+    except PermissionError:  # Windows, where another run has the same file mapped already
+        if not stored.exists():
+            raise
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"dataset.cache: the pictures need {needed / 1e9:.1f} GB in {folder}, where "
+            f"{free / 1e9:.1f} GB are free; name another folder by dataset.cache_dir"
+        )
+
+
+def _reserve(path: Path) -> None:
+    """Claim the file's space now: a mapped write to a full disk would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Of runs that were killed while they wrote."""
+    for partial in folder.glob("*.partial"):
+        with contextlib.suppress(OSError):
+            if time.time() - partial.stat().st_mtime > _A_DAY:
+                partial.unlink()

@@ -1,0 +1,94 @@
+"""Pictures that come as arrays, brought to the size and channels that are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cnnrun.data.dataset import Dataset, Images, Split
+from cnnrun.data.images.decoding import Form, PictureOptions
+from cnnrun.data.images.framing import middle
+
+_CHUNK_BYTES = 2**26
+
+
+def with_form(dataset: Dataset, pictures: PictureOptions) -> Dataset:
+    """Every split with the size and channels of `pictures`; what is None stays as it is.
+
+    Pictures in files have them already: their source was given `pictures`.
+    """
+    channels, height, width = dataset.input_shape
+    form = Form(pictures.size or (height, width), pictures.channels or channels, pictures.resize)
+    if (channels, height, width) == (form.channels, *form.size):
+        return dataset
+
+    def formed(split: Split) -> Split:
+        return replace(split, images=_formed(split.images, form))
+
+    return dataset.each_split(formed)
+
+
+def _formed(images: Images, form: Form) -> Images:
+    """A tensor is converted at once, chunk by chunk; other images as they are read."""
+    if not isinstance(images, Tensor):
+        return Converted(images, form)
+    chunk = max(1, _CHUNK_BYTES // max(images[:1].numel(), 1))
+    return torch.cat([convert(part, form) for part in torch.split(images, chunk)])
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Images that are converted when they are read."""
+
+    images: Images
+    form: Form
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((self.images.shape[0], self.form.channels, *self.form.size))
+
+    def __getitem__(self, indices: Tensor, /) -> Tensor:
+        return convert(self.images[indices], self.form)
+
+
+def convert(images: Tensor, form: Form) -> Tensor:
+    """(N, C, H, W) uint8 to (N, form.channels, *form.size) uint8, antialiased."""
+    images = to_channels(images, form.channels)
+    height, width = images.shape[2:]
+    if (height, width) == form.size:
+        return images
+    if form.resize == "crop":
+        window = middle(height, width, form.size[1] / form.size[0])
+        rows = slice(window.top, window.top + window.height)
+        images = images[:, :, rows, window.left : window.left + window.width]
+        return _resized(images, form.size)
+    if form.resize == "squash":
+        return _resized(images, form.size)
+    scale = min(form.size[0] / height, form.size[1] / width)
+    inner = max(round(height * scale), 1), max(round(width * scale), 1)
+    top, left = (form.size[0] - inner[0]) // 2, (form.size[1] - inner[1]) // 2
+    out = images.new_zeros(len(images), form.channels, *form.size)
+    out[:, :, top : top + inner[0], left : left + inner[1]] = _resized(images, inner)
+    return out
+
+
+def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(images.shape[2:]) == size:
+        return images
+    # torch's quick kernel for bytes wants channels-last memory.
+    images = images.contiguous(memory_format=torch.channels_last)
+    return F.interpolate(images, size=size, mode="bilinear", antialias=True).contiguous()
+
+
+def to_channels(images: Tensor, channels: int) -> Tensor:
+    """Gray repeated to RGB, or RGB weighed to gray by Pillow's integers (ITU-R 601 luma)."""
+    if images.shape[1] == channels:
+        return images
+    if channels == 3:
+        return images.expand(-1, 3, -1, -1).contiguous()
+    red, green, blue = images.to(torch.int32).unbind(1)
+    luma = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+    return luma.to(torch.uint8).unsqueeze(1)

@@ -1,0 +1,108 @@
+"""What pictures are decoded to, and one image file as a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cnnrun.data.images.formats import Window, open_picture
+from cnnrun.data.images.modes import UnreadableError
+from cnnrun.errors import UserError
+
+Resize = Literal["crop", "squash", "pad"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What every picture is brought to.
+
+    size: (height, width).
+    channels: 1 (gray) or 3 (RGB).
+    resize: "crop" takes the largest part in the middle that has the wanted proportions, "squash"
+        the whole whatever its proportions, "pad" the whole within black borders.
+    """
+
+    size: tuple[int, int]
+    channels: int
+    resize: Resize = "crop"
+
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """What the `dataset` section says of pictures in files; sources are given it.
+
+    size, channels, resize: as in `Form`; size None is the files' own where all have one, channels
+        None is gray where all that are looked at are gray, or else RGB.
+    on_error: "stop" refuses a data set with bad files, "skip" leaves them out.
+    cache: where decoded and resized pictures are kept: nowhere, in memory, or in a file on disk.
+    cache_dir: folder of the disk cache and of what is known of files; None is the platform's.
+    threads: that decode; None is one a core.
+    progress: is told what is done, how many pictures of how many, every second or so.
+    bad_files, notes: what the sources found, for the run directory and the person to read.
+    """
+
+    size: tuple[int, int] | None = None
+    channels: Literal[1, 3] | None = None
+    resize: Resize = "crop"
+    on_error: Literal["stop", "skip"] = "stop"
+    cache: Literal["none", "ram", "disk"] = "none"
+    cache_dir: str | None = None
+    threads: int | None = None
+    progress: Callable[[str, int, int], None] | None = field(default=None, compare=False)
+    bad_files: list[BadFile] = field(default_factory=list, compare=False)
+    notes: list[str] = field(default_factory=list, compare=False)
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A file that can't be decoded: its path, and the reason in words."""
+
+    path: str
+    reason: str
+
+
+class BadPictureError(UserError):
+    """Files that can't be decoded, as `files`."""
+
+    def __init__(self, files: list[BadFile], advice: str = "") -> None:
+        self.files = files
+        lines = [f"{bad.path}: {bad.reason}" for bad in files[:5]]
+        if len(files) > len(lines):
+            lines.append(f"... and {len(files) - len(lines):,} more")
+        super().__init__("\n".join([*lines, *([advice] if advice else [])]))
+
+
+def decode(path: str | Path, channels: int) -> Tensor:
+    """The picture in the file at its own size: (C, H, W) uint8, 0..255; `channels` is 1 or 3.
+
+    Upright by its EXIF orientation; the first, of several frames; `as_8_bit` says what happens to
+    color modes and bit depths.
+
+    Raises:
+        BadPictureError: not an image, damaged, cut short, empty, too large, or not to be read.
+    """
+    try:
+        picture = open_picture(read_bytes(path))
+        height, width = picture.size
+        pixels = picture.read(channels, Window(0, 0, height, width), picture.size)
+    except UnreadableError as error:
+        raise BadPictureError([BadFile(str(path), str(error))]) from error
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of the file.
+
+    Raises:
+        UnreadableError: it can't be read.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  (a Path for each of a million files is slow)
+            return file.read()
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from error

@@ -1,0 +1,163 @@
+"""Pictures that stay in their files and are decoded, by threads, when a batch asks for them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import lru_cache
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from cnnrun.data.images.decoding import BadFile, BadPictureError, Form, read_bytes
+from cnnrun.data.images.framing import RandomCrop, frame
+from cnnrun.data.images.modes import UnreadableError
+
+
+class Encoded(Protocol):
+    """Image files that lie somewhere: in a folder, in an archive, in a table."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> bytes:
+        """The content of file `index`; raises `UnreadableError` where there is none to be had."""
+        ...
+
+    def name(self, index: int) -> str:
+        """What to call it in a message, e.g. its path."""
+        ...
+
+    def identity(self) -> str:
+        """Changes whenever the content of any file may have: what caches are known by."""
+        ...
+
+
+class Files:
+    """Image files on a disk. Only their paths are held, so that a million fit in memory."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, index: int) -> bytes:
+        return read_bytes(self.paths[index])
+
+    def name(self, index: int) -> str:
+        return self.paths[index]
+
+    def identity(self) -> str:
+        """Of all paths, sizes and times of change."""
+        digest = hashlib.sha256()
+        for path in self.paths:
+            try:
+                state = os.stat(path)  # noqa: PTH116  (ten times as fast as by way of a Path)
+                line = f"{os.path.abspath(path)}\0{state.st_size}\0{state.st_mtime_ns}\n"  # noqa: PTH100
+            except OSError as error:
+                line = f"{path}\0{error.errno}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+
+class ImageFiles:
+    """N image files that read like one tensor (N, C, H, W) uint8.
+
+    Threads decode each file straight into its place in the batch: the decoders release the GIL, so
+    that no worker processes and no copies between them are needed. Batches have channels-last
+    memory, which resizing writes 1.4 times as fast.
+    """
+
+    def __init__(self, files: Encoded, form: Form, threads: int | None = None) -> None:
+        """threads: by default one for each core that this process may use."""
+        self.files = files
+        self.form = form
+        self.threads = threads or usable_cores()
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self.files), self.form.channels, *self.form.size))
+
+    def __getitem__(self, indices: Tensor, /) -> Tensor:
+        """The pictures at `indices` (M,) int64, framed as `form.resize` says: (M, C, H, W) uint8.
+
+        Raises:
+            BadPictureError: a file can't be decoded.
+        """
+        return self.batch(indices)
+
+    def batch(self, indices: Tensor, crop: RandomCrop | None = None, epoch: int = 0) -> Tensor:
+        """The pictures at `indices` (M,) int64, with a random crop of each: (M, C, H, W) uint8.
+
+        A crop depends on (crop.seed, epoch, index in this collection) alone, and only that part is
+        resized, from the file's own pixels.
+        """
+        out = empty_pictures(len(indices), self.form)
+        rows = indices.tolist()
+
+        def decode(row: int) -> None:
+            index = rows[row]
+            try:
+                frame(self.files.read(index), self.form, out[row], crop, epoch, index)
+            except UnreadableError as error:
+                bad = BadFile(self.files.name(index), str(error))
+                raise BadPictureError([bad]) from error
+
+        for_each(decode, range(len(rows)), self.threads)
+        return out
+
+
+def empty_pictures(count: int, form: Form) -> Tensor:
+    """(count, C, H, W) uint8 in channels-last memory, not initialized."""
+    return torch.empty((count, *form.size, form.channels), dtype=torch.uint8).permute(0, 3, 1, 2)
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def for_each(task: Callable[[int], object], numbers: Iterable[int], threads: int) -> None:
+    """Call `task` with each of `numbers`, in `threads` threads that take one after the other.
+
+    Raises:
+        Exception: that of the first task, in the order of `numbers`, to fail; others are not begun.
+    """
+    waiting = iter(numbers)
+    taking = threading.Lock()
+    failed: dict[int, BaseException] = {}
+
+    def work() -> None:
+        while not failed:
+            with taking:
+                number = next(waiting, None)
+            if number is None:
+                return
+            try:
+                task(number)
+            except BaseException as error:
+                failed[number] = error
+
+    if threads == 1:
+        work()
+    else:
+        futures = [_pool(threads).submit(work) for _ in range(threads)]
+        try:
+            wait(futures)
+        except BaseException as interrupt:
+            failed[-1] = interrupt  # the threads stop after the task in hand
+            raise
+    if failed:
+        raise failed[min(failed)]
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Shared by all collections; its idle threads end with the process."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="decoder")

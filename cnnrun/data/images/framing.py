@@ -1,0 +1,106 @@
+"""Pictures of any size brought to one: which part is taken, and how it is resized.
+
+Resizing is bilinear with antialiasing; torch's kernel for bytes does it in channels-last memory
+without the GIL, and gives Pillow's values within 1 of 255.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cnnrun.data.images.decoding import Form
+from cnnrun.data.images.formats import Opened, Pixels, Window, open_picture
+from cnnrun.runtime.randomness import derive_seed
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """A random part of the picture, resized: Inception's crop (Szegedy et al. 2015).
+
+    scale: least and greatest share of the picture's area.
+    ratio: least and greatest width / height.
+    """
+
+    seed: int
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+
+    def window(self, height: int, width: int, epoch: int, index: int) -> Window:
+        """The part of sample `index` in `epoch`; it depends on nothing else but the seed."""
+        draw = random.Random(derive_seed(self.seed, "random crop", epoch, index)).random
+        low, high = (math.log(ratio) for ratio in self.ratio)
+        for _ in range(10):
+            area = height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * draw())
+            ratio = math.exp(low + (high - low) * draw())
+            wide, tall = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if 0 < wide <= width and 0 < tall <= height:
+                top, left = int((height - tall + 1) * draw()), int((width - wide + 1) * draw())
+                return Window(top, left, tall, wide)
+        # Too long a picture for any: the middle, as near to the wanted proportions as can be.
+        nearest = min(max(width / height, self.ratio[0]), self.ratio[1])
+        return middle(height, width, nearest)
+
+
+def middle(height: int, width: int, ratio: float) -> Window:
+    """The largest window in the middle whose width / height is `ratio`."""
+    tall = max(min(height, round(width / ratio)), 1)
+    wide = max(min(width, round(height * ratio)), 1)
+    return Window((height - tall) // 2, (width - wide) // 2, tall, wide)
+
+
+def frame(
+    content: bytes,
+    form: Form,
+    out: Tensor,
+    crop: RandomCrop | None = None,
+    epoch: int = 0,
+    index: int = 0,
+) -> str:
+    """Decode the content of a file into `out` (C, H, W) uint8, as `form` says.
+
+    With `crop`, its part of sample `index` in `epoch` instead of what `form.resize` says.
+    Returns Pillow's name of how the picture was stored, e.g. CMYK.
+
+    Raises:
+        UnreadableError: it can't be decoded.
+    """
+    picture = open_picture(content)
+    height, width = picture.size
+    if crop is not None:
+        window = crop.window(height, width, epoch, index)
+    elif form.resize == "crop":
+        window = middle(height, width, form.size[1] / form.size[0])
+    else:
+        window = Window(0, 0, height, width)
+        if form.resize == "pad":
+            _pad(picture, form, out)
+            return picture.mode
+    _resize_into(out, picture.read(form.channels, window, form.size))
+    return picture.mode
+
+
+def _pad(picture: Opened, form: Form, out: Tensor) -> None:
+    height, width = picture.size
+    scale = min(form.size[0] / height, form.size[1] / width)
+    tall, wide = max(round(height * scale), 1), max(round(width * scale), 1)
+    top, left = (form.size[0] - tall) // 2, (form.size[1] - wide) // 2
+    out.zero_()
+    pixels = picture.read(form.channels, Window(0, 0, height, width), (tall, wide))
+    _resize_into(out[:, top : top + tall, left : left + wide], pixels)
+
+
+def _resize_into(out: Tensor, pixels: Pixels) -> None:
+    """Resize (h, w, C) to the height and width of `out` (C, H, W)."""
+    source = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    size = (out.shape[1], out.shape[2])
+    if source.shape[2:] != size:
+        # The fast kernel is for whole channels-last pictures: a copy of the window pays.
+        source = source.contiguous(memory_format=torch.channels_last)
+        source = F.interpolate(source, size=size, mode="bilinear", antialias=True)
+    out.copy_(source[0])

@@ -1,0 +1,125 @@
+"""Every file is decoded once before training: a bad one is known before it costs a night."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import simplejpeg
+from PIL import __version__ as pillow_version
+from torch import Tensor
+
+from cnnrun.data.images.decoding import BadFile, Form, PictureOptions
+from cnnrun.data.images.files import Encoded, for_each, usable_cores
+from cnnrun.data.images.formats import open_picture
+from cnnrun.data.images.framing import frame
+from cnnrun.data.images.modes import UnreadableError
+
+# Part of what caches are known by: to be raised when the same file gives other pixels.
+_VERSION = 1
+# Files between two reports of progress, and as many that Ctrl-C may have to wait for.
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Findings:
+    """bad: reasons by index. modes: how many files are stored in which of Pillow's modes."""
+
+    bad: dict[int, str]
+    modes: Counter[str]
+
+    def bad_files(self, files: Encoded) -> list[BadFile]:
+        return [BadFile(files.name(index), reason) for index, reason in self.bad.items()]
+
+
+def scan(
+    files: Encoded,
+    options: PictureOptions,
+    form: Form | None = None,
+    into: Tensor | None = None,
+) -> Findings:
+    """Decode all files completely; with `into` (N, C, H, W) uint8, keep them there in `form`.
+
+    The rows of bad files are left as they are.
+    """
+    bad: dict[int, str] = {}
+    modes: list[str] = [""] * len(files)
+
+    def look(index: int) -> None:
+        try:
+            content = files.read(index)
+            if into is None or form is None:
+                picture = open_picture(content)
+                picture.check()
+                modes[index] = picture.mode
+            else:
+                modes[index] = frame(content, form, into[index])
+        except UnreadableError as error:
+            bad[index] = str(error)
+
+    for start in range(0, len(files), _CHUNK):
+        end = min(start + _CHUNK, len(files))
+        for_each(look, range(start, end), options.threads or usable_cores())
+        if options.progress:
+            options.progress("checking pictures", end, len(files))
+    return Findings(dict(sorted(bad.items())), Counter(filter(None, modes)))
+
+
+def remembered_scan(files: Encoded, options: PictureOptions) -> Findings:
+    """`scan`, or what it found in the same files before."""
+    folder = cache_folder(options)
+    memory = folder / f"checked-{cache_key(files, None)}.json"
+    known = read_findings(memory)
+    if known is None:
+        known = scan(files, options)
+        # Where nothing can be written, the next run looks again.
+        with contextlib.suppress(OSError):
+            write_findings(memory, known)
+    return known
+
+
+def cache_key(files: Encoded, form: Form | None) -> str:
+    """Of the files' names and states, all settings, and what decodes: none can be stale."""
+    decoders = f"{pillow_version} {simplejpeg.__version__}"
+    parts = [str(_VERSION), decoders, files.identity(), repr(form)]
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def read_findings(path: Path) -> Findings | None:
+    """What `write_findings` wrote; None where there is no such file, or a damaged one."""
+    try:
+        held = json.loads(path.read_text("utf-8"))
+        return Findings({int(k): str(v) for k, v in held["bad"].items()}, Counter(held["modes"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def write_findings(path: Path, findings: Findings) -> None:
+    """Whole or not at all, whoever else writes it at the time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_path(path)
+    partial.write_text(json.dumps({"bad": findings.bad, "modes": findings.modes}), "utf-8")
+    partial.replace(path)
+
+
+def partial_path(path: Path) -> Path:
+    """A name beside `path` that no other process uses."""
+    return path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
+
+
+def cache_folder(options: PictureOptions) -> Path:
+    """`options.cache_dir`, or where the platform keeps caches."""
+    if options.cache_dir is not None:
+        return Path(options.cache_dir).expanduser()
+    if sys.platform == "darwin":
+        return Path("~/Library/Caches/cnnrun").expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", "~/AppData/Local")).expanduser() / "cnnrun/Cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cnnrun"

@@ -1,0 +1,1 @@
+"""The data report: counts, duplicates, leakage and examples of a data set."""

@@ -1,0 +1,62 @@
+"""Which picture is meant: its split, index, class and file, for a person to find it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnrun.data.dataset import Chosen, Images, Split
+from cnnrun.data.images.files import ImageFiles
+
+Place = dict[str, Any]
+"""`split`, `index` in it, `class`, and `file` where the picture comes from one."""
+
+
+class Places:
+    """From the number of a picture among all splits to its split, index, class and file."""
+
+    def __init__(self, classes: tuple[str, ...], splits: dict[str, Split]) -> None:
+        self._classes, self._splits = classes, splits
+        self._names = list(splits)
+        self._starts = np.cumsum([0, *map(len, splits.values())])
+        self.split = np.repeat(np.arange(len(splits)), [len(s) for s in splits.values()])
+        self.label = np.concatenate([np.empty(0, int), *(s.labels for s in splits.values())])
+
+    def __getitem__(self, number: int) -> Place:
+        which = int(self.split[number])
+        split, index = self._names[which], int(number - self._starts[which])
+        name = self._classes[int(self.label[number])]
+        file = _file_name(self._splits[split].images, index)
+        place = {"split": split, "index": index, "class": name}
+        return place | ({"file": file} if file is not None else {})
+
+    def differ(self, numbers: NDArray[np.int64]) -> tuple[bool, bool]:
+        """Whether these pictures are (of several splits, of several classes)."""
+        return len(set(self.split[numbers])) > 1, len(set(self.label[numbers])) > 1
+
+    def leaked(self, groups: list[NDArray[np.int64]]) -> dict[str, int]:
+        """How many pictures of each later split are also in one before it."""
+        late = [
+            group[self.split[group] > self.split[group].min()] for group in groups if len(group)
+        ]
+        numbers = np.unique(np.concatenate([np.empty(0, np.int64), *late]))
+        count = Counter(self.split[numbers].tolist())
+        return {name: count[k] for k, name in enumerate(self._names) if k}
+
+
+def _file_name(images: Images, index: int) -> str | None:
+    """The file of a picture, unless it lies decoded in memory."""
+    images, numbers = origin(images, torch.tensor([index]))
+    return images.files.name(int(numbers[0])) if isinstance(images, ImageFiles) else None
+
+
+def origin(images: Images, numbers: Tensor) -> tuple[Images, Tensor]:
+    """The collection that `images` were chosen from, and the numbers (M,) int64 there."""
+    if isinstance(images, Chosen):
+        return origin(images.images, images.indices[numbers])
+    return images, numbers

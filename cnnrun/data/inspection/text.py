@@ -1,0 +1,182 @@
+"""The report on a data set in words, the worst first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cnnrun.data.inspection.report import FEW, IMBALANCED, Report
+
+_SHOWN = 5
+_MOST_CLASSES = 20
+
+
+def as_text(report: Report) -> str:
+    """Warnings, then numbers; some 20 to 50 lines."""
+    found = warnings(report)
+    first = [f"WARNING  {line}" for line in found] or ["Nothing found that would spoil training."]
+    parts = [first, _counts(report), _pixels(report), _copies(report), _bad_files(report)]
+    parts.append([f"note: {note}" for note in report["notes"]])
+    return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+
+def warnings(report: Report) -> list[str]:
+    """One line for each thing that would spoil training or its measurement, the worst first."""
+    return [
+        *_leaks(report),
+        *_conflicts(report),
+        *_classes_missing(report),
+        *_imbalance(report),
+        *_bad_pictures(report),
+    ]
+
+
+def _leaks(report: Report) -> list[str]:
+    lines = []
+    for kind, words in (("exact", "pixel for pixel"), ("near", "nearly the same (look at them)")):
+        for split, count in report[kind]["leaked"].items():
+            if count:
+                total = report["totals"][split]
+                lines.append(
+                    f"leakage: {count:,} of {total:,} {split} pictures ({count / total:.2%}) are "
+                    f"also in {_earlier(split)}, {words}"
+                )
+    return lines
+
+
+def _earlier(split: str) -> str:
+    return "training" if split == "validation" else "training or validation"
+
+
+def _conflicts(report: Report) -> list[str]:
+    exact, near = report["exact"]["conflicts"], report["near"]["conflicts"]
+    lines = []
+    if exact:
+        lines.append(f"labels: {_count(exact, 'picture')} with several labels at once")
+    if near:
+        lines.append(f"labels: {_count(near, 'pair')} of near copies with different labels")
+    return lines
+
+
+def _classes_missing(report: Report) -> list[str]:
+    lines = [
+        f"classes: {len(names):,} of {len(report['classes']):,} have no picture in the {split} "
+        f"split: {_some(names)}"
+        for split, names in report["missing"].items()
+        if names
+    ]
+    if report["few"]:
+        few = report["few"]
+        lines.append(f"classes: {len(few):,} have fewer than {FEW} training pictures: {_some(few)}")
+    return lines
+
+
+def _imbalance(report: Report) -> list[str]:
+    largest, smallest, ratio = (report["imbalance"][k] for k in ("largest", "smallest", "ratio"))
+    if ratio is None or ratio <= IMBALANCED:
+        return []
+    return [
+        f"imbalance: {ratio:,.0f} times as many training pictures of {_clean(largest['class'])} "
+        f"({largest['count']:,}) as of {_clean(smallest['class'])} ({smallest['count']:,}); "
+        "accuracy will hide the small class"
+    ]
+
+
+def _bad_pictures(report: Report) -> list[str]:
+    lines = []
+    if report["bad_files"]:
+        lines.append(f"files: {_count(len(report['bad_files']), 'file')} can't be decoded")
+    if report["blank"]["count"]:
+        places = [_place(place) for place in report["blank"]["pictures"]]
+        count = report["blank"]["count"]
+        lines.append(f"blank: {_count(count, 'picture')} of one color: {_some(places, count)}")
+    return lines
+
+
+def _counts(report: Report) -> list[str]:
+    """A table of classes by splits; of many classes the smallest and largest."""
+    counts, classes = report["counts"], report["classes"]
+    order = sorted(range(len(classes)), key=lambda k: -counts["all"][k])
+    omitted = max(0, len(classes) - _MOST_CLASSES)
+    if omitted:
+        half = _MOST_CLASSES // 2
+        order = [*order[:half], *order[-half:]]
+    else:
+        order = sorted(order)
+    rows = [("class", *counts), *((_clean(classes[k]), *_at(counts, k)) for k in order)]
+    rows.append(("total", *(f"{report['totals'][split]:,}" for split in counts)))
+    lines = _aligned(rows)
+    if omitted:
+        lines.insert(1 + _MOST_CLASSES // 2, f"... {omitted:,} more classes ...")
+    return lines
+
+
+def _at(counts: dict[str, list[int]], k: int) -> list[str]:
+    return [f"{of_split[k]:,}" for of_split in counts.values()]
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Columns side by side, the first to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(map(str.rjust, row[1:], widths[1:]))]) for row in rows
+    ]
+
+
+def _pixels(report: Report) -> list[str]:
+    picture, pixels = report["picture"], report["pixels"]
+    kind = "gray" if picture["channels"] == 1 else "RGB"
+    lines = [f"pictures    {picture['height']} x {picture['width']} (height x width), {kind}"]
+    for name, found in (report["files"] or {}).items():
+        most = [f"{what} ({count:,})" for what, count in found.items()]
+        lines.append(f"files'      {name}: {_some(most)}")
+    bright = pixels["brightness"]
+    return [
+        *lines,
+        f"mean        {_numbers(pixels['mean'])}  (training split, 0..1)",
+        f"std         {_numbers(pixels['std'])}",
+        f"brightness  {bright['least']:.3f} to {bright['most']:.3f}, median {bright['median']:.3f}",
+    ]
+
+
+def _copies(report: Report) -> list[str]:
+    exact, near = report["exact"], report["near"]
+    lines = [
+        f"exact duplicates  {_count(exact['groups'], 'group')}, {exact['across']:,} across splits"
+    ]
+    lines += [f"  {' = '.join(map(_place, group[:3]))}" for group in exact["pictures"][:_SHOWN]]
+    if not near["searched"]:
+        return [*lines, "near duplicates   not searched: the pictures are too small to tell"]
+    lines.append(
+        f"near duplicates   {_count(near['pairs'], 'pair')}, {near['across']:,} across splits"
+    )
+    return lines + [f"  {' ~ '.join(map(_place, pair))}" for pair in near["pictures"][:_SHOWN]]
+
+
+def _bad_files(report: Report) -> list[str]:
+    bad = report["bad_files"]
+    lines = [f"  {_clean(file['path'])}: {file['reason']}" for file in bad[:_SHOWN]]
+    more = [f"  ... and {len(bad) - _SHOWN:,} more"] if len(bad) > _SHOWN else []
+    return ["bad files", *lines, *more] if bad else []
+
+
+def _place(place: dict[str, Any]) -> str:
+    file = f" {place['file']}" if "file" in place else ""
+    return _clean(f"{place['split']} {place['index']} ({place['class']}){file}")
+
+
+def _numbers(values: list[float]) -> str:
+    return " ".join(f"{value:.4f}" for value in values)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _some(names: list[str], total: int | None = None) -> str:
+    more = (total or len(names)) - _SHOWN
+    return ", ".join(map(_clean, names[:_SHOWN])) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _clean(name: str) -> str:
+    """One printable line, whatever a folder is called."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)

@@ -1,0 +1,39 @@
+"""`training.compile`: the model's step in other words, for GPUs."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from cnnrun.config.experiment import Experiment
+
+
+def compiled(model: nn.Module, experiment: Experiment, device: torch.device) -> nn.Module:
+    """`model`, compiled or its kernels recorded where `training.compile` asks for it.
+
+    Raises:
+        ConfigError: there is no GPU to record for, or a batch is not one piece.
+    """
+    training = experiment.training
+    if not training.compile:
+        return model
+    if training.compile is True:
+        return torch.compile(model)  # type: ignore[return-value]
+    if device.type != "cuda":
+        told = f"cuda_graphs needs a CUDA GPU, and this is {device.type}; leave it out"
+        raise experiment.error(["training", "compile"], told)
+    if training.accumulate > 1 or training.auto_batch:
+        # What the first piece left in the gradients would be overwritten by the second's replay.
+        key = "auto_batch" if training.auto_batch else "accumulate"
+        raise experiment.error(["training", key], "cuda_graphs take a batch in one piece")
+    return recorded(model)
+
+
+def recorded(model: nn.Module) -> nn.Module:
+    """`model` whose kernels are started as one CUDA graph for each shape of its input.
+
+    The kernels are those of the plain model, so are the numbers. Where a step is many small
+    kernels, starting them takes longer than they do. The output lies where the next replay
+    writes: who keeps it clones it.
+    """
+    return torch.compile(model, backend="cudagraphs")  # type: ignore[return-value]

@@ -1,0 +1,136 @@
+"""The learning-rate range test: rising rates for some steps, and where the loss falls fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from cnnrun.config.experiment import Experiment
+from cnnrun.engine.build import build
+from cnnrun.engine.trainer import Trainer
+from cnnrun.errors import UserError
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime.interrupt import StopRequest
+
+# A loss so many times the least one has diverged.
+_DIVERGED = 4.0
+# Weight of the past in the smoothed loss.
+_SMOOTHING = 0.9
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """What the test saw: the rate of each step, its loss, and the smoothed loss."""
+
+    rates: list[float]
+    losses: list[float]
+    smooth: list[float]
+
+    @property
+    def steepest(self) -> float:
+        """The rate at which the smoothed loss falls fastest, over the logarithm of the rate.
+
+        Looked for between the first tenth of the steps, whose smooth loss is a mean of few, and the
+        least loss; the fall is that over a twentieth of the steps.
+        """
+        reach = max(1, len(self.smooth) // 20)
+        last = max(self.smooth.index(min(self.smooth)), 2 * reach)
+        first = min(len(self.smooth) // 10, last - reach - 1)
+        falls = {k: self.smooth[k + reach] - self.smooth[k] for k in range(first, last - reach + 1)}
+        return self.rates[min(falls, key=lambda k: falls[k]) + reach // 2]
+
+    @property
+    def tenth_of_least(self) -> float:
+        """A tenth of the rate at which the smoothed loss is least."""
+        return self.rates[self.smooth.index(min(self.smooth))] / 10
+
+    @property
+    def suggestion(self) -> float:
+        """The smaller one of both rules: too small a rate costs time, too large a one the run."""
+        return min(self.steepest, self.tenth_of_least)
+
+
+def find_rate(
+    experiment: Experiment, least: float = 1e-6, greatest: float = 10.0, steps: int = 100
+) -> RangeTest:
+    """The learning-rate range test (Smith 2017) on a network of its own; nothing is written.
+
+    The rate grows by the same factor at each of `steps` steps, from `least` to `greatest`, until
+    the smoothed loss is four times its least. Batches come in the order of training. Random streams
+    that others draw from are afterwards as before.
+
+    Raises:
+        UserError: see `build`; or the loss was no number from the beginning.
+    """
+    changed = experiment.training.model_copy(update={"on_nan": "skip"})
+    experiment = experiment.model_copy(update={"training": changed})
+    with random_streams_kept():
+        trainer = Trainer(build(experiment), RunDirectory(Path()), StopRequest())
+        return _sweep(trainer, least, (greatest / least) ** (1 / max(steps - 1, 1)), steps)
+
+
+def _sweep(trainer: Trainer, least: float, factor: float, steps: int) -> RangeTest:
+    found = RangeTest([], [], [])
+    average = 0.0
+    for number, (images, labels) in enumerate(_batches(trainer, steps)):
+        rate = least * factor**number
+        for group in trainer.optimizer.param_groups:
+            group["initial_lr"] = rate
+        trainer.progress.samples, trainer.progress.skipped = 0, 0
+        trainer.sums.zero_()
+        trainer.train_step(images, labels)
+        if trainer.progress.skipped:
+            break
+        loss = trainer.running_means()["loss"]
+        average = _SMOOTHING * average + (1 - _SMOOTHING) * loss
+        found.rates.append(rate)
+        found.losses.append(loss)
+        found.smooth.append(average / (1 - _SMOOTHING ** (number + 1)))
+        if found.smooth[-1] > _DIVERGED * min(found.smooth):
+            break
+    if len(found.rates) < 3:
+        raise UserError(
+            f"the loss is no number, or diverges, from a learning rate of {least:g} on; try a "
+            "smaller --least, and look at the data and the initializer"
+        )
+    return found
+
+
+def _batches(trainer: Trainer, count: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """So many training batches, over as many epochs as it takes."""
+    epoch = given = 0
+    trainer.begin_epoch(0)
+    trainer.set_training_mode(0)
+    # Rates are those of this test: the schedule stays out of it.
+    trainer.schedule.factor = lambda step: 1.0  # type: ignore[method-assign]  # noqa: ARG005
+    while given < count:
+        trainer.progress.epoch, trainer.progress.batch = epoch, 0
+        for batch in trainer.train_batches.iterate(trainer.order_of(epoch), 0, epoch):
+            yield batch
+            given += 1
+            if given == count:
+                return
+        epoch += 1
+
+
+@contextmanager
+def random_streams_kept() -> Iterator[None]:
+    """Within the block torch's own random numbers may be drawn; afterwards they are as before."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=list(devices)):
+        yield
+
+
+def in_words(found: RangeTest) -> str:
+    """The suggestion and where it comes from."""
+    least = min(found.smooth)
+    at = found.rates[found.smooth.index(least)]
+    return (
+        f"steepest fall at         {found.steepest:.2g}\n"
+        f"least loss {least:<8.4g} at   {at:.2g}, a tenth of it {found.tenth_of_least:.2g}\n"
+        f"suggestion               optimizer.lr={found.suggestion:.2g}"
+    )

@@ -1,0 +1,292 @@
+"""Several seeds of one small experiment in one process, at nearly the price of one.
+
+Every seed keeps its own `Trainer`: its data, order, augmentation, schedule, log and checkpoints are
+those of a run by itself, and it can be resumed as one. Only the steps are taken together, on
+stacked weights. Losses equal those of separate runs up to the order of float sums.
+
+It pays where operations are small, as in networks for digits: what a step costs there is to start
+its operations. Larger networks gain, on a CPU, only what starting a process for each seed costs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnnrun.config.experiment import Experiment
+from cnnrun.engine.build import build
+from cnnrun.engine.stacked_models import StackedModels, share
+from cnnrun.engine.trainer import STEPS_AT_ONCE, Trainer
+from cnnrun.errors import ConfigError, Interrupted, UserError
+from cnnrun.runner import begin, finish
+from cnnrun.runs import resuming
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.loggers.forwarding import Reports, build_loggers
+from cnnrun.runtime.console import Reporter, epoch_line, reporter
+from cnnrun.runtime.device import select_device
+from cnnrun.runtime.distributed import world
+from cnnrun.runtime.interrupt import StopRequest, stop_on_signals
+from cnnrun.runtime.randomness import seed_default
+from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step
+
+# Their steps change each weight by what its own gradients were.
+ELEMENTWISE = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
+
+
+def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[RunDirectory]:
+    """Train `experiments`, which differ in their seeds alone, together; a run directory each.
+
+    Raises:
+        ConfigError: the experiment has something that can't be done for many at once.
+        Interrupted: a signal asked to stop; each run is saved and goes on by itself.
+        UserError: the runs that failed, after the others are finished.
+    """
+    check(experiments[0])
+    started = time.perf_counter()
+    device = select_device(experiments[0].device)
+    parts = [build(experiment) for experiment in experiments]
+    runs = [begin(one, quiet or number > 0) for number, one in enumerate(parts)]
+    with ExitStack() as ends, stop_on_signals() as stop:
+        for run in runs:
+            ends.enter_context(resuming.alone_in(run))
+            run.keep_metrics(0)
+        trainers = [Trainer(one, run, stop) for one, run in zip(parts, runs, strict=True)]
+        for trainer in trainers:
+            reports = Reports(build_loggers(trainer.experiment), trainer.run)
+            reports.begin(trainer.experiment)
+            trainer.tell = reports.epoch
+            ends.callback(_end, reports)
+        seeds = Seeds(trainers, stop, device)
+        with reporter(quiet, trainers[0].total_steps, 0) as shown:
+            seeds.fit(shown)
+        for trainer in trainers:
+            if trainer not in seeds.failed:
+                finish(trainer, started)
+    if seeds.failed:
+        told = [f"seed {t.experiment.seed}: {error}" for t, error in seeds.failed.items()]
+        raise UserError("\n".join(told))
+    return runs
+
+
+def _end(reports: Reports) -> None:
+    reports.end(reports.run.read_summary())
+
+
+def check(experiment: Experiment) -> None:
+    """Refuse what many seeds at once can't do.
+
+    Raises:
+        ConfigError: with the place of the cause.
+    """
+    training = experiment.training
+    can_not: dict[tuple[str, ...], bool] = {
+        ("task",): experiment.task.name != "classify",
+        ("optimizer",): experiment.optimizer.name not in ELEMENTWISE,
+        ("schedule",): experiment.schedule.name == "plateau",
+        ("transfer",): experiment.transfer is not None,
+        ("training", "accumulate"): training.accumulate > 1,
+        ("training", "auto_batch"): training.auto_batch,
+        ("training", "auto_speed"): training.auto_speed,
+        ("training", "clip_norm"): training.clip_norm is not None,
+        ("training", "on_nan"): training.on_nan != "stop",
+        ("training", "amp"): training.amp != "off",
+        ("training", "compile"): bool(training.compile),
+        ("training", "progressive_from"): training.progressive_from != 1,
+    }
+    problems = [
+        f"{error}" for path, bad in can_not.items() if bad for error in [_refusal(experiment, path)]
+    ]
+    if world().size > 1:
+        problems.append("seeds: many processes (torchrun) share one seed's work")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _refusal(experiment: Experiment, path: tuple[str, ...]) -> ConfigError:
+    return experiment.error(path, "can't be had for many seeds at once; train them one by one")
+
+
+class Seeds:
+    """Trainers in lockstep. One whose loss is no number, or whose patience ends, is left behind."""
+
+    def __init__(
+        self, trainers: Sequence[Trainer], stop: StopRequest, device: torch.device
+    ) -> None:
+        self.trainers, self.stop, self.device = list(trainers), stop, device
+        self.failed: dict[Trainer, UserError] = {}
+        if len({trainer.total_steps for trainer in trainers}) > 1:
+            raise UserError("seeds: their training splits differ in size; train them one by one")
+        images, labels = next(trainers[0].train_batches.iterate())
+        picture, _ = trainers[0].parts.pipeline(images[:1], labels[:1], None)
+        self.models = StackedModels([trainer.parts.model for trainer in trainers], picture)
+        for trainer in trainers:
+            trainer.stepper.renew_average()  # the weights lie elsewhere now
+        self.optimizer = self._stacked_optimizer()
+        self.step_optimizer = bare_step(self.optimizer)
+
+    def _stacked_optimizer(self) -> torch.optim.Optimizer:
+        """The first trainer's optimizer over the stacked parameters, in the same groups."""
+        like: Any = self.trainers[0].optimizer
+        names = {id(p): n for n, p in self.trainers[0].parts.model.named_parameters()}
+        groups = [
+            {**group, "params": [self.models.leaves[names[id(p)]] for p in group["params"]]}
+            for group in like.param_groups
+        ]
+        stacked: torch.optim.Optimizer = type(like)(groups)
+        return stacked
+
+    @property
+    def active(self) -> list[Trainer]:
+        """Those that still train."""
+        stopped = self.failed
+        return [t for t in self.trainers if t not in stopped and not t.progress.stopped_early]
+
+    def fit(self, shown: Reporter) -> None:
+        """Train all to their last epochs.
+
+        Raises:
+            Interrupted: a signal asked to stop; the states are saved.
+        """
+        epochs = self.trainers[0].experiment.training.epochs
+        for epoch in range(epochs):
+            if not self.active:
+                return
+            self.train_epoch(epoch, shown)
+            self.keep_state()
+            for trainer in self.active:
+                self._with(trainer, lambda trainer: self._finish_epoch(trainer, shown))
+
+    def _finish_epoch(self, trainer: Trainer, shown: Reporter) -> None:
+        row = trainer.finish_epoch(trainer.running_means())
+        epochs, done = trainer.experiment.training.epochs, trainer.progress.epoch
+        left = trainer.seconds / done * (epochs - done)
+        line = epoch_line(row, trainer.progress.best_epoch, epochs, trainer.speed, left)
+        shown.epoch(f"seed {trainer.experiment.seed}  {line}")
+
+    def _with(self, trainer: Trainer, do: Any) -> None:
+        """Do something that fails where the trainer's loss is no number."""
+        try:
+            do(trainer)
+        except Interrupted:
+            raise
+        except UserError as error:
+            self.failed[trainer] = error
+
+    def train_epoch(self, epoch: int, shown: Reporter) -> None:
+        """One pass of every seed over its own samples in its own order."""
+        started, lead = time.perf_counter(), self.active[0]
+        orders = [trainer.order_of(epoch) for trainer in self.trainers]
+        with ExitStack() as readers:
+            batches = [
+                readers.enter_context(closing(trainer.train_batches.iterate(order, 0, epoch)))
+                for trainer, order in zip(self.trainers, orders, strict=True)
+            ]
+            for number, given in enumerate(zip(*batches, strict=True)):
+                samples = [
+                    trainer.train_batches.samples_of(order, number)
+                    for trainer, order in zip(self.trainers, orders, strict=True)
+                ]
+                self.train_step(number, given, samples)
+                if shown.due() and lead in self.active:
+                    rate = lead.progress.samples / (time.perf_counter() - started)
+                    means = lead.running_means()
+                    shown.update(epoch + 1, lead.progress.step, means, rate)
+                self._stop_or_save()
+        for trainer in self.active:
+            trainer.seconds += time.perf_counter() - started
+            trainer.steps_timed += len(trainer.train_batches)
+
+    def train_step(self, number: int, given: Sequence[Any], samples: Sequence[Tensor]) -> None:
+        """One step of all seeds: batch `number` of the epoch, each seed's own."""
+        prepared, masks = [], []
+        for trainer, (images, labels), chosen in zip(self.trainers, given, samples, strict=True):
+            step = trainer.progress.step
+            prepared.append(trainer.prepare(images, labels, chosen))
+            seed_default(self.device, trainer.experiment.seed, "forward", step)
+            masks.append(self.models.draw_masks(len(labels)))
+        inputs, targets = (torch.stack(each) for each in zip(*prepared, strict=True))
+        losses, outputs = self._losses(inputs, targets, masks)
+        for at, trainer in enumerate(self.trainers):
+            if trainer in self.failed or trainer.progress.stopped_early:
+                continue
+            taken = trainer.progress.step, losses[at], outputs[at], targets[at]
+            trainer.stepper.steps.append(taken)
+            if trainer.stepper.average:
+                trainer.stepper.average.update(trainer.progress.step)
+            trainer.progress.samples += trainer.train_batches.size_of(number)
+            trainer.progress.step += 1
+            trainer.progress.batch += 1
+            if len(trainer.stepper.steps) >= STEPS_AT_ONCE:
+                self._with(trainer, Trainer.collect)
+
+    def _losses(
+        self, inputs: Tensor, targets: Tensor, masks: Sequence[dict[str, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        """Step all weights; (S, N) losses and (S, N, K) outputs before that."""
+        lead = self.trainers[0]
+        for group, like in zip(
+            self.optimizer.param_groups, lead.optimizer.param_groups, strict=True
+        ):
+            group["lr"] = like["lr"]
+        for leaf in self.models.leaves.values():
+            leaf.grad = None
+        stacked = {name: torch.stack([mask[name] for mask in masks]) for name in masks[0]}
+        try:
+            outputs = self.models.forward(inputs, stacked)
+        except RuntimeError as error:
+            told = str(error).partition("\n")[0]
+            raise lead.experiment.error(
+                ["model"], f"can't be trained for many seeds at once ({told}); one by one it can"
+            ) from error
+        flat = outputs.flatten(0, 1)
+        losses, _ = lead.task.step(_Given(flat), lead.parts.loss, inputs, targets.flatten(0, 1))
+        losses = losses.view(len(outputs), -1)
+        # Each seed's weights see its own mean loss alone.
+        bare_backward(losses, losses.new_full(losses.shape, 1 / losses.shape[1]))
+        self.step_optimizer()
+        return losses.detach(), outputs.detach()
+
+    def _stop_or_save(self) -> None:
+        if not self.stop and not any(t.timer.due(t.progress.step) for t in self.active):
+            return
+        self.keep_state()
+        for trainer in self.active:
+            self._with(trainer, lambda trainer: trainer.save("last"))
+        if self.stop:
+            runs = "\n".join(f"  cnnrun train --resume {t.run.path}" for t in self.active)
+            raise Interrupted(f"stopped and saved; go on with\n{runs}", self.stop.exit_code)
+
+    def keep_state(self) -> None:
+        """Give each trainer's optimizer its share of the stacked state, for its checkpoint."""
+        for at, trainer in enumerate(self.trainers):
+            for group, own in zip(
+                self.optimizer.param_groups, trainer.optimizer.param_groups, strict=True
+            ):
+                for whole, parameter in zip(group["params"], own["params"], strict=True):
+                    state = self.optimizer.state[whole]
+                    trainer.optimizer.state[parameter] = {
+                        key: _own(value, at, whole) for key, value in state.items()
+                    }
+
+
+class _Given(torch.nn.Module):
+    """A model that has answered already."""
+
+    def __init__(self, outputs: Tensor) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, _inputs: Tensor) -> Tensor:
+        return self.outputs
+
+
+def _own(value: Any, at: int, whole: Tensor) -> Any:
+    """One seed's part of an optimizer's state; counts of steps are the same for all."""
+    if isinstance(value, Tensor):
+        return (share(value, at) if value.shape == whole.shape else value).clone()
+    return value

@@ -1,0 +1,107 @@
+"""How far a run is, when that is saved, and which of its epochs is the best."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+import torch
+
+from cnnrun import __version__
+from cnnrun.components.schedules import Schedule
+from cnnrun.components.tasks import Task
+from cnnrun.engine.build import Parts
+from cnnrun.engine.stepper import Stepper
+from cnnrun.runs.checkpoint import Checkpoint
+
+# Many processes agree on stopping and saving this often: talking takes a tenth of a millisecond.
+STEPS_BETWEEN_TALKS = 8
+
+
+@dataclass
+class Progress:
+    """How far a run is. Plain values, kept in checkpoints."""
+
+    step: int = 0  # optimizer steps done
+    epoch: int = 0  # epochs finished
+    batch: int = 0  # batches done of the epoch that is under way
+    sums: list[float] = field(default_factory=list)  # that epoch's sums of the measures so far
+    samples: int = 0  # and over how many samples
+    best: list[float] | None = None  # the best epoch's rank, see `rank_of`
+    best_epoch: int = 0
+    stopped_early: bool = False
+    skipped: int = 0  # steps left out because their loss was no number
+    accumulate: int = 1  # pieces of a batch, see `training.auto_batch`
+
+
+class SaveTimer:
+    """When `training.checkpoint_every` has passed since the last checkpoint."""
+
+    def __init__(self, every: str | None, processes: int) -> None:
+        count, _, self.unit = (every or "").partition(" ")
+        self.count = int(count or 0)
+        self.slack = 1 if processes == 1 else STEPS_BETWEEN_TALKS
+        self.saved()
+
+    def saved(self) -> None:
+        self.last = time.monotonic()
+
+    def due(self, step: int) -> bool:
+        """Whether to save after `step` steps."""
+        if self.unit == "steps":
+            return step % self.count < self.slack
+        return bool(self.count) and time.monotonic() - self.last >= self.count
+
+
+def rank_of(scores: Mapping[str, float], task: Task, monitor: str) -> list[float]:
+    """Larger is better: the monitored measure, then the loss, as small splits often tie.
+
+    scores: of the validation split; {} where there is none.
+    """
+    measures = dict.fromkeys((task.monitor if monitor == "auto" else monitor, "loss"))
+    return [
+        scores[name] if task.higher_is_better[name] else -scores[name]
+        for name in measures
+        if scores
+    ]
+
+
+def beats(rank: list[float], best: list[float] | None) -> bool:
+    """Whether an epoch is the best yet; without a validation split, the last one always is.
+
+    The first of equals stays; what is not a number never wins.
+    """
+    if not all(map(math.isfinite, rank)):
+        return False
+    return not rank or best is None or rank > best
+
+
+def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progress) -> Checkpoint:
+    """All that a run needs to go on: a checkpoint of this instant."""
+    progress.accumulate = stepper.accumulate
+    raw = {key: _alone(value) for key, value in parts.model.state_dict().items()}
+    average = stepper.average
+    weights = raw
+    if average:
+        with average.applied():
+            weights = {key: value.clone() for key, value in parts.model.state_dict().items()}
+    return Checkpoint(
+        model=weights,
+        raw=raw if average else {},
+        config=parts.experiment.to_dict(),
+        classes=list(parts.dataset.classes),
+        class_counts=parts.dataset.class_counts.tolist(),
+        input_shape=list(parts.dataset.input_shape),
+        normalization=parts.normalization,
+        schedule=schedule.state_dict(),
+        progress=asdict(progress),
+        versions={"cnnrun": __version__, "torch": str(torch.__version__)},
+        **stepper.state_dict(),
+    )
+
+
+def _alone(value: torch.Tensor) -> torch.Tensor:
+    """`value` itself, or a copy where it is a view: a file would hold all that it is a view of."""
+    return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value

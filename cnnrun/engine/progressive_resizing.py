@@ -1,0 +1,52 @@
+"""Progressive resizing: small pictures first, which cost less, then whole ones (Howard 2018)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cnnrun.config.experiment import Training
+from cnnrun.engine.build import Parts
+
+
+def progressive(inputs: Tensor, options: Training, epoch: int) -> Tensor:
+    """The inputs (N, C, H, W) at the size of `epoch` (from 0), averaged down where it is smaller.
+
+    The network must take pictures of any size: with an average before its head, not a flattening.
+    """
+    share = share_of_size(options, epoch)
+    if share == 1:
+        return inputs
+    height, width = (max(1, round(side * share)) for side in inputs.shape[2:])
+    return F.interpolate(inputs, (height, width), mode="bilinear", antialias=True)
+
+
+@torch.no_grad()
+def check_sizes(parts: Parts) -> None:
+    """Refuse a model that can't look at the smallest pictures.
+
+    Raises:
+        ConfigError: with the place of `progressive_from`.
+    """
+    options = parts.experiment.training
+    if options.progressive_from == 1:
+        return
+    picture = torch.zeros(1, *parts.dataset.input_shape, device=parts.device)
+    training = parts.model.training
+    try:
+        parts.model.eval()(progressive(picture, options, 0))
+    except RuntimeError as error:
+        raise parts.experiment.error(
+            ["training", "progressive_from"],
+            "the model takes pictures of one size only; give it an average before its head "
+            "(head_pooling: average)",
+        ) from error
+    finally:
+        parts.model.train(training)
+
+
+def share_of_size(options: Training, epoch: int) -> float:
+    """What share of height and width the pictures of `epoch` have: it rises linearly to 1."""
+    grown = epoch / (options.progressive_until * options.epochs)
+    return min(1.0, options.progressive_from + (1 - options.progressive_from) * grown)

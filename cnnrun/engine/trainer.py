@@ -1,0 +1,334 @@
+"""The training loop: clear gradients, forward, loss, backward, step, running loss over samples.
+
+All randomness comes from (seed, purpose, step), and `Progress` holds every number that is carried
+from one step to the next; so a checkpoint taken after any step continues to the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnnrun.data.batches import Batches
+from cnnrun.engine.build import Parts, build_lr_schedule
+from cnnrun.engine.frozen_features import with_features_ready
+from cnnrun.engine.progress import (
+    STEPS_BETWEEN_TALKS,
+    Progress,
+    SaveTimer,
+    beats,
+    rank_of,
+    snapshot,
+)
+from cnnrun.engine.progressive_resizing import check_sizes, progressive
+from cnnrun.engine.stepper import NotFiniteError, Stepper, not_finite
+from cnnrun.engine.validation import (
+    evaluate_sums,
+    evaluation_batch_size,
+    evaluation_batches,
+    means_of,
+    zeros,
+)
+from cnnrun.errors import Interrupted, UserError
+from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime.console import Reporter, epoch_line
+from cnnrun.runtime.distributed import anywhere, share_buffers, share_of, summed, world
+from cnnrun.runtime.interrupt import StopRequest
+from cnnrun.runtime.randomness import derive_seed, shuffled
+from cnnrun.runtime.weights import load_weights
+
+# Small sums cost more to begin than to compute: with batches of 20, 4 % of a small network's step.
+STEPS_AT_ONCE = 16
+
+
+class Trainer:
+    """Trains the parts of an experiment, writing the log and the checkpoints of `run`."""
+
+    def __init__(self, parts: Parts, run: RunDirectory, stop: StopRequest) -> None:
+        self.whole, self.run, self.stop = parts, run, stop
+        self.experiment, self.task, self.device = parts.experiment, parts.task, parts.device
+        # What the loop steps: all of it, or the head on features that are computed once.
+        self.parts = with_features_ready(parts, evaluation_batch_size(parts)) or parts
+        self.world = world()
+        share = partial(share_of, here=self.world)
+        self.train_batches = Batches(
+            self.parts.dataset.train,
+            self.experiment.dataset.batch_size,
+            self.device,
+            self.parts.crop,
+            share,
+            # Two samples for each process.
+            smallest=2 * self.world.size,
+        )
+        self.validation_batches = evaluation_batches(self.parts, "validation", share=share)
+        if not self.train_batches.samples:
+            raise self.experiment.error(["dataset"], "there are no training images")
+        if self.train_batches.size_of(0) < self.world.size:
+            raise self.experiment.error(
+                ["dataset", "batch_size"], f"too small for {self.world.size} processes"
+            )
+        check_sizes(self.parts)
+        self.stepper = Stepper(self.parts, self.experiment.training.accumulate)
+        self.schedule = build_lr_schedule(self.experiment, len(self.train_batches))
+        self.progress = Progress(accumulate=self.stepper.accumulate)
+        self.sums = zeros(self.parts)
+        self.random = torch.Generator(self.device)
+        self.lr_factor = 1.0
+        self.steps_timed = 0
+        self.timer = SaveTimer(self.experiment.training.checkpoint_every, self.world.size)
+        self.seconds = 0.0
+        # Is told the row of each epoch, once it is in the log.
+        self.tell: Callable[[dict[str, Any]], None] = lambda _row: None
+
+    @property
+    def total_steps(self) -> int:
+        return self.experiment.training.epochs * len(self.train_batches)
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        return self.stepper.optimizer
+
+    # The loop ------------------------------------------------------------------------------------
+
+    def fit(self, reporter: Reporter) -> None:
+        """Train from where `progress` stands to the last epoch, or until patience ends.
+
+        Raises:
+            Interrupted: a signal asked to stop; the state is saved.
+            UserError: the loss is no longer a number.
+        """
+        while self.progress.epoch < self.experiment.training.epochs:
+            if self.progress.stopped_early:
+                break
+            means = self.train_epoch(reporter)
+            row = self.finish_epoch(means)
+            epochs, done = self.experiment.training.epochs, self.progress.epoch
+            left = self.seconds / done * (epochs - done)
+            reporter.epoch(epoch_line(row, self.progress.best_epoch, epochs, self.speed, left))
+
+    def train_epoch(self, reporter: Reporter) -> dict[str, float]:
+        """Train on what is left of the current epoch; the means over its samples by measure."""
+        epoch = self.progress.epoch
+        if not self.progress.batch:
+            self.begin_epoch(epoch)
+        self.set_training_mode(epoch)
+        started, first_step = time.perf_counter(), self.progress.step
+        seen = 0
+        # Closed in any case, so that threads that read ahead end at once.
+        order = self.order_of(epoch)
+        with closing(self.train_batches.iterate(order, self.progress.batch, epoch)) as batches:
+            for images, labels in batches:
+                samples = self.train_batches.samples_of(order, self.progress.batch)
+                self.train_step(images, labels, samples)
+                seen += self.train_batches.size_of(self.progress.batch - 1)
+                if reporter.due():
+                    rate = seen / (time.perf_counter() - started)
+                    reporter.update(epoch + 1, self.progress.step, self.running_means(), rate)
+                self.stop_or_save()
+        self.running_means()
+        self.sums = summed(self.sums)
+        means = self.running_means()
+        self.seconds += time.perf_counter() - started
+        self.steps_timed += self.progress.step - first_step
+        return means
+
+    def stop_or_save(self) -> None:
+        """After a step: leave when asked to, or write the checkpoint that is due."""
+        stop, due = bool(self.stop), self.timer.due(self.progress.step)
+        if self.world.size > 1:
+            if self.progress.step % STEPS_BETWEEN_TALKS:
+                return  # the others are not asked now
+            stop, due = anywhere([stop, due])
+        if stop:
+            self.interrupt()
+        if due:
+            self.save("last")
+
+    def order_of(self, epoch: int) -> Tensor:
+        """The training samples' order in `epoch`: (N,) int64 on the CPU."""
+        split = self.parts.dataset.train
+        return shuffled(len(split), self.experiment.seed, epoch, split.groups, split.groups_at_once)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Let the task choose what trains in `epoch`."""
+        if self.task.begin_epoch(
+            self.parts.model, self.parts.dataset, epoch, self.experiment.training.epochs
+        ):
+            self.stepper.renew_optimizer()
+
+    def set_training_mode(self, epoch: int) -> None:
+        """Training mode, but for what is frozen; all of it once `unfreeze_at` has come."""
+        transfer = self.parts.transfer
+        self.parts.model.train()
+        if transfer and transfer.unfreeze_at and epoch + 1 >= transfer.unfreeze_at:
+            self.stepper.thaw()
+            return
+        for module in self.parts.frozen:
+            module.eval()
+
+    def train_step(self, images: Tensor, labels: Tensor, samples: Tensor | None = None) -> None:
+        """One optimizer step on a batch: images (N, C, H, W) uint8, labels (N,) int64.
+
+        samples: (N,) int64 on the CPU, which training images these are.
+        """
+        progress = self.progress
+        inputs, targets = self.prepare(images, labels, samples)
+        try:
+            size = self.train_batches.size_of(progress.batch)
+            self.stepper.take_what_fits(inputs, targets, progress.step, size)
+            progress.samples += size
+        except NotFiniteError:
+            progress.skipped += 1
+        progress.step += 1
+        progress.batch += 1
+        if len(self.stepper.steps) >= STEPS_AT_ONCE:
+            self.collect()
+
+    def prepare(
+        self, images: Tensor, labels: Tensor, samples: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What the next step takes, its learning rate set; see `train_step` and `Pipeline`."""
+        progress = self.progress
+        self.set_learning_rate(progress.step)
+        seed = derive_seed(self.experiment.seed, "augment", progress.step, *self.world.stream)
+        self.random.manual_seed(seed)
+        inputs, targets = self.parts.pipeline(images, labels, self.random, samples, progress.epoch)
+        return progressive(inputs, self.experiment.training, progress.epoch), targets
+
+    def collect(self) -> None:
+        """Add what the last steps measured to the sums.
+
+        Raises:
+            UserError: a loss is not finite, where looking at it makes no GPU wait.
+        """
+        self.sums += self.stepper.collect()
+        if self.device.type == "cpu":
+            self.running_means()
+
+    def set_learning_rate(self, step: int) -> None:
+        self.lr_factor = self.schedule.factor(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * self.lr_factor
+
+    def running_means(self) -> dict[str, float]:
+        """The epoch's means so far: the only place where the loop waits for the device.
+
+        Raises:
+            UserError: the loss is not finite.
+        """
+        self.sums += self.stepper.collect()
+        # With many processes the sums are those of this one's share until the epoch ends.
+        means = means_of(self.task.measures, self.sums, self.progress.samples)
+        if self.progress.samples and not math.isfinite(means["loss"]):
+            raise self.not_finite(*self.stepper.first_not_finite())
+        self.stepper.unchecked.clear()
+        return means
+
+    def not_finite(self, step: int, loss: float) -> UserError:
+        """What to tell of the first step whose loss is no number; its batch is noted in the run."""
+        epoch, batch = divmod(step, len(self.train_batches))
+        borders = self.train_batches.borders
+        indices = self.order_of(epoch)[borders[batch] : borders[batch + 1]].tolist()
+        lr = self.optimizer.param_groups[0]["initial_lr"] * self.schedule.factor(step)
+        return not_finite(self.run, loss, step, epoch, lr, indices)
+
+    # Between epochs ------------------------------------------------------------------------------
+
+    def finish_epoch(self, means: Mapping[str, float]) -> dict[str, Any]:
+        """Validate, log, and save what an epoch ended with; returns the row of the log."""
+        progress = self.progress
+        lr_of_epoch = self.schedule.factor(progress.step - len(self.train_batches))
+        row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step}
+        row["lr"] = self.optimizer.param_groups[0]["initial_lr"] * lr_of_epoch
+        row |= {f"train_{name}": value for name, value in means.items()}
+        scores = self.validate()
+        row |= {f"validation_{name}": value for name, value in scores.items()}
+        self.schedule.observe(scores.get("loss", means["loss"]))
+        progress.epoch += 1
+        progress.batch = progress.samples = 0
+        self.sums = zeros(self.parts)
+        rank = rank_of(scores, self.task, self.experiment.training.monitor)
+        is_best = beats(rank, progress.best)
+        if is_best:
+            progress.best_epoch, progress.best = progress.epoch, rank
+        if progress.skipped:
+            row["skipped"] = progress.skipped
+        progress.stopped_early = self.out_of_patience()
+        if self.world.is_main:
+            self.run.append_metrics(row)
+            self.tell(row)
+            self.task.end_epoch(self.whole.model, self.run.plots, progress.epoch)
+        if is_best:
+            self.save("best")
+        self.save("last")
+        return row
+
+    def out_of_patience(self) -> bool:
+        patience = self.experiment.training.patience
+        waited = self.progress.epoch - self.progress.best_epoch
+        return patience is not None and waited >= patience
+
+    def validate(self) -> dict[str, float]:
+        """The means over the validation split, of the averaged weights if there are any."""
+        average = self.stepper.average
+        with average.applied() if average else nullcontext():
+            share_buffers(self.parts.model)
+            return evaluate_sums(self.parts, self.validation_batches)
+
+    @property
+    def speed(self) -> float:
+        """Images trained on in a second, validation and the like not counted."""
+        images = self.steps_timed / len(self.train_batches) * self.train_batches.samples
+        return images / self.seconds if self.seconds else 0.0
+
+    # State ---------------------------------------------------------------------------------------
+
+    def save(self, name: str) -> None:
+        """Write the checkpoint called `name`."""
+        parts = self.whole
+        self.running_means()  # what is not finite is not saved
+        # What the epoch under way has summed, of all processes.
+        self.progress.sums = summed(self.sums).tolist()
+        if not self.world.is_main:
+            return
+        snapshot(parts, self.stepper, self.schedule, self.progress).save(self.run.checkpoint(name))
+        self.timer.saved()
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from `checkpoint`."""
+        self.progress = Progress(**checkpoint.progress)
+        self.stepper.accumulate = self.progress.accumulate
+        done = self.progress.epoch - (self.progress.batch == 0)
+        # What trained by then has its place in the optimizer.
+        self.begin_epoch(done)
+        self.set_training_mode(done)
+        if self.stepper.average:
+            # The average first: it is the model's own tensors that both are loaded through.
+            load_weights(self.whole.model, checkpoint.model)
+            self.stepper.average.restart()
+        load_weights(self.whole.model, checkpoint.raw or checkpoint.model)
+        self.stepper.load_state_dict(
+            {"optimizer": checkpoint.optimizer, "scaler": checkpoint.scaler}
+        )
+        self.schedule.load_state_dict(checkpoint.schedule)
+        if self.world.is_main:  # what others sum is added to it
+            self.sums += self.sums.new_tensor(self.progress.sums)
+        self.progress.stopped_early = self.out_of_patience()
+        if self.world.is_main:
+            self.run.keep_metrics(self.progress.epoch)
+
+    def interrupt(self) -> None:
+        self.save("last")
+        raise Interrupted(
+            f"stopped in epoch {self.progress.epoch + 1} after step {self.progress.step}, saved; "
+            f"go on with\n  cnnrun train --resume {self.run.path}",
+            self.stop.exit_code,
+        )

@@ -1,0 +1,178 @@
+"""What a trained classifier answers for pictures in files, prepared as its training prepared them.
+
+The pictures become the samples of a data set, which goes through the same pipeline, task and
+batches as a split in `evaluation`: so a picture gets the same answer here and in `cnnrun eval`.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from cnnrun.components.tasks.metrics import softmax
+from cnnrun.data.dataset import Split
+from cnnrun.data.images.decoding import BadFile, Form, PictureOptions
+from cnnrun.data.images.files import Files, empty_pictures
+from cnnrun.data.images.scan import scan
+from cnnrun.data.prefetch import prefetch
+from cnnrun.data.sources.folder import images_below as images_below
+from cnnrun.engine.build import Parts
+from cnnrun.engine.validation import evaluation_batch_size
+from cnnrun.errors import UserError
+from cnnrun.evaluation import scoring as evaluation
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the model answers for the pictures of a batch.
+
+    files: N paths. images: (N, C, H, W) uint8, as the model is given them before normalization.
+    probabilities: (N, K) float64, by class. bad: files of the batch that could not be decoded.
+    """
+
+    files: list[str]
+    images: Tensor
+    probabilities: npt.NDArray[np.float64]
+    bad: list[BadFile]
+
+    def top(self, count: int, classes: Sequence[str]) -> list[list[tuple[str, float]]]:
+        """For each picture its `count` likeliest (class, probability), the likeliest first."""
+        order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
+        return [
+            [(classes[k], float(row[k])) for k in best]
+            for row, best in zip(self.probabilities, order, strict=True)
+        ]
+
+
+def find_pictures(names: Iterable[str]) -> list[str]:
+    """The files that `names` (files, folders, patterns such as `photos/**/*.jpg`) mean, each once.
+
+    A name that means nothing stays in the list, so that it comes up as a file that is not there.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            found.update(dict.fromkeys(images_below(str(path), frozenset())[0]))
+        elif path.exists():
+            found[str(path)] = None
+        else:
+            matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
+            found.update(dict.fromkeys(matches or [name]))
+    return list(found)
+
+
+def predict_files(
+    parts: Parts, files: Sequence[str], batch_size: int | None = None
+) -> Iterator[Answers]:
+    """What the model answers for image files, a batch at a time, the next ones being decoded.
+
+    parts: of a trained classifier; its data set's form of pictures is what they are brought to.
+    batch_size: None is what evaluation takes.
+
+    Raises:
+        UserError: the model does not classify.
+    """
+    form = form_of(parts)
+    bad: dict[int, str] = {}
+
+    def decode(indices: Tensor) -> Tensor:
+        images = empty_pictures(len(indices), form)
+        numbers = indices.tolist()
+        findings = scan(Files([files[i] for i in numbers]), PictureOptions(), form, images)
+        bad.update({numbers[row]: reason for row, reason in findings.bad.items()})
+        return images
+
+    size = batch_size or evaluation_batch_size(parts)
+    batches = torch.split(torch.arange(len(files)), size)
+    for indices, images in zip(batches, prefetch(decode, batches), strict=True):
+        good = [row for row, index in enumerate(indices.tolist()) if index not in bad]
+        kept = images[good]
+        yield Answers(
+            [files[int(indices[row])] for row in good],
+            kept,
+            predict_images(parts, kept),
+            [BadFile(files[i], bad[i]) for i in indices.tolist() if i in bad],
+        )
+
+
+def predict_images(parts: Parts, images: Tensor) -> npt.NDArray[np.float64]:
+    """The probabilities (N, K) of pictures (N, C, H, W) uint8 that have the model's form already.
+
+    Raises:
+        UserError: the model does not classify.
+    """
+    classes = len(parts.dataset.classes)
+    if not len(images):
+        return np.empty((0, classes))
+    labels = torch.zeros(len(images), dtype=torch.int64)  # nobody knows them; the losses are unused
+    dataset = replace(parts.dataset, test=Split(images, labels))
+    answers = evaluation.predict(replace(parts, dataset=dataset), "test").answers
+    if "outputs" not in answers:
+        raise UserError(f"task {parts.experiment.task.name} gives no classes to predict")
+    return softmax(answers["outputs"])
+
+
+def form_of(parts: Parts) -> Form:
+    """What every picture was brought to in training: size, channels and how it got there."""
+    channels, height, width = parts.dataset.input_shape
+    return Form((height, width), channels, parts.experiment.dataset.resize)
+
+
+class GradCam:
+    """Writes, for pictures, which regions speak for the class that the model answers."""
+
+    def __init__(self, parts: Parts, folder: Path) -> None:
+        """Raises `UserError` where the model has no convolution."""
+        from cnnrun.models.hooks import last_of
+
+        self._parts, self._folder = parts, folder
+        self._used: set[str] = set()
+        blank = torch.zeros((1, *parts.dataset.input_shape), dtype=torch.uint8)
+        inputs = parts.pipeline.normalize(blank.to(parts.device))
+        name = last_of(parts.model, nn.Conv2d, inputs)
+        if name is None:
+            raise UserError("--gradcam: the model has no convolution, so no Grad-CAM to draw")
+        self._name, self._layer = name, parts.model.get_submodule(name)
+
+    def draw(self, answers: Answers) -> list[Path]:
+        """The PNG files written, one for each picture of `answers`."""
+        from cnnrun.plots.drawing.attribution import draw_attributions, grad_cam_maps
+        from cnnrun.plots.style import save
+        from cnnrun.plots.target import as_pictures
+
+        if not answers.files:
+            return []
+        inputs = self._parts.pipeline.normalize(answers.images.to(self._parts.device))
+        best = answers.probabilities.argmax(1)
+        classes = torch.from_numpy(best).to(inputs.device)
+        maps = grad_cam_maps(self._parts.model, self._layer, inputs, classes).float().cpu().numpy()
+        written = []
+        for row, file in enumerate(answers.files):
+            figure = draw_attributions(
+                as_pictures(answers.images[row : row + 1]),
+                maps[row : row + 1],
+                None,
+                [self._parts.dataset.classes[best[row]]],
+                [float(answers.probabilities[row].max())],
+                f"Grad-CAM of {Path(file).name} at {self._name}",
+            )
+            written.append(save(figure, self._folder / f"{self._name_for(file)}.png"))
+        return written
+
+    def _name_for(self, file: str) -> str:
+        """The picture's name without its ending, numbered where another one had it."""
+        stem = name = Path(file).stem
+        number = 1
+        while name in self._used:
+            number += 1
+            name = f"{stem}-{number}"
+        self._used.add(name)
+        return name

@@ -1,5 +1,0 @@
-"""Losses: one file a family. A loss gives one number a sample, so that means are over samples."""
-
-from cnnrun.losses import classification, neural_style, pixels
-
-__all__ = ["classification", "neural_style", "pixels"]

@@ -1,0 +1,189 @@
+"""Runs side by side, each by the plain `cnnrun train` in a process of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from cnnrun.multirun.launcher.existing_runs import RunsFound
+from cnnrun.multirun.launcher.job import Job
+from cnnrun.multirun.launcher.queue import Outcome, Queue
+from cnnrun.runs.directory import RunDirectory, is_training
+from cnnrun.runtime.interrupt import stop_on_signals
+
+PROGRAM = [sys.executable, "-m", "cnnrun"]
+POLL_SECONDS = 0.1
+# How long a run that is asked to stop may take to save itself.
+STOP_SECONDS = 60.0
+
+
+@dataclass
+class Process:
+    """A run at work in one of the slots."""
+
+    job: Job
+    slot: int
+    popen: subprocess.Popen[str]
+    log: Path
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """Ask it, once, to save its state and leave."""
+        if not self.stopped:
+            self.stopped = True
+            self.popen.terminate()
+
+
+@dataclass
+class Workers:
+    """`count` slots in which jobs run; `runs` are those that there are already.
+
+    gpus: the names in CUDA_VISIBLE_DEVICES to hand out, a slot after the other.
+    """
+
+    count: int
+    runs: RunsFound
+    logs: Path
+    gpus: list[str] = field(default_factory=list)
+    running: list[Process] = field(default_factory=list)
+
+    def work(self, queue: Queue) -> int | None:
+        """Run what `queue` has until it has no more.
+
+        Returns: the exit code of the signal that stopped it (130, 143), if one did.
+        """
+        with stop_on_signals() as stop:
+            try:
+                while not stop and (queue.has_more() or self.running):
+                    self._fill(queue)
+                    self._collect(queue)
+                    queue.beat()
+                    time.sleep(POLL_SECONDS)
+            finally:
+                self._stop_all(queue)
+        return stop.exit_code if stop else None
+
+    def _fill(self, queue: Queue) -> None:
+        while len(self.running) < self.count and (job := queue.next(self._is_busy)):
+            finished = self.runs.finished(job.key)
+            if finished:
+                queue.ended(Outcome(job, finished, trained=False))
+            else:
+                self.running.append(self._start(job))
+
+    def _is_busy(self, job: Job) -> bool:
+        """Whether the same run is at work, here or left behind by a sweep that was killed."""
+        if any(process.job.key == job.key for process in self.running):
+            return True
+        run = self.runs.newest(job.key)
+        return run is not None and not run.read_summary() and is_training(run.path)
+
+    def _start(self, job: Job) -> Process:
+        slot = min(set(range(self.count)) - {process.slot for process in self.running})
+        self.logs.mkdir(parents=True, exist_ok=True)
+        log = self.logs / f"{job.key}.log"
+        begun = self.runs.newest(job.key)
+        command = [*PROGRAM, *job.arguments(begun.path if begun else None)]
+        with log.open("w", encoding="utf-8") as stream:
+            popen = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                text=True,
+                env=self._environment(slot),
+                # Ctrl-C is for this process, which then asks each run to save itself, once.
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+        return Process(job, slot, popen, log)
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        """The machine shared fairly: its cores, and a GPU for each where there are several."""
+        environment = dict(os.environ)
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // self.count)))
+        if self.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
+        return environment
+
+    def _collect(self, queue: Queue) -> None:
+        for process in list(self.running):
+            if process.popen.poll() is not None:
+                self.running.remove(process)
+                queue.ended(outcome_of(process))
+            elif not process.stopped and queue.wants_stop(process.job, self._metrics_of):
+                process.stop()
+
+    def _metrics_of(self, job: Job) -> RunDirectory | None:
+        return self.runs.newest(job.key)
+
+    def _stop_all(self, queue: Queue) -> None:
+        """Let every run save itself and leave; one that does not is killed."""
+        for process in self.running:
+            process.stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        try:
+            for process in self.running:
+                process.popen.wait(max(0.0, deadline - time.monotonic()))
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            for process in self.running:
+                process.popen.kill()
+        for process in self.running:
+            process.popen.wait()
+            queue.ended(outcome_of(process))
+        self.running.clear()
+
+
+def outcome_of(process: Process) -> Outcome:
+    """How an ended process's run ended."""
+    code = process.popen.returncode
+    stdout: IO[str] | None = process.popen.stdout
+    printed = (stdout.read() if stdout else "").strip()
+    if code == 0:
+        return Outcome(process.job, RunDirectory(Path(printed.splitlines()[-1])))
+    if process.stopped and code in (143, -signal.SIGTERM, -signal.SIGKILL):
+        return Outcome(process.job, None, stopped=True)
+    return Outcome(process.job, None, message=_message(code, process.log))
+
+
+def _message(code: int, log: Path) -> str:
+    """What a failed run said, from `error:` on; else its last line."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"killed by {name}{hint}; see {log}"
+    text = log.read_text(encoding="utf-8", errors="replace").strip()
+    _, found, message = text.rpartition("error: ")
+    lines = (message if found else text).splitlines() or [f"exit code {code}; see {log}"]
+    return lines[0] if found else lines[-1]
+
+
+def cores() -> int:
+    """The CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs to share out, as CUDA_VISIBLE_DEVICES names them; none where there is but one."""
+    import torch
+
+    count = torch.cuda.device_count()
+    if count < 2:
+        return []
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return names.split(",")[:count] if names else [str(i) for i in range(count)]
+
+
+def _die_with_parent() -> None:
+    """In the child: be sent SIGTERM, and so save, when the sweep is killed (Linux)."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)

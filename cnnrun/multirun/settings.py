@@ -1,0 +1,80 @@
+"""Changes to a base experiment, by dotted key: as a sweep or study writes them, as a shell does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from cnnrun.config.document import Document, parse
+
+Settings = dict[str, Any]
+"""Dotted keys of the experiment and their values: one point of a sweep, one variant of a study."""
+
+
+def changes(settings: Settings) -> list[str]:
+    """`key=value` as on the command line, whole sections before keys inside them."""
+    ordered = sorted(settings.items(), key=lambda item: item[0].count("."))
+    return [f"{key}={as_text(value)}" for key, value in ordered]
+
+
+def as_text(value: Any) -> str:
+    """`value` as YAML in one line: bare words stay bare, the rest is JSON, which YAML includes."""
+    if isinstance(value, str) and value.isprintable() and value == value.strip():
+        try:
+            if parse(value, "command line").values == value:
+                return value
+        except Exception:  # not YAML as it stands
+            pass
+    return json.dumps(value, ensure_ascii=False)
+
+
+def apply(
+    document: Document, settings: Settings, place: Callable[[str, Any], tuple[str, str]]
+) -> None:
+    """Change `document`; errors in it are told with the places of where `settings` are written.
+
+    place: of a key and its value, `file:line:column` of the value and of the key.
+    """
+    known = set(document.key_places)
+    for change in changes(settings):
+        document.override(change)
+        key = change.partition("=")[0]
+        path = tuple(int(step) if step.isdigit() else step for step in key.split("."))
+        value_place, key_place = place(key, settings[key])
+        document.places[path] = value_place
+        for length in range(1, len(path) + 1):
+            if path[:length] not in known:
+                document.key_places[path[:length]] = key_place
+
+
+def override(
+    document: Document,
+    overrides: Iterable[str],
+    own: Collection[str],
+    named: Collection[str] = (),
+) -> None:
+    """Apply `key=value` texts to a sweep or study: keys that are not its `own` go to `set`.
+
+    named: sections with settings by name; what follows `section.name.` is a key of an experiment.
+    """
+    for text in overrides:
+        key, equals, _ = text.partition("=")
+        section, _, rest = key.partition(".")
+        if not equals or (section in own and not (section in named and rest.count("."))):
+            document.override(text)
+            continue
+        value = Document("", {})
+        value.override(text)
+        flat: Any = value.values
+        for step in key.split("."):
+            flat = flat[step]
+        inside = (section, *rest.split(".", 1)) if section in named else ("set", key)
+        settings = document.values
+        for step in inside[:-1]:
+            settings = settings.setdefault(step, {}) if isinstance(settings, dict) else None
+        if not isinstance(settings, dict):
+            continue  # told by validation
+        settings[inside[-1]] = flat
+        for places in (document.places, document.key_places):
+            places[inside] = f"command line: {' '.join(text.split())}"

@@ -1,0 +1,133 @@
+"""What a study found: a table, sentences that claim no more than the seeds allow, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnnrun.comparison import Comparison, Result
+from cnnrun.comparison.table import columns
+from cnnrun.comparison.text import figure, sentence
+from cnnrun.measures import show
+from cnnrun.multirun.study.spec import Study
+
+if TYPE_CHECKING:
+    from cnnrun.evaluation.invariance import Curve
+
+_CHANGED = {"rotation": "turned", "scale": "scaled", "shift": "shifted"}
+
+
+@dataclass
+class Findings:
+    """The comparison of a study's variants and all that is said and drawn of it.
+
+    failures: a line for each run that failed.
+    """
+
+    study: Study
+    comparison: Comparison
+    failures: list[str]
+    plugins: Sequence[str] = ()
+    pictures: list[Path] = field(default_factory=list)
+
+    def draw(self) -> None:
+        """Draw the comparison and the study's own pictures into its folder."""
+        from cnnrun.multirun.study.figures import draw_all
+
+        self.pictures = draw_all(self)
+
+    @cached_property
+    def invariances(self) -> dict[str, list[list[Curve]]]:
+        """By variant, for each run, how its accuracy falls as pictures move; if that is asked."""
+        if "invariance" not in self.study.pictures:
+            return {}
+        from cnnrun.multirun.study.figures import invariances
+
+        return invariances(self)
+
+    @cached_property
+    def sentences(self) -> list[str]:
+        """What can be claimed of the contrasts, or the two best; what did not learn, and why."""
+        if self.comparison.differences and self.study.contrasts:
+            pairs = [(d.first, d.second) for d in self.comparison.differences]
+            told = [sentence(self.comparison, *pair) for pair in pairs]
+        else:
+            told = [self.comparison.conclusion]
+        return [*told, *self._moved(), *self._not_learnt()]
+
+    def _moved(self) -> list[str]:
+        """How far accuracy falls, on the average over all amounts of each change."""
+        if not self.invariances:
+            return []
+        said = []
+        for index, curve in enumerate(next(iter(self.invariances.values()))[0]):
+            drops = {
+                name: sum(run[index].drop for run in runs) / len(runs)
+                for name, runs in self.invariances.items()
+            }
+            shown = ", ".join(f"{100 * drop:.1f} ({name})" for name, drop in drops.items())
+            said.append(f"On {_CHANGED[curve.change]} pictures accuracy falls by {shown} points.")
+        return said
+
+    def _not_learnt(self) -> list[str]:
+        if self.comparison.measure != "accuracy":
+            return []
+        from cnnrun.multirun.study.diagnosis import chance, verdict, why
+
+        said = []
+        for result in self.comparison.results:
+            counts = _class_counts(result)
+            if result.interval and (learnt := verdict(result.interval.mean, counts)):
+                reason = why(result.group.runs[0].path, self.plugins)
+                scored = show("accuracy", result.interval.mean)
+                guessing = show("accuracy", chance(counts))
+                said.append(
+                    f"{result.name} {learnt} ({scored}; always naming the largest class gives "
+                    f"{guessing}): {reason}."
+                )
+        return said
+
+    def as_text(self) -> str:
+        """The question, a table of the variants, best first, and the sentences."""
+        comparison = self.comparison
+        head = ["variant", "seeds", f"{comparison.split} {comparison.measure}", "parameters"]
+        rows = [
+            [r.name, str(len(r.scores)), figure(comparison, r), f"{_parameters(r):,}"]
+            for r in comparison.results
+        ]
+        lines = [*([self.study.about.strip(), ""] if self.study.about else [])]
+        lines += [*columns([head, *rows]), "", *self.sentences]
+        warnings = [*self.failures, *comparison.warnings]
+        if warnings:
+            lines += ["", *(f"warning: {text}" for text in warnings)]
+        return "\n".join([*lines, "", *(f"picture: {file}" for file in self.pictures)]).rstrip()
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `--json` prints and `study.json` holds."""
+        return {
+            "name": self.study.name,
+            "about": self.study.about.strip(),
+            "folder": str(self.study.folder),
+            **self.comparison.to_dict(),
+            "parameters": {r.name: _parameters(r) for r in self.comparison.results},
+            "sentences": self.sentences,
+            "failures": self.failures,
+            "invariance": {
+                name: [{curve.change: curve.to_dict() for curve in run} for run in runs]
+                for name, runs in self.invariances.items()
+            },
+            "pictures": [str(file) for file in self.pictures],
+        }
+
+
+def _parameters(result: Result) -> int:
+    return int(result.group.runs[0].summary["parameters"])
+
+
+def _class_counts(result: Result) -> list[int]:
+    from cnnrun.runs.checkpoint import Checkpoint, find_checkpoint
+
+    return Checkpoint.load(find_checkpoint(result.group.runs[0].path)).class_counts

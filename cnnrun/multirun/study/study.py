@@ -1,0 +1,213 @@
+"""A study from its YAML file to what was found: trains what is missing, then compares and draws."""
+
+from __future__ import annotations
+
+import copy
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cnnrun.comparison import Group, compare, group_runs, read_run
+from cnnrun.config import experiment as config
+from cnnrun.config.document import read
+from cnnrun.config.experiment import Experiment
+from cnnrun.errors import ConfigError, Interrupted, UserError
+from cnnrun.multirun.launcher.existing_runs import RunsFound
+from cnnrun.multirun.launcher.job import Job, key_of
+from cnnrun.multirun.launcher.queue import JobList, Outcome
+from cnnrun.multirun.launcher.seeds_together import SeedsTogether
+from cnnrun.multirun.launcher.workers import Workers, visible_gpus
+from cnnrun.multirun.settings import Settings, apply, changes
+from cnnrun.multirun.study.findings import Findings
+from cnnrun.multirun.study.spec import Study, load, run_named
+from cnnrun.runs.directory import write_json, write_text
+
+
+@dataclass(frozen=True)
+class How:
+    """How a study is run, which changes nothing of what it finds."""
+
+    workers: int | None = None
+    plugins: tuple[str, ...] = ()
+    quiet: bool = False
+
+
+def run(file: Path, overrides: Iterable[str] = (), how: How = How()) -> Findings:
+    """Train the runs of the study in `file` that are not there yet, and say what was found.
+
+    Leaves in `<output>/<name>/`: `configs/` with an experiment a variant, `runs/`, `study.json`,
+    `findings.txt` and the pictures.
+
+    Raises:
+        ConfigError: every problem found, before anything runs.
+        Interrupted: a signal asked to stop; the runs under way are saved.
+        UserError: a run that the others build on failed, or none finished.
+    """
+    overrides = list(overrides)
+    plan = _Plan(load(file, overrides), how)
+    again = shlex.join(["cnnrun", "study", str(file), *overrides])
+    firsts = plan.train_first(again)
+    runs = plan.train_variants(firsts, again)
+    groups = [_group(name, outcomes) for name, outcomes in runs.items()]
+    failures = [outcome for outcomes in runs.values() for outcome in outcomes if not outcome.run]
+    contrasts = [(first, second) for first, second in plan.study.contrasts]
+    finished = [group for group in groups if group]
+    if not finished:
+        raise UserError(f"no run of this study finished; the first: {failures[0].message}")
+    comparison = compare(finished, plan.study.measure, contrasts=contrasts)
+    told = [f"{_variant_of(o)}, seed {o.job.seed}, failed: {o.message}" for o in failures]
+    findings = Findings(plan.study, comparison, told, how.plugins)
+    findings.draw()
+    write_json(plan.study.folder / "study.json", findings.to_dict())
+    write_text(plan.study.folder / "findings.txt", findings.as_text() + "\n")
+    return findings
+
+
+def commands(file: Path, overrides: Iterable[str] = (), how: How = How()) -> list[str]:
+    """The lines of shell that make the study's runs, which `run` then finds.
+
+    Raises:
+        ConfigError: every problem found; or the variants take over runs that are not there yet.
+    """
+    plan = _Plan(load(file, overrides), how)
+    if plan.firsts:
+        names = ", ".join(plan.firsts)
+        raise ConfigError(f"--dry-run: the variants need the folders of the runs first: {names}")
+    return [job.command() for job in plan.jobs({})]
+
+
+class _Plan:
+    """What a study does, with every variant resolved and valid."""
+
+    def __init__(self, study: Study, how: How) -> None:
+        self.study, self.how = study, how
+        self.variants = self._resolve("variants", study.variants)
+        self.firsts = self._resolve("first", study.first)
+
+    def _resolve(self, section: str, variants: dict[str, Settings]) -> dict[str, Experiment]:
+        found: dict[str, Experiment] = {}
+        problems: dict[str, None] = {}
+        for name, settings in variants.items():
+            try:
+                found[name] = self._experiment(section, name, settings)
+            except ConfigError as error:
+                problems |= dict.fromkeys(error.problems)
+        if problems:
+            raise ConfigError(problems)
+        return found
+
+    def _experiment(self, section: str, name: str, settings: Settings) -> Experiment:
+        study = self.study
+        document = copy.deepcopy(read(study.base_file(settings)))
+        document.values["name"] = name
+
+        def place(key: str, _value: object) -> tuple[str, str]:
+            return study.place(section, name, key)
+
+        apply(document, study.set, place)
+        apply(document, {key: v for key, v in settings.items() if key != "base"}, place)
+        return config.validate(document, plugins=self.how.plugins)
+
+    def train_first(self, again: str) -> dict[str, str]:
+        """The directories of the runs under `first`, by name."""
+        folder = self.study.folder / "first"
+        jobs = [
+            self._job(experiment, name, number, experiment.seed, folder)
+            for number, (name, experiment) in enumerate(self.firsts.items())
+        ]
+        found = {}
+        for outcome in self._train(jobs, folder, again):
+            if not outcome.run:
+                raise UserError(f"{_variant_of(outcome)}, trained first, failed: {outcome.message}")
+            found[_variant_of(outcome)] = str(outcome.run.path)
+        return found
+
+    def train_variants(self, firsts: dict[str, str], again: str) -> dict[str, list[Outcome]]:
+        """How the runs of each variant ended."""
+        runs: dict[str, list[Outcome]] = {name: [] for name in self.variants}
+        for outcome in self._train(self.jobs(firsts), self.study.folder / "runs", again):
+            runs[_variant_of(outcome)].append(outcome)
+        return runs
+
+    def jobs(self, firsts: dict[str, str]) -> list[Job]:
+        """A run for each variant and seed."""
+        folder = self.study.folder / "runs"
+        jobs = []
+        for number, (name, experiment) in enumerate(self.variants.items()):
+            whole = self._with_runs(experiment, self.study.variants[name], firsts)
+            jobs += [self._job(whole, name, number, seed, folder) for seed in self._seeds(whole)]
+        return jobs
+
+    def _with_runs(
+        self, experiment: Experiment, settings: Settings, firsts: dict[str, str]
+    ) -> Experiment:
+        """With the directories of the runs that `settings` name."""
+        named = {key: firsts[name] for key, v in settings.items() if (name := run_named(v))}
+        values = experiment.to_dict()
+        origin = self.study.folder / "configs" / f"{experiment.name}.yaml"
+        return config.from_dict(values, str(origin), changes(named), self.how.plugins)
+
+    def _seeds(self, experiment: Experiment) -> list[int]:
+        seeds = self.study.seeds
+        if isinstance(seeds, list):
+            return list(dict.fromkeys(seeds))
+        return [experiment.seed + i for i in range(seeds)]
+
+    def _job(self, experiment: Experiment, name: str, number: int, seed: int, output: Path) -> Job:
+        """A run of a variant; its complete config is written, so that it can be run alone."""
+        file = self.study.folder / "configs" / f"{name}.yaml"
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"output: can't write to {file.parent} ({error.strerror})") from error
+        write_text(file, experiment.to_yaml())
+        key = key_of({**experiment.to_dict(), "seed": seed})
+        group = name if self.study.seeds_in_parallel else ""
+        return Job(file, (), output, key, number, seed, self.how.plugins, group)
+
+    def _train(self, jobs: Sequence[Job], folder: Path, again: str) -> list[Outcome]:
+        """How each job ended, in their order; those that finished before are not run again."""
+
+        if not jobs:
+            return []
+
+        def say(text: str) -> None:
+            if not self.how.quiet:
+                print(text, file=sys.stderr, flush=True)
+
+        def tell(outcome: Outcome) -> None:
+            done = len(queue.outcomes)
+            state = "finished" if outcome.run else "stopped" if outcome.stopped else "failed"
+            if outcome.trained:
+                say(f"[{done}/{len(jobs)}] {_variant_of(outcome)} seed {outcome.job.seed}: {state}")
+
+        queue = JobList(jobs, tell)
+        experiments = [*self.variants.values(), *self.firsts.values()]
+        any_gpu = any(experiment.device in ("auto", "cuda") for experiment in experiments)
+        gpus = visible_gpus() if any_gpu else []
+        count = self.how.workers or self.study.workers or max(1, len(gpus))
+        logs = self.study.folder / "logs"
+        runs = RunsFound(folder)
+        both = SeedsTogether(queue, runs, say)
+        code = Workers(count, runs, logs, gpus).work(both)
+        if code:
+            finished = sum(outcome.run is not None for outcome in queue.outcomes)
+            raise Interrupted(
+                f"stopped; {finished} of {len(jobs)} runs are finished, those under way are saved; "
+                f"go on: {again}",
+                code,
+            )
+        ended = {(o.job.trial, o.job.seed): o for o in queue.outcomes}
+        return [ended[job.trial, job.seed] for job in jobs]
+
+
+def _variant_of(outcome: Outcome) -> str:
+    return outcome.job.config.stem
+
+
+def _group(name: str, outcomes: Sequence[Outcome]) -> Group | None:
+    """The finished runs of a variant under its name; None if there are none."""
+    runs = [read_run(outcome.run.path) for outcome in outcomes if outcome.run]
+    return replace(group_runs(runs)[0], name=name) if runs else None

@@ -1,0 +1,167 @@
+"""From a sweep to the runs that it wants: every point resolved to complete experiments."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import shlex
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+from cnnrun import registry
+from cnnrun.config import experiment as config
+from cnnrun.config.document import dump, read
+from cnnrun.config.experiment import Experiment
+from cnnrun.errors import ConfigError, did_you_mean
+from cnnrun.multirun.launcher.job import Job, key_of
+from cnnrun.multirun.settings import Settings, apply, as_text, changes
+from cnnrun.multirun.sweep.spec import Sweep
+
+
+class Plan:
+    """What a sweep does, with nothing done yet."""
+
+    def __init__(self, sweep: Sweep, plugins: Iterable[str] = ()) -> None:
+        self.sweep = sweep
+        self.plugins = tuple(plugins)
+        self.document = read(sweep.base_file)
+        self.document.values.setdefault("name", sweep.base_file.stem)
+        apply(self.document, sweep.set, sweep.place)
+        self.points = sweep.points()
+        self._resolved: dict[str, Experiment] = {}
+        self.check()
+
+    def check(self) -> None:
+        """Validate every point; of a space to be searched, every choice and both ends of a range.
+
+        Raises:
+            ConfigError: every problem found.
+        """
+        problems: dict[str, None] = {}
+        for settings in self._samples():
+            try:
+                self.experiment = self.resolve(settings)
+                self._check_measure(self.experiment)
+            except ConfigError as error:
+                problems |= dict.fromkeys(error.problems)
+        if problems:
+            raise ConfigError(problems)
+
+    def _samples(self) -> list[Settings]:
+        known = [point for point in self.points if point is not None]
+        if known:
+            return known
+        ends = {key: domain.extremes() for key, domain in self.sweep.space.items()}
+        first = {key: values[0] for key, values in ends.items()}
+        return [{**first, key: value} for key, values in ends.items() for value in values]
+
+    def resolve(self, settings: Settings) -> Experiment:
+        """The experiment at a point.
+
+        Raises:
+            ConfigError: with the place in the sweep's file.
+        """
+        text = as_text(settings)
+        if text not in self._resolved:
+            document = copy.deepcopy(self.document)
+            apply(document, settings, self.sweep.place)
+            self._resolved[text] = config.validate(document, plugins=self.plugins)
+        return self._resolved[text]
+
+    def _check_measure(self, experiment: Experiment) -> None:
+        measures = registry.tasks.get(experiment.task.name).factory.measures  # type: ignore[attr-defined]
+        wanted = self.measure_of(experiment)
+        place = self.sweep._document.place(("measure",))
+        if wanted.startswith("test"):
+            raise ConfigError(f"{place}: measure: the test split may not choose anything")
+        if wanted not in measures:
+            hint = did_you_mean(wanted, measures) or f"; there are {', '.join(measures)}"
+            raise ConfigError(f"{place}: measure: '{wanted}' is not measured{hint}")
+
+    def measure_of(self, experiment: Experiment) -> str:
+        """The measure without `validation_`."""
+        wanted = self.sweep.measure.removeprefix("validation_")
+        if wanted == "auto":
+            wanted = experiment.training.monitor
+        if wanted == "auto":
+            wanted = registry.tasks.get(experiment.task.name).factory.monitor  # type: ignore[attr-defined]
+        return wanted
+
+    @cached_property
+    def measure(self) -> str:
+        return self.measure_of(self.experiment)
+
+    @cached_property
+    def higher_is_better(self) -> bool:
+        task = registry.tasks.get(self.experiment.task.name).factory
+        return bool(task.higher_is_better[self.measure])  # type: ignore[attr-defined]
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        seeds = self.sweep.seeds
+        if isinstance(seeds, list):
+            return list(dict.fromkeys(seeds))
+        return [self.experiment.seed + i for i in range(seeds)]
+
+    @property
+    def uses_any_gpu(self) -> bool:
+        """Whether a run takes the first GPU that it sees, so that each can be shown another."""
+        return self.experiment.device in ("auto", "cuda")
+
+    @property
+    def base_file(self) -> Path:
+        """The copy of the base, with `set`, that all trials start from."""
+        return self.sweep.folder / "base.yaml"
+
+    @property
+    def runs(self) -> Path:
+        return self.sweep.folder / "runs"
+
+    def base_text(self) -> str:
+        return dump(self.document.values)
+
+    def sweep_text(self) -> str:
+        """The sweep over that copy, without where it is stored."""
+        values = {**self.sweep._document.values, "base": "base.yaml"}
+        values["output"] = self.sweep.output
+        return dump({k: v for k, v in values.items() if k not in ("set", "storage", "workers")})
+
+    def identity(self) -> str:
+        """Changes with whatever makes the results of trials incomparable."""
+        values = self.sweep.model_dump(exclude={"base", "set", "name", "output", "storage"})
+        del values["workers"], values["seeds_in_parallel"]
+        for search in ("random", "optuna"):
+            if values[search]:
+                del values[search]["trials"]
+        base = {k: v for k, v in self.document.values.items() if k not in ("output", "device")}
+        text = json.dumps([base, values], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def jobs(self, trial: int, settings: Settings) -> list[Job]:
+        """A run for each seed.
+
+        Raises:
+            ConfigError: these settings don't fit together.
+        """
+        values = self.resolve(settings).to_dict()
+        group = key_of({**values, "seed": None}) if self.sweep.seeds_in_parallel else ""
+        return [
+            Job(
+                config=self.base_file,
+                changes=tuple(changes(settings)),
+                output=self.runs,
+                key=key_of({**values, "seed": seed}),
+                trial=trial,
+                seed=seed,
+                plugins=self.plugins,
+                group=group,
+            )
+            for seed in self.seeds
+        ]
+
+    def repeat_command(self, settings: Settings) -> str:
+        """The command that trains a point again, with the first seed."""
+        arguments = [str(self.base_file), *changes(settings), f"seed={self.seeds[0]}"]
+        return shlex.join(["cnnrun", "train", *arguments])

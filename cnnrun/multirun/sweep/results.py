@@ -1,0 +1,165 @@
+"""What a sweep found: its trials with their scores, the best first."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cnnrun.multirun.settings import Settings, as_text
+from cnnrun.multirun.sweep.plan import Plan
+from cnnrun.runtime.console import show
+
+if TYPE_CHECKING:
+    from cnnrun.multirun.sweep.storage import Trials
+
+_STATES = {
+    "COMPLETE": "finished",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+    "RUNNING": "running",
+    "WAITING": "waiting",
+}
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One trial: its settings, and by seed the score and the run directory."""
+
+    trial: int
+    settings: Settings
+    state: str  # finished, pruned, failed, running or waiting
+    scores: dict[int, float]
+    runs: dict[int, str]
+    message: str
+
+    @property
+    def mean(self) -> float | None:
+        """Over seeds, of a finished trial only: no other is ever ranked."""
+        return statistics.fmean(self.scores.values()) if self.state == "finished" else None
+
+    @property
+    def deviation(self) -> float | None:
+        """The standard deviation between seeds."""
+        if self.state != "finished" or len(self.scores) < 2:
+            return None
+        return statistics.stdev(self.scores.values())
+
+
+@dataclass(frozen=True)
+class Results:
+    """All trials of a sweep, the best first, then those that have no score."""
+
+    plan: Plan
+    trials: list[TrialResult]
+
+    @property
+    def best(self) -> TrialResult | None:
+        first = self.trials[0] if self.trials else None
+        return first if first and first.state == "finished" else None
+
+    def count(self, *states: str) -> int:
+        return sum(trial.state in states for trial in self.trials)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "name": self.plan.sweep.name,
+            "folder": str(self.plan.sweep.folder),
+            "measure": f"validation_{self.plan.measure}",
+            "higher_is_better": self.plan.higher_is_better,
+            "seeds": self.plan.seeds,
+            "best": self._trial(self.best) if self.best else None,
+            "trials": [self._trial(trial) for trial in self.trials],
+        }
+
+    def _trial(self, trial: TrialResult) -> dict[str, Any]:
+        return {
+            "trial": trial.trial,
+            "state": trial.state,
+            "settings": trial.settings,
+            "mean": trial.mean,
+            "deviation": trial.deviation,
+            "scores": trial.scores,
+            "runs": trial.runs,
+            "message": trial.message,
+            "command": self.plan.repeat_command(trial.settings) if trial.settings else None,
+        }
+
+    def as_text(self) -> str:
+        """A table of the trials, the best one, and the command that repeats it."""
+        header = ["trial", *self._columns(), f"validation {self.plan.measure}", "seeds", "state"]
+        rows = [header, *(self._row(trial) for trial in self.trials)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        lines += [
+            f"trial {trial.trial} failed: {trial.message}"
+            for trial in self.trials
+            if trial.state == "failed"
+        ]
+        if self.best:
+            lines += [
+                "",
+                f"best     trial {self.best.trial}: {self._score(self.best)}",
+                f"repeat   {self.plan.repeat_command(self.best.settings)}",
+            ]
+        return "\n".join(lines)
+
+    def _columns(self) -> list[str]:
+        return list(self.plan.sweep.space)
+
+    def _row(self, trial: TrialResult) -> list[str]:
+        values = [
+            _cell(trial.settings[key]) if key in trial.settings else "-" for key in self._columns()
+        ]
+        seeds = f"{len(trial.scores)}/{len(self.plan.seeds)}"
+        return [str(trial.trial), *values, self._score(trial), seeds, trial.state]
+
+    def _score(self, trial: TrialResult) -> str:
+        if trial.mean is None:
+            return "-"
+        if trial.deviation is None:
+            return show(self.plan.measure, trial.mean)
+        return f"{show(self.plan.measure, trial.mean)} ± {self._spread(trial.deviation)}"
+
+    def _spread(self, deviation: float) -> str:
+        return show(self.plan.measure, deviation).removesuffix(" %")
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else as_text(value)
+
+
+def read_results(plan: Plan, trials: Trials) -> Results:
+    """The standing of every trial now."""
+    by_slot = trials.by_slot()
+    found = []
+    for slot, trial in trials.owners().items():
+        records = {
+            int(name.removeprefix("seed ")): record
+            for copy in by_slot[slot]
+            for name, record in copy.user_attrs.items()
+            if name.startswith("seed ")
+        }
+        settings = trial.user_attrs.get("settings") or plan.points[slot] or {}
+        found.append(
+            TrialResult(
+                trial=slot,
+                settings=settings,
+                state=_STATES[trial.state.name],
+                scores={seed: records[seed]["score"] for seed in sorted(records)},
+                runs={seed: records[seed]["run"] for seed in sorted(records)},
+                message=trial.user_attrs.get("failure", ""),
+            )
+        )
+    sign = -1 if plan.higher_is_better else 1
+    unscored = list(_STATES.values())
+
+    def rank(result: TrialResult) -> tuple[int, float, int]:
+        score = 0.0 if result.mean is None else sign * result.mean
+        return unscored.index(result.state), score, result.trial
+
+    return Results(plan, sorted(found, key=rank))

@@ -1,0 +1,160 @@
+"""The sweep's YAML file: a base experiment, what varies, how often, how it is measured.
+
+    base: digits_cnn.yaml          # from this file's folder
+    set: {training.epochs: 5}      # changes for all trials
+    grid: {optimizer.lr: [0.1, 0.01], model.dropout: [0, 0.5]}
+    seeds: 3
+    workers: 2
+
+instead of `grid`, `random` or `optuna`:
+
+    random: {trials: 8, space: {optimizer.lr: {log_uniform: [1e-4, 1e-1]}}}
+    optuna: {trials: 20, pruner: asha, space: {model.dropout: {uniform: [0, 0.5]}}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
+
+from cnnrun.config.document import Document, read
+from cnnrun.config.error_messages import explain
+from cnnrun.config.shipped import find_config
+from cnnrun.errors import ConfigError
+from cnnrun.multirun.settings import Settings, override
+from cnnrun.multirun.sweep.space import Grid, Range, Space, grid_points, random_points
+from cnnrun.registry import Options
+
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class RandomSearch(Options):
+    """Independent draws (Bergstra and Bengio 2012)."""
+
+    trials: Positive
+    seed: Annotated[int, Field(ge=0)] = 0
+    space: Space
+
+
+class OptunaSearch(Options):
+    """Each trial chosen after those before it: TPE (Bergstra et al. 2011), bad ones cut short."""
+
+    trials: Positive
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    sampler: Literal["tpe", "random"] = "tpe"
+    # `median`: worse than half of the others at that epoch; `asha`: Li et al. 2020.
+    pruner: Literal["none", "median", "asha"] = "none"
+    space: Space
+
+
+class Sweep(Options):
+    """The whole file."""
+
+    base: str
+    # Changes to the base that all trials have, by dotted key.
+    set: dict[str, Any] = {}
+    grid: Grid | None = None
+    random: RandomSearch | None = None
+    optuna: OptunaSearch | None = None
+    # How many seeds each trial is trained with, from the base's seed on; or which.
+    seeds: Positive | Annotated[list[Seed], Field(min_length=1)] = 1
+    # Train the seeds of a trial together, in one process: for small models (see `train --seeds`).
+    seeds_in_parallel: bool = False
+    # What is compared: a measure of the validation split, by default that which chooses epochs.
+    measure: str = "auto"
+    # Processes side by side; by default one for each GPU, else one.
+    workers: Positive | None = None
+    # By default the file's name.
+    name: Annotated[str, Field(pattern=r"^[^\W_][\w.+-]*$", max_length=80)]
+    output: str = "sweeps"
+    # Where trials are shared out: an SQLite file in the sweep's folder, or e.g. postgresql://...
+    storage: str | None = None
+
+    _document: Document = PrivateAttr(default_factory=lambda: Document("the sweep", {}))
+
+    @model_validator(mode="after")
+    def _one_search(self) -> Sweep:
+        given = [kind for kind in ("grid", "random", "optuna") if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError("a sweep has exactly one of grid, random and optuna")
+        if self.seeds_in_parallel and self.optuna and self.optuna.pruner != "none":
+            raise ValueError("seeds_in_parallel: a pruner stops seeds alone; set pruner: none")
+        return self
+
+    @property
+    def kind(self) -> Literal["grid", "random", "optuna"]:
+        return "grid" if self.grid else "random" if self.random else "optuna"
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.output) / self.name
+
+    @property
+    def base_file(self) -> Path:
+        return Path(self._document.file).parent / self.base
+
+    @property
+    def space(self) -> dict[str, Range]:
+        """What varies, a grid's lists as choices."""
+        if self.grid:
+            return {key: Range(choice=values) for key, values in self.grid.items()}
+        search = self.random or self.optuna
+        assert search
+        return search.space
+
+    def points(self) -> list[Settings | None]:
+        """A trial each; None where the point is chosen when its trial begins."""
+        if self.grid:
+            return list(grid_points(self.grid))
+        if self.random:
+            return list(random_points(self.random.space, self.random.trials, self.random.seed))
+        assert self.optuna
+        return [None] * self.optuna.trials
+
+    def place(self, key: str, value: Any = None) -> tuple[str, str]:
+        """`file:line:column` of what `key` is set to (of `value` in its list) and of the key."""
+        inside: tuple[str, ...]
+        for inside in (("grid",), ("random", "space"), ("optuna", "space"), ("set",)):
+            path = (*inside, key)
+            if path in self._document.places:
+                at_key = self._document.place(path, key=True)
+                return self._document.place(self._path_of(path, key, value)), at_key
+        return self._document.file, self._document.file
+
+    def _path_of(self, path: tuple[str, ...], key: str, value: Any) -> tuple[str | int, ...]:
+        values = self.space[key].choice if key in self.space else None
+        if not values or value not in values:
+            return path
+        inside = () if (*path, 0) in self._document.places else ("choice",)
+        return (*path, *inside, values.index(value))
+
+    def error(self, key: str, message: str) -> ConfigError:
+        return ConfigError(f"{self.place(key)[1]}: {key}: {message}")
+
+
+def load(file: Path, overrides: Iterable[str] = ()) -> Sweep:
+    """Read and validate the sweep in `file`.
+
+    overrides: `key=value`; a key that a sweep doesn't have changes the base experiment.
+
+    Raises:
+        ConfigError: every problem found.
+    """
+    file = find_config(file, "sweep")
+    document = read(file)
+    override(document, overrides, Sweep.model_fields)
+    document.values.setdefault("name", file.stem)
+    try:
+        sweep = Sweep.model_validate(document.values)
+    except ValidationError as error:
+        raise ConfigError(explain(document, error, Sweep)) from None
+    sweep._document = document
+    for key in sweep.space:
+        if key in ("name", "output", "seed", "device"):
+            instead = "use `seeds`" if key == "seed" else "it is not part of what a run is"
+            raise sweep.error(key, f"can't vary; {instead}")
+    return sweep

@@ -1,0 +1,244 @@
+"""The sweep's trials in Optuna's storage, which any number of processes share.
+
+Every trial has a `slot`, its number in the sweep, and waits in the storage until a process claims
+it. A slot may have several of Optuna's trials: one that was lost with its process or that failed
+is final there, and a copy takes its place. `owner` says which of them counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnnrun.errors import UserError
+from cnnrun.multirun.settings import Settings
+from cnnrun.multirun.sweep.space import parameters
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+HEARTBEAT_SECONDS = 30
+# After so long without a heartbeat a trial is lost, and another process takes it.
+GRACE_SECONDS = 150
+
+
+class Trials:
+    """The trials of one sweep in the storage at `url`."""
+
+    def __init__(self, url: str, study_name: str, higher_is_better: bool, lock: Path) -> None:
+        import optuna
+
+        self.url = url
+        self.lock_file = lock
+        with self.locked():
+            self.storage = open_storage(url)
+            self.study: optuna.Study = optuna.create_study(
+                study_name=study_name,
+                storage=self.storage,
+                direction="maximize" if higher_is_better else "minimize",
+                # `TrialQueue` chooses another for each trial; this one draws nothing before that.
+                sampler=optuna.samplers.RandomSampler(),
+                load_if_exists=True,
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One process at a time, where the database itself does not see to it.
+
+        SQLite does not know `SELECT ... FOR UPDATE`, by which Optuna claims a trial; but whoever
+        shares an SQLite file shares the folder as well.
+        """
+        if not self.url.startswith("sqlite"):
+            yield
+            return
+        with self.lock_file.open("w") as stream:
+            # A file system without locks: Optuna's own protection must do.
+            with contextlib.suppress(OSError):
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    def fill(self, points: Sequence[Settings | None]) -> None:
+        """Let a trial wait for every slot that has none, also where its process ended midway."""
+        with self.locked():
+            by_slot = self.by_slot()
+            for slot, settings in enumerate(points):
+                if owner(by_slot.get(slot, [])) is None:
+                    lost = by_slot.get(slot, [])
+                    given = parameters(settings) if settings is not None else _chosen(lost)
+                    self.study.enqueue_trial(given, user_attrs={"slot": slot})
+
+    def retry_failed(self) -> int:
+        """Let failed trials wait again; returns how many."""
+        with self.locked():
+            count = 0
+            for slot, trials in self.by_slot().items():
+                found = owner(trials)
+                if found is not None and found.state.name == "FAIL":
+                    failed = [trial.number for trial in trials]
+                    attributes = {"slot": slot, "retries": failed}
+                    self.study.enqueue_trial(_chosen(trials), user_attrs=attributes)
+                    count += 1
+        return count
+
+    def by_slot(self) -> dict[int, list[FrozenTrial]]:
+        """All of Optuna's trials, by slot, in the order in which they were made."""
+        found: dict[int, list[FrozenTrial]] = {}
+        for trial in self.study.get_trials(deepcopy=False):
+            if "slot" in trial.user_attrs:
+                found.setdefault(trial.user_attrs["slot"], []).append(trial)
+        return found
+
+    def owners(self) -> dict[int, FrozenTrial]:
+        """The trial that counts, for every slot that has one."""
+        owners = {slot: owner(trials) for slot, trials in sorted(self.by_slot().items())}
+        return {slot: trial for slot, trial in owners.items() if trial is not None}
+
+    def claim(self, process: str) -> optuna.Trial | None:
+        """A waiting trial that no other process has or gets; None if none waits."""
+        from optuna.trial import TrialState
+
+        with self.locked():
+            while self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+                trial = self.study.ask()
+                slot = trial.user_attrs.get("slot")
+                self.storage.record_heartbeat(trial._trial_id)
+                if slot is not None:
+                    trial.set_user_attr("process", process)
+                    counts = owner(self.by_slot()[slot])
+                    if counts is not None and counts.number == trial.number:
+                        return trial
+                # Two processes filled the same slot, or another took the last one that waited.
+                self.fail(trial.number)
+        return None
+
+    def fail(self, number: int) -> None:
+        """End a trial; without the attribute `failure` it counts as lost, not as failed."""
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        with contextlib.suppress(UpdateFinishedTrialError, ValueError):
+            self.study.tell(number, state=TrialState.FAIL)
+
+    def give_back(self, trial: optuna.Trial) -> None:
+        """Let a trial that was begun here be taken by another process, or by this one later."""
+        self.fail(trial.number)
+        attributes = {"slot": trial.user_attrs["slot"]}
+        retries = trial.user_attrs.get("retries")
+        if retries:
+            attributes["retries"] = retries
+        self.study.enqueue_trial(trial.params, user_attrs=attributes)
+
+    def heartbeat(self, trials: Sequence[optuna.Trial]) -> None:
+        for trial in trials:
+            self.storage.record_heartbeat(trial._trial_id)
+
+    def take_back_lost(self, is_dead: Callable[[str], bool]) -> None:
+        """Free the trials of processes that ended without a word; `is_dead` knows those here."""
+        from optuna.storages import fail_stale_trials
+        from optuna.trial import TrialState
+
+        fail_stale_trials(self.study)
+        long_ago = datetime.now() - timedelta(seconds=4 * GRACE_SECONDS)
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            process = trial.user_attrs.get("process")
+            # Without one, it was lost in the instant of being claimed.
+            begun = trial.datetime_start or long_ago
+            lost = is_dead(process) if process else begun < long_ago
+            if lost:
+                self.fail(trial.number)
+
+
+def owner(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """Of a slot's trials the one that counts: the first that was not lost, or its retry."""
+    found: FrozenTrial | None = None
+    for trial in trials:
+        lost = trial.state.name == "FAIL" and "failure" not in trial.user_attrs
+        if lost:
+            continue
+        if found is None or found.number in trial.user_attrs.get("retries", ()):
+            found = trial
+    return found
+
+
+def _chosen(trials: Sequence[FrozenTrial]) -> dict[str, Any]:
+    """The parameters that a slot's last trial had, so that its copy has them too."""
+    for trial in reversed(trials):
+        if trial.params:
+            return dict(trial.params)
+        if trial.system_attrs.get("fixed_params"):
+            return dict(trial.system_attrs["fixed_params"])
+    return {}
+
+
+def open_storage(url: str) -> optuna.storages.RDBStorage:
+    """The database at `url`, made ready for trials.
+
+    Raises:
+        UserError: Optuna is not installed, or the database can't be reached.
+    """
+    require_optuna()
+    import sqlalchemy
+    from optuna.storages import RDBStorage
+
+    wait = {"timeout": 60} if url.startswith("sqlite") else {"connect_timeout": 20}
+    for attempt in range(10):
+        try:
+            return RDBStorage(
+                driver_named(url),
+                heartbeat_interval=HEARTBEAT_SECONDS,
+                grace_period=GRACE_SECONDS,
+                engine_kwargs={"connect_args": wait, "pool_pre_ping": True},
+            )
+        except (sqlalchemy.exc.ProgrammingError, sqlalchemy.exc.IntegrityError):
+            # Another process is making the same tables at this moment.
+            if attempt == 9:
+                raise
+            time.sleep(0.3)
+        except ImportError as error:
+            raise UserError(
+                f"storage {shown(url)}: {error}; pip install 'cnnrun[optuna]'"
+            ) from error
+        except (sqlalchemy.exc.SQLAlchemyError, ValueError, TypeError) as error:
+            cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+            raise UserError(f"storage {shown(url)}: {cause}") from error
+    raise AssertionError
+
+
+def require_optuna() -> None:
+    """Have Optuna ready, without its log.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise UserError("sweeps need Optuna: pip install 'cnnrun[optuna]'") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    # `TrialQueue` sends the heartbeats itself.
+    warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed")
+
+
+def driver_named(url: str) -> str:
+    """SQLAlchemy's default driver for PostgreSQL changed in 2.1; psycopg2 serves all versions."""
+    scheme, separator, rest = url.partition("://")
+    if scheme in ("postgresql", "postgres"):
+        scheme = "postgresql+psycopg2"
+    return f"{scheme}{separator}{rest}"
+
+
+def shown(url: str) -> str:
+    """`url` without its password."""
+    scheme, separator, rest = url.partition("://")
+    account, at, place = rest.rpartition("@")
+    user, colon, _ = account.partition(":")
+    return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{place}"

@@ -1,0 +1,268 @@
+"""Trials claimed from the storage, as jobs for `Workers`: a trial is a run for each seed."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cnnrun.errors import ConfigError
+from cnnrun.multirun.launcher.job import Job
+from cnnrun.multirun.launcher.queue import Outcome
+from cnnrun.multirun.sweep.plan import Plan
+from cnnrun.multirun.sweep.presence import Presence
+from cnnrun.multirun.sweep.storage import HEARTBEAT_SECONDS, Trials
+from cnnrun.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    import optuna
+
+# How often the storage is asked what other processes did.
+LOOK_SECONDS = 2.0
+# How often a run's log is read for the pruner.
+PRUNE_SECONDS = 0.5
+
+
+@dataclass
+class OpenTrial:
+    """A trial that this process works on."""
+
+    trial: optuna.Trial
+    slot: int
+    waiting: list[Job]
+    running: set[Job] = field(default_factory=set)
+    scores: dict[int, float] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    pruned: bool = False
+    given_back: bool = False
+    epochs_reported: int = 0
+    next_report: float = -math.inf
+
+
+class TrialQueue:
+    """The `Queue` of a sweep. Runs that any process has finished are never trained again."""
+
+    def __init__(
+        self, plan: Plan, trials: Trials, tell: Callable[[str], None], wait_for_others: bool
+    ) -> None:
+        self.plan, self.trials, self.tell = plan, trials, tell
+        self.wait_for_others = wait_for_others
+        self.presence = Presence(plan.sweep.folder / "processes")
+        self.open: list[OpenTrial] = []
+        self.all_claimed = False
+        # By a run's key: what was scored, and the first trial that works on it in another process.
+        self.known: dict[str, dict[str, Any]] = {}
+        self.elsewhere: dict[str, int] = {}
+        self.others_at_work = 0
+        self._looked = self._beaten = -math.inf
+
+    # The Queue interface -------------------------------------------------------------------------
+
+    def next(self, is_busy: Callable[[Job], bool]) -> Job | None:
+        while True:
+            for work in self.open:
+                for job in work.waiting:
+                    if self.elsewhere.get(job.key, math.inf) < work.trial.number or is_busy(job):
+                        continue
+                    work.waiting.remove(job)
+                    work.running.add(job)
+                    return job
+            if not self._claim():
+                return None
+
+    def has_more(self) -> bool:
+        if self.open or not self.all_claimed:
+            return True
+        return self.wait_for_others and self.others_at_work > 0
+
+    def ended(self, outcome: Outcome) -> None:
+        job = outcome.job
+        work = next(work for work in self.open if job in work.running)
+        work.running.remove(job)
+        if outcome.run:
+            self._note_score(work, job, outcome.run, outcome.trained)
+        elif outcome.stopped:
+            work.given_back = not work.pruned
+        else:
+            work.failures.append(f"seed {job.seed}: {outcome.message}")
+            self.tell(f"trial {work.slot} seed {job.seed} failed: {outcome.message}")
+        self._close_if_done(work)
+
+    def wants_stop(self, job: Job, run_of: Callable[[Job], RunDirectory | None]) -> bool:
+        """The pruner watches the first seed; where that is cut short, so are the others."""
+        if not self._prunes:
+            return False
+        work = next(work for work in self.open if job in work.running)
+        now = time.monotonic()
+        if not work.pruned and job.seed == self.plan.seeds[0] and now >= work.next_report:
+            work.next_report = now + PRUNE_SECONDS
+            run = run_of(job)
+            if run and self._report(work, run):
+                work.pruned = True
+                self.tell(f"trial {work.slot} pruned after epoch {work.epochs_reported}")
+        return work.pruned
+
+    @property
+    def _prunes(self) -> bool:
+        search = self.plan.sweep.optuna
+        return search is not None and search.pruner != "none"
+
+    def beat(self) -> None:
+        now = time.monotonic()
+        if now - self._beaten > HEARTBEAT_SECONDS:
+            self._beaten = now
+            self.trials.heartbeat([work.trial for work in self.open])
+        if now - self._looked > LOOK_SECONDS:
+            self._look()
+
+    # Trials --------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Read from the storage what has become of all trials."""
+        self._looked = time.monotonic()
+        self.trials.take_back_lost(self.presence.is_dead)
+        self.presence.forget_dead()
+        self.trials.fill(self.plan.points)
+        mine = {work.trial.number for work in self.open}
+        states = [(trial, trial.state.name) for trial in self.trials.owners().values()]
+        self.all_claimed = all(state != "WAITING" for _, state in states)
+        others = [t for t, state in states if state == "RUNNING" and t.number not in mine]
+        if self.all_claimed and not mine and len(others) > self.others_at_work == 0:
+            self.tell(f"waiting for {len(others)} trials that other processes train")
+        self.others_at_work = len(others)
+        self.elsewhere = {
+            key: trial.number
+            for trial in sorted(others, key=lambda trial: -trial.number)
+            for key in trial.user_attrs.get("keys", ())
+        }
+        self.known = {
+            record["key"]: record
+            for trials in self.trials.by_slot().values()
+            for trial in trials
+            for name, record in trial.user_attrs.items()
+            if name.startswith("seed ")
+        }
+        for work in list(self.open):
+            self._take_known(work)
+
+    def _take_known(self, work: OpenTrial) -> None:
+        """Of the waiting runs, those that some process has finished are done."""
+        for job in [job for job in work.waiting if job.key in self.known]:
+            work.waiting.remove(job)
+            self._keep(work, job, self.known[job.key])
+        self._close_if_done(work)
+
+    def _claim(self) -> bool:
+        """Open another trial, if one waits."""
+        if self.all_claimed:
+            return False
+        trial = self.trials.claim(self.presence.name)
+        if trial is None:
+            self.all_claimed = True
+            self._looked = -math.inf
+            return False
+        slot = trial.user_attrs["slot"]
+        self._choose_sampler(slot)
+        settings = {
+            key: domain.suggest(trial, key) for key, domain in self.plan.sweep.space.items()
+        }
+        work = OpenTrial(trial, slot, [])
+        self.open.append(work)
+        try:
+            work.waiting = self.plan.jobs(slot, settings)
+        except ConfigError as error:
+            work.failures.append(str(error))
+            self.tell(f"trial {slot} failed: {error}")
+        trial.set_user_attr("settings", settings)
+        trial.set_user_attr("keys", [job.key for job in work.waiting])
+        self._look()
+        return True
+
+    def _choose_sampler(self, slot: int) -> None:
+        """Seeded by the slot: a sweep that goes on must not draw its first trials again."""
+        import optuna
+
+        search = self.plan.sweep.optuna
+        if not search:
+            return
+        seed = search.seed + slot
+        self.trials.study.sampler = (
+            optuna.samplers.TPESampler(seed=seed, multivariate=False)
+            if search.sampler == "tpe"
+            else optuna.samplers.RandomSampler(seed=seed)
+        )
+        self.trials.study.pruner = {
+            "none": optuna.pruners.NopPruner(),
+            "median": optuna.pruners.MedianPruner(),
+            "asha": optuna.pruners.SuccessiveHalvingPruner(),
+        }[search.pruner]
+
+    def _note_score(self, work: OpenTrial, job: Job, run: RunDirectory, trained: bool) -> None:
+        measure = f"validation_{self.plan.measure}"
+        score = run.read_summary().get("best", {}).get(measure)
+        if score is None or not math.isfinite(score):
+            work.failures.append(
+                f"seed {job.seed}: {run.path}/summary.json has no {measure}; "
+                "a sweep compares on a validation split: set dataset.validation"
+            )
+            self.tell(f"trial {work.slot} failed: {work.failures[-1]}")
+            return
+        self._keep(work, job, {"key": job.key, "run": str(run.path), "score": score})
+        if self._prunes and job.seed == self.plan.seeds[0]:
+            self._report(work, run)  # what is left of its curve, to measure others by
+        found = "" if trained else " (was there)"
+        self.tell(f"trial {work.slot} seed {job.seed}: {measure} {score:.4f}  {run.path}{found}")
+
+    def _keep(self, work: OpenTrial, job: Job, record: dict[str, Any]) -> None:
+        work.scores[job.seed] = record["score"]
+        self.known[job.key] = record
+        work.trial.set_user_attr(f"seed {job.seed}", record)
+
+    def _report(self, work: OpenTrial, run: RunDirectory) -> bool:
+        """Tell the pruner of epochs that ended since; returns whether it would stop here."""
+        rows = run.read_metrics()
+        for row in rows[work.epochs_reported :]:
+            value = row.get(f"validation_{self.plan.measure}")
+            work.epochs_reported += 1
+            if value is not None:
+                work.trial.report(value, row["epoch"])
+                if work.trial.should_prune():
+                    return True
+        return False
+
+    def _close_if_done(self, work: OpenTrial) -> None:
+        if work.failures or work.pruned or work.given_back:
+            work.waiting.clear()
+        if work.running or work.waiting:
+            return
+        self.open.remove(work)
+        self._finish(work)
+
+    def _finish(self, work: OpenTrial) -> None:
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        study = self.trials.study
+        try:
+            if work.failures:
+                work.trial.set_user_attr("failure", "\n".join(work.failures))
+                study.tell(work.trial, state=TrialState.FAIL)
+            elif work.pruned and len(work.scores) < len(self.plan.seeds):
+                study.tell(work.trial, state=TrialState.PRUNED)
+            elif work.given_back:
+                self.trials.give_back(work.trial)
+            else:
+                study.tell(work.trial, statistics.fmean(work.scores.values()))
+        except (UpdateFinishedTrialError, ValueError):
+            # This machine was silent for so long that another took the trial over; the runs stay.
+            self.tell(f"trial {work.slot} was taken over by another process meanwhile")
+
+    def leave(self) -> None:
+        """Give back what was not begun, and what was stopped."""
+        for work in list(self.open):
+            work.given_back = True
+            self._close_if_done(work)
+        self.presence.leave()

@@ -1,0 +1,1 @@
+"""One `draw_...` function a file: arrays in, a matplotlib Figure out."""

@@ -1,0 +1,114 @@
+"""How the weights of each layer are distributed, and how they were when training began."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnrun.plots.drawing.lettering import line_height, shorten, text_width
+from cnnrun.plots.drawing.sheet import HEADER, Sheet
+from cnnrun.plots.style import (
+    BLUE,
+    MARGIN,
+    MUTED,
+    SMALL,
+    TEXT,
+    VERMILLION,
+    Figure,
+    matplotlib,
+    new_axes,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Floats = NDArray[np.floating[Any]]
+
+MOST_HISTOGRAMS = 16
+"""Layers shown; of more, some that are evenly spaced from the first to the last."""
+
+_MOST_BINS = 60
+
+_PANEL, _LEFT, _ABOVE, _BELOW = (230, 130), 64, 42, 34
+"""A histogram's width and height in pixels, and the room left of, over and below it."""
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """The weights of a layer as they are and as they were when training began; equal shapes."""
+
+    name: str
+    trained: Floats
+    initial: Floats
+
+
+def thinned(count: int, most: int) -> list[int]:
+    """At most `most` of the indices below `count`, evenly spaced, with the first and the last."""
+    return sorted({round(k) for k in np.linspace(0, count - 1, min(count, most))})
+
+
+@styled
+def draw_weights(layers: Sequence[LayerWeights], title: str) -> Figure:
+    """A histogram for each layer: its weights as filled bars, those at initialization a line.
+
+    At most 16 layers; the title says of how many. Both histograms of a panel have the same bins.
+    """
+    shown = [layers[k] for k in thinned(len(layers), MOST_HISTOGRAMS)]
+    if len(shown) < len(layers):
+        title += f", {len(shown)} of {len(layers)} layers"
+    columns = min(4, math.ceil(math.sqrt(len(shown))))
+    rows = math.ceil(len(shown) / columns)
+    pitch_x, pitch_y = _LEFT + _PANEL[0], _ABOVE + _PANEL[1] + _BELOW
+    width = max(columns * pitch_x + 2 * MARGIN, 560)
+    sheet = Sheet(width, HEADER + rows * pitch_y + line_height(TEXT) + MARGIN, title)
+    for index, layer in enumerate(shown):
+        row, column = divmod(index, columns)
+        left, top = _LEFT + column * pitch_x, HEADER + row * pitch_y
+        axes = new_axes(sheet.figure, left, top + _ABOVE, *_PANEL)
+        draw_histograms(axes, layer)
+        if column == 0:
+            axes.set_ylabel("weights (%)", size=SMALL)
+        sheet.write(left, top + 14, _heading(layer))
+        sheet.write(left, top + 33, _spread(layer), size=SMALL, color=MUTED)
+    bar = matplotlib.patches.Patch(color=BLUE, alpha=0.55, label="now")
+    line = matplotlib.lines.Line2D([], [], color=VERMILLION, label="at initialization")
+    handles = [bar, line]
+    sheet.figure.legend(handles=handles, loc="lower center", ncols=2, bbox_to_anchor=(0.5, 0.0))
+    return sheet.figure
+
+
+def _heading(layer: LayerWeights) -> str:
+    shape = f": {' x '.join(map(str, layer.trained.shape))}"
+    return shorten(layer.name, _PANEL[0] + _LEFT / 2 - text_width(shape)) + shape
+
+
+def _spread(layer: LayerWeights) -> str:
+    lost = int((~np.isfinite(layer.trained)).sum())
+    if lost:
+        return f"{lost:,} of {layer.trained.size:,} are NaN or infinite"
+    if np.array_equal(layer.trained, layer.initial):
+        return f"as initialized, std {layer.trained.std():.3g}"
+    return f"std {layer.initial.std():.3g} at first, now {layer.trained.std():.3g}"
+
+
+def draw_histograms(axes: Axes, layer: LayerWeights) -> None:
+    """Both histograms of a layer, with the same bins."""
+    pair = [values[np.isfinite(values)].ravel() for values in (layer.trained, layer.initial)]
+    everything = np.concatenate(pair)
+    low, high = (float(everything.min()), float(everything.max())) if everything.size else (0, 0)
+    margin = 0.0 if high > low else max(0.5 * abs(high), 0.5)
+    bins = int(np.clip(math.sqrt(everything.size), 10, _MOST_BINS))
+    edges = np.linspace(low - margin, high + margin, bins + 1)
+    shares = [100 * np.histogram(values, edges)[0] / max(values.size, 1) for values in pair]
+    axes.stairs(shares[0], edges, fill=True, color=BLUE, alpha=0.55)
+    axes.stairs(shares[1], edges, color=VERMILLION, linewidth=1.4)
+    axes.axvline(0, color=MUTED, linewidth=0.7, linestyle=":")
+    axes.locator_params(axis="x", nbins=4)
+    axes.xaxis.set_major_formatter("{x:.3g}")
+    axes.locator_params(axis="y", nbins=4)

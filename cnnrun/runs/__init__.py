@@ -1,0 +1,1 @@
+"""What one run leaves: its directory, checkpoints, log, lock, and how it is resumed."""

@@ -1,0 +1,36 @@
+"""The log as a CSV file, for spreadsheets and pandas."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from cnnrun.registry import loggers
+from cnnrun.runs.directory import RunDirectory, write_text
+from cnnrun.runs.loggers.logger import Logger, Row
+
+
+@loggers.register("csv")
+class CsvFile(Logger):
+    """`metrics.csv` in the run directory: a row an epoch."""
+
+    def begin(
+        self,
+        run: Path,
+        config: dict[str, Any],  # noqa: ARG002
+        known: dict[str, Any],  # noqa: ARG002
+    ) -> dict[str, Any]:
+        self.run = RunDirectory(run)
+        return {}
+
+    def epoch(self, row: Row) -> None:  # noqa: ARG002
+        """Writes all rows anew: a later one may have a column that the first had not."""
+        rows = self.run.read_metrics()
+        columns = dict.fromkeys(key for one in rows for key in one)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.run.path / "metrics.csv", text.getvalue())

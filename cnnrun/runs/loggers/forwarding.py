@@ -1,0 +1,88 @@
+"""Tells a run's loggers what happens, and training nothing of their troubles."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from cnnrun import registry
+from cnnrun.config.experiment import Experiment
+from cnnrun.runs.directory import RunDirectory, write_json
+from cnnrun.runs.loggers.logger import Logger, Row
+from cnnrun.runtime.distributed import world
+
+
+def build_loggers(experiment: Experiment) -> dict[str, Logger]:
+    """The loggers of an experiment, by name; only the first of many processes has any.
+
+    Raises:
+        ConfigError: a package is missing, with the place and the extra that has it.
+    """
+    found: dict[str, Logger] = {}
+    if world().is_main:
+        for number, config in enumerate(experiment.loggers):
+            with experiment.located("loggers", number):
+                found[config.name] = registry.loggers.build(config)
+    return found
+
+
+class Reports:
+    """The loggers that still work. One that fails is named once and left out from then on.
+
+    `loggers.json` in the run directory has what each wants to know when the run goes on, and how
+    many epochs it was told of, so that none is told twice or missed.
+    """
+
+    def __init__(self, loggers: dict[str, Logger], run: RunDirectory) -> None:
+        self.loggers, self.run = dict(loggers), run
+        self.known: dict[str, dict[str, Any]] = {}
+
+    def begin(self, experiment: Experiment) -> None:
+        """Also tells of epochs that were trained before, and not told."""
+        if not self.loggers:
+            return
+        file = self.run.path / "loggers.json"
+        try:
+            self.known = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError):
+            self.known = {}
+        config, rows = experiment.to_dict(), self.run.read_metrics()
+        for name in list(self.loggers):
+            known = self.known.get(name, {})
+            # Epochs that the run has lost, and trains again, are told again.
+            known = {**known, **({"epochs": min(known["epochs"], len(rows))} if known else {})}
+            told = self._try(name, lambda logger: logger.begin(self.run.path, config, known))  # noqa: B023
+            self.known[name] = {**(told or {}), "epochs": known.get("epochs", 0)}
+        for row in rows:
+            self.epoch(row)
+
+    def epoch(self, row: Row) -> None:
+        """An epoch has ended."""
+        for name in list(self.loggers):
+            if row["epoch"] > self.known[name]["epochs"]:
+                self._try(name, lambda logger: logger.epoch(row))
+                self.known[name]["epochs"] = row["epoch"]
+        if self.loggers:
+            write_json(self.run.path / "loggers.json", self.known)
+
+    def end(self, summary: dict[str, Any]) -> None:
+        """The run has ended: finished, with its summary, or stopped, with {}."""
+        pictures = sorted(self.run.plots.glob("*.png")) if summary and self.loggers else []
+        for name in list(self.loggers):
+            for file in pictures:
+                self._try(name, lambda logger: logger.picture(file.stem, file))  # noqa: B023
+            self._try(name, lambda logger: logger.end(summary))
+        self.loggers.clear()
+
+    def _try(self, name: str, tell: Callable[[Logger], Any]) -> Any:
+        if name not in self.loggers:
+            return None
+        try:
+            return tell(self.loggers[name])
+        except Exception as error:
+            del self.loggers[name]
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            print(f"the logger '{name}' failed and is left out: {reason}", file=sys.stderr)
+            return None

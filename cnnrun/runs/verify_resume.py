@@ -1,0 +1,246 @@
+"""Proof on a person's own experiment that a killed run ends at the bits of one never stopped."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cnnrun.errors import UserError
+from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.runs.directory import RunDirectory
+
+# So many checkpoints are written in the course of the run that is killed.
+_CHECKPOINTS = 20
+_SPEED = ("images_per_second", "seconds")
+
+Tell = Callable[[str], object]
+
+
+@dataclass
+class Verdict:
+    """What came of it.
+
+    resumed_at: for each kill, the step of the checkpoint that the run then went on from; 0 where
+        it had none yet.
+    differences: where the bits differ, in words; empty when all are the same.
+    repeats: whether two runs that nobody stops are the same; None if that was not asked.
+    """
+
+    steps: int
+    resumed_at: list[int] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+    repeats: bool | None = None
+
+    @property
+    def same(self) -> bool:
+        return not self.differences
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"same": self.same, **asdict(self)}
+
+    def as_text(self) -> str:
+        kills = f"{self.steps:,} steps, {len(self.resumed_at)} kills"
+        if self.same:
+            return (
+                f"the same bits after {kills}: weights, optimizer, schedule and progress of the "
+                "best and the last checkpoint, metrics.jsonl, summary (but for the speed)"
+            )
+        told = [f"NOT the same bits after {kills}:", *(f"  {d}" for d in self.differences)]
+        if self.repeats is False:
+            told.append(
+                "two runs that nobody stopped differ as well: it is the training that does not "
+                "repeat on this device, not the resuming; see training.deterministic"
+            )
+        return "\n".join(told)
+
+
+def verify(
+    config: Path,
+    overrides: Sequence[str] = (),
+    plugins: Sequence[str] = (),
+    kills: int = 5,
+    seed: int | None = None,
+    tell: Tell = lambda _: None,
+) -> Verdict:
+    """Train, train again with `kills` times kill -9 and --resume, compare; leaves nothing behind.
+
+    seed: of the instants of the kills; None is another one each time.
+
+    Raises:
+        UserError: a run failed by itself, or was quicker than the first kill.
+    """
+    with tempfile.TemporaryDirectory(prefix="cnnrun-verify-") as folder:
+        runs = _Runs(Path(folder), config, overrides, plugins)
+        started = time.monotonic()
+        whole = runs.finish("whole")
+        steps = Checkpoint.load(whole.checkpoint("last")).progress["step"]
+        tell(f"trained {steps:,} steps in {time.monotonic() - started:.0f} s; now with kills")
+        verdict = Verdict(steps)
+        killed = runs.finish_killed(verdict, kills, random.Random(seed), tell)
+        if not verdict.resumed_at:
+            raise UserError("the run ended before it could be killed; give it more epochs")
+        verdict.differences = differences(killed, whole)
+        if verdict.differences:
+            tell("the bits differ; once more without a kill, to know whose fault it is")
+            verdict.repeats = not differences(runs.finish("again"), whole)
+    return verdict
+
+
+class _Runs:
+    """Runs of one experiment by the command line, each in a process of its own."""
+
+    def __init__(
+        self, folder: Path, config: Path, overrides: Sequence[str], plugins: Sequence[str]
+    ) -> None:
+        self.folder = folder
+        self.experiment = [str(config), *overrides]
+        self.plugins = [f"--plugin={plugin}" for plugin in plugins]
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        with (self.folder / "stderr.txt").open("w") as stderr:
+            return subprocess.Popen(
+                [sys.executable, "-m", "cnnrun", "train", "-q", *self.plugins, *arguments],
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                text=True,
+            )
+
+    def run_in(self, name: str) -> RunDirectory | None:
+        """The run below the output folder `name`; None before it has begun."""
+        found = next((self.folder / name).glob("*/*/config.yaml"), None)
+        return RunDirectory(found.parent) if found else None
+
+    def begin(self, name: str, *overrides: str) -> subprocess.Popen[str]:
+        """Go on with the run in `name`, or begin it."""
+        run = self.run_in(name)
+        if run:
+            return self.start("--resume", str(run.path))
+        return self.start(*self.experiment, *overrides, f"output={self.folder / name}")
+
+    def finish(self, name: str, *overrides: str) -> RunDirectory:
+        """Let the run in `name` come to its end."""
+        process = self.begin(name, *overrides)
+        try:
+            code = process.wait()
+        finally:
+            process.kill()
+        run = self.run_in(name)
+        if code or not run:
+            told = (self.folder / "stderr.txt").read_text(errors="replace").strip()
+            raise UserError(f"the run in '{name}' failed (exit {code}):\n{told}")
+        return run
+
+    def finish_killed(
+        self, verdict: Verdict, kills: int, draw: random.Random, tell: Tell
+    ) -> RunDirectory:
+        """Kill the run in `killed` so many times, then let it end."""
+        every = f"training.checkpoint_every={max(verdict.steps // _CHECKPOINTS, 1)} steps"
+        most = min(_CHECKPOINTS, verdict.steps)
+        for kill in range(1, kills + 1):
+            # Checkpoints are left to wait for, of which the last kills get their share.
+            waits = draw.randint(0, max(2 * most // (kills + 1) - 1, 1))
+            if not self._kill(self.begin("killed", every), waits, draw):
+                break  # it was quicker
+            step = self._step()
+            verdict.resumed_at.append(step)
+            tell(f"kill {kill}: goes on from step {step:,}")
+        return self.finish("killed", every)
+
+    def _kill(self, process: subprocess.Popen[str], waits: int, draw: random.Random) -> bool:
+        """Kill -9 a while after it has written so many checkpoints; False if it ended before."""
+        seen, written, last = self._last_written(), 0, time.monotonic()
+        between = 0.1
+        try:
+            while process.poll() is None and written <= waits:
+                now = self._last_written()
+                if now != seen:
+                    seen, written = now, written + 1
+                    between, last = time.monotonic() - last, time.monotonic()
+                time.sleep(0.001)
+            time.sleep(draw.uniform(0, min(between, 10)))
+        finally:
+            process.kill()
+        return process.wait() < 0
+
+    def _last_written(self) -> int:
+        """When the last checkpoint was written, in nanoseconds; 0 before the first."""
+        run = self.run_in("killed")
+        try:
+            return run.checkpoint("last").stat().st_mtime_ns if run else 0
+        except FileNotFoundError:
+            return 0
+
+    def _step(self) -> int:
+        run = self.run_in("killed")
+        if not run or not run.checkpoint("last").is_file():
+            return 0
+        return int(Checkpoint.load(run.checkpoint("last")).progress["step"])
+
+
+def differences(ours: RunDirectory, expected: RunDirectory) -> list[str]:
+    """What two runs of one experiment have not the same bits of, in words."""
+    found = []
+    if ours.metrics.read_bytes() != expected.metrics.read_bytes():
+        found.append(f"metrics.jsonl: {_first_row(ours, expected)}")
+    summaries = [
+        {k: v for k, v in run.read_summary().items() if k not in _SPEED} for run in (ours, expected)
+    ]
+    if json.dumps(summaries[0]) != json.dumps(summaries[1]):
+        found.append("summary.json")
+    for name in ("last", "best"):
+        a, b = (_content(run.checkpoint(name)) for run in (ours, expected))
+        found += [f"{name}.pt: {where}" for where in _unequal(a, b, "")][:5]
+    return found
+
+
+def _first_row(ours: RunDirectory, expected: RunDirectory) -> str:
+    rows = zip(ours.read_metrics(), expected.read_metrics(), strict=False)
+    for a, b in rows:
+        for key in b:
+            if a.get(key) != b[key]:
+                return f"epoch {b['epoch']}: {key} is {a.get(key)} instead of {b[key]}"
+    return "another number of rows"
+
+
+def _content(file: Path) -> dict[str, Any]:
+    """A checkpoint without what says where it was written and what is set before each step."""
+    content = dict(vars(Checkpoint.load(file)))
+    del content["config"]
+    for group in content["optimizer"].get("param_groups", []):
+        group.pop("lr", None)
+    return content
+
+
+def _unequal(a: Any, b: Any, where: str) -> list[str]:
+    """Where two nested values differ: dotted keys."""
+    if type(a) is not type(b):
+        return [where]
+    if isinstance(b, torch.Tensor):
+        same = a.dtype == b.dtype and a.shape == b.shape
+        return [] if same and torch.equal(_bits(a), _bits(b)) else [where]
+    if isinstance(b, dict):
+        if a.keys() != b.keys():
+            return [where]
+        pairs = [(key, a[key], b[key]) for key in b]
+    elif isinstance(b, list):
+        if len(a) != len(b):
+            return [where]
+        pairs = [(i, x, y) for i, (x, y) in enumerate(zip(a, b, strict=True))]
+    else:
+        return [] if a == b or (a != a and b != b) else [where]
+    return [w for key, x, y in pairs for w in _unequal(x, y, f"{where}.{key}".lstrip("."))]
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    """The bytes, for which NaN equals NaN and 0 is not -0."""
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)

@@ -1,0 +1,52 @@
+"""The device that a run computes on."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from cnnrun.errors import UserError
+from cnnrun.runtime.distributed import world
+
+
+def select_device(name: str) -> torch.device:
+    """The device called `auto`, `cpu`, `mps`, `cuda` or `cuda:N`; `auto` is the fastest one here.
+
+    Raises:
+        UserError: the device is asked for by name and is not there; nothing falls back in silence.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            # One GPU for each process of this machine.
+            return torch.device("cuda", world().local_rank % torch.cuda.device_count())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            found = f"there are {count}" if count else "there is none"
+            raise UserError(
+                f"device {name}: no such GPU here ({found}); use device=auto or device=cpu"
+            )
+        return torch.device("cuda", device.index or 0)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device mps: not available here; use device=auto or device=cpu")
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """What `environment.json` calls the device, e.g. 'NVIDIA H100' or 'cpu (8 threads)'."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{device.type} ({torch.get_num_threads()} threads)" if device.type == "cpu" else "mps"
+
+
+def be_deterministic(wanted: bool) -> None:
+    """torch's own switch: algorithms that give equal bits each time, or an error that names one."""
+    # Read by cuBLAS when it is first used.
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Even to turn it off, torch imports its compiler, which takes more than a second.
+    if wanted != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(wanted)

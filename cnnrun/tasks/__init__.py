@@ -1,6 +1,0 @@
-"""What a step is and what is measured: one file a task."""
-
-from cnnrun.tasks import classify, reconstruct, stylize
-from cnnrun.tasks.task import Predictions, Task
-
-__all__ = ["Predictions", "Task", "classify", "reconstruct", "stylize"]
