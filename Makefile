@@ -28,8 +28,8 @@ test-long: install ## The tests that take minutes each
 	$(BIN)/python -m pytest -q -m slow
 
 chaos: install ## Kill runs, break disks, mutate configs and pictures, for long
-	$(BIN)/python -m pytest -q -m slow tests/chaos tests/test_fuzz_config.py \
-	  tests/test_fuzz_images.py tests/test_malicious_files.py tests/test_field_checkpoints.py
+	$(BIN)/python -m pytest -q -m slow tests/chaos tests/config/test_fuzz_config.py \
+	  tests/data/test_fuzz_images.py tests/runs/test_hostile_files.py tests/runs/test_damaged_and_foreign_checkpoints.py
 
 benchmarks: install ## Images/s of loading, augmentation and training, beside others'
 	$(BIN)/python -m benchmarks.training

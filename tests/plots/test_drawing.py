@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from plot_reading import (
+
+from cnnrun.plots import style
+from cnnrun.plots.drawing.curves import draw_curves
+from cnnrun.plots.drawing.filters import draw_features, draw_filters
+from cnnrun.plots.drawing.images import draw_augmentations, draw_mistakes, draw_pixels, draw_samples
+from cnnrun.plots.style import Figure, matplotlib
+from tests.plot_reading import (
     DIGITS,
     GRAY,
     LONG,
@@ -21,12 +27,6 @@ from plot_reading import (
     share_of,
     words,
 )
-
-from cnnrun.plots import style
-from cnnrun.plots.drawing.curves import draw_curves
-from cnnrun.plots.drawing.filters import draw_features, draw_filters
-from cnnrun.plots.drawing.images import draw_augmentations, draw_mistakes, draw_pixels, draw_samples
-from cnnrun.plots.style import Figure, matplotlib
 
 
 def test_gray_samples_are_drawn_pixel_for_pixel_and_never_stretched() -> None:

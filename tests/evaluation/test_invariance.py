@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms.functional as TF
-from conftest import Command
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import InterpolationMode
@@ -18,6 +17,7 @@ from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.displacement import displaced
 from cnnrun.engine.build import build_dataset
 from cnnrun.evaluation.invariance import AMOUNTS, UNTOUCHED, Curve, move
+from tests.conftest import Command
 from tests.small_run import small_run
 
 __all__ = ["small_run"]

@@ -12,9 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from photo_like import brighter, jpeg, photos
 from PIL import Image
-from plot_reading import LONG, ODD_NAMES, assert_readable, rendered, share_of, words
 
 from cnnrun.data.dataset import Dataset, Split, chosen
 from cnnrun.data.images.assemble import picture_splits
@@ -26,6 +24,8 @@ from cnnrun.data.inspection.text import as_text, warnings
 from cnnrun.errors import UserError
 from cnnrun.plots import style
 from cnnrun.plots.drawing.data_report import draw_data_report
+from tests.photo_like import brighter, jpeg, photos
+from tests.plot_reading import LONG, ODD_NAMES, assert_readable, rendered, share_of, words
 
 
 def dataset(labels: torch.Tensor | None = None, classes: int = 3) -> Dataset:

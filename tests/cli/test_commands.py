@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import CONFIGS, Command
-from tests.test_data import write_cifar10
+from tests.data.test_splits_and_batches import write_cifar10
 
 
 def _weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:

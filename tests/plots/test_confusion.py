@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plot_reading import (
-    counts,
-    words,
-)
 
 from cnnrun.plots import style
 from cnnrun.plots.drawing.confusion import MOST_PAIRS, draw_confusion, most_confused
+from tests.plot_reading import (
+    counts,
+    words,
+)
 
 
 def test_confusion_counts_have_true_classes_in_rows() -> None:

@@ -13,15 +13,15 @@ from unittest import mock
 import numpy as np
 import pytest
 from PIL import Image
-from plot_reading import (
-    GRAY,
-    curves,
-)
 
 from cnnrun.errors import UserError
 from cnnrun.plots import style
 from cnnrun.plots.drawing.images import draw_samples
 from cnnrun.plots.style import matplotlib
+from tests.plot_reading import (
+    GRAY,
+    curves,
+)
 
 
 def test_a_saved_picture_is_opaque_and_has_the_size_of_the_figure(tmp_path: Path) -> None:

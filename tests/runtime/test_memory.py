@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.test_data import idx_bytes
+from tests.data.test_splits_and_batches import idx_bytes
 
 MEASURE = """
 import resource, sys, torch

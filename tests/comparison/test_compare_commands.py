@@ -16,9 +16,9 @@ import pytest
 
 from cnnrun.comparison import compare, find_runs, group_runs, read_run
 from cnnrun.plots.drawing.comparison import draw_comparison
+from tests.comparison.test_compare import Runs
 from tests.conftest import Command
 from tests.plot_reading import assert_readable, words
-from tests.test_comparing import Runs
 
 
 @pytest.fixture

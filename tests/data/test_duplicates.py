@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from photo_like import brighter, jpeg, photos
 from sklearn.datasets import load_sample_images
 
 from cnnrun.data.inspection import duplicates
 from cnnrun.data.inspection.duplicates import exact_groups, fingerprint, near_copies
+from tests.photo_like import brighter, jpeg, photos
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30))

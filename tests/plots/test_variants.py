@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plot_reading import LONG, assert_readable, words
 
 from cnnrun.comparison import Comparison, Group, Result, Run
 from cnnrun.comparison.statistics import mean_interval
@@ -20,6 +19,7 @@ from cnnrun.plots.drawing.variants import (
     draw_spread,
     draw_weights_of_variants,
 )
+from tests.plot_reading import LONG, assert_readable, words
 
 RANDOM = np.random.default_rng(0)
 COUNTS = pytest.mark.parametrize("count", [1, 2, 5, 7])

@@ -25,8 +25,8 @@ from cnnrun.models.resnet import ResNet
 from cnnrun.models.vgg import VGG
 from cnnrun.plots.drawing.diagram import MOST_BOXES, boxes_of, draw_diagram
 from cnnrun.registry import models
+from tests.models.test_zoo import on_meta
 from tests.plot_reading import assert_readable, words
-from tests.test_zoo import on_meta
 
 # Neither the pixels of a picture nor two layers are what these tests are about.
 REGISTERED = [

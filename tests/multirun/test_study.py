@@ -10,8 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import CONFIGS, Command, Result
-from forking import fork_runs
 from torch import nn
 
 from cnnrun.comparison import find_runs
@@ -23,6 +21,8 @@ from cnnrun.multirun.launcher import workers
 from cnnrun.multirun.study import diagnosis
 from cnnrun.multirun.study import study as studies
 from cnnrun.multirun.study.spec import load
+from tests.conftest import CONFIGS, Command, Result
+from tests.forking import fork_runs
 
 BASE = """\
 dataset: {name: digits, batch_size: 64}

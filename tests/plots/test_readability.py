@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plot_reading import (
+
+from cnnrun.plots import style
+from cnnrun.plots.drawing import lettering
+from cnnrun.plots.drawing.confusion import draw_confusion
+from cnnrun.plots.drawing.filters import draw_features, draw_filters
+from cnnrun.plots.drawing.images import draw_augmentations, draw_mistakes, draw_pixels, draw_samples
+from cnnrun.plots.style import Figure, matplotlib
+from tests.plot_reading import (
     GRAY,
     LONG,
     ODD_NAMES,
@@ -22,13 +29,6 @@ from plot_reading import (
     drawn_texts,
     rendered,
 )
-
-from cnnrun.plots import style
-from cnnrun.plots.drawing import lettering
-from cnnrun.plots.drawing.confusion import draw_confusion
-from cnnrun.plots.drawing.filters import draw_features, draw_filters
-from cnnrun.plots.drawing.images import draw_augmentations, draw_mistakes, draw_pixels, draw_samples
-from cnnrun.plots.style import Figure, matplotlib
 
 
 def features() -> Figure:
