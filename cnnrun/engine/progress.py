@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 
-from cnnrun import __version__
 from cnnrun.components.schedules import Schedule
 from cnnrun.components.tasks import Task
 from cnnrun.engine.build import Parts
 from cnnrun.engine.stepper import Stepper
 from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.version import __version__
 
 # Many processes agree on stopping and saving this often: talking takes a tenth of a millisecond.
 STEPS_BETWEEN_TALKS = 8
