@@ -206,8 +206,9 @@ class Trainer:
         self.set_learning_rate(progress.step)
         seed = derive_seed(self.experiment.seed, "augment", progress.step, *self.world.stream)
         self.random.manual_seed(seed)
-        inputs, targets = self.stepped.pipeline(images, labels, self.random, samples, progress.epoch)
-        return progressive(inputs, self.experiment.training, progress.epoch), targets
+        epoch, pipeline = progress.epoch, self.stepped.pipeline
+        inputs, targets = pipeline(images, labels, self.random, samples, epoch)
+        return progressive(inputs, self.experiment.training, epoch), targets
 
     def collect(self) -> None:
         """Add what the last steps measured to the sums.
