@@ -296,8 +296,6 @@ class Trainer:
         images = self.steps_timed / len(self.train_batches) * self.train_batches.samples
         return images / self.seconds if self.seconds else 0.0
 
-    # State ---------------------------------------------------------------------------------------
-
     def save(self, name: str) -> None:
         """Write the checkpoint called `name`."""
         parts = self.full
