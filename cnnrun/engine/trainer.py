@@ -25,9 +25,9 @@ from cnnrun.engine.progress import (
     SaveTimer,
     beats,
     rank_of,
-    snapshot,
 )
 from cnnrun.engine.progressive_resizing import check_sizes, progressive
+from cnnrun.engine.snapshot import snapshot
 from cnnrun.engine.stepper import NotFiniteError, Stepper, not_finite
 from cnnrun.engine.validation import (
     evaluate_sums,
