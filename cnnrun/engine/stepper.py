@@ -16,8 +16,9 @@ from cnnrun.engine.ema import AverageWeights
 from cnnrun.engine.validation import zeros
 from cnnrun.errors import UserError
 from cnnrun.models.transfer import unfreeze
-from cnnrun.runs.directory import RunDirectory, write_json
+from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.distributed import any_process, parallel, world
+from cnnrun.runtime.files import write_json
 from cnnrun.runtime.randomness import seed_default
 from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step
 from cnnrun.runtime.weights import some
