@@ -46,7 +46,7 @@ def module_of(file: Path) -> str:
 
 def room_of(module: str) -> str:
     """`cnnrun.data.images.scan` -> `data`."""
-    return (module.split(".") + ["__init__"])[1]
+    return [*module.split("."), "__init__"][1]
 
 
 @cache
