@@ -12,7 +12,7 @@ import torch
 from cnnrun import __version__
 from cnnrun.components.schedules import Schedule
 from cnnrun.components.tasks import Task
-from cnnrun.engine.build import Parts
+from cnnrun.engine.parts import Parts
 from cnnrun.engine.stepper import Stepper
 from cnnrun.runs.checkpoint import Checkpoint
 
