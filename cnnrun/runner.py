@@ -21,11 +21,14 @@ from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.runs import resuming
 from cnnrun.runs.checkpoint import Checkpoint
-from cnnrun.runs.directory import RunDirectory, describe_environment, write_json, write_text
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.environment import describe_environment
+from cnnrun.runs.lock import alone_in
 from cnnrun.runs.loggers.forwarding import Reports, build_loggers
 from cnnrun.runtime.console import reporter
 from cnnrun.runtime.device import device_name, select_device
 from cnnrun.runtime.distributed import joined, told_by_main, world
+from cnnrun.runtime.files import write_json, write_text
 from cnnrun.runtime.interrupt import stop_on_signals
 from cnnrun.runtime.weights import load_weights
 
@@ -164,7 +167,7 @@ def _train(
 ) -> None:
     """before: the experiment that the checkpoint was written under."""
     started, main = time.perf_counter(), world().is_main
-    with resuming.alone_in(run) if main else nullcontext(), stop_on_signals() as stop:
+    with alone_in(run) if main else nullcontext(), stop_on_signals() as stop:
         trainer = Trainer(parts, run, stop)
         if checkpoint:
             trainer.restore(checkpoint)

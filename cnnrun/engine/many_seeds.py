@@ -24,8 +24,8 @@ from cnnrun.engine.stacked_models import StackedModels, share
 from cnnrun.engine.trainer import STEPS_AT_ONCE, Trainer
 from cnnrun.errors import ConfigError, Interrupted, UserError
 from cnnrun.runner import begin, finish
-from cnnrun.runs import resuming
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.lock import alone_in
 from cnnrun.runs.loggers.forwarding import Reports, build_loggers
 from cnnrun.runtime.console import Reporter, epoch_line, reporter
 from cnnrun.runtime.device import select_device
@@ -53,7 +53,7 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
     runs = [begin(one, quiet or number > 0) for number, one in enumerate(parts)]
     with ExitStack() as ends, stop_on_signals() as stop:
         for run in runs:
-            ends.enter_context(resuming.alone_in(run))
+            ends.enter_context(alone_in(run))
             run.keep_metrics(0)
         trainers = [Trainer(one, run, stop) for one, run in zip(parts, runs, strict=True)]
         for trainer in trainers:

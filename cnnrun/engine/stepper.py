@@ -17,8 +17,9 @@ from cnnrun.engine.parts import Parts
 from cnnrun.engine.validation import zeros
 from cnnrun.errors import UserError
 from cnnrun.models.transfer import unfreeze
-from cnnrun.runs.directory import RunDirectory, write_json
+from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.distributed import anywhere, parallel, world
+from cnnrun.runtime.files import write_json
 from cnnrun.runtime.randomness import seed_default
 from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step
 from cnnrun.runtime.weights import some

@@ -20,15 +20,9 @@ from cnnrun.data.batches import Batches
 from cnnrun.engine.build_optimizer import build_lr_schedule
 from cnnrun.engine.frozen_features import with_features_ready
 from cnnrun.engine.parts import Parts
-from cnnrun.engine.progress import (
-    STEPS_BETWEEN_TALKS,
-    Progress,
-    SaveTimer,
-    beats,
-    rank_of,
-    snapshot,
-)
+from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, Progress, SaveTimer, beats, rank_of
 from cnnrun.engine.progressive_resizing import check_sizes, progressive
+from cnnrun.engine.snapshot import snapshot
 from cnnrun.engine.stepper import NotFiniteError, Stepper, not_finite
 from cnnrun.engine.validation import (
     evaluate_sums,
