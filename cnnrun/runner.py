@@ -27,7 +27,7 @@ from cnnrun.runs.lock import alone_in
 from cnnrun.runs.loggers.forwarding import Reports, build_loggers
 from cnnrun.runtime.console import reporter
 from cnnrun.runtime.device import device_name, select_device
-from cnnrun.runtime.distributed import joined, told_by_main, world
+from cnnrun.runtime.distributed import broadcast_from_main, process_group, world
 from cnnrun.runtime.files import write_json, write_text
 from cnnrun.runtime.interrupt import stop_on_signals
 from cnnrun.runtime.weights import load_weights
@@ -39,7 +39,7 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
     Raises:
         UserError: see `build` and `Trainer.fit`.
     """
-    with joined(select_device(experiment.device)):
+    with process_group(select_device(experiment.device)):
         build_loggers(experiment)  # what is missing is told before anything else takes time
         if experiment.training.auto_speed:
             experiment = fastest(experiment)
@@ -71,7 +71,7 @@ def _new_run(experiment: Experiment) -> RunDirectory:
         run = RunDirectory.create(Path(experiment.output), experiment.name)
         write_text(run.config, experiment.to_yaml())
         path = str(run.path)
-    return RunDirectory(Path(told_by_main(path)))
+    return RunDirectory(Path(broadcast_from_main(path)))
 
 
 def _tell_about_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
@@ -115,7 +115,7 @@ def resume(
     if run.read_summary() and not changes:
         return run
     resuming.allow(changes, run)
-    with joined(select_device(experiment.device)) as here:
+    with process_group(select_device(experiment.device)) as here:
         parts = build(experiment)
         checkpoint = _last_good(run)
         if checkpoint:
@@ -134,9 +134,9 @@ def resume(
 
 def resume_or_start(experiment: Experiment, plugins: Iterable[str], quiet: bool) -> RunDirectory:
     """Continue this very experiment's newest run, or begin one: for jobs that are started again."""
-    with joined(select_device(experiment.device)) as here:
+    with process_group(select_device(experiment.device)) as here:
         run = resuming.begun(experiment) if here.is_main else None
-        path = told_by_main(str(run.path) if run else "")
+        path = broadcast_from_main(str(run.path) if run else "")
         return resume(Path(path), (), plugins, quiet) if path else train(experiment, quiet)
 
 
@@ -194,7 +194,7 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
         with reporter(quiet, trainer.total_steps, trainer.progress.step) as shown:
             trainer.fit(shown)
     except UserError:
-        parts, run = trainer.whole, trainer.run
+        parts, run = trainer.full, trainer.run
         if world().is_main and run.read_metrics() and parts.experiment.training.draw:
             draw_pictures(parts, run, None, ("curves",))
         raise
@@ -202,7 +202,7 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
 
 def finish(trainer: Trainer, started: float) -> None:
     """Test the best checkpoint, once, write the summary and draw the pictures."""
-    parts, run = trainer.whole, trainer.run
+    parts, run = trainer.full, trainer.run
     best = Checkpoint.load(run.checkpoint("best"))
     load_weights(parts.model, best.model)
     predictions: Predictions | None = None
