@@ -6,12 +6,12 @@ from dataclasses import asdict
 
 import torch
 
-from cnnrun import __version__
 from cnnrun.components.schedules import Schedule
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.progress import Progress
 from cnnrun.engine.stepper import Stepper
 from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.version import __version__
 
 
 def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progress) -> Checkpoint:

@@ -22,7 +22,7 @@ def describe_environment(device: str) -> dict[str, Any]:
     import numpy
     import torch
 
-    from cnnrun import __version__
+    from cnnrun.version import __version__
 
     return {
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
