@@ -23,7 +23,7 @@ from cnnrun.data.images.files import Files, empty_pictures
 from cnnrun.data.images.scan import scan
 from cnnrun.data.prefetch import prefetch
 from cnnrun.data.sources.folder import images_below as images_below
-from cnnrun.engine.build import Parts
+from cnnrun.engine.parts import Parts
 from cnnrun.engine.validation import evaluation_batch_size
 from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation

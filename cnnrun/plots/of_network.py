@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cnnrun.components.tasks.metrics import softmax
-from cnnrun.engine.build import Parts
 from cnnrun.engine.build_model import build_initialized_model
+from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.evaluation.attribution import explained_layer, grad_cam_maps, saliency_maps
 from cnnrun.models.hooks import last_of, layer_named, visit_layers
