@@ -15,7 +15,7 @@ from cnnrun.cli.app import AsJson, Plugins, TrainedTarget, app
 from cnnrun.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cnnrun.engine.build import Parts
+    from cnnrun.engine.parts import Parts
     from cnnrun.evaluation.prediction import Answers
 
 

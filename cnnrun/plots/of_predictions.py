@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from cnnrun.engine.build import Parts
+from cnnrun.engine.parts import Parts
 from cnnrun.evaluation.attribution import explained_layer, grad_cam_maps
 from cnnrun.evaluation.prediction import Answers
 from cnnrun.plots.drawing.attribution import draw_attributions
