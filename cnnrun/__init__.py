@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cnnrun.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from cnnrun.api import evaluate as evaluate
     from cnnrun.api import load_model as load_model
     from cnnrun.api import load_run as load_run
     from cnnrun.api import train as train
 
-__version__ = "0.1.0"
 
 _API = ("evaluate", "load_model", "load_run", "train")
 

@@ -14,17 +14,21 @@ from cnnrun.components.tasks import Predictions
 from cnnrun.config.experiment import Experiment, load
 from cnnrun.data.images.decoding import BadPictureError
 from cnnrun.engine.auto_speed import fastest
-from cnnrun.engine.build import Parts, build
+from cnnrun.engine.build import build
+from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.runs import resuming
 from cnnrun.runs.checkpoint import Checkpoint
-from cnnrun.runs.directory import RunDirectory, describe_environment, write_json, write_text
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.environment import describe_environment
+from cnnrun.runs.lock import alone_in
 from cnnrun.runs.loggers.forwarding import Reports, build_loggers
 from cnnrun.runtime.console import reporter
 from cnnrun.runtime.device import device_name, select_device
-from cnnrun.runtime.distributed import joined, told_by_main, world
+from cnnrun.runtime.distributed import broadcast_from_main, process_group, world
+from cnnrun.runtime.files import write_json, write_text
 from cnnrun.runtime.interrupt import stop_on_signals
 from cnnrun.runtime.weights import load_weights
 
@@ -35,7 +39,7 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
     Raises:
         UserError: see `build` and `Trainer.fit`.
     """
-    with joined(select_device(experiment.device)):
+    with process_group(select_device(experiment.device)):
         build_loggers(experiment)  # what is missing is told before anything else takes time
         if experiment.training.auto_speed:
             experiment = fastest(experiment)
@@ -67,7 +71,7 @@ def _new_run(experiment: Experiment) -> RunDirectory:
         run = RunDirectory.create(Path(experiment.output), experiment.name)
         write_text(run.config, experiment.to_yaml())
         path = str(run.path)
-    return RunDirectory(Path(told_by_main(path)))
+    return RunDirectory(Path(broadcast_from_main(path)))
 
 
 def _tell_about_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
@@ -111,7 +115,7 @@ def resume(
     if run.read_summary() and not changes:
         return run
     resuming.allow(changes, run)
-    with joined(select_device(experiment.device)) as here:
+    with process_group(select_device(experiment.device)) as here:
         parts = build(experiment)
         checkpoint = _last_good(run)
         if checkpoint:
@@ -130,9 +134,9 @@ def resume(
 
 def resume_or_start(experiment: Experiment, plugins: Iterable[str], quiet: bool) -> RunDirectory:
     """Continue this very experiment's newest run, or begin one: for jobs that are started again."""
-    with joined(select_device(experiment.device)) as here:
+    with process_group(select_device(experiment.device)) as here:
         run = resuming.begun(experiment) if here.is_main else None
-        path = told_by_main(str(run.path) if run else "")
+        path = broadcast_from_main(str(run.path) if run else "")
         return resume(Path(path), (), plugins, quiet) if path else train(experiment, quiet)
 
 
@@ -163,7 +167,7 @@ def _train(
 ) -> None:
     """before: the experiment that the checkpoint was written under."""
     started, main = time.perf_counter(), world().is_main
-    with resuming.alone_in(run) if main else nullcontext(), stop_on_signals() as stop:
+    with alone_in(run) if main else nullcontext(), stop_on_signals() as stop:
         trainer = Trainer(parts, run, stop)
         if checkpoint:
             trainer.restore(checkpoint)
@@ -190,7 +194,7 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
         with reporter(quiet, trainer.total_steps, trainer.progress.step) as shown:
             trainer.fit(shown)
     except UserError:
-        parts, run = trainer.whole, trainer.run
+        parts, run = trainer.full, trainer.run
         if world().is_main and run.read_metrics() and parts.experiment.training.draw:
             draw_pictures(parts, run, None, ("curves",))
         raise
@@ -198,7 +202,7 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
 
 def finish(trainer: Trainer, started: float) -> None:
     """Test the best checkpoint, once, write the summary and draw the pictures."""
-    parts, run = trainer.whole, trainer.run
+    parts, run = trainer.full, trainer.run
     best = Checkpoint.load(run.checkpoint("best"))
     load_weights(parts.model, best.model)
     predictions: Predictions | None = None

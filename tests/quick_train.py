@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 from cnnrun.config.document import dump, read
-from cnnrun.runs.directory import RunDirectory, write_json
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime.files import write_json
 
 
 def main(arguments: list[str]) -> None:

@@ -10,8 +10,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from cnnrun import __version__
 from cnnrun.cli.completion import complete_config, complete_override
+from cnnrun.version import __version__
 
 app = typer.Typer(
     name="cnnrun",

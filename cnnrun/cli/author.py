@@ -36,7 +36,7 @@ def new(
 ) -> None:
     """Write a commented config to begin with; by default NAME.yaml."""
     from cnnrun.config.template import new_experiment
-    from cnnrun.runs.directory import write_text
+    from cnnrun.runtime.files import write_text
 
     file = output or Path(f"{name}.yaml")
     if file.exists():
@@ -53,7 +53,7 @@ def schema(output: _File = None, plugin: Plugins = None) -> None:
     """Write the JSON Schema of experiments, for completion and hover text in editors."""
     from cnnrun.config.json_schema import experiment_schema
     from cnnrun.config.plugins import load_plugins
-    from cnnrun.runs.directory import write_text
+    from cnnrun.runtime.files import write_text
 
     load_plugins(plugin or [])
     text = json.dumps(experiment_schema(), indent=1, ensure_ascii=False) + "\n"

@@ -33,7 +33,7 @@ def report(
     """Write one HTML page about a run or many that opens anywhere, without a network."""
     from cnnrun import comparison as comparing
     from cnnrun.report import many_runs, one_run
-    from cnnrun.runs.directory import write_text
+    from cnnrun.runtime.files import write_text
 
     found = comparing.find_runs(paths)
     if len(found) == 1:

@@ -17,7 +17,8 @@ import yaml
 from cnnrun.config.document import flattened
 from cnnrun.errors import UserError
 from cnnrun.measures import main_measure, more_is_better
-from cnnrun.runs.directory import RunDirectory, is_training
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.lock import is_training
 
 State = Literal["finished", "running", "interrupted", "unfinished", "damaged"]
 Split = Literal["test", "validation", "train"]

@@ -24,8 +24,8 @@ from cnnrun.engine.stacked_models import StackedModels, share
 from cnnrun.engine.trainer import STEPS_AT_ONCE, Trainer
 from cnnrun.errors import ConfigError, Interrupted, UserError
 from cnnrun.runner import begin, finish
-from cnnrun.runs import resuming
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.lock import alone_in
 from cnnrun.runs.loggers.forwarding import Reports, build_loggers
 from cnnrun.runtime.console import Reporter, epoch_line, reporter
 from cnnrun.runtime.device import select_device
@@ -53,7 +53,7 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
     runs = [begin(one, quiet or number > 0) for number, one in enumerate(parts)]
     with ExitStack() as ends, stop_on_signals() as stop:
         for run in runs:
-            ends.enter_context(resuming.alone_in(run))
+            ends.enter_context(alone_in(run))
             run.keep_metrics(0)
         trainers = [Trainer(one, run, stop) for one, run in zip(parts, runs, strict=True)]
         for trainer in trainers:
@@ -122,17 +122,17 @@ class Seeds:
         if len({trainer.total_steps for trainer in trainers}) > 1:
             raise UserError("seeds: their training splits differ in size; train them one by one")
         images, labels = next(trainers[0].train_batches.iterate())
-        picture, _ = trainers[0].parts.pipeline(images[:1], labels[:1], None)
-        self.models = StackedModels([trainer.parts.model for trainer in trainers], picture)
+        picture, _ = trainers[0].stepped.pipeline(images[:1], labels[:1], None)
+        self.models = StackedModels([trainer.stepped.model for trainer in trainers], picture)
         for trainer in trainers:
             trainer.stepper.renew_average()  # the weights lie elsewhere now
         self.optimizer = self._stacked_optimizer()
-        self.step_optimizer = bare_step(self.optimizer)
+        self.optimizer_step = bare_step(self.optimizer)
 
     def _stacked_optimizer(self) -> torch.optim.Optimizer:
         """The first trainer's optimizer over the stacked parameters, in the same groups."""
         like: Any = self.trainers[0].optimizer
-        names = {id(p): n for n, p in self.trainers[0].parts.model.named_parameters()}
+        names = {id(p): n for n, p in self.trainers[0].stepped.model.named_parameters()}
         groups = [
             {**group, "params": [self.models.leaves[names[id(p)]] for p in group["params"]]}
             for group in like.param_groups
@@ -244,11 +244,11 @@ class Seeds:
                 ["model"], f"can't be trained for many seeds at once ({told}); one by one it can"
             ) from error
         flat = outputs.flatten(0, 1)
-        losses, _ = lead.task.step(_Given(flat), lead.parts.loss, inputs, targets.flatten(0, 1))
+        losses, _ = lead.task.step(_Given(flat), lead.stepped.loss, inputs, targets.flatten(0, 1))
         losses = losses.view(len(outputs), -1)
         # Each seed's weights see its own mean loss alone.
         bare_backward(losses, losses.new_full(losses.shape, 1 / losses.shape[1]))
-        self.step_optimizer()
+        self.optimizer_step()
         return losses.detach(), outputs.detach()
 
     def _stop_or_save(self) -> None:

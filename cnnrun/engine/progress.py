@@ -5,16 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
-import torch
-
-from cnnrun import __version__
-from cnnrun.components.schedules import Schedule
 from cnnrun.components.tasks import Task
-from cnnrun.engine.build import Parts
-from cnnrun.engine.stepper import Stepper
-from cnnrun.runs.checkpoint import Checkpoint
 
 # Many processes agree on stopping and saving this often: talking takes a tenth of a millisecond.
 STEPS_BETWEEN_TALKS = 8
@@ -76,32 +69,3 @@ def beats(rank: list[float], best: list[float] | None) -> bool:
     if not all(map(math.isfinite, rank)):
         return False
     return not rank or best is None or rank > best
-
-
-def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progress) -> Checkpoint:
-    """All that a run needs to go on: a checkpoint of this instant."""
-    progress.accumulate = stepper.accumulate
-    raw = {key: _alone(value) for key, value in parts.model.state_dict().items()}
-    average = stepper.average
-    weights = raw
-    if average:
-        with average.applied():
-            weights = {key: value.clone() for key, value in parts.model.state_dict().items()}
-    return Checkpoint(
-        model=weights,
-        raw=raw if average else {},
-        config=parts.experiment.to_dict(),
-        classes=list(parts.dataset.classes),
-        class_counts=parts.dataset.class_counts.tolist(),
-        input_shape=list(parts.dataset.input_shape),
-        normalization=parts.normalization,
-        schedule=schedule.state_dict(),
-        progress=asdict(progress),
-        versions={"cnnrun": __version__, "torch": str(torch.__version__)},
-        **stepper.state_dict(),
-    )
-
-
-def _alone(value: torch.Tensor) -> torch.Tensor:
-    """`value` itself, or a copy where it is a view: a file would hold all that it is a view of."""
-    return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value

@@ -10,14 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cnnrun.engine.build import Parts, build_optimizer
+from cnnrun.engine.build_optimizer import build_optimizer
 from cnnrun.engine.compiling import compiled
 from cnnrun.engine.ema import AverageWeights
+from cnnrun.engine.parts import Parts
 from cnnrun.engine.validation import zeros
 from cnnrun.errors import UserError
 from cnnrun.models.transfer import unfreeze
-from cnnrun.runs.directory import RunDirectory, write_json
-from cnnrun.runtime.distributed import anywhere, parallel, world
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime.distributed import any_process, parallel, world
+from cnnrun.runtime.files import write_json
 from cnnrun.runtime.randomness import seed_default
 from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step
 from cnnrun.runtime.weights import some
@@ -52,7 +54,7 @@ class Stepper:
         """A new optimizer, of what trains now."""
         self.optimizer = build_optimizer(self.parts)
         bare = not self.options.compile
-        self.step_optimizer = bare_step(self.optimizer) if bare else self.optimizer.step
+        self.optimizer_step = bare_step(self.optimizer) if bare else self.optimizer.step
         # Such an optimizer looks at the loss more than once a step.
         self.closure = isinstance(self.optimizer, torch.optim.LBFGS)
         if self.closure and self.world.size > 1:
@@ -72,8 +74,8 @@ class Stepper:
             lr = self.optimizer.param_groups[0]["initial_lr"]
             self.optimizer.add_param_group({"params": thawed, "lr": lr, "initial_lr": lr})
 
-    def take_what_fits(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
-        """`take`; with `auto_batch`, in as many pieces as the memory needs.
+    def step_or_split(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
+        """`step`; with `auto_batch`, in as many pieces as the memory needs.
 
         Raises:
             NotFiniteError: with `on_nan: skip`; the model is as before.
@@ -88,7 +90,7 @@ class Stepper:
             seed = self.parts.experiment.seed
             seed_default(self.parts.device, seed, "forward", number, *self.world.stream)
             try:
-                return self.take(inputs, targets, number, size)
+                return self.step(inputs, targets, number, size)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -97,24 +99,24 @@ class Stepper:
                 self.accumulate *= 2
                 told = f"out of memory; a batch now goes in {self.accumulate} pieces"
                 print(told, file=sys.stderr)
-                self._revoke(buffers, kept, done)
+                self._rollback(buffers, kept, done)
             except NotFiniteError:
-                self._revoke(buffers, kept, done)
+                self._rollback(buffers, kept, done)
                 raise
 
-    def take(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
+    def step(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
         """Step number `number` (from 0) on one batch.
 
         inputs: (N, C, H, W) float32, normalized. targets: see `Task.step`. size: of the whole
         batch; with many processes, `inputs` are this one's part of it.
         """
         if self.closure:
-            self._search(inputs, targets, number)
+            self._step_closure(inputs, targets, number)
         else:
             done = len(self.steps)
             self._gradients(inputs, targets, number, size)
             if self.options.on_nan == "skip":
-                [bad] = anywhere([not math.isfinite(self._loss_of(done).item())])
+                [bad] = any_process([not math.isfinite(self._loss_of(done).item())])
                 if bad:  # all processes leave it out, or none
                     raise NotFiniteError
             self._update()
@@ -138,7 +140,7 @@ class Stepper:
                 return number, losses.mean().item()
         raise AssertionError("all losses are finite")
 
-    def _revoke(self, buffers: list[Tensor], kept: list[Tensor], done: int) -> None:
+    def _rollback(self, buffers: list[Tensor], kept: list[Tensor], done: int) -> None:
         """As if the failed attempt had not been: batch normalization's statistics, gradients."""
         for buffer, before in zip(buffers, kept, strict=True):
             buffer.copy_(before)
@@ -158,7 +160,7 @@ class Stepper:
         cut = zip(inputs.tensor_split(pieces), targets.tensor_split(pieces), strict=True)
         for k, (piece, of_piece) in enumerate(cut, 1):
             # Gradients travel with the last piece.
-            with nullcontext() if k == pieces or self.world.size == 1 else self._at_home():
+            with nullcontext() if k == pieces or self.world.size == 1 else self._no_sync():
                 self._backward(piece, of_piece, number, weight * len(piece))
 
     def _clear_gradients(self) -> None:
@@ -167,7 +169,7 @@ class Stepper:
             for parameter in group["params"]:
                 parameter.grad = None
 
-    def _at_home(self) -> Any:
+    def _no_sync(self) -> Any:
         """Within it gradients gather in this process."""
         return self.parallel.no_sync()  # type: ignore[operator]
 
@@ -203,9 +205,9 @@ class Stepper:
             self.scaler.step(self.optimizer)
             self.scaler.update()
         else:
-            self.step_optimizer()
+            self.optimizer_step()
 
-    def _search(self, inputs: Tensor, targets: Tensor, number: int) -> None:
+    def _step_closure(self, inputs: Tensor, targets: Tensor, number: int) -> None:
         """One step of an optimizer that evaluates the loss as often as it likes (L-BFGS)."""
         done = len(self.steps)
 

@@ -17,17 +17,12 @@ import torch
 from torch import Tensor
 
 from cnnrun.data.batches import Batches
-from cnnrun.engine.build import Parts, build_lr_schedule
+from cnnrun.engine.build_optimizer import build_lr_schedule
 from cnnrun.engine.frozen_features import with_features_ready
-from cnnrun.engine.progress import (
-    STEPS_BETWEEN_TALKS,
-    Progress,
-    SaveTimer,
-    beats,
-    rank_of,
-    snapshot,
-)
+from cnnrun.engine.parts import Parts
+from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, Progress, SaveTimer, beats, rank_of
 from cnnrun.engine.progressive_resizing import check_sizes, progressive
+from cnnrun.engine.snapshot import snapshot
 from cnnrun.engine.stepper import NotFiniteError, Stepper, not_finite
 from cnnrun.engine.validation import (
     evaluate_sums,
@@ -40,7 +35,13 @@ from cnnrun.errors import Interrupted, UserError
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.console import Reporter, epoch_line
-from cnnrun.runtime.distributed import anywhere, share_buffers, share_of, summed, world
+from cnnrun.runtime.distributed import (
+    all_reduce_sum,
+    any_process,
+    broadcast_buffers,
+    local_slice,
+    world,
+)
 from cnnrun.runtime.interrupt import StopRequest
 from cnnrun.runtime.randomness import derive_seed, shuffled
 from cnnrun.runtime.weights import load_weights
@@ -53,33 +54,33 @@ class Trainer:
     """Trains the parts of an experiment, writing the log and the checkpoints of `run`."""
 
     def __init__(self, parts: Parts, run: RunDirectory, stop: StopRequest) -> None:
-        self.whole, self.run, self.stop = parts, run, stop
+        self.full, self.run, self.stop = parts, run, stop
         self.experiment, self.task, self.device = parts.experiment, parts.task, parts.device
         # What the loop steps: all of it, or the head on features that are computed once.
-        self.parts = with_features_ready(parts, evaluation_batch_size(parts)) or parts
+        self.stepped = with_features_ready(parts, evaluation_batch_size(parts)) or parts
         self.world = world()
-        share = partial(share_of, here=self.world)
+        share = partial(local_slice, here=self.world)
         self.train_batches = Batches(
-            self.parts.dataset.train,
+            self.stepped.dataset.train,
             self.experiment.dataset.batch_size,
             self.device,
-            self.parts.crop,
+            self.stepped.crop,
             share,
             # Two samples for each process.
             smallest=2 * self.world.size,
         )
-        self.validation_batches = evaluation_batches(self.parts, "validation", share=share)
+        self.validation_batches = evaluation_batches(self.stepped, "validation", share=share)
         if not self.train_batches.samples:
             raise self.experiment.error(["dataset"], "there are no training images")
         if self.train_batches.size_of(0) < self.world.size:
             raise self.experiment.error(
                 ["dataset", "batch_size"], f"too small for {self.world.size} processes"
             )
-        check_sizes(self.parts)
-        self.stepper = Stepper(self.parts, self.experiment.training.accumulate)
+        check_sizes(self.stepped)
+        self.stepper = Stepper(self.stepped, self.experiment.training.accumulate)
         self.schedule = build_lr_schedule(self.experiment, len(self.train_batches))
         self.progress = Progress(accumulate=self.stepper.accumulate)
-        self.sums = zeros(self.parts)
+        self.sums = zeros(self.stepped)
         self.random = torch.Generator(self.device)
         self.lr_factor = 1.0
         self.steps_timed = 0
@@ -134,7 +135,7 @@ class Trainer:
                     reporter.update(epoch + 1, self.progress.step, self.running_means(), rate)
                 self.stop_or_save()
         self.running_means()
-        self.sums = summed(self.sums)
+        self.sums = all_reduce_sum(self.sums)
         means = self.running_means()
         self.seconds += time.perf_counter() - started
         self.steps_timed += self.progress.step - first_step
@@ -146,7 +147,7 @@ class Trainer:
         if self.world.size > 1:
             if self.progress.step % STEPS_BETWEEN_TALKS:
                 return  # the others are not asked now
-            stop, due = anywhere([stop, due])
+            stop, due = any_process([stop, due])
         if stop:
             self.interrupt()
         if due:
@@ -154,24 +155,24 @@ class Trainer:
 
     def order_of(self, epoch: int) -> Tensor:
         """The training samples' order in `epoch`: (N,) int64 on the CPU."""
-        split = self.parts.dataset.train
+        split = self.stepped.dataset.train
         return shuffled(len(split), self.experiment.seed, epoch, split.groups, split.groups_at_once)
 
     def begin_epoch(self, epoch: int) -> None:
         """Let the task choose what trains in `epoch`."""
         if self.task.begin_epoch(
-            self.parts.model, self.parts.dataset, epoch, self.experiment.training.epochs
+            self.stepped.model, self.stepped.dataset, epoch, self.experiment.training.epochs
         ):
             self.stepper.renew_optimizer()
 
     def set_training_mode(self, epoch: int) -> None:
         """Training mode, but for what is frozen; all of it once `unfreeze_at` has come."""
-        transfer = self.parts.transfer
-        self.parts.model.train()
+        transfer = self.stepped.transfer
+        self.stepped.model.train()
         if transfer and transfer.unfreeze_at and epoch + 1 >= transfer.unfreeze_at:
             self.stepper.thaw()
             return
-        for module in self.parts.frozen:
+        for module in self.stepped.frozen:
             module.eval()
 
     def train_step(self, images: Tensor, labels: Tensor, samples: Tensor | None = None) -> None:
@@ -183,7 +184,7 @@ class Trainer:
         inputs, targets = self.prepare(images, labels, samples)
         try:
             size = self.train_batches.size_of(progress.batch)
-            self.stepper.take_what_fits(inputs, targets, progress.step, size)
+            self.stepper.step_or_split(inputs, targets, progress.step, size)
             progress.samples += size
         except NotFiniteError:
             progress.skipped += 1
@@ -200,8 +201,9 @@ class Trainer:
         self.set_learning_rate(progress.step)
         seed = derive_seed(self.experiment.seed, "augment", progress.step, *self.world.stream)
         self.random.manual_seed(seed)
-        inputs, targets = self.parts.pipeline(images, labels, self.random, samples, progress.epoch)
-        return progressive(inputs, self.experiment.training, progress.epoch), targets
+        epoch, pipeline = progress.epoch, self.stepped.pipeline
+        inputs, targets = pipeline(images, labels, self.random, samples, epoch)
+        return progressive(inputs, self.experiment.training, epoch), targets
 
     def collect(self) -> None:
         """Add what the last steps measured to the sums.
@@ -254,7 +256,7 @@ class Trainer:
         self.schedule.observe(scores.get("loss", means["loss"]))
         progress.epoch += 1
         progress.batch = progress.samples = 0
-        self.sums = zeros(self.parts)
+        self.sums = zeros(self.stepped)
         rank = rank_of(scores, self.task, self.experiment.training.monitor)
         is_best = beats(rank, progress.best)
         if is_best:
@@ -265,7 +267,7 @@ class Trainer:
         if self.world.is_main:
             self.run.append_metrics(row)
             self.tell(row)
-            self.task.end_epoch(self.whole.model, self.run.plots, progress.epoch)
+            self.task.end_epoch(self.full.model, self.run.plots, progress.epoch)
         if is_best:
             self.save("best")
         self.save("last")
@@ -280,8 +282,8 @@ class Trainer:
         """The means over the validation split, of the averaged weights if there are any."""
         average = self.stepper.average
         with average.applied() if average else nullcontext():
-            share_buffers(self.parts.model)
-            return evaluate_sums(self.parts, self.validation_batches)
+            broadcast_buffers(self.stepped.model)
+            return evaluate_sums(self.stepped, self.validation_batches)
 
     @property
     def speed(self) -> float:
@@ -289,14 +291,12 @@ class Trainer:
         images = self.steps_timed / len(self.train_batches) * self.train_batches.samples
         return images / self.seconds if self.seconds else 0.0
 
-    # State ---------------------------------------------------------------------------------------
-
     def save(self, name: str) -> None:
         """Write the checkpoint called `name`."""
-        parts = self.whole
+        parts = self.full
         self.running_means()  # what is not finite is not saved
         # What the epoch under way has summed, of all processes.
-        self.progress.sums = summed(self.sums).tolist()
+        self.progress.sums = all_reduce_sum(self.sums).tolist()
         if not self.world.is_main:
             return
         snapshot(parts, self.stepper, self.schedule, self.progress).save(self.run.checkpoint(name))
@@ -312,9 +312,9 @@ class Trainer:
         self.set_training_mode(done)
         if self.stepper.average:
             # The average first: it is the model's own tensors that both are loaded through.
-            load_weights(self.whole.model, checkpoint.model)
+            load_weights(self.full.model, checkpoint.model)
             self.stepper.average.restart()
-        load_weights(self.whole.model, checkpoint.raw or checkpoint.model)
+        load_weights(self.full.model, checkpoint.raw or checkpoint.model)
         self.stepper.load_state_dict(
             {"optimizer": checkpoint.optimizer, "scaler": checkpoint.scaler}
         )

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from cnnrun.data.batches import Batches, Share
-from cnnrun.engine.build import Parts
-from cnnrun.runtime.distributed import summed
+from cnnrun.engine.parts import Parts
+from cnnrun.runtime.distributed import all_reduce_sum
 
 
 def means_of(measures: tuple[str, ...], sums: Tensor, samples: int) -> dict[str, float]:
@@ -43,7 +43,7 @@ def evaluate_sums(parts: Parts, batches: Batches) -> dict[str, float]:
             inputs, targets = parts.pipeline(images, labels, None)
             losses, outputs = parts.task.step(parts.model, parts.loss, inputs, targets)
             sums += parts.task.sums(losses, outputs, targets)
-    return means_of(parts.task.measures, summed(sums), batches.samples)
+    return means_of(parts.task.measures, all_reduce_sum(sums), batches.samples)
 
 
 def zeros(parts: Parts) -> Tensor:

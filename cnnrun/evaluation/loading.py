@@ -16,8 +16,10 @@ from cnnrun.config.experiment import Experiment, from_dict, load
 from cnnrun.config.shipped import names_experiment
 from cnnrun.config.trust import consent, trusted
 from cnnrun.data.dataset import Dataset, Split
-from cnnrun.engine.build import Parts, build_dataset, rebuild
+from cnnrun.engine.build import rebuild
+from cnnrun.engine.build_data import build_dataset
 from cnnrun.engine.build_model import build_model
+from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.runs.checkpoint import Checkpoint, find_checkpoint
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from cnnrun.components.tasks import Predictions
-from cnnrun.engine.build import Parts
+from cnnrun.engine.parts import Parts
 from cnnrun.engine.validation import evaluation_batches
 from cnnrun.errors import UserError
 

@@ -11,7 +11,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from cnnrun import __version__
+from cnnrun.version import __version__
 
 _ASSETS = files("cnnrun.report")
 _JPEG = b"\xff\xd8\xff"

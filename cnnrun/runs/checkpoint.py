@@ -10,7 +10,8 @@ import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from cnnrun.errors import UserError
-from cnnrun.runs.directory import RunDirectory, write_atomically
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime.files import write_atomically
 from cnnrun.runtime.weights import read_plain
 
 FORMAT = 1

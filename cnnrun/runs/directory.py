@@ -13,32 +13,18 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
 import math
 import os
-import platform
 import secrets
-import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from cnnrun.errors import UserError
-
-_UNFINISHED = ".unfinished"
-
-EQUAL_BITS = (
-    "The same config gives the same bits on a machine of the same kind with the same versions, "
-    "device and number of threads. On a GPU some algorithms add in any order: "
-    "training.deterministic=true takes others or fails. Elsewhere figures differ in their last "
-    "digits, and training enlarges that."
-)
-"""What `environment.json` says of when a run repeats exactly."""
+from cnnrun.runtime.files import UNFINISHED, disk_errors_told, write_atomically
 
 
 @dataclass(frozen=True)
@@ -108,7 +94,7 @@ class RunDirectory:
     def write_bad_files(self, rows: Iterable[tuple[str, str]]) -> None:
         """Note the (path, reason) of every file that could not be decoded."""
         with (
-            _disk_errors_told(self.bad_files),
+            disk_errors_told(self.bad_files),
             self.bad_files.open("w", encoding="utf-8", errors="surrogateescape", newline="") as f,
         ):
             csv.writer(f).writerows([("path", "reason"), *rows])
@@ -124,7 +110,7 @@ class RunDirectory:
     def remove_leftovers(self) -> None:
         """Remove the unfinished files of a process that was killed while it wrote them."""
         for folder in (self.path, self.path / "checkpoints", self.plots):
-            for ending in (_UNFINISHED, ".part"):  # what `plots.style.save` writes to
+            for ending in (UNFINISHED, ".part"):  # what `plots.style.save` writes to
                 for file in folder.glob(f".*{ending}"):
                     file.unlink(missing_ok=True)
 
@@ -134,7 +120,7 @@ class RunDirectory:
         Raises:
             UserError: the disk is full, say.
         """
-        with _disk_errors_told(self.metrics), self.metrics.open("a", encoding="utf-8") as stream:
+        with disk_errors_told(self.metrics), self.metrics.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(_finite(row)) + "\n")
             stream.flush()
             os.fsync(stream.fileno())  # the checkpoint that counts on this row is on disk, too
@@ -177,109 +163,3 @@ def _finite(row: dict[str, Any]) -> dict[str, Any]:
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in row.items()
     }
-
-
-def write_json(file: Path, values: dict[str, Any]) -> None:
-    write_text(file, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write atomically, as UTF-8; see `write_atomically`."""
-    write_atomically(file, lambda stream: stream.write(text.encode()))
-
-
-def write_atomically(file: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Let `write` fill a temporary file, force it to disk, then rename it to `file`.
-
-    Whoever reads `file`, also after a crash at any instant, finds the old content or the new one.
-
-    Raises:
-        UserError: the disk is full, say; `file` is untouched and no temporary file stays.
-    """
-    with _disk_errors_told(file):
-        _write_atomically(file, write)
-
-
-def _write_atomically(file: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    handle, name = tempfile.mkstemp(_UNFINISHED, f".{file.name}-", file.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp makes files private; a result may be read by whom the user's umask allows.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # noqa: PTH101
-        os.replace(name, file)  # noqa: PTH105
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    # The rename itself is durable only once the directory is on disk.
-    if hasattr(os, "O_DIRECTORY"):
-        directory = os.open(file.parent, os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
-
-@contextmanager
-def _disk_errors_told(file: Path) -> Iterator[None]:
-    """Say which file could not be written and why, be the cause under an error of torch's."""
-    try:
-        yield
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, OSError):
-            cause = cause.__context__
-        if cause is None:
-            raise
-        if not file.parent.is_dir():
-            removed = next(p for p in reversed(file.parents) if not p.is_dir())
-            raise UserError(f"{removed}: was removed while the run went on") from error
-        raise UserError(
-            f"{file}: can't be written ({cause.strerror or cause}); what was saved before is whole"
-        ) from error
-
-
-def describe_environment(device: str) -> dict[str, Any]:
-    """What the bits of a result may depend on: versions, machine, device, command."""
-    import numpy
-    import torch
-
-    from cnnrun import __version__
-
-    return {
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "command": sys.argv,
-        "directory": str(Path.cwd()),
-        "cnnrun": __version__,
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "cuda": torch.version.cuda if device.startswith("cuda") else None,
-        "numpy": numpy.__version__,
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "device": device,
-        "bits": EQUAL_BITS,
-    }
-
-
-def is_training(path: Path) -> bool:
-    """Whether a process is at work in `path`: it holds a lock on the folder."""
-    try:
-        folder = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False  # a file system without locks
-    finally:
-        os.close(folder)
-    return False

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cnnrun.config.document import flattened, read
 from cnnrun.config.experiment import Experiment
 from cnnrun.data.dataset import Dataset
-from cnnrun.engine.build import build_lr_schedule
+from cnnrun.engine.build_optimizer import build_lr_schedule
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
@@ -104,24 +100,3 @@ def begun(experiment: Experiment) -> RunDirectory | None:
 
 def _identity(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in _ELSEWHERE}
-
-
-@contextmanager
-def alone_in(run: RunDirectory) -> Iterator[None]:
-    """Within the block no other process trains this run; the lock ends with its process.
-
-    Raises:
-        UserError: another one does.
-    """
-    # The folder itself: its files are replaced while it trains.
-    lock = os.open(run.path, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is training {run.path}") from None
-        except OSError:
-            pass  # a file system without locks
-        yield
-    finally:
-        os.close(lock)

@@ -57,7 +57,7 @@ def _attempt() -> int:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[World]:
+def process_group(device: torch.device) -> Iterator[World]:
     """Within the block the processes can talk: over NCCL between GPUs, else over gloo.
 
     Raises:
@@ -87,13 +87,13 @@ def joined(device: torch.device) -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def share_of(first: int, last: int, here: World) -> tuple[int, int]:
+def local_slice(first: int, last: int, here: World) -> tuple[int, int]:
     """The part of the samples `first` to `last` (exclusive) that is this process's."""
     count = last - first
     return first + count * here.rank // here.size, first + count * (here.rank + 1) // here.size
 
 
-def summed(values: Tensor) -> Tensor:
+def all_reduce_sum(values: Tensor) -> Tensor:
     """The sum of `values` over all processes; each must ask for it."""
     if world().size == 1:
         return values
@@ -102,7 +102,7 @@ def summed(values: Tensor) -> Tensor:
     return total
 
 
-def anywhere(flags: list[bool]) -> list[bool]:
+def any_process(flags: list[bool]) -> list[bool]:
     """For each flag whether it is set in any process; each must ask for it."""
     if world().size == 1:
         return flags
@@ -111,7 +111,7 @@ def anywhere(flags: list[bool]) -> list[bool]:
     return [bool(flag) for flag in found.tolist()]
 
 
-def told_by_main(text: str) -> str:
+def broadcast_from_main(text: str) -> str:
     """The first process's `text`; each must ask for it."""
     if world().size == 1:
         return text
@@ -135,7 +135,7 @@ def parallel(model: nn.Module, device: torch.device, synchronize: bool) -> nn.Mo
 
 
 @torch.no_grad()
-def share_buffers(model: nn.Module) -> None:
+def broadcast_buffers(model: nn.Module) -> None:
     """Give all processes the first one's statistics of batch normalization and the like."""
     if world().size > 1:
         for buffer in model.buffers():

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnrun.runtime.distributed import World, share_of
+from cnnrun.runtime.distributed import World, local_slice
 from tests.conftest import Command
 
 CONFIG = """\
@@ -64,7 +64,7 @@ def _rows(run: Path) -> list[dict[str, Any]]:
 
 @given(st.integers(0, 10_000), st.integers(0, 200), st.integers(1, 17))
 def test_shares_are_every_sample_exactly_once(first: int, count: int, size: int) -> None:
-    shares = [share_of(first, first + count, World(rank, size)) for rank in range(size)]
+    shares = [local_slice(first, first + count, World(rank, size)) for rank in range(size)]
     taken = [i for a, b in shares for i in range(a, b)]
     assert taken == list(range(first, first + count))
     assert max(b - a for a, b in shares) - min(b - a for a, b in shares) <= 1

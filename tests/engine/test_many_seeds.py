@@ -125,7 +125,7 @@ def test_a_seed_that_diverges_leaves_the_others_alone(
     def spoil(self: Seeds, *given: Any) -> None:
         init(self, *given)
         with torch.no_grad():
-            next(self.trainers[1].parts.model.parameters()).fill_(float("nan"))
+            next(self.trainers[1].stepped.model.parameters()).fill_(float("nan"))
 
     monkeypatch.setattr(Seeds, "__init__", spoil)
     ended = cnnrun("train", "many.yaml", "--seeds", "3", "-q")

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cnnrun.runs.directory import RunDirectory, is_training
-from cnnrun.runs.resuming import FIXED, alone_in
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.lock import alone_in, is_training
+from cnnrun.runs.resuming import FIXED
 from tests.conftest import Command
 
 

@@ -15,7 +15,8 @@ from typing import IO
 from cnnrun.multirun.launcher.existing_runs import RunsFound
 from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.launcher.queue import Outcome, Queue
-from cnnrun.runs.directory import RunDirectory, is_training
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.lock import is_training
 from cnnrun.runtime.interrupt import stop_on_signals
 
 PROGRAM = [sys.executable, "-m", "cnnrun"]

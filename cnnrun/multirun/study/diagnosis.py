@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnrun.config.experiment import Experiment
-from cnnrun.engine.build import Parts
+from cnnrun.engine.parts import Parts
 from cnnrun.evaluation.loading import open_run_of
 from cnnrun.models.hooks import visit_layers
 

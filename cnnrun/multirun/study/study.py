@@ -22,7 +22,7 @@ from cnnrun.multirun.launcher.workers import Workers, visible_gpus
 from cnnrun.multirun.settings import Settings, apply, changes
 from cnnrun.multirun.study.findings import Findings
 from cnnrun.multirun.study.spec import Study, load, run_named
-from cnnrun.runs.directory import write_json, write_text
+from cnnrun.runtime.files import write_json, write_text
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from cnnrun.multirun.sweep.results import Results, read_results
 from cnnrun.multirun.sweep.spec import load
 from cnnrun.multirun.sweep.storage import Trials, open_storage, require_optuna, shown
 from cnnrun.multirun.sweep.trial_queue import TrialQueue
-from cnnrun.runs.directory import write_text
+from cnnrun.runtime.files import write_text
 
 if TYPE_CHECKING:
     import optuna

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cnnrun.registry import loggers
-from cnnrun.runs.directory import RunDirectory, write_text
+from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.loggers.logger import Logger, Row
+from cnnrun.runtime.files import write_text
 
 
 @loggers.register("csv")

@@ -9,9 +9,10 @@ from typing import Any
 
 from cnnrun import registry
 from cnnrun.config.experiment import Experiment
-from cnnrun.runs.directory import RunDirectory, write_json
+from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.loggers.logger import Logger, Row
 from cnnrun.runtime.distributed import world
+from cnnrun.runtime.files import write_json
 
 
 def build_loggers(experiment: Experiment) -> dict[str, Logger]:
