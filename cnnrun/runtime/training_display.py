@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from cnnrun.runtime import console
+
 # Seconds between two looks at the running sums; each costs one device-to-host copy.
 INTERVAL = 0.25
 
@@ -59,7 +61,7 @@ class Lines(Quiet):
         return self
 
     def epoch(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        console.warn(text)
 
 
 class Bar:
@@ -71,7 +73,8 @@ class Bar:
             BarColumn(bar_width=24),
             TaskProgressColumn(),
             TextColumn("{task.fields[numbers]}"),
-            console=Console(stderr=True),
+            # `Progress` puts itself in the place of `sys.stderr`, to print above the bar.
+            console=Console(file=console.Guarded(sys.stderr)),
             transient=True,
         )
         self._task = self._progress.add_task(
@@ -110,7 +113,7 @@ def reporter(quiet: bool, total_steps: int, done_steps: int) -> Reporter:
     """Live on a terminal, lines elsewhere, nothing when asked to be quiet."""
     if quiet:
         return Quiet()
-    return Bar(total_steps, done_steps) if sys.stderr.isatty() else Lines()
+    return Bar(total_steps, done_steps) if console.stderr.isatty() else Lines()
 
 
 def epoch_line(
