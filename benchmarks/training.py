@@ -32,7 +32,8 @@ from torch.utils.data import DataLoader
 
 from benchmarks.workloads import Samples, Workload, workloads
 from cnnrun.data.batches import Batches
-from cnnrun.engine.build import Parts, build_optimizer
+from cnnrun.engine.build_optimizer import build_optimizer
+from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
 from cnnrun.models.dropout import Dropout
 from cnnrun.runs.directory import RunDirectory

@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 from torchvision import transforms
 
 from cnnrun.config.experiment import from_dict
-from cnnrun.engine.build import Parts, build
+from cnnrun.engine.build import build
+from cnnrun.engine.parts import Parts
 
 ONE_EPOCH: dict[str, Any] = {"epochs": 1}
 

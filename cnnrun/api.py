@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from cnnrun import runner
 from cnnrun.config.document import Document, read
 from cnnrun.config.experiment import from_dict, load
-from cnnrun.engine.build import Parts
+from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.evaluation.loading import open_trained

@@ -13,7 +13,8 @@ from cnnrun.components.tasks import Predictions
 from cnnrun.config.experiment import Experiment, load
 from cnnrun.data.images.decoding import BadPictureError
 from cnnrun.engine.auto_speed import fastest
-from cnnrun.engine.build import Parts, build
+from cnnrun.engine.build import build
+from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import Interrupted, UserError
 from cnnrun.evaluation import scoring as evaluation

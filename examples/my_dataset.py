@@ -2,8 +2,7 @@
 
 import torch
 
-from cnnrun.data.dataset import Dataset, Split
-from cnnrun.registry import datasets
+from cnnrun.plugin import Dataset, Split, datasets
 
 
 @datasets.register("halves")

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cnnrun.registry import losses
+from cnnrun.plugin import losses
 
 
 @losses.register("brier")

@@ -7,8 +7,7 @@ What is measured belongs to the task. This one adds a measure to those of `class
 import torch
 from torch import Tensor
 
-from cnnrun.components.tasks.classify import Classify
-from cnnrun.registry import tasks
+from cnnrun.plugin import Classify, tasks
 
 
 @tasks.register("classify_top3")

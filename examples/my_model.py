@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from cnnrun.registry import models
+from cnnrun.plugin import models
 
 
 @models.register("tiny_cnn")

@@ -1,9 +1,6 @@
 """A picture of your own: cnnrun viz confidence RUN --plugin examples/my_plot.py"""
 
-from cnnrun.components.tasks.metrics import softmax
-from cnnrun.plots.style import Figure, new_figure, styled
-from cnnrun.plots.target import Target
-from cnnrun.registry import plots
+from cnnrun.plugin import Figure, Target, new_figure, plots, softmax, styled
 
 
 @plots.register("confidence")

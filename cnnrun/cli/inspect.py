@@ -70,7 +70,7 @@ def data_report(
     from cnnrun.config.experiment import load
     from cnnrun.data.inspection.report import report
     from cnnrun.data.inspection.text import as_text
-    from cnnrun.engine.build import build_dataset
+    from cnnrun.engine.build_data import build_dataset
 
     # Bad files are what the report is for: they are listed, not the end of it.
     experiment = load(config, [*(overrides or []), "dataset.on_error=skip"], plugin or [])

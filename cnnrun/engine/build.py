@@ -2,55 +2,31 @@
 
 from __future__ import annotations
 
-import unicodedata
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from cnnrun import registry
-from cnnrun.components.schedules import Schedule, build_schedule
 from cnnrun.components.tasks import Task
 from cnnrun.config.experiment import Experiment
 from cnnrun.data import normalize
-from cnnrun.data.augmentations.base import Augmentation
-from cnnrun.data.augmentations.geometric import RandomResizedCrop
-from cnnrun.data.batches import decodes_crops
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.displacement import displaced
-from cnnrun.data.images.conversion import with_form
-from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.pipeline import Pipeline
 from cnnrun.data.pixel_targets import PixelPipeline
-from cnnrun.data.splits import apply_splits
+from cnnrun.engine.build_data import (
+    build_augmentations,
+    build_dataset,
+    crop_at_decode,
+    init_from_data,
+    with_checkpoint_labels,
+)
 from cnnrun.engine.build_model import build_initialized_model, build_model, refuse_absurd_model
-from cnnrun.errors import UserError, did_you_mean
-from cnnrun.models.transfer import Transfer, parameter_groups
+from cnnrun.engine.parts import Parts
+from cnnrun.errors import did_you_mean
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
 from cnnrun.runtime.device import be_deterministic, select_device
-from cnnrun.runtime.randomness import derive_seed, generator
-from cnnrun.runtime.torch_shortcuts import leave_compiler_out
-from cnnrun.runtime.weights import load_weights, some
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What an experiment is made of, ready to compute on `device`."""
-
-    experiment: Experiment
-    device: torch.device
-    task: Task
-    dataset: Dataset
-    normalization: Normalization
-    crop: RandomCrop | None
-    pipeline: Pipeline
-    model: nn.Module
-    loss: nn.Module
-    # What stays in eval mode while the rest trains.
-    frozen: tuple[nn.Module, ...] = ()
-    # What the experiment's `transfer` means for this model, presets written out.
-    transfer: Transfer | None = None
+from cnnrun.runtime.weights import load_weights
 
 
 def build(experiment: Experiment) -> Parts:
@@ -76,7 +52,7 @@ def build(experiment: Experiment) -> Parts:
                 experiment.dataset.normalize, dataset.train.images, channels=shape[0]
             )
         normalization = Normalization(mean, std)
-    show_pictures(model, dataset, normalization, experiment.seed)
+    init_from_data(model, dataset, normalization, experiment.seed)
     counts = dataset.class_counts
     parts = _assemble(experiment, device, dataset, normalization, model, counts)
     return replace(parts, frozen=tuple(frozen), transfer=transfer)
@@ -96,7 +72,7 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
     refuse_absurd_model(experiment, shape, classes, checkpoint.model)
     model = build_model(experiment, shape, classes)
     load_weights(model, checkpoint.model)
-    dataset = matching(dataset, checkpoint)
+    dataset = with_checkpoint_labels(dataset, checkpoint)
     counts = torch.tensor(checkpoint.class_counts)
     return _assemble(experiment, device, dataset, checkpoint.normalization, model, counts)
 
@@ -122,7 +98,7 @@ def _assemble(
         hint = did_you_mean(monitor, task.measures)
         raise experiment.error(["training", "monitor"], f"'{monitor}' is not measured{hint}")
     augmentations = build_augmentations(experiment)
-    crop = taken_while_decoding(augmentations, dataset, experiment.seed)
+    crop = crop_at_decode(augmentations, dataset, experiment.seed)
     pipeline = (Pipeline if task.targets == "labels" else PixelPipeline)(
         augmentations[1:] if crop else augmentations,
         normalization.mean,
@@ -147,128 +123,3 @@ def _assemble(
         model=model,
         loss=loss.to(device),
     )
-
-
-def build_dataset(experiment: Experiment) -> Dataset:
-    """Load the data and set its validation split aside."""
-    pictures = experiment.dataset.pictures()
-    dataset: Dataset = registry.datasets.build(experiment.dataset, pictures=pictures)
-    dataset = replace(dataset, bad_files=tuple(pictures.bad_files), notes=tuple(pictures.notes))
-    with experiment.located("dataset"):
-        check_labels(dataset)
-        dataset = displaced(with_form(dataset, pictures), experiment.dataset.displace)
-        return apply_splits(dataset, experiment.dataset, experiment.seed)
-
-
-def show_pictures(
-    model: nn.Module, dataset: Dataset, normalization: Normalization, seed: int
-) -> None:
-    """Let a model that wants to (`look_at`) see some normalized training pictures first."""
-    if not hasattr(model, "look_at"):
-        return
-    chosen = torch.randperm(len(dataset.train), generator=generator(seed, "look at"))[:5000]
-    pictures = dataset.train.images[chosen].float() / 255
-    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (normalization.mean, normalization.std))
-    model.look_at((pictures - mean) / std)  # type: ignore[operator]
-
-
-def check_labels(dataset: Dataset) -> None:
-    """Refuse labels that are no class, before a GPU would fail on one without a word.
-
-    Names of classes may be any text that can be printed.
-
-    Raises:
-        UserError: the label, the split and the classes that there are.
-    """
-    for name in dataset.classes:
-        # It would end on people's terminals.
-        if any(unicodedata.category(character) == "Cc" for character in name):
-            raise UserError(f"the class {name!r} has a control character in its name; rename it")
-    for name in ("train", "validation", "test"):
-        labels = dataset.split(name).labels
-        wrong = labels[(labels < 0) | (labels >= len(dataset.classes))]
-        if len(wrong):
-            raise UserError(
-                f"the {name} split has the label {int(wrong[0])}, but there are "
-                f"{len(dataset.classes)} classes ({some(dataset.classes)}): labels are 0 to "
-                f"{len(dataset.classes) - 1}"
-            )
-
-
-def build_augmentations(experiment: Experiment) -> list[Augmentation]:
-    built = []
-    for i, item in enumerate(experiment.dataset.augment):
-        with experiment.located("dataset", "augment", i):
-            built.append(registry.augmentations.build(item))
-    return built
-
-
-def taken_while_decoding(
-    augmentations: list[Augmentation], dataset: Dataset, seed: int
-) -> RandomCrop | None:
-    """The first augmentation, if it is a random crop of files that are decoded at each use.
-
-    Such a file need not be decoded whole and then enlarged: its crop is read at full quality.
-    """
-    first = augmentations[0] if augmentations else None
-    if not isinstance(first, RandomResizedCrop) or first.probability < 1:
-        return None
-    if not decodes_crops(dataset.train.images):
-        return None
-    scale, ratio = (tuple(pair) for pair in (first.scale, first.ratio))
-    return RandomCrop(derive_seed(seed, "crops"), scale, ratio)  # type: ignore[arg-type]
-
-
-def build_optimizer(parts: Parts) -> torch.optim.Optimizer:
-    """The optimizer of the parameters that train; `initial_lr` notes each group's own rate."""
-    experiment, model, transfer = parts.experiment, parts.model, parts.transfer
-    parameters: list[Any] = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        raise experiment.error(
-            ["transfer", "freeze"] if transfer else ["model"],
-            "nothing to train: no parameter of the model requires a gradient",
-        )
-    if transfer and transfer.lr_multipliers:
-        with experiment.located("transfer"):
-            lr = float(experiment.optimizer.lr)  # type: ignore[attr-defined]
-            parameters = parameter_groups(model, transfer, lr)
-    if not experiment.training.compile:
-        leave_compiler_out()
-    with experiment.located("optimizer"):
-        optimizer: torch.optim.Optimizer = registry.optimizers.build(
-            experiment.optimizer, parameters=parameters
-        )
-    note_initial_rates(optimizer)
-    return optimizer
-
-
-def note_initial_rates(optimizer: torch.optim.Optimizer) -> None:
-    for group in optimizer.param_groups:
-        group.setdefault("initial_lr", group["lr"])
-
-
-def build_lr_schedule(experiment: Experiment, steps_per_epoch: int) -> Schedule:
-    total = experiment.training.epochs * steps_per_epoch
-    with experiment.located("schedule"):
-        return build_schedule(experiment.schedule, total, steps_per_epoch)
-
-
-def matching(dataset: Dataset, checkpoint: Checkpoint) -> Dataset:
-    """`dataset` with the labels of the checkpoint's classes, matched by name."""
-    known = tuple(checkpoint.classes)
-    unknown = [name for name in dataset.classes if name not in known]
-    if unknown:
-        raise UserError(
-            f"the data has classes that the model was not trained on: {some(unknown)} "
-            f"(it knows {some(known)})"
-        )
-    if list(dataset.input_shape) != checkpoint.input_shape:
-        raise UserError(
-            f"the data's pictures are {_shape(dataset.input_shape)}, "
-            f"but the model was trained on {_shape(checkpoint.input_shape)}"
-        )
-    return dataset if dataset.classes == known else dataset.with_labels_of(known)
-
-
-def _shape(shape: Any) -> str:
-    return " x ".join(map(str, shape))

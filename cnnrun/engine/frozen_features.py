@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cnnrun.data.batches import Batches
 from cnnrun.data.dataset import Split
 from cnnrun.data.pipeline import Pipeline
-from cnnrun.engine.build import Parts
+from cnnrun.engine.parts import Parts
 from cnnrun.models.transfer import head_input, head_name
 
 # Features of all training and validation samples together may take so many bytes.

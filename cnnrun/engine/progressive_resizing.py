@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnrun.config.experiment import Training
-from cnnrun.engine.build import Parts
+from cnnrun.engine.parts import Parts
 
 
 def progressive(inputs: Tensor, options: Training, epoch: int) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import torch
 
 from cnnrun.components.schedules import Schedule
-from cnnrun.engine.build import Parts
+from cnnrun.engine.parts import Parts
 from cnnrun.engine.progress import Progress
 from cnnrun.engine.stepper import Stepper
 from cnnrun.runs.checkpoint import Checkpoint

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cnnrun.engine.build import Parts, build_optimizer
+from cnnrun.engine.build_optimizer import build_optimizer
 from cnnrun.engine.compiling import compiled
 from cnnrun.engine.ema import AverageWeights
+from cnnrun.engine.parts import Parts
 from cnnrun.engine.validation import zeros
 from cnnrun.errors import UserError
 from cnnrun.models.transfer import unfreeze

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from cnnrun.data.batches import Batches
-from cnnrun.engine.build import Parts, build_lr_schedule
+from cnnrun.engine.build_optimizer import build_lr_schedule
 from cnnrun.engine.frozen_features import with_features_ready
+from cnnrun.engine.parts import Parts
 from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, Progress, SaveTimer, beats, rank_of
 from cnnrun.engine.progressive_resizing import check_sizes, progressive
 from cnnrun.engine.snapshot import snapshot

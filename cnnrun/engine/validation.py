@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cnnrun.data.batches import Batches, Share
-from cnnrun.engine.build import Parts
+from cnnrun.engine.parts import Parts
 from cnnrun.runtime.distributed import all_reduce_sum
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnrun.engine.build import Parts
+from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.evaluation.export_formats import FORMATS, Run, as_arrays

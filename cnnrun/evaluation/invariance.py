@@ -13,7 +13,7 @@ from torch import Tensor
 from cnnrun.data.augmentations.base import identity
 from cnnrun.data.augmentations.geometric import rotations, shifts
 from cnnrun.data.augmentations.resampling import Warp, resample
-from cnnrun.engine.build import Parts
+from cnnrun.engine.parts import Parts
 from cnnrun.engine.validation import evaluation_batches
 from cnnrun.errors import UserError
 

@@ -9,7 +9,8 @@ import torch
 
 from cnnrun.config.experiment import from_dict
 from cnnrun.data.dataset import Dataset, Split
-from cnnrun.engine.build import Parts, rebuild
+from cnnrun.engine.build import rebuild
+from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.evaluation.foreign_code import refuse_foreign_code
 from cnnrun.runs.checkpoint import Checkpoint, find_checkpoint

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cnnrun.components.tasks import Predictions
 from cnnrun.components.tasks.reconstruct import Reconstruct
 from cnnrun.data.dataset import Split
-from cnnrun.engine.build import Parts
+from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.evaluation.scoring import predict
 from cnnrun.runtime.randomness import generator

@@ -12,8 +12,10 @@ from torch import nn
 from cnnrun.components.tasks import Predictions
 from cnnrun.config.experiment import from_dict, load
 from cnnrun.config.shipped import names_experiment
-from cnnrun.engine.build import Parts, build_dataset, rebuild
+from cnnrun.engine.build import rebuild
+from cnnrun.engine.build_data import build_dataset
 from cnnrun.engine.build_model import build_model
+from cnnrun.engine.parts import Parts
 from cnnrun.engine.validation import evaluation_batches
 from cnnrun.errors import UserError
 from cnnrun.evaluation.foreign_code import refuse_foreign_code

@@ -17,7 +17,8 @@ from cnnrun.config.experiment import load
 from cnnrun.config.plugins import load_plugins
 from cnnrun.config.shipped import names_experiment
 from cnnrun.data.dataset import Split
-from cnnrun.engine.build import Parts, build
+from cnnrun.engine.build import build
+from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.runs.directory import RunDirectory

@@ -18,7 +18,7 @@ from cnnrun.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
     from cnnrun.components.tasks import Predictions
-    from cnnrun.engine.build import Parts
+    from cnnrun.engine.parts import Parts
 
 MOST_MISTAKES = 24
 _FIGURES = (

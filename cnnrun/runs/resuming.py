@@ -8,7 +8,7 @@ from typing import Any
 from cnnrun.config.document import flattened, read
 from cnnrun.config.experiment import Experiment
 from cnnrun.data.dataset import Dataset
-from cnnrun.engine.build import build_lr_schedule
+from cnnrun.engine.build_optimizer import build_lr_schedule
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory

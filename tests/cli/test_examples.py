@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from cnnrun.registry import KINDS, losses
 from tests.conftest import REPOSITORY, Command
 from tests.small_run import CONFIG
 
+_IMPORTED = re.compile(r"^from (cnnrun[\w.]*) import", re.MULTILINE)
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
 
 
@@ -60,9 +62,40 @@ def test_a_plug_in_of_the_command_line_is_part_of_the_run(cnnrun: Command) -> No
 
 
 def test_each_example_says_how_it_is_used() -> None:
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == len(KINDS)
     for file in EXAMPLES:
         assert f"--plugin examples/{file.name}" in file.read_text().split('"""')[1]
+
+
+def test_examples_and_documents_import_from_the_one_door_alone() -> None:
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]
+    shown = {file: set(_IMPORTED.findall(file.read_text())) for file in [*EXAMPLES, *pages]}
+    assert {m for modules in shown.values() for m in modules} == {"cnnrun", "cnnrun.plugin"}
+    assert all(shown[file] == {"cnnrun.plugin"} for file in EXAMPLES)
+
+
+@pytest.mark.parametrize(
+    ("example", "override"),
+    [
+        ("my_optimizer", "optimizer={name: signsgd, lr: 0.01}"),
+        ("my_schedule", "schedule={name: root, decay: 2}"),
+        ("my_initializer", "initializer={name: ternary, scale: 0.9}"),
+        ("my_augmentation", "dataset.augment=[{name: fog, most: 0.3}]"),
+        ("my_logger", "loggers=[{name: chat, file: lines.txt}]"),
+    ],
+)
+def test_each_other_kind(cnnrun: Command, example: str, override: str) -> None:
+    """Trained from its own YAML keys; none is left as a default that would do nothing."""
+    run, file = _train(cnnrun, example, override, "training.draw=false")
+    rows = load_run(run).metrics
+    assert np.isfinite([row["train_loss"] for row in rows]).all()
+    usual = Path(cnnrun("train", "small.yaml", "-q", "training.draw=false").out.strip())
+    same = rows == load_run(usual).metrics
+    assert same == (example == "my_logger")
+    if example == "my_logger":
+        assert len(Path("lines.txt").read_text().splitlines()) == len(rows)
+    ended = cnnrun("eval", run, "--plugin", file)
+    assert ended.code == 0, ended.err
 
 
 def test_model(cnnrun: Command) -> None:

@@ -15,7 +15,7 @@ from torchvision.transforms import InterpolationMode
 from cnnrun.config.experiment import load
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.displacement import displaced
-from cnnrun.engine.build import build_dataset
+from cnnrun.engine.build_data import build_dataset
 from cnnrun.evaluation.invariance import AMOUNTS, UNTOUCHED, Curve, move
 from tests.conftest import Command
 from tests.small_run import small_run

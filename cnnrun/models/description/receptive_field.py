@@ -153,29 +153,8 @@ class FieldsOfTensors:
     def __setitem__(self, tensor: Tensor, field: Field | None) -> None:
         self._fields[tensor] = field
 
-    def follow(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
-        """Note the field of what an operation gave."""
-        from cnnrun.models.description.field_rules import FRESH, RULES
-
-        call = Call(function, args, kwargs, result, self)
-        if not call.tracked or call.packet in FRESH:
-            return
-        outputs = tensors_in([result])
-        rule = RULES.get(call.packet) or (_pointwise if call.pointwise else None)
-        known = rule and all(call.field(tensor) is not None for tensor in call.tracked)
-        fields = rule(call) if known and rule else None
-        for i, output in enumerate(outputs):
-            self[output] = fields[i] if isinstance(fields, list) else fields
-            if function._schema.is_mutable and output._base is not None:
-                # A part of another tensor was written to.
-                self[output._base] = None
-
 
 Rule = Callable[[Call], "Field | list[Field | None] | None"]
-
-
-def _pointwise(call: Call) -> Field | None:
-    return union([call.field(tensor) for tensor in call.tracked])
 
 
 def tensors_in(values: Any) -> list[Tensor]:

@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from cnnrun.models.description.field_tracking import follow
 from cnnrun.models.description.layer_table import Block, Description, Layer, Shape
 from cnnrun.models.description.receptive_field import (
     Field,
@@ -103,7 +104,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if count is not None and self.open:
             # torch counts a multiplication and an addition as two.
             self.open[-1].multiply_adds += count(*args, **kwargs, out_val=result) // 2
-        self.fields.follow(func, args, kwargs, result)
+        follow(self.fields, func, args, kwargs, result)
         return result
 
     @contextmanager

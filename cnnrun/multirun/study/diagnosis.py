@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnrun.engine.build import Parts
+from cnnrun.engine.parts import Parts
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.models.hooks import visit_layers
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from cnnrun.engine.build import Parts
 from cnnrun.engine.build_model import build_initialized_model
+from cnnrun.engine.parts import Parts
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.evaluation.invariance import Curve, invariance
 from cnnrun.models.hooks import visit_layers

@@ -1,0 +1,116 @@
+"""The data of an experiment: loaded, checked, split and prepared for its model."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnrun import registry
+from cnnrun.config.experiment import Experiment
+from cnnrun.data.augmentations.base import Augmentation
+from cnnrun.data.augmentations.geometric import RandomResizedCrop
+from cnnrun.data.batches import decodes_crops
+from cnnrun.data.dataset import Dataset
+from cnnrun.data.displacement import displaced
+from cnnrun.data.images.conversion import with_form
+from cnnrun.data.images.framing import RandomCrop
+from cnnrun.data.splits import apply_splits
+from cnnrun.errors import UserError
+from cnnrun.runs.checkpoint import Checkpoint, Normalization
+from cnnrun.runtime.randomness import derive_seed, generator
+from cnnrun.runtime.weights import some
+
+
+def build_dataset(experiment: Experiment) -> Dataset:
+    """Load the data and set its validation split aside."""
+    pictures = experiment.dataset.pictures()
+    dataset: Dataset = registry.datasets.build(experiment.dataset, pictures=pictures)
+    dataset = replace(dataset, bad_files=tuple(pictures.bad_files), notes=tuple(pictures.notes))
+    with experiment.located("dataset"):
+        check_labels(dataset)
+        dataset = displaced(with_form(dataset, pictures), experiment.dataset.displace)
+        return apply_splits(dataset, experiment.dataset, experiment.seed)
+
+
+def check_labels(dataset: Dataset) -> None:
+    """Refuse labels that are no class, before a GPU would fail on one without a word.
+
+    Names of classes may be any text that can be printed.
+
+    Raises:
+        UserError: the label, the split and the classes that there are.
+    """
+    for name in dataset.classes:
+        # It would end on people's terminals.
+        if any(unicodedata.category(character) == "Cc" for character in name):
+            raise UserError(f"the class {name!r} has a control character in its name; rename it")
+    for name in ("train", "validation", "test"):
+        labels = dataset.split(name).labels
+        wrong = labels[(labels < 0) | (labels >= len(dataset.classes))]
+        if len(wrong):
+            raise UserError(
+                f"the {name} split has the label {int(wrong[0])}, but there are "
+                f"{len(dataset.classes)} classes ({some(dataset.classes)}): labels are 0 to "
+                f"{len(dataset.classes) - 1}"
+            )
+
+
+def build_augmentations(experiment: Experiment) -> list[Augmentation]:
+    built = []
+    for i, item in enumerate(experiment.dataset.augment):
+        with experiment.located("dataset", "augment", i):
+            built.append(registry.augmentations.build(item))
+    return built
+
+
+def crop_at_decode(
+    augmentations: list[Augmentation], dataset: Dataset, seed: int
+) -> RandomCrop | None:
+    """The first augmentation, if it is a random crop of files that are decoded at each use.
+
+    Such a file need not be decoded whole and then enlarged: its crop is read at full quality.
+    """
+    first = augmentations[0] if augmentations else None
+    if not isinstance(first, RandomResizedCrop) or first.probability < 1:
+        return None
+    if not decodes_crops(dataset.train.images):
+        return None
+    scale, ratio = (tuple(pair) for pair in (first.scale, first.ratio))
+    return RandomCrop(derive_seed(seed, "crops"), scale, ratio)  # type: ignore[arg-type]
+
+
+def with_checkpoint_labels(dataset: Dataset, checkpoint: Checkpoint) -> Dataset:
+    """`dataset` with the labels of the checkpoint's classes, matched by name."""
+    known = tuple(checkpoint.classes)
+    unknown = [name for name in dataset.classes if name not in known]
+    if unknown:
+        raise UserError(
+            f"the data has classes that the model was not trained on: {some(unknown)} "
+            f"(it knows {some(known)})"
+        )
+    if list(dataset.input_shape) != checkpoint.input_shape:
+        raise UserError(
+            f"the data's pictures are {_shape(dataset.input_shape)}, "
+            f"but the model was trained on {_shape(checkpoint.input_shape)}"
+        )
+    return dataset if dataset.classes == known else dataset.with_labels_of(known)
+
+
+def _shape(shape: Any) -> str:
+    return " x ".join(map(str, shape))
+
+
+def init_from_data(
+    model: nn.Module, dataset: Dataset, normalization: Normalization, seed: int
+) -> None:
+    """Let a model that wants to (`look_at`) see some normalized training pictures first."""
+    if not hasattr(model, "look_at"):
+        return
+    chosen = torch.randperm(len(dataset.train), generator=generator(seed, "look at"))[:5000]
+    pictures = dataset.train.images[chosen].float() / 255
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (normalization.mean, normalization.std))
+    model.look_at((pictures - mean) / std)  # type: ignore[operator]

@@ -1,0 +1,35 @@
+"""What an experiment is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from cnnrun.components.tasks import Task
+from cnnrun.config.experiment import Experiment
+from cnnrun.data.dataset import Dataset
+from cnnrun.data.images.framing import RandomCrop
+from cnnrun.data.pipeline import Pipeline
+from cnnrun.models.transfer import Transfer
+from cnnrun.runs.checkpoint import Normalization
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an experiment is made of, ready to compute on `device`."""
+
+    experiment: Experiment
+    device: torch.device
+    task: Task
+    dataset: Dataset
+    normalization: Normalization
+    crop: RandomCrop | None
+    pipeline: Pipeline
+    model: nn.Module
+    loss: nn.Module
+    # What stays in eval mode while the rest trains.
+    frozen: tuple[nn.Module, ...] = ()
+    # What the experiment's `transfer` means for this model, presets written out.
+    transfer: Transfer | None = None

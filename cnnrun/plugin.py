@@ -1,0 +1,104 @@
+"""The one door for components of your own: all that a plug-in needs, under names that stay.
+
+    from cnnrun.plugin import models
+
+    @models.register("mine")
+    class Mine(torch.nn.Module): ...
+
+Other modules of cnnrun may move; what is imported from here goes on working.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cnnrun.components.schedules import Annealed, Schedule
+from cnnrun.components.tasks.classify import Classify
+from cnnrun.components.tasks.metrics import softmax
+from cnnrun.components.tasks.reconstruct import Reconstruct
+from cnnrun.components.tasks.task import Predictions, Task
+from cnnrun.data.augmentations.base import (
+    Augmentation,
+    Draws,
+    Geometric,
+    Mixing,
+    Photometric,
+    identity,
+    per_image,
+)
+from cnnrun.data.augmentations.sampling import Sampler
+from cnnrun.data.dataset import Dataset, Images, Split
+from cnnrun.errors import UserError
+from cnnrun.registry import (
+    augmentations,
+    datasets,
+    initializers,
+    loggers,
+    losses,
+    models,
+    optimizers,
+    plots,
+    schedules,
+    tasks,
+)
+from cnnrun.runs.loggers.logger import Logger, Row
+
+if TYPE_CHECKING:
+    from cnnrun.plots.style import Figure, new_axes, new_figure, styled
+    from cnnrun.plots.target import Target
+
+# matplotlib is imported when one of these is first asked for: a loss needs none.
+_OF_PLOTS = {
+    "Figure": "cnnrun.plots.style",
+    "Target": "cnnrun.plots.target",
+    "new_axes": "cnnrun.plots.style",
+    "new_figure": "cnnrun.plots.style",
+    "styled": "cnnrun.plots.style",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OF_PLOTS:
+        return getattr(import_module(_OF_PLOTS[name]), name)
+    raise AttributeError(f"cnnrun.plugin has no '{name}'; it has {', '.join(__all__)}")
+
+
+__all__ = [
+    "Annealed",
+    "Augmentation",
+    "Classify",
+    "Dataset",
+    "Draws",
+    "Figure",
+    "Geometric",
+    "Images",
+    "Logger",
+    "Mixing",
+    "Photometric",
+    "Predictions",
+    "Reconstruct",
+    "Row",
+    "Sampler",
+    "Schedule",
+    "Split",
+    "Target",
+    "Task",
+    "UserError",
+    "augmentations",
+    "datasets",
+    "identity",
+    "initializers",
+    "loggers",
+    "losses",
+    "models",
+    "new_axes",
+    "new_figure",
+    "optimizers",
+    "per_image",
+    "plots",
+    "schedules",
+    "softmax",
+    "styled",
+    "tasks",
+]

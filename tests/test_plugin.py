@@ -1,0 +1,44 @@
+"""The public door for plug-ins keeps its names: people's files import them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from cnnrun import plugin
+from cnnrun.registry import KINDS
+
+_NAMES = """
+Annealed Augmentation Classify Dataset Draws Figure Geometric Images Logger Mixing Photometric
+Predictions Reconstruct Row Sampler Schedule Split Target Task UserError augmentations datasets
+identity initializers loggers losses models new_axes new_figure optimizers per_image plots
+schedules softmax styled tasks
+"""
+NAMES = str.split(_NAMES)
+
+
+def test_the_names_stay() -> None:
+    """A name may be added here; one that is taken away breaks other people's files."""
+    assert plugin.__all__ == NAMES
+    for name in NAMES:
+        assert getattr(plugin, name) is not None
+
+
+def test_every_kind_of_component_can_be_registered_through_it() -> None:
+    offered = [getattr(plugin, name) for name in NAMES]
+    assert all(any(registry is one for one in offered) for registry in KINDS.values())
+
+
+def test_a_name_that_it_lacks_is_answered_with_those_that_it_has() -> None:
+    with pytest.raises(ImportError):
+        from cnnrun.plugin import nothing  # type: ignore[attr-defined]  # noqa: F401
+    with pytest.raises(AttributeError, match="has no 'nothing'; it has Annealed"):
+        plugin.nothing  # noqa: B018
+
+
+def test_a_plug_in_without_plots_loads_no_matplotlib() -> None:
+    code = "import sys; from cnnrun.plugin import losses; print('matplotlib' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "False"
