@@ -96,7 +96,7 @@ def _leave(code: int) -> None:
 
 
 def _discard_what_fails() -> None:
-    """A full disk under stdout is told already; Python would complain of it once more at its end."""
+    """A full disk under stdout is told already; Python would complain once more at its end."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

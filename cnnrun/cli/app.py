@@ -8,22 +8,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Optional, TypeVar
 
-import click
 import typer
 from typer.core import TyperCommand
 
 from cnnrun.cli.completion import complete_config, complete_override
 from cnnrun.runtime import console
 from cnnrun.runtime.interrupt import held
+from cnnrun.version import __version__
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-from cnnrun.version import __version__
 
 
 class Command(TyperCommand):
     """A command whose libraries and plug-ins can't spoil what it prints on stdout."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         with console.only_results_on_stdout():
             return super().invoke(ctx)
 

@@ -128,6 +128,6 @@ def _print_groups(found: dict[str, Any]) -> None:
 
 
 def _print_csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    writer = csv.DictWriter(console.results(), columns, lineterminator="\n")
+    writer = csv.DictWriter(console.results, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

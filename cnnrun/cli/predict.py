@@ -110,7 +110,7 @@ def _print_text(rows: list[dict[str, Any]], first: bool) -> None:  # noqa: ARG00
 
 
 def _print_csv(rows: list[dict[str, Any]], first: bool) -> None:
-    writer = csv.writer(console.results(), lineterminator="\n")
+    writer = csv.writer(console.results, lineterminator="\n")
     if first and rows:
         writer.writerow(["file", "rank", "class", "probability"])
     for row in rows:

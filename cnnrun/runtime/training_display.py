@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -74,7 +74,7 @@ class Bar:
             TaskProgressColumn(),
             TextColumn("{task.fields[numbers]}"),
             # `Progress` puts itself in the place of `sys.stderr`, to print above the bar.
-            console=Console(file=console.Guarded(sys.stderr)),
+            console=Console(file=cast("IO[str]", console.Guarded(sys.stderr))),
             transient=True,
         )
         self._task = self._progress.add_task(

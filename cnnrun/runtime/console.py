@@ -1,0 +1,190 @@
+"""All that cnnrun prints: results on stdout, everything else on stderr.
+
+Progress is no reason to lose a run: where stderr is closed, full or gone, nothing more is printed
+and the work goes on. A result that can't be written is an error, but for a reader that has enough.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TextIO
+
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+# Where results go while `sys.stdout` leads elsewhere.
+_results: TextIO | None = None
+
+
+@contextmanager
+def quiet_if(quiet: bool) -> Iterator[None]:
+    """Within the block, `note` prints nothing if `quiet`."""
+    token = _quiet.set(quiet or _quiet.get())
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
+
+
+def note(text: str) -> None:
+    """What a person likes to know on the way; nothing with `--quiet`."""
+    if not _quiet.get():
+        warn(text)
+
+
+def warn(text: str) -> None:
+    """What a person must know, also with `--quiet`."""
+    stderr.write(f"{text}\n")
+    stderr.flush()
+
+
+def out(text: object, end: str = "\n") -> None:
+    """A result, for stdout. A reader that has gone (`| head`) has what it wants.
+
+    Raises:
+        OSError: it can't be written there.
+    """
+    stream = _stdout()
+    try:
+        try:
+            stream.write(f"{text}{end}")
+        except UnicodeEncodeError:
+            stream.write(_encodable(f"{text}{end}", stream))
+    except BrokenPipeError:
+        discard(stream)
+
+
+class _Results:
+    """A file for those who want one, such as `csv`: what they write goes to `out`."""
+
+    def write(self, text: str, /) -> None:
+        out(text, end="")
+
+
+results = _Results()
+
+
+def _stdout() -> TextIO:
+    return _results or sys.stdout or io.StringIO()
+
+
+@contextmanager
+def only_results_on_stdout() -> Iterator[None]:
+    """Within the block what libraries and plug-ins print goes to stderr.
+
+    torch announces each download on stdout, and `RUN=$(cnnrun train -q ...)` gets the run alone.
+    """
+    global _results
+    before, _results = _results, _stdout()
+    try:
+        with contextlib.redirect_stdout(stderr):
+            yield
+    finally:
+        _results = before
+
+
+class Guarded(io.TextIOBase):
+    """`stream`, or else `sys.stderr` as it is at the time, but writing to it never fails."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._given = stream
+
+    @property
+    def _stream(self) -> TextIO | None:
+        return self._given or sys.stderr
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        stream = self._stream
+        try:
+            return stream is not None and stream.isatty()
+        except (OSError, ValueError):
+            return False
+
+    def fileno(self) -> int:
+        stream = self._stream
+        if stream is None:
+            raise OSError("closed")
+        return stream.fileno()
+
+    def write(self, text: str, /) -> int:
+        stream = self._stream
+        if stream is not None:
+            try:
+                stream.write(text)
+            except UnicodeEncodeError:
+                self.write(_encodable(text, stream))
+            except RuntimeError:
+                # From a signal's handler, while the same stream was being written.
+                with contextlib.suppress(OSError, ValueError):
+                    os.write(stream.fileno(), text.encode(errors="backslashreplace"))
+            except (OSError, ValueError):
+                discard(stream)
+        return len(text)
+
+    def flush(self) -> None:
+        stream = self._stream
+        try:
+            if stream is not None:
+                stream.flush()
+        except RuntimeError:
+            pass  # see `write`
+        except (OSError, ValueError):
+            discard(stream)
+
+
+stderr = Guarded()
+
+
+def discard(stream: TextIO | None) -> None:
+    """Let what is written to a broken stream go nowhere, also what it still holds.
+
+    Python flushes its streams when it ends, and makes the exit code 120 where that fails.
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        assert stream is not None
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """`text` with what the stream's encoding lacks written as `\\u732b`."""
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def open_closed_streams() -> None:
+    """Give a process that was started without stdin, stdout or stderr (`2>&-`) empty ones.
+
+    Otherwise the next file to be opened gets the number 2, and libraries that complain on stderr
+    write into a checkpoint.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+
+
+def width() -> int:
+    """The columns of the terminal on stderr; 80 where there is none. COLUMNS overrides both."""
+    if os.environ.get("COLUMNS", "").isdecimal():
+        return max(1, int(os.environ["COLUMNS"]))
+    try:
+        return os.get_terminal_size(stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
