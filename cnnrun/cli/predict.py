@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -14,6 +15,7 @@ from cnnrun.cli.app import AsJson, Plugins, TrainedTarget, app
 from cnnrun.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cnnrun.engine.parts import Parts
     from cnnrun.evaluation.prediction import Answers
 
 
@@ -50,7 +52,7 @@ def predict(
 
     file, parts, _ = open_trained(target, plugin or [], device)
     files = prediction.find_pictures(_with_stdin(pictures))
-    draw = prediction.GradCam(parts, gradcam).draw if gradcam else None
+    draw = _grad_cam(parts, gradcam) if gradcam else None
     show = _print_csv if as_csv else _print_text
     rows: list[dict[str, Any]] = []
     bad: list[dict[str, str]] = []
@@ -68,6 +70,12 @@ def predict(
     if not rows:
         print(f"error: none of {len(files):,} files is a picture that can be read", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _grad_cam(parts: Parts, folder: Path) -> Callable[[Answers], list[Path]]:
+    from cnnrun.plots.of_predictions import GradCam
+
+    return GradCam(parts, folder).draw
 
 
 def _with_stdin(names: list[str]) -> list[str]:

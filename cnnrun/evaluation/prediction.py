@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cnnrun.components.tasks.metrics import softmax
 from cnnrun.data.dataset import BadFile, Split
@@ -124,55 +124,3 @@ def form_of(parts: Parts) -> Form:
     """What every picture was brought to in training: size, channels and how it got there."""
     channels, height, width = parts.dataset.input_shape
     return Form((height, width), channels, parts.experiment.dataset.resize)
-
-
-class GradCam:
-    """Writes, for pictures, which regions speak for the class that the model answers."""
-
-    def __init__(self, parts: Parts, folder: Path) -> None:
-        """Raises `UserError` where the model has no convolution."""
-        from cnnrun.models.hooks import last_of
-
-        self._parts, self._folder = parts, folder
-        self._used: set[str] = set()
-        blank = torch.zeros((1, *parts.dataset.input_shape), dtype=torch.uint8)
-        inputs = parts.pipeline.normalize(blank.to(parts.device))
-        name = last_of(parts.model, nn.Conv2d, inputs)
-        if name is None:
-            raise UserError("--gradcam: the model has no convolution, so no Grad-CAM to draw")
-        self._name, self._layer = name, parts.model.get_submodule(name)
-
-    def draw(self, answers: Answers) -> list[Path]:
-        """The PNG files written, one for each picture of `answers`."""
-        from cnnrun.plots.drawing.attribution import draw_attributions, grad_cam_maps
-        from cnnrun.plots.style import save
-        from cnnrun.plots.target import as_pictures
-
-        if not answers.files:
-            return []
-        inputs = self._parts.pipeline.normalize(answers.images.to(self._parts.device))
-        best = answers.probabilities.argmax(1)
-        classes = torch.from_numpy(best).to(inputs.device)
-        maps = grad_cam_maps(self._parts.model, self._layer, inputs, classes).float().cpu().numpy()
-        written = []
-        for row, file in enumerate(answers.files):
-            figure = draw_attributions(
-                as_pictures(answers.images[row : row + 1]),
-                maps[row : row + 1],
-                None,
-                [self._parts.dataset.classes[best[row]]],
-                [float(answers.probabilities[row].max())],
-                f"Grad-CAM of {Path(file).name} at {self._name}",
-            )
-            written.append(save(figure, self._folder / f"{self._name_for(file)}.png"))
-        return written
-
-    def _name_for(self, file: str) -> str:
-        """The picture's name without its ending, numbered where another one had it."""
-        stem = name = Path(file).stem
-        number = 1
-        while name in self._used:
-            number += 1
-            name = f"{stem}-{number}"
-        self._used.add(name)
-        return name

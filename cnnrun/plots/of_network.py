@@ -15,8 +15,9 @@ from cnnrun.components.tasks.metrics import softmax
 from cnnrun.engine.build_model import build_initialized_model
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
+from cnnrun.evaluation.attribution import explained_layer, grad_cam_maps, saliency_maps
 from cnnrun.models.hooks import last_of, layer_named, visit_layers
-from cnnrun.plots.drawing.attribution import draw_attributions, grad_cam_maps, saliency_maps
+from cnnrun.plots.drawing.attribution import draw_attributions
 from cnnrun.plots.drawing.embedding import Method, draw_embedding, to_plane
 from cnnrun.plots.drawing.histograms import LayerWeights, draw_weights
 from cnnrun.plots.drawing.layer_outputs import LayerOutputs, draw_activations, summarize
@@ -91,15 +92,13 @@ def gradcam(
     of: ClassChoice = "prediction",
     layer: str | None = None,
 ) -> Figure:
-    """Which regions speak for a class, by the last convolution (Grad-CAM, Selvaraju et al. 2017).
+    """Which regions speak for a class, by the last feature maps (Grad-CAM, Selvaraju et al. 2017).
 
     layer: another layer that gives feature maps, by name.
     """
     shown = _answered(target, count)
     model = target.parts.model
-    name = layer or last_of(model, nn.Conv2d, shown.inputs[:1])
-    if name is None:
-        raise UserError(f"{target.path}: the model has no convolution, so no Grad-CAM to draw")
+    name = layer or explained_layer(model, shown.inputs[:1])
     maps = grad_cam_maps(model, layer_named(model, name), shown.inputs, shown.classes(of))
     return _attributions(target, shown, maps, f"Grad-CAM of the {_CLASS[of]} class at {name}")
 

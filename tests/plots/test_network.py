@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
@@ -18,13 +20,9 @@ from cnnrun.config.experiment import from_dict, load
 from cnnrun.engine.build import build
 from cnnrun.engine.build_model import build_initialized_model
 from cnnrun.errors import UserError
+from cnnrun.evaluation.attribution import explained_layer, grad_cam_maps, saliency_maps
 from cnnrun.plots import of_model, of_network
-from cnnrun.plots.drawing.attribution import (
-    draw_attributions,
-    grad_cam_maps,
-    overlay,
-    saliency_maps,
-)
+from cnnrun.plots.drawing.attribution import draw_attributions, overlay
 from cnnrun.plots.drawing.embedding import draw_embedding, to_plane
 from cnnrun.plots.drawing.histograms import LayerWeights, draw_weights, thinned
 from cnnrun.plots.drawing.layer_outputs import LayerOutputs, draw_activations, summarize
@@ -104,7 +102,7 @@ def test_every_picture_of_a_run(trained: Target) -> None:
     assert "Saliency of the true class" in saliency
     assert sum(word.startswith("true: ") for word in saliency) == 4
     gradcam = words(figure_of("gradcam", trained, count=3))
-    assert "Grad-CAM of the predicted class at features.1.conv" in gradcam
+    assert "Grad-CAM of the predicted class at features.1.relu" in gradcam
     earlier = words(figure_of("gradcam", trained, count=3, layer="features.0.relu"))
     assert "Grad-CAM of the predicted class at features.0.relu" in earlier
     assert {*"0123456789"} <= set(words(figure_of("embeddings", trained, count=90)))
@@ -263,6 +261,35 @@ def test_grad_cam_equals_a_direct_computation(inplace: bool) -> None:
     assert torch.allclose(found, wanted.detach(), atol=1e-6)
 
 
+def zoo(name: str) -> nn.Module:
+    built: nn.Module = getattr(torchvision.models, name)(weights=None)
+    return built
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "wanted"),
+    [
+        (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(True)), 16, "2"),
+        (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(), nn.MaxPool2d(2)), 16, "1"),
+        (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), 16, "1"),
+        (lambda: zoo("resnet18"), 64, "layer4.1"),  # its relu is called twice
+        (lambda: zoo("vgg11"), 64, "features.19"),
+        (lambda: zoo("efficientnet_b0"), 64, "features.8.2"),
+        (lambda: zoo("mobilenet_v3_small"), 64, "features.12.2"),
+    ],
+)
+def test_grad_cam_reads_the_last_rectified_maps(
+    model: Callable[[], nn.Module], size: int, wanted: str
+) -> None:
+    torch.manual_seed(0)
+    assert explained_layer(model(), torch.randn(1, 3, size, size)) == wanted
+
+
+def test_grad_cam_refuses_tokens() -> None:
+    with pytest.raises(UserError, match="after the patches of this transformer"):
+        explained_layer(zoo("vit_b_16"), torch.randn(1, 3, 224, 224))
+
+
 def test_grad_cam_without_captum(trained: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     with pytest.raises(UserError, match=r"pip install 'cnnrun\[captum\]'"):
@@ -278,7 +305,8 @@ def test_attributions_say_what_was_answered() -> None:
     assert {"true: cat", "predicted, 90 %: dog"} <= {word.strip() for word in words(figure)}
     shown = pictures(figure)
     assert len(shown) == 15
-    assert shown[4].max() <= 3  # a map of zeros is black
+    assert np.percentile(shown[4], 80) <= 3  # a map of zeros is black ...
+    assert "empty" in words(figure)  # ... and said to be so
     peak = np.unravel_index(maps[0].argmax(), (32, 32))
     factor = shown[1].shape[0] // 32
     assert (shown[1][peak[0] * factor, peak[1] * factor] > 160).sum() >= 2  # light yellow

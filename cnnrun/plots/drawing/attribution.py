@@ -1,4 +1,4 @@
-"""Where in a picture an answer comes from: saliency and Grad-CAM, computed and drawn."""
+"""Where in an image an answer comes from: saliency and Grad-CAM maps, drawn."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from cnnrun.errors import UserError
 from cnnrun.plots.drawing.images import Images
 from cnnrun.plots.drawing.lettering import clean, line_height, shorten
 from cnnrun.plots.drawing.sheet import MAX_CAPTION, SPACE, Captions, Tiles, fit_pixels, show_image
@@ -32,50 +29,6 @@ _PICTURE, _BETWEEN = 112, 4
 
 _COLOURS = "inferno"
 """From black to light yellow with steadily rising lightness: no hue needs to be told apart."""
-
-
-def saliency_maps(model: nn.Module, inputs: Tensor, classes: Tensor) -> Tensor:
-    """How strongly each pixel moves the score of its picture's class.
-
-    The absolute gradient of the class's output (before softmax) with respect to the normalized
-    picture, the greatest over the channels (Simonyan, Vedaldi, Zisserman 2014).
-
-    inputs: (N, C, H, W) float32, normalized. classes: (N,) int64.
-    Returns: (N, H, W) float32, not negative.
-    """
-    model.eval()
-    inputs = inputs.detach().requires_grad_()
-    scores = model(inputs).gather(1, classes[:, None])
-    # Pictures don't see one another in eval mode: the sum's gradient is each one's own.
-    (gradient,) = torch.autograd.grad(scores.sum(), inputs)
-    return gradient.abs().amax(1)
-
-
-def grad_cam_maps(model: nn.Module, layer: nn.Module, inputs: Tensor, classes: Tensor) -> Tensor:
-    """Which regions speak for each picture's class, as a layer sees them.
-
-    Grad-CAM (Selvaraju et al. 2017) by captum: the layer's feature maps, weighted by the mean
-    gradient of the class's output, summed, cut off below zero, and enlarged to the picture.
-
-    inputs: (N, C, H, W) float32, normalized. classes: (N,) int64.
-    Returns: (N, H, W) float32, not negative.
-
-    Raises:
-        UserError: captum is not installed, or the layer gives no feature maps.
-    """
-    try:
-        from captum.attr import LayerAttribution, LayerGradCam
-    except ImportError:
-        raise UserError("gradcam needs captum: pip install 'cnnrun[captum]'") from None
-    model.eval()
-    # A model whose layers are frozen has gradients only through its input.
-    inputs = inputs.detach().requires_grad_()
-    maps = LayerGradCam(model, layer).attribute(inputs, classes, relu_attributions=True)
-    if maps.dim() != 4:
-        raise UserError("layer: Grad-CAM needs one that gives feature maps, such as a convolution")
-    size = tuple(inputs.shape[2:])
-    enlarged: Tensor = LayerAttribution.interpolate(maps, size, interpolate_mode="bilinear")
-    return enlarged[:, 0].detach()
 
 
 @styled
@@ -116,6 +69,10 @@ def draw_attributions(
             color=colour,
             ha="center",
         )
+        if not values.max() > 0:
+            tiles.sheet.write(
+                left + 1.5 * width + _BETWEEN, top + height / 2, "empty", color=MUTED, ha="center"
+            )
         share = np.nan_to_num(values / max(float(values.max()), np.finfo(np.float32).tiny))
         step = width + _BETWEEN
         show_image(tiles.sheet, image, left, top, (height, width))
