@@ -30,7 +30,7 @@ from cnnrun.config.experiment import from_dict, load
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
-from cnnrun.evaluation.loading import open_trained
+from cnnrun.evaluation.loading import open_checkpoint, open_trained
 from cnnrun.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def evaluate(
     if split not in ("train", "validation", "test"):
         raise UserError(f"split: expected train, validation or test, got '{split}'")
     plugin_files = [str(file) for file in plugins]
-    _, parts, _ = evaluation.open_checkpoint(Path(target), overrides, plugin_files)
+    _, parts, _ = open_checkpoint(Path(target), overrides, plugin_files)
     return evaluation.evaluate(parts, split)[1]
 
 

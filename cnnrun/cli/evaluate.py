@@ -36,10 +36,11 @@ def evaluate(
         raise ConfigError(f"--split: expected train, validation or test, got '{split}'")
     from cnnrun.evaluation import probing
     from cnnrun.evaluation import scoring as evaluation
+    from cnnrun.evaluation.loading import open_checkpoint
     from cnnrun.plots import draw
     from cnnrun.plots.target import Opened, Target
 
-    file, parts, _ = evaluation.open_checkpoint(target, overrides or [], plugin or [])
+    file, parts, _ = open_checkpoint(target, overrides or [], plugin or [])
     predictions, scores = evaluation.evaluate(parts, split, batch_size)
     words = f"{split} split, {scores['samples']:,} images\n{parts.task.in_words(scores)}"
     if probing.has_codes(parts):

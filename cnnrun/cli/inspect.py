@@ -46,7 +46,7 @@ def describe(
     plugin: Plugins = None,
 ) -> None:
     """Describe a network layer by layer: shapes, receptive fields, parameters, multiply-adds."""
-    from cnnrun.evaluation.scoring import model_of
+    from cnnrun.evaluation.loading import model_of
     from cnnrun.models.description.trace import describe
 
     description = describe(*model_of(target, overrides or [], plugin or []))

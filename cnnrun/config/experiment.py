@@ -158,7 +158,7 @@ def validate(
     for override in overrides:
         document.override(override)
     values = document.values
-    files = list(dict.fromkeys([*_plugin_files(document), *plugins]))
+    files = _plugin_files(document, list(plugins))
     load_plugins(files)
     if files:  # those of the command line are part of what the run is
         values["plugins"] = files
@@ -212,12 +212,17 @@ def _name_from(file: Path) -> str:
     return kept.lstrip("._+-") or "experiment"
 
 
-def _plugin_files(document: Document) -> list[str]:
-    """The `plugins` key, needed before anything else can be validated."""
+def _plugin_files(document: Document, named: list[str]) -> list[str]:
+    """The `plugins` key, needed before anything else can be validated, and those of a command line.
+
+    named: those; one takes the place of a file of the same name, which may lie elsewhere by now.
+    """
     files = document.values.get("plugins") or []
     if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
         raise ConfigError(f"{document.place(('plugins',))}: plugins: expected a list of files")
-    return files
+    elsewhere = {Path(file).name for file in named}
+    kept = [file for file in files if Path(file).name not in elsewhere]
+    return list(dict.fromkeys([*kept, *named]))
 
 
 def _task_defaults(document: Document) -> dict[str, Any]:

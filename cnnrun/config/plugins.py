@@ -38,7 +38,8 @@ def load_plugins(files: Iterable[str]) -> None:
             continue
         if not path.is_file():
             raise ConfigError(
-                f"plug-in {file}: there is no such file (paths are from {Path.cwd()})"
+                f"plug-in {file}: there is no such file (paths are from {Path.cwd()}); "
+                f"if it lies elsewhere, say where: --plugin PATH/{path.name}"
             )
         spec = importlib.util.spec_from_file_location(f"cnnrun_plugin_{path.stem}", path)
         if spec is None or spec.loader is None:

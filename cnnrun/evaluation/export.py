@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
-from cnnrun.evaluation import scoring as evaluation
 from cnnrun.evaluation.export_formats import FORMATS, Run, as_arrays
+from cnnrun.evaluation.loading import open_checkpoint
 from cnnrun.runs.checkpoint import Checkpoint
 
 Format = Literal["onnx", "safetensors", "torch-export", "torchscript"]
@@ -149,7 +149,7 @@ def _pictures(parts: Parts) -> tuple[Tensor, bool]:
 def with_data(target: Path, parts: Parts, plugins: list[str]) -> tuple[Parts, str | None]:
     """`parts` with the run's own data where they are here, else as they are and the reason."""
     try:
-        _, found, _ = evaluation.open_checkpoint(target, ["device=cpu"], plugins)
+        _, found, _ = open_checkpoint(target, ["device=cpu"], plugins)
     except UserError as error:
         return parts, str(error)
     return found, None

@@ -1,19 +1,54 @@
-"""A trained network without its data: what predicting, exporting and the Python API open."""
+"""How a trained network is opened: a run's or a checkpoint's, with its data or without.
+
+The file may come from someone else, so each way passes `config.trust`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
-from cnnrun.config.experiment import from_dict
+from cnnrun.config.experiment import Experiment, from_dict, load
+from cnnrun.config.shipped import names_experiment
+from cnnrun.config.trust import consent, trusted
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.engine.build import rebuild
+from cnnrun.engine.build_data import build_dataset
+from cnnrun.engine.build_model import build_model
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
-from cnnrun.evaluation.foreign_code import refuse_foreign_code
 from cnnrun.runs.checkpoint import Checkpoint, find_checkpoint
+
+
+def open_checkpoint(
+    target: Path, overrides: Iterable[str] = (), plugins: Iterable[str] = ()
+) -> tuple[Path, Parts, Checkpoint]:
+    """The parts of a run (its best checkpoint) or of a checkpoint file, with trained weights.
+
+    overrides: changes to the stored experiment, e.g. `dataset.root=...` or `device=cpu`.
+
+    Raises:
+        UserError: no checkpoint, one that asks for what the command line does not name, or data
+            that do not fit it.
+    """
+    file = find_checkpoint(target)
+    checkpoint = Checkpoint.load(file)
+    # The model goes wherever this machine computes, whatever device it was trained on.
+    experiment = _experiment(file, checkpoint, overrides, plugins, device="auto")
+    return file, rebuild(checkpoint, experiment, build_dataset(experiment)), checkpoint
+
+
+def open_run_of(experiment: Experiment, run: Path) -> tuple[Path, Parts, Checkpoint]:
+    """As `open_checkpoint`, of a run that `experiment`, the user's own, was trained to.
+
+    Raises:
+        UserError: as `open_checkpoint`.
+    """
+    return open_checkpoint(run, consent(experiment.to_dict()), experiment.plugins)
 
 
 def open_trained(
@@ -30,13 +65,45 @@ def open_trained(
     """
     file = find_checkpoint(target)
     checkpoint = Checkpoint.load(file)
-    plugins = list(plugins)
-    stored = {**checkpoint.config, "device": device}
-    refuse_foreign_code(file, stored, plugins, None)
-    experiment = from_dict(stored, f"{file} (config)", (), plugins)
+    experiment = _experiment(file, checkpoint, (), plugins, opens_data=False, device=device)
     if experiment.task.name == "stylize":
         raise UserError(f"{target}: style transfer trains one picture; there is no network in it")
     return file, rebuild(checkpoint, experiment, _without_samples(checkpoint)), checkpoint
+
+
+def model_of(
+    target: Path, overrides: Iterable[str] = (), plugins: Iterable[str] = ()
+) -> tuple[nn.Module, tuple[int, int, int]]:
+    """The network, untrained, and the picture shape (C, H, W) of an experiment, run or checkpoint.
+
+    Raises:
+        UserError: there is none, or an experiment's data are not there.
+    """
+    if names_experiment(target):
+        experiment = load(target, overrides, plugins)
+        dataset = build_dataset(experiment)
+        shape, classes = dataset.input_shape, len(dataset.classes)
+    else:
+        file = find_checkpoint(target)
+        checkpoint = Checkpoint.load(file)
+        experiment = _experiment(file, checkpoint, overrides, plugins, opens_data=False)
+        channels, height, width = checkpoint.input_shape
+        shape, classes = (channels, height, width), len(checkpoint.classes)
+    return build_model(experiment, shape, classes), shape
+
+
+def _experiment(
+    file: Path,
+    checkpoint: Checkpoint,
+    overrides: Iterable[str],
+    plugins: Iterable[str],
+    opens_data: bool = True,
+    **changes: Any,
+) -> Experiment:
+    """What `checkpoint` was trained on, as far as a file of somebody else may say it."""
+    overrides, plugins = list(overrides), list(plugins)
+    values = trusted(checkpoint.config, file, plugins, overrides, opens_data)
+    return from_dict({**values, **changes}, f"{file} (config)", overrides, plugins)
 
 
 def _without_samples(checkpoint: Checkpoint) -> Dataset:

@@ -21,6 +21,7 @@ from cnnrun.engine.build import build
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
+from cnnrun.evaluation.loading import open_checkpoint
 from cnnrun.runs.directory import RunDirectory
 
 
@@ -64,7 +65,7 @@ class Target:
             return self._opened_before
         if names_experiment(self.path):
             return Opened(build(load(self.path, self._overrides, self._plugins)), trained=False)
-        _, parts, _ = evaluation.open_checkpoint(self.path, self._overrides, self._plugins)
+        _, parts, _ = open_checkpoint(self.path, self._overrides, self._plugins)
         return Opened(parts, trained=True)
 
     @property

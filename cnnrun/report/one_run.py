@@ -126,8 +126,9 @@ def _of_task(run: Run, plugins: Sequence[str]) -> list[Section]:
         return _pictures(run)
     try:
         from cnnrun.evaluation import scoring as evaluation
+        from cnnrun.evaluation.loading import open_checkpoint
 
-        _, parts, _ = evaluation.open_checkpoint(run.path, plugins=plugins)
+        _, parts, _ = open_checkpoint(run.path, plugins=plugins)
         predictions, scores = evaluation.evaluate(parts, "test")
     except Exception as error:
         # Whatever is wrong with data or weights by now, the rest of the page is as good as it was.

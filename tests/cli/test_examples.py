@@ -18,6 +18,7 @@ from cnnrun.components.tasks.metrics import softmax
 from cnnrun.config import plugins
 from cnnrun.config.plugins import load_plugins
 from cnnrun.evaluation import scoring as evaluation
+from cnnrun.evaluation.loading import open_checkpoint
 from cnnrun.registry import KINDS, losses
 from tests.conftest import REPOSITORY, Command
 from tests.small_run import CONFIG
@@ -115,7 +116,7 @@ def test_dataset(cnnrun: Command) -> None:
 
 def test_loss(cnnrun: Command) -> None:
     run, file = _train(cnnrun, "my_loss", "loss=brier")
-    _, parts, _ = evaluation.open_checkpoint(run, plugins=[file])
+    _, parts, _ = open_checkpoint(run, plugins=[file])
     predictions = evaluation.predict(parts, "test")
     probabilities = softmax(predictions.answers["outputs"])
     wanted = brier_score_loss(predictions.labels, probabilities, scale_by_half=False)
@@ -129,7 +130,7 @@ def test_loss(cnnrun: Command) -> None:
 def test_metric(cnnrun: Command) -> None:
     run, file = _train(cnnrun, "my_metric", "task=classify_top3", "training.monitor=top3")
     best = load_run(run).summary["best"]
-    _, parts, _ = evaluation.open_checkpoint(run, plugins=[file])
+    _, parts, _ = open_checkpoint(run, plugins=[file])
     predictions = evaluation.predict(parts, "validation")
     wanted = top_k_accuracy_score(predictions.labels, predictions.answers["outputs"], k=3)
     assert best["validation_top3"] == pytest.approx(wanted)

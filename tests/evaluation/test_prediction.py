@@ -17,7 +17,7 @@ from PIL import Image
 from cnnrun.components.tasks.metrics import softmax
 from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
-from cnnrun.evaluation.loading import open_trained
+from cnnrun.evaluation.loading import open_checkpoint, open_trained
 from tests.conftest import Command
 from tests.small_run import small_run, write_test_pictures
 
@@ -32,7 +32,7 @@ def test_a_picture_has_the_probabilities_that_eval_gives_it(
     assert ended.code == 0, ended.err
     rows = json.loads(ended.out)["predictions"]
     assert [Path(row["file"]).name for row in rows] == [f"{n:03}.png" for n in range(40)]
-    _, parts, _ = evaluation.open_checkpoint(small_run)
+    _, parts, _ = open_checkpoint(small_run)
     wanted = softmax(evaluation.predict(parts, "test").answers["outputs"])[:40]
     found = np.array([[dict(_pairs(row))[name] for name in "0123456789"] for row in rows])
     np.testing.assert_allclose(found, wanted, atol=1e-6)
@@ -61,7 +61,7 @@ def test_pictures_are_brought_to_the_form_of_training(
         "model: {name: mlp, hidden: [8]}\ndevice: cpu\ntraining: {epochs: 1, draw: false}\n"
     )
     run = cnnrun("train", "x.yaml", "-q", "dataset.validation=0").out.strip()
-    _, parts, _ = evaluation.open_checkpoint(Path(run))
+    _, parts, _ = open_checkpoint(Path(run))
     wanted = softmax(evaluation.predict(parts, "test").answers["outputs"])
     files = parts.dataset.test.images.files.paths  # type: ignore[attr-defined]
     shutil.copytree("data", "moved")

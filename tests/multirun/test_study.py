@@ -15,7 +15,7 @@ from torch import nn
 from cnnrun.comparison import find_runs
 from cnnrun.config.shipped import config_names
 from cnnrun.errors import ConfigError, Interrupted, UserError
-from cnnrun.evaluation import scoring as evaluation
+from cnnrun.evaluation.loading import open_checkpoint
 from cnnrun.models.locally_connected import LocallyConnected2d
 from cnnrun.multirun.launcher import workers
 from cnnrun.multirun.study import diagnosis
@@ -291,7 +291,7 @@ class TestDiagnosis:
     def test_silence_and_lost_signals(self, trained: tuple[Path, studies.Findings]) -> None:
         _, findings = trained
         run = findings.comparison.results[0].group.runs[0]
-        _, parts, _ = evaluation.open_checkpoint(run.path)
+        _, parts, _ = open_checkpoint(run.path)
         assert diagnosis._silent(parts) == diagnosis._all_alike(parts) == ""
         with torch.no_grad():
             parts.model.features[1].bias.fill_(-1e6)
@@ -300,9 +300,9 @@ class TestDiagnosis:
 
     def test_of_what_can_not_be_told(self, trained: tuple[Path, studies.Findings]) -> None:
         _, findings = trained
-        assert "the cause lies elsewhere" in diagnosis.why(
-            findings.comparison.results[0].group.runs[0].path
-        )
+        result = findings.comparison.results[0]
+        why = diagnosis.why(result.group.runs[0].path, findings.experiments[result.name])
+        assert "the cause lies elsewhere" in why
 
     @pytest.mark.parametrize(
         ("accuracy", "expected"),

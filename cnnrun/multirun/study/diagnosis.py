@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cnnrun.config.experiment import Experiment
 from cnnrun.engine.parts import Parts
-from cnnrun.evaluation import scoring as evaluation
+from cnnrun.evaluation.loading import open_run_of
 from cnnrun.models.hooks import visit_layers
 
 # Units whose weights differ by less than this share of the largest weight count as the same.
@@ -30,13 +31,13 @@ def verdict(accuracy: float, class_counts: Sequence[int]) -> str:
     return "hardly learnt" if accuracy < guessing + 0.15 * (1 - guessing) else ""
 
 
-def why(run: Path, plugins: Sequence[str] = ()) -> str:
-    """What keeps the network of a run from learning, in a clause.
+def why(run: Path, experiment: Experiment) -> str:
+    """What keeps the network of a run of `experiment` from learning, in a clause.
 
     Raises:
         UserError: there is no checkpoint, or its data are gone.
     """
-    _, parts, _ = evaluation.open_checkpoint(run, plugins=plugins)
+    _, parts, _ = open_run_of(experiment, run)
     weights = {n: p.detach() for n, p in parts.model.named_parameters() if p.dim() > 1}
     return (
         _not_finite(weights)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from cnnrun.engine.build_model import build_initialized_model
 from cnnrun.engine.parts import Parts
-from cnnrun.evaluation import scoring as evaluation
 from cnnrun.evaluation.invariance import Curve, invariance
+from cnnrun.evaluation.loading import open_run_of
 from cnnrun.models.hooks import visit_layers
 from cnnrun.plots.drawing.comparison import draw_comparison, draw_curves_of_groups
 from cnnrun.plots.drawing.histograms import LayerWeights
@@ -27,6 +27,7 @@ from cnnrun.plots.of_network import layer_weights
 from cnnrun.plots.style import Figure, save
 
 if TYPE_CHECKING:
+    from cnnrun.comparison import Result, Run
     from cnnrun.multirun.study.findings import Findings
 
 _WEIGHTED = (nn.Linear, nn.Conv2d)
@@ -50,7 +51,7 @@ def draw_all(findings: Findings) -> list[Path]:
 def invariances(findings: Findings) -> dict[str, list[list[Curve]]]:
     """By variant, the invariance curves of each run."""
     return {
-        result.name: [invariance(_open(run.path, findings.plugins)) for run in result.group.runs]
+        result.name: [invariance(_open(findings, result, run)) for run in result.group.runs]
         for result in findings.comparison.results
     }
 
@@ -98,10 +99,10 @@ def _spreads(model: nn.Module, parts: Parts) -> dict[str, float]:
 def _first_runs(findings: Findings) -> list[tuple[str, Parts]]:
     """The best first, the parts of each variant's first run."""
     return [
-        (result.name, _open(result.group.runs[0].path, findings.plugins))
+        (result.name, _open(findings, result, result.group.runs[0]))
         for result in findings.comparison.results
     ]
 
 
-def _open(run: Path, plugins: Sequence[str]) -> Parts:
-    return evaluation.open_checkpoint(run, plugins=plugins)[1]
+def _open(findings: Findings, result: Result, run: Run) -> Parts:
+    return open_run_of(findings.experiments[result.name], run.path)[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from cnnrun.measures import show
 from cnnrun.multirun.study.spec import Study
 
 if TYPE_CHECKING:
+    from cnnrun.config.experiment import Experiment
     from cnnrun.evaluation.invariance import Curve
 
 _CHANGED = {"rotation": "turned", "scale": "scaled", "shift": "shifted"}
@@ -24,13 +25,13 @@ _CHANGED = {"rotation": "turned", "scale": "scaled", "shift": "shifted"}
 class Findings:
     """The comparison of a study's variants and all that is said and drawn of it.
 
-    failures: a line for each run that failed.
+    failures: a line for each run that failed. experiments: by variant, what it trains.
     """
 
     study: Study
     comparison: Comparison
     failures: list[str]
-    plugins: Sequence[str] = ()
+    experiments: Mapping[str, Experiment] = field(default_factory=dict)
     pictures: list[Path] = field(default_factory=list)
 
     def draw(self) -> None:
@@ -81,7 +82,7 @@ class Findings:
         for result in self.comparison.results:
             counts = _class_counts(result)
             if result.interval and (learnt := verdict(result.interval.mean, counts)):
-                reason = why(result.group.runs[0].path, self.plugins)
+                reason = why(result.group.runs[0].path, self.experiments[result.name])
                 scored = show("accuracy", result.interval.mean)
                 guessing = show("accuracy", chance(counts))
                 said.append(
