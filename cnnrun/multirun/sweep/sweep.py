@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from cnnrun.multirun.sweep.storage import (
     shown,
 )
 from cnnrun.multirun.sweep.trial_queue import TrialQueue
+from cnnrun.runtime import console
 from cnnrun.runtime.files import write_text
 from cnnrun.runtime.reading import read_text
 
@@ -186,7 +186,7 @@ def _take_part(plan: Plan, storage: str, how: How, wait_for_others: bool, again:
 
     def tell(text: str) -> None:
         if not how.quiet:
-            print(text, file=sys.stderr, flush=True)
+            console.warn(text)
 
     queue = TrialQueue(plan, trials, tell, wait_for_others)
     gpus = visible_gpus() if plan.uses_any_gpu else []
