@@ -21,10 +21,11 @@ from torch import Tensor
 from cnnrun.data.dataset import BadFile
 from cnnrun.data.identity import id_of_content
 from cnnrun.data.images.decoding import Form, PictureOptions
-from cnnrun.data.images.files import Encoded, for_each, usable_cores
+from cnnrun.data.images.files import Encoded, for_each
 from cnnrun.data.images.formats import open_picture
 from cnnrun.data.images.framing import frame
 from cnnrun.data.images.modes import UnreadableError
+from cnnrun.runtime.container import cores
 
 # Part of what caches are known by: to be raised when the same file gives other pixels.
 _VERSION = 2
@@ -77,7 +78,7 @@ def scan(
 
     for start in range(0, len(files), _CHUNK):
         end = min(start + _CHUNK, len(files))
-        for_each(look, range(start, end), options.threads or usable_cores())
+        for_each(look, range(start, end), options.threads or cores())
         if options.progress:
             options.progress("checking pictures", end, len(files))
     return Findings(dict(sorted(bad.items())), Counter(filter(None, modes)), contents)
