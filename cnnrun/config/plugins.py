@@ -19,6 +19,7 @@ from pathlib import Path
 
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
+from cnnrun.runtime.paths import expanded
 
 _loaded: set[Path] = set()
 
@@ -33,7 +34,7 @@ def load_plugins(files: Iterable[str]) -> None:
     """
     load_installed()
     for file in files:
-        path = Path(file).resolve()
+        path = expanded(file).resolve()
         if path in _loaded:
             continue
         if not path.is_file():

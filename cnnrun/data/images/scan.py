@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
 import uuid
 from collections import Counter
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from cnnrun.data.images.files import Encoded, for_each
 from cnnrun.data.images.formats import open_picture
 from cnnrun.data.images.framing import frame
 from cnnrun.data.images.modes import UnreadableError
+from cnnrun.runtime import paths
 from cnnrun.runtime.container import cores
 
 # Part of what caches are known by: to be raised when the same file gives other pixels.
@@ -138,10 +138,4 @@ def partial_path(path: Path) -> Path:
 
 def cache_folder(options: PictureOptions) -> Path:
     """`options.cache_dir`, or where the platform keeps caches."""
-    if options.cache_dir is not None:
-        return Path(options.cache_dir).expanduser()
-    if sys.platform == "darwin":
-        return Path("~/Library/Caches/cnnrun").expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", "~/AppData/Local")).expanduser() / "cnnrun/Cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cnnrun"
+    return paths.cache_folder() if options.cache_dir is None else paths.expanded(options.cache_dir)

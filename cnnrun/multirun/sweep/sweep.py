@@ -20,6 +20,7 @@ from cnnrun.multirun.sweep.storage import Trials, open_storage, require_optuna, 
 from cnnrun.multirun.sweep.trial_queue import TrialQueue
 from cnnrun.runtime import console
 from cnnrun.runtime.files import write_text
+from cnnrun.runtime.paths import expanded
 
 if TYPE_CHECKING:
     import optuna
@@ -63,7 +64,7 @@ def join(place: str, name: str | None = None, how: How = How()) -> Results:
     if "://" in place:
         folder, storage = _fetch(place, name), place
     else:
-        folder, storage = Path(place), ""
+        folder, storage = expanded(place), ""
     plan = _plan_of(folder, how.plugins)
     storage = storage or _storage_of(folder)
     return _take_part(plan, storage, how, False, again=f"cnnrun sweep --join {shown(place)}")
@@ -212,7 +213,7 @@ def _fetch(url: str, name: str | None) -> Path:
         raise UserError(f"{shown(url)}: the sweeps there are {names}{hint}")
     attributes = next(iter(wanted.values()))
     values = parse(attributes["sweep.yaml"], url).values
-    folder = Path(str(values["output"])) / str(values["name"])
+    folder = expanded(str(values["output"])) / str(values["name"])
     folder.mkdir(parents=True, exist_ok=True)
     for file in ("base.yaml", "sweep.yaml"):
         write_text(folder / file, attributes[file])
