@@ -41,8 +41,6 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
     """
     with process_group(select_device(experiment.device)):
         build_loggers(experiment)  # what is missing is told before anything else takes time
-        if experiment.training.auto_speed:
-            experiment = fastest(experiment)
         try:
             parts = build(experiment)
         except BadPictureError as error:
@@ -50,6 +48,8 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
             run.write_bad_files((bad.path, bad.reason) for bad in error.files)
             told = f"{error}\nall {len(error.files)} are listed in {run.bad_files}"
             raise UserError(told) from error
+        if experiment.training.auto_speed:
+            parts = fastest(parts)
         run = begin(parts, quiet)
         _train(parts, run, None, quiet)
     return run
@@ -195,7 +195,7 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
             trainer.fit(shown)
     except UserError:
         parts, run = trainer.full, trainer.run
-        if world().is_main and run.read_metrics() and parts.experiment.training.draw:
+        if world().is_main and run and run.read_metrics() and parts.experiment.training.draw:
             draw_pictures(parts, run, None, ("curves",))
         raise
 
@@ -203,6 +203,7 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
 def finish(trainer: Trainer, started: float) -> None:
     """Test the best checkpoint, once, write the summary and draw the pictures."""
     parts, run = trainer.full, trainer.run
+    assert run
     best = Checkpoint.load(run.checkpoint("best"))
     load_weights(parts.model, best.model)
     predictions: Predictions | None = None
@@ -261,11 +262,11 @@ def check(experiment: Experiment) -> dict[str, Any]:
     for note in parts.dataset.notes:
         print(note, file=sys.stderr)
     with stop_on_signals() as stop:
-        trainer = Trainer(parts, RunDirectory(Path()), stop)
+        trainer = Trainer(parts, stop=stop)
     images, labels = next(trainer.train_batches.iterate())
-    parts.model.train()
-    with experiment.located("model"):
-        trainer.train_step(images, labels)
+    trainer.begin_epoch(0)
+    trainer.set_training_mode(0)
+    trainer.train_step(images, labels)
     return {
         "name": experiment.name,
         "device": device_name(parts.device),

@@ -20,7 +20,7 @@ class Progress:
     step: int = 0  # optimizer steps done
     epoch: int = 0  # epochs finished
     batch: int = 0  # batches done of the epoch that is under way
-    sums: list[float] = field(default_factory=list)  # that epoch's sums of the measures so far
+    sums: list[float] = field(default_factory=list)  # that epoch's, see `EpochSums`
     samples: int = 0  # and over how many samples
     best: list[float] | None = None  # the best epoch's rank, see `rank_of`
     best_epoch: int = 0
