@@ -9,6 +9,7 @@ import typer
 
 from cnnrun.cli.app import Plugins, app
 from cnnrun.errors import UserError
+from cnnrun.runtime import console
 
 
 @app.command()
@@ -49,4 +50,4 @@ def report(
     except OSError as error:
         raise UserError(f"--output {file}: can't make its folder ({error.strerror})") from error
     write_text(file, html)
-    print(file)
+    console.out(file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -11,6 +10,7 @@ import typer
 
 from cnnrun.cli.app import AsJson, Overrides, Plugins, app
 from cnnrun.errors import ConfigError, UserError
+from cnnrun.runtime import console
 
 
 @app.command()
@@ -54,19 +54,18 @@ def sweep(
     if dry_run:
         if file is None:
             raise ConfigError("--dry-run wants the sweep's YAML file")
-        print("\n".join(sweeps.commands(file, overrides or [], how)))
+        console.out("\n".join(sweeps.commands(file, overrides or [], how)))
         return
     if file is not None:
         results = sweeps.start(file, overrides or [], how)
     else:
         assert join is not None
         results = sweeps.join(join, name, how)
-    print(json.dumps(results.to_dict()) if as_json else results.as_text())
+    console.out(json.dumps(results.to_dict()) if as_json else results.as_text())
     failed = results.count("failed")
     if failed == len(results.trials):
         raise UserError(f"all {failed} trials failed; the first: {results.trials[0].message}")
     if failed:
-        print(
+        console.warn(
             f"{failed} of {len(results.trials)} trials failed; --retry-failed runs them again",
-            file=sys.stderr,
         )

@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 from cnnrun.errors import ConfigError
+from cnnrun.runtime import console
 
 _loaded: set[Path] = set()
 
@@ -65,10 +66,9 @@ def load_installed() -> None:
             entry.load()
         except Exception as error:
             package = entry.dist.name if entry.dist else "an unknown package"
-            print(
+            console.warn(
                 f"the plug-in '{entry.name}' ({entry.value}) of the installed package {package} "
                 f"was left out: {error!r}; pip uninstall {package} ends this message",
-                file=sys.stderr,
             )
 
 

@@ -7,7 +7,6 @@ import itertools
 import json
 import math
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,6 +18,7 @@ import torch
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import ConfigError
+from cnnrun.runtime import console
 from cnnrun.runtime.distributed import broadcast_from_main, by_itself, world
 
 # Levers that change the order of sums at most. 16 bits are not among them.
@@ -54,7 +54,7 @@ def _measured(parts: Parts, processes: int) -> dict[str, Any]:
     trainers = list(_candidates(parts))
     losses = [_first_loss(trainer, processes) for trainer in trainers]
     if not math.isfinite(losses[0]):
-        print("auto_speed  the loss is not finite: settings stay as they are", file=sys.stderr)
+        console.warn("auto_speed  the loss is not finite: settings stay as they are")
         return {}
     same = [
         trainer
@@ -69,7 +69,7 @@ def _measured(parts: Parts, processes: int) -> dict[str, Any]:
     for trainer, seconds in times.items():
         words = ", ".join(f"{key}: {value}" for key, value in _settings(trainer).items())
         words += "  chosen" if trainer is best else ""
-        print(f"auto_speed  {1000 * seconds / _STEPS:.2f} ms a step  {words}", file=sys.stderr)
+        console.warn(f"auto_speed  {1000 * seconds / _STEPS:.2f} ms a step  {words}")
     return _settings(best)
 
 
@@ -92,7 +92,7 @@ def _with(parts: Parts, settings: dict[str, Any]) -> Parts:
     """`parts`, whose model is laid out as the settings say."""
     training = parts.experiment.training.model_copy(update={**settings, "auto_speed": False})
     last = torch.channels_last if training.channels_last else torch.contiguous_format
-    parts.model.to(memory_format=last)  # type: ignore[call-overload]
+    parts.model.to(memory_format=last)
     return replace(parts, experiment=parts.experiment.model_copy(update={"training": training}))
 
 
@@ -109,7 +109,7 @@ def _first_loss(trainer: Trainer, processes: int) -> float:
         if not training.compile:
             raise
         told = str(error).strip().partition("\n")[0]
-        print(f"auto_speed  compile: {training.compile} fails: {told}", file=sys.stderr)
+        console.warn(f"auto_speed  compile: {training.compile} fails: {told}")
         return math.nan
 
 
@@ -119,8 +119,8 @@ def _steps(trainer: Trainer, processes: int) -> tuple[float, float]:
     trainer.set_training_mode(0)
     with closing(trainer.train_batches.iterate(trainer.order_of(0))) as found:
         batches = [
-            tuple(tensor[: -(-len(tensor) // processes)] for tensor in batch)
-            for batch in itertools.islice(found, _STEPS)
+            (images[: -(-len(images) // processes)], labels[: -(-len(labels) // processes)])
+            for images, labels in itertools.islice(found, _STEPS)
         ]
     _wait(trainer.device)
     started = time.perf_counter()

@@ -23,16 +23,16 @@ from cnnrun.engine.build import build
 from cnnrun.engine.stacked_models import StackedModels, share
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import ConfigError, Interrupted, UserError
-from cnnrun.runner import begin, finish
+from cnnrun.runner import begin, finish, leaving_at_once
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.lock import alone_in
 from cnnrun.runs.loggers.forwarding import Reports, build_loggers
-from cnnrun.runtime.console import Reporter, epoch_line, reporter
 from cnnrun.runtime.device import select_device
 from cnnrun.runtime.distributed import world
 from cnnrun.runtime.interrupt import StopRequest, stop_on_signals
 from cnnrun.runtime.randomness import seed_default
 from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step, bare_zero_grad, is_known_code
+from cnnrun.runtime.training_display import Reporter, epoch_line, reporter
 
 # Their steps change each weight by what its own gradients were.
 ELEMENTWISE = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
@@ -56,16 +56,16 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
             ends.enter_context(alone_in(run))
             run.keep_metrics(0)
         trainers = [Trainer(one, run, stop) for one, run in zip(parts, runs, strict=True)]
-        for trainer in trainers:
-            reports = Reports(build_loggers(trainer.experiment), trainer.run)
+        for trainer, run in zip(trainers, runs, strict=True):
+            reports = Reports(build_loggers(trainer.experiment), run)
             reports.begin(trainer.experiment)
             trainer.tell = reports.epoch
             ends.callback(_end, reports)
         seeds = Seeds(trainers, stop, device)
         with reporter(quiet, trainers[0].total_steps, 0) as shown:
             seeds.fit(shown)
-        for trainer in trainers:
-            if trainer not in seeds.failed:
+        with leaving_at_once(*(trainer.run for trainer in seeds.unfailed if trainer.run)):
+            for trainer in seeds.unfailed:
                 finish(trainer, started)
     if seeds.failed:
         told = [f"seed {t.experiment.seed}: {error}" for t, error in seeds.failed.items()]

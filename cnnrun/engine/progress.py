@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from cnnrun.components.tasks import Task
 
@@ -48,7 +49,7 @@ class SaveTimer:
         return bool(self.count) and time.monotonic() - self.last >= self.count
 
 
-def rank_of(scores: Mapping[str, float], task: Task, monitor: str) -> list[float]:
+def rank_of(scores: Mapping[str, Any], task: Task, monitor: str) -> list[float]:
     """Larger is better: the monitored measure, then the loss, as small splits often tie.
 
     scores: of the validation split; {} where there is none.

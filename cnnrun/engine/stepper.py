@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -22,6 +21,7 @@ from cnnrun.engine.out_of_memory import OtherRanOutError, is_out_of_memory, out_
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.models.transfer import unfreeze
+from cnnrun.runtime import console
 from cnnrun.runtime.distributed import any_process, average_gradients, parallel, world
 from cnnrun.runtime.randomness import seed_default
 from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step, bare_zero_grad
@@ -271,7 +271,7 @@ class Stepper:
         self.accumulate *= 2
         if self.world.is_main:
             told = f"out of memory; a batch now goes in {self.accumulate} pieces"
-            print(told, file=sys.stderr)
+            console.warn(told)
 
     def _meet(self, *, ran_out: bool) -> None:
         """Average the gradients, if no process ran out of memory on the way to them.

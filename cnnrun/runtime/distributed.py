@@ -149,7 +149,8 @@ def average_gradients(model: nn.Module) -> None:
     own = [torch.zeros_like(p) if p.grad is None else p.grad for p in training]
     means = torch.cat([gradient.flatten() for gradient in own]) / world().size
     dist.all_reduce(means)
-    for parameter, mean in zip(training, means.split([p.numel() for p in training]), strict=True):
+    each = torch.split(means, [p.numel() for p in training])
+    for parameter, mean in zip(training, each, strict=True):
         if parameter.grad is not None:
             parameter.grad.copy_(mean.view_as(parameter))
 

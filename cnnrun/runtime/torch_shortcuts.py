@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 # Code that is known to do the same without the wrappers around it: torch's, and cnnrun's.
 _KNOWN_CODE = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parents[1]}{os.sep}")
@@ -77,12 +78,11 @@ def is_known_code(function: Any) -> bool:
 
 def _has_hooks(optimizer: torch.optim.Optimizer) -> bool:
     """Whether something is to be called before or after a step of this or of any optimizer."""
-    everyone = torch.optim.optimizer
     return bool(
         optimizer._optimizer_step_pre_hooks
         or optimizer._optimizer_step_post_hooks
-        or everyone._global_optimizer_pre_hooks
-        or everyone._global_optimizer_post_hooks
+        or _global_optimizer_pre_hooks
+        or _global_optimizer_post_hooks
     )
 
 

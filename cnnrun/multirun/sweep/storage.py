@@ -8,7 +8,6 @@ is final there, and a copy takes its place. `owner` says which of them counts.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cnnrun.errors import UserError
 from cnnrun.multirun.settings import Settings
 from cnnrun.multirun.sweep.space import parameters
+from cnnrun.runtime.file_lock import lock
 
 if TYPE_CHECKING:
     import optuna
@@ -60,9 +60,8 @@ class Trials:
             yield
             return
         with self.lock_file.open("w") as stream:
-            # A file system without locks: Optuna's own protection must do.
-            with contextlib.suppress(OSError):
-                fcntl.flock(stream, fcntl.LOCK_EX)
+            # Where there are no locks, Optuna's own protection must do.
+            lock(stream.fileno(), wait=True)
             yield
 
     def fill(self, points: Sequence[Settings | None]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from cnnrun.multirun.sweep.results import Results, read_results
 from cnnrun.multirun.sweep.spec import load
 from cnnrun.multirun.sweep.storage import Trials, open_storage, require_optuna, shown
 from cnnrun.multirun.sweep.trial_queue import TrialQueue
+from cnnrun.runtime import console
 from cnnrun.runtime.files import write_text
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _take_part(plan: Plan, storage: str, how: How, wait_for_others: bool, again:
 
     def tell(text: str) -> None:
         if not how.quiet:
-            print(text, file=sys.stderr, flush=True)
+            console.warn(text)
 
     queue = TrialQueue(plan, trials, tell, wait_for_others)
     gpus = visible_gpus() if plan.uses_any_gpu else []
