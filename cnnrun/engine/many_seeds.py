@@ -32,7 +32,7 @@ from cnnrun.runtime.distributed import world
 from cnnrun.runtime.interrupt import StopRequest, stop_on_signals
 from cnnrun.runtime.randomness import seed_default
 from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step, bare_zero_grad, is_known_code
-from cnnrun.runtime.training_display import Reporter, epoch_line, reporter
+from cnnrun.runtime.training_display import Reporter, reporter
 
 # Their steps change each weight by what its own gradients were.
 ELEMENTWISE = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
@@ -176,10 +176,7 @@ class Seeds:
 
     def _finish_epoch(self, trainer: Trainer, shown: Reporter) -> None:
         row = trainer.finish_epoch(trainer.running_means())
-        epochs, done = trainer.experiment.training.epochs, trainer.progress.epoch
-        left = trainer.seconds / done * (epochs - done)
-        line = epoch_line(row, trainer.progress.best_epoch, epochs, trainer.speed, left)
-        shown.epoch(f"seed {trainer.experiment.seed}  {line}")
+        shown.epoch(f"seed {trainer.experiment.seed}  {trainer.line_of(row)}")
 
     def _with(self, trainer: Trainer, do: Any) -> None:
         """Do something that fails where the trainer's loss is no number."""

@@ -29,6 +29,21 @@ class Progress:
     skipped: int = 0  # steps left out because their loss was no number
     accumulate: int = 1  # pieces of a batch, see `training.auto_batch`
 
+    def finish_epoch(self, rank: list[float], patience: int | None) -> bool:
+        """Count an epoch; whether it is the best yet. rank: see `rank_of`."""
+        self.epoch += 1
+        self.batch = self.samples = 0
+        is_best = beats(rank, self.best)
+        if is_best:
+            self.best_epoch, self.best = self.epoch, rank
+        self.look_at_patience(patience)
+        return is_best
+
+    def look_at_patience(self, patience: int | None) -> None:
+        """Whether so many epochs have brought nothing better."""
+        waited = self.epoch - self.best_epoch
+        self.stopped_early = patience is not None and waited >= patience
+
 
 class SaveTimer:
     """When `training.checkpoint_every` has passed since the last checkpoint."""

@@ -10,28 +10,23 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing, nullcontext
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cnnrun.components.schedules import Schedule
-from cnnrun.data.batches import Batches
 from cnnrun.engine.bad_batch import BadBatch
 from cnnrun.engine.build_optimizer import build_lr_schedule
 from cnnrun.engine.epoch_sums import EpochSums, Means
 from cnnrun.engine.frozen_features import with_features_ready
 from cnnrun.engine.parts import Parts
-from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, Progress, SaveTimer, beats, rank_of
-from cnnrun.engine.progressive_resizing import check_sizes, progressive
-from cnnrun.engine.snapshot import snapshot
+from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, Progress, SaveTimer, rank_of
+from cnnrun.engine.progressive_resizing import progressive
+from cnnrun.engine.snapshot import snapshot, take_over
 from cnnrun.engine.stepper import NotFiniteError, Stepper
-from cnnrun.engine.validation import (
-    evaluate_sums,
-    evaluation_batch_size,
-    evaluation_batches,
-)
+from cnnrun.engine.training_batches import training_and_validation
+from cnnrun.engine.validation import evaluate_sums, evaluation_batch_size
 from cnnrun.errors import Interrupted
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
@@ -39,13 +34,11 @@ from cnnrun.runtime.distributed import (
     all_reduce_sum,
     any_process,
     broadcast_buffers,
-    local_slice,
     world,
 )
 from cnnrun.runtime.interrupt import StopRequest
 from cnnrun.runtime.randomness import derive_seed, shuffled
 from cnnrun.runtime.training_display import Reporter, epoch_line
-from cnnrun.runtime.weights import load_weights
 
 # Small sums cost more to begin than to compute: with batches of 20, 4 % of a small network's step.
 STEPS_AT_ONCE = 16
@@ -73,29 +66,9 @@ class Trainer:
         # What the loop steps: all of it, or the head on features that are computed once.
         self.stepped = with_features_ready(parts, evaluation_batch_size(parts)) or parts
         self.world = world()
-        share = partial(local_slice, here=self.world)
-        self.train_batches = Batches(
-            self.stepped.dataset.train,
-            self.experiment.dataset.batch_size,
-            self.device,
-            self.stepped.crop,
-            share,
-            # Two samples for each process.
-            smallest=2 * self.world.size,
+        self.train_batches, self.validation_batches = training_and_validation(
+            self.stepped, self.world
         )
-        self.validation_batches = evaluation_batches(self.stepped, "validation", share=share)
-        if not self.train_batches.samples:
-            raise self.experiment.error(["dataset"], "there are no training images")
-        if self.train_batches.size_of(0) < self.world.size:
-            raise self.experiment.error(
-                ["dataset", "batch_size"], f"too small for {self.world.size} processes"
-            )
-        if self.experiment.training.patience and not self.validation_batches.samples:
-            told = "waits for a better validation score, and there is no validation split"
-            raise self.experiment.error(["training", "patience"], told)
-        with self.experiment.located("training", "epochs"):
-            self.task.check_epochs(parts.model, self.experiment.training.epochs)
-        check_sizes(self.stepped)
         self.sums = EpochSums(self.stepped)
         self.stepper = Stepper(self.stepped, self.experiment.training.accumulate, self.sums)
         self.schedule = schedule or build_lr_schedule(self.experiment, len(self.train_batches))
@@ -135,9 +108,7 @@ class Trainer:
                 break
             means = self.train_epoch(reporter)
             row = self.finish_epoch(means)
-            epochs, done = self.experiment.training.epochs, self.progress.epoch
-            left = self.seconds / done * (epochs - done)
-            reporter.epoch(epoch_line(row, self.progress.best_epoch, epochs, self.speed, left))
+            reporter.epoch(self.line_of(row))
 
     def train_epoch(self, reporter: Reporter) -> Means:
         """Train on what is left of the current epoch; the means over its samples by measure."""
@@ -297,16 +268,13 @@ class Trainer:
         observed = scores.get("loss", means["loss"])
         if observed is not None:
             self.schedule.observe(observed)
-        progress.epoch += 1
-        progress.batch = 0
         self.sums.restart()
-        rank = rank_of(scores, self.task, self.experiment.training.monitor)
-        is_best = beats(rank, progress.best)
-        if is_best:
-            progress.best_epoch, progress.best = progress.epoch, rank
+        is_best = progress.finish_epoch(
+            rank_of(scores, self.task, self.experiment.training.monitor),
+            self.experiment.training.patience,
+        )
         if progress.skipped:
             row["skipped"] = progress.skipped
-        progress.stopped_early = self.out_of_patience()
         if self.run and self.world.is_main:
             self.run.append_metrics(row)
             self.tell(row)
@@ -316,10 +284,11 @@ class Trainer:
         self.save("last")
         return row
 
-    def out_of_patience(self) -> bool:
-        patience = self.experiment.training.patience
-        waited = self.progress.epoch - self.progress.best_epoch
-        return patience is not None and waited >= patience
+    def line_of(self, row: dict[str, Any]) -> str:
+        """What to show of a finished epoch."""
+        epochs, done = self.experiment.training.epochs, self.progress.epoch
+        left = self.seconds / done * (epochs - done)
+        return epoch_line(row, self.progress.best_epoch, epochs, self.speed, left)
 
     def validate(self) -> Means:
         """The means over the validation split, of the averaged weights if there are any."""
@@ -355,19 +324,11 @@ class Trainer:
         # What trained by then has its place in the optimizer.
         self.begin_epoch(done)
         self.set_training_mode(done)
-        if self.stepper.average:
-            # The average first: it is the model's own tensors that both are loaded through.
-            load_weights(self.full.model, checkpoint.model)
-            self.stepper.average.restart()
-        load_weights(self.full.model, checkpoint.raw or checkpoint.model)
-        self.stepper.load_state_dict(
-            {"optimizer": checkpoint.optimizer, "scaler": checkpoint.scaler}
-        )
-        self.schedule.load_state_dict(checkpoint.schedule)
+        take_over(checkpoint, self.full, self.stepper, self.schedule)
         if self.world.is_main:  # what others sum is added to it
             self.sums.add(self.progress.sums)
         self.sums.samples = self.progress.samples
-        self.progress.stopped_early = self.out_of_patience()
+        self.progress.look_at_patience(self.experiment.training.patience)
         if self.run and self.world.is_main:
             self.run.keep_metrics(self.progress.epoch)
 
