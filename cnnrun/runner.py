@@ -17,7 +17,7 @@ from cnnrun.engine.auto_speed import fastest
 from cnnrun.engine.build import build
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
-from cnnrun.errors import UserError
+from cnnrun.errors import UserError, in_user_code
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.runs import resuming
 from cnnrun.runs.checkpoint import Checkpoint
@@ -246,7 +246,8 @@ def draw_pictures(
         try:
             plots.draw(name, target, run.plots / f"{name}.png")
         except Exception as error:
-            print(f"the picture '{name}' was not drawn: {error}", file=sys.stderr)
+            reason = in_user_code(error) or error
+            print(f"the picture '{name}' was not drawn: {reason}", file=sys.stderr)
 
 
 def check(experiment: Experiment) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from cnnrun.cli import predict, export, inspect, author, verify
 
 # isort: on
 from cnnrun.cli.app import app
-from cnnrun.errors import UserError
+from cnnrun.errors import UserCodeError, UserError, mistakes_of_user_code
 
 __all__ = [
     "app",
@@ -46,9 +46,12 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app(args=arguments, prog_name="cnnrun")
+        with mistakes_of_user_code():
+            app(args=arguments, prog_name="cnnrun")
     except SystemExit as ended:
         _leave(ended.code if isinstance(ended.code, int) else 0)
+    except UserCodeError as error:
+        _fail(f"{error}\n  (in your own code: --debug shows the traceback)", 1, debug)
     except UserError as error:
         _fail(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
