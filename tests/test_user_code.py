@@ -125,8 +125,8 @@ def test_what_is_right_is_taken(cnnrun: Command, tmp_path: Path, text: str) -> N
     ("text", "old", "new", "wanted"),
     [
         # Parameters that cnnrun does not give.
-        (MODEL, "num_classes, *, width", "num_classes, width", "'width' before the `*`, where cnnrun"
-         " gives input_shape, num_classes"),
+        (MODEL, "num_classes, *, width", "num_classes, width", "'width' before the `*`, where "
+         "cnnrun gives input_shape, num_classes"),
         (LOSS, "self, *, scale: float", "self, scale: float", "'scale' before the `*`"),
         (DATASET, "def mine():", "def mine(root):", "'root' before the `*`"),
         (AUGMENTATION, "    def draw", "    def __init__(self, p=0.5):\n        pass\n    def draw",

@@ -21,6 +21,7 @@ from types import ModuleType
 
 from cnnrun.errors import ConfigError
 from cnnrun.registry import KINDS
+from cnnrun.runtime import console
 
 _loaded: dict[Path, bytes] = {}
 """What each file held when it was run."""
@@ -81,10 +82,9 @@ def load_installed() -> None:
             entry.load()
         except Exception as error:
             package = entry.dist.name if entry.dist else "an unknown package"
-            print(
+            console.warn(
                 f"the plug-in '{entry.name}' ({entry.value}) of the installed package {package} "
                 f"was left out: {error!r}; pip uninstall {package} ends this message",
-                file=sys.stderr,
             )
 
 

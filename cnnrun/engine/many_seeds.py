@@ -23,16 +23,16 @@ from cnnrun.engine.build import build
 from cnnrun.engine.stacked_models import StackedModels, share
 from cnnrun.engine.trainer import STEPS_AT_ONCE, Trainer
 from cnnrun.errors import ConfigError, Interrupted, UserError
-from cnnrun.runner import begin, finish
+from cnnrun.runner import begin, finish, leaving_at_once
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.lock import alone_in
 from cnnrun.runs.loggers.forwarding import Reports, build_loggers
-from cnnrun.runtime.console import Reporter, epoch_line, reporter
 from cnnrun.runtime.device import select_device
 from cnnrun.runtime.distributed import world
 from cnnrun.runtime.interrupt import StopRequest, stop_on_signals
 from cnnrun.runtime.randomness import seed_default
 from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step
+from cnnrun.runtime.training_display import Reporter, epoch_line, reporter
 
 # Their steps change each weight by what its own gradients were.
 ELEMENTWISE = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
@@ -64,9 +64,10 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
         seeds = Seeds(trainers, stop, device)
         with reporter(quiet, trainers[0].total_steps, 0) as shown:
             seeds.fit(shown)
-        for trainer in trainers:
-            if trainer not in seeds.failed:
-                finish(trainer, started)
+        with leaving_at_once(*(t.run for t in trainers if t not in seeds.failed)):
+            for trainer in trainers:
+                if trainer not in seeds.failed:
+                    finish(trainer, started)
     if seeds.failed:
         told = [f"seed {t.experiment.seed}: {error}" for t, error in seeds.failed.items()]
         raise UserError("\n".join(told))

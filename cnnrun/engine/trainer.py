@@ -34,7 +34,6 @@ from cnnrun.engine.validation import (
 from cnnrun.errors import Interrupted, UserError
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
-from cnnrun.runtime.console import Reporter, epoch_line
 from cnnrun.runtime.distributed import (
     all_reduce_sum,
     any_process,
@@ -44,6 +43,7 @@ from cnnrun.runtime.distributed import (
 )
 from cnnrun.runtime.interrupt import StopRequest
 from cnnrun.runtime.randomness import derive_seed, shuffled
+from cnnrun.runtime.training_display import Reporter, epoch_line
 from cnnrun.runtime.weights import load_weights
 
 # Small sums cost more to begin than to compute: with batches of 20, 4 % of a small network's step.
