@@ -115,7 +115,8 @@ class Entry:
             return create_model(self.name, __base__=base, **fields)
         except PydanticUserError as error:
             wrong = str(error).partition("\n")[0]
-            raise self.mistake(f"has a parameter of a type that YAML can't give: {wrong}") from error
+            told = f"has a parameter of a type that YAML can't give: {wrong}"
+            raise self.mistake(told) from error
 
     @property
     def summary(self) -> str:

@@ -161,6 +161,7 @@ def test_a_key_of_a_section_that_the_file_leaves_out(
 
 
 def test_a_default_of_the_task_does_not_reach_into_another_component(tmp_path: Path) -> None:
-    (tmp_path / "x.yaml").write_text("task: reconstruct\ndataset: digits\nmodel: conv_autoencoder\n")
+    text = "task: reconstruct\ndataset: digits\nmodel: conv_autoencoder\n"
+    (tmp_path / "x.yaml").write_text(text)
     assert load(tmp_path / "x.yaml", ["loss.name=bce"]).loss.name == "bce"
     assert load(tmp_path / "x.yaml").loss.name == "mse"
