@@ -16,7 +16,7 @@ from cnnrun.engine.auto_speed import fastest
 from cnnrun.engine.build import build
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
-from cnnrun.errors import Interrupted, UserError
+from cnnrun.errors import Interrupted, UserError, in_user_code
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.runs import resuming
 from cnnrun.runs.checkpoint import Checkpoint
@@ -264,7 +264,8 @@ def draw_pictures(
         try:
             plots.draw(name, target, run.plots / f"{name}.png")
         except Exception as error:
-            console.warn(f"the picture '{name}' was not drawn: {error}")
+            reason = in_user_code(error) or error
+            console.warn(f"the picture '{name}' was not drawn: {reason}")
 
 
 def check(experiment: Experiment) -> dict[str, Any]:
