@@ -30,9 +30,7 @@ def write_text(file: Path, text: str, private: bool = False) -> None:
     write_atomically(file, lambda stream: stream.write(text.encode()), private)
 
 
-def write_atomically(
-    file: Path, write: Callable[[IO[bytes]], Any], private: bool = False
-) -> None:
+def write_atomically(file: Path, write: Callable[[IO[bytes]], Any], private: bool = False) -> None:
     """Let `write` fill a temporary file, force it to disk, then rename it to `file`.
 
     Whoever reads `file`, also after a crash at any instant, finds the old content or the new one.

@@ -139,7 +139,7 @@ def test_images_without_a_home(cnnrun: Command, homeless: Path) -> None:
         for number in range(4):
             Image.new("L", (8, 8), 30 * number).save(homeless / "images" / name / f"{number}.png")
     (homeless / "x.yaml").write_text(
-        "dataset: {name: folder, root: images, size: 8, channels: gray, cache: disk, batch_size: 2}\n"
+        "dataset: {name: folder, root: images, size: 8, channels: gray, cache: disk}\n"
         "model: {name: mlp, hidden: [4]}\ntraining: {epochs: 1}\n"
     )
     ended = cnnrun("train", "x.yaml", "-q")
