@@ -76,7 +76,8 @@ def evaluate(
     Returns:
         what `cnnrun eval --json` prints: for a classifier `accuracy`, `loss`, `top5` and `ece`
         (expected calibration error of 15 bins, Guo et al. 2017) in 0..1 (the loss is in nats),
-        `per_class`, `confusion` (K rows of true by K columns of predicted class).
+        `trained_on` (how many of the samples were trained on, None where an older checkpoint does
+        not say), `per_class`, `confusion` (K rows of true by K columns of predicted class).
 
     Raises:
         UserError: no checkpoint, no such split, or data that do not fit it.
@@ -84,8 +85,9 @@ def evaluate(
     if split not in ("train", "validation", "test"):
         raise UserError(f"split: expected train, validation or test, got '{split}'")
     plugin_files = [str(file) for file in plugins]
-    _, parts, _ = open_checkpoint(Path(target), overrides, plugin_files)
-    return evaluation.evaluate(parts, split)[1]
+    _, parts, checkpoint = open_checkpoint(Path(target), overrides, plugin_files, for_scores=True)
+    said = evaluation.data_said(parts, split, checkpoint)
+    return evaluation.evaluate(parts, split)[1] | {"trained_on": said.trained_on}
 
 
 def load_run(path: AnyPath) -> Run:
