@@ -49,6 +49,8 @@ def evaluate(
         console.warn(warning)
     scores |= {"trained_on": said.trained_on}
     words = f"{said.heading}\n{parts.task.in_words(scores)}"
+    if said.trained_on == 0:
+        words += "\nnone of these images was trained on"
     if probing.has_codes(parts):
         further, more = probing.further_scores(parts, split, predictions)
         scores, words = scores | further, words + more

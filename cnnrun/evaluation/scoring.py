@@ -58,8 +58,7 @@ def data_said(parts: Parts, split: str, checkpoint: Checkpoint) -> DataSaid:
     trained, count = trained_on(scored, held), len(scored)
     # Data without splits of their own are scored whole.
     what = f"{split} split, {count:,} images" if len(dataset.train) else f"all {count:,} images"
-    beside = {None: "", 0: ", none of them trained on", count: ", all of them trained on"}
-    heading = what + beside.get(trained, f", {trained or 0:,} of them trained on")
+    heading = f"{what}, {trained:,} of them trained on" if trained else what
     warnings = []
     if trained and split != "train":
         warnings.append(
@@ -83,4 +82,4 @@ def evaluate(
     """
     predictions = predict(parts, split, batch_size)
     scores = parts.task.scores(predictions, parts.dataset.classes)
-    return predictions, {"split": split, **scores}
+    return predictions, {"split": split, "samples": len(predictions.labels), **scores}

@@ -19,6 +19,7 @@ from cnnrun.data.sources.labelled_files import (
 from cnnrun.data.sources.split_names import split_named
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.registry import datasets
+from cnnrun.runtime.paths import expanded
 
 # Of a name of a column that is shown, and how many numbered columns are no table of files.
 _LONGEST = 30
@@ -52,7 +53,7 @@ def csv_file(
         UserError: with file and line: a column is missing, a row is incomplete, a picture is not
             there, an unknown split; and for bad pictures.
     """
-    table = Path(file).expanduser()
+    table = expanded(file)
     listings = {split: Listing() for split in ("train", "validation", "test")}
     unlabelled = 0
     for line, cells in _rows(table, (path_column, label_column)):

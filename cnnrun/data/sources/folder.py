@@ -26,6 +26,7 @@ from cnnrun.data.sources.labelled_files import (
 from cnnrun.data.sources.split_names import split_named, splits_named
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
+from cnnrun.runtime.paths import expanded
 
 _FORM = "<folder>/<class>/<picture>"
 
@@ -49,7 +50,7 @@ def folder(pictures: PictureOptions, *, root: str, test: Amount = 0.2) -> Datase
         UserError: no such folder, no pictures, pictures without class folders, classes that
             training lacks, or bad pictures.
     """
-    base = Path(root).expanduser()
+    base = expanded(root)
     if not base.is_dir():
         raise UserError(f"dataset.root: there is no folder {root} (paths are from {Path.cwd()})")
     places, left_out = _named_splits(base, pictures)
