@@ -170,7 +170,7 @@ SOURCES = [
     Case("is not UTF-8 text", "The table is in an old encoding.", "Save it as UTF-8.", CSV, code=1,
          files=table(b"path,label\na/0.png,\xff\n")),
     Case("test: 0.2 of 2 images leaves none to train on or none to test on, as every class keeps "
-         "one", "There are too few images to split.", "Add a column `split`, or more pictures.", CSV, code=1,
+         "one", "There are too few images.", "Add a column `split`, or more images.", CSV, code=1,
          files=table("path,label\na/0.png,a\nb/0.png,b\n")),
     Case("there are classes that training has no pictures of: c", "A class stands in val or test "
          "alone.", "Add it to training, or remove it.", CSV, code=1,
