@@ -19,9 +19,10 @@ from cnnrun.cli import predict, export, inspect, author, verify
 
 # isort: on
 from cnnrun.cli.app import app
-from cnnrun.errors import UserError
+from cnnrun.errors import UserCodeError, UserError, mistakes_of_user_code
 from cnnrun.runtime import console
 from cnnrun.runtime.interrupt import Leave, left_by, signals_handled
+from cnnrun.runtime.paths import give_libraries_a_cache
 
 __all__ = [
     "app",
@@ -44,6 +45,7 @@ __all__ = [
 def main() -> None:
     """Run the command line; errors become one message and an exit code."""
     console.open_closed_streams()
+    give_libraries_a_cache()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names in other scripts, in any locale
     # Idle OpenMP threads spin for milliseconds by default. Three runs side by side on two cores
@@ -55,6 +57,10 @@ def main() -> None:
         with signals_handled():
             code = _run(arguments)
             sys.stdout.flush()
+    except UserCodeError as error:
+        left = left_by()
+        told = f"{error}\n  (in your own code: --debug shows the traceback)"
+        code = _told(told if left is None else "interrupted", left or error.exit_code, debug)
     except UserError as error:
         code = _told(str(error), error.exit_code, debug)
     except Leave as signal:
@@ -80,7 +86,8 @@ def main() -> None:
 def _run(arguments: list[str]) -> int:
     """Run the command; its exit code where it ended by itself."""
     try:
-        app(args=arguments, prog_name="cnnrun")
+        with mistakes_of_user_code():
+            app(args=arguments, prog_name="cnnrun")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
     return 0
