@@ -17,7 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import BinaryIO
 
-from cnnrun.errors import UserError
+from cnnrun.errors import NetworkError, UserError
 from cnnrun.runtime.reading import (
     SHARD_BYTES,
     TEXT_BYTES,
@@ -135,11 +135,11 @@ def _fetch(url: str, file: Path) -> BinaryIO:
             return _fetch_once(url, file)
         except urllib.error.HTTPError as error:
             if error.code < 500 or attempt == ATTEMPTS:
-                raise UserError(f"{url}: the server says {error.code} {error.reason}") from error
+                raise NetworkError(f"{url}: the server says {error.code} {error.reason}") from error
         except (OSError, http.client.HTTPException) as error:
             if attempt == ATTEMPTS:
                 reason = getattr(error, "reason", None) or error
-                raise UserError(f"{url}: can't be fetched ({reason})") from error
+                raise NetworkError(f"{url}: can't be fetched ({reason})") from error
         time.sleep(0.5 * attempt)
     raise AssertionError("the last attempt returns or raises")
 
