@@ -17,7 +17,6 @@ from cnnrun.engine.compiling import compiled
 from cnnrun.engine.ema import AverageWeights
 from cnnrun.engine.epoch_sums import EpochSums
 from cnnrun.engine.misfits import misfit, mistake, refuse_misfit
-from cnnrun.engine.optimizer_state import check_optimizer_state
 from cnnrun.engine.out_of_memory import OtherRanOutError, is_out_of_memory, out_of_memory
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
@@ -315,7 +314,6 @@ class Stepper:
             {key: value for key, value in group.items() if key != "params"}
             for group in self.optimizer.param_groups
         ]
-        check_optimizer_state(self.optimizer, state["optimizer"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._lay_out_state()
         for group, values in zip(self.optimizer.param_groups, current, strict=True):
