@@ -294,7 +294,8 @@ class Stepper:
         """As if the failed attempt had not been: batch normalization's statistics, gradients."""
         for buffer, before in zip(buffers, kept, strict=True):
             buffer.copy_(before)
-        self.zero_grad()
+        for parameter in self.parts.model.parameters():
+            parameter.grad = None
         self.sums.forget_since(first)
 
     def _no_sync(self) -> AbstractContextManager[Any]:
