@@ -16,7 +16,7 @@ from cnnrun.engine.build_optimizer import build_optimizer
 from cnnrun.engine.compiling import compiled
 from cnnrun.engine.ema import AverageWeights
 from cnnrun.engine.epoch_sums import EpochSums
-from cnnrun.engine.misfits import misfit, mistake, refuse_misfit
+from cnnrun.engine.misfits import misfit, refuse_misfit
 from cnnrun.engine.out_of_memory import OtherRanOutError, is_out_of_memory, out_of_memory
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
@@ -62,7 +62,7 @@ class Stepper:
         self.autocast: Any = torch.autocast(kind, dtype) if dtype else nullcontext()
         self.scaler = torch.amp.GradScaler(kind, enabled=dtype == torch.float16)
         self.renew_average()
-        self.seen_outputs = False
+        self.seen_losses = False
 
     def renew_optimizer(self) -> None:
         """A new optimizer, of what trains now."""
@@ -76,7 +76,8 @@ class Stepper:
         if wanted and not self.closure:
             entry = registry.optimizers.get(self.parts.experiment.optimizer.name)
             named = ", ".join(wanted)
-            raise mistake(entry, f"has a `step({named})`; step() and step(closure) can be called")
+            told = f"has a `step({named})`; step() and step(closure) can be called"
+            raise entry.mistake(told)
         if self.closure:
             self._check_closure()
 
@@ -175,12 +176,12 @@ class Stepper:
             with self.autocast:
                 losses, outputs = task.step(model, self.parts.loss, inputs, targets)
         except Exception as error:
-            if (told := misfit(error, self.parts, inputs)) is None:
+            if (told := misfit(error, self.parts)) is None:
                 raise
             raise told from error
-        if not self.seen_outputs or not losses.requires_grad:
-            refuse_misfit(self.parts, losses, outputs, len(inputs))
-            self.seen_outputs = True
+        if not self.seen_losses or not losses.requires_grad:
+            refuse_misfit(self.parts, losses, len(inputs))
+            self.seen_losses = True
         if self.options.compile == "cuda_graphs":
             outputs = outputs.clone()  # see `recorded`
         return losses, outputs
@@ -228,7 +229,7 @@ class Stepper:
         self.optimizer.step(closure)  # type: ignore[arg-type]
         if len(self.sums.noted) == first:
             entry = registry.optimizers.get(self.parts.experiment.optimizer.name)
-            raise mistake(entry, "was given a closure and never called it, so no loss is known")
+            raise entry.mistake("was given a closure and never called it, so no loss is known")
 
     # What may go wrong between backward and step -------------------------------------------------
 
