@@ -80,7 +80,8 @@ def evaluate(
     Returns:
         what `cnnrun eval --json` prints: for a classifier `accuracy`, `loss`, `top5` and `ece`
         (expected calibration error of 15 bins, Guo et al. 2017) in 0..1 (the loss is in nats),
-        `per_class`, `confusion` (K rows of true by K columns of predicted class).
+        `trained_on` (how many of the samples were trained on, None where an older checkpoint does
+        not say), `per_class`, `confusion` (K rows of true by K columns of predicted class).
 
     Raises:
         UserError: no checkpoint, no such split, or data that do not fit it.
@@ -89,8 +90,9 @@ def evaluate(
         raise UserError(f"split: expected train, validation or test, got '{split}'")
     plugin_files = _files(plugins)
     with by_itself():
-        _, parts, _ = open_checkpoint(expanded(target), overrides, plugin_files)
-        return evaluation.evaluate(parts, split)[1]
+        _, parts, checkpoint = open_checkpoint(expanded(target), overrides, plugin_files, True)
+        said = evaluation.data_said(parts, split, checkpoint)
+        return evaluation.evaluate(parts, split)[1] | {"trained_on": said.trained_on}
 
 
 def load_run(path: AnyPath) -> Run:
