@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -10,6 +9,7 @@ import typer
 
 from cnnrun.cli.app import AsJson, Output, Overrides, Plugins, TrainedTarget, app
 from cnnrun.errors import ConfigError
+from cnnrun.runtime.strict_json import to_json
 
 
 @app.command("eval")
@@ -41,7 +41,7 @@ def evaluate(
 
     file, parts, _ = open_checkpoint(target, overrides or [], plugin or [])
     predictions, scores = evaluation.evaluate(parts, split, batch_size)
-    words = f"{split} split, {scores['samples']:,} images\n{parts.task.in_words(scores)}"
+    words = f"{split} split, {len(predictions.labels):,} images\n{parts.task.in_words(scores)}"
     if probing.has_codes(parts):
         further, more = probing.further_scores(parts, split, predictions)
         scores, words = scores | further, words + more
@@ -56,7 +56,7 @@ def evaluate(
         draw("outliers", opened, picture, [f"count={outliers}", f"split={split}"])
         scores |= {"outliers": rows, "picture": str(picture)}
         words += f"{more}\npicture   {picture}"
-    print(json.dumps({"checkpoint": str(file), **scores}) if as_json else words)
+    print(to_json({"checkpoint": str(file), **scores}) if as_json else words)
 
 
 @app.command()

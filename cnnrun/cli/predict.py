@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from cnnrun.cli.app import AsJson, Plugins, TrainedTarget, app
 from cnnrun.errors import ConfigError
+from cnnrun.runtime.strict_json import to_json
 
 if TYPE_CHECKING:
     from cnnrun.engine.parts import Parts
@@ -66,7 +66,7 @@ def predict(
             show(found, first=not rows)
         rows += found
     if as_json:
-        print(json.dumps({"checkpoint": str(file), "predictions": rows, "bad": bad}))
+        print(to_json({"checkpoint": str(file), "predictions": rows, "bad": bad}))
     if not rows:
         print(f"error: none of {len(files):,} files is a picture that can be read", file=sys.stderr)
         raise typer.Exit(1)

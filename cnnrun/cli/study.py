@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from cnnrun.cli.app import AsJson, Overrides, Plugins, app
+from cnnrun.runtime.strict_json import to_json
 
 
 @app.command()
@@ -39,4 +39,4 @@ def study(
         print("\n".join(studies.commands(file, overrides or [], how)))
         return
     findings = studies.run(file, overrides or [], how)
-    print(json.dumps(findings.to_dict()) if as_json else findings.as_text())
+    print(to_json(findings.to_dict()) if as_json else findings.as_text())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated, Optional
 
 import typer
 
 from cnnrun.cli.app import AsJson, Config, Overrides, Plugins, app
+from cnnrun.runtime.strict_json import to_json
 
 
 @app.command("verify-resume")
@@ -41,6 +41,6 @@ def verify_resume(
     verdict = verify(
         config, changes, plugin or [], kills, seed, lambda text: print(text, file=sys.stderr)
     )
-    print(json.dumps(verdict.to_dict()) if as_json else verdict.as_text())
+    print(to_json(verdict.to_dict()) if as_json else verdict.as_text())
     if not verdict.same:
         raise typer.Exit(1)

@@ -107,9 +107,10 @@ def _steps(trainer: Trainer) -> tuple[float, float]:
     _wait(trainer.device)
     taken = (time.perf_counter() - started) * _STEPS / len(batches)
     try:
-        return taken, trainer.running_means()["loss"]
+        loss = trainer.running_means()["loss"]
     except UserError:
-        return taken, float("nan")
+        loss = None
+    return taken, float("nan") if loss is None else loss
 
 
 def _wait(device: torch.device) -> None:

@@ -23,7 +23,6 @@ from cnnrun.engine.build_data import (
 )
 from cnnrun.engine.build_model import build_initialized_model, build_model, refuse_absurd_model
 from cnnrun.engine.parts import Parts
-from cnnrun.errors import did_you_mean
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
 from cnnrun.runtime.device import be_deterministic, select_device
 from cnnrun.runtime.weights import load_weights
@@ -93,10 +92,8 @@ def _assemble(
     task: Task = registry.tasks.build(experiment.task)
     with experiment.located("task"):
         task.check(model, loss)
-    monitor = experiment.training.monitor
-    if monitor not in ("auto", *task.measures):
-        hint = did_you_mean(monitor, task.measures)
-        raise experiment.error(["training", "monitor"], f"'{monitor}' is not measured{hint}")
+    with experiment.located("training", "monitor"):
+        task.ranks_by(experiment.training.monitor)
     augmentations = build_augmentations(experiment)
     crop = crop_at_decode(augmentations, dataset, experiment.seed)
     pipeline = (Pipeline if task.targets == "labels" else PixelPipeline)(

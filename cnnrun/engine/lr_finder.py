@@ -86,6 +86,7 @@ def _sweep(trainer: Trainer, least: float, factor: float, steps: int) -> RangeTe
         if trainer.progress.skipped:
             break
         loss = trainer.running_means()["loss"]
+        assert loss is not None  # a step that is not skipped is measured
         average = _SMOOTHING * average + (1 - _SMOOTHING) * loss
         found.rates.append(rate)
         found.losses.append(loss)

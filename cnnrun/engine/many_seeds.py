@@ -66,7 +66,7 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
             seeds.fit(shown)
         for trainer in trainers:
             if trainer not in seeds.failed:
-                finish(trainer, started)
+                seeds.attempt(trainer, lambda trainer: finish(trainer, started))
     if seeds.failed:
         told = [f"seed {t.experiment.seed}: {error}" for t, error in seeds.failed.items()]
         raise UserError("\n".join(told))
@@ -159,16 +159,17 @@ class Seeds:
             self.train_epoch(epoch, shown)
             self.keep_state()
             for trainer in self.active:
-                self._with(trainer, lambda trainer: self._finish_epoch(trainer, shown))
+                self.attempt(trainer, lambda trainer: self._finish_epoch(trainer, shown))
 
     def _finish_epoch(self, trainer: Trainer, shown: Reporter) -> None:
         row = trainer.finish_epoch(trainer.running_means())
         epochs, done = trainer.experiment.training.epochs, trainer.progress.epoch
         left = trainer.seconds / done * (epochs - done)
-        line = epoch_line(row, trainer.progress.best_epoch, epochs, trainer.speed, left)
+        metrics, best = trainer.task.declared(), trainer.progress.best_epoch
+        line = epoch_line(row, metrics, best, epochs, trainer.speed, left)
         shown.epoch(f"seed {trainer.experiment.seed}  {line}")
 
-    def _with(self, trainer: Trainer, do: Any) -> None:
+    def attempt(self, trainer: Trainer, do: Any) -> None:
         """Do something that fails where the trainer's loss is no number."""
         try:
             do(trainer)
@@ -194,7 +195,7 @@ class Seeds:
                 self.train_step(number, given, samples)
                 if shown.due() and lead in self.active:
                     rate = lead.progress.samples / (time.perf_counter() - started)
-                    means = lead.running_means()
+                    means = lead.task.texts(lead.running_means())
                     shown.update(epoch + 1, lead.progress.step, means, rate)
                 self._stop_or_save()
         for trainer in self.active:
@@ -222,7 +223,7 @@ class Seeds:
             trainer.progress.step += 1
             trainer.progress.batch += 1
             if len(trainer.stepper.steps) >= STEPS_AT_ONCE:
-                self._with(trainer, Trainer.collect)
+                self.attempt(trainer, Trainer.collect)
 
     def _losses(
         self, inputs: Tensor, targets: Tensor, masks: Sequence[dict[str, Tensor]]
@@ -256,7 +257,7 @@ class Seeds:
             return
         self.keep_state()
         for trainer in self.active:
-            self._with(trainer, lambda trainer: trainer.save("last"))
+            self.attempt(trainer, lambda trainer: trainer.save("last"))
         if self.stop:
             runs = "\n".join(f"  cnnrun train --resume {t.run.path}" for t in self.active)
             raise Interrupted(f"stopped and saved; go on with\n{runs}", self.stop.exit_code)

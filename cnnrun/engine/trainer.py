@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from cnnrun.engine.progressive_resizing import check_sizes, progressive
 from cnnrun.engine.snapshot import snapshot
 from cnnrun.engine.stepper import NotFiniteError, Stepper, not_finite
 from cnnrun.engine.validation import (
+    Means,
     evaluate_sums,
     evaluation_batch_size,
     evaluation_batches,
@@ -113,9 +114,10 @@ class Trainer:
             row = self.finish_epoch(means)
             epochs, done = self.experiment.training.epochs, self.progress.epoch
             left = self.seconds / done * (epochs - done)
-            reporter.epoch(epoch_line(row, self.progress.best_epoch, epochs, self.speed, left))
+            metrics, best = self.task.declared(), self.progress.best_epoch
+            reporter.epoch(epoch_line(row, metrics, best, epochs, self.speed, left))
 
-    def train_epoch(self, reporter: Reporter) -> dict[str, float]:
+    def train_epoch(self, reporter: Reporter) -> Means:
         """Train on what is left of the current epoch; the means over its samples by measure."""
         epoch = self.progress.epoch
         if not self.progress.batch:
@@ -132,7 +134,8 @@ class Trainer:
                 seen += self.train_batches.size_of(self.progress.batch - 1)
                 if reporter.due():
                     rate = seen / (time.perf_counter() - started)
-                    reporter.update(epoch + 1, self.progress.step, self.running_means(), rate)
+                    running = self.task.texts(self.running_means())
+                    reporter.update(epoch + 1, self.progress.step, running, rate)
                 self.stop_or_save()
         self.running_means()
         self.sums = all_reduce_sum(self.sums)
@@ -220,8 +223,10 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * self.lr_factor
 
-    def running_means(self) -> dict[str, float]:
+    def running_means(self) -> Means:
         """The epoch's means so far: the only place where the loop waits for the device.
+
+        They are None as long as every step was skipped.
 
         Raises:
             UserError: the loss is not finite.
@@ -229,7 +234,7 @@ class Trainer:
         self.sums += self.stepper.collect()
         # With many processes the sums are those of this one's share until the epoch ends.
         means = means_of(self.task.measures, self.sums, self.progress.samples)
-        if self.progress.samples and not math.isfinite(means["loss"]):
+        if means["loss"] is not None and not math.isfinite(means["loss"]):
             raise self.not_finite(*self.stepper.first_not_finite())
         self.stepper.unchecked.clear()
         return means
@@ -244,7 +249,7 @@ class Trainer:
 
     # Between epochs ------------------------------------------------------------------------------
 
-    def finish_epoch(self, means: Mapping[str, float]) -> dict[str, Any]:
+    def finish_epoch(self, means: Means) -> dict[str, Any]:
         """Validate, log, and save what an epoch ended with; returns the row of the log."""
         progress = self.progress
         lr_of_epoch = self.schedule.factor(progress.step - len(self.train_batches))
@@ -253,7 +258,9 @@ class Trainer:
         row |= {f"train_{name}": value for name, value in means.items()}
         scores = self.validate()
         row |= {f"validation_{name}": value for name, value in scores.items()}
-        self.schedule.observe(scores.get("loss", means["loss"]))
+        observed = scores.get("loss", means["loss"])
+        if observed is not None:
+            self.schedule.observe(observed)
         progress.epoch += 1
         progress.batch = progress.samples = 0
         self.sums = zeros(self.stepped)
@@ -278,7 +285,7 @@ class Trainer:
         waited = self.progress.epoch - self.progress.best_epoch
         return patience is not None and waited >= patience
 
-    def validate(self) -> dict[str, float]:
+    def validate(self) -> Means:
         """The means over the validation split, of the averaged weights if there are any."""
         average = self.stepper.average
         with average.applied() if average else nullcontext():

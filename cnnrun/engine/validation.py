@@ -11,9 +11,15 @@ from cnnrun.data.batches import Batches, Share
 from cnnrun.engine.parts import Parts
 from cnnrun.runtime.distributed import all_reduce_sum
 
+Means = dict[str, float | None]
+"""By metric; None where no sample was measured."""
 
-def means_of(measures: tuple[str, ...], sums: Tensor, samples: int) -> dict[str, float]:
-    return dict(zip(measures, (sums / max(samples, 1)).tolist(), strict=True))
+
+def means_of(measures: tuple[str, ...], sums: Tensor, samples: int) -> Means:
+    """The means over `samples` of (len(measures),) sums."""
+    if not samples:
+        return dict.fromkeys(measures)
+    return dict(zip(measures, (sums / samples).tolist(), strict=True))
 
 
 def evaluation_batches(
@@ -32,7 +38,7 @@ def evaluation_batch_size(parts: Parts) -> int:
 
 
 @torch.no_grad()
-def evaluate_sums(parts: Parts, batches: Batches) -> dict[str, float]:
+def evaluate_sums(parts: Parts, batches: Batches) -> Means:
     """The means of the task's measures over all samples, {} where there are none."""
     if not batches.samples:
         return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,13 +10,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from cnnrun.errors import UserError
+from cnnrun.runtime.strict_json import to_json
 
 UNFINISHED = ".unfinished"
 """How the names of temporary files end."""
 
 
 def write_json(file: Path, values: dict[str, Any]) -> None:
-    write_text(file, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    write_text(file, to_json(values, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_text(file: Path, text: str) -> None:

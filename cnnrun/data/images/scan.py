@@ -21,6 +21,7 @@ from cnnrun.data.images.files import Encoded, for_each, usable_cores
 from cnnrun.data.images.formats import open_picture
 from cnnrun.data.images.framing import frame
 from cnnrun.data.images.modes import UnreadableError
+from cnnrun.runtime.strict_json import to_json
 
 # Part of what caches are known by: to be raised when the same file gives other pixels.
 _VERSION = 1
@@ -105,7 +106,7 @@ def write_findings(path: Path, findings: Findings) -> None:
     """Whole or not at all, whoever else writes it at the time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(path)
-    partial.write_text(json.dumps({"bad": findings.bad, "modes": findings.modes}), "utf-8")
+    partial.write_text(to_json({"bad": findings.bad, "modes": findings.modes}), "utf-8")
     partial.replace(path)
 
 
