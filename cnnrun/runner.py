@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from cnnrun.engine.auto_speed import fastest
 from cnnrun.engine.build import build
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
-from cnnrun.errors import UserError
+from cnnrun.errors import Interrupted, UserError, in_user_code
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.runs import resuming
 from cnnrun.runs.checkpoint import Checkpoint
@@ -25,11 +24,12 @@ from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.environment import describe_environment
 from cnnrun.runs.lock import alone_in
 from cnnrun.runs.loggers.forwarding import Reports, build_loggers
-from cnnrun.runtime.console import reporter
+from cnnrun.runtime import console
 from cnnrun.runtime.device import device_name, select_device
 from cnnrun.runtime.distributed import broadcast_from_main, process_group, world
 from cnnrun.runtime.files import write_json, write_text
-from cnnrun.runtime.interrupt import stop_on_signals
+from cnnrun.runtime.interrupt import Leave, nothing_to_save, stop_on_signals
+from cnnrun.runtime.training_display import reporter
 from cnnrun.runtime.weights import load_weights
 
 
@@ -41,8 +41,6 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
     """
     with process_group(select_device(experiment.device)):
         build_loggers(experiment)  # what is missing is told before anything else takes time
-        if experiment.training.auto_speed:
-            experiment = fastest(experiment)
         try:
             parts = build(experiment)
         except BadPictureError as error:
@@ -50,6 +48,8 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
             run.write_bad_files((bad.path, bad.reason) for bad in error.files)
             told = f"{error}\nall {len(error.files)} are listed in {run.bad_files}"
             raise UserError(told) from error
+        if experiment.training.auto_speed:
+            parts = fastest(parts)
         run = begin(parts, quiet)
         _train(parts, run, None, quiet)
     return run
@@ -81,20 +81,19 @@ def _tell_about_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
         names = ", ".join(data.classes[:10]) + (", ..." if len(data.classes) > 10 else "")
         counts = ", ".join(f"{s} {len(data.split(s)):,}" for s in ("train", "validation", "test"))
         shape = " x ".join(map(str, data.input_shape))
-        print(f"{name}: {len(data.classes)} classes ({names}), {shape}; {counts}", file=sys.stderr)
+        console.warn(f"{name}: {len(data.classes)} classes ({names}), {shape}; {counts}")
     bad = data.bad_files
     if bad:
         run.write_bad_files((file.path, file.reason) for file in bad)
-        print(f"left out {len(bad)} bad image files, listed in {run.bad_files}", file=sys.stderr)
+        console.warn(f"left out {len(bad)} bad image files, listed in {run.bad_files}")
     if parts.transfer and not quiet:
         trains = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
         total = sum(p.numel() for p in parts.model.parameters())
-        print(
+        console.warn(
             f"transfer: {parts.transfer.in_words()}; {trains:,} of {total:,} parameters train",
-            file=sys.stderr,
         )
     for note in parts.dataset.notes:
-        print(note, file=sys.stderr)
+        console.warn(note)
 
 
 def resume(
@@ -154,7 +153,7 @@ def _last_good(run: RunDirectory) -> Checkpoint | None:
     except UserError as error:
         if not best.is_file():
             raise
-        print(f"{error}; going on from {best} instead", file=sys.stderr)
+        console.warn(f"{error}; going on from {best} instead")
         return Checkpoint.load(best)
 
 
@@ -168,24 +167,42 @@ def _train(
     """before: the experiment that the checkpoint was written under."""
     started, main = time.perf_counter(), world().is_main
     with alone_in(run) if main else nullcontext(), stop_on_signals() as stop:
-        trainer = Trainer(parts, run, stop)
-        if checkpoint:
-            trainer.restore(checkpoint)
-            if before and main:
-                steps, per_epoch = trainer.progress.step, len(trainer.train_batches)
-                resuming.tell_learning_rate(before, parts.experiment, steps, per_epoch)
-            trainer.save("last")  # the one that was read may be an older, whole one
-        elif main:
-            run.keep_metrics(0)
+        with leaving_at_once(run):
+            trainer = Trainer(parts, run, stop)
+            if checkpoint:
+                trainer.restore(checkpoint)
+                if before and main:
+                    steps, per_epoch = trainer.progress.step, len(trainer.train_batches)
+                    resuming.tell_learning_rate(before, parts.experiment, steps, per_epoch)
+                trainer.save("last")  # the one that was read may be an older, whole one
+            elif main:
+                run.keep_metrics(0)
         reports = Reports(build_loggers(parts.experiment), run)
         reports.begin(parts.experiment)
         trainer.tell = reports.epoch
         try:
             _fit(trainer, quiet or not main)
-            if main:
-                finish(trainer, started)
+            with leaving_at_once(run):
+                if main:
+                    finish(trainer, started)
         finally:
             reports.end(run.read_summary())
+
+
+@contextmanager
+def leaving_at_once(*runs: RunDirectory) -> Iterator[None]:
+    """Before the first step and after the last one, a signal loses nothing by leaving at once.
+
+    Raises:
+        Interrupted: one came.
+    """
+    try:
+        with nothing_to_save():
+            yield
+    except Leave as left:
+        commands = "\n".join(f"  cnnrun train --resume {run.path}" for run in runs)
+        told = f"stopped, with all that was trained saved; go on with\n{commands}"
+        raise Interrupted(told, left.exit_code) from left
 
 
 def _fit(trainer: Trainer, quiet: bool) -> None:
@@ -195,7 +212,7 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
             trainer.fit(shown)
     except UserError:
         parts, run = trainer.full, trainer.run
-        if world().is_main and run.read_metrics() and parts.experiment.training.draw:
+        if world().is_main and run and run.read_metrics() and parts.experiment.training.draw:
             draw_pictures(parts, run, None, ("curves",))
         raise
 
@@ -203,6 +220,7 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
 def finish(trainer: Trainer, started: float) -> None:
     """Test the best checkpoint, once, write the summary and draw the pictures."""
     parts, run = trainer.full, trainer.run
+    assert run
     best_epoch = trainer.progress.best_epoch or None
     predictions: Predictions | None = None
     test: dict[str, Any] = {}
@@ -259,7 +277,8 @@ def draw_pictures(
         try:
             plots.draw(name, target, run.plots / f"{name}.png")
         except Exception as error:
-            print(f"the picture '{name}' was not drawn: {error}", file=sys.stderr)
+            reason = in_user_code(error) or error
+            console.warn(f"the picture '{name}' was not drawn: {reason}")
 
 
 def check(experiment: Experiment) -> dict[str, Any]:
@@ -272,13 +291,12 @@ def check(experiment: Experiment) -> dict[str, Any]:
     """
     parts = build(experiment)
     for note in parts.dataset.notes:
-        print(note, file=sys.stderr)
-    with stop_on_signals() as stop:
-        trainer = Trainer(parts, RunDirectory(Path()), stop)
+        console.warn(note)
+    trainer = Trainer(parts)
     images, labels = next(trainer.train_batches.iterate())
-    parts.model.train()
-    with experiment.located("model"):
-        trainer.train_step(images, labels)
+    trainer.begin_epoch(0)
+    trainer.set_training_mode(0)
+    trainer.train_step(images, labels)
     return {
         "name": experiment.name,
         "device": device_name(parts.device),

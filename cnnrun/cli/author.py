@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -10,6 +9,7 @@ import typer
 
 from cnnrun.cli.app import Overrides, Plugins, app
 from cnnrun.errors import ConfigError
+from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
 
 _File = Annotated[
@@ -44,8 +44,8 @@ def new(
     text = new_experiment(name, task, dataset, model, overrides or [], plugin or [])
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, text)
-    print(f"`cnnrun check {file}` tries it, `cnnrun train {file}` trains it", file=sys.stderr)
-    print(file)
+    console.warn(f"`cnnrun check {file}` tries it, `cnnrun train {file}` trains it")
+    console.out(file)
 
 
 @app.command()
@@ -58,13 +58,12 @@ def schema(output: _File = None, plugin: Plugins = None) -> None:
     load_plugins(plugin or [])
     text = to_json(experiment_schema(), indent=1, ensure_ascii=False) + "\n"
     if output is None:
-        print(text, end="")
+        console.out(text, end="")
         return
     output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, text)
-    print(
+    console.warn(
         "the first line of a config tells an editor (yaml-language-server) of it:\n"
         f"# yaml-language-server: $schema={output.resolve()}",
-        file=sys.stderr,
     )
-    print(output)
+    console.out(output)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -13,6 +12,7 @@ import typer
 
 from cnnrun.cli.app import AsJson, Output, app
 from cnnrun.errors import ConfigError
+from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
 
 if TYPE_CHECKING:
@@ -60,15 +60,15 @@ def runs(
     for key in keys:
         table.check(key, "--columns")
     if as_json:
-        print(to_json(table.rows(keys)))
+        console.out(to_json(table.rows(keys)))
     elif as_csv:
         _print_csv(keys, table.rows(keys))
     else:
         for note in table.notes:
-            print(f"note: {note}", file=sys.stderr)
+            console.warn(f"note: {note}")
         # Columns that were asked for are printed, however wide they are.
         width = None if columns else shutil.get_terminal_size((120, 24)).columns
-        print(table.to_text(keys, width))
+        console.out(table.to_text(keys, width))
 
 
 @app.command()
@@ -107,13 +107,13 @@ def compare(
 
         save(draw_comparison(comparison), output)
     if as_json:
-        print(to_json(comparing.to_dict(comparison)))
+        console.out(to_json(comparing.to_dict(comparison)))
     elif as_csv:
         for text in comparison.caveats:
-            print(f"warning: {text}", file=sys.stderr)
+            console.warn(f"warning: {text}")
         _print_groups(comparing.to_dict(comparison))
     else:
-        print(comparing.to_text(comparison))
+        console.out(comparing.to_text(comparison))
 
 
 def _one_format(as_json: bool, as_csv: bool) -> None:
@@ -124,7 +124,7 @@ def _one_format(as_json: bool, as_csv: bool) -> None:
 def _tell_what_did_not_finish(found: Sequence[Run]) -> None:
     for run in found:
         if run.state != "finished":
-            print(f"{run.path}: {run.state} {run.problem}".rstrip(), file=sys.stderr)
+            console.warn(f"{run.path}: {run.state} {run.problem}".rstrip())
 
 
 def _print_groups(found: dict[str, Any]) -> None:
@@ -139,6 +139,6 @@ def _print_groups(found: dict[str, Any]) -> None:
 
 
 def _print_csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    writer = csv.DictWriter(console.results, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

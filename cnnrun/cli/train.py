@@ -10,6 +10,7 @@ import typer
 from cnnrun.cli.app import AsJson, Config, Overrides, Plugins, app, importing
 from cnnrun.cli.completion import complete_config
 from cnnrun.errors import ConfigError
+from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
 
 
@@ -74,9 +75,9 @@ def train(
     if not world().is_main:
         return
     if quiet:
-        print(run.path)
+        console.out(run.path)
     elif as_json:
-        print(to_json({"run": str(run.path), **run.read_summary()}))
+        console.out(to_json({"run": str(run.path), **run.read_summary()}))
     else:
         _print_summary(run.path, run.read_summary())
 
@@ -102,19 +103,19 @@ def _train_seeds(
     experiments = [load(config, [*changes, f"seed={seed}"], plugins) for seed in chosen]
     for run in train_seeds(experiments, quiet):
         if as_json:
-            print(to_json({"run": str(run.path), **run.read_summary()}))
+            console.out(to_json({"run": str(run.path), **run.read_summary()}))
         elif quiet:
-            print(run.path)
+            console.out(run.path)
         else:
             _print_summary(run.path, run.read_summary())
 
 
 def _print_summary(path: Path, summary: dict[str, Any]) -> None:
-    print(f"run       {path}")
+    console.out(f"run       {path}")
     if summary["test"]:
-        print(f"test      {_scores(summary)} ({_tested(summary)})")
+        console.out(f"test      {_scores(summary)} ({_tested(summary)})")
     for picture in sorted((path / "plots").glob("*.png")):
-        print(f"picture   {picture}")
+        console.out(f"picture   {picture}")
 
 
 def _scores(summary: dict[str, Any]) -> str:
@@ -141,4 +142,4 @@ def check(config: Config, overrides: Overrides = None, plugin: Plugins = None) -
         if isinstance(value, dict):
             told = {n: f"{v:,}" if isinstance(v, int) else v for n, v in value.items()}
             value = ", ".join(f"{name} {text}" for name, text in told.items())
-        print(f"{key:12}{value:,}" if isinstance(value, int) else f"{key:12}{value}")
+        console.out(f"{key:12}{value:,}" if isinstance(value, int) else f"{key:12}{value}")

@@ -23,6 +23,7 @@ from cnnrun.engine.build_data import (
 )
 from cnnrun.engine.build_model import build_initialized_model, build_model, refuse_absurd_model
 from cnnrun.engine.parts import Parts
+from cnnrun.engine.trial import check_task, try_users_parts
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
 from cnnrun.runtime.device import be_deterministic, select_device
 from cnnrun.runtime.weights import load_weights
@@ -54,6 +55,7 @@ def build(experiment: Experiment) -> Parts:
     init_from_data(model, dataset, normalization, experiment.seed)
     counts = dataset.class_counts
     parts = _assemble(experiment, device, dataset, normalization, model, counts)
+    try_users_parts(parts)
     return replace(parts, frozen=tuple(frozen), transfer=transfer)
 
 
@@ -89,8 +91,9 @@ def _assemble(
         loss = registry.losses.build(
             experiment.loss, num_classes=classes, class_counts=class_counts
         )
-    task: Task = registry.tasks.build(experiment.task)
     with experiment.located("task"):
+        task: Task = registry.tasks.build(experiment.task)
+        check_task(task, registry.tasks.get(experiment.task.name))
         task.check(model, loss)
     with experiment.located("training", "monitor"):
         task.ranks_by(experiment.training.monitor)

@@ -7,10 +7,12 @@ from dataclasses import asdict
 import torch
 
 from cnnrun.components.schedules import Schedule
+from cnnrun.data.identity import record
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.progress import Progress
 from cnnrun.engine.stepper import Stepper
 from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.runtime.weights import load_weights
 from cnnrun.version import __version__
 
 
@@ -30,12 +32,24 @@ def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progr
         classes=list(parts.dataset.classes),
         class_counts=parts.dataset.class_counts.tolist(),
         input_shape=list(parts.dataset.input_shape),
+        data=record(parts.dataset),
         normalization=parts.normalization,
         schedule=schedule.state_dict(),
         progress=asdict(progress),
         versions={"cnnrun": __version__, "torch": str(torch.__version__)},
         **stepper.state_dict(),
     )
+
+
+def take_over(checkpoint: Checkpoint, parts: Parts, stepper: Stepper, schedule: Schedule) -> None:
+    """Give all of them the state that `snapshot` took; what trained by then trains already."""
+    if stepper.average:
+        # The average first: it is the model's own tensors that both are loaded through.
+        load_weights(parts.model, checkpoint.model)
+        stepper.average.restart()
+    load_weights(parts.model, checkpoint.raw or checkpoint.model)
+    stepper.load_state_dict({"optimizer": checkpoint.optimizer, "scaler": checkpoint.scaler})
+    schedule.load_state_dict(checkpoint.schedule)
 
 
 def _alone(value: torch.Tensor) -> torch.Tensor:

@@ -33,14 +33,21 @@ _MANY_DIGITS = re.compile(r"\d+\.\d{5,}(e-?\d+)?")
 _BRIEF = 32  # letters of a line's name beside its letter
 
 
-def report(runs: Sequence[Run], title: str, folder: Path, plugins: Sequence[str] = ()) -> str:
+def report(
+    runs: Sequence[Run],
+    title: str,
+    folder: Path,
+    plugins: Sequence[str] = (),
+    storage: str | None = None,
+) -> str:
     """The HTML page of many runs: a sweep's, a study's, or those that a shell loop left.
 
-    folder: where they lie, for what a sweep or a study left there. Runs that can't be compared
+    folder: where they lie, for what a sweep or a study left there. storage: of a sweep's trials, if
+    not there. Runs that can't be compared
     (none is finished, or they have no measure in common) are listed, with the reason.
     """
     damaged = [run for run in runs if run.state == "damaged"]
-    study, (standing, problem) = _study(folder), standing_of(folder, plugins)
+    study, (standing, problem) = _study(folder), standing_of(folder, plugins, storage)
     groups = _named(group_runs(runs), standing)
     compared, problems = _compared(groups, damaged)
     several = len(compared) > 1

@@ -15,7 +15,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnrun.errors import UserError
-from cnnrun.runtime.files import UNFINISHED, disk_errors_told, write_atomically
+from cnnrun.runtime.files import UNFINISHED, disk_errors_told, force_to_disk, write_atomically
 from cnnrun.runtime.strict_json import to_json
 
 
@@ -89,6 +88,10 @@ class RunDirectory:
         return self.path / "environment.json"
 
     @property
+    def bad_batch(self) -> Path:
+        return self.path / "bad_batch.json"
+
+    @property
     def bad_files(self) -> Path:
         return self.path / "bad_files.csv"
 
@@ -124,7 +127,7 @@ class RunDirectory:
         with disk_errors_told(self.metrics), self.metrics.open("a", encoding="utf-8") as stream:
             stream.write(to_json(_finite(row)) + "\n")
             stream.flush()
-            os.fsync(stream.fileno())  # the checkpoint that counts on this row is on disk, too
+            force_to_disk(stream.fileno())  # the checkpoint that counts on this row is on disk, too
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The rows of the log; a last line that a crash cut short is left out."""

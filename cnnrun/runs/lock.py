@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from cnnrun.errors import UserError
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime.file_lock import lock
 
 
 @contextmanager
@@ -20,17 +20,19 @@ def alone_in(run: RunDirectory) -> Iterator[None]:
         UserError: another one does.
     """
     # The folder itself: its files are replaced while it trains.
-    lock = os.open(run.path, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is training {run.path}") from None
-        except OSError:
-            pass  # a file system without locks
+        folder = os.open(run.path, os.O_RDONLY)
+    except OSError:
+        if not run.path.is_dir():
+            raise
+        yield  # Windows opens no folders: there is no lock
+        return
+    try:
+        if lock(folder) is False:
+            raise UserError(f"another process is training {run.path}")
         yield
     finally:
-        os.close(lock)
+        os.close(folder)
 
 
 def is_training(path: Path) -> bool:
@@ -40,11 +42,6 @@ def is_training(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False  # a file system without locks
+        return lock(folder, shared=True) is False
     finally:
         os.close(folder)
-    return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from cnnrun.engine.build_optimizer import build_lr_schedule
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime import console
 from cnnrun.runtime.weights import some
 
 # What a checkpoint's state means something under: the rest may change.
@@ -47,7 +47,7 @@ def allow(changes: dict[str, tuple[Any, Any]], run: RunDirectory) -> None:
             f"one: cnnrun train {run.config} " + " ".join(f"{k}={changes[k][1]}" for k in fixed)
         )
     for text in told.values():
-        print(f"changed  {text}", file=sys.stderr)
+        console.warn(f"changed  {text}")
 
 
 def check_data(dataset: Dataset, checkpoint: Checkpoint) -> None:
@@ -77,10 +77,9 @@ def tell_learning_rate(before: Experiment, now: Experiment, step: int, per_epoch
         for e in (before, now)
     )
     if old != new:
-        print(
+        console.warn(
             f"the {now.schedule.name} schedule is that of {now.training.epochs} epochs from here "
             f"on: the learning rate goes on at {new:g} instead of {old:g}",
-            file=sys.stderr,
         )
 
 
