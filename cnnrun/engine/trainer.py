@@ -106,8 +106,7 @@ class Trainer:
         while self.progress.epoch < self.experiment.training.epochs:
             if self.progress.stopped_early:
                 break
-            means = self.train_epoch(reporter)
-            row = self.finish_epoch(means)
+            row = self.finish_epoch(self.train_epoch(reporter))
             reporter.epoch(self.line_of(row))
 
     def train_epoch(self, reporter: Reporter) -> Means:
@@ -260,9 +259,8 @@ class Trainer:
     def finish_epoch(self, means: Means) -> dict[str, Any]:
         """Validate, log, and save what an epoch ended with; returns the row of the log."""
         progress = self.progress
-        lr_of_epoch = self.schedule.factor(progress.step - len(self.train_batches))
-        row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step}
-        row["lr"] = self.lr * lr_of_epoch
+        lr = self.lr * self.schedule.factor(progress.step - len(self.train_batches))
+        row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step, "lr": lr}
         row |= {f"train_{name}": value for name, value in means.items()}
         scores = self.validate()
         row |= {f"validation_{name}": value for name, value in scores.items()}

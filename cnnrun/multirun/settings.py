@@ -9,6 +9,7 @@ from typing import Any
 
 from cnnrun.config.document import Document, parse
 from cnnrun.config.shipped import find_config
+from cnnrun.runtime.paths import expanded
 
 Settings = dict[str, Any]
 """Dotted keys of the experiment and their values: one point of a sweep, one variant of a study."""
@@ -90,6 +91,6 @@ def base_file(file: str, base: str) -> Path:
     Raises:
         ConfigError: there is no config of that name.
     """
-    beside = Path(file).parent / base
+    beside = Path(file).parent / expanded(base)
     is_name = len(Path(base).parts) == 1 and not beside.suffix and not beside.is_file()
     return find_config(Path(base)) if is_name else beside

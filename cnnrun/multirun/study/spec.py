@@ -29,6 +29,7 @@ from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.multirun.settings import Settings, base_file, override
 from cnnrun.multirun.sweep.spec import Positive, Seed
 from cnnrun.registry import Options
+from cnnrun.runtime.paths import expanded
 
 Picture = Literal["curves", "parameters", "weights", "activations", "invariance"]
 Name = Annotated[str, Field(pattern=r"^[^\W_][\w.+-]*$", max_length=40)]
@@ -76,7 +77,7 @@ class Study(Options):
 
     @property
     def folder(self) -> Path:
-        return Path(self.output) / self.name
+        return expanded(self.output) / self.name
 
     def base_file(self, settings: Settings) -> Path:
         """The experiment that `settings` change."""

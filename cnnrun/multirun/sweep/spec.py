@@ -27,6 +27,7 @@ from cnnrun.errors import ConfigError
 from cnnrun.multirun.settings import Settings, base_file, override
 from cnnrun.multirun.sweep.space import Grid, Range, Space, grid_points, random_points
 from cnnrun.registry import Options
+from cnnrun.runtime.paths import expanded
 
 NAME = r"^[^\W_][\w.+-]*$"
 """What a sweep may be called; it is a folder's name."""
@@ -94,7 +95,7 @@ class Sweep(Options):
 
     @property
     def folder(self) -> Path:
-        return Path(self.output) / self.name
+        return expanded(self.output) / self.name
 
     @property
     def base_file(self) -> Path:
