@@ -24,7 +24,7 @@ class Result:
     interval: Interval | None  # None where any score is no number
     deviation: float | None  # the standard deviation between seeds
     # The mean of what groups are ranked by, see `Comparison.ranked_by`, as `interval`.
-    rank: Interval | None
+    rank: Interval | None = None
 
     @property
     def title(self) -> str:

@@ -87,8 +87,8 @@ class Task:
         name = cls.monitor if monitor == "auto" else monitor
         if name not in cls.measures:
             raise UserError(
-                f"'{name}' is not measured on the validation split"
-                f"{did_you_mean(name, cls.measures)}; there are {', '.join(cls.measures)}"
+                f"'{name}' is not measured{did_you_mean(name, cls.measures)}; after an epoch there "
+                f"are {', '.join(cls.measures)}"
             )
         metric = cls.metric(name)
         if metric.higher_is_better is None:
