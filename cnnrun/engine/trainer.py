@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cnnrun.data.batches import Batches
 from cnnrun.engine.build_optimizer import build_lr_schedule
-from cnnrun.engine.frozen_features import with_features_ready
+from cnnrun.engine.frozen_features import on_frozen_features
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, Progress, SaveTimer, beats, rank_of
 from cnnrun.engine.progressive_resizing import check_sizes, progressive
@@ -39,6 +39,7 @@ from cnnrun.runtime.distributed import (
     any_process,
     broadcast_buffers,
     local_slice,
+    with_synchronized_norms,
     world,
 )
 from cnnrun.runtime.interrupt import StopRequest
@@ -57,7 +58,9 @@ class Trainer:
         self.full, self.run, self.stop = parts, run, stop
         self.experiment, self.task, self.device = parts.experiment, parts.task, parts.device
         # What the loop steps: all of it, or the head on features that are computed once.
-        self.stepped = with_features_ready(parts, evaluation_batch_size(parts)) or parts
+        if self.experiment.training.sync_batch_norm:
+            with_synchronized_norms(parts.model)
+        self.stepped = on_frozen_features(parts, evaluation_batch_size(parts)) or parts
         self.world = world()
         share = partial(local_slice, here=self.world)
         self.train_batches = Batches(
@@ -167,13 +170,9 @@ class Trainer:
 
     def set_training_mode(self, epoch: int) -> None:
         """Training mode, but for what is frozen; all of it once `unfreeze_at` has come."""
-        transfer = self.stepped.transfer
         self.stepped.model.train()
-        if transfer and transfer.unfreeze_at and epoch + 1 >= transfer.unfreeze_at:
-            self.stepper.thaw()
-            return
-        for module in self.stepped.frozen:
-            module.eval()
+        if self.stepped.trainable.begin_epoch(epoch):
+            self.stepper.renew_wrappers()
 
     def train_step(self, images: Tensor, labels: Tensor, samples: Tensor | None = None) -> None:
         """One optimizer step on a batch: images (N, C, H, W) uint8, labels (N,) int64.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import torch
@@ -34,7 +35,7 @@ def torchvision_model(
 
     weights: `DEFAULT`, or a name such as `IMAGENET1K_V2`: trained on ImageNet, fetched once.
         The first convolution is adapted to the channels (see `with_channels`), and the last layer
-        is new. Pictures should be normalized as ImageNet's.
+        is new. `dataset.normalize: auto` takes the numbers that they were trained with.
     dropout: before the last layer; by default as the network has it.
 
     Raises:
@@ -59,6 +60,9 @@ def torchvision_model(
     if dropout is not None:
         set_dropout(model, dropout)
     check_size(model, input_shape, f"torchvision/{variant}")
+    if chosen is not None:
+        images = chosen.transforms()
+        note_normalization(model, images.mean, images.std, input_shape[0])
     return model
 
 
@@ -76,7 +80,8 @@ def timm_model(
     The networks take (N, C, H, W) float32 and give logits (N, K).
 
     weights: `DEFAULT`, or timm's tag such as `a1_in1k`: trained weights, fetched once. timm adapts
-        the first convolution to the channels, and the last layer is new.
+        the first convolution to the channels, and the last layer is new. `dataset.normalize: auto`
+        takes the numbers that they were trained with.
     dropout: before the last layer; by default as the network has it.
 
     Raises:
@@ -118,7 +123,27 @@ def timm_model(
             ) from error
         raise UserError(f"timm/{variant}: {_not_fetched(error)}") from error
     check_size(model, input_shape, f"timm/{variant}")
+    if weights is not None:
+        trained_on: Any = model.pretrained_cfg
+        note_normalization(model, trained_on["mean"], trained_on["std"], input_shape[0])
     return model
+
+
+def note_normalization(
+    model: nn.Module, mean: Sequence[float], std: Sequence[float], channels: int
+) -> None:
+    """Let `model` say how the images were normalized that its weights were trained on.
+
+    mean, std: of each channel there, in units of 0..1. Gray images take the average of theirs, and
+    with more channels they repeat, as the kernels of the first layer do (`with_channels`).
+    """
+
+    def adapted(numbers: Sequence[float]) -> list[float]:
+        if channels == 1:
+            return [sum(numbers) / len(numbers)]
+        return [numbers[i % len(numbers)] for i in range(channels)]
+
+    model.trained_normalization = (adapted(mean), adapted(std))  # type: ignore[assignment]
 
 
 def _chosen_weights(variant: str, name: str) -> Any:
@@ -254,10 +279,12 @@ def with_channels(first: nn.Conv2d, channels: int, *, pretrained: bool) -> nn.Co
         spread = old.std() * (inputs / channels) ** 0.5
         new.weight.data = torch.randn_like(new.weight) * spread
     elif channels == 1:
-        new.weight.data = old.sum(1, keepdim=True)
+        # Loaded as any trained weights are, so that no initializer takes them for new ones.
+        new.load_state_dict({"weight": old.sum(1, keepdim=True)}, strict=False)
     else:
         chosen = torch.arange(channels, device=old.device) % inputs
-        new.weight.data = old[:, chosen] * (inputs / channels)
+        kernels = old[:, chosen] * (inputs / channels)
+        new.load_state_dict({"weight": kernels}, strict=False)
     new.bias = first.bias
     return new
 
