@@ -16,7 +16,7 @@ from cnnrun.engine.auto_speed import fastest
 from cnnrun.engine.build import build
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
-from cnnrun.errors import Interrupted, UserError
+from cnnrun.errors import Interrupted, UserError, in_user_code
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.runs import resuming
 from cnnrun.runs.checkpoint import Checkpoint
@@ -28,7 +28,7 @@ from cnnrun.runtime import console
 from cnnrun.runtime.device import device_name, select_device
 from cnnrun.runtime.distributed import broadcast_from_main, process_group, world
 from cnnrun.runtime.files import write_json, write_text
-from cnnrun.runtime.interrupt import Leave, StopRequest, nothing_to_save, stop_on_signals
+from cnnrun.runtime.interrupt import Leave, nothing_to_save, stop_on_signals
 from cnnrun.runtime.training_display import reporter
 from cnnrun.runtime.weights import load_weights
 
@@ -41,8 +41,6 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
     """
     with process_group(select_device(experiment.device)):
         build_loggers(experiment)  # what is missing is told before anything else takes time
-        if experiment.training.auto_speed:
-            experiment = fastest(experiment)
         try:
             parts = build(experiment)
         except BadPictureError as error:
@@ -50,6 +48,8 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
             run.write_bad_files((bad.path, bad.reason) for bad in error.files)
             told = f"{error}\nall {len(error.files)} are listed in {run.bad_files}"
             raise UserError(told) from error
+        if experiment.training.auto_speed:
+            parts = fastest(parts)
         run = begin(parts, quiet)
         _train(parts, run, None, quiet)
     return run
@@ -212,7 +212,7 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
             trainer.fit(shown)
     except UserError:
         parts, run = trainer.full, trainer.run
-        if world().is_main and run.read_metrics() and parts.experiment.training.draw:
+        if world().is_main and run and run.read_metrics() and parts.experiment.training.draw:
             draw_pictures(parts, run, None, ("curves",))
         raise
 
@@ -220,6 +220,7 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
 def finish(trainer: Trainer, started: float) -> None:
     """Test the best checkpoint, once, write the summary and draw the pictures."""
     parts, run = trainer.full, trainer.run
+    assert run
     best = Checkpoint.load(run.checkpoint("best"))
     load_weights(parts.model, best.model)
     predictions: Predictions | None = None
@@ -263,7 +264,8 @@ def draw_pictures(
         try:
             plots.draw(name, target, run.plots / f"{name}.png")
         except Exception as error:
-            console.warn(f"the picture '{name}' was not drawn: {error}")
+            reason = in_user_code(error) or error
+            console.warn(f"the picture '{name}' was not drawn: {reason}")
 
 
 def check(experiment: Experiment) -> dict[str, Any]:
@@ -277,11 +279,11 @@ def check(experiment: Experiment) -> dict[str, Any]:
     parts = build(experiment)
     for note in (*parts.dataset.notes, *parts.notes):
         console.warn(note)
-    trainer = Trainer(parts, RunDirectory(Path()), StopRequest())
+    trainer = Trainer(parts)
     images, labels = next(trainer.train_batches.iterate())
+    trainer.begin_epoch(0)
     trainer.set_training_mode(0)
-    with experiment.located("model"):
-        trainer.train_step(images, labels)
+    trainer.train_step(images, labels)
     return {
         "name": experiment.name,
         "device": device_name(parts.device),
@@ -290,5 +292,5 @@ def check(experiment: Experiment) -> dict[str, Any]:
         "input": " x ".join(map(str, parts.dataset.input_shape)),
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         "steps": trainer.total_steps,
-        "first batch": {k: round(v, 4) for k, v in trainer.running_means().items()},
+        "first batch": {k: v and round(v, 4) for k, v in trainer.running_means().items()},
     }

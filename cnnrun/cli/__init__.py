@@ -19,7 +19,7 @@ from cnnrun.cli import predict, export, inspect, author, verify
 
 # isort: on
 from cnnrun.cli.app import app
-from cnnrun.errors import UserError
+from cnnrun.errors import UserCodeError, UserError, mistakes_of_user_code
 from cnnrun.runtime import console
 from cnnrun.runtime.interrupt import Leave, left_by, signals_handled
 
@@ -55,6 +55,10 @@ def main() -> None:
         with signals_handled():
             code = _run(arguments)
             sys.stdout.flush()
+    except UserCodeError as error:
+        left = left_by()
+        told = f"{error}\n  (in your own code: --debug shows the traceback)"
+        code = _told(told if left is None else "interrupted", left or error.exit_code, debug)
     except UserError as error:
         code = _told(str(error), error.exit_code, debug)
     except Leave as signal:
@@ -80,7 +84,8 @@ def main() -> None:
 def _run(arguments: list[str]) -> int:
     """Run the command; its exit code where it ended by itself."""
     try:
-        app(args=arguments, prog_name="cnnrun")
+        with mistakes_of_user_code():
+            app(args=arguments, prog_name="cnnrun")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
     return 0

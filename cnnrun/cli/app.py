@@ -63,6 +63,12 @@ Plugins = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--plugin", help="A Python file that registers components.", metavar="FILE"),
 ]
+Storage = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--storage", help="Where a sweep's trials are, if not in its folder.", metavar="URL"
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Output = Annotated[
     Optional[Path],  # noqa: UP045

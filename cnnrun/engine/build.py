@@ -23,6 +23,7 @@ from cnnrun.engine.build_data import (
 )
 from cnnrun.engine.build_model import build_initialized_model, build_model, refuse_absurd_model
 from cnnrun.engine.parts import Parts
+from cnnrun.engine.trial import check_task, try_users_parts
 from cnnrun.errors import did_you_mean
 from cnnrun.models.trainable import Trainable
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
@@ -55,6 +56,7 @@ def build(experiment: Experiment) -> Parts:
     init_from_data(model, dataset, normalization, experiment.seed)
     counts = dataset.class_counts
     parts = _assemble(experiment, device, dataset, normalization, model, counts)
+    try_users_parts(parts)
     return replace(
         parts, trainable=built.trainable, transfer=built.transfer, notes=tuple(built.notes)
     )
@@ -92,8 +94,9 @@ def _assemble(
         loss = registry.losses.build(
             experiment.loss, num_classes=classes, class_counts=class_counts
         )
-    task: Task = registry.tasks.build(experiment.task)
     with experiment.located("task"):
+        task: Task = registry.tasks.build(experiment.task)
+        check_task(task, registry.tasks.get(experiment.task.name))
         task.check(model, loss)
     monitor = experiment.training.monitor
     if monitor not in ("auto", *task.measures):

@@ -44,7 +44,7 @@ class Presence:
 
     def forget_dead(self) -> None:
         """Remove the files of processes that ended a while ago, whose trials were taken back."""
-        for file in self.folder.glob(f"*{_SUFFIX}"):
+        for file in self.folder.glob(f"{'[0-9a-f]' * 12}{_SUFFIX}"):
             with contextlib.suppress(FileNotFoundError):
                 old = time.time() - file.stat().st_mtime > _FORGET_SECONDS
                 if old and self.is_dead(file.stem):
