@@ -138,9 +138,10 @@ class Trainable:
     ) -> Iterator[str]:
         """The outermost modules that rest: all of whose parameters are frozen, and what is alike.
 
-        What has no parameters (dropout, batch normalization without a scale) rests where a pattern
-        names it, and where it lies before the last of the frozen layers that come first. Behind
-        them it belongs to what trains: dropout before a head is the head's.
+        What has no parameters (dropout, batch normalization without a scale) rests where it lies
+        before the last of the frozen layers that come first. Behind them it belongs to what
+        trains: dropout before a head is the head's. Statistics also rest where a pattern names
+        them.
         """
         trains = self._by_itself - frozen
         held = dict.fromkeys(_between_frozen(self.model, trains, input_shape))
@@ -153,7 +154,8 @@ class Trainable:
             if own:
                 rests = not any(key in trains for key in own) and any(key in frozen for key in own)
             else:
-                rests = name in held or (by_name and _is_named(name, pattern))
+                named = by_name and any(True for _ in module.buffers())
+                rests = name in held or (named and _is_named(name, pattern))
             if rests:
                 found.append(name)
         yield from found
