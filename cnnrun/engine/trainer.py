@@ -34,7 +34,7 @@ from cnnrun.runtime.distributed import (
     all_reduce_sum,
     any_process,
     broadcast_buffers,
-    with_synchronized_norms,
+    synchronize_norms,
     world,
 )
 from cnnrun.runtime.interrupt import StopRequest
@@ -64,11 +64,14 @@ class Trainer:
         """
         self.full, self.run, self.stop = parts, run, stop or StopRequest()
         self.experiment, self.task, self.device = parts.experiment, parts.task, parts.device
-        # What the loop steps: all of it, or the head on features that are computed once.
-        if self.experiment.training.sync_batch_norm:
-            with_synchronized_norms(parts.model)
-        self.stepped = on_frozen_features(parts, evaluation_batch_size(parts)) or parts
         self.world = world()
+        if self.experiment.training.sync_batch_norm and self.world.size > 1:
+            if self.device.type != "cuda":
+                told = f"it works between GPUs alone, and this is {self.device.type}; leave it out"
+                raise self.experiment.error(["training", "sync_batch_norm"], told)
+            synchronize_norms(parts.model)
+        # What the loop steps: all of it, or what follows features that are computed once.
+        self.stepped = on_frozen_features(parts, evaluation_batch_size(parts)) or parts
         self.train_batches, self.validation_batches = training_and_validation(
             self.stepped, self.world
         )

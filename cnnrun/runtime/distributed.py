@@ -120,12 +120,12 @@ def broadcast_from_main(text: str) -> str:
     return told[0]
 
 
-def with_synchronized_norms(model: nn.Module) -> nn.Module:
-    """`model` with batch normalization over the batch of all processes; its parameters stay."""
-    if world().size == 1:
-        return model
-    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    return converted
+def synchronize_norms(model: nn.Module) -> None:
+    """Let batch normalization in `model` be over the batch of all processes (GPUs only).
+
+    Its modules are others afterwards; parameters and statistics stay.
+    """
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
 
 
 def parallel(model: nn.Module, device: torch.device) -> nn.Module:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from cnnrun.config.experiment import load
 from cnnrun.engine import trainer
+from cnnrun.engine.build import build
+from cnnrun.errors import ConfigError, UserError
+from cnnrun.models.cnn import CNN
+from cnnrun.models.surgery import restructure
+from cnnrun.models.trainable import Trainable
+from cnnrun.models.transfer import Transfer
 from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.runtime.distributed import synchronize_norms
 from tests import reference_loop
 from tests.conftest import Command
 
@@ -152,3 +161,116 @@ def test_head_dropout_counts_where_features_are_frozen(cnnrun: Command, config: 
         return [row["train_loss"] for row in rows_of(Path(run))]
 
     assert losses(0.01) != pytest.approx(losses(0.9), rel=0.1)
+
+
+TWO = "torchrun --nproc-per-node 2 -m cnnrun train matrix.yaml -q"
+
+
+def test_two_processes_thaw_alike(shell: Command, config: Path) -> None:
+    """What thaws is synchronized from then on; frozen batch normalization rests in both."""
+    changes = [
+        "transfer={freeze: features, unfreeze_at: 2, head: [7], lr_multipliers: {features: 0.2}}",
+        PLAIN,
+        "dataset.batch_size=26",
+    ]
+    arguments = " ".join(f"'{change}'" for change in changes)
+    ended = shell(f"{TWO} {arguments}")
+    assert ended.code == 0, ended.err
+    wanted = reference_loop.train(load(config, changes), "head.3", new=True)
+    assert_as_reference(config.parent / ended.out.strip(), wanted)
+
+
+def test_norms_that_were_converted_rest_where_they_are_frozen() -> None:
+    model = CNN((1, 8, 8), 10, channels=[4, 4], batch_norm=True)
+    trainable = Trainable(model, Transfer(freeze="features.0"), None, (1, 8, 8))
+    synchronize_norms(model)
+    trainable.begin_epoch(0)
+    modes = {n: m.training for n, m in model.named_modules() if isinstance(m, nn.SyncBatchNorm)}
+    assert modes == {"features.0.norm": False, "features.1.norm": True}
+
+
+def test_synchronized_norms_on_cpus_are_refused(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = build(load(config, ["training.sync_batch_norm=true"]))
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="sync_batch_norm: it works between GPUs alone"):
+        trainer.Trainer(parts)
+
+
+class _DropConnect(nn.Module):
+    """A block whose randomness is no layer, as in many networks' `forward`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 3, padding=1)
+        self.norm = nn.BatchNorm2d(3, affine=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps: Tensor = self.norm(self.conv(images))
+        return maps * (torch.rand(len(maps), 1, 1, 1) > 0.5) if self.training else maps
+
+
+class _Flat(nn.Module):
+    """All layers beside one another; what is random or counts has no parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = _DropConnect()
+        self.dropped = nn.Dropout(0.5)
+        self.conv = nn.Conv2d(3, 2, 3)
+        self.statistics = nn.BatchNorm2d(2, affine=False)
+        self.of_head = nn.Dropout(0.5)
+        self.head = nn.Linear(72, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.statistics(self.conv(self.dropped(self.block(images))))
+        logits: Tensor = self.head(self.of_head(maps.flatten(1)))
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("pattern", "train"),
+    [
+        ("features", {"", "of_head", "head"}),
+        ("block", {"", "dropped", "conv", "statistics", "of_head", "head"}),
+        ("[!h]*", {"", "of_head", "head"}),
+        ("conv", {"", "block", "block.conv", "block.norm", "dropped", "statistics", "of_head",
+                  "head"}),
+        ("head", {"", "block", "block.conv", "block.norm", "dropped", "conv", "statistics",
+                  "of_head"}),
+    ],
+)  # fmt: skip
+def test_containers_and_layers_without_parameters_rest_with_what_is_frozen(
+    pattern: str, train: set[str]
+) -> None:
+    model = _Flat()
+    trainable = Trainable(model, Transfer(freeze=pattern), None, (1, 8, 8))
+    trainable.begin_epoch(0)
+    assert {name for name, module in model.named_modules() if module.training} == train
+
+
+def test_thawing_wakes_all() -> None:
+    model = _Flat()
+    model.conv.bias.requires_grad_(False)  # type: ignore[union-attr]  # the model's own decision
+    trainable = Trainable(model, Transfer(freeze="features", unfreeze_at=3), None, (1, 8, 8))
+    assert [trainable.begin_epoch(epoch) for epoch in range(4)] == [False, False, True, False]
+    assert all(module.training for module in model.modules())
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    assert frozen == ["conv.bias"]
+
+
+@pytest.mark.parametrize(
+    ("transfer", "told"),
+    [
+        ({"freeze": "head*", "cut": "features.0", "head": [3]}, "is the new head alone"),
+        ({"freeze": "nothing"}, "matches no parameter"),
+        ({"lr_multipliers": {"tail": 1}}, "lr_multipliers: 'tail' matches no parameter"),
+    ],
+)
+def test_what_can_not_be_frozen_is_told(transfer: dict[str, Any], told: str) -> None:
+    model = CNN((1, 8, 8), 10, channels=[4])
+    changed, head = restructure(model, Transfer(**transfer), (1, 8, 8), 10)
+    with pytest.raises(UserError, match=re.escape(told)):
+        Trainable(changed, Transfer(**transfer), head, (1, 8, 8))
