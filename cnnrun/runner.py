@@ -29,6 +29,7 @@ from cnnrun.runtime.device import device_name, select_device
 from cnnrun.runtime.distributed import broadcast_from_main, process_group, world
 from cnnrun.runtime.files import write_json, write_text
 from cnnrun.runtime.interrupt import Leave, nothing_to_save, stop_on_signals
+from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.training_display import reporter
 from cnnrun.runtime.weights import load_weights
 
@@ -68,7 +69,7 @@ def _new_run(experiment: Experiment) -> RunDirectory:
     """A directory of this run's own, the same in all processes."""
     path = ""
     if world().is_main:
-        run = RunDirectory.create(Path(experiment.output), experiment.name)
+        run = RunDirectory.create(expanded(experiment.output), experiment.name)
         write_text(run.config, experiment.to_yaml())
         path = str(run.path)
     return RunDirectory(Path(broadcast_from_main(path)))

@@ -14,17 +14,31 @@ from typer.core import TyperCommand
 from cnnrun.cli.completion import complete_config, complete_override
 from cnnrun.runtime import console
 from cnnrun.runtime.interrupt import held
+from cnnrun.runtime.launched import warn_of_copies, works_here
+from cnnrun.runtime.paths import expanded
 from cnnrun.version import __version__
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class Command(TyperCommand):
-    """A command whose libraries and plug-ins can't spoil what it prints on stdout."""
+    """A command that knows where `~` is, whether it is one of many, and what goes to stdout."""
 
     def invoke(self, ctx: Any) -> Any:
+        if ctx.info_name == "train":
+            warn_of_copies()
+        elif not works_here(ctx.info_name):
+            return None
+        ctx.params = {name: _expanded(value) for name, value in ctx.params.items()}
         with console.only_results_on_stdout():
             return super().invoke(ctx)
+
+
+def _expanded(value: Any) -> Any:
+    """The paths among a command's parameters as they are meant: shells leave `--output=~/x`."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_expanded, value))
+    return expanded(value) if isinstance(value, Path) else value
 
 
 class App(typer.Typer):

@@ -41,6 +41,7 @@ def build(experiment: Experiment) -> Parts:
     device = select_device(experiment.device)
     be_deterministic(experiment.training.deterministic)
     dataset = build_dataset(experiment)
+    _refuse_one_class(experiment, dataset)
     shape = dataset.input_shape
     built = build_initialized_model(experiment, shape, len(dataset.classes))
     model = built.model
@@ -60,6 +61,16 @@ def build(experiment: Experiment) -> Parts:
     return replace(
         parts, trainable=built.trainable, transfer=built.transfer, notes=tuple(built.notes)
     )
+
+
+def _refuse_one_class(experiment: Experiment, dataset: Dataset) -> None:
+    task: Task = registry.tasks.build(experiment.task)
+    if task.targets == "labels" and len(dataset.classes) < 2:
+        found = "".join(f"\n{note}" for note in dataset.notes)
+        raise experiment.error(
+            ["dataset"],
+            f"there is only one class, '{dataset.classes[0]}': nothing to tell apart{found}",
+        )
 
 
 def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) -> Parts:

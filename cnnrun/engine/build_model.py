@@ -16,11 +16,12 @@ from cnnrun import registry
 from cnnrun.components.initializers import initialize
 from cnnrun.config.experiment import Experiment
 from cnnrun.errors import ConfigError, UserError
-from cnnrun.models.presets import expanded, of_old_checkpoint
+from cnnrun.models import presets
 from cnnrun.models.surgery import head_name, restructure
 from cnnrun.models.trainable import Trainable
 from cnnrun.models.transfer import Transfer
 from cnnrun.runs.checkpoint import Checkpoint, Normalization, find_checkpoint
+from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.randomness import seed_default
 from cnnrun.runtime.weights import (
     Loaded,
@@ -68,9 +69,9 @@ def build_model(
         return whole
     with _located_in_transfer(experiment):
         transfer = (
-            of_old_checkpoint(experiment.transfer, whole)
+            presets.of_old_checkpoint(experiment.transfer, whole)
             if of_checkpoint
-            else expanded(experiment.transfer, whole, input_shape)
+            else presets.expanded(experiment.transfer, whole, input_shape)
         )
         return restructure(whole, transfer, input_shape, num_classes)[0]
 
@@ -135,7 +136,7 @@ def build_initialized_model(
     if experiment.transfer is None:
         return Built(model, Trainable(model), None, normalization, notes)
     with _located_in_transfer(experiment):
-        transfer = expanded(experiment.transfer, model, input_shape)
+        transfer = presets.expanded(experiment.transfer, model, input_shape)
     source = load_transferred(experiment, model)
     with _located_in_transfer(experiment):
         model, new_head = restructure(model, transfer, input_shape, num_classes)
@@ -218,7 +219,7 @@ def load_transferred(experiment: Experiment, model: nn.Module) -> Checkpoint | N
     if transfer is None or transfer.weights is None or transfer.weights == "imagenet":
         return None
     with experiment.located("transfer", "weights"):
-        file = _weights_file(Path(transfer.weights))
+        file = _weights_file(expanded(transfer.weights))
         weights = under_names_of(model, read_weights(file))
         head = None if hasattr(model, "decode") else head_name(model)
         load_weights(model, weights, apart=head)

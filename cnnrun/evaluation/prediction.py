@@ -9,7 +9,6 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +21,12 @@ from cnnrun.data.images.decoding import Form, PictureOptions
 from cnnrun.data.images.files import Files, empty_pictures
 from cnnrun.data.images.scan import scan
 from cnnrun.data.prefetch import prefetch
-from cnnrun.data.sources.folder import images_below as images_below
+from cnnrun.data.sources.folder_listing import images_below
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.validation import evaluation_batch_size
 from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
+from cnnrun.runtime.paths import expanded
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ def find_pictures(names: Iterable[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for name in names:
-        path = Path(name).expanduser()
+        path = expanded(name)
         if path.is_dir():
-            found.update(dict.fromkeys(images_below(str(path), frozenset())[0]))
+            found.update(dict.fromkeys(images_below(str(path))[0]))
         elif path.exists():
             found[str(path)] = None
         else:

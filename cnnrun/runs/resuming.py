@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from cnnrun.config.document import flattened, read
@@ -13,6 +12,7 @@ from cnnrun.errors import ConfigError, UserError
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime import console
+from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.weights import some
 
 # What a checkpoint's state means something under: the rest may change.
@@ -86,7 +86,7 @@ def tell_learning_rate(before: Experiment, now: Experiment, step: int, per_epoch
 def begun(experiment: Experiment) -> RunDirectory | None:
     """The newest run of this very experiment below its output folder."""
     wanted = _identity(experiment.to_dict())
-    folder = Path(experiment.output) / experiment.name
+    folder = expanded(experiment.output) / experiment.name
     for file in sorted(folder.glob("*/config.yaml"), reverse=True):
         try:
             found = read(file).values
