@@ -18,6 +18,7 @@ from torch import Tensor
 from cnnrun.components.schedules import Schedule
 from cnnrun.engine.bad_batch import BadBatch
 from cnnrun.engine.build_optimizer import build_lr_schedule
+from cnnrun.engine.compiling import convert_norms
 from cnnrun.engine.epoch_sums import EpochSums, Means
 from cnnrun.engine.frozen_features import on_frozen_features
 from cnnrun.engine.parts import Parts
@@ -34,7 +35,6 @@ from cnnrun.runtime.distributed import (
     all_reduce_sum,
     any_process,
     broadcast_buffers,
-    synchronize_norms,
     world,
 )
 from cnnrun.runtime.interrupt import StopRequest
@@ -65,11 +65,7 @@ class Trainer:
         self.full, self.run, self.stop = parts, run, stop or StopRequest()
         self.experiment, self.task, self.device = parts.experiment, parts.task, parts.device
         self.world = world()
-        if self.experiment.training.sync_batch_norm and self.world.size > 1:
-            if self.device.type != "cuda":
-                told = f"it works between GPUs alone, and this is {self.device.type}; leave it out"
-                raise self.experiment.error(["training", "sync_batch_norm"], told)
-            synchronize_norms(parts.model)
+        convert_norms(parts.model, self.experiment, self.device)
         # What the loop steps: all of it, or what follows features that are computed once.
         self.stepped = on_frozen_features(parts, evaluation_batch_size(parts)) or parts
         self.train_batches, self.validation_batches = training_and_validation(
