@@ -93,7 +93,7 @@ def _tell_about_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
         console.warn(
             f"transfer: {parts.transfer.in_words()}; {trains:,} of {total:,} parameters train",
         )
-    for note in parts.dataset.notes:
+    for note in (*parts.dataset.notes, *parts.notes):
         console.warn(note)
 
 
@@ -278,7 +278,7 @@ def check(experiment: Experiment) -> dict[str, Any]:
         UserError: whatever would have stopped the training.
     """
     parts = build(experiment)
-    for note in parts.dataset.notes:
+    for note in (*parts.dataset.notes, *parts.notes):
         console.warn(note)
     trainer = Trainer(parts)
     images, labels = next(trainer.train_batches.iterate())
