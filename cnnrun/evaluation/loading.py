@@ -123,13 +123,13 @@ def model_of(
             dataset = build_dataset(experiment)
             known = dataset.input_shape, len(dataset.classes)
         shape, classes = known
-    else:
-        file = find_checkpoint(target)
-        checkpoint = Checkpoint.load(file)
-        experiment = _experiment(file, checkpoint, overrides, plugins, opens_data=False)
-        channels, height, width = checkpoint.input_shape
-        shape, classes = (channels, height, width), len(checkpoint.classes)
-    return build_model(experiment, shape, classes), shape
+        return build_model(experiment, shape, classes), shape
+    file = find_checkpoint(target)
+    checkpoint = Checkpoint.load(file)
+    experiment = _experiment(file, checkpoint, overrides, plugins, opens_data=False)
+    channels, height, width = checkpoint.input_shape
+    shape, classes = (channels, height, width), len(checkpoint.classes)
+    return build_model(experiment, shape, classes, of_checkpoint=True), shape
 
 
 def _experiment(

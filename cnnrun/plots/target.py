@@ -22,6 +22,7 @@ from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.evaluation.loading import open_checkpoint, open_trained
+from cnnrun.measures import Metric, read_metrics
 from cnnrun.runs.directory import RunDirectory
 
 
@@ -67,6 +68,13 @@ class Target:
             return Opened(build(load(self.path, self._overrides, self._plugins)), trained=False)
         _, parts, _ = open_checkpoint(self.path, self._overrides, self._plugins)
         return Opened(parts, trained=True)
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What the run's task declared, by name; its own summary says so once it has ended."""
+        if self._opened_before:
+            return self._opened_before.parts.task.declared()
+        return read_metrics(self.run.read_summary().get("metrics"))
 
     @property
     def parts(self) -> Parts:
