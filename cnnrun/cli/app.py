@@ -12,8 +12,10 @@ import typer
 from typer.core import TyperCommand
 
 from cnnrun.cli.completion import complete_config, complete_override
+from cnnrun.errors import Interrupted
 from cnnrun.runtime import console
-from cnnrun.runtime.interrupt import held
+from cnnrun.runtime.interrupt import Leave, held
+from cnnrun.runtime.launched import warn_of_copies, works_here
 from cnnrun.runtime.paths import expanded
 from cnnrun.version import __version__
 
@@ -21,12 +23,19 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class Command(TyperCommand):
-    """A command that knows where `~` is, and whose libraries can't spoil what it prints."""
+    """A command that knows where `~` is, whether it is one of many, and what goes to stdout."""
 
     def invoke(self, ctx: Any) -> Any:
+        if ctx.info_name == "train":
+            warn_of_copies()
+        elif not works_here(ctx.info_name):
+            return None
         ctx.params = {name: _expanded(value) for name, value in ctx.params.items()}
-        with console.only_results_on_stdout():
-            return super().invoke(ctx)
+        try:
+            with console.only_results_on_stdout():
+                return super().invoke(ctx)
+        except Leave as left:  # Typer would make any KeyboardInterrupt a silent exit with 130
+            raise Interrupted("interrupted", left.exit_code) from left
 
 
 def _expanded(value: Any) -> Any:

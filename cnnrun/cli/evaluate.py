@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -11,6 +10,7 @@ import typer
 from cnnrun.cli.app import AsJson, Output, Overrides, Plugins, TrainedTarget, app
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
+from cnnrun.runtime.strict_json import to_json
 
 
 @app.command("eval")
@@ -40,9 +40,17 @@ def evaluate(
     from cnnrun.plots import draw
     from cnnrun.plots.target import Opened, Target
 
-    file, parts, _ = open_checkpoint(target, overrides or [], plugin or [])
+    file, parts, checkpoint = open_checkpoint(
+        target, overrides or [], plugin or [], for_scores=True
+    )
     predictions, scores = evaluation.evaluate(parts, split, batch_size)
-    words = f"{split} split, {scores['samples']:,} images\n{parts.task.in_words(scores)}"
+    said = evaluation.data_said(parts, split, checkpoint)
+    for warning in said.warnings:
+        console.warn(warning)
+    scores |= {"trained_on": said.trained_on}
+    words = f"{said.heading}\n{parts.task.in_words(scores)}"
+    if said.trained_on == 0:
+        words += "\nnone of these images was trained on"
     if probing.has_codes(parts):
         further, more = probing.further_scores(parts, split, predictions)
         scores, words = scores | further, words + more
@@ -57,7 +65,7 @@ def evaluate(
         draw("outliers", opened, picture, [f"count={outliers}", f"split={split}"])
         scores |= {"outliers": rows, "picture": str(picture)}
         words += f"{more}\npicture   {picture}"
-    console.out(json.dumps({"checkpoint": str(file), **scores}) if as_json else words)
+    console.out(to_json({"checkpoint": str(file), **scores}) if as_json else words)
 
 
 @app.command()

@@ -19,62 +19,17 @@ import torch
 from torch import Tensor
 
 from cnnrun.config.experiment import Experiment
-from cnnrun.engine.build import build
 from cnnrun.engine.stacked_models import StackedModels, share
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import ConfigError, Interrupted, UserError
-from cnnrun.runner import begin, finish, leaving_at_once
-from cnnrun.runs.directory import RunDirectory
-from cnnrun.runs.lock import alone_in
-from cnnrun.runs.loggers.forwarding import Reports, build_loggers
-from cnnrun.runtime.device import select_device
 from cnnrun.runtime.distributed import world
-from cnnrun.runtime.interrupt import StopRequest, stop_on_signals
+from cnnrun.runtime.interrupt import StopRequest
 from cnnrun.runtime.randomness import seed_default
 from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step, bare_zero_grad, is_known_code
-from cnnrun.runtime.training_display import Reporter, reporter
+from cnnrun.runtime.training_display import Reporter
 
 # Their steps change each weight by what its own gradients were.
 ELEMENTWISE = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
-
-
-def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[RunDirectory]:
-    """Train `experiments`, which differ in their seeds alone, together; a run directory each.
-
-    Raises:
-        ConfigError: the experiment has something that can't be done for many at once.
-        Interrupted: a signal asked to stop; each run is saved and goes on by itself.
-        UserError: the runs that failed, after the others are finished.
-    """
-    check(experiments[0])
-    started = time.perf_counter()
-    device = select_device(experiments[0].device)
-    parts = [build(experiment) for experiment in experiments]
-    runs = [begin(one, quiet or number > 0) for number, one in enumerate(parts)]
-    with ExitStack() as ends, stop_on_signals() as stop:
-        for run in runs:
-            ends.enter_context(alone_in(run))
-            run.keep_metrics(0)
-        trainers = [Trainer(one, run, stop) for one, run in zip(parts, runs, strict=True)]
-        for trainer, run in zip(trainers, runs, strict=True):
-            reports = Reports(build_loggers(trainer.experiment), run)
-            reports.begin(trainer.experiment)
-            trainer.tell = reports.epoch
-            ends.callback(_end, reports)
-        seeds = Seeds(trainers, stop, device)
-        with reporter(quiet, trainers[0].total_steps, 0) as shown:
-            seeds.fit(shown)
-        with leaving_at_once(*(trainer.run for trainer in seeds.unfailed if trainer.run)):
-            for trainer in seeds.unfailed:
-                finish(trainer, started)
-    if seeds.failed:
-        told = [f"seed {t.experiment.seed}: {error}" for t, error in seeds.failed.items()]
-        raise UserError("\n".join(told))
-    return runs
-
-
-def _end(reports: Reports) -> None:
-    reports.end(reports.run.read_summary())
 
 
 def check(experiment: Experiment) -> None:
@@ -166,7 +121,7 @@ class Seeds:
             self.train_epoch(epoch, shown)
             self.keep_state()
             for trainer in self.active:
-                self._with(trainer, lambda trainer: self._finish_epoch(trainer, shown))
+                self.attempt(trainer, lambda trainer: self._finish_epoch(trainer, shown))
 
     def _check_rates(self) -> None:
         """Refuse schedules that went apart, as one that looks at each seed's own loss does."""
@@ -178,7 +133,7 @@ class Seeds:
         row = trainer.finish_epoch(trainer.running_means())
         shown.epoch(f"seed {trainer.experiment.seed}  {trainer.line_of(row)}")
 
-    def _with(self, trainer: Trainer, do: Any) -> None:
+    def attempt(self, trainer: Trainer, do: Any) -> None:
         """Do something that fails where the trainer's loss is no number."""
         try:
             do(trainer)
@@ -204,7 +159,7 @@ class Seeds:
                 self.train_step(number, given, samples)
                 if shown.due() and lead in self.active:
                     rate = lead.sums.samples / (time.perf_counter() - started)
-                    means = lead.running_means()
+                    means = lead.task.texts(lead.running_means())
                     shown.update(epoch + 1, lead.progress.step, means, rate)
                 self._stop_or_save()
         for trainer in self.active:
@@ -228,7 +183,7 @@ class Seeds:
             if trainer.stepper.average:
                 trainer.stepper.average.update(trainer.progress.step)
             trainer.stepped_on(trainer.train_batches.size_of(number))
-            self._with(trainer, Trainer.collect)
+            self.attempt(trainer, Trainer.collect)
 
     def _step(
         self, inputs: Tensor, targets: Tensor, masks: Sequence[dict[str, Tensor]]
@@ -270,7 +225,7 @@ class Seeds:
             return
         self.keep_state()
         for trainer in self.active:
-            self._with(trainer, lambda trainer: trainer.save("last"))
+            self.attempt(trainer, lambda trainer: trainer.save("last"))
         if self.stop:
             # One whose patience has ended still is to be tested.
             paths = [trainer.run.path for trainer in self.unfailed if trainer.run]

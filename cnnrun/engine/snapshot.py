@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
 from cnnrun.components.schedules import Schedule
 from cnnrun.data.identity import record
+from cnnrun.engine.optimizer_state import check_optimizer_state
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.progress import Progress
 from cnnrun.engine.stepper import Stepper
@@ -28,7 +30,7 @@ def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progr
     return Checkpoint(
         model=weights,
         raw=raw if average else {},
-        config=parts.experiment.to_dict(),
+        config=_config(parts),
         classes=list(parts.dataset.classes),
         class_counts=parts.dataset.class_counts.tolist(),
         input_shape=list(parts.dataset.input_shape),
@@ -41,6 +43,14 @@ def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progr
     )
 
 
+def _config(parts: Parts) -> dict[str, Any]:
+    """The experiment, with what a case of transfer meant for its model instead of its name."""
+    config = parts.experiment.to_dict()
+    if parts.transfer:
+        config["transfer"] = parts.transfer.model_dump() | {"case": None}
+    return config
+
+
 def take_over(checkpoint: Checkpoint, parts: Parts, stepper: Stepper, schedule: Schedule) -> None:
     """Give all of them the state that `snapshot` took; what trained by then trains already."""
     if stepper.average:
@@ -48,6 +58,7 @@ def take_over(checkpoint: Checkpoint, parts: Parts, stepper: Stepper, schedule: 
         load_weights(parts.model, checkpoint.model)
         stepper.average.restart()
     load_weights(parts.model, checkpoint.raw or checkpoint.model)
+    check_optimizer_state(stepper.optimizer, checkpoint.optimizer)
     stepper.load_state_dict({"optimizer": checkpoint.optimizer, "scaler": checkpoint.scaler})
     schedule.load_state_dict(checkpoint.schedule)
 

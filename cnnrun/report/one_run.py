@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import io
-import json
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cnnrun.comparison import Run
-from cnnrun.measures import SHARES, show
+from cnnrun.errors import UserError
 from cnnrun.report.confusion import confusion
 from cnnrun.report.figures import pictures
 from cnnrun.report.line_chart import Line, line_chart, shown_epochs
 from cnnrun.report.page import Section, code, details, facts, page, picture, sentences, table
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime.reading import CONFIG_BYTES, read_json, read_text
 
 if TYPE_CHECKING:
     from cnnrun.components.tasks import Predictions
@@ -46,8 +46,8 @@ def report(run: Run, plugins: Sequence[str] = ()) -> str:
 
 
 def _lead(run: Run) -> str:
-    test = _test(run).items()
-    scores = ", ".join(f"{name} {show(name, v)}" for name, v in test if isinstance(v, float))
+    metrics = [(run.metric(name), score) for name, score in _test(run).items()]
+    scores = ", ".join(f"{metric.display_name} {metric.text(v)}" for metric, v in metrics)
     told = f"{scores} on the test split" if scores else "no test score"
     return f"A {run.state} run of {run.task} ({run.path}): {told}."
 
@@ -57,14 +57,16 @@ def _summary(run: Run) -> Section:
     early = ", stopped early" if summary.get("stopped_early") else ""
     pairs = [("state", run.state + early), ("epochs", f"{run.epochs} of {_planned(run)}")]
     for name, value in _test(run).items():
-        if isinstance(value, float):
-            pairs.append((f"test {name}", show(name, value)))
+        metric = run.metric(name)
+        pairs.append((f"test {metric.display_name}", metric.text(value)))
+    chosen = "best epoch" if any(k.startswith("validation_") for k in best) else "last epoch"
     for key, value in best.items():
-        if key.startswith("validation_") and isinstance(value, float):
-            measure = key.removeprefix("validation_")
-            pairs.append((f"validation {measure}, best epoch", show(measure, value)))
+        if key.startswith("validation_"):
+            metric = run.metric(key.removeprefix("validation_"))
+            pairs.append((f"validation {metric.display_name}, best epoch", metric.text(value)))
     if best.get("epoch"):
-        pairs.append(("best epoch", str(best["epoch"])))
+        by = f", by validation {run.metric(run.monitor).display_name}" if run.monitor else ""
+        pairs.append((chosen, f"{best['epoch']}{by}"))
     pairs.append(("started", run.started.isoformat(" ")))
     for key, name, form in _FIGURES:
         if isinstance(summary.get(key), (int, float)):
@@ -91,14 +93,14 @@ def _curves(run: Run) -> Section:
         key.partition("_")[2] for key in keys if key.startswith(("train_", "validation_"))
     )
     drawn = []
-    for measure in measures:
-        scale = 100 if measure in SHARES else 1
+    for metric in map(run.metric, measures):
         lines = [
-            Line(split, [_scaled(row.get(f"{split}_{measure}"), scale) for row in rows])
+            Line(split, [_scaled(row.get(f"{split}_{metric.name}"), metric.scale) for row in rows])
             for split in ("train", "validation")
-            if f"{split}_{measure}" in keys
+            if f"{split}_{metric.name}" in keys
         ]
-        drawn.append(line_chart(measure, x, lines, " %" if measure in SHARES else ""))
+        unit = f" {metric.unit}" if metric.unit else ""
+        drawn.append(line_chart(metric.display_name, x, lines, unit))
     if "lr" in keys:
         rate = Line("learning rate", [_scaled(row.get("lr"), 1) for row in rows])
         drawn.append(line_chart("learning rate", x, [rate]))
@@ -199,14 +201,14 @@ def _pictures(run: Run) -> list[Section]:
 
 
 def _config(run: Run) -> Section:
-    text = RunDirectory(run.path).config.read_text("utf-8", errors="replace")
+    text = read_text(RunDirectory(run.path).config, CONFIG_BYTES)
     return Section("Config", code(text, "the config"))
 
 
 def _environment(run: Run) -> Section:
     try:
-        values = dict(json.loads(RunDirectory(run.path).environment.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+        values = dict(read_json(RunDirectory(run.path).environment))
+    except (UserError, ValueError, TypeError):
         return Section("Environment", sentences(["environment.json is not there."]))
     rows = [[key, _in_words(value)] for key, value in values.items()]
     return Section("Environment", table("Where it was trained", ["what", "value"], rows, False))

@@ -14,6 +14,8 @@ from cnnrun.data.dataset import BadFile
 from cnnrun.data.images.formats import Window, open_picture
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.errors import UserError
+from cnnrun.runtime import reading
+from cnnrun.runtime.printable import printable
 
 Resize = Literal["crop", "squash", "pad"]
 
@@ -26,11 +28,13 @@ class Form:
     channels: 1 (gray) or 3 (RGB).
     resize: "crop" takes the largest part in the middle that has the wanted proportions, "squash"
         the whole whatever its proportions, "pad" the whole within black borders.
+    bits: of each value of 16-bit gray: 2^bits - 1 is white.
     """
 
     size: tuple[int, int]
     channels: int
     resize: Resize = "crop"
+    bits: int = 16
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,13 @@ class PictureOptions:
 
     size, channels, resize: as in `Form`; size None is the files' own where all have one, channels
         None is gray where all that are looked at are gray, or else RGB.
+    bits: as in `Form`; None is 16, but refused where nothing would be brighter than 16 of 255.
     on_error: "stop" refuses a data set with bad files, "skip" leaves them out.
     cache: where decoded and resized pictures are kept: nowhere, in memory, or in a file on disk.
     cache_dir: folder of the disk cache and of what is known of files; None is the platform's.
     threads: that decode; None is one a core.
+    whole: a data set is asked for to be scored: without splits of its own, all of it is the test
+        split, and there need be nothing to train on.
     progress: is told what is done, how many pictures of how many, every second or so.
     bad_files, notes: what the sources found, for the run directory and the person to read.
     """
@@ -50,10 +57,12 @@ class PictureOptions:
     size: tuple[int, int] | None = None
     channels: Literal[1, 3] | None = None
     resize: Resize = "crop"
+    bits: int | None = None
     on_error: Literal["stop", "skip"] = "stop"
     cache: Literal["none", "ram", "disk"] = "none"
     cache_dir: str | None = None
     threads: int | None = None
+    whole: bool = False
     progress: Callable[[str, int, int], None] | None = field(default=None, compare=False)
     bad_files: list[BadFile] = field(default_factory=list, compare=False)
     notes: list[str] = field(default_factory=list, compare=False)
@@ -64,7 +73,7 @@ class BadPictureError(UserError):
 
     def __init__(self, files: list[BadFile], advice: str = "") -> None:
         self.files = files
-        lines = [f"{bad.path}: {bad.reason}" for bad in files[:5]]
+        lines = [f"{printable(bad.path)}: {bad.reason}" for bad in files[:5]]
         if len(files) > len(lines):
             lines.append(f"... and {len(files) - len(lines):,} more")
         super().__init__("\n".join([*lines, *([advice] if advice else [])]))
@@ -95,7 +104,8 @@ def read_bytes(path: str | Path) -> bytes:
         UnreadableError: it can't be read.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  (a Path for each of a million files is slow)
-            return file.read()
+        return reading.read_bytes(path, reading.IMAGE_BYTES)
+    except reading.UnusableFileError as error:
+        raise UnreadableError(str(error)) from error
     except OSError as error:
         raise UnreadableError(error.strerror or str(error)) from error

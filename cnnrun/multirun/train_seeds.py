@@ -1,0 +1,59 @@
+"""Several seeds of one experiment, trained together, from the config to their run directories."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from cnnrun.config.experiment import Experiment
+from cnnrun.engine.build import build
+from cnnrun.engine.many_seeds import Seeds, check
+from cnnrun.engine.trainer import Trainer
+from cnnrun.errors import UserError
+from cnnrun.runner import begin, finish, leaving_at_once
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.lock import alone_in
+from cnnrun.runs.loggers.forwarding import Reports, build_loggers
+from cnnrun.runtime.device import select_device
+from cnnrun.runtime.interrupt import stop_on_signals
+from cnnrun.runtime.training_display import reporter
+
+
+def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[RunDirectory]:
+    """Train `experiments`, which differ in their seeds alone, together; a run directory each.
+
+    Raises:
+        ConfigError: the experiment has something that can't be done for many at once.
+        Interrupted: a signal asked to stop; each run is saved and goes on by itself.
+        UserError: the runs that failed, after the others are finished.
+    """
+    check(experiments[0])
+    started = time.perf_counter()
+    device = select_device(experiments[0].device)
+    parts = [build(experiment) for experiment in experiments]
+    runs = [begin(one, quiet or number > 0) for number, one in enumerate(parts)]
+    with ExitStack() as ends, stop_on_signals() as stop:
+        for run in runs:
+            ends.enter_context(alone_in(run))
+            run.keep_metrics(0)
+        trainers = [Trainer(one, run, stop) for one, run in zip(parts, runs, strict=True)]
+        for trainer, run in zip(trainers, runs, strict=True):
+            reports = Reports(build_loggers(trainer.experiment), run)
+            reports.begin(trainer.experiment)
+            trainer.tell = reports.epoch
+            ends.callback(_end, reports)
+        seeds = Seeds(trainers, stop, device)
+        with reporter(quiet, trainers[0].total_steps, 0) as shown:
+            seeds.fit(shown)
+        with leaving_at_once(*(trainer.run for trainer in seeds.unfailed if trainer.run)):
+            for trainer in list(seeds.unfailed):
+                seeds.attempt(trainer, lambda trainer: finish(trainer, started))
+    if seeds.failed:
+        told = [f"seed {t.experiment.seed}: {error}" for t, error in seeds.failed.items()]
+        raise UserError("\n".join(told))
+    return runs
+
+
+def _end(reports: Reports) -> None:
+    reports.end(reports.run.read_summary())
