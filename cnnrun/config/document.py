@@ -93,37 +93,6 @@ class Document:
                 del places[old]
             places[path] = where
 
-    def move(self, path: KeyPath, to: KeyPath) -> None:
-        """Bring what stands at `path` to another key, with the places where it was written.
-
-        A mapping that meets one is joined with it, and a name with a mapping is its `name`.
-
-        Raises:
-            ConfigError: something else stands there already.
-        """
-        parent = self.at(path[:-1])
-        value, where = parent[path[-1]], self.place(path)
-        there = self.at(to)
-        if isinstance(value, dict) and (there is None or isinstance(there, str | dict)):
-            if not value and there is None:
-                self.put(to, {}, where)
-            for key in list(value):
-                self.move((*path, key), (*to, key))
-        elif there is None or self._is_weaker(self.places.get(to, ""), where):
-            moved = {p: w for p, w in self.places.items() if p[: len(path)] == path}
-            self.put(to, value, where)
-            self.places |= {(*to, *p[len(path) :]): w for p, w in moved.items()}
-        elif not self._is_weaker(where, self.places[to] if self.places else self.file):
-            both = f"{dotted_path(path)}: the same as {dotted_path(to)}, which is given, too"
-            raise ConfigError(f"{where}: {both}; keep one")
-        del parent[path[-1]]
-
-    def _is_weaker(self, place: str, other: str) -> bool:
-        """Whether what was written at `place` gives way: to the command line, or as a default."""
-        if not place:
-            return bool(self.places)
-        return other.startswith("command line") and not place.startswith("command line")
-
     def at(self, path: KeyPath) -> Any:
         """What stands at `path`, or None."""
         value = self.values

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cnnrun import registry
-from cnnrun.config.document import Document, KeyPath
+from cnnrun.config.document import Document, KeyPath, dotted_path
 from cnnrun.config.places import keys_at, path_in, sections_with, where_of, words_in
 from cnnrun.config.words import Word, lookup, lookup_key, spelled_alike
+from cnnrun.errors import ConfigError
 
 _COMPONENTS = ("task", "dataset", "model", "initializer", "loss", "optimizer", "schedule")
 # Lists of components of which one alone may be given.
@@ -35,7 +36,7 @@ def accept_names(document: Document) -> None:
         if isinstance(given, dict) and "name" not in given:
             naming = [key for key in given if lookup("name", key)]
             if len(naming) == 1:
-                document.move((*path, naming[0]), (*path, "name"))
+                move(document, (*path, naming[0]), (*path, "name"))
     model = registry.as_mapping(document.values.get("model"))
     name = model.get("name") if isinstance(model, dict) else None
     named = name in registry.models.names() and registry.models.get(str(name)).is_users
@@ -79,7 +80,7 @@ def _accept_key(
         return False
     if to in _LISTS and isinstance(value, str | dict):
         document.at(path[:-1])[path[-1]] = [value]
-    document.move(path, to)
+    move(document, path, to)
     return True
 
 
@@ -132,6 +133,39 @@ def _replace(document: Document, path: KeyPath, found: Word | None) -> bool:
         return False
     document.put(path, found.here[0], document.place(path))
     return True
+
+
+def move(document: Document, path: KeyPath, to: KeyPath) -> None:
+    """Bring what stands at `path` to another key, with the places where it was written.
+
+    A mapping that meets one is joined with it, and a name with a mapping is its `name`.
+
+    Raises:
+        ConfigError: something else stands there already.
+    """
+    parent = document.at(path[:-1])
+    value, where = parent[path[-1]], document.place(path)
+    there = document.at(to)
+    if isinstance(value, dict) and (there is None or isinstance(there, str | dict)):
+        if not value and there is None:
+            document.put(to, {}, where)
+        for key in list(value):
+            move(document, (*path, key), (*to, key))
+    elif there is None or _is_weaker(document, document.places.get(to, ""), where):
+        moved = {p: w for p, w in document.places.items() if p[: len(path)] == path}
+        document.put(to, value, where)
+        document.places |= {(*to, *p[len(path) :]): w for p, w in moved.items()}
+    elif not _is_weaker(document, where, document.places[to] if document.places else document.file):
+        both = f"{dotted_path(path)}: the same as {dotted_path(to)}, which is given, too"
+        raise ConfigError(f"{where}: {both}; keep one")
+    del parent[path[-1]]
+
+
+def _is_weaker(document: Document, place: str, other: str) -> bool:
+    """Whether what was written at `place` gives way: to the command line, or as a default."""
+    if not place:
+        return bool(document.places)
+    return other.startswith("command line") and not place.startswith("command line")
 
 
 def as_text(value: Any) -> str:
