@@ -234,6 +234,8 @@ def finish(trainer: Trainer, started: float) -> None:
     summary: dict[str, Any] = {
         "name": parts.experiment.name,
         "seed": parts.experiment.seed,
+        # What all the data are: runs with another value saw other ones.
+        "data": parts.dataset.fingerprint,
         "epochs": trainer.progress.epoch,
         "stopped_early": trainer.progress.stopped_early,
         "best_epoch": best_epoch,
