@@ -293,5 +293,8 @@ def check(experiment: Experiment) -> dict[str, Any]:
         "input": " x ".join(map(str, parts.dataset.input_shape)),
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         "steps": trainer.total_steps,
-        "first batch": {k: v and round(v, 4) for k, v in trainer.running_means().items()},
+        "first batch": {
+            name: "not measured" if value is None else round(value, 4)
+            for name, value in trainer.running_means().items()
+        },
     }

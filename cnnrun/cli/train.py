@@ -130,5 +130,8 @@ def check(config: Config, overrides: Overrides = None, plugin: Plugins = None) -
 
     for key, value in runner.check(load(config, overrides or [], plugin or [])).items():
         if isinstance(value, dict):
-            value = ", ".join(f"{name} {number:,}" for name, number in value.items())
+            value = ", ".join(
+                f"{name} {number}" if isinstance(number, str) else f"{name} {number:,}"
+                for name, number in value.items()
+            )
         console.out(f"{key:12}{value:,}" if isinstance(value, int) else f"{key:12}{value}")
