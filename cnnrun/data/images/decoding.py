@@ -15,6 +15,7 @@ from cnnrun.data.images.formats import Window, open_picture
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.errors import UserError
 from cnnrun.runtime import reading
+from cnnrun.runtime.printable import printable
 
 Resize = Literal["crop", "squash", "pad"]
 
@@ -72,7 +73,7 @@ class BadPictureError(UserError):
 
     def __init__(self, files: list[BadFile], advice: str = "") -> None:
         self.files = files
-        lines = [f"{bad.path}: {bad.reason}" for bad in files[:5]]
+        lines = [f"{printable(bad.path)}: {bad.reason}" for bad in files[:5]]
         if len(files) > len(lines):
             lines.append(f"... and {len(files) - len(lines):,} more")
         super().__init__("\n".join([*lines, *([advice] if advice else [])]))
