@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cnnrun.components.tasks import Predictions
 from cnnrun.config.experiment import load
@@ -21,7 +21,7 @@ from cnnrun.engine.build import build
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
-from cnnrun.evaluation.loading import open_checkpoint
+from cnnrun.evaluation.loading import open_checkpoint, open_trained
 from cnnrun.measures import Metric, read_metrics
 from cnnrun.runs.directory import RunDirectory
 
@@ -79,6 +79,13 @@ class Target:
     @property
     def parts(self) -> Parts:
         return self._opened.parts
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network; of a run or checkpoint without its data, which need not be there."""
+        if self._opened_before or self._overrides or names_experiment(self.path):
+            return self.parts.model
+        return open_trained(self.path, self._plugins)[1].model
 
     @property
     def classes(self) -> tuple[str, ...]:
