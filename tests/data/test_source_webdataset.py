@@ -286,6 +286,20 @@ def test_bad_shards_are_named(tmp_path: Path, content: bytes, message: str) -> N
     assert "bad.tar" in str(raised.value)
 
 
+def test_names_that_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnnrun.data.sources.tar_index._MOST_BYTES", 4000)
+    members = [(f"{k}.png", _png(1)) for k in "ab"] + [(f"{k}.cls", b"0") for k in "ab"]
+    _write(tmp_path / "x.tar", members)
+    with (tmp_path / "x.tar").open("rb") as tar:
+        assert len(read_index(tar, "x.tar", "cls").keys) == 2
+    _write(tmp_path / "x.tar", [*members, ("n" * 900 + ".png", _png(1)), ("n" * 900 + ".cls", b"")])
+    with (
+        (tmp_path / "x.tar").open("rb") as tar,
+        pytest.raises(UserError, match="its names would take"),
+    ):
+        read_index(tar, "x.tar", "cls")
+
+
 def test_patterns(tmp_path: Path) -> None:
     urls = expand("https://h/{a,b}-{8..10}.tar")
     assert urls == [f"https://h/{x}-{n}.tar" for x in "ab" for n in (8, 9, 10)]
