@@ -41,9 +41,9 @@ class ImageFormat:
 class ImageOptions:
     """What the `dataset` section says of pictures in files; sources are given it.
 
-    size, channels, resize: as in `ImageFormat`; size None is the files' own where all have one, channels
-        None is gray where all that are looked at are gray, or else RGB.
-    bits: as in `ImageFormat`; None is 16, but refused where nothing would be brighter than 16 of 255.
+    size, channels, resize, bits: as in `ImageFormat`; size None is the files' own where all have
+        one, channels None is gray where all that are looked at are gray, or else RGB, bits None is
+        16, but refused where nothing would be brighter than 16 of 255.
     on_error: "stop" refuses a data set with bad files, "skip" leaves them out.
     cache: where decoded and resized pictures are kept: nowhere, in memory, or in a file on disk.
     cache_dir: folder of the disk cache and of what is known of files; None is the platform's.
