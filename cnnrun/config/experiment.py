@@ -246,7 +246,9 @@ def _fill_in(given: Any, default: dict[str, Any]) -> None:
 
     The default's other keys are of no use to another component.
     """
-    if isinstance(given, dict) and given.get("name") in (None, default.get("name")):
+    if not isinstance(given, dict):
+        return
+    if given.get("name") is None or default.get("name") in (None, given["name"]):
         for key, value in default.items():
             given.setdefault(key, value)
 

@@ -106,7 +106,9 @@ def _assemble(
         )
     with experiment.located("task"):
         task: Task = registry.tasks.build(experiment.task)
-        check_task(task, registry.tasks.get(experiment.task.name))
+        entry = registry.tasks.get(experiment.task.name)
+        if entry.is_users:
+            check_task(task, entry)
         task.check(model, loss)
     with experiment.located("training", "monitor"):
         task.ranks_by(experiment.training.monitor)
