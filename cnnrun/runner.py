@@ -40,7 +40,8 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
     Raises:
         UserError: see `build` and `Trainer.fit`.
     """
-    with process_group(select_device(experiment.device)):
+    with console.quiet_if(quiet), process_group(select_device(experiment.device)):
+        console.stage("loading data and model")
         build_loggers(experiment)  # what is missing is told before anything else takes time
         try:
             parts = build(experiment)
@@ -115,7 +116,8 @@ def resume(
     if run.read_summary() and not changes:
         return run
     resuming.allow(changes, run)
-    with process_group(select_device(experiment.device)) as here:
+    with console.quiet_if(quiet), process_group(select_device(experiment.device)) as here:
+        console.stage("loading data and model")
         parts = build(experiment)
         checkpoint = _last_good(run)
         if checkpoint:
@@ -209,7 +211,8 @@ def leaving_at_once(*runs: RunDirectory) -> Iterator[None]:
 def _fit(trainer: Trainer, quiet: bool) -> None:
     """Train to the end; of a run that fails, the curves are drawn as far as they go."""
     try:
-        with reporter(quiet, trainer.total_steps, trainer.progress.step) as shown:
+        epochs = trainer.experiment.training.epochs
+        with reporter(quiet, trainer.total_steps, trainer.progress.step, epochs) as shown:
             trainer.fit(shown)
     except UserError:
         parts, run = trainer.full, trainer.run
@@ -227,6 +230,7 @@ def finish(trainer: Trainer, started: float) -> None:
     predictions: Predictions | None = None
     test: dict[str, Any] = {}
     if len(parts.dataset.test):
+        console.stage("testing")
         predictions, test = evaluation.evaluate(parts, "test")
     summary: dict[str, Any] = {
         "name": parts.experiment.name,
@@ -262,6 +266,7 @@ def draw_pictures(
     target = Target(run.path, opened=Opened(parts, trained=True), predictions=known)
     target.best_epoch = best_epoch
     for name in names:
+        console.stage(f"drawing {name}")
         try:
             plots.draw(name, target, run.plots / f"{name}.png")
         except Exception as error:

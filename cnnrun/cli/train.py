@@ -59,6 +59,8 @@ def train(
             raise ConfigError("--seeds begins new runs: give it an experiment, without --resume")
         _train_seeds(config, changes, plugins, seeds, quiet, as_json)
         return
+    if not quiet:
+        console.stage("importing")
     with importing():
         from cnnrun import runner
         from cnnrun.config.experiment import load
@@ -111,7 +113,7 @@ def _train_seeds(
 
 
 def _print_summary(path: Path, summary: dict[str, Any]) -> None:
-    from cnnrun.runtime.training_display import show
+    from cnnrun.runtime.epoch_table import duration, show
 
     test = summary["test"]
     console.out(f"run       {path}")
@@ -120,6 +122,9 @@ def _print_summary(path: Path, summary: dict[str, Any]) -> None:
         console.out(f"test      {scores} (epoch {summary['best_epoch']}, the best by validation)")
     for picture in sorted((path / "plots").glob("*.png")):
         console.out(f"picture   {picture}")
+    if console.stderr.isatty():
+        spent = duration(summary["seconds"])
+        console.note(f"{spent} in all; go on with cnnrun eval {path}, or cnnrun report {path}")
 
 
 @app.command()

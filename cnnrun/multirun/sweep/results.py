@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnrun.multirun.settings import Settings, as_text
 from cnnrun.multirun.sweep.plan import Plan
-from cnnrun.runtime.training_display import show
+from cnnrun.runtime.epoch_table import show
 
 if TYPE_CHECKING:
     from cnnrun.multirun.sweep.storage import Recorded
