@@ -111,8 +111,8 @@ def test_the_bar_is_that_of_the_epoch(monkeypatch: pytest.MonkeyPatch, terminal:
     monkeypatch.setattr(sys, "stderr", terminal)
     with training_display.Bar(total_steps=200, done_steps=0, epochs=2) as bar:
         bar.update(2, 150, {"loss": 1.0}, 10.0)
-        text = ANSI.sub("", terminal.getvalue())
         bar.epoch(row(2, 2, 2))
+    text = ANSI.sub("", terminal.getvalue())  # the end draws it once more
     assert "epoch 2/2" in text
     assert " 50% run 75%" in re.sub(" +", " ", text)
     assert "\x1b[32m" in terminal.getvalue(), "the best epoch has a colour"
