@@ -48,7 +48,8 @@ class Split:
     ids: (N,) int64, which samples they are, see `cnnrun.data.identity`; by default their positions.
     keys: (N,) int64, what decides whether a sample is set aside, equal ones together, where files
         may come and go; None in a fixed set, where positions decide.
-    contents: (N,) int64, equal where files hold the same bytes, if that is known.
+    contents: (N,) int64, equal where samples hold the same bytes, if that is known; 0 where they
+        can't be told, as they are another each time.
     """
 
     images: Images
@@ -84,7 +85,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ImageSubset:
     """Some pictures of a collection that is decoded when indexed, so that choosing reads none."""
 
     images: Images
@@ -100,7 +101,7 @@ class Chosen:
 
 def chosen(images: Images, indices: Tensor) -> Images:
     """The pictures at `indices`; those of a tensor are copied, others stay undecoded."""
-    return images[indices] if isinstance(images, Tensor) else Chosen(images, indices)
+    return images[indices] if isinstance(images, Tensor) else ImageSubset(images, indices)
 
 
 @dataclass(frozen=True)

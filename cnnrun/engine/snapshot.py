@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
 from cnnrun.components.schedules import Schedule
 from cnnrun.data.identity import record
-from cnnrun.engine.optimizer_state import check_optimizer_state
+from cnnrun.engine.optimizer_state import check_optimizer_state, with_groups_that_thaw
 from cnnrun.engine.parts import Parts
-from cnnrun.engine.progress import Progress
+from cnnrun.engine.progress import Progress, rank_of
 from cnnrun.engine.stepper import Stepper
 from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.weights import load_weights
 from cnnrun.version import __version__
 
@@ -29,7 +33,7 @@ def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progr
     return Checkpoint(
         model=weights,
         raw=raw if average else {},
-        config=parts.experiment.to_dict(),
+        config=_config(parts),
         classes=list(parts.dataset.classes),
         class_counts=parts.dataset.class_counts.tolist(),
         input_shape=list(parts.dataset.input_shape),
@@ -42,6 +46,14 @@ def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progr
     )
 
 
+def _config(parts: Parts) -> dict[str, Any]:
+    """The experiment, with what a case of transfer meant for its model instead of its name."""
+    config = parts.experiment.to_dict()
+    if parts.transfer:
+        config["transfer"] = parts.transfer.model_dump() | {"case": None}
+    return config
+
+
 def take_over(checkpoint: Checkpoint, parts: Parts, stepper: Stepper, schedule: Schedule) -> None:
     """Give all of them the state that `snapshot` took; what trained by then trains already."""
     if stepper.average:
@@ -49,9 +61,38 @@ def take_over(checkpoint: Checkpoint, parts: Parts, stepper: Stepper, schedule: 
         load_weights(parts.model, checkpoint.model)
         stepper.average.restart()
     load_weights(parts.model, checkpoint.raw or checkpoint.model)
-    check_optimizer_state(stepper.optimizer, checkpoint.optimizer)
-    stepper.load_state_dict({"optimizer": checkpoint.optimizer, "scaler": checkpoint.scaler})
+    optimizer = with_groups_that_thaw(stepper.optimizer, checkpoint.optimizer)
+    check_optimizer_state(stepper.optimizer, optimizer)
+    stepper.load_state_dict({"optimizer": optimizer, "scaler": checkpoint.scaler})
     schedule.load_state_dict(checkpoint.schedule)
+
+
+def rank_again(
+    progress: Progress, config: Mapping[str, Any], trained: Parts, run: RunDirectory | None
+) -> None:
+    """Where the monitor or the loss was changed, rank the best epoch by what chooses now.
+
+    config: what the run was trained under until now. The epoch whose weights were kept stays the
+    best until a later one beats its scores of the log; a loss of before says nothing about one of
+    now, so that the next epoch beats it.
+    """
+    experiment, old = trained.experiment, config.get("training", {}).get("monitor", "auto")
+    same_loss = config.get("loss") == experiment.loss.model_dump()
+    if (same_loss and old == experiment.training.monitor) or not run:
+        return
+    rows = [row for row in run.read_metrics() if row.get("epoch") == progress.best_epoch]
+    scores = {
+        key.removeprefix("validation_"): value
+        for key, value in (rows[-1] if rows else {}).items()
+        if key.startswith("validation_")
+    }
+    monitored = trained.task.ranks_by(experiment.training.monitor)
+    if not scores or (monitored.of_the_loss and not same_loss):
+        progress.best = None
+        return
+    if not same_loss:
+        scores["loss"] = math.inf  # of two equal epochs, the one under the new loss
+    progress.best = rank_of(scores, trained.task, experiment.training.monitor)
 
 
 def _alone(value: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,8 @@ from typing import IO, TYPE_CHECKING, TextIO, cast
 if TYPE_CHECKING:
     from rich.console import Console
 
+from cnnrun.runtime.printable import printable_text
+
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 # What `stage` says at the moment, on the terminal's last line.
 _stage = ""
@@ -44,7 +46,7 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """What a person must know, also with `--quiet`."""
     stage("")
-    stderr.write(f"{text}\n")
+    stderr.write(f"{printable_text(text)}\n")
     stderr.flush()
 
 
@@ -55,12 +57,12 @@ def out(text: object, end: str = "\n") -> None:
         OSError: it can't be written there.
     """
     stage("")
-    stream = _stdout()
+    stream, shown = _stdout(), printable_text(f"{text}{end}")
     try:
         try:
-            stream.write(f"{text}{end}")
+            stream.write(shown)
         except UnicodeEncodeError:
-            stream.write(_encodable(f"{text}{end}", stream))
+            stream.write(_encodable(shown, stream))
     except BrokenPipeError:
         discard(stream)
 

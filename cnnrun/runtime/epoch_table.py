@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cnnrun.measures import Metric, described
+
 _GAP = 2
 _SPLITS = ("train", "validation")
 
@@ -22,6 +24,7 @@ class EpochRow:
     """
 
     row: Mapping[str, Any]
+    metrics: Mapping[str, Metric]
     best_epoch: int
     epochs: int
     speed: float
@@ -30,17 +33,24 @@ class EpochRow:
 
     @property
     def is_best(self) -> bool:
-        return bool(self.best_epoch == self.row["epoch"])
+        # Without a validation split nothing chose between epochs.
+        chosen = any(name.startswith("validation_") for name in self.row)
+        return chosen and bool(self.best_epoch == self.row["epoch"])
 
     @property
-    def measures(self) -> dict[str, Any]:
-        """By name, e.g. `train_loss`."""
-        names = tuple(f"{split}_" for split in _SPLITS)
-        return {name: value for name, value in self.row.items() if name.startswith(names)}
+    def measures(self) -> list[tuple[str, str, str]]:
+        """(split, name, value) as people write them."""
+        found = []
+        for key, value in self.row.items():
+            split, _, name = key.partition("_")
+            if split in _SPLITS:
+                metric = described(name, self.metrics)
+                found.append((split, metric.display_name, metric.text(value)))
+        return sorted(found, key=lambda measure: _SPLITS.index(measure[0]))
 
     def line(self) -> str:
         """For files, pipes and job logs."""
-        numbers = "  ".join(f"{n.replace('_', ' ')} {show(n, v)}" for n, v in self.measures.items())
+        numbers = "  ".join(map(" ".join, self.measures))
         skipped = f"  skipped {self.row['skipped']}" if self.row.get("skipped") else ""
         seed = "" if self.seed is None else f"seed {self.seed}  "
         return (
@@ -107,9 +117,7 @@ def _columns(row: EpochRow) -> list[_Column]:
     columns = [] if row.seed is None else [_Column("", "seed", str(row.seed))]
     epochs = str(row.epochs)
     columns.append(_Column("", "epoch", f"{row.row['epoch']:>{len(epochs)}}/{epochs}"))
-    for name, value in row.measures.items():
-        split, _, measure = name.partition("_")
-        columns.append(_Column(split, measure.replace("_", " "), show(name, value)))
+    columns += [_Column(*measure) for measure in row.measures]
     if row.row.get("skipped"):
         columns.append(_Column("", "skipped", str(row.row["skipped"])))
     columns.append(_Column("", "images/s", f"{row.speed:,.0f}"))
@@ -129,13 +137,6 @@ def _least_first(columns: list[_Column]) -> list[_Column]:
     minor = [column for split in _SPLITS for column in reversed(scores[split][1:])]
     train = [column for column in reversed(columns) if column.split == "train"]
     return [by_name["images/s"], *minor, by_name["left"], *(c for c in train if c not in minor)]
-
-
-def show(name: str, value: float | None) -> str:
-    """A measure as people write it: accuracies in per cent; None was not measured."""
-    if value is None:
-        return "-"
-    return f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.4f}"
 
 
 def duration(seconds: float) -> str:

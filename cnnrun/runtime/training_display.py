@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
 from cnnrun.runtime import console
-from cnnrun.runtime.epoch_table import EpochRow, EpochTable, duration, show
+from cnnrun.runtime.epoch_table import EpochRow, EpochTable, duration
 
 # Seconds between two looks at the running sums; each costs one device-to-host copy.
 INTERVAL = 0.25
@@ -26,7 +26,7 @@ class Reporter(Protocol):
         """Whether it is time to show the running means again."""
         ...
 
-    def update(self, epoch: int, steps: int, means: Mapping[str, Any], rate: float) -> None:
+    def update(self, epoch: int, steps: int, means: Mapping[str, str], rate: float) -> None:
         """Show `steps` done in this process, the epoch's running means, and images/s."""
         ...
 
@@ -47,7 +47,7 @@ class Quiet:
     def due(self) -> bool:
         return False
 
-    def update(self, epoch: int, steps: int, means: Mapping[str, Any], rate: float) -> None:
+    def update(self, epoch: int, steps: int, means: Mapping[str, str], rate: float) -> None:
         pass
 
     def epoch(self, row: EpochRow) -> None:
@@ -98,13 +98,13 @@ class Bar:
     def due(self) -> bool:
         return time.monotonic() - self._last >= INTERVAL
 
-    def update(self, epoch: int, steps: int, means: Mapping[str, Any], rate: float) -> None:
+    def update(self, epoch: int, steps: int, means: Mapping[str, str], rate: float) -> None:
         self._last = time.monotonic()
         share = (steps - self._done) / max(self._total - self._done, 1)
         left = (self._last - self._start) * (1 - share) / share if share else 0.0
         description = f"epoch {epoch}/{self._epochs}"
         whole = f"run {100 * steps / max(self._total, 1):.0f}%, {duration(left)} left"
-        measured = (f"{name} {show(name, value)}" for name, value in means.items())
+        measured = (f"{name} {text}" for name, text in means.items())
         # What the description, the bar, `100%` and the spaces between leave.
         room = self._console.width - len(description) - self._bar - len("  100%  ")
         self._progress.update(

@@ -32,7 +32,9 @@ class Terminal(io.StringIO):
 
 
 def row(epoch: int = 1, best: int = 1, epochs: int = 20, **more: object) -> EpochRow:
-    return EpochRow({"epoch": epoch, "step": 9, **MEASURES, **more}, best, epochs, 5991.2, 4000.0)
+    return EpochRow(
+        {"epoch": epoch, "step": 9, **MEASURES, **more}, {}, best, epochs, 5991.2, 4000.0
+    )
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -40,7 +42,9 @@ def row(epoch: int = 1, best: int = 1, epochs: int = 20, **more: object) -> Epoc
 @pytest.mark.parametrize("seed", [None, 123456])
 def test_rows_fit_and_stand_under_their_header(width: int, epochs: int, seed: int | None) -> None:
     table = EpochTable(width)
-    given = [EpochRow({"epoch": e, **MEASURES}, 1, epochs, 5991.2, 4000.0, seed) for e in (1, 2)]
+    given = [
+        EpochRow({"epoch": e, **MEASURES}, {}, 1, epochs, 5991.2, 4000.0, seed) for e in (1, 2)
+    ]
     first, second = (table.lines(each) for each in given)
     assert len(first) == 3
     assert len(second) == 1, "the header comes once"
@@ -57,7 +61,7 @@ def test_what_matters_least_is_left_out_first() -> None:
     def left(width: int) -> str:
         return EpochTable(width).lines(row(validation_top5=0.99, train_top5=0.9))[-2]
 
-    assert left(120).count("top5") == 2
+    assert left(120).count("top-5 accuracy") == 2
     assert "images/s" in left(120)
     for narrow in (80, 60):
         assert "images/s" not in left(narrow)
@@ -110,7 +114,7 @@ def test_a_run_on_a_terminal(
 def test_the_bar_is_that_of_the_epoch(monkeypatch: pytest.MonkeyPatch, terminal: Terminal) -> None:
     monkeypatch.setattr(sys, "stderr", terminal)
     with training_display.Bar(total_steps=200, done_steps=0, epochs=2) as bar:
-        bar.update(2, 150, {"loss": 1.0}, 10.0)
+        bar.update(2, 150, {"loss": "1.0"}, 10.0)
         bar.epoch(row(2, 2, 2))
     text = ANSI.sub("", terminal.getvalue())  # the end draws it once more
     assert "epoch 2/2" in text

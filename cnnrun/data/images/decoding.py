@@ -15,31 +15,35 @@ from cnnrun.data.images.formats import Window, open_picture
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.errors import UserError
 from cnnrun.runtime import reading
+from cnnrun.runtime.printable import printable
 
 Resize = Literal["crop", "squash", "pad"]
 
 
 @dataclass(frozen=True)
-class Form:
+class ImageFormat:
     """What every picture is brought to.
 
     size: (height, width).
     channels: 1 (gray) or 3 (RGB).
     resize: "crop" takes the largest part in the middle that has the wanted proportions, "squash"
         the whole whatever its proportions, "pad" the whole within black borders.
+    bits: of each value of 16-bit gray: 2^bits - 1 is white.
     """
 
     size: tuple[int, int]
     channels: int
     resize: Resize = "crop"
+    bits: int = 16
 
 
 @dataclass(frozen=True)
-class PictureOptions:
+class ImageOptions:
     """What the `dataset` section says of pictures in files; sources are given it.
 
-    size, channels, resize: as in `Form`; size None is the files' own where all have one, channels
-        None is gray where all that are looked at are gray, or else RGB.
+    size, channels, resize, bits: as in `ImageFormat`; size None is the files' own where all have
+        one, channels None is gray where all that are looked at are gray, or else RGB, bits None is
+        16, but refused where nothing would be brighter than 16 of 255.
     on_error: "stop" refuses a data set with bad files, "skip" leaves them out.
     cache: where decoded and resized pictures are kept: nowhere, in memory, or in a file on disk.
     cache_dir: folder of the disk cache and of what is known of files; None is the platform's.
@@ -53,6 +57,7 @@ class PictureOptions:
     size: tuple[int, int] | None = None
     channels: Literal[1, 3] | None = None
     resize: Resize = "crop"
+    bits: int | None = None
     on_error: Literal["stop", "skip"] = "stop"
     cache: Literal["none", "ram", "disk"] = "none"
     cache_dir: str | None = None
@@ -63,12 +68,12 @@ class PictureOptions:
     notes: list[str] = field(default_factory=list, compare=False)
 
 
-class BadPictureError(UserError):
+class BadImageError(UserError):
     """Files that can't be decoded, as `files`."""
 
     def __init__(self, files: list[BadFile], advice: str = "") -> None:
         self.files = files
-        lines = [f"{bad.path}: {bad.reason}" for bad in files[:5]]
+        lines = [f"{printable(bad.path)}: {bad.reason}" for bad in files[:5]]
         if len(files) > len(lines):
             lines.append(f"... and {len(files) - len(lines):,} more")
         super().__init__("\n".join([*lines, *([advice] if advice else [])]))
@@ -81,14 +86,14 @@ def decode(path: str | Path, channels: int) -> Tensor:
     color modes and bit depths.
 
     Raises:
-        BadPictureError: not an image, damaged, cut short, empty, too large, or not to be read.
+        BadImageError: not an image, damaged, cut short, empty, too large, or not to be read.
     """
     try:
         picture = open_picture(read_bytes(path))
         height, width = picture.size
         pixels = picture.read(channels, Window(0, 0, height, width), picture.size)
     except UnreadableError as error:
-        raise BadPictureError([BadFile(str(path), str(error))]) from error
+        raise BadImageError([BadFile(str(path), str(error))]) from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 

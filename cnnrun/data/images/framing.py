@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnnrun.data.images.decoding import Form
+from cnnrun.data.images.decoding import ImageFormat
 from cnnrun.data.images.formats import Opened, Pixels, Window, open_picture
 from cnnrun.runtime.randomness import derive_seed
 
@@ -56,16 +56,16 @@ def middle(height: int, width: int, ratio: float) -> Window:
 
 def frame(
     content: bytes,
-    form: Form,
+    form: ImageFormat,
     out: Tensor,
     crop: RandomCrop | None = None,
     epoch: int = 0,
     index: int = 0,
-) -> str:
+) -> Opened:
     """Decode the content of a file into `out` (C, H, W) uint8, as `form` says.
 
     With `crop`, its part of sample `index` in `epoch` instead of what `form.resize` says.
-    Returns Pillow's name of how the picture was stored, e.g. CMYK.
+    Returns the picture as it was opened, which knows how it is stored.
 
     Raises:
         UnreadableError: it can't be decoded.
@@ -80,18 +80,18 @@ def frame(
         window = Window(0, 0, height, width)
         if form.resize == "pad":
             _pad(picture, form, out)
-            return picture.mode
-    _resize_into(out, picture.read(form.channels, window, form.size))
-    return picture.mode
+            return picture
+    _resize_into(out, picture.read(form.channels, window, form.size, form.bits))
+    return picture
 
 
-def _pad(picture: Opened, form: Form, out: Tensor) -> None:
+def _pad(picture: Opened, form: ImageFormat, out: Tensor) -> None:
     height, width = picture.size
     scale = min(form.size[0] / height, form.size[1] / width)
     tall, wide = max(round(height * scale), 1), max(round(width * scale), 1)
     top, left = (form.size[0] - tall) // 2, (form.size[1] - wide) // 2
     out.zero_()
-    pixels = picture.read(form.channels, Window(0, 0, height, width), (tall, wide))
+    pixels = picture.read(form.channels, Window(0, 0, height, width), (tall, wide), form.bits)
     _resize_into(out[:, top : top + tall, left : left + wide], pixels)
 
 

@@ -26,7 +26,7 @@ from cnnrun.config.document import Document, read
 from cnnrun.config.error_messages import explain
 from cnnrun.config.shipped import find_config
 from cnnrun.errors import ConfigError, did_you_mean
-from cnnrun.multirun.settings import Settings, override
+from cnnrun.multirun.settings import Settings, base_file, override
 from cnnrun.multirun.sweep.spec import Positive, Seed
 from cnnrun.registry import Options
 from cnnrun.runtime.paths import expanded
@@ -67,6 +67,11 @@ class Study(Options):
 
     _document: Document = PrivateAttr(default_factory=lambda: Document("the study", {}))
 
+    @property
+    def document(self) -> Document:
+        """What the study's file says, with places."""
+        return self._document
+
     @model_validator(mode="after")
     def _known_names(self) -> Study:
         for name in (name for pair in self.contrasts for name in pair):
@@ -81,7 +86,7 @@ class Study(Options):
 
     def base_file(self, settings: Settings) -> Path:
         """The experiment that `settings` change."""
-        return Path(self._document.file).parent / expanded(str(settings.get("base", self.base)))
+        return base_file(self._document.file, str(settings.get("base", self.base)))
 
     def place(self, section: str, name: str, key: str) -> tuple[str, str]:
         """`file:line:column` of what a variant sets `key` to, and of the key."""
