@@ -29,8 +29,11 @@ from cnnrun.runtime.device import be_deterministic, select_device
 from cnnrun.runtime.weights import load_weights
 
 
-def build(experiment: Experiment) -> Parts:
+def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts:
     """Load the data and build the model, initialized as the experiment says.
+
+    checkpoint: of a run that goes on. Its normalization is taken, and no weights are fetched from
+    elsewhere: its own are loaded later, where optimizer and average have their places.
 
     Raises:
         ConfigError: parts do not fit together, with the place of the cause.
@@ -41,9 +44,11 @@ def build(experiment: Experiment) -> Parts:
     dataset = build_dataset(experiment)
     shape = dataset.input_shape
     model, frozen, transfer, source = build_initialized_model(
-        experiment, shape, len(dataset.classes)
+        experiment, shape, len(dataset.classes), resumes=checkpoint is not None
     )
-    if source and experiment.dataset.normalize == "auto":
+    if checkpoint:
+        normalization = checkpoint.normalization
+    elif source and experiment.dataset.normalize == "auto":
         # The features were learnt on pictures that were normalized so.
         normalization = source.normalization
     else:
@@ -52,7 +57,8 @@ def build(experiment: Experiment) -> Parts:
                 experiment.dataset.normalize, dataset.train.images, channels=shape[0]
             )
         normalization = Normalization(mean, std)
-    init_from_data(model, dataset, normalization, experiment.seed)
+    if not checkpoint:
+        init_from_data(model, dataset, normalization, experiment.seed)
     counts = dataset.class_counts
     parts = _assemble(experiment, device, dataset, normalization, model, counts)
     return replace(parts, frozen=tuple(frozen), transfer=transfer)

@@ -25,16 +25,23 @@ def build_model(
     experiment: Experiment, input_shape: tuple[int, ...], num_classes: int
 ) -> nn.Module:
     """The model, untrained, in the shape that its weights have in a checkpoint."""
-    if getattr(experiment.model, "weights", None):
-        # Its own come from the checkpoint; nothing is fetched for it.
-        model = experiment.model.model_copy(update={"weights": None})
-        experiment = experiment.model_copy(update={"model": model})
+    experiment = _without_weights(experiment)
     whole = build_whole_model(experiment, input_shape, num_classes)
     if experiment.transfer is None:
         return whole
     with experiment.located("transfer"):
         transfer = experiment.transfer.expanded(whole)
         return restructure(whole, transfer, input_shape, num_classes)
+
+
+def _without_weights(experiment: Experiment) -> Experiment:
+    """`experiment` whose model fetches none of its own weights, as a checkpoint has them."""
+    if not getattr(experiment.model, "weights", None):
+        return experiment
+    model = experiment.model.model_copy(update={"weights": None})
+    changed = experiment.model_copy(update={"model": model})
+    changed._document = experiment._document
+    return changed
 
 
 def refuse_absurd_model(
@@ -77,13 +84,17 @@ def build_whole_model(
 
 
 def build_initialized_model(
-    experiment: Experiment, input_shape: tuple[int, ...], num_classes: int
+    experiment: Experiment, input_shape: tuple[int, ...], num_classes: int, resumes: bool = False
 ) -> tuple[nn.Module, list[nn.Module], Transfer | None, Checkpoint | None]:
     """The model as training begins: initialized, or with transferred weights.
+
+    resumes: whether a checkpoint's weights follow; then none are fetched from elsewhere.
 
     Returns: the model, its frozen modules, what `transfer` means for it, and the checkpoint of the
     run that it learnt from.
     """
+    if resumes:
+        experiment = _without_weights(experiment)
     model = build_whole_model(experiment, input_shape, num_classes)
     seed_default(torch.device("cpu"), experiment.seed, "initializer")
     with experiment.located("initializer"):
@@ -92,7 +103,9 @@ def build_initialized_model(
         return model, [], None, None
     with experiment.located("transfer"):
         transfer = experiment.transfer.expanded(model)
-        source = transfer_weights(experiment, model, transfer, input_shape, num_classes)
+        source = None
+        if not resumes:
+            source = transfer_weights(experiment, model, transfer, input_shape, num_classes)
         model = restructure(model, transfer, input_shape, num_classes)
         if transfer.cut or transfer.head is not None:
             initialize(model.get_submodule(head_name(model)), experiment.initializer)

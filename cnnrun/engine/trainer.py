@@ -32,7 +32,6 @@ from cnnrun.engine.validation import (
     zeros,
 )
 from cnnrun.errors import Interrupted, UserError
-from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.console import Reporter, epoch_line
 from cnnrun.runtime.distributed import (
@@ -44,7 +43,6 @@ from cnnrun.runtime.distributed import (
 )
 from cnnrun.runtime.interrupt import StopRequest
 from cnnrun.runtime.randomness import derive_seed, shuffled
-from cnnrun.runtime.weights import load_weights
 
 # Small sums cost more to begin than to compute: with batches of 20, 4 % of a small network's step.
 STEPS_AT_ONCE = 16
@@ -301,29 +299,6 @@ class Trainer:
             return
         snapshot(parts, self.stepper, self.schedule, self.progress).save(self.run.checkpoint(name))
         self.timer.saved()
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from `checkpoint`."""
-        self.progress = Progress(**checkpoint.progress)
-        self.stepper.accumulate = self.progress.accumulate
-        done = self.progress.epoch - (self.progress.batch == 0)
-        # What trained by then has its place in the optimizer.
-        self.begin_epoch(done)
-        self.set_training_mode(done)
-        if self.stepper.average:
-            # The average first: it is the model's own tensors that both are loaded through.
-            load_weights(self.full.model, checkpoint.model)
-            self.stepper.average.restart()
-        load_weights(self.full.model, checkpoint.raw or checkpoint.model)
-        self.stepper.load_state_dict(
-            {"optimizer": checkpoint.optimizer, "scaler": checkpoint.scaler}
-        )
-        self.schedule.load_state_dict(checkpoint.schedule)
-        if self.world.is_main:  # what others sum is added to it
-            self.sums += self.sums.new_tensor(self.progress.sums)
-        self.progress.stopped_early = self.out_of_patience()
-        if self.world.is_main:
-            self.run.keep_metrics(self.progress.epoch)
 
     def interrupt(self) -> None:
         self.save("last")

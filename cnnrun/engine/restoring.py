@@ -1,0 +1,165 @@
+"""A trainer that goes on from a checkpoint, perhaps under settings that changed since."""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnnrun import registry
+from cnnrun.components.schedules import Schedule
+from cnnrun.components.tasks import Task
+from cnnrun.config.experiment import Experiment
+from cnnrun.engine.build_optimizer import build_lr_schedule
+from cnnrun.engine.progress import Progress, beats, rank_of
+from cnnrun.engine.trainer import Trainer
+from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.runtime.weights import load_weights
+
+Row = Mapping[str, Any]
+
+
+def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Let `trainer` continue from `checkpoint`; nothing is written yet.
+
+    Raises:
+        ConfigError: the optimizer's state fits no step of the optimizer as it is set now.
+    """
+    experiment, stepper = trainer.experiment, trainer.stepper
+    progress = trainer.progress = Progress(**checkpoint.progress)
+    if experiment.training.accumulate != checkpoint.config["training"].get("accumulate", 1):
+        progress.accumulate = experiment.training.accumulate  # asked for since
+    stepper.accumulate = progress.accumulate
+    done = progress.epoch - (progress.batch == 0)
+    # What trained by then has its place in the optimizer.
+    trainer.begin_epoch(done)
+    trainer.set_training_mode(done)
+    if stepper.average:
+        # The average first: it is the model's own tensors that both are loaded through.
+        load_weights(trainer.full.model, checkpoint.model)
+        stepper.average.restart()
+    load_weights(trainer.full.model, checkpoint.raw or checkpoint.model)
+    stepper.load_state_dict({"optimizer": checkpoint.optimizer, "scaler": checkpoint.scaler})
+    if experiment.to_dict()["optimizer"] != checkpoint.config["optimizer"]:
+        try_a_step(experiment, trainer.optimizer)
+    _load_schedule(trainer.schedule, experiment, checkpoint)
+    if trainer.world.is_main:  # what others sum is added to it
+        trainer.sums += trainer.sums.new_tensor(progress.sums)
+    progress.stopped_early = trainer.out_of_patience()
+
+
+def _load_schedule(schedule: Schedule, experiment: Experiment, checkpoint: Checkpoint) -> None:
+    """Another schedule than the checkpoint's begins anew: their states mean different things."""
+    if experiment.schedule.name == checkpoint.config["schedule"]["name"]:
+        schedule.load_state_dict(checkpoint.schedule)
+
+
+def try_a_step(experiment: Experiment, optimizer: torch.optim.Optimizer) -> None:
+    """Let an optimizer like this one step a weight of its own from a state like this one's.
+
+    Raises:
+        ConfigError: it can't: with these settings it keeps what it did not keep before.
+    """
+    for parameter, state in optimizer.state.items():
+        weight = nn.Parameter(torch.zeros(1))
+        like = registry.optimizers.build(experiment.optimizer, parameters=[weight])
+        held = {
+            key: torch.zeros(1)
+            if isinstance(value, Tensor) and value.shape == parameter.shape
+            else copy.deepcopy(value)
+            for key, value in state.items()
+        }
+        weight.grad = torch.zeros(1)
+        try:
+            like.load_state_dict({**like.state_dict(), "state": {0: held}})
+            like.step(lambda: weight.sum())
+        except Exception as error:
+            raise experiment.error(
+                ["optimizer"],
+                "a run can't go on with these settings, as its optimizer has kept nothing for "
+                f"them ({error}); start a new run",
+            ) from error
+        return  # all parameters have the same kind of state
+
+
+def notify_learning_rate(trainer: Trainer, checkpoint: Checkpoint, before: Experiment) -> None:
+    """Say on stderr how the learning rate goes on where the schedule or its length changed.
+
+    before: the experiment that `checkpoint` was written under.
+    """
+    now, step, per_epoch = trainer.experiment, trainer.progress.step, len(trainer.train_batches)
+    schedule = build_lr_schedule(before, per_epoch)
+    schedule.load_state_dict(checkpoint.schedule)
+    old = getattr(before.optimizer, "lr", 1.0) * schedule.factor(step)
+    new = getattr(now.optimizer, "lr", 1.0) * trainer.schedule.factor(step)
+    if old != new:
+        print(
+            f"the {now.schedule.name} schedule is that of {now.training.epochs} epochs from here "
+            f"on: the learning rate goes on at {new:g} instead of {old:g}",
+            file=sys.stderr,
+        )
+
+
+def settle_best(
+    trainer: Trainer, best: Checkpoint | None, before: Experiment, rows: Mapping[int, Row]
+) -> bool:
+    """Which of the epochs whose weights are there is the best by what is monitored now.
+
+    Scores of different metrics are never compared: where `training.monitor` or the loss changed,
+    or `best` is another epoch than the run knows of, the epochs are ranked anew.
+
+    best: what `best.pt` holds; None where that is no epoch of this run's course.
+    before: the experiment that was trained until now. rows: of the log, by epoch.
+    Returns: whether the trainer's own state is the best now and `best.pt` not that yet.
+    """
+    progress, task, now = trainer.progress, trainer.task, trainer.experiment
+    same_loss = before.to_dict()["loss"] == now.to_dict()["loss"]
+    same_monitor = monitored(task, before) == monitored(task, now)
+    if (best or not progress.best_epoch) and same_loss and same_monitor:
+        return False
+    saved = progress.best_epoch if best else 0
+    progress.best, progress.best_epoch = None, saved
+    if saved:
+        progress.best = rank_of_row(rows.get(saved), task, now, same_loss)
+    wins = False
+    if progress.batch == 0 and progress.epoch > saved:
+        rank = rank_of_row(rows.get(progress.epoch), task, now, same_loss)
+        wins = rank is not None and beats([v for v in rank if v != -math.inf], None)
+        wins = wins and (progress.best is None or rank > progress.best)
+        if wins:
+            progress.best, progress.best_epoch = rank, progress.epoch
+    # Without a best one there is nothing that patience could have waited for.
+    progress.stopped_early = progress.best is not None and trainer.out_of_patience()
+    return wins
+
+
+def monitored(task: Task, experiment: Experiment) -> str:
+    """The name of the metric that chooses the best epoch."""
+    monitor = experiment.training.monitor
+    return task.monitor if monitor == "auto" else monitor
+
+
+def rank_of_row(
+    row: Row | None, task: Task, experiment: Experiment, same_loss: bool = True
+) -> list[float] | None:
+    """The rank of a logged epoch; None where the log does not tell.
+
+    same_loss: whether its loss is that of now; if not, any later epoch's counts as better.
+    """
+    scores = {
+        key.removeprefix("validation_"): math.nan if value is None else value
+        for key, value in (row or {}).items()
+        if key.startswith("validation_")
+    }
+    monitor = monitored(task, experiment)
+    if row is None or (monitor == "loss" and not same_loss and scores):
+        return None
+    if scores and not {monitor, "loss"} <= set(scores):
+        return None
+    rank = rank_of(scores, task, experiment.training.monitor)
+    return [rank[0], -math.inf] if rank and not same_loss else rank

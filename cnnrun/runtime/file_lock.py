@@ -1,0 +1,28 @@
+"""Advisory locks on open files and folders, where the system and the file system have them."""
+
+from __future__ import annotations
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+def lock(handle: int, *, wait: bool = False, shared: bool = False) -> bool | None:
+    """Lock an open file until it is closed, by whatever end of the process.
+
+    wait: until no other process has it.
+    shared: others may share it, too.
+
+    Returns: whether it is locked now; None where there are no locks, as on some network mounts.
+    """
+    if fcntl is None:
+        return None
+    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    try:
+        fcntl.flock(handle, how)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
