@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from cnnrun.data.images.decoding import BadFile
+# The splits of a data set, by which validation is set aside of training and testing comes last.
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A file that can't be decoded: its path, and the reason in words."""
+
+    path: str
+    reason: str
 
 
 class Images(Protocol):
@@ -36,23 +45,41 @@ class Split:
     labels: (N,) int64, 0..K-1.
     groups: (N,) int64, the shard of each sample, where no more than `groups_at_once` shards can be
         at hand; shuffling then stays within so many.
+    ids: (N,) int64, which samples they are, see `cnnrun.data.identity`; by default their positions.
+    keys: (N,) int64, what decides whether a sample is set aside, equal ones together, where files
+        may come and go; None in a fixed set, where positions decide.
+    contents: (N,) int64, equal where files hold the same bytes, if that is known.
     """
 
     images: Images
     labels: Tensor
     groups: Tensor | None = None
     groups_at_once: int = 1
+    ids: Tensor = field(default=None)  # type: ignore[assignment]
+    keys: Tensor | None = None
+    contents: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.ids is None:
+            object.__setattr__(self, "ids", torch.arange(len(self.labels)))
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: Tensor) -> Split:
         """The samples at `indices` (M,) int64."""
+
+        def of(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[indices]
+
         return replace(
             self,
             images=chosen(self.images, indices),
             labels=self.labels[indices],
-            groups=None if self.groups is None else self.groups[indices],
+            groups=of(self.groups),
+            ids=self.ids[indices],
+            keys=of(self.keys),
+            contents=of(self.contents),
         )
 
 
@@ -87,6 +114,8 @@ class Dataset:
     # Files that could not be decoded and were left out, and what else a person should know.
     bad_files: tuple[BadFile, ...] = ()
     notes: tuple[str, ...] = ()
+    # Says what all the data are: equal for equal names, labels and contents of all samples.
+    fingerprint: str = ""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

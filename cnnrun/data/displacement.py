@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -30,15 +32,13 @@ def displaced(dataset: Dataset, share: float) -> Dataset:
             raise UserError(
                 "displace: only pictures that lie in memory can be moved; use `augment`"
             )
-        return Split(_moved(split.images, share, name), split.labels)
+        return replace(split, images=_moved(split.images, share, name))
 
-    return Dataset(
-        dataset.classes,
-        move(dataset.train, "train"),
-        move(dataset.test, "test"),
-        move(dataset.validation, "validation") if dataset.validation else None,
-        dataset.bad_files,
-        dataset.notes,
+    return replace(
+        dataset,
+        train=move(dataset.train, "train"),
+        test=move(dataset.test, "test"),
+        validation=move(dataset.validation, "validation") if dataset.validation else None,
     )
 
 

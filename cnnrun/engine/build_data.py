@@ -16,6 +16,7 @@ from cnnrun.data.augmentations.geometric import RandomResizedCrop
 from cnnrun.data.batches import decodes_crops
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.displacement import displaced
+from cnnrun.data.identity import identified
 from cnnrun.data.images.conversion import with_form
 from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.splits import apply_splits
@@ -32,6 +33,7 @@ def build_dataset(experiment: Experiment) -> Dataset:
     dataset = replace(dataset, bad_files=tuple(pictures.bad_files), notes=tuple(pictures.notes))
     with experiment.located("dataset"):
         check_labels(dataset)
+        dataset = identified(dataset)
         dataset = displaced(with_form(dataset, pictures), experiment.dataset.displace)
         return apply_splits(dataset, experiment.dataset, experiment.seed)
 

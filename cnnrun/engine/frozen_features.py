@@ -55,12 +55,12 @@ def with_features_ready(parts: Parts, batch_size: int) -> Parts | None:
         return None
 
     def ready(split: Split) -> Split:
-        return Split(_features(parts, name, split, batch_size), split.labels)
+        return replace(split, images=_features(parts, name, split, batch_size))
 
     train = ready(parts.dataset.train)
     validation = ready(parts.dataset.validation) if parts.dataset.validation else None
     # The loop never looks at the test split; the whole model is tested when it ends.
-    none = Split(train.images[torch.arange(0)], train.labels[:0])
+    none = train.take(torch.arange(0))
     dataset = replace(parts.dataset, train=train, validation=validation, test=none)
     return replace(parts, dataset=dataset, model=head, pipeline=AsTheyAre(), crop=None)
 

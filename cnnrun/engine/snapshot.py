@@ -7,6 +7,7 @@ from dataclasses import asdict
 import torch
 
 from cnnrun.components.schedules import Schedule
+from cnnrun.data.identity import record
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.progress import Progress
 from cnnrun.engine.stepper import Stepper
@@ -30,6 +31,7 @@ def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progr
         classes=list(parts.dataset.classes),
         class_counts=parts.dataset.class_counts.tolist(),
         input_shape=list(parts.dataset.input_shape),
+        data=record(parts.dataset),
         normalization=parts.normalization,
         schedule=schedule.state_dict(),
         progress=asdict(progress),

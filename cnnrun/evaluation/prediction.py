@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from cnnrun.components.tasks.metrics import softmax
-from cnnrun.data.dataset import Split
-from cnnrun.data.images.decoding import BadFile, Form, PictureOptions
+from cnnrun.data.dataset import BadFile, Split
+from cnnrun.data.images.decoding import Form, PictureOptions
 from cnnrun.data.images.files import Files, empty_pictures
 from cnnrun.data.images.scan import scan
 from cnnrun.data.prefetch import prefetch

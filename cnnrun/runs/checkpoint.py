@@ -33,6 +33,7 @@ class Checkpoint:
     config: the complete experiment as plain values.
     classes: names by label; `class_counts` their numbers of training samples.
     input_shape: (C, H, W).
+    data: what it was trained on, see `cnnrun.data.identity.record`; {} in older files.
     raw: where `model` is a running average, the weights that are being trained.
     progress: step, epoch, best score so far and the epoch's running sums (`training.Progress`).
     """
@@ -45,6 +46,7 @@ class Checkpoint:
     class_counts: list[int]
     input_shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)]
     normalization: Normalization
+    data: dict[str, Any] = field(default_factory=dict)
     raw: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from cnnrun.data.dataset import Images, Split, chosen
+from cnnrun.data.dataset import Images, Split
 from cnnrun.data.images.cache import in_memory, on_disk
 from cnnrun.data.images.decoding import BadPictureError, Form, PictureOptions
 from cnnrun.data.images.files import Encoded, ImageFiles, for_each, usable_cores
@@ -46,7 +47,10 @@ def picture_splits(
             options.bad_files,
             "Put these files right or remove them, or leave them out by dataset.on_error: skip",
         )
-    return {name: _without_bad(name, *opened[name], labels) for name, (_, labels) in parts.items()}
+    return {
+        name: _without_bad(name, _split(files, *opened[name], labels), opened[name][1].bad)
+        for name, (files, labels) in parts.items()
+    }
 
 
 def resolve_form(parts: list[Encoded], options: PictureOptions) -> Form:
@@ -122,12 +126,17 @@ def _kind(form: Form) -> str:
     return "8-bit gray" if form.channels == 1 else "8-bit RGB"
 
 
-def _without_bad(name: str, images: Images, found: Findings, labels: Tensor) -> Split:
-    if not found.bad:
-        return Split(images, labels)
-    kept = torch.ones(len(labels), dtype=torch.bool)
-    kept[list(found.bad)] = False
+def _split(files: Encoded, images: Images, found: Findings, labels: Tensor) -> Split:
+    split = Split(images, labels, contents=found.contents)
+    ids = files.ids()
+    return split if ids is None else replace(split, ids=ids)
+
+
+def _without_bad(name: str, split: Split, bad: Mapping[int, str]) -> Split:
+    if not bad:
+        return split
+    kept = torch.ones(len(split), dtype=torch.bool)
+    kept[list(bad)] = False
     if not kept.any():
         raise UserError(f"no file of the {name} split is an image that can be read")
-    rest = kept.nonzero().squeeze(1)
-    return Split(chosen(images, rest), labels[rest])
+    return split.take(kept.nonzero().squeeze(1))

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from cnnrun.data.dataset import BadFile
 from cnnrun.data.images.formats import Window, open_picture
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.errors import UserError
@@ -56,14 +57,6 @@ class PictureOptions:
     progress: Callable[[str, int, int], None] | None = field(default=None, compare=False)
     bad_files: list[BadFile] = field(default_factory=list, compare=False)
     notes: list[str] = field(default_factory=list, compare=False)
-
-
-@dataclass(frozen=True)
-class BadFile:
-    """A file that can't be decoded: its path, and the reason in words."""
-
-    path: str
-    reason: str
 
 
 class BadPictureError(UserError):

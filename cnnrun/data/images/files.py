@@ -13,7 +13,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from cnnrun.data.images.decoding import BadFile, BadPictureError, Form, read_bytes
+from cnnrun.data.dataset import BadFile
+from cnnrun.data.identity import ids_of_names
+from cnnrun.data.images.decoding import BadPictureError, Form, read_bytes
 from cnnrun.data.images.framing import RandomCrop, frame
 from cnnrun.data.images.modes import UnreadableError
 
@@ -35,12 +37,18 @@ class Encoded(Protocol):
         """Changes whenever the content of any file may have: what caches are known by."""
         ...
 
+    def ids(self) -> Tensor | None:
+        """(N,) int64 of the files' own names; None where they have none but their positions."""
+        ...
+
 
 class Files:
     """Image files on a disk. Only their paths are held, so that a million fit in memory."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[str], root: str | None = None) -> None:
+        """root: the folder that the data set may be moved with; files are known by what follows."""
         self.paths = paths
+        self.root = root
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -52,16 +60,24 @@ class Files:
         return self.paths[index]
 
     def identity(self) -> str:
-        """Of all paths, sizes and times of change."""
+        """Of all paths, sizes and times of change: of the content, and of the file's own entry,
+        which no program can set back."""
         digest = hashlib.sha256()
         for path in self.paths:
             try:
                 state = os.stat(path)  # noqa: PTH116  (ten times as fast as by way of a Path)
-                line = f"{os.path.abspath(path)}\0{state.st_size}\0{state.st_mtime_ns}\n"  # noqa: PTH100
+                times = f"{state.st_mtime_ns}\0{state.st_ctime_ns}"
+                line = f"{os.path.abspath(path)}\0{state.st_size}\0{times}\n"  # noqa: PTH100
             except OSError as error:
                 line = f"{path}\0{error.errno}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
+
+    def ids(self) -> Tensor:
+        """(N,) int64 of the paths below the root."""
+        root = os.path.join(self.root, "") if self.root else ""  # noqa: PTH118
+        names = (path.removeprefix(root) for path in self.paths)
+        return ids_of_names(name.replace(os.sep, "/") for name in names)
 
 
 class ImageFiles:

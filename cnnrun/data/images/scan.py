@@ -12,28 +12,37 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import simplejpeg
+import torch
 from PIL import __version__ as pillow_version
 from torch import Tensor
 
-from cnnrun.data.images.decoding import BadFile, Form, PictureOptions
+from cnnrun.data.dataset import BadFile
+from cnnrun.data.identity import id_of_content
+from cnnrun.data.images.decoding import Form, PictureOptions
 from cnnrun.data.images.files import Encoded, for_each, usable_cores
 from cnnrun.data.images.formats import open_picture
 from cnnrun.data.images.framing import frame
 from cnnrun.data.images.modes import UnreadableError
 
 # Part of what caches are known by: to be raised when the same file gives other pixels.
-_VERSION = 1
+_VERSION = 2
 # Files between two reports of progress, and as many that Ctrl-C may have to wait for.
 _CHUNK = 1024
 
 
 @dataclass(frozen=True)
 class Findings:
-    """bad: reasons by index. modes: how many files are stored in which of Pillow's modes."""
+    """What decoding N files showed.
+
+    bad: reasons by index. modes: how many files are stored in which of Pillow's modes.
+    contents: (N,) int64, equal where files hold the same bytes; 0 of those that can't be had.
+    """
 
     bad: dict[int, str]
     modes: Counter[str]
+    contents: Tensor
 
     def bad_files(self, files: Encoded) -> list[BadFile]:
         return [BadFile(files.name(index), reason) for index, reason in self.bad.items()]
@@ -51,10 +60,12 @@ def scan(
     """
     bad: dict[int, str] = {}
     modes: list[str] = [""] * len(files)
+    contents = torch.zeros(len(files), dtype=torch.int64)
 
     def look(index: int) -> None:
         try:
             content = files.read(index)
+            contents[index] = id_of_content(content)
             if into is None or form is None:
                 picture = open_picture(content)
                 picture.check()
@@ -69,7 +80,7 @@ def scan(
         for_each(look, range(start, end), options.threads or usable_cores())
         if options.progress:
             options.progress("checking pictures", end, len(files))
-    return Findings(dict(sorted(bad.items())), Counter(filter(None, modes)))
+    return Findings(dict(sorted(bad.items())), Counter(filter(None, modes)), contents)
 
 
 def remembered_scan(files: Encoded, options: PictureOptions) -> Findings:
@@ -96,7 +107,12 @@ def read_findings(path: Path) -> Findings | None:
     """What `write_findings` wrote; None where there is no such file, or a damaged one."""
     try:
         held = json.loads(path.read_text("utf-8"))
-        return Findings({int(k): str(v) for k, v in held["bad"].items()}, Counter(held["modes"]))
+        contents = np.frombuffer(bytes.fromhex(held["contents"]), "<i8").astype(np.int64)
+        return Findings(
+            {int(k): str(v) for k, v in held["bad"].items()},
+            Counter(held["modes"]),
+            torch.from_numpy(contents),
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -105,7 +121,12 @@ def write_findings(path: Path, findings: Findings) -> None:
     """Whole or not at all, whoever else writes it at the time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(path)
-    partial.write_text(json.dumps({"bad": findings.bad, "modes": findings.modes}), "utf-8")
+    held = {
+        "bad": findings.bad,
+        "modes": findings.modes,
+        "contents": findings.contents.numpy().astype("<i8").tobytes().hex(),
+    }
+    partial.write_text(json.dumps(held), "utf-8")
     partial.replace(path)
 
 

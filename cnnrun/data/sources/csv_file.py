@@ -53,7 +53,7 @@ def csv_file(
         split = _split_name(where, cells[split_column]) if split_column in cells else "train"
         path = _picture_path(where, table.parent, cells[path_column])
         listings[split].add([path], class_name(cells[label_column]))
-    return labelled_dataset(file, listings, test, pictures)
+    return labelled_dataset(file, str(table.parent), listings, test, pictures)
 
 
 def _rows(table: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:

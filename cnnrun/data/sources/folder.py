@@ -62,7 +62,7 @@ def folder(pictures: PictureOptions, *, root: str, test: Amount = 0.2) -> Datase
     listings = {split: Listing() for split in ("train", "validation", "test")}
     for split, path in (named or {"train": str(base)}).items():
         _list_classes(path, listings[split], pictures, must_be_there=split == "train")
-    return labelled_dataset(root, listings, test, pictures)
+    return labelled_dataset(root, str(base), listings, test, pictures)
 
 
 def _named_splits(base: Path, tops: dict[str, str]) -> dict[str, str]:

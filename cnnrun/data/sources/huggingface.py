@@ -152,3 +152,6 @@ class ImageColumn:
     def identity(self) -> str:
         """The package's own fingerprint of the table: what caches are known by."""
         return str(self._table._fingerprint)
+
+    def ids(self) -> None:
+        """A table's rows are known by their positions: a revision is a fixed set."""

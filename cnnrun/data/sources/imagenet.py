@@ -34,7 +34,7 @@ def imagenet(pictures: PictureOptions, *, root: str) -> Dataset:
         for entry in _class_folders(Path(root).expanduser() / name):
             listings[split].add(_pictures(entry), entry.name)
     # Never used as there is a test listing, and ImageNet has no fourth split.
-    return labelled_dataset(root, listings, 1, pictures)
+    return labelled_dataset(root, str(Path(root).expanduser()), listings, 1, pictures)
 
 
 def _class_folders(folder: Path) -> list[Path]:

@@ -50,7 +50,7 @@ class Listing:
 
 
 def labelled_dataset(
-    where: str, listings: dict[str, Listing], test: Amount, pictures: PictureOptions
+    where: str, root: str, listings: dict[str, Listing], test: Amount, pictures: PictureOptions
 ) -> Dataset:
     """The data set of the listings "train", "validation" and "test".
 
@@ -58,7 +58,7 @@ def labelled_dataset(
     anything, and a validation split can be set aside of training. With neither, `test` of the
     training files are the test split, the same ones each time, each class with its share.
 
-    where: the folder or table, for messages.
+    where: the folder or table, for messages. root: the folder that files are known from.
 
     Raises:
         UserError: nothing to train on, classes that training lacks, or bad pictures.
@@ -68,7 +68,7 @@ def labelled_dataset(
     names = sorted(set(listings["train"].classes), key=natural_order)
     numbers = {name: k for k, name in enumerate(names)}
     parts = {
-        split: (Files(listing.paths), _labels(f"{where}, {split}", listing, numbers))
+        split: (Files(listing.paths, root), _labels(f"{where}, {split}", listing, numbers))
         for split, listing in listings.items()
         if listing.paths
     }
@@ -109,7 +109,7 @@ def _divided(
 
     def part(mask: Tensor) -> tuple[Files, Tensor]:
         indices = mask.nonzero().squeeze(1)
-        return Files([files.paths[i] for i in indices.tolist()]), labels[indices]
+        return Files([files.paths[i] for i in indices.tolist()], files.root), labels[indices]
 
     return part(~chosen), part(chosen)
 

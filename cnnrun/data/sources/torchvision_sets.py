@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
@@ -242,14 +243,14 @@ def load_files(
 ) -> Dataset:
     """A set whose pictures are files, with the class names that torchvision gives it."""
     made = known.open(root, download)
-    parts = {name: _files_and_labels(part) for name, part in made.items()}
+    parts = {name: _files_and_labels(part, root) for name, part in made.items()}
     return assemble(_class_names(known.kind, made["train"]), picture_splits(parts, pictures))
 
 
-def _files_and_labels(made: Any) -> tuple[Files, Tensor]:
+def _files_and_labels(made: Any, root: str) -> tuple[Files, Tensor]:
     pairs = listing(made)
     labels = torch.tensor([label for _, label in pairs], dtype=torch.int64)
-    return Files([file for file, _ in pairs]), labels
+    return Files([file for file, _ in pairs], str(Path(root).expanduser())), labels
 
 
 def _class_names(kind: str, made: Any) -> tuple[str, ...]:

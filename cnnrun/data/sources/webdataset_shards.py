@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from cnnrun.data.dataset import Chosen, Dataset, Split
+from cnnrun.data.identity import ids_of_names
 from cnnrun.data.images.assemble import picture_splits
 from cnnrun.data.images.decoding import PictureOptions
 from cnnrun.data.sources.shard_spool import ShardSpool
@@ -118,6 +119,18 @@ class Shards:
             changed = 0 if _is_url(address) else Path(address).stat().st_mtime_ns
             digest.update(f"{address}\0{total}\0{changed}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
+
+    def ids(self) -> Tensor:
+        """(N,) int64 of the shards' names and the keys in them."""
+        names = [_name_of(address) for address in self.addresses]
+        if len(set(names)) < len(names):
+            names = self.addresses
+        return ids_of_names(f"{names[s]}/{k}" for s, k in zip(self.shard, self.keys, strict=True))
+
+
+def _name_of(address: str) -> str:
+    """A shard's folder and file, e.g. `train/0001.tar`, wherever the data lie."""
+    return "/".join(address.replace(os.sep, "/").split("/")[-2:])
 
 
 def _open_file(address: str) -> BinaryIO:

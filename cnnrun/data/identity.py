@@ -1,0 +1,159 @@
+"""Which samples they are: numbers that stay with a sample whatever else a data set gains or loses.
+
+A sample of files is known by its own name (its path within the data set, or its key in a tar), one
+of a fixed set by its position there. Names get numbers from 2^62 on, positions smaller ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnrun.data.dataset import SPLITS, Dataset, Images, Split
+
+Numbers = NDArray[np.uint64]
+
+_NAMED = 1 << 62
+# No split has so many samples.
+_POSITIONS = 1 << 40
+# Contents of more samples are not written into checkpoints, where they would take 16 MB.
+_MOST_CONTENTS = 2**21
+
+
+def ids_of_names(names: Iterable[str]) -> Tensor:
+    """(N,) int64, 2^62 and more: equal for equal names, however a system composes accents."""
+    digests = b"".join(hashlib.blake2b(_spelled(name), digest_size=8).digest() for name in names)
+    numbers = np.frombuffer(digests, np.uint64) >> np.uint64(2)
+    return torch.from_numpy((numbers | np.uint64(_NAMED)).astype(np.int64))
+
+
+def _spelled(name: str) -> bytes:
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", name)
+    return name.encode("utf-8", "surrogateescape")
+
+
+def id_of_content(content: bytes | memoryview) -> int:
+    """Equal for equal bytes: 2^62 and more, as that of a name."""
+    digest = hashlib.blake2b(content, digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 2 | _NAMED
+
+
+def identified(dataset: Dataset) -> Dataset:
+    """`dataset` with ids that tell samples of different splits apart, and its fingerprint.
+
+    Done once, with the splits as the source gives them: position 0 of training and position 0 of
+    the test split are two samples.
+    """
+
+    def apart(number: int, split: Split) -> Split:
+        ids = split.ids
+        return replace(split, ids=torch.where(ids < _POSITIONS, ids + number * _POSITIONS, ids))
+
+    train, validation, test = (apart(k, dataset.split(name)) for k, name in enumerate(SPLITS))
+    dataset = replace(
+        dataset, train=train, test=test, validation=validation if dataset.validation else None
+    )
+    return replace(dataset, fingerprint=fingerprint(dataset))
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Of all samples' names, labels and contents, however they are divided into splits.
+
+    What a file holds is known from the time it was decoded to find out whether it can be; pictures
+    in memory are hashed (0.1 s for CIFAR-10); of those that are made or read when they are asked
+    for (HDF5 files, a user's lazy Dataset) only numbers and labels count.
+    """
+    digest = hashlib.sha256(repr((dataset.classes, dataset.input_shape)).encode())
+    total = np.zeros(1, np.uint64)
+    for name in SPLITS:
+        split = dataset.split(name)
+        total += _mixed_numbers(split).sum(keepdims=True)
+        if split.contents is None:
+            digest.update(_bytes_of(split.images))
+    digest.update(total.tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _mixed_numbers(split: Split) -> Numbers:
+    numbers: Numbers = mixed(split.ids) + np.uint64(1)
+    for more in (split.labels, split.contents):
+        if more is not None:
+            numbers = mixed(numbers ^ more.numpy().astype(np.uint64))
+    return numbers
+
+
+def mixed(numbers: Tensor | Numbers) -> Numbers:
+    """(N,) uint64, each bit a coin toss that depends on every bit of the number (SplitMix64)."""
+    held = numbers.numpy() if isinstance(numbers, Tensor) else numbers
+    z = held.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed_bits: Numbers = z ^ (z >> np.uint64(31))
+    return mixed_bits
+
+
+def _bytes_of(images: Images) -> bytes:
+    if not isinstance(images, Tensor) or not len(images):
+        return b""
+    once = images[:1] if images.stride(0) == 0 else images  # one picture, seen many times
+    return hashlib.sha256(once.contiguous().numpy().data).digest()
+
+
+def record(dataset: Dataset) -> dict[str, Any]:
+    """What a checkpoint keeps of the data it was trained on: plain values and tensors.
+
+    `fingerprint` of all data; `trained_on` (N,) int64, ids of the training samples; and, of files,
+    `contents` (N,) int64, what they held.
+    """
+    contents = dataset.train.contents
+    kept = contents is not None and len(contents) <= _MOST_CONTENTS
+    return {
+        "fingerprint": dataset.fingerprint,
+        "trained_on": dataset.train.ids,
+        **({"contents": contents} if kept else {}),
+    }
+
+
+def trained_on(split: Split, held: Mapping[str, Any]) -> int | None:
+    """How many samples of `split` a checkpoint was trained on; None where it does not say.
+
+    held: the checkpoint's `data`. What a file holds decides, where both know it: a name may have
+    got another content, and a content another name.
+    """
+    ours, theirs = split.contents, held.get("contents")
+    if ours is None or not isinstance(theirs, Tensor):
+        ours, theirs = split.ids, held.get("trained_on")
+    if not isinstance(theirs, Tensor):
+        return None
+    return int(torch.isin(ours, theirs).sum())
+
+
+def difference(dataset: Dataset, held: Mapping[str, Any]) -> str | None:
+    """In words what is another than when a checkpoint was written; None where nothing is.
+
+    held: the checkpoint's `data`; one of an older version ({}) knows of no difference.
+    """
+    if not held.get("fingerprint") or held["fingerprint"] == dataset.fingerprint:
+        return None
+    before, now = held["trained_on"], dataset.train.ids
+    gone, new = (int((~torch.isin(a, b)).sum()) for a, b in ((before, now), (now, before)))
+    if gone or new:
+        kept = len(now) - new
+        return f"{new:,} training images are new, {gone:,} are gone, {kept:,} are the same by name"
+    contents = held.get("contents")
+    if contents is not None and dataset.train.contents is not None:
+        order, other = now.argsort(stable=True), before.argsort(stable=True)
+        changed = int((dataset.train.contents[order] != contents[other]).sum())
+        if changed:
+            return f"{changed:,} of {len(now):,} training images have another content or name"
+        return "images of the other splits, or labels, have changed"
+    return "images or labels have changed, though not their names"
