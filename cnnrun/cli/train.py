@@ -68,7 +68,7 @@ def train(
         assert resume is not None
         run = runner.resume(resume, changes, plugins, quiet)
     elif resume_or_start or was_restarted():
-        run = runner.resume_or_start(experiment, plugins, quiet)
+        run = runner.resume_or_start(experiment, quiet)
     else:
         run = runner.train(experiment, quiet)
     if not world().is_main:
@@ -85,7 +85,7 @@ def _train_seeds(
     config: Path, changes: list[str], plugins: list[str], seeds: str, quiet: bool, as_json: bool
 ) -> None:
     from cnnrun.config.experiment import load
-    from cnnrun.engine.many_seeds import train_seeds
+    from cnnrun.runner import train_seeds
 
     first = load(config, changes, plugins).seed
     try:
@@ -112,7 +112,7 @@ def _train_seeds(
 def _print_summary(path: Path, summary: dict[str, Any]) -> None:
     from cnnrun.runtime.console import show
 
-    test = summary["test"]
+    test = summary.get("test") or {}
     print(f"run       {path}")
     if test:
         scores = ", ".join(f"{name} {show(name, value)}" for name, value in test.items())

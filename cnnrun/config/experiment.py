@@ -6,7 +6,7 @@ file, line, column, key and the nearest valid word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -174,6 +174,17 @@ def validate(
         raise ConfigError(explain(document, error, model)) from None
     experiment._document = document
     return experiment
+
+
+def changed_copy(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    """`experiment` with other valid values: by key, or by section and key."""
+    update = {
+        key: getattr(experiment, key).model_copy(update=value) if isinstance(value, dict) else value
+        for key, value in changes.items()
+    }
+    changed = experiment.model_copy(update=update)
+    changed._document = experiment._document
+    return changed
 
 
 def experiment_model() -> type[Experiment]:

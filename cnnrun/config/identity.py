@@ -118,9 +118,7 @@ def _short_hash(values: dict[str, Any], length: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
-def differences(
-    before: Mapping[str, Any], now: Mapping[str, Any]
-) -> dict[str, tuple[Any, Any]]:
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Dotted keys whose values differ, with both values; None where there is none."""
     old, new = flattened(dict(before)), flattened(dict(now))
     keys = dict.fromkeys([*old, *new])

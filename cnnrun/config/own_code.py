@@ -30,7 +30,8 @@ def code_of(values: Mapping[str, Any]) -> dict[str, str]:
     files += _own_data_set(values)
     files += [file for config in _components(values) for file in _foreign_file(*config)]
     known: dict[str, str] = {}
-    for file in dict.fromkeys(path for file in files for path in _with_neighbours(file.resolve())):
+    all_files = (path for file in files for path in _with_neighbours(file.resolve()))
+    for file in dict.fromkeys(all_files):
         found = _digest(file)
         # Two files of one name in two folders share an entry.
         known[file.name] = _short(known[file.name] + found) if file.name in known else found
@@ -38,8 +39,7 @@ def code_of(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def changed(before: Mapping[str, str] | None, now: Mapping[str, str]) -> list[str]:
-    """In words, how code differs from what was recorded; None, of which nothing is known, in none.
-    """
+    """In words, how code differs from what was recorded; from None, an unknown one, in nothing."""
     if before is None:
         return []
     return [

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnrun.config.experiment import Experiment
+from cnnrun.config.experiment import Experiment, changed_copy
 from cnnrun.engine.build import build
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import ConfigError, UserError
@@ -73,10 +73,7 @@ def _candidates(experiment: Experiment) -> Iterator[tuple[tuple[Any, ...], Train
 
 def _with(experiment: Experiment, settings: tuple[Any, ...]) -> Experiment:
     chosen = dict(zip(LEVERS, settings, strict=True))
-    training = experiment.training.model_copy(update={**chosen, "auto_speed": False})
-    changed = experiment.model_copy(update={"training": training})
-    changed._document = experiment._document
-    return changed
+    return changed_copy(experiment, {"training": {**chosen, "auto_speed": False}})
 
 
 def _first_loss(trainer: Trainer) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cnnrun import registry
 from cnnrun.components.initializers import initialize
-from cnnrun.config.experiment import Experiment
+from cnnrun.config.experiment import Experiment, changed_copy
 from cnnrun.errors import UserError
 from cnnrun.models.transfer import Transfer, freeze, head_name, restructure
 from cnnrun.runs.checkpoint import Checkpoint, find_checkpoint
@@ -38,10 +38,7 @@ def _without_weights(experiment: Experiment) -> Experiment:
     """`experiment` whose model fetches none of its own weights, as a checkpoint has them."""
     if not getattr(experiment.model, "weights", None):
         return experiment
-    model = experiment.model.model_copy(update={"weights": None})
-    changed = experiment.model_copy(update={"model": model})
-    changed._document = experiment._document
-    return changed
+    return changed_copy(experiment, {"model": {"weights": None}})
 
 
 def refuse_absurd_model(

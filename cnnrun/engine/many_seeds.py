@@ -19,62 +19,17 @@ import torch
 from torch import Tensor
 
 from cnnrun.config.experiment import Experiment
-from cnnrun.engine.build import build
 from cnnrun.engine.stacked_models import StackedModels, share
 from cnnrun.engine.trainer import STEPS_AT_ONCE, Trainer
 from cnnrun.errors import ConfigError, Interrupted, UserError
-from cnnrun.runner import begin, finish
-from cnnrun.runs.directory import RunDirectory
-from cnnrun.runs.lock import alone_in
-from cnnrun.runs.loggers.forwarding import Reports, build_loggers
-from cnnrun.runtime.console import Reporter, epoch_line, reporter
-from cnnrun.runtime.device import select_device
+from cnnrun.runtime.console import Reporter, epoch_line
 from cnnrun.runtime.distributed import world
-from cnnrun.runtime.interrupt import StopRequest, stop_on_signals
+from cnnrun.runtime.interrupt import StopRequest
 from cnnrun.runtime.randomness import seed_default
 from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step
 
 # Their steps change each weight by what its own gradients were.
 ELEMENTWISE = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
-
-
-def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[RunDirectory]:
-    """Train `experiments`, which differ in their seeds alone, together; a run directory each.
-
-    Raises:
-        ConfigError: the experiment has something that can't be done for many at once.
-        Interrupted: a signal asked to stop; each run is saved and goes on by itself.
-        UserError: the runs that failed, after the others are finished.
-    """
-    check(experiments[0])
-    started = time.perf_counter()
-    device = select_device(experiments[0].device)
-    parts = [build(experiment) for experiment in experiments]
-    runs = [begin(one, quiet or number > 0) for number, one in enumerate(parts)]
-    with ExitStack() as ends, stop_on_signals() as stop:
-        for run in runs:
-            ends.enter_context(alone_in(run))
-            run.keep_metrics(0)
-        trainers = [Trainer(one, run, stop) for one, run in zip(parts, runs, strict=True)]
-        for trainer in trainers:
-            reports = Reports(build_loggers(trainer.experiment), trainer.run)
-            reports.begin(trainer.experiment)
-            trainer.tell = reports.epoch
-            ends.callback(_end, reports)
-        seeds = Seeds(trainers, stop, device)
-        with reporter(quiet, trainers[0].total_steps, 0) as shown:
-            seeds.fit(shown)
-        for trainer in trainers:
-            if trainer not in seeds.failed:
-                finish(trainer, started)
-    if seeds.failed:
-        told = [f"seed {t.experiment.seed}: {error}" for t, error in seeds.failed.items()]
-        raise UserError("\n".join(told))
-    return runs
-
-
-def _end(reports: Reports) -> None:
-    reports.end(reports.run.read_summary())
 
 
 def check(experiment: Experiment) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +34,8 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
     if experiment.training.accumulate != checkpoint.config["training"].get("accumulate", 1):
         progress.accumulate = experiment.training.accumulate  # asked for since
     stepper.accumulate = progress.accumulate
+    if progress.batch == 0:
+        progress.skipped = 0  # older versions counted them over all epochs
     done = progress.epoch - (progress.batch == 0)
     # What trained by then has its place in the optimizer.
     trainer.begin_epoch(done)
@@ -77,7 +78,7 @@ def try_a_step(experiment: Experiment, optimizer: torch.optim.Optimizer) -> None
         weight.grad = torch.zeros(1)
         try:
             like.load_state_dict({**like.state_dict(), "state": {0: held}})
-            like.step(lambda: weight.sum())
+            like.step(weight.sum)
         except Exception as error:
             raise experiment.error(
                 ["optimizer"],
@@ -87,8 +88,8 @@ def try_a_step(experiment: Experiment, optimizer: torch.optim.Optimizer) -> None
         return  # all parameters have the same kind of state
 
 
-def notify_learning_rate(trainer: Trainer, checkpoint: Checkpoint, before: Experiment) -> None:
-    """Say on stderr how the learning rate goes on where the schedule or its length changed.
+def learning_rate_note(trainer: Trainer, checkpoint: Checkpoint, before: Experiment) -> list[str]:
+    """How the learning rate goes on where the schedule or its length changed.
 
     before: the experiment that `checkpoint` was written under.
     """
@@ -97,12 +98,32 @@ def notify_learning_rate(trainer: Trainer, checkpoint: Checkpoint, before: Exper
     schedule.load_state_dict(checkpoint.schedule)
     old = getattr(before.optimizer, "lr", 1.0) * schedule.factor(step)
     new = getattr(now.optimizer, "lr", 1.0) * trainer.schedule.factor(step)
-    if old != new:
-        print(
-            f"the {now.schedule.name} schedule is that of {now.training.epochs} epochs from here "
-            f"on: the learning rate goes on at {new:g} instead of {old:g}",
-            file=sys.stderr,
-        )
+    if old == new:
+        return []
+    return [
+        f"the {now.schedule.name} schedule is that of {now.training.epochs} epochs from here "
+        f"on: the learning rate goes on at {new:g} instead of {old:g}"
+    ]
+
+
+def best_of_course(
+    best: Checkpoint | None, newest: Checkpoint, rows: Mapping[int, Row], task: Task
+) -> Checkpoint | None:
+    """`best`, where it is the epoch that `newest` knows as the best one; else None.
+
+    It may be of a course that was given up: saved, then trained again with other settings.
+    """
+    if best is None or best is newest:
+        return best
+    epoch = newest.progress["best_epoch"]
+    if best.progress["epoch"] != epoch or best.progress["best_epoch"] != epoch:
+        return None
+    logged = _rank(rows.get(epoch), task, best.config["training"].get("monitor", "auto"))
+    known = best.progress["best"]
+    if logged is None or not known:
+        return best
+    same = all(a == b or not math.isfinite(a) for a, b in zip(known, logged, strict=False))
+    return best if same else None
 
 
 def settle_best(
@@ -129,8 +150,8 @@ def settle_best(
     wins = False
     if progress.batch == 0 and progress.epoch > saved:
         rank = rank_of_row(rows.get(progress.epoch), task, now, same_loss)
-        wins = rank is not None and beats([v for v in rank if v != -math.inf], None)
-        wins = wins and (progress.best is None or rank > progress.best)
+        if rank is not None and beats([v for v in rank if v != -math.inf], None):
+            wins = progress.best is None or rank > progress.best
         if wins:
             progress.best, progress.best_epoch = rank, progress.epoch
     # Without a best one there is nothing that patience could have waited for.
@@ -151,15 +172,21 @@ def rank_of_row(
 
     same_loss: whether its loss is that of now; if not, any later epoch's counts as better.
     """
+    rank = _rank(row, task, experiment.training.monitor)
+    if not rank or same_loss:
+        return rank
+    return None if monitored(task, experiment) == "loss" else [rank[0], -math.inf]
+
+
+def _rank(row: Row | None, task: Task, monitor: str) -> list[float] | None:
+    if row is None:
+        return None
     scores = {
         key.removeprefix("validation_"): math.nan if value is None else value
-        for key, value in (row or {}).items()
+        for key, value in row.items()
         if key.startswith("validation_")
     }
-    monitor = monitored(task, experiment)
-    if row is None or (monitor == "loss" and not same_loss and scores):
-        return None
-    if scores and not {monitor, "loss"} <= set(scores):
-        return None
-    rank = rank_of(scores, task, experiment.training.monitor)
-    return [rank[0], -math.inf] if rank and not same_loss else rank
+    try:
+        return rank_of(scores, task, monitor)
+    except (KeyError, TypeError):
+        return None  # it was not measured then, or is no number

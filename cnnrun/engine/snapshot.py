@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import torch
+from torch import nn
 
 from cnnrun.components.schedules import Schedule
 from cnnrun.data.identity import record
@@ -43,3 +44,22 @@ def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progr
 def _alone(value: torch.Tensor) -> torch.Tensor:
     """`value` itself, or a copy where it is a view: a file would hold all that it is a view of."""
     return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value
+
+
+def first_infinite(model: nn.Module) -> str | None:
+    """The name of a weight or statistic that is infinite or NaN; None where all are numbers."""
+    state = {k: v for k, v in model.state_dict().items() if v.is_floating_point()}
+    if not state:
+        return None
+    # One question to the device, not one for each.
+    good = torch.stack([value.isfinite().all() for value in state.values()])
+    if bool(good.all()):
+        return None
+    return list(state)[int((~good).nonzero()[0])]
+
+
+def infinite_note(name: str, epoch: int) -> str:
+    return (
+        f"epoch {epoch} can't be the best: {name} holds infinite values or NaN; "
+        "try a smaller optimizer.lr"
+    )

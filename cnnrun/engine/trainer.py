@@ -7,6 +7,7 @@ from one step to the next; so a checkpoint taken after any step continues to the
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, nullcontext
@@ -22,7 +23,7 @@ from cnnrun.engine.frozen_features import with_features_ready
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, Progress, SaveTimer, beats, rank_of
 from cnnrun.engine.progressive_resizing import check_sizes, progressive
-from cnnrun.engine.snapshot import snapshot
+from cnnrun.engine.snapshot import first_infinite, infinite_note, snapshot
 from cnnrun.engine.stepper import NotFiniteError, Stepper, not_finite
 from cnnrun.engine.validation import (
     evaluate_sums,
@@ -256,11 +257,12 @@ class Trainer:
         progress.batch = progress.samples = 0
         self.sums = zeros(self.stepped)
         rank = rank_of(scores, self.task, self.experiment.training.monitor)
-        is_best = beats(rank, progress.best)
+        is_best = beats(rank, progress.best) and not self.note_infinite()
         if is_best:
             progress.best_epoch, progress.best = progress.epoch, rank
         if progress.skipped:
             row["skipped"] = progress.skipped
+            progress.skipped = 0
         progress.stopped_early = self.out_of_patience()
         if self.world.is_main:
             self.run.append_metrics(row)
@@ -270,6 +272,15 @@ class Trainer:
             self.save("best")
         self.save("last")
         return row
+
+    def note_infinite(self) -> bool:
+        """Whether a weight or statistic that would be saved is no number; if so, it is told."""
+        average = self.stepper.average
+        with average.applied() if average else nullcontext():
+            name = first_infinite(self.full.model)
+        if name and self.world.is_main:
+            print(infinite_note(name, self.progress.epoch), file=sys.stderr)
+        return name is not None
 
     def out_of_patience(self) -> bool:
         patience = self.experiment.training.patience

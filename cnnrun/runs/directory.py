@@ -89,6 +89,11 @@ class RunDirectory:
         return self.path / "changes.jsonl"
 
     @property
+    def logged(self) -> Path:
+        """What the loggers were told, see `Reports`."""
+        return self.path / "loggers.json"
+
+    @property
     def environment(self) -> Path:
         return self.path / "environment.json"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from cnnrun.config.document import read
@@ -90,11 +91,19 @@ def _tells(key: str) -> bool:
         return True
 
 
-def is_same(run: RunDirectory, experiment: Experiment, fingerprint: str = "") -> bool:
-    """Whether `run` was computed from all that `experiment` is; see `unlike`."""
-    try:
-        key = key_of_run(run)
-    except UserError:
-        return False
-    values = experiment.to_dict()
-    return key == key_of(values) and not unlike(run, code_of(values), fingerprint)
+def runs_with_settings_of(experiment: Experiment) -> list[RunDirectory]:
+    """The runs below the experiment's output folder with its settings, the newest first.
+
+    Whether they were computed from the same code and data as well, `unlike` tells.
+    """
+    wanted = settings_of(key_of(experiment.to_dict()))
+    folder = Path(experiment.output) / experiment.name
+    found = []
+    for file in sorted(folder.glob("*/config.yaml"), reverse=True):
+        run = RunDirectory(file.parent)
+        try:
+            if settings_of(key_of_run(run)) == wanted:
+                found.append(run)
+        except UserError:
+            continue  # a stranger's, or damaged: no obstacle
+    return found

@@ -14,8 +14,9 @@ from cnnrun import registry
 from cnnrun.config import experiment as config
 from cnnrun.config.document import dump, read
 from cnnrun.config.experiment import Experiment
+from cnnrun.config.identity import key_of
 from cnnrun.errors import ConfigError, did_you_mean
-from cnnrun.multirun.launcher.job import Job, key_of
+from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.settings import Settings, apply, as_text, changes
 from cnnrun.multirun.sweep.spec import Sweep
 
@@ -145,7 +146,8 @@ class Plan:
         Raises:
             ConfigError: these settings don't fit together.
         """
-        values = self.resolve(settings).to_dict()
+        experiment = self.resolve(settings)
+        values = experiment.to_dict()
         group = key_of({**values, "seed": None}) if self.sweep.seeds_in_parallel else ""
         return [
             Job(
@@ -157,6 +159,7 @@ class Plan:
                 seed=seed,
                 plugins=self.plugins,
                 group=group,
+                experiment=experiment,
             )
             for seed in self.seeds
         ]

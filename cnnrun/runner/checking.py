@@ -1,0 +1,43 @@
+"""Whether an experiment would train."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from cnnrun.config.experiment import Experiment
+from cnnrun.engine.build import build
+from cnnrun.engine.trainer import Trainer
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime.device import device_name
+from cnnrun.runtime.interrupt import stop_on_signals
+
+
+def check(experiment: Experiment) -> dict[str, Any]:
+    """Build everything and run one batch forward and backward; leaves nothing behind.
+
+    Returns: what a person wants to see before training.
+
+    Raises:
+        UserError: whatever would have stopped the training.
+    """
+    parts = build(experiment)
+    for note in parts.dataset.notes:
+        print(note, file=sys.stderr)
+    with stop_on_signals() as stop:
+        trainer = Trainer(parts, RunDirectory(Path()), stop)
+    images, labels = next(trainer.train_batches.iterate())
+    parts.model.train()
+    with experiment.located("model"):
+        trainer.train_step(images, labels)
+    return {
+        "name": experiment.name,
+        "device": device_name(parts.device),
+        "classes": len(parts.dataset.classes),
+        "images": {s: len(parts.dataset.split(s)) for s in ("train", "validation", "test")},
+        "input": " x ".join(map(str, parts.dataset.input_shape)),
+        "parameters": sum(p.numel() for p in parts.model.parameters()),
+        "steps": trainer.total_steps,
+        "first batch": {k: round(v, 4) for k, v in trainer.running_means().items()},
+    }

@@ -1,0 +1,100 @@
+"""From a trainer that is ready to the last file of its run."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from cnnrun.components.tasks import Predictions
+from cnnrun.engine.parts import Parts
+from cnnrun.engine.trainer import Trainer
+from cnnrun.errors import UserError
+from cnnrun.evaluation import scoring as evaluation
+from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.loggers.forwarding import Reports, build_loggers
+from cnnrun.runtime.console import reporter
+from cnnrun.runtime.distributed import world
+from cnnrun.runtime.files import write_json
+from cnnrun.runtime.weights import load_weights
+
+
+def train_to_end(trainer: Trainer, quiet: bool, started: float) -> None:
+    """Train, test and draw, and tell the loggers.
+
+    started: `time.perf_counter()` when the run was.
+    """
+    main, run = world().is_main, trainer.run
+    reports = Reports(build_loggers(trainer.experiment), run)
+    reports.begin(trainer.experiment)
+    trainer.tell = reports.epoch
+    try:
+        _fit(trainer, quiet or not main)
+        if main:
+            finish(trainer, started)
+    finally:
+        reports.end(run.read_summary())
+
+
+def _fit(trainer: Trainer, quiet: bool) -> None:
+    """Train to the end; of a run that fails, the curves are drawn as far as they go."""
+    try:
+        with reporter(quiet, trainer.total_steps, trainer.progress.step) as shown:
+            trainer.fit(shown)
+    except UserError:
+        parts, run = trainer.full, trainer.run
+        if world().is_main and run.read_metrics() and parts.experiment.training.draw:
+            draw_pictures(parts, run, None, ("curves",))
+        raise
+
+
+def finish(trainer: Trainer, started: float) -> None:
+    """Test the best checkpoint, once, write the summary and draw the pictures."""
+    parts, run = trainer.full, trainer.run
+    best = Checkpoint.load(run.checkpoint("best"))
+    load_weights(parts.model, best.model)
+    predictions: Predictions | None = None
+    test: dict[str, Any] = {}
+    if len(parts.dataset.test):
+        predictions, test = evaluation.evaluate(parts, "test")
+    summary: dict[str, Any] = {
+        "name": parts.experiment.name,
+        "seed": parts.experiment.seed,
+        "epochs": trainer.progress.epoch,
+        "stopped_early": trainer.progress.stopped_early,
+        "best_epoch": trainer.progress.best_epoch,
+        "best": run.read_metrics()[trainer.progress.best_epoch - 1],
+        "test": {key: test[key] for key in parts.task.headline if key in test},
+        "normalization": asdict(parts.normalization),
+        "parameters": sum(p.numel() for p in parts.model.parameters()),
+        "images_per_second": round(trainer.speed, 1),
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    if parts.experiment.training.draw:
+        epoch = trainer.progress.best_epoch
+        draw_pictures(parts, run, predictions, parts.task.pictures, epoch)
+    write_json(run.summary, summary)  # last: a run that is killed before goes on
+
+
+def draw_pictures(
+    parts: Parts,
+    run: RunDirectory,
+    predictions: Predictions | None,
+    names: Iterable[str],
+    best_epoch: int | None = None,
+) -> None:
+    """Draw pictures; one that fails is named and costs nothing else."""
+    from cnnrun import plots
+    from cnnrun.plots.target import Opened, Target
+
+    known = {"test": predictions} if predictions else {}
+    target = Target(run.path, opened=Opened(parts, trained=True), predictions=known)
+    target.best_epoch = best_epoch
+    for name in names:
+        try:
+            plots.draw(name, target, run.plots / f"{name}.png")
+        except Exception as error:
+            print(f"the picture '{name}' was not drawn: {error}", file=sys.stderr)

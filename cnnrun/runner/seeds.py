@@ -1,0 +1,59 @@
+"""Several seeds of one experiment in one process, a run directory each; see `many_seeds`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from cnnrun.config.experiment import Experiment
+from cnnrun.engine import many_seeds
+from cnnrun.engine.build import build
+from cnnrun.engine.trainer import Trainer
+from cnnrun.errors import UserError
+from cnnrun.runner.finishing import finish
+from cnnrun.runner.starting import describe, new_run
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.loggers.forwarding import Reports, build_loggers
+from cnnrun.runtime.console import reporter
+from cnnrun.runtime.device import select_device
+from cnnrun.runtime.interrupt import stop_on_signals
+
+
+def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[RunDirectory]:
+    """Train `experiments`, which differ in their seeds alone, together; a run directory each.
+
+    Raises:
+        ConfigError: the experiment has something that can't be done for many at once.
+        Interrupted: a signal asked to stop; each run is saved and goes on by itself.
+        UserError: the runs that failed, after the others are finished.
+    """
+    many_seeds.check(experiments[0])
+    started = time.perf_counter()
+    device = select_device(experiments[0].device)
+    parts = [build(experiment) for experiment in experiments]
+    with ExitStack() as ends, stop_on_signals() as stop:
+        runs = [new_run(experiment, ends) for experiment in experiments]
+        for number, (one, run) in enumerate(zip(parts, runs, strict=True)):
+            describe(one, run, quiet or number > 0)
+            run.keep_metrics(0)
+        trainers = [Trainer(one, run, stop) for one, run in zip(parts, runs, strict=True)]
+        for trainer in trainers:
+            reports = Reports(build_loggers(trainer.experiment), trainer.run)
+            reports.begin(trainer.experiment)
+            trainer.tell = reports.epoch
+            ends.callback(_end, reports)
+        seeds = many_seeds.Seeds(trainers, stop, device)
+        with reporter(quiet, trainers[0].total_steps, 0) as shown:
+            seeds.fit(shown)
+        for trainer in trainers:
+            if trainer not in seeds.failed:
+                finish(trainer, started)
+    if seeds.failed:
+        told = [f"seed {t.experiment.seed}: {error}" for t, error in seeds.failed.items()]
+        raise UserError("\n".join(told))
+    return runs
+
+
+def _end(reports: Reports) -> None:
+    reports.end(reports.run.read_summary())
