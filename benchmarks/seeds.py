@@ -26,9 +26,9 @@ from cnnrun.engine.build import build
 from cnnrun.engine.many_seeds import Seeds
 from cnnrun.engine.trainer import Trainer
 from cnnrun.runs.directory import RunDirectory
-from cnnrun.runtime.console import Quiet
 from cnnrun.runtime.device import select_device
 from cnnrun.runtime.interrupt import StopRequest
+from cnnrun.runtime.training_display import Quiet
 
 MNIST_SIZE = {"name": "fake", "height": 28, "width": 28, "rgb": False, "count": 2000}
 DIGITS = {"name": "digits", "validation": 0.1}

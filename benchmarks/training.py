@@ -37,9 +37,9 @@ from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
 from cnnrun.models.dropout import Dropout
 from cnnrun.runs.directory import RunDirectory
-from cnnrun.runtime.console import Quiet
 from cnnrun.runtime.device import device_name, select_device
 from cnnrun.runtime.interrupt import StopRequest
+from cnnrun.runtime.training_display import Quiet
 
 Contestant = Callable[[], float]
 

@@ -28,7 +28,7 @@ from cnnrun import runner
 from cnnrun.config.document import Document, read
 from cnnrun.config.experiment import from_dict, load
 from cnnrun.engine.parts import Parts
-from cnnrun.errors import UserError
+from cnnrun.errors import UserError, mistakes_of_user_code
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.evaluation.loading import open_checkpoint, open_trained
 from cnnrun.runs.directory import RunDirectory
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 AnyPath = str | PathLike[str]
 
 
+@mistakes_of_user_code()
 def train(
     experiment: AnyPath | Mapping[str, Any],
     *overrides: str,
@@ -56,7 +57,7 @@ def train(
         ConfigError: every mistake in the experiment.
         UserError: data or device are not there, or training diverged; what was saved stays.
     """
-    files = [str(file) for file in plugins]
+    files = _files(plugins)
     if isinstance(experiment, Mapping):
         values = {"name": "experiment", **experiment}
         checked = from_dict(values, "the experiment", overrides, files)
@@ -65,6 +66,7 @@ def train(
     return Run(runner.train(checked, quiet))
 
 
+@mistakes_of_user_code()
 def evaluate(
     target: AnyPath, split: str = "test", *overrides: str, plugins: Iterable[AnyPath] = ()
 ) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def evaluate(
     """
     if split not in ("train", "validation", "test"):
         raise UserError(f"split: expected train, validation or test, got '{split}'")
-    plugin_files = [str(file) for file in plugins]
+    plugin_files = _files(plugins)
     _, parts, _ = open_checkpoint(Path(target), overrides, plugin_files)
     return evaluation.evaluate(parts, split)[1]
 
@@ -97,6 +99,7 @@ def load_run(path: AnyPath) -> Run:
     return Run(RunDirectory.find(Path(path)))
 
 
+@mistakes_of_user_code()
 def load_model(
     target: AnyPath, *, plugins: Iterable[AnyPath] = (), device: str = "auto"
 ) -> TrainedModel:
@@ -108,7 +111,7 @@ def load_model(
     Raises:
         UserError: no checkpoint, missing plug-ins, or no such device.
     """
-    return TrainedModel(open_trained(Path(target), [str(file) for file in plugins], device)[1])
+    return TrainedModel(open_trained(Path(target), _files(plugins), device)[1])
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,7 @@ class Run:
         """Scores on a split; see `evaluate`."""
         return evaluate(self.path, split, *overrides, plugins=plugins)
 
+    @mistakes_of_user_code()
     def show(self, plot: str, *, plugins: Iterable[AnyPath] = (), **parameters: Any) -> Figure:
         """Draw a picture of the run, e.g. `show("confusion")` or `show("filters", layer="...")`.
 
@@ -164,7 +168,7 @@ class Run:
         from cnnrun.plots.target import Target
 
         document = Document(f"show({plot!r})", {"name": plot, **parameters})
-        target = Target(self.path, plugins=[str(file) for file in plugins])
+        target = Target(self.path, plugins=_files(plugins))
         return _shown_inline(figure_of(plot, target, document))
 
     def __repr__(self) -> str:
@@ -246,6 +250,13 @@ class TrainedModel:
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.input_shape))
         return f"TrainedModel({type(self.module).__name__}, {shape}, {len(self.classes)} classes)"
+
+
+def _files(plugins: AnyPath | Iterable[AnyPath]) -> list[str]:
+    """One file is as good as a list of one."""
+    if isinstance(plugins, str | PathLike):
+        return [str(plugins)]
+    return [str(file) for file in plugins]
 
 
 def _shown_inline(figure: Figure) -> Figure:

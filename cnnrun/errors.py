@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -31,6 +34,66 @@ class Interrupted(UserError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class UserCodeError(UserError):
+    """A user's own component is wrong, or failed; the message has the line of their file."""
+
+
+@contextmanager
+def mistakes_of_user_code() -> Iterator[None]:
+    """Tell an exception that a user's own code caused as theirs, with the line.
+
+    One that has nothing to do with their code passes as it is: a bug of cnnrun, or a fault of the
+    machine.
+
+    Raises:
+        UserCodeError: in one sentence what failed and where.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if blamed := in_user_code(error):
+            raise UserCodeError(blamed) from error
+        raise
+
+
+def in_user_code(error: BaseException) -> str:
+    """`file:line: what failed` of the innermost frame of a user's own code, or "" without one.
+
+    Their code is what cnnrun called (a script that calls cnnrun is not), and what lies neither in
+    cnnrun nor in an installed package.
+    """
+    called, found = False, ""
+    step = error.__traceback__
+    while step:
+        code = step.tb_frame.f_code
+        if code.co_filename.startswith(_PACKAGE):
+            called = True
+        elif called and _is_users(code.co_filename):
+            where = f"in {code.co_name}: " if code.co_name.isidentifier() else ""
+            found = f"{code.co_filename}:{step.tb_lineno}: {where}{_first_line(error)}"
+        step = step.tb_next
+    return found
+
+
+_PACKAGE = str(Path(__file__).parent)
+_STDLIB = str(Path(os.__file__).parent)
+
+
+def _is_users(file: str) -> bool:
+    if file.startswith("<"):
+        return file.startswith("<ipython")
+    # What torch.compile writes and runs lies in a cache.
+    libraries = ("site-packages", "dist-packages", "torchinductor")
+    return not file.startswith(_STDLIB) and not any(name in file for name in libraries)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

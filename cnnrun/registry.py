@@ -19,132 +19,66 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import re
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Annotated, Any, Literal, TypeVar, Union
+from typing import Annotated, Any, TypeVar, Union
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model
+from pydantic import BeforeValidator, Discriminator, Tag
 
-from cnnrun.errors import UserError, did_you_mean
+from cnnrun.component import Component as Component
+from cnnrun.component import Entry as Entry
+from cnnrun.component import Options as Options
+from cnnrun.component import check_signature, named
+from cnnrun.errors import UserError, did_you_mean, in_user_code
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
-
-
-class Options(BaseModel):
-    """A mapping in the YAML file: unknown keys, wrong types and non-finite numbers are refused."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, allow_inf_nan=False, frozen=True, protected_namespaces=()
-    )
-
-
-class Component(Options):
-    """A `name` and the parameters of the factory of that name."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One registered factory."""
-
-    kind: str
-    name: str
-    factory: Callable[..., Any]
-    base: str
-
-    @cached_property
-    def signature(self) -> inspect.Signature:
-        if inspect.isclass(self.factory):
-            owner = next(c for c in self.factory.__mro__ if "__init__" in vars(c))
-            if owner.__module__.startswith("torch."):
-                # `nn.Module.__init__(*args, **kwargs)`: a class without a constructor of its own.
-                return inspect.Signature()
-        return inspect.signature(self.factory, eval_str=True)
-
-    @property
-    def is_family(self) -> bool:
-        """Whether it serves all names of the form `library/...`."""
-        return self.name.endswith("/*")
-
-    @property
-    def given(self) -> tuple[str, ...]:
-        """Names of the parameters that cnnrun gives."""
-        return self._names(inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """Names of the parameters that the YAML file gives."""
-        return self._names(inspect.Parameter.KEYWORD_ONLY)
-
-    def _names(self, kind: Any) -> tuple[str, ...]:
-        return tuple(p.name for p in self.signature.parameters.values() if p.kind is kind)
-
-    def shared_keys(self) -> type[Component]:
-        """The keys that all components of the kind have.
-
-        Made anew at each call: a plug-in may have added names that these keys refer to.
-        """
-        module, _, attribute = self.base.partition(":")
-        found = getattr(importlib.import_module(module), attribute)
-        shared: type[Component] = found if isinstance(found, type) else found()
-        return shared
-
-    def schema(self, shared: type[Component] | None = None) -> type[Component]:
-        """The pydantic model of the component's mapping; `shared` spares making those keys."""
-        base = shared or self.shared_keys()
-        shadowed = set(self.parameters) & set(base.model_fields)
-        if shadowed:
-            raise ValueError(f"{self.kind} '{self.name}': {shadowed} are keys that all have")
-        fields: dict[str, Any] = {"name": (Literal[self.name], self.name)}
-        if self.is_family:
-            fields["name"] = (Annotated[str, Field(pattern=f"^{re.escape(self.name[:-1])}.")], ...)
-        for name in self.parameters:
-            parameter = self.signature.parameters[name]
-            required = parameter.default is inspect.Parameter.empty
-            fields[name] = (parameter.annotation, ... if required else parameter.default)
-        return create_model(self.name, __base__=base, **fields)
-
-    @property
-    def summary(self) -> str:
-        """The first line of the factory's docstring."""
-        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
 
 
 class Registry:
     """The components of one kind, by name."""
 
-    def __init__(self, kind: str, package: str, base: str = "cnnrun.registry:Component") -> None:
+    def __init__(
+        self,
+        kind: str,
+        package: str,
+        base: str = "cnnrun.registry:Component",
+        *,
+        product: str = "",
+        words: str = "",
+    ) -> None:
         """`package` is imported at the first look-up.
 
         `base` is `module:name` of the `Component` (or of a function that makes it) with the keys
-        that all components of the kind share.
+        that all components of the kind share. `product` is `module:name` of what a factory must
+        give, and `words` says it.
         """
         self.kind = kind
         self._package = package
         self._base = base
+        self._product, self._words = product, words
         self._entries: dict[str, Entry] = {}
 
     def register(self, name: str) -> Callable[[Factory], Factory]:
         """Decorator that makes `factory` known as `name`.
 
         `library/*` serves every name that begins with `library/`; what follows is given to it as
-        `variant`.
+        `variant`. A notebook cell or a file that is run again replaces what it registered before.
 
         Raises:
             ValueError: the name is taken, or the signature could not serve as a schema.
         """
+        caller = sys._getframe(1)
+        place = f"{caller.f_code.co_filename}:{caller.f_lineno}"
+        module = str(caller.f_globals["__name__"])
 
         def add(factory: Factory) -> Factory:
-            if name in self._entries:
-                taken = self._entries[name].factory
+            entry = Entry(self.kind, name, factory, self._base, place, module)
+            taken = self._entries.get(name)
+            if taken and not entry.is_same_as(taken):
                 raise ValueError(
-                    f"{self.kind} '{name}' is already registered by {taken.__module__}"
+                    f"{self.kind} '{name}' is already registered by {taken.module} ({taken.place})"
                 )
-            entry = Entry(self.kind, name, factory, self._base)
-            _check_signature(entry)
+            check_signature(entry)
             self._entries[name] = entry
             return factory
 
@@ -153,6 +87,16 @@ class Registry:
     def names(self) -> list[str]:
         importlib.import_module(self._package)
         return sorted(self._entries)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """All that is registered now, by name."""
+        return tuple(self._entries[name] for name in self.names())
+
+    def forget(self, file: str) -> None:
+        """Take out what `file` has registered, before it is run again."""
+        for name, entry in list(self._entries.items()):
+            if entry.place.rpartition(":")[0] == file:
+                del self._entries[name]
 
     def get(self, name: str) -> Entry:
         """The entry called `name`.
@@ -174,11 +118,36 @@ class Registry:
         return name if name in self._entries else family if "/" in str(name) else name
 
     def build(self, config: Component, **given: Any) -> Any:
-        """Call the factory that `config` names with its parameters and what it asks of `given`."""
+        """Call the factory that `config` names with its parameters and what it asks of `given`.
+
+        Raises:
+            UserCodeError: a user's factory asks for what there is not, or gives something else than
+                such a component is.
+        """
         entry = self.get(config.name)
         parameters = {name: getattr(config, name) for name in entry.parameters}
-        given["variant"] = config.name.partition("/")[2]
-        return entry.factory(**{name: given[name] for name in entry.given}, **parameters)
+        if entry.is_family:
+            given["variant"] = config.name.partition("/")[2]
+        if not entry.is_users:
+            return entry.factory(**{name: given[name] for name in entry.given}, **parameters)
+        for name in entry.given:
+            if name not in given:
+                raise entry.mistake(
+                    f"has the parameter '{name}' before the `*`, where cnnrun gives "
+                    f"{', '.join(given) or 'nothing'}; write it after a `*`, with a type, to make "
+                    f"it a YAML key. {self._words}"
+                )
+        try:
+            made = entry.factory(**{name: given[name] for name in entry.given}, **parameters)
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:
+            if in_user_code(error):
+                raise
+            raise entry.mistake(f"can't be made: {type(error).__name__}: {error}") from error
+        if self._product and not isinstance(made, named(self._product)):
+            raise entry.mistake(f"gives {_what(made)}. {self._words}")
+        return made
 
     def annotation(self) -> Any:
         """The type of a YAML value that is a component: a name, or a mapping with `name`."""
@@ -198,13 +167,13 @@ class Registry:
         )
 
 
-def _check_signature(entry: Entry) -> None:
-    """Refuse a factory whose signature is no schema: `*args`, `**kwargs`, untyped YAML keys."""
-    for parameter in entry.signature.parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise ValueError(f"{entry.kind} '{entry.name}': *{parameter.name} can't be a YAML key")
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.annotation is parameter.empty:
-            raise ValueError(f"{entry.kind} '{entry.name}': '{parameter.name}' needs a type")
+def _what(value: Any) -> str:
+    """A value in words, for a message: `the class Adam`, `a float`, `None`."""
+    if value is None:
+        return "None; is a `return` missing?"
+    if inspect.isclass(value):
+        return f"the class {value.__name__}, not an instance of it"
+    return f"a {type(value).__name__} (of {type(value).__module__})"
 
 
 def as_mapping(value: Any) -> Any:
@@ -212,18 +181,68 @@ def as_mapping(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-tasks = Registry("task", "cnnrun.components.tasks")
-datasets = Registry("dataset", "cnnrun.data.sources", "cnnrun.data.options:dataset_options")
-augmentations = Registry("augmentation", "cnnrun.data.augmentations")
-models = Registry("model", "cnnrun.models")
-initializers = Registry("initializer", "cnnrun.components.initializers")
-losses = Registry("loss", "cnnrun.components.losses")
-optimizers = Registry("optimizer", "cnnrun.components.optimizers")
-schedules = Registry(
-    "schedule", "cnnrun.components.schedules", "cnnrun.components.schedules:ScheduleOptions"
+tasks = Registry(
+    "task",
+    "cnnrun.components.tasks",
+    product="cnnrun.components.tasks.task:Task",
+    words="A task is a class derived from cnnrun.plugin.Task",
 )
-plots = Registry("plot", "cnnrun.plots")
-loggers = Registry("logger", "cnnrun.runs.loggers")
+datasets = Registry(
+    "dataset",
+    "cnnrun.data.sources",
+    "cnnrun.data.options:dataset_options",
+    product="cnnrun.data.dataset:Dataset",
+    words="A dataset is a function that returns a cnnrun.plugin.Dataset",
+)
+augmentations = Registry(
+    "augmentation",
+    "cnnrun.data.augmentations",
+    product="cnnrun.data.augmentations.base:Applicable",
+    words="An augmentation is a class derived from Photometric, Geometric or Mixing of "
+    "cnnrun.plugin; it works on a whole batch, on the device",
+)
+models = Registry(
+    "model",
+    "cnnrun.models",
+    product="torch.nn:Module",
+    words="A model is a torch.nn.Module",
+)
+initializers = Registry(
+    "initializer",
+    "cnnrun.components.initializers",
+    words="An initializer is a function that fills the tensor `weight`",
+)
+losses = Registry(
+    "loss",
+    "cnnrun.components.losses",
+    product="torch.nn:Module",
+    words="A loss is a torch.nn.Module: forward(outputs, targets) gives (N,) losses",
+)
+optimizers = Registry(
+    "optimizer",
+    "cnnrun.components.optimizers",
+    product="torch.optim:Optimizer",
+    words="An optimizer is a torch.optim.Optimizer, or a function that returns one",
+)
+schedules = Registry(
+    "schedule",
+    "cnnrun.components.schedules",
+    "cnnrun.components.schedules:ScheduleOptions",
+    product="cnnrun.components.schedules:Schedule",
+    words="A schedule is a class derived from cnnrun.plugin.Schedule, with a method factor(step)",
+)
+plots = Registry(
+    "plot",
+    "cnnrun.plots",
+    product="matplotlib.figure:Figure",
+    words="A plot is a function that returns a cnnrun.plugin.Figure",
+)
+loggers = Registry(
+    "logger",
+    "cnnrun.runs.loggers",
+    product="cnnrun.runs.loggers.logger:Logger",
+    words="A logger is a class derived from cnnrun.plugin.Logger",
+)
 
 KINDS = {
     registry.kind: registry

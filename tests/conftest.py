@@ -58,6 +58,18 @@ def cnnrun(
 
 
 @pytest.fixture
+def nothing_stays_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests look at all that cnnrun itself registers."""
+    from cnnrun.config import plugins
+    from cnnrun.registry import KINDS
+
+    monkeypatch.setattr(plugins, "_loaded", {})
+    for registry in KINDS.values():
+        registry.names()  # its own components
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+
+
+@pytest.fixture
 def killed_and_resumed(
     cnnrun: Command, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[Path, Path]]:

@@ -126,7 +126,7 @@ def test_a_registry_refuses_what_is_no_schema() -> None:
         return size
 
     with pytest.raises(ValueError, match=r"'one' is already registered by .*test_architecture"):
-        registry.register("one")(one)
+        registry.register("one")(lambda: 1)
     with pytest.raises(ValueError, match="kwargs can't be a YAML key"):
         registry.register("two")(lambda **kwargs: kwargs)
     with pytest.raises(ValueError, match="'size' needs a type"):

@@ -1,7 +1,7 @@
 """The command line: parse, call one function, print. Imports nothing heavy before it must.
 
 stdout is data, stderr is progress and errors. Exit codes: 0 done, 2 wrong usage or config,
-130 and 143 interrupted (SIGINT, SIGTERM) with the state saved, 1 the rest.
+130, 143 and 129 interrupted (SIGINT, SIGTERM, SIGHUP) with the state saved, 1 the rest.
 
 A file of this package holds commands that belong together; importing it registers them.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 
 # In the order in which `cnnrun --help` lists them.
 # isort: off
@@ -18,7 +19,9 @@ from cnnrun.cli import predict, export, inspect, author, verify
 
 # isort: on
 from cnnrun.cli.app import app
-from cnnrun.errors import UserError
+from cnnrun.errors import UserCodeError, UserError, mistakes_of_user_code
+from cnnrun.runtime import console
+from cnnrun.runtime.interrupt import Leave, left_by, signals_handled
 
 __all__ = [
     "app",
@@ -40,37 +43,69 @@ __all__ = [
 
 def main() -> None:
     """Run the command line; errors become one message and an exit code."""
+    console.open_closed_streams()
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names in other scripts, in any locale
     # Idle OpenMP threads spin for milliseconds by default. Three runs side by side on two cores
     # then get 300 images/s each instead of 1,700; a run alone loses nothing that shows.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app(args=arguments, prog_name="cnnrun")
-    except SystemExit as ended:
-        _leave(ended.code if isinstance(ended.code, int) else 0)
+        with signals_handled():
+            code = _run(arguments)
+            sys.stdout.flush()
+    except UserCodeError as error:
+        left = left_by()
+        told = f"{error}\n  (in your own code: --debug shows the traceback)"
+        code = _told(told if left is None else "interrupted", left or error.exit_code, debug)
     except UserError as error:
-        _fail(str(error), error.exit_code, debug)
+        code = _told(str(error), error.exit_code, debug)
+    except Leave as signal:
+        code = _told("interrupted", signal.exit_code, debug)
     except KeyboardInterrupt:
-        _fail("interrupted", 130, debug)
+        code = _told("interrupted", 130, debug)
     except BrokenPipeError:
-        # The reader (`| head`) has what it wants; python would complain while flushing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        console.discard(sys.stdout)  # the reader (`| head`) has what it wants
+        code = 0
     except (OSError, MemoryError) as error:
-        _fail(_in_words(error), 1, debug)
+        code = _told(_in_words(error), 1, debug)
+        _discard_what_fails()
     except Exception as error:
-        if debug:
+        left = left_by()  # what a library made of the signal's exception
+        if left is None and debug:
             raise
-        _fail(f"{_in_words(error)}\n  (a bug or a broken machine: --debug shows where)", 1, debug)
+        hint = "\n  (a bug or a broken machine: --debug shows where)"
+        told = f"{_in_words(error)}{hint}" if left is None else "interrupted"
+        code = _told(told, left or 1, debug)
+    _leave(code)
+
+
+def _run(arguments: list[str]) -> int:
+    """Run the command; its exit code where it ended by itself."""
+    try:
+        with mistakes_of_user_code():
+            app(args=arguments, prog_name="cnnrun")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    return 0
 
 
 def _leave(code: int) -> None:
     """End this process, one of several of a run at once: threads of gloo may abort a plain exit."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if os.environ.get("WORLD_SIZE", "1") != "1":
         sys.stdout.flush()
-        sys.stderr.flush()
+        console.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _discard_what_fails() -> None:
+    """A full disk under stdout is told already; Python would complain once more at its end."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        console.discard(sys.stdout)
 
 
 def _in_words(error: Exception) -> str:
@@ -81,10 +116,11 @@ def _in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _fail(message: str, code: int, debug: bool) -> None:
+def _told(message: str, code: int, debug: bool) -> int:
+    """`code`, once the message is on stderr."""
     if debug:
         import traceback
 
-        traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr)
-    _leave(code)
+        console.warn(traceback.format_exc().rstrip())
+    console.warn(f"error: {message}")
+    return code

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 from cnnrun.cli.completion import complete_config, complete_override
+from cnnrun.runtime import console
+from cnnrun.runtime.interrupt import held
 from cnnrun.version import __version__
 
-app = typer.Typer(
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class Command(TyperCommand):
+    """A command whose libraries and plug-ins can't spoil what it prints on stdout."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with console.only_results_on_stdout():
+            return super().invoke(ctx)
+
+
+class App(typer.Typer):
+    """Typer with commands of that kind."""
+
+    def command(self, *arguments: Any, **options: Any) -> Callable[[_Function], _Function]:
+        return super().command(*arguments, **{"cls": Command, **options})
+
+
+app = App(
     name="cnnrun",
     help="An experiment runner for convolutional networks: one YAML file is one experiment.",
     rich_markup_mode=None,
@@ -42,6 +63,12 @@ Plugins = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--plugin", help="A Python file that registers components.", metavar="FILE"),
 ]
+Storage = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--storage", help="Where a sweep's trials are, if not in its folder.", metavar="URL"
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Output = Annotated[
     Optional[Path],  # noqa: UP045
@@ -57,10 +84,12 @@ def importing() -> Iterator[None]:
     """Import here without looking for garbage: there is none, and the search takes 0.3 s of a run.
 
     Nor is what was imported looked through again later, e.g. between the steps of training.
+    A Ctrl-C waits for the end of it: some libraries take any exception for a missing module.
     """
     gc.disable()
     try:
-        yield
+        with held():
+            yield
         gc.freeze()
     finally:
         gc.enable()
@@ -68,7 +97,7 @@ def importing() -> Iterator[None]:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(__version__)
+        console.out(__version__)
         raise typer.Exit
 
 

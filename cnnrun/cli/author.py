@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -11,6 +10,7 @@ import typer
 
 from cnnrun.cli.app import Overrides, Plugins, app
 from cnnrun.errors import ConfigError
+from cnnrun.runtime import console
 
 _File = Annotated[
     Optional[Path],  # noqa: UP045
@@ -44,8 +44,8 @@ def new(
     text = new_experiment(name, task, dataset, model, overrides or [], plugin or [])
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, text)
-    print(f"`cnnrun check {file}` tries it, `cnnrun train {file}` trains it", file=sys.stderr)
-    print(file)
+    console.warn(f"`cnnrun check {file}` tries it, `cnnrun train {file}` trains it")
+    console.out(file)
 
 
 @app.command()
@@ -58,13 +58,12 @@ def schema(output: _File = None, plugin: Plugins = None) -> None:
     load_plugins(plugin or [])
     text = json.dumps(experiment_schema(), indent=1, ensure_ascii=False) + "\n"
     if output is None:
-        print(text, end="")
+        console.out(text, end="")
         return
     output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, text)
-    print(
+    console.warn(
         "the first line of a config tells an editor (yaml-language-server) of it:\n"
         f"# yaml-language-server: $schema={output.resolve()}",
-        file=sys.stderr,
     )
-    print(output)
+    console.out(output)

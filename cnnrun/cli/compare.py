@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -13,6 +12,7 @@ import typer
 
 from cnnrun.cli.app import AsJson, Output, app
 from cnnrun.errors import ConfigError
+from cnnrun.runtime import console
 
 if TYPE_CHECKING:
     from cnnrun.comparison import Run
@@ -59,11 +59,11 @@ def runs(
     for key in keys:
         table.check(key, "--columns")
     if as_json:
-        print(json.dumps(table.rows(keys)))
+        console.out(json.dumps(table.rows(keys)))
     elif as_csv:
         _print_csv(keys, table.rows(keys))
     else:
-        print(table.as_text(keys))
+        console.out(table.as_text(keys))
 
 
 @app.command()
@@ -96,13 +96,13 @@ def compare(
 
         save(draw_comparison(comparison), output)
     if as_json:
-        print(json.dumps(comparison.to_dict()))
+        console.out(json.dumps(comparison.to_dict()))
     elif as_csv:
         for text in comparison.warnings:
-            print(f"warning: {text}", file=sys.stderr)
+            console.warn(f"warning: {text}")
         _print_groups(comparison.to_dict())
     else:
-        print(comparison.as_text())
+        console.out(comparison.as_text())
 
 
 def _one_format(as_json: bool, as_csv: bool) -> None:
@@ -113,7 +113,7 @@ def _one_format(as_json: bool, as_csv: bool) -> None:
 def _tell_what_did_not_finish(found: Sequence[Run]) -> None:
     for run in found:
         if run.state != "finished":
-            print(f"{run.path}: {run.state} {run.problem}".rstrip(), file=sys.stderr)
+            console.warn(f"{run.path}: {run.state} {run.problem}".rstrip())
 
 
 def _print_groups(found: dict[str, Any]) -> None:
@@ -128,6 +128,6 @@ def _print_groups(found: dict[str, Any]) -> None:
 
 
 def _print_csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    writer = csv.DictWriter(console.results, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -10,6 +10,7 @@ import typer
 
 from cnnrun.cli.app import AsJson, Output, Overrides, Plugins, TrainedTarget, app
 from cnnrun.errors import ConfigError
+from cnnrun.runtime import console
 
 
 @app.command("eval")
@@ -56,7 +57,7 @@ def evaluate(
         draw("outliers", opened, picture, [f"count={outliers}", f"split={split}"])
         scores |= {"outliers": rows, "picture": str(picture)}
         words += f"{more}\npicture   {picture}"
-    print(json.dumps({"checkpoint": str(file), **scores}) if as_json else words)
+    console.out(json.dumps({"checkpoint": str(file), **scores}) if as_json else words)
 
 
 @app.command()
@@ -82,7 +83,7 @@ def viz(
     drawn_of = Target(target, overrides or [], plugin or [])
     output = output or _picture_file(target, plot)
     draw(plot, drawn_of, output, parameter or [])
-    print(output)
+    console.out(output)
 
 
 def _picture_file(target: Path, plot: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -12,6 +11,7 @@ import typer
 
 from cnnrun.cli.app import AsJson, Plugins, TrainedTarget, app
 from cnnrun.errors import ConfigError, did_you_mean
+from cnnrun.runtime import console
 
 _FORMATS = ("onnx", "safetensors", "torch-export", "torchscript")
 
@@ -43,17 +43,16 @@ def export(
     _, parts, checkpoint = open_trained(target, plugins, "cpu")
     parts, missing = exports.with_data(target, parts, plugins)
     if missing:
-        print(f"compared on random pictures, as the data can't be read: {missing}", file=sys.stderr)
+        console.warn(f"compared on random pictures, as the data can't be read: {missing}")
     name = Path(parts.experiment.name + FORMATS[format].ending)
     file = output / name if output and output.is_dir() else output or name
     done = exports.export(parts, checkpoint, chosen, file, preprocessing)
     if as_json:
-        print(json.dumps({**asdict(done), "file": str(done.file)}))
+        console.out(json.dumps({**asdict(done), "file": str(done.file)}))
         return
     kind = "test pictures" if done.real else "random pictures"
-    print(
+    console.warn(
         f"compared on {done.pictures} {kind}: outputs differ by {done.largest_difference:.2g} "
         "at most",
-        file=sys.stderr,
     )
-    print(done.file)
+    console.out(done.file)

@@ -9,6 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from cnnrun.cli.app import AsJson, Config, Output, Overrides, Plugins, app
+from cnnrun.runtime import console
 
 
 @app.command("list")
@@ -30,7 +31,7 @@ def list_components(
 
     load_plugins(plugin or [])
     found = listing.components(kind, name)
-    print(json.dumps(found, indent=2) if as_json else listing.as_text(found, full=bool(name)))
+    console.out(json.dumps(found, indent=2) if as_json else listing.as_text(found, full=bool(name)))
 
 
 @app.command()
@@ -49,7 +50,7 @@ def describe(
     from cnnrun.models.description.trace import describe
 
     description = describe(*model_of(target, overrides or [], plugin or []))
-    print(json.dumps(description.to_dict()) if as_json else description.as_text())
+    console.out(json.dumps(description.to_dict()) if as_json else description.as_text())
     if output is not None:
         from cnnrun.plots.drawing.diagram import draw_diagram
         from cnnrun.plots.style import save
@@ -75,7 +76,7 @@ def data_report(
     experiment = load(config, [*(overrides or []), "dataset.on_error=skip"], plugin or [])
     dataset = build_dataset(experiment)
     found = report(dataset)
-    print(json.dumps(found) if as_json else as_text(found))
+    console.out(json.dumps(found) if as_json else as_text(found))
     if output is not None:
         from cnnrun.data.inspection.examples import example_pairs
         from cnnrun.plots.drawing.data_report import draw_data_report

@@ -10,6 +10,7 @@ import typer
 
 from cnnrun.cli.app import AsJson, Config, Output, Overrides, Plugins, app
 from cnnrun.errors import ConfigError
+from cnnrun.runtime import console
 
 
 @app.command("lr-find")
@@ -40,6 +41,6 @@ def lr_find(
         save(draw_lr_curve(found.rates, found.losses, found.smooth, marks, title), output)
     values = {"steepest": found.steepest, "tenth_of_least": found.tenth_of_least}
     if as_json:
-        print(json.dumps({"suggestion": found.suggestion, **values, **asdict(found)}))
+        console.out(json.dumps({"suggestion": found.suggestion, **values, **asdict(found)}))
     else:
-        print(lr_finder.in_words(found))
+        console.out(lr_finder.in_words(found))

@@ -13,6 +13,7 @@ import typer
 
 from cnnrun.cli.app import AsJson, Plugins, TrainedTarget, app
 from cnnrun.errors import ConfigError
+from cnnrun.runtime import console
 
 if TYPE_CHECKING:
     from cnnrun.engine.parts import Parts
@@ -58,7 +59,7 @@ def predict(
     bad: list[dict[str, str]] = []
     for answers in prediction.predict_files(parts, files, batch_size):
         for each in answers.bad:
-            print(f"{each.path}: {each.reason}; passed over", file=sys.stderr)
+            console.warn(f"{each.path}: {each.reason}; passed over")
             bad.append({"file": each.path, "reason": each.reason})
         drawn = draw(answers) if draw else []
         found = _rows(answers, answers.top(top, parts.dataset.classes), drawn)
@@ -66,9 +67,9 @@ def predict(
             show(found, first=not rows)
         rows += found
     if as_json:
-        print(json.dumps({"checkpoint": str(file), "predictions": rows, "bad": bad}))
+        console.out(json.dumps({"checkpoint": str(file), "predictions": rows, "bad": bad}))
     if not rows:
-        print(f"error: none of {len(files):,} files is a picture that can be read", file=sys.stderr)
+        console.warn(f"error: none of {len(files):,} files is a picture that can be read")
         raise typer.Exit(1)
 
 
@@ -105,11 +106,11 @@ def _rows(
 def _print_text(rows: list[dict[str, Any]], first: bool) -> None:  # noqa: ARG001
     for row in rows:
         told = ", ".join(f"{k['class']} {100 * k['probability']:.1f} %" for k in row["top"])
-        print(f"{row['file']}: {told}" + (f"  {row['gradcam']}" if "gradcam" in row else ""))
+        console.out(f"{row['file']}: {told}" + (f"  {row['gradcam']}" if "gradcam" in row else ""))
 
 
 def _print_csv(rows: list[dict[str, Any]], first: bool) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = csv.writer(console.results, lineterminator="\n")
     if first and rows:
         writer.writerow(["file", "rank", "class", "probability"])
     for row in rows:

@@ -7,8 +7,9 @@ from typing import Annotated, Optional
 
 import typer
 
-from cnnrun.cli.app import Plugins, app
+from cnnrun.cli.app import Plugins, Storage, app
 from cnnrun.errors import UserError
+from cnnrun.runtime import console
 
 
 @app.command()
@@ -28,6 +29,7 @@ def report(
             metavar="FILE",
         ),
     ] = None,
+    storage: Storage = None,
     plugin: Plugins = None,
 ) -> None:
     """Write one HTML page about a run or many that opens anywhere, without a network."""
@@ -40,7 +42,7 @@ def report(
         html = one_run.report(found[0], plugin or [])
     else:
         title = ", ".join(path.resolve().name for path in paths)
-        html = many_runs.report(found, title, paths[0], plugin or [])
+        html = many_runs.report(found, title, paths[0], plugin or [], storage)
     file = output or paths[0] / "report.html"
     if file.is_dir():
         raise UserError(f"--output {file}: is a folder; name the HTML file to write")
@@ -49,4 +51,4 @@ def report(
     except OSError as error:
         raise UserError(f"--output {file}: can't make its folder ({error.strerror})") from error
     write_text(file, html)
-    print(file)
+    console.out(file)

@@ -9,6 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from cnnrun.cli.app import AsJson, Overrides, Plugins, app
+from cnnrun.runtime import console
 
 
 @app.command()
@@ -36,7 +37,7 @@ def study(
 
     how = studies.How(workers, tuple(plugin or []), quiet)
     if dry_run:
-        print("\n".join(studies.commands(file, overrides or [], how)))
+        console.out("\n".join(studies.commands(file, overrides or [], how)))
         return
     findings = studies.run(file, overrides or [], how)
-    print(json.dumps(findings.to_dict()) if as_json else findings.as_text())
+    console.out(json.dumps(findings.to_dict()) if as_json else findings.as_text())

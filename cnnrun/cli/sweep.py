@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from cnnrun.cli.app import AsJson, Overrides, Plugins, app
+from cnnrun.cli.app import AsJson, Overrides, Plugins, Storage, app
 from cnnrun.errors import ConfigError, UserError
+from cnnrun.runtime import console
 
 
 @app.command()
@@ -32,6 +32,13 @@ def sweep(
         Optional[str],  # noqa: UP045
         typer.Option(help="Which sweep to join, where a storage has several."),
     ] = None,
+    storage: Storage = None,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Where --join URL makes the sweep's folder.", metavar="DIR"
+        ),
+    ] = Path("sweeps"),
     workers: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option("--workers", "-w", min=1, help="Processes side by side."),
@@ -46,27 +53,37 @@ def sweep(
     plugin: Plugins = None,
 ) -> None:
     """Run many trials, here and on other machines; goes on where it was stopped or killed."""
+    changes = list(overrides or [])
+    if join is not None and file is not None and "=" in str(file):
+        # With --join the first argument is a change already.
+        changes, file = [str(file), *changes], None
     if (file is None) == (join is None):
         raise ConfigError("name a sweep's YAML file, or one to take part in with --join URL|DIR")
     from cnnrun.multirun.sweep import sweep as sweeps
 
-    how = sweeps.How(workers, retry_failed, tuple(plugin or []))
+    how = sweeps.How(
+        workers,
+        retry_failed,
+        tuple(plugin or []),
+        storage=storage,
+        named=tuple(changes) if join else (),
+        output=output,
+    )
     if dry_run:
         if file is None:
             raise ConfigError("--dry-run wants the sweep's YAML file")
-        print("\n".join(sweeps.commands(file, overrides or [], how)))
+        console.out("\n".join(sweeps.commands(file, changes, how)))
         return
     if file is not None:
-        results = sweeps.start(file, overrides or [], how)
+        results = sweeps.start(file, changes, how)
     else:
         assert join is not None
         results = sweeps.join(join, name, how)
-    print(json.dumps(results.to_dict()) if as_json else results.as_text())
+    console.out(json.dumps(results.to_dict()) if as_json else results.as_text())
     failed = results.count("failed")
     if failed == len(results.trials):
         raise UserError(f"all {failed} trials failed; the first: {results.trials[0].message}")
     if failed:
-        print(
+        console.warn(
             f"{failed} of {len(results.trials)} trials failed; --retry-failed runs them again",
-            file=sys.stderr,
         )

@@ -11,6 +11,7 @@ import typer
 from cnnrun.cli.app import AsJson, Config, Overrides, Plugins, app, importing
 from cnnrun.cli.completion import complete_config
 from cnnrun.errors import ConfigError
+from cnnrun.runtime import console
 
 
 @app.command()
@@ -74,9 +75,9 @@ def train(
     if not world().is_main:
         return
     if quiet:
-        print(run.path)
+        console.out(run.path)
     elif as_json:
-        print(json.dumps({"run": str(run.path), **run.read_summary()}))
+        console.out(json.dumps({"run": str(run.path), **run.read_summary()}))
     else:
         _print_summary(run.path, run.read_summary())
 
@@ -102,23 +103,23 @@ def _train_seeds(
     experiments = [load(config, [*changes, f"seed={seed}"], plugins) for seed in chosen]
     for run in train_seeds(experiments, quiet):
         if as_json:
-            print(json.dumps({"run": str(run.path), **run.read_summary()}))
+            console.out(json.dumps({"run": str(run.path), **run.read_summary()}))
         elif quiet:
-            print(run.path)
+            console.out(run.path)
         else:
             _print_summary(run.path, run.read_summary())
 
 
 def _print_summary(path: Path, summary: dict[str, Any]) -> None:
-    from cnnrun.runtime.console import show
+    from cnnrun.runtime.training_display import show
 
     test = summary.get("test") or {}
-    print(f"run       {path}")
+    console.out(f"run       {path}")
     if test:
         scores = ", ".join(f"{name} {show(name, value)}" for name, value in test.items())
-        print(f"test      {scores} (epoch {summary['best_epoch']}, the best by validation)")
+        console.out(f"test      {scores} (epoch {summary['best_epoch']}, the best by validation)")
     for picture in sorted((path / "plots").glob("*.png")):
-        print(f"picture   {picture}")
+        console.out(f"picture   {picture}")
 
 
 @app.command()
@@ -130,4 +131,4 @@ def check(config: Config, overrides: Overrides = None, plugin: Plugins = None) -
     for key, value in runner.check(load(config, overrides or [], plugin or [])).items():
         if isinstance(value, dict):
             value = ", ".join(f"{name} {number:,}" for name, number in value.items())
-        print(f"{key:12}{value:,}" if isinstance(value, int) else f"{key:12}{value}")
+        console.out(f"{key:12}{value:,}" if isinstance(value, int) else f"{key:12}{value}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated, Optional
 
 import typer
 
 from cnnrun.cli.app import AsJson, Config, Overrides, Plugins, app
+from cnnrun.runtime import console
 
 
 @app.command("verify-resume")
@@ -38,9 +38,7 @@ def verify_resume(
     shorter = {"training.epochs": epochs, "dataset.limit": limit}
     changes = [*(overrides or []), *(f"{key}={n}" for key, n in shorter.items() if n)]
     load(config, changes, plugin or [])  # mistakes are told at once, and as such
-    verdict = verify(
-        config, changes, plugin or [], kills, seed, lambda text: print(text, file=sys.stderr)
-    )
-    print(json.dumps(verdict.to_dict()) if as_json else verdict.as_text())
+    verdict = verify(config, changes, plugin or [], kills, seed, lambda text: console.warn(text))
+    console.out(json.dumps(verdict.to_dict()) if as_json else verdict.as_text())
     if not verdict.same:
         raise typer.Exit(1)

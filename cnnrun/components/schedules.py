@@ -59,6 +59,9 @@ def build_schedule(config: ScheduleOptions, total_steps: int, steps_per_epoch: i
         steps_per_epoch=steps_per_epoch,
         warmup_steps=warmup_steps,
     )
+    if not isinstance(schedule.factor(0), int | float):
+        wrong = type(schedule.factor(0)).__name__
+        raise schedules.get(config.name).mistake(f"gives a {wrong} as factor(0), not a number")
     return WarmUp(schedule, warmup_steps) if warmup_steps else schedule
 
 

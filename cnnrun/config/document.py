@@ -63,6 +63,11 @@ class Document:
         Raises:
             ConfigError: not of the form `key=value`, or the value is no YAML.
         """
+        if not isinstance(text, str):
+            raise ConfigError(
+                f"{text!r} is no override: write each as a text of its own, 'optimizer.lr=0.1', "
+                "'training.epochs=5'; a list of them is given as *list"
+            )
         dotted, equals, value_text = text.partition("=")
         if not equals or not all(dotted.split(".")):
             raise ConfigError(f"'{text}' is no override: write key=value, e.g. optimizer.lr=0.1")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,7 +24,7 @@ from cnnrun.config.shipped import find_config
 from cnnrun.data.options import DatasetOptions
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.models.transfer import Transfer
-from cnnrun.registry import Component, Options
+from cnnrun.registry import Component, Entry, Options
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -152,6 +153,15 @@ def from_dict(
     return validate(Document(origin, values), overrides, plugins)
 
 
+# The sections that every file may leave out.
+_DEFAULTS = {
+    "task": "classify",
+    "initializer": "default",
+    "optimizer": "sgd",
+    "schedule": "constant",
+}
+
+
 def validate(
     document: Document, overrides: Iterable[str] = (), plugins: Iterable[str] = ()
 ) -> Experiment:
@@ -162,11 +172,8 @@ def validate(
     load_plugins(files)
     if files:  # those of the command line are part of what the run is
         values["plugins"] = files
-    for section, default in _task_defaults(document).items():
-        given = values.setdefault(section, default)
-        if isinstance(given, dict) and isinstance(default, dict):
-            for key, value in default.items():
-                given.setdefault(key, value)
+    for section, default in {**_DEFAULTS, **_task_defaults(document)}.items():
+        _fill_in(values.setdefault(section, deepcopy(default)), registry.as_mapping(default))
     model = experiment_model()
     try:
         experiment = model.model_validate(values)
@@ -190,15 +197,15 @@ def changed_copy(experiment: Experiment, changes: Mapping[str, Any]) -> Experime
 def experiment_model() -> type[Experiment]:
     """`Experiment` with each section's type made of what is registered now, plug-ins included.
 
-    Made once for the same names: it takes 0.1 s, and a sweep validates every trial.
+    Made once for the same components: it takes 0.1 s, and a sweep validates every trial.
     """
-    # No section of an experiment is made of pictures, which would import matplotlib.
+    # No section of an experiment is made of plots, which would import matplotlib.
     kinds = [kind for kind in registry.KINDS.values() if kind is not registry.plots]
-    return _experiment_model(tuple(tuple(kind.names()) for kind in kinds))
+    return _experiment_model(tuple(kind.entries() for kind in kinds))
 
 
 @lru_cache(maxsize=8)
-def _experiment_model(_names: tuple[tuple[str, ...], ...]) -> type[Experiment]:
+def _experiment_model(_entries: tuple[tuple[Entry, ...], ...]) -> type[Experiment]:
     def section(kind: registry.Registry, default: Any = ...) -> Any:
         return kind.annotation(), Field(default, validate_default=True)
 
@@ -206,15 +213,32 @@ def _experiment_model(_names: tuple[tuple[str, ...], ...]) -> type[Experiment]:
     return create_model(
         "Experiment",
         __base__=Experiment,
-        task=section(registry.tasks, "classify"),
+        task=section(registry.tasks, _DEFAULTS["task"]),
         dataset=section(registry.datasets),
         model=section(registry.models),
-        initializer=section(registry.initializers, "default"),
+        initializer=section(registry.initializers, _DEFAULTS["initializer"]),
         loss=section(registry.losses),
-        optimizer=section(registry.optimizers, "sgd"),
-        schedule=section(registry.schedules, "constant"),
+        optimizer=section(registry.optimizers, _DEFAULTS["optimizer"]),
+        schedule=section(registry.schedules, _DEFAULTS["schedule"]),
         loggers=(loggers, []),
     )
+
+
+def default_names(section: str) -> set[str]:
+    """The components that a section may stand for without naming one, by the experiment's task."""
+    tasks = [registry.tasks.get(name).factory for name in registry.tasks.names()]
+    by_task = [task.defaults.get(section) for task in tasks]  # type: ignore[attr-defined]
+    return {name for name in (_DEFAULTS.get(section), *by_task) if isinstance(name, str)}
+
+
+def _fill_in(given: Any, default: dict[str, Any]) -> None:
+    """Complete what a file says of a section: `optimizer: {lr: 0.1}` is of the default optimizer.
+
+    The default's other keys are of no use to another component.
+    """
+    if isinstance(given, dict) and given.get("name") in (None, default.get("name")):
+        for key, value in default.items():
+            given.setdefault(key, value)
 
 
 def _name_from(file: Path) -> str:
@@ -238,8 +262,8 @@ def _plugin_files(document: Document, named: list[str]) -> list[str]:
 
 def _task_defaults(document: Document) -> dict[str, Any]:
     """What the named task takes for sections that the file leaves out (its loss, say)."""
-    task = registry.as_mapping(document.values.get("task", "classify"))
-    name = task.get("name") if isinstance(task, dict) else None
+    task = registry.as_mapping(document.values.get("task", {}))
+    name = task.get("name", _DEFAULTS["task"]) if isinstance(task, dict) else None
     if name not in registry.tasks.names():
         return {}
     return dict(registry.tasks.get(str(name)).factory.defaults)  # type: ignore[attr-defined]

@@ -59,6 +59,8 @@ ROLES_OF_COMPONENTS = {
         **dict.fromkeys(("spool", "spool_gb"), Role.MACHINE),
     },
     ("dataset", "huggingface"): {"path": Role.SOURCE},
+    # What L-BFGS remembers has this length.
+    ("optimizer", "lbfgs"): {"history": Role.FIXED},
     ("dataset", "own"): {"target": Role.SOURCE, "arguments": Role.SOURCE, "lazy": Role.MACHINE},
 }
 _LEVERS = ("training.channels_last", "training.compile")

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cnnrun import registry
-from cnnrun.config.experiment import Experiment, Training, experiment_model
+from cnnrun.config.experiment import Experiment, Training, default_names, experiment_model
 from cnnrun.config.key_docs import entry_texts, field_texts
 from cnnrun.data.options import DatasetOptions
 from cnnrun.models.transfer import Transfer
@@ -91,7 +91,8 @@ def _add_component(definitions: Schema, entry: Entry) -> None:
     texts = {"name": entry.summary, **shared, **entry_texts(entry)}
     _add_definition(definitions, _key(entry), schema)
     schema["description"] = inspect.getdoc(entry.factory) or ""
-    schema["required"] = sorted({"name", *schema.get("required", [])})
+    named = set() if entry.name in default_names(entry.kind) else {"name"}
+    schema["required"] = sorted({*named, *schema.get("required", [])})
     _describe(schema, texts)
     if "augment" in schema["properties"]:
         schema["properties"]["augment"]["items"] = _component(registry.augmentations)

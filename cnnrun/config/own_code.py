@@ -79,8 +79,8 @@ def _foreign_file(kind: registry.Registry, name: str) -> list[Path]:
         module = inspect.getmodule(kind.get(name).factory)
     except Exception:  # a name that nothing here has
         return []
-    if module is None or module.__name__.partition(".")[0] == "cnnrun":
-        return []
+    if module is None or module.__name__.startswith(("cnnrun.", "cnnrun_")):
+        return []  # ours, or a plug-in's, which `plugins` names
     file = getattr(module, "__file__", None)  # a notebook's cells have none
     return [Path(file)] if file else []
 

@@ -9,23 +9,29 @@ Installed packages may register some, too: the modules that their entry points `
 
 from __future__ import annotations
 
-import importlib.util
+import linecache
 import sys
 import traceback
 from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
+from importlib.util import decode_source
 from pathlib import Path
+from types import ModuleType
 
 from cnnrun.errors import ConfigError
+from cnnrun.registry import KINDS
+from cnnrun.runtime import console
 
-_loaded: set[Path] = set()
+_loaded: dict[Path, bytes] = {}
+"""What each file held when it was run."""
 
 
 def load_plugins(files: Iterable[str]) -> None:
-    """Run each Python file once, so that what it registers can be named in a config.
+    """Run each Python file, so that what it registers can be named in a config.
 
-    What installed packages register comes first.
+    A file that has been run is run again only after it was edited, as one does beside a notebook;
+    what it registered before is forgotten. What installed packages register comes first.
 
     Raises:
         ConfigError: the file is not there or fails; the message names its line.
@@ -33,23 +39,35 @@ def load_plugins(files: Iterable[str]) -> None:
     load_installed()
     for file in files:
         path = Path(file).resolve()
-        if path in _loaded:
-            continue
         if not path.is_file():
             raise ConfigError(
-                f"plug-in {file}: there is no such file (paths are from {Path.cwd()}); "
-                f"if it lies elsewhere, say where: --plugin PATH/{path.name}"
+                f"plug-in {file}: there is no such file (paths are from {Path.cwd()})"
             )
-        spec = importlib.util.spec_from_file_location(f"cnnrun_plugin_{path.stem}", path)
-        if spec is None or spec.loader is None:
+        if path.suffix != ".py":
             raise ConfigError(f"plug-in {file}: not a Python file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            raise ConfigError(f"plug-in {_line_of(error, path)}: {error!r}") from error
-        _loaded.add(path)
+        content = path.read_bytes()
+        if _loaded.get(path) != content:
+            _run(path, content)
+            _loaded[path] = content
+
+
+def _run(path: Path, content: bytes) -> None:
+    """Run a file as a module. Python's own import could take an edited file for the old one:
+
+    it compares sizes and times in whole seconds.
+    """
+    _loaded.pop(path, None)
+    linecache.checkcache(str(path))
+    for registry in KINDS.values():
+        registry.forget(str(path))
+    module = ModuleType(f"cnnrun_plugin_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(decode_source(content), str(path), "exec", dont_inherit=True), vars(module))
+    except (Exception, SystemExit) as error:
+        told = f"{_line_of(error, path)}: {type(error).__name__}: {error}"
+        raise ConfigError(f"plug-in {told}") from error
 
 
 @cache
@@ -65,14 +83,13 @@ def load_installed() -> None:
             entry.load()
         except Exception as error:
             package = entry.dist.name if entry.dist else "an unknown package"
-            print(
+            console.warn(
                 f"the plug-in '{entry.name}' ({entry.value}) of the installed package {package} "
                 f"was left out: {error!r}; pip uninstall {package} ends this message",
-                file=sys.stderr,
             )
 
 
-def _line_of(error: Exception, path: Path) -> str:
+def _line_of(error: BaseException, path: Path) -> str:
     """`file:line` of the plug-in's own innermost frame in `error`."""
     if isinstance(error, SyntaxError) and error.lineno:
         return f"{path}:{error.lineno}"

@@ -8,9 +8,12 @@ may never choose, of itself,
     folders     that are written to or cleared: `output`, the spool, the cache, downloads
     addresses   that are contacted: urls of shards, data sets of a hub, a sweep's storage, loggers
 
-Code and addresses are refused until the command line names them as well; folders are those of this
-machine until it names others. A YAML file that is named on the command line is a program that its
-user starts, and a run that is named by `--resume` is the user's own: neither comes by here.
+`trusted` is for what is opened (`eval`, `viz`, `report` ...): code and addresses are refused until
+the command line names them as well; folders are those of this machine until it names others.
+`require_consent` is for what is trained on somebody's behalf (`sweep --join`): all three are
+refused until the command line names the same. A YAML file that is named on the command line is a
+program that its user starts, and a run that is named by `--resume` is the user's own: neither comes
+by here.
 """
 
 from __future__ import annotations
@@ -22,12 +25,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cnnrun.errors import UserError
-from cnnrun.registry import as_mapping
+from cnnrun import registry
+from cnnrun.config.document import parse
+from cnnrun.errors import ConfigError, UserError
 
-# Sections and keys that name a folder which is written to, or where else a run is written to.
-_PLACES = ("output", "loggers")
-_DATA_PLACES = ("spool", "cache_dir")
+_PLACES = ("output", "loggers", "plugins")
+_DATA_FOLDERS = ("spool", "cache_dir")
+# The folder that a source which downloads downloads to.
+_DOWNLOADED_TO = "root"
 
 
 def trusted(
@@ -47,53 +52,79 @@ def trusted(
             would.
     """
     named = {override.partition("=")[0] for override in overrides}
-    kept = {key: value for key, value in values.items() if key not in (*_PLACES, "plugins")}
     code = [] if "plugins" in named else _missing_plugins(values.get("plugins"), plugins)
-    addresses: list[str] = []
-    dataset = as_mapping(values.get("dataset"))
-    if isinstance(dataset, dict):
+    addresses: dict[str, Any] = {}
+    kept = {key: value for key, value in values.items() if key not in _PLACES}
+    dataset = _dataset_of(values)
+    if dataset:
         kept["dataset"] = _at_home(dataset)
-        if opens_data and "dataset" not in named:
-            if dataset.get("name") == "own" and "dataset.target" not in named:
-                code.append(_option("dataset.target", dataset.get("target")))
-            addresses = [
-                _option(f"dataset.{key}", value)
-                for key, value in dataset.items()
-                if f"dataset.{key}" not in named and _is_address(dataset.get("name"), key, value)
-            ]
+    if opens_data and "dataset" not in named:
+        if dataset.get("name") == "own" and "dataset.target" not in named:
+            code.append(_option("dataset.target", dataset.get("target")))
+        addresses = {key: v for key, v in _addresses(dataset).items() if key not in named}
     if code:
-        raise UserError(
-            f"{origin} was trained with code of its own; if you trust it, say so: "
-            f"{' '.join(code + addresses)}"
-        )
+        refuse(origin, "code of its own", *code, *_options(addresses))
     if addresses:
-        raise UserError(
-            f"{origin} names addresses to contact; if you trust it, say so: {' '.join(addresses)}"
-        )
+        refuse(origin, "addresses to contact", *_options(addresses))
     return kept
 
 
-def consent(values: dict[str, Any]) -> list[str]:
-    """Overrides that name all that `values`, a config of one's own, say of folders and addresses.
+def require_consent(
+    values: dict[str, Any],
+    origin: Path | str,
+    plugins: Iterable[str] = (),
+    overrides: Iterable[str] = (),
+) -> None:
+    """Refuse to train a stranger's config that names more than the command line does.
 
-    For runs that were made from it; plug-ins are given apart.
+    Raises:
+        UserError: it names code, folders to write to or addresses, other than by default; with the
+            options that would name them, too.
     """
-    dataset = as_mapping(values.get("dataset")) or {}
-    return [
-        f"dataset.{key}={json.dumps(value, ensure_ascii=False)}"
-        for key, value in dataset.items()
-        if key in (*_DATA_PLACES, "download", "target")
-        or _is_address(dataset.get("name"), key, value)
-    ]
+    wanted = consent(values)
+    if values.get("loggers"):
+        wanted["loggers"] = values["loggers"]
+    for override in overrides:
+        key, _, text = override.partition("=")
+        if key in wanted and parse(text, "command line").values == wanted[key]:
+            del wanted[key]
+    options = [*_missing_plugins(values.get("plugins"), plugins), *_options(wanted)]
+    if options:
+        refuse(origin, "code, folders to write to or addresses", *options)
 
 
-def require_named(origin: Path | str, what: str, option: str) -> None:
-    """Refuse what a file says of itself, with the option by which the command line says it.
+def consent(values: dict[str, Any]) -> dict[str, Any]:
+    """What the data set of `values`, a config, has of code, folders and addresses, by dotted key.
+
+    Defaults left out: nobody chose them.
+    """
+    dataset = _dataset_of(values)
+    keys = list(_DATA_FOLDERS)
+    if dataset.get("name") == "own":
+        keys.append("target")
+    if dataset.get("download") is not False and "download" in _parameters(dataset):
+        keys.append(_DOWNLOADED_TO)
+    defaults = _parameters(dataset)
+    found = {
+        f"dataset.{key}": dataset[key]
+        for key in keys
+        if dataset.get(key) is not None and dataset[key] != defaults.get(key)
+    }
+    return found | _addresses(dataset)
+
+
+def consenting(values: dict[str, Any]) -> list[str]:
+    """Overrides that name what `values`, a config of one's own, says: for runs made from it."""
+    return [f"{key}={json.dumps(value)}" for key, value in consent(values).items()]
+
+
+def refuse(origin: Path | str, what: str, *options: str) -> None:
+    """Say what a file names of itself, and the options by which the command line names it.
 
     Raises:
         UserError: always.
     """
-    raise UserError(f"{origin} names {what}; if you trust it, say so: {option}")
+    raise UserError(f"{origin} names {what}; if you trust it, say so: {' '.join(options)}")
 
 
 def _missing_plugins(stored: Any, given: Iterable[str]) -> list[str]:
@@ -109,16 +140,33 @@ def _missing_plugins(stored: Any, given: Iterable[str]) -> list[str]:
     return missing
 
 
+def _dataset_of(values: dict[str, Any]) -> dict[str, Any]:
+    dataset = registry.as_mapping(values.get("dataset"))
+    return dataset if isinstance(dataset, dict) else {}
+
+
 def _at_home(dataset: dict[str, Any]) -> dict[str, Any]:
     """The section with this machine's own folders, where nothing is fetched."""
-    kept = {key: value for key, value in dataset.items() if key not in _DATA_PLACES}
-    return kept | ({"download": False} if "download" in kept else {})
+    kept = {key: value for key, value in dataset.items() if key not in _DATA_FOLDERS}
+    return kept | ({"download": False} if "download" in _parameters(dataset) else {})
 
 
-def _is_address(name: Any, key: str, value: Any) -> bool:
-    if name == "huggingface" and key == "path":
-        return not Path(str(value)).exists()
-    return any("://" in text for text in _texts(value))
+def _parameters(dataset: dict[str, Any]) -> dict[str, Any]:
+    """The keys of the source that is named, and their defaults; {} for one of a plug-in."""
+    try:
+        entry = registry.datasets.get(str(dataset.get("name")))
+    except UserError:
+        return {}
+    return {name: entry.signature.parameters[name].default for name in entry.parameters}
+
+
+def _addresses(dataset: dict[str, Any]) -> dict[str, Any]:
+    """What of the section would be contacted, by dotted key."""
+    found = {f"dataset.{k}": v for k, v in dataset.items() if any("://" in t for t in _texts(v))}
+    hub = dataset.get("path")
+    if dataset.get("name") == "huggingface" and not Path(str(hub)).exists():
+        found["dataset.path"] = hub
+    return found
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -129,7 +177,16 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
 
 
+def _options(named: dict[str, Any]) -> list[str]:
+    return [_option(key, value) for key, value in named.items()]
+
+
 def _option(key: str, value: Any) -> str:
     """What a shell passes as this override."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        if isinstance(value, str) and parse(value, "command line").values == value:
+            text = value
+    except ConfigError:
+        pass
     return shlex.quote(f"{key}={text}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from cnnrun.engine.build import build
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime import console
 from cnnrun.runtime.interrupt import StopRequest
 
 # Levers that change the order of sums at most. 16 bits are not among them.
@@ -52,7 +52,7 @@ def fastest(experiment: Experiment) -> Experiment:
     for settings, taken in times.items():
         words = ", ".join(f"{k}: {v}" for k, v in zip(LEVERS, settings, strict=True))
         mark = "  chosen" if settings == best else ""
-        print(f"auto_speed  {1000 * taken / _STEPS:.2f} ms a step  {words}{mark}", file=sys.stderr)
+        console.warn(f"auto_speed  {1000 * taken / _STEPS:.2f} ms a step  {words}{mark}")
     return _with(experiment, best)
 
 
@@ -85,7 +85,7 @@ def _first_loss(trainer: Trainer) -> float:
         if not training.compile:
             raise
         told = str(error).strip().partition("\n")[0]
-        print(f"auto_speed  compile: {training.compile} fails: {told}", file=sys.stderr)
+        console.warn(f"auto_speed  compile: {training.compile} fails: {told}")
         return float("nan")
 
 

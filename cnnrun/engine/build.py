@@ -23,6 +23,7 @@ from cnnrun.engine.build_data import (
 )
 from cnnrun.engine.build_model import build_initialized_model, build_model, refuse_absurd_model
 from cnnrun.engine.parts import Parts
+from cnnrun.engine.trial import check_task, try_users_parts
 from cnnrun.errors import did_you_mean
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
 from cnnrun.runtime.device import be_deterministic, select_device
@@ -33,7 +34,7 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     """Load the data and build the model, initialized as the experiment says.
 
     checkpoint: of a run that goes on. Its normalization is taken, and no weights are fetched from
-    elsewhere: its own are loaded later, where optimizer and average have their places.
+    elsewhere: its own are still to be loaded.
 
     Raises:
         ConfigError: parts do not fit together, with the place of the cause.
@@ -61,6 +62,7 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
         init_from_data(model, dataset, normalization, experiment.seed)
     counts = dataset.class_counts
     parts = _assemble(experiment, device, dataset, normalization, model, counts)
+    try_users_parts(parts)
     return replace(parts, frozen=tuple(frozen), transfer=transfer)
 
 
@@ -96,8 +98,9 @@ def _assemble(
         loss = registry.losses.build(
             experiment.loss, num_classes=classes, class_counts=class_counts
         )
-    task: Task = registry.tasks.build(experiment.task)
     with experiment.located("task"):
+        task: Task = registry.tasks.build(experiment.task)
+        check_task(task, registry.tasks.get(experiment.task.name))
         task.check(model, loss)
     monitor = experiment.training.monitor
     if monitor not in ("auto", *task.measures):

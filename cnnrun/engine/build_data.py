@@ -20,6 +20,7 @@ from cnnrun.data.identity import identified
 from cnnrun.data.images.conversion import with_form
 from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.splits import apply_splits
+from cnnrun.engine.trial import check_dataset
 from cnnrun.errors import UserError
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
 from cnnrun.runtime.randomness import derive_seed, generator
@@ -30,6 +31,10 @@ def build_dataset(experiment: Experiment) -> Dataset:
     """Load the data and set its validation split aside."""
     pictures = experiment.dataset.pictures()
     dataset: Dataset = registry.datasets.build(experiment.dataset, pictures=pictures)
+    entry = registry.datasets.get(experiment.dataset.name)
+    if entry.is_users:
+        with experiment.located("dataset"):
+            check_dataset(dataset, entry)
     dataset = replace(dataset, bad_files=tuple(pictures.bad_files), notes=tuple(pictures.notes))
     with experiment.located("dataset"):
         check_labels(dataset)

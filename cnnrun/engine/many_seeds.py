@@ -22,11 +22,11 @@ from cnnrun.config.experiment import Experiment
 from cnnrun.engine.stacked_models import StackedModels, share
 from cnnrun.engine.trainer import STEPS_AT_ONCE, Trainer
 from cnnrun.errors import ConfigError, Interrupted, UserError
-from cnnrun.runtime.console import Reporter, epoch_line
 from cnnrun.runtime.distributed import world
 from cnnrun.runtime.interrupt import StopRequest
 from cnnrun.runtime.randomness import seed_default
 from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step
+from cnnrun.runtime.training_display import Reporter, epoch_line
 
 # Their steps change each weight by what its own gradients were.
 ELEMENTWISE = ("sgd", "adam", "adamw", "rmsprop", "adagrad")

@@ -66,6 +66,8 @@ def try_a_step(experiment: Experiment, optimizer: torch.optim.Optimizer) -> None
     Raises:
         ConfigError: it can't: with these settings it keeps what it did not keep before.
     """
+    if isinstance(optimizer, torch.optim.LBFGS):
+        return  # it keeps the same whatever its settings, and all of it with one parameter
     for parameter, state in optimizer.state.items():
         weight = nn.Parameter(torch.zeros(1))
         like = registry.optimizers.build(experiment.optimizer, parameters=[weight])
@@ -75,7 +77,7 @@ def try_a_step(experiment: Experiment, optimizer: torch.optim.Optimizer) -> None
             else copy.deepcopy(value)
             for key, value in state.items()
         }
-        weight.grad = torch.zeros(1)
+        weight.grad = torch.ones_like(weight)
         try:
             like.load_state_dict({**like.state_dict(), "state": {0: held}})
             like.step(weight.sum)

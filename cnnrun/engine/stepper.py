@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from contextlib import nullcontext
 from typing import Any
 
@@ -18,6 +17,7 @@ from cnnrun.engine.validation import zeros
 from cnnrun.errors import UserError
 from cnnrun.models.transfer import unfreeze
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime import console
 from cnnrun.runtime.distributed import any_process, parallel, world
 from cnnrun.runtime.files import write_json
 from cnnrun.runtime.randomness import seed_default
@@ -98,7 +98,7 @@ class Stepper:
                     raise out_of_memory(len(inputs), self.accumulate) from error
                 self.accumulate *= 2
                 told = f"out of memory; a batch now goes in {self.accumulate} pieces"
-                print(told, file=sys.stderr)
+                console.warn(told)
                 self._rollback(buffers, kept, done)
             except NotFiniteError:
                 self._rollback(buffers, kept, done)

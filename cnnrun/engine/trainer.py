@@ -7,7 +7,6 @@ from one step to the next; so a checkpoint taken after any step continues to the
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, nullcontext
@@ -34,7 +33,7 @@ from cnnrun.engine.validation import (
 )
 from cnnrun.errors import Interrupted, UserError
 from cnnrun.runs.directory import RunDirectory
-from cnnrun.runtime.console import Reporter, epoch_line
+from cnnrun.runtime import console
 from cnnrun.runtime.distributed import (
     all_reduce_sum,
     any_process,
@@ -44,6 +43,7 @@ from cnnrun.runtime.distributed import (
 )
 from cnnrun.runtime.interrupt import StopRequest
 from cnnrun.runtime.randomness import derive_seed, shuffled
+from cnnrun.runtime.training_display import Reporter, epoch_line
 
 # Small sums cost more to begin than to compute: with batches of 20, 4 % of a small network's step.
 STEPS_AT_ONCE = 16
@@ -279,7 +279,7 @@ class Trainer:
         with average.applied() if average else nullcontext():
             name = first_infinite(self.full.model)
         if name and self.world.is_main:
-            print(infinite_note(name, self.progress.epoch), file=sys.stderr)
+            console.warn(infinite_note(name, self.progress.epoch))
         return name is not None
 
     def out_of_patience(self) -> bool:

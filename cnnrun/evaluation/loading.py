@@ -14,7 +14,7 @@ from torch import nn
 
 from cnnrun.config.experiment import Experiment, from_dict, load
 from cnnrun.config.shipped import names_experiment
-from cnnrun.config.trust import consent, trusted
+from cnnrun.config.trust import consenting, trusted
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.engine.build import rebuild
 from cnnrun.engine.build_data import build_dataset
@@ -48,7 +48,7 @@ def open_run_of(experiment: Experiment, run: Path) -> tuple[Path, Parts, Checkpo
     Raises:
         UserError: as `open_checkpoint`.
     """
-    return open_checkpoint(run, consent(experiment.to_dict()), experiment.plugins)
+    return open_checkpoint(run, consenting(experiment.to_dict()), experiment.plugins)
 
 
 def open_trained(

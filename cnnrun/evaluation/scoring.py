@@ -44,4 +44,4 @@ def evaluate(
     """
     predictions = predict(parts, split, batch_size)
     scores = parts.task.scores(predictions, parts.dataset.classes)
-    return predictions, {"split": split, **scores}
+    return predictions, {"split": split, "samples": len(predictions.labels), **scores}

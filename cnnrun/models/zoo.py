@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import nn
 
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.registry import models
+from cnnrun.runtime import console
 
 Shape = tuple[int, int, int]
 DropoutRate = Annotated[float, Field(ge=0, lt=1)] | None
@@ -164,7 +164,7 @@ def _pretrained(variant: str, weights: Any, options: dict[str, Any]) -> nn.Modul
     """The network with its trained weights and its own head."""
     import torchvision.models as library
 
-    progress = sys.stderr.isatty()
+    progress = console.stderr.isatty()
     model: nn.Module
     try:
         if "image_size" not in options and "input_size" not in options:

@@ -33,15 +33,22 @@ _MANY_DIGITS = re.compile(r"\d+\.\d{5,}(e-?\d+)?")
 _BRIEF = 32  # letters of a line's name beside its letter
 
 
-def report(runs: Sequence[Run], title: str, folder: Path, plugins: Sequence[str] = ()) -> str:
+def report(
+    runs: Sequence[Run],
+    title: str,
+    folder: Path,
+    plugins: Sequence[str] = (),
+    storage: str | None = None,
+) -> str:
     """The HTML page of many runs: a sweep's, a study's, or those that a shell loop left.
 
-    folder: where they lie, for what a sweep or a study left there. Runs that can't be compared
+    folder: where they lie, for what a sweep or a study left there. storage: of a sweep's trials, if
+    not there. Runs that can't be compared
     (none is finished, or they have no measure in common) are listed, with the reason.
     """
     damaged = [run for run in runs if run.state == "damaged"]
     groups = _named(group_runs(runs))
-    study, (standing, problem) = _study(folder), standing_of(folder, plugins)
+    study, (standing, problem) = _study(folder), standing_of(folder, plugins, storage)
     lead = f"{len(runs)} runs in {len(groups)} group{'s' if len(groups) != 1 else ''}"
     try:
         comparison = compare(groups, left_out=damaged)

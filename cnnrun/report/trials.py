@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from cnnrun.multirun.sweep.sweep import Standing
 
 
-def standing_of(folder: Path, plugins: Sequence[str]) -> tuple[Standing | None, str]:
+def standing_of(
+    folder: Path, plugins: Sequence[str], storage: str | None
+) -> tuple[Standing | None, str]:
     """The sweep in `folder`, or None and why it can't be read ("" where it is no sweep)."""
     if not (folder / "sweep.yaml").is_file():
         return None, ""
     try:
         from cnnrun.multirun.sweep.sweep import standing
 
-        return standing(folder, plugins), ""
+        return standing(folder, plugins, storage), ""
     except Exception as error:
         # No Optuna, a storage out of reach, a damaged file: the runs themselves are still there.
         # Only messages of cnnrun's own surely hold no password of a storage.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ from cnnrun.config.experiment import Experiment
 from cnnrun.engine.build import build
 from cnnrun.engine.trainer import Trainer
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime import console
 from cnnrun.runtime.device import device_name
-from cnnrun.runtime.interrupt import stop_on_signals
+from cnnrun.runtime.interrupt import StopRequest
 
 
 def check(experiment: Experiment) -> dict[str, Any]:
@@ -24,9 +24,8 @@ def check(experiment: Experiment) -> dict[str, Any]:
     """
     parts = build(experiment)
     for note in parts.dataset.notes:
-        print(note, file=sys.stderr)
-    with stop_on_signals() as stop:
-        trainer = Trainer(parts, RunDirectory(Path()), stop)
+        console.warn(note)
+    trainer = Trainer(parts, RunDirectory(Path()), StopRequest())
     images, labels = next(trainer.train_batches.iterate())
     parts.model.train()
     with experiment.located("model"):

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 from cnnrun.components.tasks import Predictions
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
-from cnnrun.errors import UserError
+from cnnrun.errors import Interrupted, UserError
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.loggers.forwarding import Reports, build_loggers
-from cnnrun.runtime.console import reporter
+from cnnrun.runtime import console
 from cnnrun.runtime.distributed import world
 from cnnrun.runtime.files import write_json
+from cnnrun.runtime.interrupt import Leave, nothing_to_save
+from cnnrun.runtime.training_display import reporter
 from cnnrun.runtime.weights import load_weights
 
 
@@ -33,10 +35,27 @@ def train_to_end(trainer: Trainer, quiet: bool, started: float) -> None:
     trainer.tell = reports.epoch
     try:
         _fit(trainer, quiet or not main)
-        if main:
-            finish(trainer, started)
+        with leaving_at_once(run):
+            if main:
+                finish(trainer, started)
     finally:
         reports.end(run.read_summary())
+
+
+@contextmanager
+def leaving_at_once(*runs: RunDirectory) -> Iterator[None]:
+    """Before the first step and after the last one, a signal loses nothing by leaving at once.
+
+    Raises:
+        Interrupted: one came.
+    """
+    try:
+        with nothing_to_save():
+            yield
+    except Leave as left:
+        commands = "\n".join(f"  cnnrun train --resume {run.path}" for run in runs)
+        told = f"stopped, with all that was trained saved; go on with\n{commands}"
+        raise Interrupted(told, left.exit_code) from left
 
 
 def _fit(trainer: Trainer, quiet: bool) -> None:
@@ -66,7 +85,7 @@ def finish(trainer: Trainer, started: float) -> None:
         "epochs": trainer.progress.epoch,
         "stopped_early": trainer.progress.stopped_early,
         "best_epoch": trainer.progress.best_epoch,
-        "best": run.read_metrics()[trainer.progress.best_epoch - 1],
+        "best": _row_of(trainer.progress.best_epoch, parts, run),
         "test": {key: test[key] for key in parts.task.headline if key in test},
         "normalization": asdict(parts.normalization),
         "parameters": sum(p.numel() for p in parts.model.parameters()),
@@ -77,6 +96,18 @@ def finish(trainer: Trainer, started: float) -> None:
         epoch = trainer.progress.best_epoch
         draw_pictures(parts, run, predictions, parts.task.pictures, epoch)
     write_json(run.summary, summary)  # last: a run that is killed before goes on
+
+
+def _row_of(epoch: int, parts: Parts, run: RunDirectory) -> dict[str, Any]:
+    """The log's row of an epoch whose weights `parts` have; where it was lost, they are scored."""
+    for row in run.read_metrics():
+        if row["epoch"] == epoch:
+            return row
+    scores: dict[str, Any] = {}
+    if parts.dataset.validation is not None and len(parts.dataset.validation):
+        _, scores = evaluation.evaluate(parts, "validation")
+    found = {f"validation_{key}": scores[key] for key in parts.task.measures if key in scores}
+    return {"epoch": epoch, **found}
 
 
 def draw_pictures(
@@ -97,4 +128,4 @@ def draw_pictures(
         try:
             plots.draw(name, target, run.plots / f"{name}.png")
         except Exception as error:
-            print(f"the picture '{name}' was not drawn: {error}", file=sys.stderr)
+            console.warn(f"the picture '{name}' was not drawn: {error}")

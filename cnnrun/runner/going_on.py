@@ -24,7 +24,7 @@ from cnnrun.engine.restoring import (
 )
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import Interrupted
-from cnnrun.runner.finishing import train_to_end
+from cnnrun.runner.finishing import leaving_at_once, train_to_end
 from cnnrun.runner.starting import create, note_environment, start
 from cnnrun.runs import resuming
 from cnnrun.runs.directory import RunDirectory
@@ -37,7 +37,7 @@ from cnnrun.runtime.device import select_device
 from cnnrun.runtime.distributed import any_process, broadcast_from_main, process_group, world
 from cnnrun.runtime.files import write_text
 from cnnrun.runtime.interrupt import stop_on_signals
-from cnnrun.runtime.weights import some
+from cnnrun.runtime.weights import load_weights, some
 
 
 def resume(
@@ -136,15 +136,19 @@ def _go_on(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirecto
             return run
         resuming.refuse_fixed(changes, run, experiment)
         if saved.newest is None:
+            resuming.notify(saved.notes)
             resuming.refuse_lost_checkpoints(run)
         experiment = resuming.as_started(experiment, without)
         build_loggers(experiment)  # what is missing is told before anything else takes time
         parts = build(experiment, saved.newest)
         if saved.newest:
             resuming.check_data(parts.dataset, saved.newest)
+            # Now, as the trainer may compute the features of what is frozen once and for all.
+            load_weights(parts.model, saved.newest.raw or saved.newest.model)
         with stop_on_signals() as stop:
-            trainer = Trainer(parts, run, stop)
-            notes, is_best = _restored(trainer, saved, changes)
+            with leaving_at_once(run):
+                trainer = Trainer(parts, run, stop)
+                notes, is_best = _restored(trainer, saved, changes)
             any_process([False])  # all have read what the first one is about to change
             code = resuming.code_changes(run, experiment)
             notes += [f"changed  {resuming.in_words(key, changes)}" for key in changes]
@@ -154,6 +158,8 @@ def _go_on(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirecto
                     resuming.notify([*saved.notes, *notes])
                 if is_best:
                     trainer.save("best")
+                if saved.newest and not saved.newest_is_last:
+                    trainer.save("last")  # the one that there was is damaged, gone or older
                 train_to_end(trainer, quiet, started)
     return run
 

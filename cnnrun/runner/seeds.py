@@ -11,13 +11,13 @@ from cnnrun.engine import many_seeds
 from cnnrun.engine.build import build
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import UserError
-from cnnrun.runner.finishing import finish
+from cnnrun.runner.finishing import finish, leaving_at_once
 from cnnrun.runner.starting import describe, new_run
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.loggers.forwarding import Reports, build_loggers
-from cnnrun.runtime.console import reporter
 from cnnrun.runtime.device import select_device
 from cnnrun.runtime.interrupt import stop_on_signals
+from cnnrun.runtime.training_display import reporter
 
 
 def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[RunDirectory]:
@@ -46,9 +46,10 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
         seeds = many_seeds.Seeds(trainers, stop, device)
         with reporter(quiet, trainers[0].total_steps, 0) as shown:
             seeds.fit(shown)
-        for trainer in trainers:
-            if trainer not in seeds.failed:
-                finish(trainer, started)
+        with leaving_at_once(*(t.run for t in trainers if t not in seeds.failed)):
+            for trainer in trainers:
+                if trainer not in seeds.failed:
+                    finish(trainer, started)
     if seeds.failed:
         told = [f"seed {t.experiment.seed}: {error}" for t, error in seeds.failed.items()]
         raise UserError("\n".join(told))

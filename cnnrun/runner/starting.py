@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,12 +14,13 @@ from cnnrun.engine.build import build
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import UserError
-from cnnrun.runner.finishing import train_to_end
+from cnnrun.runner.finishing import leaving_at_once, train_to_end
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.environment import describe_environment
 from cnnrun.runs.identity import record
 from cnnrun.runs.lock import alone_in
 from cnnrun.runs.loggers.forwarding import build_loggers
+from cnnrun.runtime import console
 from cnnrun.runtime.device import device_name, select_device
 from cnnrun.runtime.distributed import broadcast_from_main, process_group, world
 from cnnrun.runtime.files import write_json, write_text
@@ -59,9 +59,10 @@ def start(experiment: Experiment, quiet: bool, directory: NewRun) -> RunDirector
     run = directory(chosen)
     describe(parts, run, quiet, auto_speed=chosen is not experiment)
     with stop_on_signals() as stop:
-        trainer = Trainer(parts, run, stop)
-        if world().is_main:
-            run.keep_metrics(0)
+        with leaving_at_once(run):
+            trainer = Trainer(parts, run, stop)
+            if world().is_main:
+                run.keep_metrics(0)
         train_to_end(trainer, quiet, started)
     return run
 
@@ -101,17 +102,16 @@ def _tell_about_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
         names = ", ".join(data.classes[:10]) + (", ..." if len(data.classes) > 10 else "")
         counts = ", ".join(f"{s} {len(data.split(s)):,}" for s in ("train", "validation", "test"))
         shape = " x ".join(map(str, data.input_shape))
-        print(f"{name}: {len(data.classes)} classes ({names}), {shape}; {counts}", file=sys.stderr)
+        console.warn(f"{name}: {len(data.classes)} classes ({names}), {shape}; {counts}")
     bad = data.bad_files
     if bad:
         run.write_bad_files((file.path, file.reason) for file in bad)
-        print(f"left out {len(bad)} bad image files, listed in {run.bad_files}", file=sys.stderr)
+        console.warn(f"left out {len(bad)} bad image files, listed in {run.bad_files}")
     if parts.transfer and not quiet:
         trains = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
         total = sum(p.numel() for p in parts.model.parameters())
-        print(
+        console.warn(
             f"transfer: {parts.transfer.in_words()}; {trains:,} of {total:,} parameters train",
-            file=sys.stderr,
         )
     for note in parts.dataset.notes:
-        print(note, file=sys.stderr)
+        console.warn(note)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnrun.errors import UserError
-from cnnrun.runtime.files import UNFINISHED, disk_errors_told, write_text
+from cnnrun.runtime.files import UNFINISHED, disk_errors_told, force_to_disk, write_text
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ class RunDirectory:
         with disk_errors_told(self.metrics), self.metrics.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(_finite(row)) + "\n")
             stream.flush()
-            os.fsync(stream.fileno())  # the checkpoint that counts on this row is on disk, too
+            force_to_disk(stream.fileno())  # the checkpoint that counts on this row is on disk, too
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The rows of the log by epoch; a line that a crash cut short, or is no row, is left out.

@@ -5,8 +5,7 @@ Everything is read and compared here, and nothing written; see `record.py` for t
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +19,7 @@ from cnnrun.errors import ConfigError, UserError
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.identity import recorded
+from cnnrun.runtime import console
 from cnnrun.runtime.weights import some
 
 Changes = dict[str, tuple[Any, Any]]
@@ -30,11 +30,13 @@ Changes = dict[str, tuple[Any, Any]]
 class Saved:
     """The state that a run goes on from; both are None before the first one was saved.
 
-    best: what `best.pt` holds, where that can be read. notes: what a person should know.
+    best: what `best.pt` holds, where that can be read. newest_is_last: whether `last.pt` holds the
+    newest one. notes: what a person should know.
     """
 
     newest: Checkpoint | None
     best: Checkpoint | None
+    newest_is_last: bool = True
     notes: list[str] = field(default_factory=list)
 
 
@@ -56,17 +58,17 @@ def read_saved(run: RunDirectory) -> Saved:
                 problems[name] = error
     last, best = read.get("last"), read.get("best")
     if not read and problems and not _is_finished(run):
-        raise next(iter(problems.values()))
+        raise UserError("\n".join(map(str, problems.values())))
     if not read:
-        return Saved(None, None, [str(error) for error in problems.values()])
+        return Saved(None, None, notes=[str(error) for error in problems.values()])
     notes = [str(error) for error in problems.values()]
     if best and (last is None or _steps(best) > _steps(last)):
         if last is None:
             gone = "" if "last" in problems else f"{run.checkpoint('last')}: there is no such file"
             notes = [*notes, *filter(None, [gone])]
             notes[-1] += f"; going on from {run.checkpoint('best')} instead"
-        return Saved(best, best, notes)
-    return Saved(last, best, notes)
+        return Saved(best, best, False, notes)
+    return Saved(last, best, notes=notes)
 
 
 def _steps(checkpoint: Checkpoint) -> int:
@@ -211,6 +213,6 @@ def lacking_rows(rows: Mapping[int, dict[str, Any]], epochs: int, steps: int) ->
     ]
 
 
-def notify(notes: list[str]) -> None:
+def notify(notes: Iterable[str]) -> None:
     for note in notes:
-        print(note, file=sys.stderr)
+        console.warn(note)

@@ -1,145 +1,190 @@
-"""What a person sees on stderr while a run trains."""
+"""All that cnnrun prints: results on stdout, everything else on stderr.
+
+Progress is no reason to lose a run: where stderr is closed, full or gone, nothing more is printed
+and the work goes on. A result that can't be written is an error, but for a reader that has enough.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import sys
-import time
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-# Seconds between two looks at the running sums; each costs one device-to-host copy.
-INTERVAL = 0.25
-
-
-class Reporter(Protocol):
-    """Shows a run's progress."""
-
-    def __enter__(self) -> Reporter: ...
-    def __exit__(self, *_: object) -> None: ...
-
-    def due(self) -> bool:
-        """Whether it is time to show the running means again."""
-        ...
-
-    def update(self, epoch: int, steps: int, means: Mapping[str, float], rate: float) -> None:
-        """Show `steps` done in this process, the epoch's running means, and images/s."""
-        ...
-
-    def epoch(self, text: str) -> None:
-        """Show a finished epoch's line."""
-        ...
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+# Where results go while `sys.stdout` leads elsewhere.
+_results: TextIO | None = None
 
 
-class Quiet:
-    """Shows nothing."""
-
-    def __enter__(self) -> Quiet:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def due(self) -> bool:
-        return False
-
-    def update(self, epoch: int, steps: int, means: Mapping[str, float], rate: float) -> None:
-        pass
-
-    def epoch(self, text: str) -> None:
-        pass
+@contextmanager
+def quiet_if(quiet: bool) -> Iterator[None]:
+    """Within the block, `note` prints nothing if `quiet`."""
+    token = _quiet.set(quiet or _quiet.get())
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
 
 
-class Lines(Quiet):
-    """Plain lines, one an epoch: for files, pipes and job logs."""
-
-    def __enter__(self) -> Lines:
-        return self
-
-    def epoch(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+def note(text: str) -> None:
+    """What a person likes to know on the way; nothing with `--quiet`."""
+    if not _quiet.get():
+        warn(text)
 
 
-class Bar:
-    """A live line under the finished epochs: running loss, accuracy, images/s, time left."""
-
-    def __init__(self, total_steps: int, done_steps: int) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[numbers]}"),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._progress.add_task(
-            "starting", total=total_steps, completed=done_steps, numbers=""
-        )
-        self._total, self._done = total_steps, done_steps
-        self._start = self._last = time.monotonic()
-
-    def __enter__(self) -> Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def due(self) -> bool:
-        return time.monotonic() - self._last >= INTERVAL
-
-    def update(self, epoch: int, steps: int, means: Mapping[str, float], rate: float) -> None:
-        self._last = time.monotonic()
-        share = (steps - self._done) / max(self._total - self._done, 1)
-        left = (self._last - self._start) * (1 - share) / share if share else 0.0
-        numbers = "  ".join(f"{name} {show(name, value)}" for name, value in means.items())
-        self._progress.update(
-            self._task,
-            completed=steps,
-            description=f"epoch {epoch}",
-            numbers=f"{numbers}  {rate:,.0f} images/s  {duration(left)} left",
-        )
-
-    def epoch(self, text: str) -> None:
-        self._progress.console.print(text, highlight=False, markup=False)
+def warn(text: str) -> None:
+    """What a person must know, also with `--quiet`."""
+    stderr.write(f"{text}\n")
+    stderr.flush()
 
 
-def reporter(quiet: bool, total_steps: int, done_steps: int) -> Reporter:
-    """Live on a terminal, lines elsewhere, nothing when asked to be quiet."""
-    if quiet:
-        return Quiet()
-    return Bar(total_steps, done_steps) if sys.stderr.isatty() else Lines()
+def out(text: object, end: str = "\n") -> None:
+    """A result, for stdout. A reader that has gone (`| head`) has what it wants.
+
+    Raises:
+        OSError: it can't be written there.
+    """
+    stream = _stdout()
+    try:
+        try:
+            stream.write(f"{text}{end}")
+        except UnicodeEncodeError:
+            stream.write(_encodable(f"{text}{end}", stream))
+    except BrokenPipeError:
+        discard(stream)
 
 
-def epoch_line(
-    row: Mapping[str, Any], best_epoch: int, epochs: int, speed: float, seconds_left: float
-) -> str:
-    """A finished epoch: its measures, images a second, and the time that the others will take."""
-    numbers = "  ".join(
-        f"{name.replace('_', ' ')} {show(name, value)}"
-        for name, value in row.items()
-        if name.startswith(("train_", "validation_"))
-    )
-    skipped = f"  skipped {row['skipped']}" if row.get("skipped") else ""
-    best = "  best" if best_epoch == row["epoch"] else ""
-    return (
-        f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  {numbers}{skipped}  "
-        f"{speed:,.0f} images/s  {duration(seconds_left)} left{best}"
-    )
+class _Results:
+    """A file for those who want one, such as `csv`: what they write goes to `out`."""
+
+    def write(self, text: str, /) -> None:
+        out(text, end="")
 
 
-def show(name: str, value: float) -> str:
-    """A measure as people write it: accuracies in per cent."""
-    return f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.4f}"
+results = _Results()
 
 
-def duration(seconds: float) -> str:
-    """`42 s`, `3:07 min` or `2:05 h`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02d} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
+def _stdout() -> TextIO:
+    return _results or sys.stdout or io.StringIO()
+
+
+@contextmanager
+def only_results_on_stdout() -> Iterator[None]:
+    """Within the block what libraries and plug-ins print goes to stderr.
+
+    torch announces each download on stdout, and `RUN=$(cnnrun train -q ...)` gets the run alone.
+    """
+    global _results
+    before, _results = _results, _stdout()
+    try:
+        with contextlib.redirect_stdout(stderr):
+            yield
+    finally:
+        _results = before
+
+
+class Guarded(io.TextIOBase):
+    """`stream`, or else `sys.stderr` as it is at the time, but writing to it never fails."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._given = stream
+
+    @property
+    def _stream(self) -> TextIO | None:
+        return self._given or sys.stderr
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        stream = self._stream
+        try:
+            return stream is not None and stream.isatty()
+        except (OSError, ValueError):
+            return False
+
+    def fileno(self) -> int:
+        stream = self._stream
+        if stream is None:
+            raise OSError("closed")
+        return stream.fileno()
+
+    def write(self, text: str, /) -> int:
+        stream = self._stream
+        if stream is not None:
+            try:
+                stream.write(text)
+            except UnicodeEncodeError:
+                self.write(_encodable(text, stream))
+            except RuntimeError:
+                # From a signal's handler, while the same stream was being written.
+                with contextlib.suppress(OSError, ValueError):
+                    os.write(stream.fileno(), text.encode(errors="backslashreplace"))
+            except (OSError, ValueError):
+                discard(stream)
+        return len(text)
+
+    def flush(self) -> None:
+        stream = self._stream
+        try:
+            if stream is not None:
+                stream.flush()
+        except RuntimeError:
+            pass  # see `write`
+        except (OSError, ValueError):
+            discard(stream)
+
+
+stderr = Guarded()
+
+
+def discard(stream: TextIO | None) -> None:
+    """Let what is written to a broken stream go nowhere, also what it still holds.
+
+    Python flushes its streams when it ends, and makes the exit code 120 where that fails.
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        assert stream is not None
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """`text` with what the stream's encoding lacks written as `\\u732b`."""
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def open_closed_streams() -> None:
+    """Give a process that was started without stdin, stdout or stderr (`2>&-`) empty ones.
+
+    Otherwise the next file to be opened gets the number 2, and libraries that complain on stderr
+    write into a checkpoint.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+
+
+def width() -> int:
+    """The columns of the terminal on stderr; 80 where there is none. COLUMNS overrides both."""
+    if os.environ.get("COLUMNS", "").isdecimal():
+        return max(1, int(os.environ["COLUMNS"]))
+    try:
+        return os.get_terminal_size(stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from cnnrun.errors import UserError
+from cnnrun.runtime.interrupt import held
 
 UNFINISHED = ".unfinished"
 """How the names of temporary files end."""
+
+# What USB sticks, network mounts and mounts of other systems answer to `fsync`.
+_NOT_OFFERED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
 
 
 def write_json(file: Path, values: dict[str, Any]) -> None:
@@ -38,27 +43,40 @@ def write_atomically(file: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 
 def _write_atomically(file: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    handle, name = tempfile.mkstemp(UNFINISHED, f".{file.name}-", file.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp makes files private; a result may be read by whom the user's umask allows.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # noqa: PTH101
-        os.replace(name, file)  # noqa: PTH105
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    # The rename itself is durable only once the directory is on disk.
-    if hasattr(os, "O_DIRECTORY"):
-        directory = os.open(file.parent, os.O_DIRECTORY)
+    # New files have the rights that the umask leaves; some file systems refuse to change any.
+    partial = file.with_name(f".{file.name}-{secrets.token_hex(4)}{UNFINISHED}")
+    with held():
         try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+            with partial.open("xb") as stream:
+                write(stream)
+                stream.flush()
+                force_to_disk(stream.fileno())
+            partial.replace(file)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        _force_folder_to_disk(file.parent)
+
+
+def force_to_disk(handle: int) -> None:
+    """Return when the file's content is on disk, as far as the file system can say."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_OFFERED:
+            raise
+
+
+def _force_folder_to_disk(folder: Path) -> None:
+    """A rename is durable only once its folder is on disk."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except (PermissionError, IsADirectoryError):
+        return  # Windows opens no folders, nor does who may write into one but not list it
+    try:
+        force_to_disk(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

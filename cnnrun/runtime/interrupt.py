@@ -1,12 +1,34 @@
-"""Ctrl-C and SIGTERM: the first one asks the loop to stop after its step, the second leaves."""
+"""SIGINT (Ctrl-C), SIGTERM and SIGHUP: the first asks a run to stop and save, the second leaves.
+
+Outside a run there is nothing to save, and the first one leaves. A file that is being written is
+finished before: no signal ends a process within `held`.
+"""
 
 from __future__ import annotations
 
 import signal
-import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from cnnrun.runtime import console
+
+# Windows has no SIGHUP.
+_NUMBERS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
+
+class Leave(KeyboardInterrupt):
+    """A signal ends the command at once.
+
+    exit_code: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP, as shells count.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
 
 
 class StopRequest:
@@ -20,24 +42,121 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """130 for SIGINT, 143 for SIGTERM, as shells count."""
+        """130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP, as shells count."""
         return 128 + (self.signal or signal.SIGINT)
+
+
+class _Signals:
+    """What the handler knows: of the main thread, as only that one gets signals."""
+
+    def __init__(self) -> None:
+        self.request: StopRequest | None = None
+        self.holds = 0
+        self.waiting: int | None = None
+        # By which signal `Leave` was raised; a library that swallows it can't make it unsaid.
+        self.left: int | None = None
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.request is not None and not self.request:
+            self.request.signal = number
+            console.warn("\nstopping after this step; once more to leave at once")
+        elif self.holds:
+            self.waiting = number
+            console.warn("\nleaving as soon as the file is written")
+        else:
+            self.leave(number)
+
+    def leave(self, number: int) -> None:
+        self.waiting, self.left = None, number
+        raise Leave(number)
+
+
+_signals = _Signals()
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def signals_handled() -> Iterator[None]:
+    """Within the block, signals do what this module says; in a thread they stay as they are.
+
+    What `nohup` had ignored stays ignored.
+    """
+    handlers = {number: signal.getsignal(number) for number in _NUMBERS}
+    ours = signal.getsignal(signal.SIGINT) == _signals.handle
+    if ours or not _in_main_thread():
+        yield
+        return
+    _signals.left = _signals.waiting = None
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and handlers[hangup] is signal.SIG_IGN:
+        del handlers[hangup]
+    for number in handlers:
+        signal.signal(number, _signals.handle)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            # None: a handler of another language, which Python can't put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Within the block, SIGINT and SIGTERM set the request instead of breaking off a step."""
+    """Within the block, the first signal sets the request instead of breaking off a step.
+
+    In a thread no signal arrives; the request is never set.
+    """
     request = StopRequest()
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if request:
-            raise KeyboardInterrupt
-        request.signal = number
-        print("\nstopping after this step; once more to leave at once", file=sys.stderr, flush=True)
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    if not _in_main_thread():
         yield request
+        return
+    with signals_handled():
+        if _signals.left is not None:
+            _signals.leave(_signals.left)
+        before, _signals.request = _signals.request, request
+        try:
+            yield request
+        finally:
+            _signals.request = before
+
+
+@contextmanager
+def nothing_to_save() -> Iterator[None]:
+    """A part of the block of `stop_on_signals` whose work is made again: a signal leaves at once.
+
+    Raises:
+        Leave: a signal has come, perhaps before.
+    """
+    if not _in_main_thread():
+        yield
+        return
+    request, _signals.request = _signals.request, None
+    try:
+        if request is not None and request.signal is not None:
+            _signals.leave(request.signal)
+        yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        _signals.request = request
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Within the block no signal breaks off what is done; one that came leaves at its end."""
+    if not _in_main_thread():
+        yield
+        return
+    _signals.holds += 1
+    try:
+        yield
+    finally:
+        _signals.holds -= 1
+    if _signals.waiting is not None and not _signals.holds:
+        _signals.leave(_signals.waiting)
+
+
+def left_by() -> int | None:
+    """The exit code of the signal by which the command was told to leave, if it was."""
+    return None if _signals.left is None else 128 + _signals.left

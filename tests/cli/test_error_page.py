@@ -30,6 +30,8 @@ training: {epochs: 1}
 CASES = [case for cases in SECTIONS.values() for case in cases]
 _schema = cache(config.experiment_model)
 
+pytestmark = pytest.mark.usefixtures("nothing_stays_registered")
+
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Path:

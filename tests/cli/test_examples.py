@@ -26,19 +26,12 @@ from tests.small_run import CONFIG
 _IMPORTED = re.compile(r"^from (cnnrun[\w.]*) import", re.MULTILINE)
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
 
+pytestmark = pytest.mark.usefixtures("nothing_stays_registered")
+
 
 @pytest.fixture(autouse=True)
 def _config(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(CONFIG)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_stays_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other tests look at all that cnnrun itself registers."""
-    monkeypatch.setattr(plugins, "_loaded", set())
-    for registry in KINDS.values():
-        registry.names()  # its own components
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
 
 
 def _train(cnnrun: Command, example: str, *overrides: str) -> tuple[Path, str]:

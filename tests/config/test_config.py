@@ -55,7 +55,9 @@ training:
         ("loss: cross_entropy", "loss: crossentropy", "x.yaml:7:7: loss: unknown name "
          "'crossentropy'; did you mean 'cross_entropy'?"),
         ("loss: cross_entropy", "loss: 3", "loss: expected a name or a mapping with `name`, got 3"),
-        ("loss: cross_entropy", "loss: {gamma: 2}", "loss: expected a name or a mapping with"),
+        ("loss: cross_entropy", "loss: {gamma: 2}", "loss.gamma: unknown key"),
+        ("model: {name: mlp, hidden: [16]}", "model: {hidden: [16]}", "model: expected a name or a "
+         "mapping with"),
         ("model: {name: mlp, hidden: [16]}", "", "model: this key is required"),
         ("hidden: [16]", "hidden: 16", "model.hidden: expected a list, got 16"),
         ("hidden: [16]", "hidden: [a]", "x.yaml:6:29: model.hidden.0: expected a whole number"),
@@ -135,3 +137,31 @@ def test_the_resolved_config_is_the_same_experiment(
     again = from_dict(yaml.safe_load(experiment.to_yaml()), "test")
     assert again.to_dict() == experiment.to_dict()
     assert isinstance(experiment, Experiment)
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("optimizer.lr=0.05", {"name": "sgd", "lr": 0.05}),
+        ("optimizer.momentum=0.9", {"name": "sgd", "momentum": 0.9}),
+        ("schedule.warmup_epochs=1", {"name": "constant", "warmup_epochs": 1.0}),
+        ("loss.label_smoothing=0.1", {"name": "cross_entropy", "label_smoothing": 0.1}),
+        ("task.tta=flip", {"name": "classify", "tta": "flip"}),
+        ("training.epochs=3", {"epochs": 3}),
+        ("dataset.validation=0.2", {"name": "digits", "validation": 0.2}),
+    ],
+)
+def test_a_key_of_a_section_that_the_file_leaves_out(
+    tmp_path: Path, override: str, wanted: dict[str, object]
+) -> None:
+    (tmp_path / "x.yaml").write_text("dataset: digits\nmodel: mlp\n")
+    section = override.partition(".")[0]
+    found = load(tmp_path / "x.yaml", [override]).to_dict()[section]
+    assert found.items() >= wanted.items()
+
+
+def test_a_default_of_the_task_does_not_reach_into_another_component(tmp_path: Path) -> None:
+    text = "task: reconstruct\ndataset: digits\nmodel: conv_autoencoder\n"
+    (tmp_path / "x.yaml").write_text(text)
+    assert load(tmp_path / "x.yaml", ["loss.name=bce"]).loss.name == "bce"
+    assert load(tmp_path / "x.yaml").loss.name == "mse"

@@ -13,8 +13,8 @@ from cnnrun.config.experiment import from_dict
 from cnnrun.engine.build import build
 from cnnrun.engine.trainer import Trainer
 from cnnrun.runs.directory import RunDirectory
-from cnnrun.runtime.console import Quiet
 from cnnrun.runtime.interrupt import StopRequest
+from cnnrun.runtime.training_display import Quiet
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
 

@@ -110,8 +110,20 @@ KEYS = [
          "Write `plugins: [mine.py]`.", "train x.yaml plugins=mine.py"),
     Case("plug-in …: there is no such file (paths are from …)", "The file is not where you stand.",
          "Name it from there, or in full.", "train x.yaml plugins=[no.py]"),
+    Case("mine.py:4: the model 'mine' has the parameter 'width' before the `*`",
+         "Parameters before the `*` are given by cnnrun, and it has no such thing to give.",
+         "Write it after the `*`, with a type: it is a YAML key then.",
+         "check x.yaml model=mine plugins=[mine.py]", 2,
+         module("from torch import nn\nfrom cnnrun.plugin import models\n\n"
+                "@models.register('mine')\ndef mine(num_classes, width=4): return nn.Flatten()\n")),
+    Case("mine.py:5: in mine: ZeroDivisionError: division by zero",
+         "Your component broke off in that line.",
+         "Mend the line; --debug shows how it came there.",
+         "check x.yaml model=mine plugins=[mine.py]", 1,
+         module("from torch import nn\nfrom cnnrun.plugin import models\n\n"
+                "@models.register('mine')\ndef mine(num_classes): return 1 / 0\n")),
     Case("plug-in …: not a Python file", "Its name does not end in `.py`.", "Name a `.py` file.",
          "train x.yaml plugins=[x.yaml]"),
-    Case("plug-in …mine.py:1: NameError(", "It broke off while it was imported.",
+    Case("plug-in …mine.py:1: NameError: ", "It broke off while it was imported.",
          "Mend the line that is named.", "train x.yaml plugins=[mine.py]", files=module("nope\n")),
 ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, NamedTuple
 
 import torch
@@ -14,6 +13,7 @@ from cnnrun.components.losses.vgg_features import Network, Pooling, VGGFeatures,
 from cnnrun.data.images.one_image import read_picture, resized, scaled_size
 from cnnrun.errors import UserError
 from cnnrun.registry import Options, losses
+from cnnrun.runtime import console
 
 Weight = Annotated[float, Field(ge=0)]
 Layers = Annotated[dict[str, Weight], Field(min_length=1)]
@@ -71,10 +71,9 @@ class NeuralStyle(nn.Module):
         """
         super().__init__()
         if weights == "random":
-            print(
+            console.warn(
                 "neural_style: the network's weights are random; the result shows that it runs, "
                 "and is no style transfer (weights: imagenet, or a file)",
-                file=sys.stderr,
             )
         self.content_layers, self.style_layers = content_layers, style_layers
         self.weights = (content_weight, style_weight, smoothness)

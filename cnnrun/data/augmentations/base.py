@@ -85,6 +85,10 @@ class Mixing(Augmentation):
         """Images (N, C, H, W) float32 in 0..1 and targets (N, K) float32 to the same."""
 
 
+Applicable = Geometric | Photometric | Policy | Mixing
+"""What the pipeline knows to apply."""
+
+
 def per_image(values: Tensor) -> Tensor:
     """(N,) to (N, 1, 1, 1), which broadcasts over images."""
     return values.view(-1, 1, 1, 1)

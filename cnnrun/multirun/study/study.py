@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import shlex
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from cnnrun.multirun.launcher.workers import Workers, visible_gpus
 from cnnrun.multirun.settings import Settings, apply, changes
 from cnnrun.multirun.study.findings import Findings
 from cnnrun.multirun.study.spec import Study, load, run_named
+from cnnrun.runtime import console
 from cnnrun.runtime.files import write_json, write_text
 
 
@@ -178,7 +178,7 @@ class _Plan:
 
         def say(text: str) -> None:
             if not self.how.quiet:
-                print(text, file=sys.stderr, flush=True)
+                console.warn(text)
 
         def tell(outcome: Outcome) -> None:
             done = len(queue.outcomes)

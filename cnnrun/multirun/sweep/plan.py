@@ -6,9 +6,10 @@ import copy
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from cnnrun import registry
 from cnnrun.config import experiment as config
@@ -24,8 +25,15 @@ from cnnrun.multirun.sweep.spec import Sweep
 class Plan:
     """What a sweep does, with nothing done yet."""
 
-    def __init__(self, sweep: Sweep, plugins: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        plugins: Iterable[str] = (),
+        allow: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        """allow: is shown every config before it is read, and raises `UserError` to refuse it."""
         self.sweep = sweep
+        self._allow = allow
         self.plugins = tuple(plugins)
         self.document = read(sweep.base_file)
         self.document.values.setdefault("name", sweep.base_file.stem)
@@ -68,6 +76,8 @@ class Plan:
         if text not in self._resolved:
             document = copy.deepcopy(self.document)
             apply(document, settings, self.sweep.place)
+            if self._allow:
+                self._allow(document.values)
             self._resolved[text] = config.validate(document, plugins=self.plugins)
         return self._resolved[text]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import secrets
 import time
 from pathlib import Path
 from typing import IO
+
+from cnnrun.runtime.file_lock import lock
 
 _SUFFIX = ".alive"
 # Between making the file and locking it, its process must not be taken for dead.
@@ -25,7 +26,7 @@ class Presence:
         folder.mkdir(parents=True, exist_ok=True)
         self.name = secrets.token_hex(6)
         self._stream: IO[str] = self._file(self.name).open("w")
-        fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(self._stream.fileno())
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}{_SUFFIX}"
@@ -38,15 +39,12 @@ class Presence:
         if name == self.name or not self._file(name).is_file():
             return False
         with self._file(name).open("r") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                return False
-        return True
+            # Where there are no locks, its heartbeat tells.
+            return lock(stream.fileno(), shared=True) is True
 
     def forget_dead(self) -> None:
         """Remove the files of processes that ended a while ago, whose trials were taken back."""
-        for file in self.folder.glob(f"*{_SUFFIX}"):
+        for file in self.folder.glob(f"{'[0-9a-f]' * 12}{_SUFFIX}"):
             with contextlib.suppress(FileNotFoundError):
                 old = time.time() - file.stat().st_mtime > _FORGET_SECONDS
                 if old and self.is_dead(file.stem):

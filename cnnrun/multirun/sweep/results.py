@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from cnnrun.multirun.settings import Settings, as_text
 from cnnrun.multirun.sweep.plan import Plan
-from cnnrun.runtime.console import show
+from cnnrun.runtime.training_display import show
 
 if TYPE_CHECKING:
-    from cnnrun.multirun.sweep.storage import Trials
+    from cnnrun.multirun.sweep.storage import Recorded
 
 _STATES = {
     "COMPLETE": "finished",
@@ -133,7 +133,7 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else as_text(value)
 
 
-def read_results(plan: Plan, trials: Trials) -> Results:
+def read_results(plan: Plan, trials: Recorded) -> Results:
     """The standing of every trial now."""
     by_slot = trials.by_slot()
     found = []

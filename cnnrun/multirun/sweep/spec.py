@@ -28,6 +28,9 @@ from cnnrun.multirun.settings import Settings, override
 from cnnrun.multirun.sweep.space import Grid, Range, Space, grid_points, random_points
 from cnnrun.registry import Options
 
+NAME = r"^[^\W_][\w.+-]*$"
+"""What a sweep may be called; it is a folder's name."""
+
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -69,7 +72,7 @@ class Sweep(Options):
     # Processes side by side; by default one for each GPU, else one.
     workers: Positive | None = None
     # By default the file's name.
-    name: Annotated[str, Field(pattern=r"^[^\W_][\w.+-]*$", max_length=80)]
+    name: Annotated[str, Field(pattern=NAME, max_length=80)]
     output: str = "sweeps"
     # Where trials are shared out: an SQLite file in the sweep's folder, or e.g. postgresql://...
     storage: str | None = None

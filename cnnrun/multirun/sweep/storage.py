@@ -8,7 +8,6 @@ is final there, and a copy takes its place. `owner` says which of them counts.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +15,12 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from cnnrun.errors import UserError
 from cnnrun.multirun.settings import Settings
 from cnnrun.multirun.sweep.space import parameters
+from cnnrun.runtime.file_lock import lock
 
 if TYPE_CHECKING:
     import optuna
@@ -30,16 +31,51 @@ HEARTBEAT_SECONDS = 30
 GRACE_SECONDS = 150
 
 
-class Trials:
-    """The trials of one sweep in the storage at `url`."""
+class Recorded:
+    """The trials of one sweep as the storage at `url` has them; nothing is written there."""
 
-    def __init__(self, url: str, study_name: str, higher_is_better: bool, lock: Path) -> None:
+    def __init__(self, url: str, study_name: str) -> None:
+        """Raises `UserError` where the storage can't be reached, or has no such sweep."""
+        require_optuna()
+        import optuna
+
+        storage = open_storage(url, create=False)
+        if study_name not in optuna.get_all_study_names(storage):
+            raise UserError(f"no trial of this sweep is in {shown(url)}")
+        self.study: optuna.Study = optuna.load_study(study_name=study_name, storage=storage)
+
+    def by_slot(self) -> dict[int, list[FrozenTrial]]:
+        """All of Optuna's trials, by slot, in the order in which they were made."""
+        found: dict[int, list[FrozenTrial]] = {}
+        for trial in self.study.get_trials(deepcopy=False):
+            if "slot" in trial.user_attrs:
+                found.setdefault(trial.user_attrs["slot"], []).append(trial)
+        return found
+
+    def owners(self) -> dict[int, FrozenTrial]:
+        """The trial that counts, for every slot that has one."""
+        owners = {slot: owner(trials) for slot, trials in sorted(self.by_slot().items())}
+        return {slot: trial for slot, trial in owners.items() if trial is not None}
+
+
+class Trials(Recorded):
+    """The trials of one sweep in the storage at `url`, to be claimed and told of."""
+
+    def __init__(
+        self,
+        url: str,
+        study_name: str,
+        higher_is_better: bool,
+        lock: Path,
+        create: bool = True,
+    ) -> None:
+        """create: as in `open_storage`."""
         import optuna
 
         self.url = url
         self.lock_file = lock
         with self.locked():
-            self.storage = open_storage(url)
+            self.storage = open_storage(url, create)
             self.study: optuna.Study = optuna.create_study(
                 study_name=study_name,
                 storage=self.storage,
@@ -60,9 +96,8 @@ class Trials:
             yield
             return
         with self.lock_file.open("w") as stream:
-            # A file system without locks: Optuna's own protection must do.
-            with contextlib.suppress(OSError):
-                fcntl.flock(stream, fcntl.LOCK_EX)
+            # Where there are no locks, Optuna's own protection must do.
+            lock(stream.fileno(), wait=True)
             yield
 
     def fill(self, points: Sequence[Settings | None]) -> None:
@@ -87,19 +122,6 @@ class Trials:
                     self.study.enqueue_trial(_chosen(trials), user_attrs=attributes)
                     count += 1
         return count
-
-    def by_slot(self) -> dict[int, list[FrozenTrial]]:
-        """All of Optuna's trials, by slot, in the order in which they were made."""
-        found: dict[int, list[FrozenTrial]] = {}
-        for trial in self.study.get_trials(deepcopy=False):
-            if "slot" in trial.user_attrs:
-                found.setdefault(trial.user_attrs["slot"], []).append(trial)
-        return found
-
-    def owners(self) -> dict[int, FrozenTrial]:
-        """The trial that counts, for every slot that has one."""
-        owners = {slot: owner(trials) for slot, trials in sorted(self.by_slot().items())}
-        return {slot: trial for slot, trial in owners.items() if trial is not None}
 
     def claim(self, process: str) -> optuna.Trial | None:
         """A waiting trial that no other process has or gets; None if none waits."""
@@ -178,16 +200,21 @@ def _chosen(trials: Sequence[FrozenTrial]) -> dict[str, Any]:
     return {}
 
 
-def open_storage(url: str) -> optuna.storages.RDBStorage:
+def open_storage(url: str, create: bool = True) -> optuna.storages.RDBStorage:
     """The database at `url`, made ready for trials.
 
+    create: whether tables are made where there are none; otherwise the database must have been made
+        by Optuna, and one that was not is left as it is.
+
     Raises:
-        UserError: Optuna is not installed, or the database can't be reached.
+        UserError: Optuna is not installed, or the database can't be reached or is not Optuna's.
     """
     require_optuna()
     import sqlalchemy
     from optuna.storages import RDBStorage
 
+    if not create and not _holds_studies(url):
+        raise UserError(f"{shown(url)}: the sweeps there are none (it is no database of Optuna's)")
     wait = {"timeout": 60} if url.startswith("sqlite") else {"connect_timeout": 20}
     for attempt in range(10):
         try:
@@ -196,6 +223,7 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
                 heartbeat_interval=HEARTBEAT_SECONDS,
                 grace_period=GRACE_SECONDS,
                 engine_kwargs={"connect_args": wait, "pool_pre_ping": True},
+                skip_table_creation=not create,
             )
         except (sqlalchemy.exc.ProgrammingError, sqlalchemy.exc.IntegrityError):
             # Another process is making the same tables at this moment.
@@ -210,6 +238,35 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
             cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
             raise UserError(f"storage {shown(url)}: {cause}") from error
     raise AssertionError
+
+
+def read_only(file: Path) -> str:
+    """The address of an SQLite file that is looked at and never written to."""
+    return f"sqlite:///file:{quote(str(file.resolve()))}?mode=ro&uri=true"
+
+
+def _holds_studies(url: str) -> bool:
+    """Whether Optuna has made the database at `url`; nothing is written there, nor made.
+
+    Raises:
+        UserError: it can't be reached.
+    """
+    import sqlalchemy
+
+    address = sqlalchemy.engine.make_url(driver_named(url))
+    if address.drivername.startswith("sqlite") and not address.query.get("uri"):
+        if not Path(address.database or "").is_file():
+            return False
+        address = sqlalchemy.engine.make_url(read_only(Path(address.database or "")))
+    try:
+        engine = sqlalchemy.create_engine(address)
+        with engine.connect() as connection:
+            tables = set(sqlalchemy.inspect(connection).get_table_names())
+        engine.dispose()
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
+        cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        raise UserError(f"storage {shown(url)}: {cause}") from error
+    return {"studies", "trials", "version_info", "alembic_version"} <= tables
 
 
 def require_optuna() -> None:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnnrun.config.document import parse
+from cnnrun.config.trust import refuse, require_consent, trusted
 from cnnrun.errors import ConfigError, Interrupted, UserError, did_you_mean
 from cnnrun.multirun.launcher.existing_runs import RunsFound
 from cnnrun.multirun.launcher.seeds_together import SeedsTogether, together
 from cnnrun.multirun.launcher.workers import Workers, visible_gpus
 from cnnrun.multirun.sweep.plan import Plan
 from cnnrun.multirun.sweep.results import Results, read_results
-from cnnrun.multirun.sweep.spec import load
-from cnnrun.multirun.sweep.storage import Trials, open_storage, require_optuna, shown
+from cnnrun.multirun.sweep.spec import NAME, load
+from cnnrun.multirun.sweep.storage import (
+    Recorded,
+    Trials,
+    open_storage,
+    read_only,
+    require_optuna,
+    shown,
+)
 from cnnrun.multirun.sweep.trial_queue import TrialQueue
+from cnnrun.runtime import console
 from cnnrun.runtime.files import write_text
+from cnnrun.runtime.reading import read_text
 
 if TYPE_CHECKING:
     import optuna
@@ -33,6 +43,10 @@ class How:
     retry_failed: bool = False
     plugins: tuple[str, ...] = ()
     quiet: bool = False
+    # What the command line names of a sweep that somebody else began; see `config.trust`.
+    storage: str | None = None
+    named: tuple[str, ...] = ()
+    output: Path = Path("sweeps")
 
 
 def start(file: Path, overrides: Iterable[str] = (), how: How = How()) -> Results:
@@ -61,12 +75,17 @@ def join(place: str, name: str | None = None, how: How = How()) -> Results:
     """
     require_optuna()
     if "://" in place:
-        folder, storage = _fetch(place, name), place
+        folder, storage = _fetch(place, name, how), place
     else:
-        folder, storage = Path(place), ""
-    plan = _plan_of(folder, how.plugins)
-    storage = storage or _storage_of(folder)
-    return _take_part(plan, storage, how, False, again=f"cnnrun sweep --join {shown(place)}")
+        folder, storage = Path(place), _storage_of(Path(place), how.storage)
+
+    def allow(values: dict[str, Any]) -> None:
+        require_consent(values, folder / "base.yaml", how.plugins, how.named)
+
+    plan = _plan_of(folder, how.plugins, allow)
+    again = ["cnnrun", "sweep", "--join", shown(place), *how.named]
+    again += [f"--plugin={file}" for file in how.plugins]
+    return _take_part(plan, storage, how, False, again=shlex.join(again))
 
 
 @dataclass(frozen=True)
@@ -77,39 +96,59 @@ class Standing:
     study: optuna.Study
 
 
-def standing(folder: Path, plugins: Iterable[str] = ()) -> Standing:
-    """The sweep in `folder`, to look at: no trial is claimed or changed.
+def standing(folder: Path, plugins: Sequence[str] = (), storage: str | None = None) -> Standing:
+    """The sweep in `folder`, to look at: nothing is run, written or contacted that is not named.
+
+    storage: where its trials are, if not in the folder.
 
     Raises:
         UserError: there is no sweep, or its storage can't be reached.
     """
     require_optuna()
-    plan, storage = _plan_of(folder, tuple(plugins)), _storage_of(folder)
-    if storage == _sqlite(folder) and not (folder / "sweep.db").is_file():
-        raise UserError(f"{folder}: no trial has begun (no sweep.db in it)")
-    import optuna
-
-    if _study_name(plan) not in optuna.get_all_study_names(open_storage(storage)):
-        raise UserError(f"{folder}: no trial of this sweep is in {shown(storage)}")
-    trials = _trials(plan, storage)
+    base = folder / "base.yaml"
+    plan = _plan_of(folder, plugins, lambda values: _only_looked_at(values, base, plugins))
+    url = _storage_of(folder, storage)
+    if url == _sqlite(folder):
+        if not (folder / "sweep.db").is_file():
+            raise UserError(f"{folder}: no trial has begun (no sweep.db in it)")
+        url = read_only(folder / "sweep.db")
+    trials = Recorded(url, _study_name(plan))
     return Standing(read_results(plan, trials), trials.study)
 
 
-def _plan_of(folder: Path, plugins: tuple[str, ...]) -> Plan:
+def _only_looked_at(values: dict[str, Any], base: Path, plugins: Sequence[str]) -> None:
+    trusted(values, base, plugins, opens_data=False)
+
+
+def _plan_of(
+    folder: Path,
+    plugins: Sequence[str],
+    allow: Callable[[dict[str, Any]], None] | None = None,
+) -> Plan:
     if not (folder / "sweep.yaml").is_file():
         raise UserError(f"{folder}: no sweep (no sweep.yaml in it); begin one: cnnrun sweep FILE")
-    where = [f"output={folder.parent}", f"name={folder.name}"]
-    return Plan(load(folder / "sweep.yaml", where), plugins)
+    where = [f"output={folder.parent}", f"name={folder.name}", "base=base.yaml"]
+    return Plan(load(folder / "sweep.yaml", where), plugins, allow)
 
 
-def _storage_of(folder: Path) -> str:
+def _storage_of(folder: Path, named: str | None) -> str:
+    """Where the trials of the sweep in `folder` are: in it, or where the command line says.
+
+    Raises:
+        UserError: elsewhere, by the folder's own word alone.
+    """
     known = folder / "storage.txt"
-    return known.read_text(encoding="utf-8").strip() if known.is_file() else _sqlite(folder)
+    if named is None and known.is_file():
+        url = read_text(known).strip()
+        refuse(known, f"the storage {shown(url)}", f"--storage {shlex.quote(shown(url))}")
+    return named or _sqlite(folder)
 
 
 def _trials(plan: Plan, storage: str) -> Trials:
-    lock = plan.sweep.folder / ".lock"
-    return Trials(storage, _study_name(plan), plan.higher_is_better, lock)
+    folder = plan.sweep.folder
+    # A database that is there was made by a sweep, or it is none of ours to change.
+    new = storage != _sqlite(folder) or not (folder / "sweep.db").exists()
+    return Trials(storage, _study_name(plan), plan.higher_is_better, folder / ".lock", create=new)
 
 
 def _study_name(plan: Plan) -> str:
@@ -147,7 +186,7 @@ def _take_part(plan: Plan, storage: str, how: How, wait_for_others: bool, again:
 
     def tell(text: str) -> None:
         if not how.quiet:
-            print(text, file=sys.stderr, flush=True)
+            console.warn(text)
 
     queue = TrialQueue(plan, trials, tell, wait_for_others)
     gpus = visible_gpus() if plan.uses_any_gpu else []
@@ -195,11 +234,14 @@ def _write_files(plan: Plan) -> None:
         (folder / "storage.txt").unlink(missing_ok=True)
 
 
-def _fetch(url: str, name: str | None) -> Path:
-    """Write the files of the sweep in a storage to a folder here, as its starter has them."""
+def _fetch(url: str, name: str | None, how: How) -> Path:
+    """Write the files of the sweep in a storage to a folder here, as its starter has them.
+
+    The folder is the command line's choice, and holds no other sweep.
+    """
     import optuna
 
-    storage = open_storage(url)
+    storage = open_storage(url, create=False)
     studies = {
         summary.study_name: summary.user_attrs
         for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)
@@ -210,10 +252,24 @@ def _fetch(url: str, name: str | None) -> Path:
         names = ", ".join(studies) or "none"
         hint = did_you_mean(name or "", studies) if not wanted else "; choose with --name"
         raise UserError(f"{shown(url)}: the sweeps there are {names}{hint}")
-    attributes = next(iter(wanted.values()))
-    values = parse(attributes["sweep.yaml"], url).values
-    folder = Path(str(values["output"])) / str(values["name"])
+    study, attributes = next(iter(wanted.items()))
+    found = str(parse(str(attributes["sweep.yaml"]), shown(url)).values["name"])
+    if not re.fullmatch(NAME, found):
+        raise UserError(f"{shown(url)}: {found!r} is no name of a sweep")
+    folder = how.output / found
+    if (folder / "sweep.yaml").exists() and not _is_sweep(folder, study, how.plugins):
+        raise UserError(f"{folder} holds another sweep; choose another folder: --output DIR")
     folder.mkdir(parents=True, exist_ok=True)
     for file in ("base.yaml", "sweep.yaml"):
-        write_text(folder / file, attributes[file])
+        write_text(folder / file, str(attributes[file]))
     return folder
+
+
+def _is_sweep(folder: Path, study: str, plugins: Sequence[str]) -> bool:
+    """Whether `folder` holds the sweep whose trials are those of `study`."""
+    base = folder / "base.yaml"
+    try:
+        plan = _plan_of(folder, plugins, lambda values: _only_looked_at(values, base, plugins))
+    except UserError:
+        return False
+    return _study_name(plan) == study

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from cnnrun import registry
 from cnnrun.config.experiment import Experiment
+from cnnrun.errors import in_user_code
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.loggers.logger import Logger, Row
+from cnnrun.runtime import console
 from cnnrun.runtime.distributed import world
 from cnnrun.runtime.files import write_json
 
@@ -84,6 +85,6 @@ class Reports:
             return tell(self.loggers[name])
         except Exception as error:
             del self.loggers[name]
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            print(f"the logger '{name}' failed and is left out: {reason}", file=sys.stderr)
+            reason = in_user_code(error) or str(error).partition("\n")[0] or type(error).__name__
+            console.warn(f"the logger '{name}' failed and is left out: {reason}")
             return None

@@ -1,0 +1,139 @@
+"""A component: a registered factory, and the YAML keys that its signature makes."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, create_model
+
+from cnnrun.errors import UserCodeError, UserError
+
+
+class Options(BaseModel):
+    """A mapping in the YAML file: unknown keys, wrong types and non-finite numbers are refused."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, frozen=True, protected_namespaces=()
+    )
+
+
+class Component(Options):
+    """A `name` and the parameters of the factory of that name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered factory."""
+
+    kind: str
+    name: str
+    factory: Callable[..., Any]
+    base: str
+    # Where `register` was called, `file:line`, and by which module.
+    place: str
+    module: str
+
+    @property
+    def is_users(self) -> bool:
+        """Whether it is a user's own, or an installed package's."""
+        return not self.module.startswith("cnnrun.")
+
+    def mistake(self, text: str) -> UserError:
+        """What is wrong with this component; of a user's own, with its place."""
+        told = f"the {self.kind} '{self.name}' {text}"
+        return UserCodeError(f"{self.place}: {told}") if self.is_users else UserError(told)
+
+    def is_same_as(self, other: Entry) -> bool:
+        """Whether `other` is this component in another state: its file or notebook cell run again.
+
+        Cells have no file of their own; what they define is in `__main__`.
+        """
+        mine, theirs = (
+            (e.module, getattr(e.factory, "__qualname__", None), e.place.rpartition(":")[0])
+            for e in (self, other)
+        )
+        return mine == theirs or (mine[:2] == theirs[:2] and self.module == "__main__")
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        if inspect.isclass(self.factory):
+            owner = next(c for c in self.factory.__mro__ if "__init__" in vars(c))
+            if owner.__module__.startswith("torch."):
+                # `nn.Module.__init__(*args, **kwargs)`: a class without a constructor of its own.
+                return inspect.Signature()
+        return inspect.signature(self.factory, eval_str=True)
+
+    @property
+    def is_family(self) -> bool:
+        """Whether it serves all names of the form `library/...`."""
+        return self.name.endswith("/*")
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of the parameters that cnnrun gives."""
+        return self._names(inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that the YAML file gives."""
+        return self._names(inspect.Parameter.KEYWORD_ONLY)
+
+    def _names(self, kind: Any) -> tuple[str, ...]:
+        return tuple(p.name for p in self.signature.parameters.values() if p.kind is kind)
+
+    def shared_keys(self) -> type[Component]:
+        """The keys that all components of the kind have.
+
+        Made anew at each call: a plug-in may have added names that these keys refer to.
+        """
+        found = named(self.base)
+        shared: type[Component] = found if isinstance(found, type) else found()
+        return shared
+
+    def schema(self, shared: type[Component] | None = None) -> type[Component]:
+        """The pydantic model of the component's mapping; `shared` spares making those keys."""
+        base = shared or self.shared_keys()
+        shadowed = set(self.parameters) & set(base.model_fields)
+        if shadowed:
+            raise self.mistake(f"has parameters whose names are keys that all have: {shadowed}")
+        fields: dict[str, Any] = {"name": (Literal[self.name], self.name)}
+        if self.is_family:
+            fields["name"] = (Annotated[str, Field(pattern=f"^{re.escape(self.name[:-1])}.")], ...)
+        for name in self.parameters:
+            parameter = self.signature.parameters[name]
+            required = parameter.default is inspect.Parameter.empty
+            fields[name] = (parameter.annotation, ... if required else parameter.default)
+        try:
+            return create_model(self.name, __base__=base, **fields)
+        except PydanticUserError as error:
+            wrong = str(error).partition("\n")[0]
+            told = f"has a parameter of a type that YAML can't give: {wrong}"
+            raise self.mistake(told) from error
+
+    @property
+    def summary(self) -> str:
+        """The first line of the factory's docstring."""
+        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+
+
+def check_signature(entry: Entry) -> None:
+    """Refuse a factory whose signature is no schema: `*args`, `**kwargs`, untyped YAML keys."""
+    for parameter in entry.signature.parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ValueError(f"{entry.kind} '{entry.name}': *{parameter.name} can't be a YAML key")
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.annotation is parameter.empty:
+            raise ValueError(f"{entry.kind} '{entry.name}': '{parameter.name}' needs a type")
+
+
+def named(path: str) -> Any:
+    """What `module:name` names."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

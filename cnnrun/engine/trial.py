@@ -1,0 +1,156 @@
+"""A user's own components are tried once, on a few images, before training trusts them.
+
+What cnnrun brings is tested elsewhere and costs nothing here. A user's mistake is told with the
+line of their file, before an hour of training or a CUDA assertion hides it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnnrun import registry
+from cnnrun.components.tasks import Task
+from cnnrun.components.tasks.classify import Classify
+from cnnrun.data.augmentations.base import Augmentation
+from cnnrun.data.dataset import Dataset, Split
+from cnnrun.data.pipeline import Pipeline
+from cnnrun.engine.parts import Parts
+from cnnrun.errors import UserError, in_user_code
+from cnnrun.registry import Entry
+from cnnrun.runtime.randomness import generator
+
+_IMAGES = 2
+
+
+def check_dataset(dataset: Dataset, entry: Entry) -> None:
+    """Refuse splits that are not what `Split` says.
+
+    Raises:
+        UserError: the split and what it should be.
+    """
+    if not all(isinstance(name, str) for name in dataset.classes):
+        raise entry.mistake(f"has classes that are no text: {dataset.classes!r}")
+    for name in ("train", "test", "validation"):
+        split: Any = getattr(dataset, name)
+        if split is None and name == "validation":
+            continue
+        if not isinstance(split, Split):
+            raise entry.mistake(f"gives {_what(split)} as its {name} split, not a Split")
+        _check_split(split, name, entry)
+    if not len(dataset.train):
+        raise entry.mistake("has no training images")
+
+
+def _check_split(split: Split, name: str, entry: Entry) -> None:
+    images, labels = split.images, split.labels
+    if not len(images.shape):
+        raise entry.mistake(f"has {name} images without a shape")
+    first = images[torch.arange(min(_IMAGES, images.shape[0]))]
+    if first.dim() != 4 or first.dtype != torch.uint8:
+        raise entry.mistake(
+            f"has {name} images of {first.dtype} {tuple(images.shape)}; expected torch.uint8 "
+            "(N, C, H, W) in 0..255"
+        )
+    if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.dtype != torch.int64:
+        raise entry.mistake(f"has {name} labels: {_what(labels)}; expected torch.int64 (N,)")
+    if len(labels) != images.shape[0]:
+        raise entry.mistake(f"has {images.shape[0]} {name} images, but {len(labels)} labels")
+
+
+def check_task(task: Task, entry: Entry) -> None:
+    """Refuse a task that lacks a method which the loop or an evaluation calls.
+
+    Raises:
+        UserError: the method.
+    """
+    for method in ("step", "sums", "answers", "scores"):
+        if getattr(type(task), method) is getattr(Task, method):
+            raise entry.mistake(f"lacks the method `{method}`, see cnnrun.plugin.Task")
+
+
+def try_users_parts(parts: Parts) -> None:
+    """Let a user's model and augmentations compute once and look at what they give.
+
+    No weight, mode or random stream is changed by it.
+
+    Raises:
+        UserError: what is wrong, with the line of their file.
+    """
+    experiment = parts.experiment
+    images = parts.dataset.train.images[torch.arange(min(_IMAGES, len(parts.dataset.train)))]
+    images = images.to(parts.device)
+    model = registry.models.get(experiment.model.name)
+    if model.is_users:
+        with experiment.located("model"):
+            _try_model(parts, model, images)
+    # A crop that is taken while decoding is the first of the list, and none of the pipeline's.
+    skipped = 1 if parts.crop else 0
+    for i, augmentation in enumerate(parts.pipeline.augmentations, skipped):
+        entry = registry.augmentations.get(experiment.dataset.augment[i].name)
+        if entry.is_users:
+            with experiment.located("dataset", "augment", i):
+                _try_augmentation(augmentation, parts, entry, images)
+
+
+def _try_model(parts: Parts, entry: Entry, images: Tensor) -> None:
+    model, modes = parts.model, [(m, m.training) for m in parts.model.modules()]
+    shape = " x ".join(map(str, images.shape))
+    model.eval()
+    try:
+        with torch.random.fork_rng(), torch.no_grad(), _told_as(entry, f"fails on {shape} images"):
+            outputs = model(parts.pipeline.normalize(images))
+    finally:
+        for module, training in modes:
+            module.training = training
+    if type(parts.task).step is not Classify.step:
+        return  # only the task knows what it makes of them
+    expected = (len(images), len(parts.dataset.classes))
+    if not isinstance(outputs, Tensor) or outputs.shape != expected:
+        raise entry.mistake(
+            f"gives {_what(outputs)} for {expected[0]} images of {expected[1]} classes; expected "
+            f"a tensor {expected}: a logit for each class"
+        )
+
+
+def _try_augmentation(
+    augmentation: Augmentation, parts: Parts, entry: Entry, images: Tensor
+) -> None:
+    alone = Pipeline(
+        [augmentation],
+        [0.0] * images.shape[1],
+        [1.0] * images.shape[1],
+        interpolation=parts.experiment.dataset.interpolation,
+        device=parts.device,
+        num_classes=len(parts.dataset.classes),
+    )
+    samples = torch.arange(len(images), device=parts.device)
+    with _told_as(entry, f"fails on {' x '.join(map(str, images.shape))} images"):
+        random = generator(0, "trial", device=parts.device)
+        made, targets = alone(images, torch.zeros_like(samples), random, samples)
+    if made.shape != images.shape or len(targets) != len(images):
+        raise entry.mistake(f"makes {_what(made)} of images {tuple(images.shape)}")
+
+
+@contextmanager
+def _told_as(entry: Entry, failing: str) -> Iterator[None]:
+    """Tell what fails without a line of the user's in its traceback as their component's."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        if in_user_code(error):
+            raise
+        text = str(error).strip().partition("\n")[0]
+        raise entry.mistake(f"{failing}: {type(error).__name__}: {text}") from error
+
+
+def _what(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {tuple(value.shape)}"
+    return f"a {type(value).__name__}"

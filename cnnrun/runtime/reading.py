@@ -1,0 +1,123 @@
+"""Files that may be anybody's, read within bounds: the one place where the bounds are.
+
+Whatever is larger is refused by name. All lie far above what people have: they keep a hostile or
+damaged file from eating memory or time before it is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cnnrun.errors import UserError
+
+CONFIG_BYTES = 1_000_000
+"""Of an experiment, a sweep, a study: pages of text."""
+CONFIG_VALUES, CONFIG_DEPTH = 20_000, 40
+"""How many values a config has, aliases counted as often as used, and how deep they lie."""
+TEXT_BYTES = 64 * 2**20
+"""Of a log, a summary, what a study found."""
+IMAGE_BYTES = 2 * 2**30
+"""Of one image file."""
+MOST_CLASSES = 100_000
+"""A model with so many outputs exists nowhere; a label beyond it is a mistake."""
+MOST_FILES = 1_000_000
+"""That a pattern may stand for."""
+NAME_LETTERS = 4096
+"""Of a file or a sample."""
+
+_DIGITS = 25
+
+
+class UnusableFileError(UserError):
+    """Not a file of bytes, or larger than any honest one."""
+
+
+def open_regular(path: str | Path, most: int) -> BinaryIO:
+    """Open a file of bytes for reading: no pipe, device or socket, which may have no end.
+
+    Raises:
+        UnusableFileError: it is none, or has over `most` bytes; the message leaves out its name.
+        OSError: it can't be opened.
+    """
+    # Not waiting: the opening of a pipe would, for a writer.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        state = os.fstat(handle)
+        if stat.S_ISDIR(state.st_mode):
+            raise UnusableFileError("a folder, not a file")
+        if not stat.S_ISREG(state.st_mode):
+            raise UnusableFileError("not a regular file (a pipe, device or socket)")
+        if state.st_size > most:
+            raise UnusableFileError(f"{state.st_size:,} bytes; the most is {most:,}")
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_bytes(path: str | Path, most: int) -> bytes:
+    """The content of a regular file of at most `most` bytes.
+
+    Raises:
+        UnusableFileError, OSError: as `open_regular`.
+    """
+    with open_regular(path, most) as file:
+        return file.read(most)
+
+
+def read_text(path: Path, most: int = TEXT_BYTES) -> str:
+    """The text, in UTF-8, of a regular file.
+
+    Raises:
+        UserError: not to be read, too large, or not text; with the file's name.
+    """
+    try:
+        return read_bytes(path, most).decode("utf-8-sig")
+    except UnusableFileError as error:
+        raise UnusableFileError(f"{path}: {error}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text") from error
+    except OSError as error:
+        raise UserError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def parse_json(text: str) -> Any:
+    """The value in `text`, whose numbers are ones that a machine computes with.
+
+    Raises:
+        ValueError: not JSON, nested without end, or a number beyond all range.
+    """
+    try:
+        return json.loads(text, parse_int=_whole, parse_float=_real)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        UserError: as `read_text`, or not JSON; with the file's name.
+    """
+    try:
+        return parse_json(read_text(path))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error})") from error
+
+
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError(f"a number of {len(text):,} digits")
+    return int(text)
+
+
+def _real(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:_DIGITS]} is beyond all range")
+    return value
