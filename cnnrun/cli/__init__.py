@@ -22,6 +22,7 @@ from cnnrun.cli.app import app
 from cnnrun.errors import UserCodeError, UserError, mistakes_of_user_code
 from cnnrun.runtime import console
 from cnnrun.runtime.interrupt import Leave, left_by, signals_handled
+from cnnrun.runtime.paths import give_libraries_a_cache
 
 __all__ = [
     "app",
@@ -44,6 +45,7 @@ __all__ = [
 def main() -> None:
     """Run the command line; errors become one message and an exit code."""
     console.open_closed_streams()
+    give_libraries_a_cache()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names in other scripts, in any locale
     # Idle OpenMP threads spin for milliseconds by default. Three runs side by side on two cores

@@ -14,17 +14,26 @@ from typer.core import TyperCommand
 from cnnrun.cli.completion import complete_config, complete_override
 from cnnrun.runtime import console
 from cnnrun.runtime.interrupt import held
+from cnnrun.runtime.paths import expanded
 from cnnrun.version import __version__
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class Command(TyperCommand):
-    """A command whose libraries and plug-ins can't spoil what it prints on stdout."""
+    """A command that knows where `~` is, and whose libraries can't spoil what it prints."""
 
     def invoke(self, ctx: Any) -> Any:
+        ctx.params = {name: _expanded(value) for name, value in ctx.params.items()}
         with console.only_results_on_stdout():
             return super().invoke(ctx)
+
+
+def _expanded(value: Any) -> Any:
+    """The paths among a command's parameters as they are meant: shells leave `--output=~/x`."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_expanded, value))
+    return expanded(value) if isinstance(value, Path) else value
 
 
 class App(typer.Typer):

@@ -18,6 +18,7 @@ from typing import Any
 import typer
 
 from cnnrun.config.shipped import config_names, find_config
+from cnnrun.runtime.paths import cache_folder
 
 Offers = list[tuple[str, str]]
 
@@ -126,5 +127,4 @@ def _cached() -> Path:
     """Where the schema of the package as it is now is kept."""
     package = Path(__file__).parent.parent
     newest = max(file.stat().st_mtime_ns for file in package.rglob("*.py"))
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cnnrun"
-    return folder / f"schema-{newest:x}.json"
+    return cache_folder() / f"schema-{newest:x}.json"

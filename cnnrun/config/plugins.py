@@ -22,6 +22,7 @@ from types import ModuleType
 from cnnrun.errors import ConfigError
 from cnnrun.registry import KINDS
 from cnnrun.runtime import console
+from cnnrun.runtime.paths import expanded
 
 _loaded: dict[Path, bytes] = {}
 """What each file held when it was run."""
@@ -38,7 +39,7 @@ def load_plugins(files: Iterable[str]) -> None:
     """
     load_installed()
     for file in files:
-        path = Path(file).resolve()
+        path = expanded(file).resolve()
         if not path.is_file():
             raise ConfigError(
                 f"plug-in {file}: there is no such file (paths are from {Path.cwd()})"

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import json
+import math
 import statistics
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from cnnrun.config.experiment import Experiment, changed_copy
-from cnnrun.engine.build import build
+from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
-from cnnrun.errors import ConfigError, UserError
-from cnnrun.runs.directory import RunDirectory
+from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
-from cnnrun.runtime.interrupt import StopRequest
+from cnnrun.runtime.distributed import broadcast_from_main, by_itself, world
 
 # Levers that change the order of sums at most. 16 bits are not among them.
 LEVERS: dict[str, tuple[Any, ...]] = {
@@ -30,83 +31,103 @@ _STEPS, _ROUNDS = 5, 3
 _SAME = 1e-2
 
 
-def fastest(experiment: Experiment) -> Experiment:
-    """`experiment` with the levers set that step fastest here; nothing is written.
+def fastest(parts: Parts) -> Parts:
+    """`parts` with the levers set that step fastest here; nothing is written.
 
-    Candidates take turns for some rounds, so that whatever else the machine does meets all. A
-    candidate that fails, or whose loss is not that of the plain settings, is out. Compilation is
-    tried on GPUs alone: on the CPUs that it was measured on it cost 10 to 27 s and lost.
+    Candidates are copies that take turns for some rounds, so that whatever else the machine does
+    meets all. One that fails, or whose loss is not that of the plain settings, is out. Compilation
+    is tried on GPUs alone: on the CPUs that it was measured on it cost 10 to 27 s and lost. With
+    many processes the first one measures, on its part of each batch, and all do as it says.
 
     Raises:
-        UserError: see `build`.
+        UserError: see `Trainer`.
     """
-    trainers = dict(_candidates(experiment))
-    losses = {settings: _first_loss(trainer) for settings, trainer in trainers.items()}
-    plain = losses[next(iter(losses))]
-    same = [s for s, loss in losses.items() if abs(loss - plain) <= _SAME * abs(plain)]
-    seconds: dict[tuple[Any, ...], list[float]] = {settings: [] for settings in same}
-    for _, settings in itertools.product(range(_ROUNDS), same):
-        seconds[settings].append(_steps(trainers[settings])[0])
-    times = {settings: statistics.median(taken) for settings, taken in seconds.items()}
-    best = min(times, key=lambda settings: times[settings])
-    for settings, taken in times.items():
-        words = ", ".join(f"{k}: {v}" for k, v in zip(LEVERS, settings, strict=True))
-        mark = "  chosen" if settings == best else ""
-        console.warn(f"auto_speed  {1000 * taken / _STEPS:.2f} ms a step  {words}{mark}")
-    return _with(experiment, best)
+    here, chosen = world(), ""
+    if here.is_main:
+        with by_itself():
+            chosen = json.dumps(_measured(parts, here.size))
+    return _with(parts, json.loads(broadcast_from_main(chosen)))
 
 
-def _candidates(experiment: Experiment) -> Iterator[tuple[tuple[Any, ...], Trainer]]:
-    for settings in itertools.product(*LEVERS.values()):
-        parts = build(_with(experiment, settings))
-        compiles = parts.experiment.training.compile
-        if compiles and parts.device.type != "cuda":
+def _measured(parts: Parts, processes: int) -> dict[str, Any]:
+    """The fastest values of the levers; none where the loss is not finite from the beginning."""
+    trainers = list(_candidates(parts))
+    losses = [_first_loss(trainer, processes) for trainer in trainers]
+    if not math.isfinite(losses[0]):
+        console.warn("auto_speed  the loss is not finite: settings stay as they are")
+        return {}
+    same = [
+        trainer
+        for trainer, loss in zip(trainers, losses, strict=True)
+        if abs(loss - losses[0]) <= _SAME * abs(losses[0])
+    ]
+    taken: dict[Trainer, list[float]] = {trainer: [] for trainer in same}
+    for _, trainer in itertools.product(range(_ROUNDS), same):
+        taken[trainer].append(_steps(trainer, processes)[0])
+    times = {trainer: statistics.median(seconds) for trainer, seconds in taken.items()}
+    best = min(times, key=lambda trainer: times[trainer])
+    for trainer, seconds in times.items():
+        words = ", ".join(f"{key}: {value}" for key, value in _settings(trainer).items())
+        words += "  chosen" if trainer is best else ""
+        console.warn(f"auto_speed  {1000 * seconds / _STEPS:.2f} ms a step  {words}")
+    return _settings(best)
+
+
+def _candidates(parts: Parts) -> Iterator[Trainer]:
+    """A trainer of its own copy for each setting of the levers, the plain ones first."""
+    shared = {id(part): part for part in (parts.dataset, parts.experiment, parts.crop)}
+    for values in itertools.product(*LEVERS.values()):
+        settings = dict(zip(LEVERS, values, strict=True))
+        if settings["compile"] and parts.device.type != "cuda":
             continue
         try:
-            trainer = Trainer(parts, RunDirectory(Path()), StopRequest())
+            yield Trainer(_with(copy.deepcopy(parts, dict(shared)), settings))
         except ConfigError:
-            if not compiles:
+            if not settings["compile"]:
                 raise
-            continue  # `compiled` knows what can't be: batches in pieces, say
-        yield settings, trainer
+            # `compiled` knows what can't be: batches in pieces, say
 
 
-def _with(experiment: Experiment, settings: tuple[Any, ...]) -> Experiment:
-    chosen = dict(zip(LEVERS, settings, strict=True))
-    return changed_copy(experiment, {"training": {**chosen, "auto_speed": False}})
+def _with(parts: Parts, settings: dict[str, Any]) -> Parts:
+    """`parts`, whose model is laid out as the settings say."""
+    training = parts.experiment.training.model_copy(update={**settings, "auto_speed": False})
+    last = torch.channels_last if training.channels_last else torch.contiguous_format
+    parts.model.to(memory_format=last)
+    return replace(parts, experiment=parts.experiment.model_copy(update={"training": training}))
 
 
-def _first_loss(trainer: Trainer) -> float:
+def _settings(trainer: Trainer) -> dict[str, Any]:
+    return {name: getattr(trainer.experiment.training, name) for name in LEVERS}
+
+
+def _first_loss(trainer: Trainer, processes: int) -> float:
     """The mean loss of the first steps; what can't be compiled here has none."""
     training = trainer.experiment.training
     try:
-        return _steps(trainer)[1]
+        return _steps(trainer, processes)[1]
     except Exception as error:
         if not training.compile:
             raise
         told = str(error).strip().partition("\n")[0]
         console.warn(f"auto_speed  compile: {training.compile} fails: {told}")
-        return float("nan")
+        return math.nan
 
 
-def _steps(trainer: Trainer) -> tuple[float, float]:
-    """Seconds of some steps on the first batches, and the mean loss of them."""
-    trainer.progress.batch = trainer.progress.samples = 0
-    trainer.sums.zero_()
+def _steps(trainer: Trainer, processes: int) -> tuple[float, float]:
+    """Seconds of some steps on a process's part of the first batches, and the mean loss of them."""
+    trainer.begin_epoch(0)
     trainer.set_training_mode(0)
-    batches: list[tuple[Tensor, Tensor]] = list(
-        itertools.islice(trainer.train_batches.iterate(trainer.order_of(0)), _STEPS)
-    )
+    with closing(trainer.train_batches.iterate(trainer.order_of(0))) as found:
+        batches = [
+            (images[: -(-len(images) // processes)], labels[: -(-len(labels) // processes)])
+            for images, labels in itertools.islice(found, _STEPS)
+        ]
     _wait(trainer.device)
     started = time.perf_counter()
-    for images, labels in batches:
-        trainer.train_step(images, labels)
+    loss = trainer.measure(batches)["loss"]
     _wait(trainer.device)
     taken = (time.perf_counter() - started) * _STEPS / len(batches)
-    try:
-        return taken, trainer.running_means()["loss"]
-    except UserError:
-        return taken, float("nan")
+    return taken, math.nan if loss is None else loss
 
 
 def _wait(device: torch.device) -> None:

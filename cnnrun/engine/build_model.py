@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from cnnrun.config.experiment import Experiment, changed_copy
 from cnnrun.errors import UserError
 from cnnrun.models.transfer import Transfer, freeze, head_name, restructure
 from cnnrun.runs.checkpoint import Checkpoint, find_checkpoint
+from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.randomness import seed_default
 from cnnrun.runtime.weights import check_fit, load_weights, read_weights, unwrapped
 
@@ -129,7 +129,7 @@ def transfer_weights(
         source = registry.models.build(pretrained, input_shape=input_shape, num_classes=num_classes)
         load_weights(model, source.state_dict(), apart=head_name(model))
         return None
-    file = find_checkpoint(Path(transfer.weights))
+    file = find_checkpoint(expanded(transfer.weights))
     load_weights(model, _without_foreign_parts(read_weights(file), model), apart=head_name(model))
     try:
         return Checkpoint.load(file)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from cnnrun.components.schedules import Schedule
 from cnnrun.config.experiment import Experiment
 from cnnrun.engine.build import build
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import UserError
-from cnnrun.runs.directory import RunDirectory
-from cnnrun.runtime.interrupt import StopRequest
 
 # A loss so many times the least one has diverged.
 _DIVERGED = 4.0
@@ -66,26 +67,35 @@ def find_rate(
     Raises:
         UserError: see `build`; or the loss was no number from the beginning.
     """
-    changed = experiment.training.model_copy(update={"on_nan": "skip"})
-    experiment = experiment.model_copy(update={"training": changed})
+    # A loss that is no number is the end of the test, whatever training would do.
+    training = experiment.training.model_copy(update={"on_nan": "stop"})
+    experiment = experiment.model_copy(update={"training": training})
     with random_streams_kept():
-        trainer = Trainer(build(experiment), RunDirectory(Path()), StopRequest())
-        return _sweep(trainer, least, (greatest / least) ** (1 / max(steps - 1, 1)), steps)
+        rising = Rising(1.0, (greatest / least) ** (1 / max(steps - 1, 1)))
+        trainer = Trainer(build(experiment), schedule=rising)
+        rising.first = least / trainer.lr
+        return _sweep(trainer, steps)
 
 
-def _sweep(trainer: Trainer, least: float, factor: float, steps: int) -> RangeTest:
+class Rising(Schedule):
+    """Each step's rate is that of the step before, times a factor; groups keep their ratios."""
+
+    def __init__(self, first: float, factor: float) -> None:
+        self.first, self.ratio = first, factor
+
+    def factor(self, step: int) -> float:
+        """See `Schedule.factor`."""
+        return float(self.first * self.ratio**step)
+
+
+def _sweep(trainer: Trainer, steps: int) -> RangeTest:
     found = RangeTest([], [], [])
     average = 0.0
-    for number, (images, labels) in enumerate(_batches(trainer, steps)):
-        rate = least * factor**number
-        for group in trainer.optimizer.param_groups:
-            group["initial_lr"] = rate
-        trainer.progress.samples, trainer.progress.skipped = 0, 0
-        trainer.sums.zero_()
-        trainer.train_step(images, labels)
-        if trainer.progress.skipped:
+    for number, (first, batch) in enumerate(_batches(trainer, steps)):
+        rate = trainer.lr * trainer.schedule.factor(number)
+        loss = trainer.measure([batch], first)["loss"]
+        if loss is None or not math.isfinite(loss):
             break
-        loss = trainer.running_means()["loss"]
         average = _SMOOTHING * average + (1 - _SMOOTHING) * loss
         found.rates.append(rate)
         found.losses.append(loss)
@@ -94,27 +104,27 @@ def _sweep(trainer: Trainer, least: float, factor: float, steps: int) -> RangeTe
             break
     if len(found.rates) < 3:
         raise UserError(
-            f"the loss is no number, or diverges, from a learning rate of {least:g} on; try a "
-            "smaller --least, and look at the data and the initializer"
+            f"the loss is no number, or diverges, from a learning rate of "
+            f"{trainer.lr * trainer.schedule.factor(0):g} on; try a smaller --least, and look at "
+            "the data and the initializer"
         )
     return found
 
 
-def _batches(trainer: Trainer, count: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """So many training batches, over as many epochs as it takes."""
-    epoch = given = 0
+def _batches(trainer: Trainer, count: int) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
+    """So many training batches with their numbers, over as many epochs as it takes."""
     trainer.begin_epoch(0)
     trainer.set_training_mode(0)
-    # Rates are those of this test: the schedule stays out of it.
-    trainer.schedule.factor = lambda step: 1.0  # type: ignore[method-assign]  # noqa: ARG005
-    while given < count:
-        trainer.progress.epoch, trainer.progress.batch = epoch, 0
-        for batch in trainer.train_batches.iterate(trainer.order_of(epoch), 0, epoch):
-            yield batch
-            given += 1
-            if given == count:
-                return
-        epoch += 1
+    given = 0
+    for epoch in itertools.count():
+        trainer.progress.epoch = epoch
+        batches = trainer.train_batches.iterate(trainer.order_of(epoch), 0, epoch)
+        with closing(batches):
+            for number, batch in enumerate(batches):
+                yield number, batch
+                given += 1
+                if given == count:
+                    return
 
 
 @contextmanager

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from cnnrun.config.experiment import Experiment
 from cnnrun.engine.stacked_models import StackedModels, share
-from cnnrun.engine.trainer import STEPS_AT_ONCE, Trainer
+from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import ConfigError, Interrupted, UserError
 from cnnrun.runtime.distributed import world
 from cnnrun.runtime.interrupt import StopRequest
 from cnnrun.runtime.randomness import seed_default
-from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step
-from cnnrun.runtime.training_display import Reporter, epoch_line
+from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step, bare_zero_grad, is_known_code
+from cnnrun.runtime.training_display import Reporter
 
 # Their steps change each weight by what its own gradients were.
 ELEMENTWISE = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
@@ -82,7 +82,9 @@ class Seeds:
         for trainer in trainers:
             trainer.stepper.renew_average()  # the weights lie elsewhere now
         self.optimizer = self._stacked_optimizer()
+        self.zero_grad = bare_zero_grad(self.optimizer)
         self.optimizer_step = bare_step(self.optimizer)
+        self.losses_are_alike = _are_alike([trainer.stepped.loss for trainer in trainers])
 
     def _stacked_optimizer(self) -> torch.optim.Optimizer:
         """The first trainer's optimizer over the stacked parameters, in the same groups."""
@@ -98,8 +100,12 @@ class Seeds:
     @property
     def active(self) -> list[Trainer]:
         """Those that still train."""
-        stopped = self.failed
-        return [t for t in self.trainers if t not in stopped and not t.progress.stopped_early]
+        return [t for t in self.unfailed if not t.progress.stopped_early]
+
+    @property
+    def unfailed(self) -> list[Trainer]:
+        """Those that have, or will have, an end."""
+        return [trainer for trainer in self.trainers if trainer not in self.failed]
 
     def fit(self, shown: Reporter) -> None:
         """Train all to their last epochs.
@@ -111,17 +117,21 @@ class Seeds:
         for epoch in range(epochs):
             if not self.active:
                 return
+            self._check_rates()
             self.train_epoch(epoch, shown)
             self.keep_state()
             for trainer in self.active:
                 self._with(trainer, lambda trainer: self._finish_epoch(trainer, shown))
 
+    def _check_rates(self) -> None:
+        """Refuse schedules that went apart, as one that looks at each seed's own loss does."""
+        factors = {trainer.schedule.factor(trainer.progress.step) for trainer in self.active}
+        if len(factors) > 1:
+            raise _refusal(self.trainers[0].experiment, ("schedule",))
+
     def _finish_epoch(self, trainer: Trainer, shown: Reporter) -> None:
         row = trainer.finish_epoch(trainer.running_means())
-        epochs, done = trainer.experiment.training.epochs, trainer.progress.epoch
-        left = trainer.seconds / done * (epochs - done)
-        line = epoch_line(row, trainer.progress.best_epoch, epochs, trainer.speed, left)
-        shown.epoch(f"seed {trainer.experiment.seed}  {line}")
+        shown.epoch(f"seed {trainer.experiment.seed}  {trainer.line_of(row)}")
 
     def _with(self, trainer: Trainer, do: Any) -> None:
         """Do something that fails where the trainer's loss is no number."""
@@ -148,7 +158,7 @@ class Seeds:
                 ]
                 self.train_step(number, given, samples)
                 if shown.due() and lead in self.active:
-                    rate = lead.progress.samples / (time.perf_counter() - started)
+                    rate = lead.sums.samples / (time.perf_counter() - started)
                     means = lead.running_means()
                     shown.update(epoch + 1, lead.progress.step, means, rate)
                 self._stop_or_save()
@@ -165,31 +175,27 @@ class Seeds:
             seed_default(self.device, trainer.experiment.seed, "forward", step)
             masks.append(self.models.draw_masks(len(labels)))
         inputs, targets = (torch.stack(each) for each in zip(*prepared, strict=True))
-        losses, outputs = self._losses(inputs, targets, masks)
+        losses, outputs = self._step(inputs, targets, masks)
         for at, trainer in enumerate(self.trainers):
             if trainer in self.failed or trainer.progress.stopped_early:
                 continue
-            taken = trainer.progress.step, losses[at], outputs[at], targets[at]
-            trainer.stepper.steps.append(taken)
+            trainer.sums.note(trainer.progress.step, losses[at], outputs[at], targets[at])
             if trainer.stepper.average:
                 trainer.stepper.average.update(trainer.progress.step)
-            trainer.progress.samples += trainer.train_batches.size_of(number)
-            trainer.progress.step += 1
-            trainer.progress.batch += 1
-            if len(trainer.stepper.steps) >= STEPS_AT_ONCE:
-                self._with(trainer, Trainer.collect)
+            trainer.stepped_on(trainer.train_batches.size_of(number))
+            self._with(trainer, Trainer.collect)
 
-    def _losses(
+    def _step(
         self, inputs: Tensor, targets: Tensor, masks: Sequence[dict[str, Tensor]]
     ) -> tuple[Tensor, Tensor]:
         """Step all weights; (S, N) losses and (S, N, K) outputs before that."""
-        lead = self.trainers[0]
+        # Those that were left behind stand still, and so do their schedules.
+        lead = self.active[0]
         for group, like in zip(
             self.optimizer.param_groups, lead.optimizer.param_groups, strict=True
         ):
             group["lr"] = like["lr"]
-        for leaf in self.models.leaves.values():
-            leaf.grad = None
+        self.zero_grad()
         stacked = {name: torch.stack([mask[name] for mask in masks]) for name in masks[0]}
         try:
             outputs = self.models.forward(inputs, stacked)
@@ -198,13 +204,21 @@ class Seeds:
             raise lead.experiment.error(
                 ["model"], f"can't be trained for many seeds at once ({told}); one by one it can"
             ) from error
-        flat = outputs.flatten(0, 1)
-        losses, _ = lead.task.step(_Given(flat), lead.stepped.loss, inputs, targets.flatten(0, 1))
-        losses = losses.view(len(outputs), -1)
+        losses = self._losses(outputs, inputs, targets)
         # Each seed's weights see its own mean loss alone.
         bare_backward(losses, losses.new_full(losses.shape, 1 / losses.shape[1]))
         self.optimizer_step()
         return losses.detach(), outputs.detach()
+
+    def _losses(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+        """(S, N), by each seed's own loss; at once where that is sure to be the same."""
+        if self.losses_are_alike:
+            flat, wanted = outputs.flatten(0, 1), targets.flatten(0, 1)
+            first = self.trainers[0]
+            losses, _ = first.stepper.forward(inputs.flatten(0, 1), wanted, _Given(flat))
+            return losses.view(len(outputs), -1)
+        each = zip(self.trainers, inputs, targets, outputs, strict=True)
+        return torch.stack([t.stepper.forward(x, y, _Given(out))[0] for t, x, y, out in each])
 
     def _stop_or_save(self) -> None:
         if not self.stop and not any(t.timer.due(t.progress.step) for t in self.active):
@@ -213,7 +227,9 @@ class Seeds:
         for trainer in self.active:
             self._with(trainer, lambda trainer: trainer.save("last"))
         if self.stop:
-            runs = "\n".join(f"  cnnrun train --resume {t.run.path}" for t in self.active)
+            # One whose patience has ended still is to be tested.
+            paths = [trainer.run.path for trainer in self.unfailed if trainer.run]
+            runs = "\n".join(f"  cnnrun train --resume {path}" for path in paths)
             raise Interrupted(f"stopped and saved; go on with\n{runs}", self.stop.exit_code)
 
     def keep_state(self) -> None:
@@ -238,6 +254,17 @@ class _Given(torch.nn.Module):
 
     def forward(self, _inputs: Tensor) -> Tensor:
         return self.outputs
+
+
+def _are_alike(losses: Sequence[torch.nn.Module]) -> bool:
+    """Whether one call gives what each of them would: cnnrun's own, with the same class weights.
+
+    Another's may depend on what else is in the batch, or return its mean.
+    """
+    first, *others = (loss.state_dict() for loss in losses)
+    return is_known_code(type(losses[0]).forward) and all(
+        torch.equal(value, first[key]) for other in others for key, value in other.items()
+    )
 
 
 def _own(value: Any, at: int, whole: Tensor) -> Any:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from cnnrun.components.tasks import Task
 
@@ -20,13 +21,28 @@ class Progress:
     step: int = 0  # optimizer steps done
     epoch: int = 0  # epochs finished
     batch: int = 0  # batches done of the epoch that is under way
-    sums: list[float] = field(default_factory=list)  # that epoch's sums of the measures so far
+    sums: list[float] = field(default_factory=list)  # that epoch's, see `EpochSums`
     samples: int = 0  # and over how many samples
     best: list[float] | None = None  # the best epoch's rank, see `rank_of`
     best_epoch: int = 0
     stopped_early: bool = False
     skipped: int = 0  # of that epoch's steps, those left out because their loss was no number
     accumulate: int = 1  # pieces of a batch, see `training.auto_batch`
+
+    def finish_epoch(self, rank: list[float], patience: int | None) -> bool:
+        """Count an epoch; whether it is the best yet. rank: see `rank_of`."""
+        self.epoch += 1
+        self.batch = self.samples = 0
+        is_best = beats(rank, self.best)
+        if is_best:
+            self.best_epoch, self.best = self.epoch, rank
+        self.look_at_patience(patience)
+        return is_best
+
+    def look_at_patience(self, patience: int | None) -> None:
+        """Whether so many epochs have brought nothing better."""
+        waited = self.epoch - self.best_epoch
+        self.stopped_early = patience is not None and waited >= patience
 
 
 class SaveTimer:
@@ -48,7 +64,7 @@ class SaveTimer:
         return bool(self.count) and time.monotonic() - self.last >= self.count
 
 
-def rank_of(scores: Mapping[str, float], task: Task, monitor: str) -> list[float]:
+def rank_of(scores: Mapping[str, Any], task: Task, monitor: str) -> list[float]:
     """Larger is better: the monitored measure, then the loss, as small splits often tie.
 
     scores: of the validation split; {} where there is none.

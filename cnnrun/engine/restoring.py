@@ -11,14 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from cnnrun import registry
-from cnnrun.components.schedules import Schedule
 from cnnrun.components.tasks import Task
 from cnnrun.config.experiment import Experiment
 from cnnrun.engine.build_optimizer import build_lr_schedule
 from cnnrun.engine.progress import Progress, beats, rank_of
+from cnnrun.engine.snapshot import take_over
 from cnnrun.engine.trainer import Trainer
 from cnnrun.runs.checkpoint import Checkpoint
-from cnnrun.runtime.weights import load_weights
 
 Row = Mapping[str, Any]
 
@@ -31,33 +30,21 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
     """
     experiment, stepper = trainer.experiment, trainer.stepper
     progress = trainer.progress = Progress(**checkpoint.progress)
-    if experiment.training.accumulate != checkpoint.config["training"].get("accumulate", 1):
-        progress.accumulate = experiment.training.accumulate  # asked for since
-    stepper.accumulate = progress.accumulate
+    if experiment.training.auto_batch:  # what it has found so far
+        stepper.accumulate = max(stepper.accumulate, progress.accumulate)
     if progress.batch == 0:
         progress.skipped = 0  # older versions counted them over all epochs
     done = progress.epoch - (progress.batch == 0)
     # What trained by then has its place in the optimizer.
     trainer.begin_epoch(done)
     trainer.set_training_mode(done)
-    if stepper.average:
-        # The average first: it is the model's own tensors that both are loaded through.
-        load_weights(trainer.full.model, checkpoint.model)
-        stepper.average.restart()
-    load_weights(trainer.full.model, checkpoint.raw or checkpoint.model)
-    stepper.load_state_dict({"optimizer": checkpoint.optimizer, "scaler": checkpoint.scaler})
+    take_over(checkpoint, trainer.full, stepper, trainer.schedule)
     if experiment.to_dict()["optimizer"] != checkpoint.config["optimizer"]:
         try_a_step(experiment, trainer.optimizer)
-    _load_schedule(trainer.schedule, experiment, checkpoint)
     if trainer.world.is_main:  # what others sum is added to it
-        trainer.sums += trainer.sums.new_tensor(progress.sums)
-    progress.stopped_early = trainer.out_of_patience()
-
-
-def _load_schedule(schedule: Schedule, experiment: Experiment, checkpoint: Checkpoint) -> None:
-    """Another schedule than the checkpoint's begins anew: their states mean different things."""
-    if experiment.schedule.name == checkpoint.config["schedule"]["name"]:
-        schedule.load_state_dict(checkpoint.schedule)
+        trainer.sums.add(progress.sums)
+    trainer.sums.samples = progress.samples
+    progress.look_at_patience(experiment.training.patience)
 
 
 def try_a_step(experiment: Experiment, optimizer: torch.optim.Optimizer) -> None:
@@ -157,7 +144,7 @@ def settle_best(
         if wins:
             progress.best, progress.best_epoch = rank, progress.epoch
     # Without a best one there is nothing that patience could have waited for.
-    progress.stopped_early = progress.best is not None and trainer.out_of_patience()
+    progress.look_at_patience(now.training.patience if progress.best is not None else None)
     return wins
 
 

@@ -13,6 +13,7 @@ from cnnrun.engine.parts import Parts
 from cnnrun.engine.progress import Progress
 from cnnrun.engine.stepper import Stepper
 from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.runtime.weights import load_weights
 from cnnrun.version import __version__
 
 
@@ -39,6 +40,18 @@ def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progr
         versions={"cnnrun": __version__, "torch": str(torch.__version__)},
         **stepper.state_dict(),
     )
+
+
+def take_over(checkpoint: Checkpoint, parts: Parts, stepper: Stepper, schedule: Schedule) -> None:
+    """Give all of them the state that `snapshot` took; what trained by then trains already."""
+    if stepper.average:
+        # The average first: it is the model's own tensors that both are loaded through.
+        load_weights(parts.model, checkpoint.model)
+        stepper.average.restart()
+    load_weights(parts.model, checkpoint.raw or checkpoint.model)
+    stepper.load_state_dict({"optimizer": checkpoint.optimizer, "scaler": checkpoint.scaler})
+    if checkpoint.config["schedule"]["name"] == parts.experiment.schedule.name:
+        schedule.load_state_dict(checkpoint.schedule)  # that of another means other things
 
 
 def _alone(value: torch.Tensor) -> torch.Tensor:

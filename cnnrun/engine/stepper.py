@@ -1,28 +1,30 @@
-"""One optimizer step: clear gradients, forward, loss, backward, step."""
+"""One optimizer step: clear gradients, forward, loss, backward, step, running loss."""
 
 from __future__ import annotations
 
+import inspect
 import math
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cnnrun import registry
 from cnnrun.engine.build_optimizer import build_optimizer
 from cnnrun.engine.compiling import compiled
 from cnnrun.engine.ema import AverageWeights
+from cnnrun.engine.epoch_sums import EpochSums
+from cnnrun.engine.misfits import misfit, mistake, refuse_misfit
+from cnnrun.engine.out_of_memory import OtherRanOutError, is_out_of_memory, out_of_memory
 from cnnrun.engine.parts import Parts
-from cnnrun.engine.validation import zeros
 from cnnrun.errors import UserError
 from cnnrun.models.transfer import unfreeze
-from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime import console
-from cnnrun.runtime.distributed import any_process, parallel, world
-from cnnrun.runtime.files import write_json
+from cnnrun.runtime.distributed import any_process, average_gradients, parallel, world
 from cnnrun.runtime.randomness import seed_default
-from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step
-from cnnrun.runtime.weights import some
+from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step, bare_zero_grad
 
 
 class NotFiniteError(Exception):
@@ -32,35 +34,74 @@ class NotFiniteError(Exception):
 class Stepper:
     """Steps the weights of `parts`, as its `training` section says how."""
 
-    def __init__(self, parts: Parts, accumulate: int) -> None:
-        """accumulate: pieces of a batch that go through the model one after the other."""
+    def __init__(self, parts: Parts, accumulate: int, sums: EpochSums) -> None:
+        """accumulate: pieces of a batch that go through the model one after the other.
+
+        sums: where each step is noted.
+        """
         self.parts, self.options = parts, parts.experiment.training
-        self.accumulate = accumulate
+        self.accumulate, self.sums = accumulate, sums
         self.world = world()
+        # Whether the processes agree, between backward and step, that all had enough memory.
+        self.agrees = self.options.auto_batch and self.world.size > 1
+        if self.agrees and self.options.sync_batch_norm:
+            raise parts.experiment.error(
+                ["training", "auto_batch"],
+                "with sync_batch_norm processes wait for one another in the forward pass, and one "
+                "out of memory would not come; set training.accumulate instead",
+            )
         self.renew_optimizer()
-        self.parallel = parallel(parts.model, parts.device, self.options.sync_batch_norm)
+        self.parallel = (
+            parts.model
+            if self.agrees
+            else parallel(parts.model, parts.device, self.options.sync_batch_norm)
+        )
         self.model = compiled(self.parallel, parts.experiment, parts.device)
         kind = parts.device.type
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.options.amp)
         self.autocast: Any = torch.autocast(kind, dtype) if dtype else nullcontext()
         self.scaler = torch.amp.GradScaler(kind, enabled=dtype == torch.float16)
         self.renew_average()
-        # Of each step, or piece of one: its number, losses, outputs and targets, to be summed for
-        # many steps at once; then number and losses, until a sum of them was looked at.
-        self.steps: list[tuple[int, Tensor, Tensor, Tensor]] = []
-        self.unchecked: list[tuple[int, Tensor]] = []
+        self.seen_outputs = False
 
     def renew_optimizer(self) -> None:
         """A new optimizer, of what trains now."""
         self.optimizer = build_optimizer(self.parts)
         bare = not self.options.compile
         self.optimizer_step = bare_step(self.optimizer) if bare else self.optimizer.step
+        self.zero_grad = bare_zero_grad(self.optimizer)
+        wanted = required_parameters(self.optimizer.step)
         # Such an optimizer looks at the loss more than once a step.
-        self.closure = isinstance(self.optimizer, torch.optim.LBFGS)
-        if self.closure and self.world.size > 1:
-            raise self.parts.experiment.error(
-                ["optimizer"], "lbfgs searches along a line, which many processes can't do together"
-            )
+        self.closure = wanted == ["closure"]
+        if wanted and not self.closure:
+            entry = registry.optimizers.get(self.parts.experiment.optimizer.name)
+            named = ", ".join(wanted)
+            raise mistake(entry, f"has a `step({named})`; step() and step(closure) can be called")
+        if self.closure:
+            self._check_closure()
+
+    def _check_closure(self) -> None:
+        """Refuse what can't be had with an optimizer that evaluates the loss itself."""
+        options, experiment = self.options, self.parts.experiment
+        name = f"{experiment.optimizer.name} evaluates the loss several times a step"
+        refused = {
+            ("optimizer",): (self.world.size > 1, "many processes can't do that together"),
+            ("training", "amp"): (options.amp == "fp16", "the scale of fp16 can't; use bf16"),
+            ("training", "clip_norm"): (
+                options.clip_norm is not None,
+                "along gradients as they are; leave clip_norm out",
+            ),
+            ("training", "on_nan"): (options.on_nan == "skip", "it can't be taken back; use stop"),
+            ("training", "auto_batch"): (
+                options.auto_batch,
+                "it can't be taken back; set training.accumulate",
+            ),
+        }
+        for path, (asked, told) in refused.items():
+            if asked:
+                raise experiment.error(path, f"{name}: {told}")
+        # Such optimizers line all weights up, in the order in which they lie.
+        self.parts.model.to(memory_format=torch.contiguous_format)
 
     def renew_average(self) -> None:
         """A new running average, of the tensors that the model has now."""
@@ -74,6 +115,123 @@ class Stepper:
             lr = self.optimizer.param_groups[0]["initial_lr"]
             self.optimizer.add_param_group({"params": thawed, "lr": lr, "initial_lr": lr})
 
+    def step(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
+        """Step number `number` (from 0) on one batch.
+
+        inputs: (N, C, H, W) float32, normalized. targets: see `Task.step`. size: of the whole
+        batch; with many processes, `inputs` are this one's part of it.
+
+        Raises:
+            NotFiniteError: with `on_nan: skip`; the weights are as before.
+            torch.OutOfMemoryError: so are they.
+        """
+        if self.closure:
+            self._step_closure(inputs, targets, number, size)
+        else:
+            first = len(self.sums.noted)
+            self.gradients(inputs, targets, number, size)
+            if self.agrees:
+                self._meet(ran_out=False)
+            if self.options.on_nan == "skip":
+                self._refuse_not_finite(first)
+            self.update()
+        if self.average:
+            self.average.update(number)
+
+    def gradients(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
+        """Fill the gradients of the mean loss of a batch of `size`, and note what was measured."""
+        self.zero_grad()
+        # Gradients are averaged over the processes, whose parts need not be equal.
+        weight = self.world.size / size
+        for images, wanted, gathering in self.pieces(inputs, targets, size):
+            with gathering:
+                losses, outputs = self.forward(images, wanted)
+                self.backward(losses, weight * len(images))
+            self.sums.note(number, losses.detach(), outputs, wanted)
+
+    def pieces(
+        self, inputs: Tensor, targets: Tensor, size: int
+    ) -> Iterator[tuple[Tensor, Tensor, AbstractContextManager[Any]]]:
+        """The batch in its pieces; within the context of each its gradients are computed."""
+        # Pieces of one sample could not train batch normalization.
+        count = min(self.accumulate, max(1, size // self.world.size // 2))
+        if count == 1:
+            yield inputs, targets, nullcontext()
+            return
+        cut = zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True)
+        for k, (images, wanted) in enumerate(cut, 1):
+            # Gradients travel with the last piece.
+            yield images, wanted, nullcontext() if k == count else self._no_sync()
+
+    def forward(
+        self, inputs: Tensor, targets: Tensor, model: nn.Module | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Forward and loss: the losses (N,) and the outputs, see `Task.step`.
+
+        model: instead of the stepper's own.
+        """
+        task, model = self.parts.task, model or self.model
+        try:
+            with self.autocast:
+                losses, outputs = task.step(model, self.parts.loss, inputs, targets)
+        except Exception as error:
+            if (told := misfit(error, self.parts, inputs)) is None:
+                raise
+            raise told from error
+        if not self.seen_outputs or not losses.requires_grad:
+            refuse_misfit(self.parts, losses, outputs, len(inputs))
+            self.seen_outputs = True
+        if self.options.compile == "cuda_graphs":
+            outputs = outputs.clone()  # see `recorded`
+        return losses, outputs
+
+    def backward(self, losses: Tensor, share: float) -> None:
+        """Add to the gradients those of the mean of `losses`, times its `share` of the batch."""
+        # The gradient of the mean without computing one.
+        gradient = losses.new_full(losses.shape, share / losses.numel())
+        bare_backward(self.scaler.scale(losses), gradient)
+
+    def update(self) -> None:
+        """Step the weights by their gradients.
+
+        Raises:
+            UserError: out of memory. The step can't be taken back.
+        """
+        try:
+            if self.options.clip_norm is not None:
+                self.scaler.unscale_(self.optimizer)
+                nn.utils.clip_grad_norm_(self.parts.model.parameters(), self.options.clip_norm)
+            if self.scaler.is_enabled():
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
+            else:
+                self.optimizer_step()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            told = "out of memory while the weights were stepped; take an optimizer that keeps less"
+            raise UserError(told) from error
+
+    def _step_closure(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
+        """One step of an optimizer that evaluates the loss as often as it likes (L-BFGS)."""
+        first = len(self.sums.noted)
+
+        @torch.enable_grad()
+        def closure() -> Tensor:
+            before = len(self.sums.noted)
+            self.gradients(inputs, targets, number, size)
+            loss = self.sums.losses_since(before).sum() / len(inputs)
+            if before > first:  # the first evaluation is the one that counts
+                self.sums.forget_since(before)
+            return loss
+
+        self.optimizer.step(closure)  # type: ignore[arg-type]
+        if len(self.sums.noted) == first:
+            entry = registry.optimizers.get(self.parts.experiment.optimizer.name)
+            raise mistake(entry, "was given a closure and never called it, so no loss is known")
+
+    # What may go wrong between backward and step -------------------------------------------------
+
     def step_or_split(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
         """`step`; with `auto_batch`, in as many pieces as the memory needs.
 
@@ -84,142 +242,67 @@ class Stepper:
         revocable = self.options.auto_batch or self.options.on_nan == "skip"
         buffers = list(self.parts.model.buffers()) if revocable else []
         kept = [buffer.clone() for buffer in buffers]
-        done = len(self.steps)
+        first = len(self.sums.noted)
         while True:
             # Dropout and the like.
             seed = self.parts.experiment.seed
             seed_default(self.parts.device, seed, "forward", number, *self.world.stream)
             try:
                 return self.step(inputs, targets, number, size)
+            except NotFiniteError:
+                self._rollback(buffers, kept, first)
+                raise
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                if not self.options.auto_batch or 4 * self.accumulate > len(inputs):
-                    raise out_of_memory(len(inputs), self.accumulate) from error
-                self.accumulate *= 2
-                told = f"out of memory; a batch now goes in {self.accumulate} pieces"
-                console.warn(told)
-                self._rollback(buffers, kept, done)
-            except NotFiniteError:
-                self._rollback(buffers, kept, done)
-                raise
+                self._split(error, size)
+                self._rollback(buffers, kept, first)
 
-    def step(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
-        """Step number `number` (from 0) on one batch.
+    def _split(self, error: RuntimeError, size: int) -> None:
+        """Twice as many pieces from now on, in all processes.
 
-        inputs: (N, C, H, W) float32, normalized. targets: see `Task.step`. size: of the whole
-        batch; with many processes, `inputs` are this one's part of it.
+        Raises:
+            UserError: no smaller ones are possible, or asked for.
         """
-        if self.closure:
-            self._step_closure(inputs, targets, number)
-        else:
-            done = len(self.steps)
-            self._gradients(inputs, targets, number, size)
-            if self.options.on_nan == "skip":
-                [bad] = any_process([not math.isfinite(self._loss_of(done).item())])
-                if bad:  # all processes leave it out, or none
-                    raise NotFiniteError
-            self._update()
-        if self.average:
-            self.average.update(number)
+        if self.agrees and not isinstance(error, OtherRanOutError):
+            self._meet(ran_out=True)
+        if not self.options.auto_batch or 4 * self.accumulate > size // self.world.size:
+            raise out_of_memory(size, self.accumulate) from error
+        self.accumulate *= 2
+        if self.world.is_main:
+            told = f"out of memory; a batch now goes in {self.accumulate} pieces"
+            console.warn(told)
 
-    def collect(self) -> Tensor:
-        """The sums of the task's measures over the steps taken since the last call."""
-        sums = zeros(self.parts)
-        if self.steps:
-            numbers, losses, *rest = zip(*self.steps, strict=True)
-            self.unchecked += zip(numbers, losses, strict=True)
-            self.steps.clear()
-            sums += self.parts.task.sums(torch.cat(losses), *(torch.cat(each) for each in rest))
-        return sums
+    def _meet(self, *, ran_out: bool) -> None:
+        """Average the gradients, if no process ran out of memory on the way to them.
 
-    def first_not_finite(self) -> tuple[int, float]:
-        """The first step, of those whose sums were not looked at, with such a loss; its mean."""
-        for number, losses in self.unchecked:
-            if not losses.isfinite().all():
-                return number, losses.mean().item()
-        raise AssertionError("all losses are finite")
+        Raises:
+            OtherRanOutError: another one did.
+        """
+        [any_ran_out] = any_process([ran_out])
+        if any_ran_out and not ran_out:
+            raise OtherRanOutError
+        if not any_ran_out:
+            average_gradients(self.parts.model)
 
-    def _rollback(self, buffers: list[Tensor], kept: list[Tensor], done: int) -> None:
+    def _refuse_not_finite(self, first: int) -> None:
+        total = self.sums.losses_since(first).sum().item()
+        if any_process([not math.isfinite(total)])[0]:  # all processes leave it out, or none
+            raise NotFiniteError
+
+    def _rollback(self, buffers: list[Tensor], kept: list[Tensor], first: int) -> None:
         """As if the failed attempt had not been: batch normalization's statistics, gradients."""
         for buffer, before in zip(buffers, kept, strict=True):
             buffer.copy_(before)
-        self._clear_gradients()
-        del self.steps[done:]
+        self.zero_grad()
+        self.sums.forget_since(first)
 
-    def _gradients(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
-        """Fill the gradients of the mean loss of a batch of `size`."""
-        self._clear_gradients()
-        # Gradients are averaged over the processes, whose parts need not be equal.
-        weight = self.world.size / size
-        # Pieces of one sample could not train batch normalization.
-        pieces = min(self.accumulate, max(1, size // self.world.size // 2))
-        if pieces == 1:
-            self._backward(inputs, targets, number, weight * len(inputs))
-            return
-        cut = zip(inputs.tensor_split(pieces), targets.tensor_split(pieces), strict=True)
-        for k, (piece, of_piece) in enumerate(cut, 1):
-            # Gradients travel with the last piece.
-            with nullcontext() if k == pieces or self.world.size == 1 else self._no_sync():
-                self._backward(piece, of_piece, number, weight * len(piece))
-
-    def _clear_gradients(self) -> None:
-        """`optimizer.zero_grad` without its entry for a profiler, 3 % of a small network's step."""
-        for group in self.optimizer.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
-
-    def _no_sync(self) -> Any:
+    def _no_sync(self) -> AbstractContextManager[Any]:
         """Within it gradients gather in this process."""
-        return self.parallel.no_sync()  # type: ignore[operator]
+        parallel: Any = self.parallel
+        return parallel.no_sync() if hasattr(parallel, "no_sync") else nullcontext()
 
-    def _backward(self, inputs: Tensor, targets: Tensor, number: int, share: float) -> None:
-        """Add to the gradients those of the mean loss of these samples, times their `share`."""
-        try:
-            with self.autocast:
-                losses, outputs = self.parts.task.step(self.model, self.parts.loss, inputs, targets)
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise self.parts.experiment.error(
-                ["dataset", "batch_size"],
-                "batch normalization learns from two values a channel or more, and the last maps "
-                "of one picture have one; use larger batches or pictures",
-            ) from error
-        # The gradient of the mean without computing one.
-        gradient = losses.new_full(losses.shape, share / losses.numel())
-        bare_backward(self.scaler.scale(losses), gradient)
-        if self.options.compile == "cuda_graphs":
-            outputs = outputs.clone()  # see `recorded`
-        self.steps.append((number, losses.detach(), outputs, targets))
-
-    def _loss_of(self, first: int) -> Tensor:
-        """The sum of the losses of the pieces from number `first` on."""
-        return torch.cat([losses for _, losses, *_ in self.steps[first:]]).sum()
-
-    def _update(self) -> None:
-        if self.options.clip_norm is not None:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.parts.model.parameters(), self.options.clip_norm)
-        if self.scaler.is_enabled():
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        else:
-            self.optimizer_step()
-
-    def _step_closure(self, inputs: Tensor, targets: Tensor, number: int) -> None:
-        """One step of an optimizer that evaluates the loss as often as it likes (L-BFGS)."""
-        done = len(self.steps)
-
-        def closure() -> Tensor:
-            before = len(self.steps)
-            self._gradients(inputs, targets, number, len(inputs))
-            loss = self._loss_of(before) / len(inputs)
-            if before > done:  # the first evaluation is the one that counts
-                del self.steps[before:]
-            return loss
-
-        self.optimizer.step(closure)  # type: ignore[arg-type]
+    # State ---------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the weights."""
@@ -249,34 +332,8 @@ class Stepper:
                     state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def out_of_memory(batch_size: int, accumulate: int) -> UserError:
-    """What a person can do about it."""
-    return UserError(
-        f"out of memory on a batch of {batch_size} pictures"
-        + (f" in {accumulate} pieces" if accumulate > 1 else "")
-        + f"; training.accumulate={2 * accumulate} takes half as much and gives the same steps, "
-        "training.auto_batch=true finds how much is needed, dataset.batch_size="
-        f"{max(1, batch_size // 2)} makes other, smaller steps"
-    )
-
-
-def not_finite(
-    run: RunDirectory, loss: float, step: int, epoch: int, lr: float, indices: list[int]
-) -> UserError:
-    """What to tell of a loss that is no number; all of its batch is written to the run.
-
-    step, epoch: from 0. indices: of the training images of the batch.
-    """
-    noted = run.path / "bad_batch.json"
-    write_json(noted, {"step": step, "epoch": epoch + 1, "lr": lr, "indices": indices})
-    last = run.checkpoint("last")
-    good = f"the last good checkpoint is {last}" if last.is_file() else "there is no checkpoint yet"
-    return UserError(
-        f"the loss is {loss} at step {step} (epoch {epoch + 1}, learning rate {lr:g}), on "
-        f"training images {some(map(str, indices))} (all are in {noted}); {good}. Try a smaller "
-        "optimizer.lr, training.clip_norm=1, or training.on_nan=skip"
-    )
+def required_parameters(function: Callable[..., Any]) -> list[str]:
+    """The names of the parameters that it must be given."""
+    given = inspect.signature(function).parameters.values()
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in given if p.default is p.empty and p.kind not in several]

@@ -8,37 +8,32 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import closing, nullcontext
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cnnrun.data.batches import Batches
+from cnnrun.components.schedules import Schedule
+from cnnrun.engine.bad_batch import BadBatch
 from cnnrun.engine.build_optimizer import build_lr_schedule
+from cnnrun.engine.epoch_sums import EpochSums, Means
 from cnnrun.engine.frozen_features import with_features_ready
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, Progress, SaveTimer, beats, rank_of
-from cnnrun.engine.progressive_resizing import check_sizes, progressive
+from cnnrun.engine.progressive_resizing import progressive
 from cnnrun.engine.snapshot import first_infinite, infinite_note, snapshot
-from cnnrun.engine.stepper import NotFiniteError, Stepper, not_finite
-from cnnrun.engine.validation import (
-    evaluate_sums,
-    evaluation_batch_size,
-    evaluation_batches,
-    means_of,
-    zeros,
-)
-from cnnrun.errors import Interrupted, UserError
+from cnnrun.engine.stepper import NotFiniteError, Stepper
+from cnnrun.engine.training_batches import training_and_validation
+from cnnrun.engine.validation import evaluate_sums, evaluation_batch_size
+from cnnrun.errors import Interrupted
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime import console
 from cnnrun.runtime.distributed import (
     all_reduce_sum,
     any_process,
     broadcast_buffers,
-    local_slice,
     world,
 )
 from cnnrun.runtime.interrupt import StopRequest
@@ -50,38 +45,35 @@ STEPS_AT_ONCE = 16
 
 
 class Trainer:
-    """Trains the parts of an experiment, writing the log and the checkpoints of `run`."""
+    """Trains the parts of an experiment, writing the log and the checkpoints of its run."""
 
-    def __init__(self, parts: Parts, run: RunDirectory, stop: StopRequest) -> None:
-        self.full, self.run, self.stop = parts, run, stop
+    def __init__(
+        self,
+        parts: Parts,
+        run: RunDirectory | None = None,
+        stop: StopRequest | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
+        """run: where log and checkpoints are written; without it nothing is.
+
+        stop: asked after every step. schedule: of the learning rate, instead of the experiment's.
+
+        Raises:
+            ConfigError: something that this training can't have.
+        """
+        self.full, self.run, self.stop = parts, run, stop or StopRequest()
         self.experiment, self.task, self.device = parts.experiment, parts.task, parts.device
         # What the loop steps: all of it, or the head on features that are computed once.
         self.stepped = with_features_ready(parts, evaluation_batch_size(parts)) or parts
         self.world = world()
-        share = partial(local_slice, here=self.world)
-        self.train_batches = Batches(
-            self.stepped.dataset.train,
-            self.experiment.dataset.batch_size,
-            self.device,
-            self.stepped.crop,
-            share,
-            # Two samples for each process.
-            smallest=2 * self.world.size,
+        self.train_batches, self.validation_batches = training_and_validation(
+            self.stepped, self.world
         )
-        self.validation_batches = evaluation_batches(self.stepped, "validation", share=share)
-        if not self.train_batches.samples:
-            raise self.experiment.error(["dataset"], "there are no training images")
-        if self.train_batches.size_of(0) < self.world.size:
-            raise self.experiment.error(
-                ["dataset", "batch_size"], f"too small for {self.world.size} processes"
-            )
-        check_sizes(self.stepped)
-        self.stepper = Stepper(self.stepped, self.experiment.training.accumulate)
-        self.schedule = build_lr_schedule(self.experiment, len(self.train_batches))
+        self.sums = EpochSums(self.stepped)
+        self.stepper = Stepper(self.stepped, self.experiment.training.accumulate, self.sums)
+        self.schedule = schedule or build_lr_schedule(self.experiment, len(self.train_batches))
         self.progress = Progress(accumulate=self.stepper.accumulate)
-        self.sums = zeros(self.stepped)
         self.random = torch.Generator(self.device)
-        self.lr_factor = 1.0
         self.steps_timed = 0
         self.timer = SaveTimer(self.experiment.training.checkpoint_every, self.world.size)
         self.seconds = 0.0
@@ -91,6 +83,12 @@ class Trainer:
     @property
     def total_steps(self) -> int:
         return self.experiment.training.epochs * len(self.train_batches)
+
+    @property
+    def lr(self) -> float:
+        """The experiment's learning rate, to which the schedule and each group have factors."""
+        first: float = self.optimizer.param_groups[0]["initial_lr"]
+        return float(getattr(self.experiment.optimizer, "lr", first))
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -110,11 +108,9 @@ class Trainer:
                 break
             means = self.train_epoch(reporter)
             row = self.finish_epoch(means)
-            epochs, done = self.experiment.training.epochs, self.progress.epoch
-            left = self.seconds / done * (epochs - done)
-            reporter.epoch(epoch_line(row, self.progress.best_epoch, epochs, self.speed, left))
+            reporter.epoch(self.line_of(row))
 
-    def train_epoch(self, reporter: Reporter) -> dict[str, float]:
+    def train_epoch(self, reporter: Reporter) -> Means:
         """Train on what is left of the current epoch; the means over its samples by measure."""
         epoch = self.progress.epoch
         if not self.progress.batch:
@@ -128,13 +124,14 @@ class Trainer:
             for images, labels in batches:
                 samples = self.train_batches.samples_of(order, self.progress.batch)
                 self.train_step(images, labels, samples)
+                self.collect()
                 seen += self.train_batches.size_of(self.progress.batch - 1)
                 if reporter.due():
                     rate = seen / (time.perf_counter() - started)
                     reporter.update(epoch + 1, self.progress.step, self.running_means(), rate)
                 self.stop_or_save()
         self.running_means()
-        self.sums = all_reduce_sum(self.sums)
+        self.sums.gather()
         means = self.running_means()
         self.seconds += time.perf_counter() - started
         self.steps_timed += self.progress.step - first_step
@@ -181,16 +178,30 @@ class Trainer:
         """
         progress = self.progress
         inputs, targets = self.prepare(images, labels, samples)
+        size = self.train_batches.size_of(progress.batch)
         try:
-            size = self.train_batches.size_of(progress.batch)
             self.stepper.step_or_split(inputs, targets, progress.step, size)
-            progress.samples += size
+            self.stepped_on(size)
         except NotFiniteError:
             progress.skipped += 1
-        progress.step += 1
-        progress.batch += 1
-        if len(self.stepper.steps) >= STEPS_AT_ONCE:
-            self.collect()
+            self.stepped_on(0)
+
+    def stepped_on(self, samples: int) -> None:
+        """Count a step on so many samples, those of other processes included; 0 if skipped."""
+        self.sums.samples += samples
+        self.progress.step += 1
+        self.progress.batch += 1
+
+    def measure(self, batches: Iterable[tuple[Tensor, Tensor]], first: int = 0) -> Means:
+        """Train a step on each of these batches, from number `first` of an epoch on; their means.
+
+        A loss that is not finite stays so. What the epoch had measured is forgotten.
+        """
+        self.progress.batch = first
+        self.sums.restart()
+        for images, labels in batches:
+            self.train_step(images, labels)
+        return self.sums.means()
 
     def prepare(
         self, images: Tensor, labels: Tensor, samples: Tensor | None
@@ -205,66 +216,67 @@ class Trainer:
         return progressive(inputs, self.experiment.training, epoch), targets
 
     def collect(self) -> None:
-        """Add what the last steps measured to the sums.
+        """Now and then, sum what the last steps measured.
 
         Raises:
             UserError: a loss is not finite, where looking at it makes no GPU wait.
         """
-        self.sums += self.stepper.collect()
-        if self.device.type == "cpu":
-            self.running_means()
+        if len(self.sums.noted) >= STEPS_AT_ONCE:
+            self.sums.collect()
+            if self.device.type == "cpu":
+                self.running_means()
 
     def set_learning_rate(self, step: int) -> None:
-        self.lr_factor = self.schedule.factor(step)
+        factor = self.schedule.factor(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * self.lr_factor
+            group["lr"] = group["initial_lr"] * factor
 
-    def running_means(self) -> dict[str, float]:
+    def running_means(self) -> Means:
         """The epoch's means so far: the only place where the loop waits for the device.
+
+        With many processes they are those of this one's part until the epoch ends.
 
         Raises:
             UserError: the loss is not finite.
         """
-        self.sums += self.stepper.collect()
-        # With many processes the sums are those of this one's share until the epoch ends.
-        means = means_of(self.task.measures, self.sums, self.progress.samples)
-        if self.progress.samples and not math.isfinite(means["loss"]):
-            raise self.not_finite(*self.stepper.first_not_finite())
-        self.stepper.unchecked.clear()
+        means = self.sums.means()
+        if means["loss"] is not None and not math.isfinite(means["loss"]):
+            bad = self.sums.first_not_finite()
+            assert bad, "some loss is not finite"
+            raise self.bad_batch(bad[0]).error(bad[1], self.run)
+        self.sums.unchecked.clear()
         return means
 
-    def not_finite(self, step: int, loss: float) -> UserError:
-        """What to tell of the first step whose loss is no number; its batch is noted in the run."""
+    def bad_batch(self, step: int) -> BadBatch:
+        """The batch of step number `step`."""
         epoch, batch = divmod(step, len(self.train_batches))
         borders = self.train_batches.borders
         indices = self.order_of(epoch)[borders[batch] : borders[batch + 1]].tolist()
-        lr = self.optimizer.param_groups[0]["initial_lr"] * self.schedule.factor(step)
-        return not_finite(self.run, loss, step, epoch, lr, indices)
+        return BadBatch(step, epoch + 1, self.lr * self.schedule.factor(step), indices)
 
     # Between epochs ------------------------------------------------------------------------------
 
-    def finish_epoch(self, means: Mapping[str, float]) -> dict[str, Any]:
+    def finish_epoch(self, means: Means) -> dict[str, Any]:
         """Validate, log, and save what an epoch ended with; returns the row of the log."""
         progress = self.progress
         lr_of_epoch = self.schedule.factor(progress.step - len(self.train_batches))
         row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step}
-        row["lr"] = self.optimizer.param_groups[0]["initial_lr"] * lr_of_epoch
+        row["lr"] = self.lr * lr_of_epoch
         row |= {f"train_{name}": value for name, value in means.items()}
         scores = self.validate()
         row |= {f"validation_{name}": value for name, value in scores.items()}
-        self.schedule.observe(scores.get("loss", means["loss"]))
-        progress.epoch += 1
-        progress.batch = progress.samples = 0
-        self.sums = zeros(self.stepped)
+        observed = scores.get("loss", means["loss"])
+        if observed is not None:
+            self.schedule.observe(observed)
+        self.sums.restart()
         rank = rank_of(scores, self.task, self.experiment.training.monitor)
-        is_best = beats(rank, progress.best) and not self.note_infinite()
-        if is_best:
-            progress.best_epoch, progress.best = progress.epoch, rank
+        if beats(rank, progress.best) and self.note_infinite():
+            rank = [math.nan]
+        is_best = progress.finish_epoch(rank, self.experiment.training.patience)
         if progress.skipped:
             row["skipped"] = progress.skipped
             progress.skipped = 0
-        progress.stopped_early = self.out_of_patience()
-        if self.world.is_main:
+        if self.run and self.world.is_main:
             self.run.append_metrics(row)
             self.tell(row)
             self.task.end_epoch(self.full.model, self.run.plots, progress.epoch)
@@ -279,15 +291,16 @@ class Trainer:
         with average.applied() if average else nullcontext():
             name = first_infinite(self.full.model)
         if name and self.world.is_main:
-            console.warn(infinite_note(name, self.progress.epoch))
+            console.warn(infinite_note(name, self.progress.epoch + 1))
         return name is not None
 
-    def out_of_patience(self) -> bool:
-        patience = self.experiment.training.patience
-        waited = self.progress.epoch - self.progress.best_epoch
-        return patience is not None and waited >= patience
+    def line_of(self, row: dict[str, Any]) -> str:
+        """What to show of a finished epoch."""
+        epochs, done = self.experiment.training.epochs, self.progress.epoch
+        left = self.seconds / done * (epochs - done)
+        return epoch_line(row, self.progress.best_epoch, epochs, self.speed, left)
 
-    def validate(self) -> dict[str, float]:
+    def validate(self) -> Means:
         """The means over the validation split, of the averaged weights if there are any."""
         average = self.stepper.average
         with average.applied() if average else nullcontext():
@@ -302,19 +315,19 @@ class Trainer:
 
     def save(self, name: str) -> None:
         """Write the checkpoint called `name`."""
-        parts = self.full
         self.running_means()  # what is not finite is not saved
         # What the epoch under way has summed, of all processes.
-        self.progress.sums = all_reduce_sum(self.sums).tolist()
-        if not self.world.is_main:
+        self.progress.sums = all_reduce_sum(self.sums.values).tolist()
+        self.progress.samples = self.sums.samples
+        if not self.run or not self.world.is_main:
             return
-        snapshot(parts, self.stepper, self.schedule, self.progress).save(self.run.checkpoint(name))
+        checkpoint = snapshot(self.full, self.stepper, self.schedule, self.progress)
+        checkpoint.save(self.run.checkpoint(name))
         self.timer.saved()
 
     def interrupt(self) -> None:
         self.save("last")
-        raise Interrupted(
-            f"stopped in epoch {self.progress.epoch + 1} after step {self.progress.step}, saved; "
-            f"go on with\n  cnnrun train --resume {self.run.path}",
-            self.stop.exit_code,
-        )
+        told = f"stopped in epoch {self.progress.epoch + 1} after step {self.progress.step}"
+        if self.run:
+            told += f", saved; go on with\n  cnnrun train --resume {self.run.path}"
+        raise Interrupted(told, self.stop.exit_code)

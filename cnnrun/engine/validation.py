@@ -5,15 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
 
 from cnnrun.data.batches import Batches, Share
+from cnnrun.engine.epoch_sums import EpochSums, Means
 from cnnrun.engine.parts import Parts
-from cnnrun.runtime.distributed import all_reduce_sum
-
-
-def means_of(measures: tuple[str, ...], sums: Tensor, samples: int) -> dict[str, float]:
-    return dict(zip(measures, (sums / max(samples, 1)).tolist(), strict=True))
 
 
 def evaluation_batches(
@@ -32,22 +27,17 @@ def evaluation_batch_size(parts: Parts) -> int:
 
 
 @torch.no_grad()
-def evaluate_sums(parts: Parts, batches: Batches) -> dict[str, float]:
+def evaluate_sums(parts: Parts, batches: Batches) -> Means:
     """The means of the task's measures over all samples, {} where there are none."""
     if not batches.samples:
         return {}
     parts.model.eval()
-    sums = zeros(parts)
+    sums = EpochSums(parts)
     for images, labels in batches.iterate():
         if len(labels):  # with many processes, a small batch may leave one without
             inputs, targets = parts.pipeline(images, labels, None)
-            losses, outputs = parts.task.step(parts.model, parts.loss, inputs, targets)
-            sums += parts.task.sums(losses, outputs, targets)
-    return means_of(parts.task.measures, all_reduce_sum(sums), batches.samples)
-
-
-def zeros(parts: Parts) -> Tensor:
-    """Where sums of the task's measures begin: (len(measures),), on the device."""
-    # MPS has no float64; elsewhere sums over millions of samples keep their last digits.
-    dtype = torch.float32 if parts.device.type == "mps" else torch.float64
-    return torch.zeros(len(parts.task.measures), dtype=dtype, device=parts.device)
+            sums.note(0, *parts.task.step(parts.model, parts.loss, inputs, targets), targets)
+            sums.collect()
+    sums.samples = batches.samples
+    sums.gather()
+    return sums.means()

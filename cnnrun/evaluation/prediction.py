@@ -9,7 +9,6 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +26,7 @@ from cnnrun.engine.parts import Parts
 from cnnrun.engine.validation import evaluation_batch_size
 from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
+from cnnrun.runtime.paths import expanded
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def find_pictures(names: Iterable[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for name in names:
-        path = Path(name).expanduser()
+        path = expanded(name)
         if path.is_dir():
             found.update(dict.fromkeys(images_below(str(path), frozenset())[0]))
         elif path.exists():

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from cnnrun.config.experiment import Experiment
 from cnnrun.engine.build import build
 from cnnrun.engine.trainer import Trainer
-from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime import console
 from cnnrun.runtime.device import device_name
-from cnnrun.runtime.interrupt import StopRequest
 
 
 def check(experiment: Experiment) -> dict[str, Any]:
@@ -25,11 +22,11 @@ def check(experiment: Experiment) -> dict[str, Any]:
     parts = build(experiment)
     for note in parts.dataset.notes:
         console.warn(note)
-    trainer = Trainer(parts, RunDirectory(Path()), StopRequest())
+    trainer = Trainer(parts)
     images, labels = next(trainer.train_batches.iterate())
-    parts.model.train()
-    with experiment.located("model"):
-        trainer.train_step(images, labels)
+    trainer.begin_epoch(0)
+    trainer.set_training_mode(0)
+    trainer.train_step(images, labels)
     return {
         "name": experiment.name,
         "device": device_name(parts.device),
@@ -38,5 +35,5 @@ def check(experiment: Experiment) -> dict[str, Any]:
         "input": " x ".join(map(str, parts.dataset.input_shape)),
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         "steps": trainer.total_steps,
-        "first batch": {k: round(v, 4) for k, v in trainer.running_means().items()},
+        "first batch": {k: v and round(v, 4) for k, v in trainer.running_means().items()},
     }

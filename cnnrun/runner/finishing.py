@@ -30,6 +30,7 @@ def train_to_end(trainer: Trainer, quiet: bool, started: float) -> None:
     started: `time.perf_counter()` when the run was.
     """
     main, run = world().is_main, trainer.run
+    assert run
     reports = Reports(build_loggers(trainer.experiment), run)
     reports.begin(trainer.experiment)
     trainer.tell = reports.epoch
@@ -65,7 +66,7 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
             trainer.fit(shown)
     except UserError:
         parts, run = trainer.full, trainer.run
-        if world().is_main and run.read_metrics() and parts.experiment.training.draw:
+        if world().is_main and run and run.read_metrics() and parts.experiment.training.draw:
             draw_pictures(parts, run, None, ("curves",))
         raise
 
@@ -73,6 +74,7 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
 def finish(trainer: Trainer, started: float) -> None:
     """Test the best checkpoint, once, write the summary and draw the pictures."""
     parts, run = trainer.full, trainer.run
+    assert run
     best = Checkpoint.load(run.checkpoint("best"))
     load_weights(parts.model, best.model)
     predictions: Predictions | None = None

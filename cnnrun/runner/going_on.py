@@ -37,6 +37,7 @@ from cnnrun.runtime.device import select_device
 from cnnrun.runtime.distributed import any_process, broadcast_from_main, process_group, world
 from cnnrun.runtime.files import write_text
 from cnnrun.runtime.interrupt import stop_on_signals
+from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.weights import load_weights, some
 
 
@@ -79,7 +80,7 @@ def resume_or_start(experiment: Experiment, quiet: bool) -> RunDirectory:
 
 def _claim(experiment: Experiment, held: ExitStack) -> tuple[RunDirectory, bool]:
     """The run to train, locked until `held` ends, and whether it is a new one."""
-    folder = Path(experiment.output) / experiment.name
+    folder = expanded(experiment.output) / experiment.name
     with suppress(OSError):  # told where the run's own directory is made
         folder.mkdir(parents=True, exist_ok=True)
     with one_at_a_time(folder):
@@ -148,12 +149,12 @@ def _go_on(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirecto
         with stop_on_signals() as stop:
             with leaving_at_once(run):
                 trainer = Trainer(parts, run, stop)
-                notes, is_best = _restored(trainer, saved, changes)
+                notes, is_best = _restored(trainer, run, saved, changes)
             any_process([False])  # all have read what the first one is about to change
             code = resuming.code_changes(run, experiment)
             notes += [f"changed  {resuming.in_words(key, changes)}" for key in changes]
             notes += [f"changed  code: {text}" for text in code]
-            with _recorded(trainer, changes, code, is_best):
+            with _recorded(trainer, run, changes, code, is_best):
                 if world().is_main:
                     resuming.notify([*saved.notes, *notes])
                 if is_best:
@@ -164,13 +165,15 @@ def _go_on(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirecto
     return run
 
 
-def _restored(trainer: Trainer, saved: Saved, changes: Changes) -> tuple[list[str], bool]:
+def _restored(
+    trainer: Trainer, run: RunDirectory, saved: Saved, changes: Changes
+) -> tuple[list[str], bool]:
     """Restore a trainer; what a person should know, and whether it is to be saved as the best.
 
     Raises:
         UserError: it has nothing left to train with `changes`.
     """
-    run, newest = trainer.run, saved.newest
+    newest = saved.newest
     if newest is None:
         return [], False
     before = resuming.trained_as(newest, run, trainer.experiment)
@@ -197,10 +200,9 @@ def _restored(trainer: Trainer, saved: Saved, changes: Changes) -> tuple[list[st
 
 @contextmanager
 def _recorded(
-    trainer: Trainer, changes: Changes, code: list[str], saves_best: bool
+    trainer: Trainer, run: RunDirectory, changes: Changes, code: list[str], saves_best: bool
 ) -> Iterator[None]:
     """Let the run's files say what is trained; put them back where training saved nothing new."""
-    run = trainer.run
     if not world().is_main:
         yield
         return

@@ -38,18 +38,17 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
             describe(one, run, quiet or number > 0)
             run.keep_metrics(0)
         trainers = [Trainer(one, run, stop) for one, run in zip(parts, runs, strict=True)]
-        for trainer in trainers:
-            reports = Reports(build_loggers(trainer.experiment), trainer.run)
+        for trainer, run in zip(trainers, runs, strict=True):
+            reports = Reports(build_loggers(trainer.experiment), run)
             reports.begin(trainer.experiment)
             trainer.tell = reports.epoch
             ends.callback(_end, reports)
         seeds = many_seeds.Seeds(trainers, stop, device)
         with reporter(quiet, trainers[0].total_steps, 0) as shown:
             seeds.fit(shown)
-        with leaving_at_once(*(t.run for t in trainers if t not in seeds.failed)):
-            for trainer in trainers:
-                if trainer not in seeds.failed:
-                    finish(trainer, started)
+        with leaving_at_once(*(trainer.run for trainer in seeds.unfailed if trainer.run)):
+            for trainer in seeds.unfailed:
+                finish(trainer, started)
     if seeds.failed:
         told = [f"seed {t.experiment.seed}: {error}" for t, error in seeds.failed.items()]
         raise UserError("\n".join(told))

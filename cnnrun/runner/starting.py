@@ -25,6 +25,7 @@ from cnnrun.runtime.device import device_name, select_device
 from cnnrun.runtime.distributed import broadcast_from_main, process_group, world
 from cnnrun.runtime.files import write_json, write_text
 from cnnrun.runtime.interrupt import stop_on_signals
+from cnnrun.runtime.paths import expanded
 
 NewRun = Callable[[Experiment], RunDirectory]
 """Gives a run the directory that it trains in, with its config in it."""
@@ -48,16 +49,17 @@ def start(experiment: Experiment, quiet: bool, directory: NewRun) -> RunDirector
     """
     started = time.perf_counter()
     build_loggers(experiment)  # what is missing is told before anything else takes time
-    chosen = fastest(experiment) if experiment.training.auto_speed else experiment
     try:
-        parts = build(chosen)
+        parts = build(experiment)
     except BadPictureError as error:
-        run = directory(chosen)
+        run = directory(experiment)
         run.write_bad_files((bad.path, bad.reason) for bad in error.files)
         told = f"{error}\nall {len(error.files)} are listed in {run.bad_files}"
         raise UserError(told) from error
-    run = directory(chosen)
-    describe(parts, run, quiet, auto_speed=chosen is not experiment)
+    if experiment.training.auto_speed:
+        parts = fastest(parts)
+    run = directory(parts.experiment)
+    describe(parts, run, quiet, auto_speed=experiment.training.auto_speed)
     with stop_on_signals() as stop:
         with leaving_at_once(run):
             trainer = Trainer(parts, run, stop)
@@ -75,7 +77,7 @@ def new_run(experiment: Experiment, held: ExitStack) -> RunDirectory:
 
 def create(experiment: Experiment, held: ExitStack) -> RunDirectory:
     """A new directory, locked before its config is there to be found by others."""
-    run = RunDirectory.create(Path(experiment.output), experiment.name)
+    run = RunDirectory.create(expanded(experiment.output), experiment.name)
     held.enter_context(alone_in(run))
     write_text(run.config, experiment.to_yaml())
     return run

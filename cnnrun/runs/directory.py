@@ -97,6 +97,10 @@ class RunDirectory:
         return self.path / "environment.json"
 
     @property
+    def bad_batch(self) -> Path:
+        return self.path / "bad_batch.json"
+
+    @property
     def bad_files(self) -> Path:
         return self.path / "bad_files.csv"
 

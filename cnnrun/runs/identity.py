@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from cnnrun.config.document import read
@@ -17,6 +16,7 @@ from cnnrun.config.identity import key_of, role
 from cnnrun.config.own_code import changed, code_of
 from cnnrun.errors import UserError
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime.paths import expanded
 from cnnrun.version import RESULTS
 
 
@@ -97,7 +97,7 @@ def runs_with_settings_of(experiment: Experiment) -> list[RunDirectory]:
     Whether they were computed from the same code and data as well, `unlike` tells.
     """
     wanted = settings_of(key_of(experiment.to_dict()))
-    folder = Path(experiment.output) / experiment.name
+    folder = expanded(experiment.output) / experiment.name
     found = []
     for file in sorted(folder.glob("*/config.yaml"), reverse=True):
         run = RunDirectory(file.parent)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 import torch
 
 from cnnrun.errors import UserError
+from cnnrun.runtime import container
 from cnnrun.runtime.distributed import world
 
 
@@ -16,6 +18,7 @@ def select_device(name: str) -> torch.device:
     Raises:
         UserError: the device is asked for by name and is not there; nothing falls back in silence.
     """
+    _keep_to_quota()
     if name == "auto":
         if torch.cuda.is_available():
             # One GPU for each process of this machine.
@@ -33,6 +36,13 @@ def select_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("device mps: not available here; use device=auto or device=cpu")
     return device
+
+
+def _keep_to_quota() -> None:
+    """No more threads than a container's quota feeds: torch counts the machine's cores alone."""
+    quota = container.cpu_quota()
+    if quota is not None and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), max(1, math.ceil(quota))))
 
 
 def device_name(device: torch.device) -> str:

@@ -140,3 +140,26 @@ def broadcast_buffers(model: nn.Module) -> None:
     if world().size > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
+
+
+@torch.no_grad()
+def average_gradients(model: nn.Module) -> None:
+    """Make each gradient its mean over all processes; each must ask for it."""
+    training = [p for p in model.parameters() if p.requires_grad]
+    own = [torch.zeros_like(p) if p.grad is None else p.grad for p in training]
+    means = torch.cat([gradient.flatten() for gradient in own]) / world().size
+    dist.all_reduce(means)
+    each = torch.split(means, [p.numel() for p in training])
+    for parameter, mean in zip(training, each, strict=True):
+        if parameter.grad is not None:
+            parameter.grad.copy_(mean.view_as(parameter))
+
+
+@contextmanager
+def by_itself() -> Iterator[None]:
+    """Within the block this process computes as if it were the only one."""
+    hidden = {name: os.environ.pop(name) for name in ("RANK", "WORLD_SIZE") if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)

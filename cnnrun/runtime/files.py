@@ -25,29 +25,32 @@ def write_json(file: Path, values: dict[str, Any]) -> None:
     write_text(file, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_text(file: Path, text: str) -> None:
+def write_text(file: Path, text: str, private: bool = False) -> None:
     """Write atomically, as UTF-8; see `write_atomically`."""
-    write_atomically(file, lambda stream: stream.write(text.encode()))
+    write_atomically(file, lambda stream: stream.write(text.encode()), private)
 
 
-def write_atomically(file: Path, write: Callable[[IO[bytes]], Any]) -> None:
+def write_atomically(file: Path, write: Callable[[IO[bytes]], Any], private: bool = False) -> None:
     """Let `write` fill a temporary file, force it to disk, then rename it to `file`.
 
     Whoever reads `file`, also after a crash at any instant, finds the old content or the new one.
+
+    private: for this user alone, where the file system knows users.
 
     Raises:
         UserError: the disk is full, say; `file` is untouched and no temporary file stays.
     """
     with disk_errors_told(file):
-        _write_atomically(file, write)
+        _write_atomically(file, write, 0o600 if private else 0o666)
 
 
-def _write_atomically(file: Path, write: Callable[[IO[bytes]], Any]) -> None:
+def _write_atomically(file: Path, write: Callable[[IO[bytes]], Any], rights: int) -> None:
     # New files have the rights that the umask leaves; some file systems refuse to change any.
     partial = file.with_name(f".{file.name}-{secrets.token_hex(4)}{UNFINISHED}")
     with held():
         try:
-            with partial.open("xb") as stream:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+            with os.fdopen(os.open(partial, flags, rights), "wb") as stream:
                 write(stream)
                 stream.flush()
                 force_to_disk(stream.fileno())

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 
 import torch
+
+from cnnrun.runtime.container import memory_left
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 
 def free_bytes() -> int:
     """Bytes that a computation here may take: of the GPU if there is one, else of this process.
 
-    The least of what the system has to give, the limit of the container (cgroup 2) and `ulimit -v`.
+    The least of what the system has to give, the limit of the container and `ulimit -v`.
     """
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
         return int(free)
-    return min(_available(), _left_in_container(), _left_of_address_space())
+    in_container = memory_left()
+    limits = [_available(), _left_of_address_space()]
+    return min(limits if in_container is None else [*limits, in_container])
 
 
 def _available() -> int:
@@ -28,17 +36,9 @@ def _available() -> int:
         return 2**62
 
 
-def _left_in_container() -> int:
-    folder = Path("/sys/fs/cgroup")
-    try:
-        most = (folder / "memory.max").read_text().strip()
-        used = int((folder / "memory.current").read_text())
-        return 2**62 if most == "max" else max(0, int(most) - used)
-    except (OSError, ValueError):
-        return 2**62
-
-
 def _left_of_address_space() -> int:
+    if resource is None:
+        return 2**62
     most, _ = resource.getrlimit(resource.RLIMIT_AS)
     if most == resource.RLIM_INFINITY:
         return 2**62

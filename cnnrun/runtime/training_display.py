@@ -26,7 +26,7 @@ class Reporter(Protocol):
         """Whether it is time to show the running means again."""
         ...
 
-    def update(self, epoch: int, steps: int, means: Mapping[str, float], rate: float) -> None:
+    def update(self, epoch: int, steps: int, means: Mapping[str, Any], rate: float) -> None:
         """Show `steps` done in this process, the epoch's running means, and images/s."""
         ...
 
@@ -47,7 +47,7 @@ class Quiet:
     def due(self) -> bool:
         return False
 
-    def update(self, epoch: int, steps: int, means: Mapping[str, float], rate: float) -> None:
+    def update(self, epoch: int, steps: int, means: Mapping[str, Any], rate: float) -> None:
         pass
 
     def epoch(self, text: str) -> None:
@@ -93,7 +93,7 @@ class Bar:
     def due(self) -> bool:
         return time.monotonic() - self._last >= INTERVAL
 
-    def update(self, epoch: int, steps: int, means: Mapping[str, float], rate: float) -> None:
+    def update(self, epoch: int, steps: int, means: Mapping[str, Any], rate: float) -> None:
         self._last = time.monotonic()
         share = (steps - self._done) / max(self._total - self._done, 1)
         left = (self._last - self._start) * (1 - share) / share if share else 0.0
@@ -133,8 +133,10 @@ def epoch_line(
     )
 
 
-def show(name: str, value: float) -> str:
-    """A measure as people write it: accuracies in per cent."""
+def show(name: str, value: float | None) -> str:
+    """A measure as people write it: accuracies in per cent; None was not measured."""
+    if value is None:
+        return "-"
     return f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.4f}"
 
 

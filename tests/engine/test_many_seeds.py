@@ -212,16 +212,16 @@ def test_a_model_that_looks_at_its_values(cnnrun: Command) -> None:
 
 def test_splits_of_different_sizes(cnnrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("many.yaml").write_text(MLP)
-    from cnnrun.engine import many_seeds
+    from cnnrun.runner import seeds
 
-    build = many_seeds.build
+    build = seeds.build
 
     def smaller(experiment: Any) -> Any:
         values = experiment.to_dict()
         values["dataset"]["limit"] = 300 - 40 * experiment.seed
         return build(from_dict(values, "test"))
 
-    monkeypatch.setattr(many_seeds, "build", smaller)
+    monkeypatch.setattr(seeds, "build", smaller)
     ended = cnnrun("train", "many.yaml", "--seeds", "2")
     assert ended.code == 1
     assert "seeds: their training splits differ in size" in ended.err

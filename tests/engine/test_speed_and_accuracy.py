@@ -67,7 +67,7 @@ def test_views_are_averaged_when_a_run_is_scored(cnnrun: Command, tiny: Path) ->
 def test_a_lever_that_fails_here_is_told_and_left_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(_: object) -> tuple[float, float]:
+    def fail(*_: object) -> tuple[float, float]:
         raise RuntimeError("no C compiler\nand a long story")
 
     monkeypatch.setattr(auto_speed, "_steps", fail)
@@ -75,10 +75,10 @@ def test_a_lever_that_fails_here_is_told_and_left_out(
         SimpleNamespace(experiment=SimpleNamespace(training=Training(compile=compile)))
         for compile in (True, False)
     ]
-    assert math.isnan(auto_speed._first_loss(trainers[0]))
+    assert math.isnan(auto_speed._first_loss(trainers[0], 1))
     assert capsys.readouterr().err == "auto_speed  compile: True fails: no C compiler\n"
     with pytest.raises(RuntimeError, match="no C compiler"):
-        auto_speed._first_loss(trainers[1])
+        auto_speed._first_loss(trainers[1], 1)
 
 
 def test_measured_settings_are_written_into_the_run(cnnrun: Command, tiny: Path) -> None:

@@ -202,7 +202,7 @@ def test_out_of_memory_says_what_would_fit_and_auto_batch_finds_it(
     loss = (*_own_loss(tmp_path, "more_than_20_is_much", body), "model.dropout=0.0")
     ended = cnnrun("train", tiny, "-q", *loss)
     assert ended.code == 1
-    assert "out of memory on a batch of 64 pictures; training.accumulate=2" in ended.err
+    assert "out of memory on a batch of 64 images; training.accumulate=2" in ended.err
     assert "training.auto_batch=true" in ended.err
     assert "dataset.batch_size=32" in ended.err
 

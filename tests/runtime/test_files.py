@@ -56,9 +56,11 @@ def test_rights_are_those_that_the_umask_leaves(tmp_path: Path, umask: int) -> N
     before = os.umask(umask)
     try:
         write_text(tmp_path / "x", "x")
+        write_text(tmp_path / "password", "x", private=True)
     finally:
         os.umask(before)
     assert (tmp_path / "x").stat().st_mode & 0o777 == 0o666 & ~umask
+    assert (tmp_path / "password").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_umask_of_the_process_is_never_touched(

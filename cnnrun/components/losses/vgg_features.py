@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from cnnrun.errors import UserError, did_you_mean
+from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.weights import read_weights
 
 Network = Literal["vgg16", "vgg19"]
@@ -92,7 +92,7 @@ def load_vgg(features: VGGFeatures, network: Network, weights: str) -> None:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=random)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
         return
-    found = _imagenet(network) if weights == "imagenet" else read_weights(Path(weights))
+    found = _imagenet(network) if weights == "imagenet" else read_weights(expanded(weights))
     own = features.features.state_dict()
     missing = [f"features.{key}" for key in own if f"features.{key}" not in found]
     if missing:

@@ -38,6 +38,15 @@ class Stylize(Task):
         if not hasattr(loss, "parts"):
             raise UserError("task stylize needs the loss neural_style")
 
+    def check_epochs(self, model: nn.Module, epochs: int) -> None:
+        """See `Task.check_epochs`: each size of the picture takes one at least."""
+        stages = len(model.levels)  # type: ignore[arg-type]
+        if epochs < stages:
+            raise UserError(
+                f"{epochs} can't go through the {stages} sizes of the picture, the last of which "
+                f"is the whole one; take {stages} or more, or fewer model.stages"
+            )
+
     def begin_epoch(self, model: nn.Module, dataset: Dataset, epoch: int, epochs: int) -> bool:
         """See `Task.begin_epoch`; the epochs are shared evenly between the sizes of the picture."""
         picture: Any = model

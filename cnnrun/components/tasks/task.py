@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.pixel_targets import Noise
+from cnnrun.errors import UserError
 
 Array = npt.NDArray[Any]
 
@@ -54,6 +55,13 @@ class Task:
             UserError: what would fit instead.
         """
 
+    def check_epochs(self, model: nn.Module, epochs: int) -> None:
+        """Refuse a training of fewer epochs than the task needs.
+
+        Raises:
+            UserError: how many it needs.
+        """
+
     def begin_epoch(
         self,
         model: nn.Module,  # noqa: ARG002
@@ -83,6 +91,15 @@ class Task:
             (N, ...), detached. The loop keeps it for some steps, so it should not be large.
         """
         raise NotImplementedError
+
+    def check_outputs(self, outputs: Any, samples: int, classes: int) -> None:
+        """Refuse what a model gave for a batch of so many samples, of so many classes.
+
+        outputs: of the first batch, as `step` gives them; or, where `step` failed, of the model.
+
+        Raises:
+            UserError: what it should be.
+        """
 
     def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
         """The sums over samples of each measure: (len(measures),), on the same device.
@@ -122,6 +139,40 @@ def exact_sum(values: Tensor) -> Tensor:
     return (values.double() * 2**28).round_().sum() / 2**28
 
 
-def per_sample(losses: Tensor, count: int) -> Tensor:
-    """Losses of `count` samples; a user's loss that returns its batch mean stands for each."""
-    return losses.expand(count) if losses.dim() == 0 else losses
+def exact_rest(values: Tensor) -> Tensor:
+    """What `exact_sum` rounds away of `values` (N,), (), as exactly: in multiples of 2^-56.
+
+    Of losses below 10^-8 it is all that there is.
+    """
+    if values.device.type == "mps":
+        return values.new_zeros(())
+    scaled = values.double() * 2**28
+    return ((scaled - scaled.round()) * 2**28).round_().sum() / 2**56
+
+
+class LossError(UserError):
+    """A loss gave what is no loss of each sample."""
+
+
+def per_sample(losses: Any, count: int) -> Tensor:
+    """The losses (N,) of `count` samples from what a loss gave for them.
+
+    That is one a sample, (N,) or (N, 1), or their mean, (), which then stands for each.
+
+    Raises:
+        LossError: it is none of these, or no tensor of floating-point numbers.
+    """
+    if isinstance(losses, Tensor) and losses.is_floating_point():
+        if losses.shape == (count,):
+            return losses
+        if losses.dim() == 0:
+            return losses.expand(count)
+        if losses.shape == (count, 1):
+            return losses.squeeze(1)
+        given = f"the shape {tuple(losses.shape)}"
+    else:
+        given = f"{losses.dtype}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
+    raise LossError(
+        f"gives {given} for a batch of {count}; it must give a tensor of one number a "
+        f"sample, of the shape ({count},), or the batch's mean, of the shape ()"
+    )

@@ -13,11 +13,12 @@ from torch import Tensor
 from cnnrun.data.dataset import Images, Split
 from cnnrun.data.images.cache import in_memory, on_disk
 from cnnrun.data.images.decoding import BadPictureError, Form, PictureOptions
-from cnnrun.data.images.files import Encoded, ImageFiles, for_each, usable_cores
+from cnnrun.data.images.files import Encoded, ImageFiles, for_each
 from cnnrun.data.images.formats import read_header
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.data.images.scan import Findings, remembered_scan
 from cnnrun.errors import UserError
+from cnnrun.runtime.container import cores
 
 # So many files are looked at to see whether a data set is gray.
 _SAMPLE = 1_000
@@ -85,7 +86,7 @@ def _headers(
 
     for files in parts:
         numbers = range(0, len(files), step)
-        for_each(partial(look, files), numbers, options.threads or usable_cores())
+        for_each(partial(look, files), numbers, options.threads or cores())
     return sizes, grays == {True}
 
 

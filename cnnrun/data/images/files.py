@@ -18,6 +18,7 @@ from cnnrun.data.identity import ids_of_names
 from cnnrun.data.images.decoding import BadPictureError, Form, read_bytes
 from cnnrun.data.images.framing import RandomCrop, frame
 from cnnrun.data.images.modes import UnreadableError
+from cnnrun.runtime.container import cores
 
 
 class Encoded(Protocol):
@@ -92,7 +93,7 @@ class ImageFiles:
         """threads: by default one for each core that this process may use."""
         self.files = files
         self.form = form
-        self.threads = threads or usable_cores()
+        self.threads = threads or cores()
 
     @property
     def shape(self) -> torch.Size:
@@ -130,13 +131,6 @@ class ImageFiles:
 def empty_pictures(count: int, form: Form) -> Tensor:
     """(count, C, H, W) uint8 in channels-last memory, not initialized."""
     return torch.empty((count, *form.size, form.channels), dtype=torch.uint8).permute(0, 3, 1, 2)
-
-
-def usable_cores() -> int:
-    """How many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def for_each(task: Callable[[int], object], numbers: Iterable[int], threads: int) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cnnrun.data.images.decoding import decode
 from cnnrun.errors import UserError
+from cnnrun.runtime.paths import expanded
 
 _SAMPLES = ("china.jpg", "flower.jpg")
 
@@ -36,7 +37,7 @@ def picture_path(file: str) -> Path:
         UserError: there is no such sample.
     """
     if not file.startswith("sample:"):
-        return Path(file)
+        return expanded(file)
     name = file.removeprefix("sample:")
     if name not in _SAMPLES:
         raise UserError(f"no sample picture '{name}'; there are {', '.join(_SAMPLES)}")

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
 import uuid
 from collections import Counter
 from dataclasses import dataclass
@@ -21,10 +20,12 @@ from torch import Tensor
 from cnnrun.data.dataset import BadFile
 from cnnrun.data.identity import id_of_content
 from cnnrun.data.images.decoding import Form, PictureOptions
-from cnnrun.data.images.files import Encoded, for_each, usable_cores
+from cnnrun.data.images.files import Encoded, for_each
 from cnnrun.data.images.formats import open_picture
 from cnnrun.data.images.framing import frame
 from cnnrun.data.images.modes import UnreadableError
+from cnnrun.runtime import paths
+from cnnrun.runtime.container import cores
 
 # Part of what caches are known by: to be raised when the same file gives other pixels.
 _VERSION = 2
@@ -77,7 +78,7 @@ def scan(
 
     for start in range(0, len(files), _CHUNK):
         end = min(start + _CHUNK, len(files))
-        for_each(look, range(start, end), options.threads or usable_cores())
+        for_each(look, range(start, end), options.threads or cores())
         if options.progress:
             options.progress("checking pictures", end, len(files))
     return Findings(dict(sorted(bad.items())), Counter(filter(None, modes)), contents)
@@ -137,10 +138,4 @@ def partial_path(path: Path) -> Path:
 
 def cache_folder(options: PictureOptions) -> Path:
     """`options.cache_dir`, or where the platform keeps caches."""
-    if options.cache_dir is not None:
-        return Path(options.cache_dir).expanduser()
-    if sys.platform == "darwin":
-        return Path("~/Library/Caches/cnnrun").expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", "~/AppData/Local")).expanduser() / "cnnrun/Cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cnnrun"
+    return paths.cache_folder() if options.cache_dir is None else paths.expanded(options.cache_dir)

@@ -14,12 +14,13 @@ from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.sources.download import download_with_torchvision
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
+from cnnrun.runtime.paths import expanded
 
 
 @datasets.register("cifar10")
 def cifar10(*, root: str = "data", download: bool = True) -> Dataset:
     """Photos of things and animals, RGB 32x32, 10 classes (Krizhevsky 2009)."""
-    folder = Path(root) / "cifar-10-batches-py"
+    folder = expanded(root) / "cifar-10-batches-py"
     train = [f"data_batch_{i}" for i in range(1, 6)]
     _fetch_missing("CIFAR10", folder, [*train, "test_batch", "batches.meta"], download)
     return _load(folder, train, ["test_batch"], "batches.meta", "labels", "label_names")
@@ -28,7 +29,7 @@ def cifar10(*, root: str = "data", download: bool = True) -> Dataset:
 @datasets.register("cifar100")
 def cifar100(*, root: str = "data", download: bool = True) -> Dataset:
     """Photos of things and animals, RGB 32x32, 100 fine classes (Krizhevsky 2009)."""
-    folder = Path(root) / "cifar-100-python"
+    folder = expanded(root) / "cifar-100-python"
     _fetch_missing("CIFAR100", folder, ["train", "test", "meta"], download)
     return _load(folder, ["train"], ["test"], "meta", "fine_labels", "fine_label_names")
 

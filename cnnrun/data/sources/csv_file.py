@@ -18,6 +18,7 @@ from cnnrun.data.sources.labelled_files import (
 )
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.registry import datasets
+from cnnrun.runtime.paths import expanded
 
 
 @datasets.register("csv")
@@ -42,7 +43,7 @@ def csv_file(
         UserError: with file and line: a column is missing, a row is incomplete, a picture is not
             there, an unknown split; and for bad pictures.
     """
-    table = Path(file).expanduser()
+    table = expanded(file)
     columns = (path_column, label_column, split_column)
     listings = {split: Listing() for split in ("train", "validation", "test")}
     for line, cells in _rows(table, columns[:2]):

@@ -19,6 +19,7 @@ from cnnrun.data.sources.labelled_files import (
 )
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
+from cnnrun.runtime.paths import expanded
 
 # What systems and tools leave in folders, in lower case; so do they with a dot in front.
 _LITTER = frozenset(
@@ -54,7 +55,7 @@ def folder(pictures: PictureOptions, *, root: str, test: Amount = 0.2) -> Datase
         UserError: no such folder, no pictures, pictures without class folders, classes that
             training lacks, or bad pictures.
     """
-    base = Path(root).expanduser()
+    base = expanded(root)
     if not base.is_dir():
         raise UserError(f"dataset.root: there is no folder {root} (paths are from {Path.cwd()})")
     tops = {entry.name: entry.path for entry in _entries(str(base)) if _is_folder(entry)}

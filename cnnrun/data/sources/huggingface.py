@@ -13,6 +13,7 @@ from cnnrun.data.images.assemble import picture_splits
 from cnnrun.data.images.decoding import PictureOptions, read_bytes
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.registry import datasets
+from cnnrun.runtime.paths import expanded
 
 
 @datasets.register("huggingface")
@@ -65,6 +66,8 @@ def _load(path: str, config: str | None, split: str, revision: str | None) -> An
         raise UserError(
             "dataset 'huggingface' needs the package `datasets`: pip install 'cnnrun[huggingface]'"
         ) from error
+    if path.startswith(("~", "$")):  # a folder; a name on the hub begins with a letter
+        path = str(expanded(path))
     saved = (Path(path) / "dataset_dict.json").is_file()
     try:
         if not saved:

@@ -15,6 +15,7 @@ from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.sources.download import download_with_torchvision
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
+from cnnrun.runtime.paths import expanded
 
 _FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -47,11 +48,11 @@ def kmnist(*, root: str = "data", download: bool = True) -> Dataset:
 
 
 def _load(name: str, root: str, download: bool, classes: tuple[str, ...]) -> Dataset:
-    folder = Path(root) / name / "raw"
+    folder = expanded(root) / name / "raw"
     names = [file for pair in _FILES.values() for file in pair]
     if any(_find(folder, file) is None for file in names):
         wanted = f"{', '.join(names)} (or each with .gz)"
-        download_with_torchvision(name, Path(root), f"{name}/raw", wanted, allowed=download)
+        download_with_torchvision(name, expanded(root), f"{name}/raw", wanted, allowed=download)
     train, test = (_split(folder, *files, len(classes)) for files in _FILES.values())
     return Dataset(classes, train, test)
 

@@ -10,6 +10,7 @@ from cnnrun.data.images.decoding import PictureOptions
 from cnnrun.data.sources.labelled_files import Listing, labelled_dataset
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
+from cnnrun.runtime.paths import expanded
 
 _FORM = "<root>/train/<class>/*.JPEG and <root>/val/<class>/*.JPEG, e.g. train/n01440764"
 
@@ -31,10 +32,10 @@ def imagenet(pictures: PictureOptions, *, root: str) -> Dataset:
     listings = {"validation": Listing()}
     for split, name in (("train", "train"), ("test", "val")):
         listings[split] = Listing()
-        for entry in _class_folders(Path(root).expanduser() / name):
+        for entry in _class_folders(expanded(root) / name):
             listings[split].add(_pictures(entry), entry.name)
     # Never used as there is a test listing, and ImageNet has no fourth split.
-    return labelled_dataset(root, str(Path(root).expanduser()), listings, 1, pictures)
+    return labelled_dataset(root, str(expanded(root)), listings, 1, pictures)
 
 
 def _class_folders(folder: Path) -> list[Path]:

@@ -22,6 +22,7 @@ from torch.utils.data import Dataset as TorchDataset
 from cnnrun.data.dataset import Dataset, Images, Split
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.registry import datasets
+from cnnrun.runtime.paths import expanded
 
 # What the constructor gets to choose a split: `train=True`, `split="train"` ...
 Choice = bool | int | str
@@ -85,7 +86,7 @@ def _load_class(target: str) -> type[TorchDataset[Any]]:
 
 
 def _load_file(file: str) -> ModuleType:
-    path = Path(file).resolve()
+    path = expanded(file).resolve()
     if not path.is_file():
         raise UserError(f"target: there is no file {file} (paths are from {Path.cwd()})")
     spec = importlib.util.spec_from_file_location(f"cnnrun_own_{path.stem}", path)

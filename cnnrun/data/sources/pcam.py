@@ -15,6 +15,7 @@ from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.sources.torchvision_adapter import TorchvisionSet, assemble
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
+from cnnrun.runtime.paths import expanded
 
 _PARTS = {"train": "train", "test": "test", "validation": "valid"}
 
@@ -37,7 +38,7 @@ def pcam(*, root: str = "data", download: bool = True) -> Dataset:
         {"train": {"split": "train"}, "test": {"split": "test"}, "validation": {"split": "val"}},
     )
     known.require(root, download)
-    folder = Path(root).expanduser() / "pcam"
+    folder = expanded(root) / "pcam"
     return assemble(("no tumour", "tumour"), {part: _split(folder, part) for part in _PARTS})
 
 

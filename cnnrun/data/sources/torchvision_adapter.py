@@ -14,6 +14,7 @@ from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.sources.download import download_with_torchvision
 from cnnrun.data.splits import stratified_choice
 from cnnrun.errors import UserError
+from cnnrun.runtime.paths import expanded
 
 # Where there is no official test split, this share of every class is it.
 TEST_SHARE = 0.2
@@ -46,7 +47,7 @@ class TorchvisionSet:
 
     def require(self, root: str, download: bool) -> None:
         """Fetch the files if any is missing."""
-        place = Path(root).expanduser()
+        place = expanded(root)
         if all((place / file).exists() for file in self.files):
             return
         folder, names = self._folder_and_names()
@@ -69,10 +70,10 @@ class TorchvisionSet:
         from torchvision import datasets as sources
 
         try:
-            return getattr(sources, self.kind)(Path(root).expanduser(), **arguments)
+            return getattr(sources, self.kind)(expanded(root), **arguments)
         # What torchvision raises on a damaged file depends on the file's format.
         except Exception as error:
-            files = ", ".join(str(Path(root) / file) for file in self.files)
+            files = ", ".join(str(expanded(root) / file) for file in self.files)
             raise UserError(
                 f"{self.kind} can't be read ({error or type(error).__name__}); "
                 f"delete what is damaged of {files} to fetch it again"

@@ -17,6 +17,7 @@ from cnnrun.data.sources.torchvision_adapter import (
 )
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
+from cnnrun.runtime.paths import expanded
 
 _DIGITS = tuple(string.digits)
 _BY_TRAIN = {"train": {"train": True}, "test": {"train": False}}
@@ -123,7 +124,7 @@ def stl10(*, root: str = "data", download: bool = True) -> Dataset:
     TorchvisionSet("STL10", files, _BY_SPLIT).require(root, download)
     classes = "airplane bird car cat deer dog horse monkey ship truck"
     # Read here, as torchvision would first check 2.6 GB of unlabelled pictures, 10 s at every run.
-    folder = Path(root).expanduser() / "stl10_binary"
+    folder = expanded(root) / "stl10_binary"
     return assemble(
         tuple(classes.split()),
         {name: array_split(*_stl10_part(folder, name)) for name in _BY_SPLIT},

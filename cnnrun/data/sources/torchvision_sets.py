@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
@@ -17,6 +16,7 @@ from cnnrun.data.images.files import Files
 from cnnrun.data.sources.torchvision_adapter import TorchvisionSet, assemble, listing
 from cnnrun.data.sources.traffic_signs import TRAFFIC_SIGNS
 from cnnrun.registry import datasets
+from cnnrun.runtime.paths import expanded
 
 Parts = Mapping[str, Mapping[str, Any]]
 
@@ -250,7 +250,7 @@ def load_files(
 def _files_and_labels(made: Any, root: str) -> tuple[Files, Tensor]:
     pairs = listing(made)
     labels = torch.tensor([label for _, label in pairs], dtype=torch.int64)
-    return Files([file for file, _ in pairs], str(Path(root).expanduser())), labels
+    return Files([file for file, _ in pairs], str(expanded(root))), labels
 
 
 def _class_names(kind: str, made: Any) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from cnnrun.data.sources.shard_spool import ShardSpool
 from cnnrun.data.sources.tar_index import TarIndex, load_index
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
+from cnnrun.runtime.paths import expanded
 
 Patterns = str | list[str]
 Numbers = NDArray[np.int64]
@@ -63,7 +64,7 @@ def webdataset(
     Raises:
         UserError: a pattern matches nothing, a shard can't be had or read, or labels don't fit.
     """
-    store = ShardSpool(Path(spool), int(spool_gb * 1e9))
+    store = ShardSpool(expanded(spool), int(spool_gb * 1e9))
     parts = {"train": train, "test": test}
     if val is not None:
         parts["validation"] = val
@@ -158,7 +159,7 @@ def expand(patterns: Patterns) -> list[str]:
     """
     found = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        for address in _braces(pattern):
+        for address in _braces(pattern if "://" in pattern else str(expanded(pattern))):
             if _is_url(address):
                 found.append(address)
             elif "://" in address or address.startswith("pipe:"):

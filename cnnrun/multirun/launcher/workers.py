@@ -17,6 +17,7 @@ from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.launcher.queue import Outcome, Queue
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.lock import is_training
+from cnnrun.runtime.container import cores
 from cnnrun.runtime.interrupt import stop_on_signals
 
 PROGRAM = [sys.executable, "-m", "cnnrun"]
@@ -164,13 +165,6 @@ def _message(code: int, log: Path) -> str:
     _, found, message = text.rpartition("error: ")
     lines = (message if found else text).splitlines() or [f"exit code {code}; see {log}"]
     return lines[0] if found else lines[-1]
-
-
-def cores() -> int:
-    """The CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:

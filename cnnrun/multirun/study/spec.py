@@ -29,6 +29,7 @@ from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.multirun.settings import Settings, override
 from cnnrun.multirun.sweep.spec import Positive, Seed
 from cnnrun.registry import Options
+from cnnrun.runtime.paths import expanded
 
 Picture = Literal["curves", "parameters", "weights", "activations", "invariance"]
 Name = Annotated[str, Field(pattern=r"^[^\W_][\w.+-]*$", max_length=40)]
@@ -76,11 +77,11 @@ class Study(Options):
 
     @property
     def folder(self) -> Path:
-        return Path(self.output) / self.name
+        return expanded(self.output) / self.name
 
     def base_file(self, settings: Settings) -> Path:
         """The experiment that `settings` change."""
-        return Path(self._document.file).parent / str(settings.get("base", self.base))
+        return Path(self._document.file).parent / expanded(str(settings.get("base", self.base)))
 
     def place(self, section: str, name: str, key: str) -> tuple[str, str]:
         """`file:line:column` of what a variant sets `key` to, and of the key."""

@@ -27,6 +27,7 @@ from cnnrun.errors import ConfigError
 from cnnrun.multirun.settings import Settings, override
 from cnnrun.multirun.sweep.space import Grid, Range, Space, grid_points, random_points
 from cnnrun.registry import Options
+from cnnrun.runtime.paths import expanded
 
 NAME = r"^[^\W_][\w.+-]*$"
 """What a sweep may be called; it is a folder's name."""
@@ -94,11 +95,11 @@ class Sweep(Options):
 
     @property
     def folder(self) -> Path:
-        return Path(self.output) / self.name
+        return expanded(self.output) / self.name
 
     @property
     def base_file(self) -> Path:
-        return Path(self._document.file).parent / self.base
+        return Path(self._document.file).parent / expanded(self.base)
 
     @property
     def space(self) -> dict[str, Range]:

@@ -29,6 +29,7 @@ from cnnrun.multirun.sweep.storage import (
 from cnnrun.multirun.sweep.trial_queue import TrialQueue
 from cnnrun.runtime import console
 from cnnrun.runtime.files import write_text
+from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.reading import read_text
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def join(place: str, name: str | None = None, how: How = How()) -> Results:
     if "://" in place:
         folder, storage = _fetch(place, name, how), place
     else:
-        folder, storage = Path(place), _storage_of(Path(place), how.storage)
+        folder = expanded(place)
+        storage = _storage_of(folder, how.storage)
 
     def allow(values: dict[str, Any]) -> None:
         require_consent(values, folder / "base.yaml", how.plugins, how.named)
@@ -228,8 +230,7 @@ def _write_files(plan: Plan) -> None:
     write_text(folder / "base.yaml", plan.base_text())
     write_text(folder / "sweep.yaml", plan.sweep_text())
     if plan.sweep.storage:
-        write_text(folder / "storage.txt", plan.sweep.storage + "\n")
-        (folder / "storage.txt").chmod(0o600)  # it may hold a password
+        write_text(folder / "storage.txt", plan.sweep.storage + "\n", private=True)  # a password
     else:
         (folder / "storage.txt").unlink(missing_ok=True)
 

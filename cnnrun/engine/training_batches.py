@@ -1,0 +1,42 @@
+"""The batches that an experiment trains on, of which each process takes its slice."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from cnnrun.data.batches import Batches
+from cnnrun.engine.parts import Parts
+from cnnrun.engine.progressive_resizing import check_sizes
+from cnnrun.engine.validation import evaluation_batches
+from cnnrun.runtime.distributed import World, local_slice
+
+
+def training_and_validation(parts: Parts, here: World) -> tuple[Batches, Batches]:
+    """The batches of both splits, for the process that is `here`.
+
+    Raises:
+        ConfigError: the experiment can't be trained on these data, or in so many processes.
+    """
+    experiment = parts.experiment
+    share = partial(local_slice, here=here)
+    training = Batches(
+        parts.dataset.train,
+        experiment.dataset.batch_size,
+        parts.device,
+        parts.crop,
+        share,
+        smallest=2 * here.size,  # two samples for each process
+    )
+    validation = evaluation_batches(parts, "validation", share=share)
+    if not training.samples:
+        raise experiment.error(["dataset"], "there are no training images")
+    if training.size_of(0) < here.size:
+        told = f"too small for {here.size} processes"
+        raise experiment.error(["dataset", "batch_size"], told)
+    if experiment.training.patience and not validation.samples:
+        told = "waits for a better validation score, and there is no validation split"
+        raise experiment.error(["training", "patience"], told)
+    with experiment.located("training", "epochs"):
+        parts.task.check_epochs(parts.model, experiment.training.epochs)
+    check_sizes(parts)
+    return training, validation
