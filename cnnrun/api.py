@@ -32,6 +32,8 @@ from cnnrun.errors import UserError, mistakes_of_user_code
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.evaluation.loading import open_checkpoint, open_trained
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime.distributed import by_itself
+from cnnrun.runtime.paths import expanded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +64,7 @@ def train(
         values = {"name": "experiment", **experiment}
         checked = from_dict(values, "the experiment", overrides, files)
     else:
-        checked = load(Path(experiment), overrides, files)
+        checked = load(expanded(experiment), overrides, files)
     return Run(runner.train(checked, quiet))
 
 
@@ -78,7 +80,8 @@ def evaluate(
     Returns:
         what `cnnrun eval --json` prints: for a classifier `accuracy`, `loss`, `top5` and `ece`
         (expected calibration error of 15 bins, Guo et al. 2017) in 0..1 (the loss is in nats),
-        `per_class`, `confusion` (K rows of true by K columns of predicted class).
+        `trained_on` (how many of the samples were trained on, None where an older checkpoint does
+        not say), `per_class`, `confusion` (K rows of true by K columns of predicted class).
 
     Raises:
         UserError: no checkpoint, no such split, or data that do not fit it.
@@ -86,8 +89,10 @@ def evaluate(
     if split not in ("train", "validation", "test"):
         raise UserError(f"split: expected train, validation or test, got '{split}'")
     plugin_files = _files(plugins)
-    _, parts, _ = open_checkpoint(Path(target), overrides, plugin_files)
-    return evaluation.evaluate(parts, split)[1]
+    with by_itself():
+        _, parts, checkpoint = open_checkpoint(expanded(target), overrides, plugin_files, True)
+        said = evaluation.data_said(parts, split, checkpoint)
+        return evaluation.evaluate(parts, split)[1] | {"trained_on": said.trained_on}
 
 
 def load_run(path: AnyPath) -> Run:
@@ -96,7 +101,7 @@ def load_run(path: AnyPath) -> Run:
     Raises:
         UserError: there is no run; where runs lie below it, the message names the newest.
     """
-    return Run(RunDirectory.find(Path(path)))
+    return Run(RunDirectory.find(expanded(path)))
 
 
 @mistakes_of_user_code()
@@ -111,7 +116,7 @@ def load_model(
     Raises:
         UserError: no checkpoint, missing plug-ins, or no such device.
     """
-    return TrainedModel(open_trained(Path(target), _files(plugins), device)[1])
+    return TrainedModel(open_trained(expanded(target), _files(plugins), device)[1])
 
 
 @dataclass(frozen=True)

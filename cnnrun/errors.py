@@ -28,8 +28,12 @@ class ConfigError(UserError):
         super().__init__("\n".join(self.problems))
 
 
+class NetworkError(UserError):
+    """Something could not be fetched: the config may be right, and another try may do."""
+
+
 class Interrupted(UserError):
-    """SIGINT (130) or SIGTERM (143) ended the run after its state was saved."""
+    """SIGINT (130), SIGTERM (143) or SIGHUP (129) ended the run after its state was saved."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)

@@ -22,6 +22,7 @@ from cnnrun.cli.app import app
 from cnnrun.errors import UserCodeError, UserError, mistakes_of_user_code
 from cnnrun.runtime import console
 from cnnrun.runtime.interrupt import Leave, left_by, signals_handled
+from cnnrun.runtime.launched import met
 from cnnrun.runtime.paths import give_libraries_a_cache
 
 __all__ = [
@@ -95,7 +96,7 @@ def _run(arguments: list[str]) -> int:
 
 def _leave(code: int) -> None:
     """End this process, one of several of a run at once: threads of gloo may abort a plain exit."""
-    if os.environ.get("WORLD_SIZE", "1") != "1":
+    if met:
         sys.stdout.flush()
         console.stderr.flush()
         os._exit(code)

@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 from cnnrun.cli.completion import complete_config, complete_override
 from cnnrun.runtime import console
 from cnnrun.runtime.interrupt import held
+from cnnrun.runtime.launched import warn_of_copies, works_here
 from cnnrun.runtime.paths import expanded
 from cnnrun.version import __version__
 
@@ -21,9 +22,13 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class Command(TyperCommand):
-    """A command that knows where `~` is, and whose libraries can't spoil what it prints."""
+    """A command that knows where `~` is, whether it is one of many, and what goes to stdout."""
 
     def invoke(self, ctx: Any) -> Any:
+        if ctx.info_name == "train":
+            warn_of_copies()
+        elif not works_here(ctx.info_name):
+            return None
         ctx.params = {name: _expanded(value) for name, value in ctx.params.items()}
         with console.only_results_on_stdout():
             return super().invoke(ctx)

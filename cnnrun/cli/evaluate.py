@@ -40,9 +40,17 @@ def evaluate(
     from cnnrun.plots import draw
     from cnnrun.plots.target import Opened, Target
 
-    file, parts, _ = open_checkpoint(target, overrides or [], plugin or [])
+    file, parts, checkpoint = open_checkpoint(
+        target, overrides or [], plugin or [], for_scores=True
+    )
     predictions, scores = evaluation.evaluate(parts, split, batch_size)
-    words = f"{split} split, {scores['samples']:,} images\n{parts.task.in_words(scores)}"
+    said = evaluation.data_said(parts, split, checkpoint)
+    for warning in said.warnings:
+        console.warn(warning)
+    scores |= {"trained_on": said.trained_on}
+    words = f"{said.heading}\n{parts.task.in_words(scores)}"
+    if said.trained_on == 0:
+        words += "\nnone of these images was trained on"
     if probing.has_codes(parts):
         further, more = probing.further_scores(parts, split, predictions)
         scores, words = scores | further, words + more

@@ -22,7 +22,7 @@ from cnnrun.config.error_messages import explain
 from cnnrun.config.plugins import load_plugins
 from cnnrun.config.shipped import find_config
 from cnnrun.data.options import DatasetOptions
-from cnnrun.errors import ConfigError, UserError
+from cnnrun.errors import ConfigError, NetworkError, UserError
 from cnnrun.models.transfer import Transfer
 from cnnrun.registry import Component, Entry, Options
 
@@ -119,6 +119,8 @@ class Experiment(Options):
             yield
         except ConfigError:
             raise
+        except NetworkError as error:
+            raise NetworkError(str(self.error(path, str(error)))) from error
         except UserError as error:
             raise self.error(path, str(error)) from error
 

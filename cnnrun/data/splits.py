@@ -1,4 +1,10 @@
-"""Choosing samples: seeded and stratified, so that each class keeps its share."""
+"""Choosing samples: seeded, and so that each class keeps its share.
+
+In a fixed set positions decide, by stratified draws of exact size. Files may come and go; of these
+each sample's own key decides (`Split.keys`): its hash with the seed is a number in 0..1, and where
+that is below 0.2 it belongs to the share of 0.2 that is set aside. So no other file can move a
+sample from one split to another; the price is that the sizes vary as coin tosses do.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +12,16 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnrun.data.dataset import Dataset
+from cnnrun.data.dataset import Dataset, Split
+from cnnrun.data.identity import Numbers, mixed
 from cnnrun.data.options import DatasetOptions
 from cnnrun.errors import UserError
 from cnnrun.runtime.randomness import derive_seed
+
+Counts = NDArray[np.int_]
 
 
 def apply_splits(dataset: Dataset, options: DatasetOptions, seed: int) -> Dataset:
@@ -20,18 +30,20 @@ def apply_splits(dataset: Dataset, options: DatasetOptions, seed: int) -> Datase
     Raises:
         UserError: nothing would be left to train on.
     """
-    labels = dataset.train.labels
+    train = dataset.train
     if options.per_class is not None:
-        kept = per_class_choice(labels, options.per_class, derive_seed(seed, "per class"))
-        dataset = replace(dataset, train=dataset.train.take(kept))
-    if options.limit is not None and options.limit < len(dataset.train):
-        labels = dataset.train.labels
-        kept = stratified_choice(labels, options.limit, derive_seed(seed, "limit"))
-        dataset = replace(dataset, train=dataset.train.take(kept))
+        wanted = np.minimum(_class_sizes(train.labels), options.per_class)
+        chosen = _choice(train.labels, wanted, derive_seed(seed, "per class"), train.keys)
+        train = train.take(chosen)
+    if options.limit is not None and options.limit < len(train):
+        wanted = shares(_class_sizes(train.labels), options.limit)
+        chosen = _choice(train.labels, wanted, derive_seed(seed, "limit"), train.keys)
+        train = train.take(chosen)
+    dataset = replace(dataset, train=train)
     if options.fold is not None:
         fold, _, folds = options.fold.partition("/")
-        return with_fold(dataset, int(fold), int(folds), seed)
-    return with_validation(dataset, options.validation, seed)
+        return _with_untrained_told(with_fold(dataset, int(fold), int(folds), seed))
+    return _with_untrained_told(with_validation(dataset, options.validation, seed))
 
 
 def with_validation(dataset: Dataset, amount: int | float, seed: int) -> Dataset:
@@ -44,14 +56,14 @@ def with_validation(dataset: Dataset, amount: int | float, seed: int) -> Dataset
     """
     if dataset.validation is not None or amount == 0:
         return dataset
-    total = len(dataset.train)
+    train, total = dataset.train, len(dataset.train)
     count = amount if isinstance(amount, int) else round(amount * total)
     if count >= total:
         raise UserError(f"validation takes {count:,} of {total:,} training images; none is left")
-    labels = dataset.train.labels
-    return _set_aside(
-        dataset, stratified_choice(labels, count, derive_seed(seed, "validation split"))
-    )
+    seed = derive_seed(seed, "validation split")
+    if train.keys is not None:
+        return _set_aside(dataset, chosen_by_key(train.keys, train.labels, amount, seed))
+    return _set_aside(dataset, stratified_choice(train.labels, count, seed))
 
 
 def with_fold(dataset: Dataset, fold: int, folds: int, seed: int) -> Dataset:
@@ -64,27 +76,86 @@ def with_fold(dataset: Dataset, fold: int, folds: int, seed: int) -> Dataset:
     """
     if dataset.validation is not None:
         raise UserError("fold: this data set comes with a validation split; folds would ignore it")
-    if not 1 <= fold <= folds <= len(dataset.train):
+    train = dataset.train
+    if not 1 <= fold <= folds <= len(train):
         raise UserError(
-            f"fold {fold}/{folds}: with {len(dataset.train):,} training images there can be "
+            f"fold {fold}/{folds}: with {len(train):,} training images there can be "
             f"folds 1/{folds} to {folds}/{folds}, if there are as many images"
         )
-    labels = dataset.train.labels.numpy()
-    random = np.random.default_rng(derive_seed(seed, "folds"))
-    # Samples sorted by class, shuffled within, are dealt out in turn like cards.
-    shuffled = random.permutation(len(labels))
-    dealt = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    return _set_aside(dataset, torch.from_numpy(np.sort(dealt[fold - 1 :: folds])))
+    seed = derive_seed(seed, "folds")
+    if train.keys is None:
+        return _set_aside(dataset, _dealt(train.labels, fold, folds, seed))
+    part = np.floor(_draws(train.keys, seed) * folds).astype(int)
+    chosen = np.flatnonzero(part == fold - 1)
+    if not 0 < len(chosen) < len(train):
+        raise UserError(
+            f"fold {fold}/{folds} would have {len(chosen):,} of {len(train):,} images: each file's "
+            "name decides its fold, and these are too few for so many folds; ask for fewer"
+        )
+    return _set_aside(dataset, torch.from_numpy(chosen))
+
+
+def _dealt(labels: Tensor, fold: int, folds: int, seed: int) -> Tensor:
+    """Samples sorted by class, shuffled within, are dealt out in turn like cards."""
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    dealt = shuffled[np.argsort(labels.numpy()[shuffled], kind="stable")]
+    return torch.from_numpy(np.sort(dealt[fold - 1 :: folds]))
 
 
 def _set_aside(dataset: Dataset, chosen: Tensor) -> Dataset:
-    rest = torch.ones(len(dataset.train), dtype=torch.bool)
+    train, validation = divided(dataset.train, chosen)
+    return replace(dataset, train=train, validation=validation)
+
+
+def divided(split: Split, chosen: Tensor) -> tuple[Split, Split]:
+    """(the rest, the samples at `chosen`)."""
+    rest = torch.ones(len(split), dtype=torch.bool)
     rest[chosen] = False
-    return replace(
-        dataset,
-        train=dataset.train.take(rest.nonzero().squeeze(1)),
-        validation=dataset.train.take(chosen),
+    return split.take(rest.nonzero().squeeze(1)), split.take(chosen)
+
+
+def _with_untrained_told(dataset: Dataset) -> Dataset:
+    untrained = [dataset.classes[int(k)] for k in (dataset.class_counts == 0).nonzero()]
+    if not untrained or not len(dataset.train):
+        return dataset
+    some = ", ".join(untrained[:8]) + (", ..." if len(untrained) > 8 else "")
+    note = (
+        f"no training image of {len(untrained):,} of {len(dataset.classes):,} classes ({some}): "
+        "what is set aside (dataset.validation, limit, fold) or the data leave none"
     )
+    return replace(dataset, notes=(*dataset.notes, note))
+
+
+def chosen_by_key(keys: Tensor, labels: Tensor, amount: int | float, seed: int) -> Tensor:
+    """Which samples are set aside, each by its own key: sorted indices, int64.
+
+    amount: a share, below which a sample's draw in 0..1 is to be; or a number of samples, the
+        lowest draws of all. Samples with equal keys go together.
+
+    Every class keeps its sample with the highest draw, as a class that is wholly set aside is not
+    learnt; and where the share means a sample or more, but no draw is so low, the lowest is taken.
+    """
+    draws, which = _draws(keys, seed), labels.numpy()
+    highest = np.full(int(which.max(initial=-1)) + 1, -1.0)
+    np.maximum.at(highest, which, draws)
+    free = draws < highest[which]
+    by_draw = np.sort(draws[free])
+    if not len(by_draw):
+        return torch.empty(0, dtype=torch.int64)
+    if isinstance(amount, int):
+        limit = by_draw[min(amount, len(by_draw)) - 1]
+    else:
+        below = by_draw[by_draw < amount]
+        some = len(below) or round(amount * len(draws)) > 0
+        limit = by_draw[max(len(below) - 1, 0)] if some else -1.0
+    return torch.from_numpy(np.flatnonzero(free & (draws <= limit)))
+
+
+def _draws(keys: Tensor, seed: int) -> NDArray[np.float64]:
+    """(N,) float64 in 0..1, one for each key and seed, as if tossed."""
+    bits: Numbers = mixed(mixed(keys) ^ np.uint64(seed))
+    draws: NDArray[np.float64] = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return draws
 
 
 def stratified_choice(labels: Tensor, count: int, seed: int) -> Tensor:
@@ -93,25 +164,32 @@ def stratified_choice(labels: Tensor, count: int, seed: int) -> Tensor:
     Every class gets its share rounded down; the largest remainders get the rest (Hamilton's
     method), so that no class is off by one whole sample or more.
     """
-    _, counts = np.unique(labels.numpy(), return_counts=True)
-    shares = counts * count / max(len(labels), 1)
-    wanted = np.floor(shares).astype(int)
-    by_remainder = np.argsort(wanted - shares, kind="stable")
+    return _choice(labels, shares(_class_sizes(labels), count), seed)
+
+
+def shares(sizes: Counts, count: int) -> Counts:
+    """How many of `count` samples each class of `sizes` gets, by Hamilton's method."""
+    exact = sizes * count / max(sizes.sum(), 1)
+    wanted: Counts = np.floor(exact).astype(int)
+    by_remainder = np.argsort(wanted - exact, kind="stable")
     wanted[by_remainder[: count - wanted.sum()]] += 1
-    return _choice(labels, wanted, seed)
+    return wanted
 
 
-def per_class_choice(labels: Tensor, count: int, seed: int) -> Tensor:
-    """Indices of `count` samples of each class (all of a class that has fewer), sorted."""
-    _, counts = np.unique(labels.numpy(), return_counts=True)
-    return _choice(labels, np.minimum(counts, count), seed)
+def _class_sizes(labels: Tensor) -> Counts:
+    """Of the classes that occur."""
+    sizes: Counts = np.unique(labels.numpy(), return_counts=True)[1]
+    return sizes
 
 
-def _choice(
-    labels: Tensor, wanted: np.ndarray[tuple[int, ...], np.dtype[np.int_]], seed: int
-) -> Tensor:
-    """`wanted[k]` random indices of the k-th class that occurs, sorted."""
+def _choice(labels: Tensor, wanted: Counts, seed: int, keys: Tensor | None = None) -> Tensor:
+    """`wanted[k]` indices of the k-th class that occurs, sorted: random ones, or by their keys."""
     _, classes = np.unique(labels.numpy(), return_inverse=True)
     random = np.random.default_rng(seed)
-    taken = [random.permutation(np.flatnonzero(classes == k))[:n] for k, n in enumerate(wanted)]
-    return torch.from_numpy(np.sort(np.concatenate([np.empty(0, np.int64), *taken])))
+    draws = None if keys is None else _draws(keys, seed)
+    taken = [np.empty(0, np.int64)]
+    for k, count in enumerate(wanted):
+        own = np.flatnonzero(classes == k)
+        order = random.permutation(own) if draws is None else own[np.argsort(draws[own])]
+        taken.append(order[:count])
+    return torch.from_numpy(np.sort(np.concatenate(taken)))

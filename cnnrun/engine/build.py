@@ -43,6 +43,7 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     device = select_device(experiment.device)
     be_deterministic(experiment.training.deterministic)
     dataset = build_dataset(experiment)
+    _refuse_one_class(experiment, dataset)
     shape = dataset.input_shape
     model, frozen, transfer, source = build_initialized_model(
         experiment, shape, len(dataset.classes), resumes=checkpoint is not None
@@ -64,6 +65,16 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     parts = _assemble(experiment, device, dataset, normalization, model, counts)
     try_users_parts(parts)
     return replace(parts, frozen=tuple(frozen), transfer=transfer)
+
+
+def _refuse_one_class(experiment: Experiment, dataset: Dataset) -> None:
+    task: Task = registry.tasks.build(experiment.task)
+    if task.targets == "labels" and len(dataset.classes) < 2:
+        found = "".join(f"\n{note}" for note in dataset.notes)
+        raise experiment.error(
+            ["dataset"],
+            f"there is only one class, '{dataset.classes[0]}': nothing to tell apart{found}",
+        )
 
 
 def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) -> Parts:

@@ -27,9 +27,12 @@ from cnnrun.runtime.randomness import derive_seed, generator
 from cnnrun.runtime.weights import some
 
 
-def build_dataset(experiment: Experiment) -> Dataset:
-    """Load the data and set its validation split aside."""
-    pictures = experiment.dataset.pictures()
+def build_dataset(experiment: Experiment, whole: bool = False) -> Dataset:
+    """Load the data and set its validation split aside.
+
+    whole: to be scored, not trained on: files without splits of their own are all the test split.
+    """
+    pictures = replace(experiment.dataset.pictures(), whole=whole)
     dataset: Dataset = registry.datasets.build(experiment.dataset, pictures=pictures)
     entry = registry.datasets.get(experiment.dataset.name)
     if entry.is_users:
@@ -40,7 +43,25 @@ def build_dataset(experiment: Experiment) -> Dataset:
         check_labels(dataset)
         dataset = identified(dataset)
         dataset = displaced(with_form(dataset, pictures), experiment.dataset.displace)
-        return apply_splits(dataset, experiment.dataset, experiment.seed)
+        if whole and not len(dataset.train):
+            return dataset
+        return with_copies_told(apply_splits(dataset, experiment.dataset, experiment.seed))
+
+
+def with_copies_told(dataset: Dataset) -> Dataset:
+    """A note of files that hold the same bytes in two splits, where contents are known anyway."""
+    notes = []
+    for later, earlier in (("test", "train"), ("validation", "train")):
+        ours, theirs = (dataset.split(name).contents for name in (later, earlier))
+        if ours is None or theirs is None:
+            continue
+        copies = int((torch.isin(ours, theirs) & (ours > 0)).sum())
+        if copies:
+            notes.append(
+                f"{copies:,} of {len(ours):,} {later} images are copies of training images, byte "
+                "for byte: `cnnrun data` lists them"
+            )
+    return replace(dataset, notes=(*dataset.notes, *notes))
 
 
 def check_labels(dataset: Dataset) -> None:

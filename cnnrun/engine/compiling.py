@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+
 import torch
 from torch import nn
 
@@ -12,12 +16,15 @@ def compiled(model: nn.Module, experiment: Experiment, device: torch.device) -> 
     """`model`, compiled or its kernels recorded where `training.compile` asks for it.
 
     Raises:
-        ConfigError: there is no GPU to record for, or a batch is not one piece.
+        ConfigError: there is no compiler, no GPU to record for, or a batch is not one piece.
     """
     training = experiment.training
     if not training.compile:
         return model
     if training.compile is True:
+        missing = _missing_compiler(device)
+        if missing:
+            raise experiment.error(["training", "compile"], missing)
         return torch.compile(model)  # type: ignore[return-value]
     if device.type != "cuda":
         told = f"cuda_graphs needs a CUDA GPU, and this is {device.type}; leave it out"
@@ -27,6 +34,24 @@ def compiled(model: nn.Module, experiment: Experiment, device: torch.device) -> 
         key = "auto_batch" if training.auto_batch else "accumulate"
         raise experiment.error(["training", key], "cuda_graphs take a batch in one piece")
     return recorded(model)
+
+
+def _missing_compiler(device: torch.device) -> str | None:
+    """What torch lacks to compile for `device`, told before it fails in the first step."""
+    if sys.platform == "win32":
+        variable, names = "CXX", ["cl"]
+    elif device.type == "cuda":  # what Triton calls
+        variable, names = "CC", ["gcc", "clang", "cc"]
+    else:
+        variable, names = "CXX", ["clang++" if sys.platform == "darwin" else "g++"]
+    chosen = os.environ.get(variable)
+    wanted = [chosen] if chosen else names
+    if any(shutil.which(name) for name in wanted):
+        return None
+    return (
+        f"torch compiles with {' or '.join(wanted)}, which is not installed here; install it, "
+        f"name another compiler by the variable {variable}, or leave this key out"
+    )
 
 
 def recorded(model: nn.Module) -> nn.Module:

@@ -6,6 +6,7 @@ The file may come from someone else, so each way passes `config.trust`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +17,65 @@ from cnnrun.config.experiment import Experiment, from_dict, load
 from cnnrun.config.shipped import names_experiment
 from cnnrun.config.trust import consenting, trusted
 from cnnrun.data.dataset import Dataset, Split
+from cnnrun.data.options import DatasetOptions
 from cnnrun.engine.build import rebuild
 from cnnrun.engine.build_data import build_dataset
 from cnnrun.engine.build_model import build_model
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
+from cnnrun.evaluation.overrides import refuse_without_effect
 from cnnrun.runs.checkpoint import Checkpoint, find_checkpoint
+
+# Parameters of sources that say where things are kept, not which data they are.
+_NO_PLACE = {"download", "spool", "spool_gb"}
 
 
 def open_checkpoint(
-    target: Path, overrides: Iterable[str] = (), plugins: Iterable[str] = ()
+    target: Path,
+    overrides: Iterable[str] = (),
+    plugins: Iterable[str] = (),
+    for_scores: bool = False,
 ) -> tuple[Path, Parts, Checkpoint]:
     """The parts of a run (its best checkpoint) or of a checkpoint file, with trained weights.
 
     overrides: changes to the stored experiment, e.g. `dataset.root=...` or `device=cpu`.
+    for_scores: refuse overrides that would change no score.
 
     Raises:
+        ConfigError: an override without effect.
         UserError: no checkpoint, one that asks for what the command line does not name, or data
             that do not fit it.
     """
+    overrides = list(overrides)
     file = find_checkpoint(target)
     checkpoint = Checkpoint.load(file)
     # The model goes wherever this machine computes, whatever device it was trained on.
     experiment = _experiment(file, checkpoint, overrides, plugins, device="auto")
-    return file, rebuild(checkpoint, experiment, build_dataset(experiment)), checkpoint
+    if for_scores:
+        refuse_without_effect(overrides, checkpoint.config, experiment)
+    return file, rebuild(checkpoint, experiment, _data_for(experiment, checkpoint)), checkpoint
+
+
+def _data_for(experiment: Experiment, checkpoint: Checkpoint) -> Dataset:
+    """The data that a run is scored on: split as it was trained, or others as they are.
+
+    Other data without splits are scored whole. The same ones in another place are found out by
+    their fingerprint.
+    """
+    if not lies_elsewhere(experiment, checkpoint):
+        return build_dataset(experiment)
+    dataset = build_dataset(experiment, whole=True)
+    same = checkpoint.data.get("fingerprint") == dataset.fingerprint
+    return build_dataset(experiment) if same and not len(dataset.train) else dataset
+
+
+def lies_elsewhere(experiment: Experiment, checkpoint: Checkpoint) -> bool:
+    """Whether the data are other ones than in training: the source, or a parameter of its own."""
+    now, before = experiment.to_dict()["dataset"], checkpoint.config.get("dataset")
+    if not isinstance(before, dict):
+        return True
+    own = {"name", *now} - (set(DatasetOptions.model_fields) - {"name"}) - _NO_PLACE
+    return any(now.get(key) != before.get(key) for key in own)
 
 
 def open_run_of(experiment: Experiment, run: Path) -> tuple[Path, Parts, Checkpoint]:
@@ -102,7 +138,8 @@ def _experiment(
 ) -> Experiment:
     """What `checkpoint` was trained on, as far as a file of somebody else may say it."""
     overrides, plugins = list(overrides), list(plugins)
-    values = trusted(checkpoint.config, file, plugins, overrides, opens_data)
+    # Overrides are written into it: the checkpoint's own stays what it was trained with.
+    values = trusted(deepcopy(checkpoint.config), file, plugins, overrides, opens_data)
     return from_dict({**values, **changes}, f"{file} (config)", overrides, plugins)
 
 

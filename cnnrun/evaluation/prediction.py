@@ -21,7 +21,7 @@ from cnnrun.data.images.decoding import Form, PictureOptions
 from cnnrun.data.images.files import Files, empty_pictures
 from cnnrun.data.images.scan import scan
 from cnnrun.data.prefetch import prefetch
-from cnnrun.data.sources.folder import images_below as images_below
+from cnnrun.data.sources.folder_listing import images_below
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.validation import evaluation_batch_size
 from cnnrun.errors import UserError
@@ -60,7 +60,7 @@ def find_pictures(names: Iterable[str]) -> list[str]:
     for name in names:
         path = expanded(name)
         if path.is_dir():
-            found.update(dict.fromkeys(images_below(str(path), frozenset())[0]))
+            found.update(dict.fromkeys(images_below(str(path))[0]))
         elif path.exists():
             found[str(path)] = None
         else:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from cnnrun.components.tasks import Predictions
+from cnnrun.data.identity import difference, trained_on
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.validation import evaluation_batches
 from cnnrun.errors import UserError
+from cnnrun.evaluation.loading import lies_elsewhere
+from cnnrun.runs.checkpoint import Checkpoint
 
 
 @torch.no_grad()
@@ -32,6 +36,40 @@ def predict(parts: Parts, split: str, batch_size: int | None = None) -> Predicti
         {key: value.float().cpu().numpy() for key, value in whole.items()},
         batches.labels.cpu().numpy(),
     )
+
+
+@dataclass(frozen=True)
+class DataSaid:
+    """What is to be known of the samples that were scored.
+
+    trained_on: how many of them the network was trained on; None where an older checkpoint does
+        not say. heading: which they are and how many. warnings: what speaks against the scores.
+    """
+
+    trained_on: int | None
+    heading: str
+    warnings: list[str]
+
+
+def data_said(parts: Parts, split: str, checkpoint: Checkpoint) -> DataSaid:
+    """Which samples a split has, beside those that `checkpoint` was trained on."""
+    dataset, held = parts.dataset, checkpoint.data
+    scored = dataset.split(split)
+    trained, count = trained_on(scored, held), len(scored)
+    # Data without splits of their own are scored whole.
+    what = f"{split} split, {count:,} images" if len(dataset.train) else f"all {count:,} images"
+    heading = f"{what}, {trained:,} of them trained on" if trained else what
+    warnings = []
+    if trained and split != "train":
+        warnings.append(
+            f"WARNING: {trained:,} of these {count:,} images were trained on: the scores say "
+            "little about new ones"
+        )
+    if lies_elsewhere(parts.experiment, checkpoint):
+        warnings += dataset.notes
+    elif changed := difference(dataset, held):
+        warnings.append(f"the data have changed since the run was trained: {changed}")
+    return DataSaid(trained, heading, warnings)
 
 
 def evaluate(

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from cnnrun.errors import UserError, did_you_mean
+from cnnrun.errors import NetworkError, UserError, did_you_mean
 from cnnrun.registry import models
 from cnnrun.runtime import console
 
@@ -116,7 +116,7 @@ def timm_model(
             raise UserError(
                 f"timm/{variant} can't be built for {_size(input_shape)} pictures: {error}"
             ) from error
-        raise UserError(f"timm/{variant}: {_not_fetched(error)}") from error
+        raise NetworkError(f"timm/{variant}: {_not_fetched(error)}") from error
     check_size(model, input_shape, f"timm/{variant}")
     return model
 
@@ -174,7 +174,7 @@ def _pretrained(variant: str, weights: Any, options: dict[str, Any]) -> nn.Modul
     except (OSError, RuntimeError) as error:
         # The download goes to a temporary file, so nothing broken is left in the cache.
         message = f"torchvision/{variant}: {_not_fetched(error)} from {weights.url}"
-        raise UserError(message) from error
+        raise NetworkError(message) from error
     model = library.get_model(variant, **options)
     if "image_size" in options:
         from torchvision.models.vision_transformer import interpolate_embeddings

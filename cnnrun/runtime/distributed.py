@@ -10,7 +10,6 @@ import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -19,32 +18,9 @@ from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from cnnrun.errors import UserError
-
-
-@dataclass(frozen=True)
-class World:
-    """This process among all: `rank` 0..size-1; `local_rank` counts on this machine."""
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-
-    @property
-    def is_main(self) -> bool:
-        return self.rank == 0
-
-    @property
-    def stream(self) -> tuple[int, ...]:
-        """Counters that set this process's random numbers apart; the first has those of one."""
-        return (self.rank,) if self.rank else ()
-
-
-def world() -> World:
-    """What torchrun says; alone without it."""
-    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
-        return World()
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    return World(rank, size, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+from cnnrun.runtime.launched import World as World
+from cnnrun.runtime.launched import check_meeting_place, met
+from cnnrun.runtime.launched import world as world
 
 
 def was_restarted() -> bool:
@@ -62,11 +38,14 @@ def process_group(device: torch.device) -> Iterator[World]:
 
     Raises:
         UserError: another process ended.
+        ConfigError: the environment does not say where they meet.
     """
     here = world()
     if here.size == 1 or dist.is_initialized():
         yield here
         return
+    check_meeting_place(here)
+    met.append(here)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     # Where torchrun keeps its store over a restart, the addresses of dead processes are in it.

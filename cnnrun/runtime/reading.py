@@ -25,9 +25,13 @@ IMAGE_BYTES = 2 * 2**30
 """Of one image file."""
 MOST_CLASSES = 100_000
 """A model with so many outputs exists nowhere; a label beyond it is a mistake."""
-MOST_FILES = 1_000_000
-"""That a pattern may stand for."""
-NAME_LETTERS = 4096
+MOST_SHARDS = 1_000_000
+"""That a pattern with braces may stand for."""
+SHARD_BYTES = 2**44
+"""Of one shard."""
+TABLE_BYTES = 2**33
+"""Of a CSV file."""
+NAME_LETTERS = 1024
 """Of a file or a sample."""
 
 _DIGITS = 25

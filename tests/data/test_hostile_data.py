@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -175,3 +176,31 @@ def test_a_picture_that_unpacks_to_gigabytes(cnnrun: Command, tmp_path: Path, ki
     ended = cnnrun("check", "p.yaml", "dataset.on_error=skip")
     assert ended.code == 0, ended.err
     assert "train 12" in ended.out
+
+
+@pytest.mark.parametrize("label", ["123456789", "9" * 1000, "100000"])
+def test_a_label_does_not_make_a_hundred_million_classes(
+    cnnrun: Command, tmp_path: Path, label: str
+) -> None:
+    pixel = io.BytesIO()
+    Image.new("L", (8, 8)).save(pixel, "PNG")
+    names = [("a.png", pixel.getvalue()), ("a.cls", label.encode())]
+    _tar(tmp_path / "x.tar", [(_member(name), content) for name, content in names])
+    (tmp_path / "x.yaml").write_text(
+        "dataset: {name: webdataset, train: x.tar, test: x.tar, validation: 0}\nmodel: mlp\n"
+    )
+    refused(cnnrun("check", "x.yaml"), "labels go up to ", "are these labels?")
+
+
+def test_test_images_of_another_size_are_told_at_once(cnnrun: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for split, side in (("train", 28), ("t10k", 32)):
+        head = np.array([20, side, side], ">u4").tobytes()
+        images = bytes((0, 0, 8, 3)) + head + bytes(20 * side * side)
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(images)
+        labels = bytes((0, 0, 8, 1)) + np.array([20], ">u4").tobytes() + bytes(range(10)) * 2
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(labels)
+    (tmp_path / "x.yaml").write_text("dataset: {name: mnist, download: false}\nmodel: mlp\n")
+    refused(cnnrun("train", "x.yaml"), "images to train on are 28 x 28, to test 32 x 32")
+    assert not (tmp_path / "runs").exists()

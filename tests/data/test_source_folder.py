@@ -78,27 +78,110 @@ def test_train_and_test_leave_validation_to_the_config(tmp_path: Path) -> None:
     assert (len(dataset.train), len(dataset.test), dataset.validation) == (12, 4, None)
 
 
-@pytest.mark.parametrize(("test", "expected"), [(0.2, [4, 2]), (0.5, [10, 5]), (3, [2, 1])])
-def test_one_folder_is_split_by_class(tmp_path: Path, test: Any, expected: list[int]) -> None:
+@pytest.mark.parametrize(("test", "least", "most"), [(0.2, 2, 12), (0.5, 8, 22), (3, 3, 3)])
+def test_one_folder_is_split_by_name(tmp_path: Path, test: Any, least: int, most: int) -> None:
     fill(tmp_path / "a", 20, level=1)
     fill(tmp_path / "b", 10, level=2)
     dataset, _ = opened(tmp_path, test=test)
-    assert torch.bincount(dataset.test.labels).tolist() == expected
+    assert least <= len(dataset.test) <= most
     assert len(dataset.train) + len(dataset.test) == 30
-    assert levels(dataset, "test") == levels(dataset, "train") == {"a": {1}, "b": {2}}
+    assert levels(dataset, "train") == {"a": {1}, "b": {2}}
     again, _ = opened(tmp_path, test=test)
     files = [split.images.files.paths for split in (dataset.test, again.test)]  # type: ignore[union-attr]
     assert files[0] == files[1]
     assert not set(files[0]) & set(dataset.train.images.files.paths)  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("test", [0.2, 0.5])
+def test_other_files_move_none_to_another_split(tmp_path: Path, test: float) -> None:
+    fill(tmp_path / "D" / "a", 20, level=1)
+    fill(tmp_path / "D" / "b", 20, level=2)
+    before, _ = opened(tmp_path / "D", test=test)
+    fill(tmp_path / "D" / "c", 5, level=3)
+    for number in range(10):
+        (tmp_path / "D" / "a" / f"{number:02}.png").rename(tmp_path / "D" / "b" / f"x{number}.png")
+    after, _ = opened(tmp_path / "D", test=test)
+    train, tested = set(before.train.ids.tolist()), set(before.test.ids.tolist())
+    assert not train & set(after.test.ids.tolist())
+    assert not tested & set(after.train.ids.tolist())
+    assert len((train | tested) & {*after.train.ids.tolist(), *after.test.ids.tolist()}) == 30
+
+
 def test_train_alone_is_split_too(tmp_path: Path) -> None:
     fill(tmp_path / "train" / "a", 10)
     fill(tmp_path / "train" / "b", 10)
     dataset, _ = opened(tmp_path)
-    assert (len(dataset.train), len(dataset.test)) == (16, 4)
+    assert len(dataset.train) + len(dataset.test) == 20
+    assert len(dataset.test)
     with pytest.raises(UserError, match="leaves none to train on"):
         opened(tmp_path, test=20)
+
+
+def test_a_classs_only_image_is_trained_on(tmp_path: Path) -> None:
+    for number in range(30):
+        fill(tmp_path / "one" / f"c{number}", 1)
+    with pytest.raises(UserError, match="every class keeps one to train on"):
+        opened(tmp_path / "one")
+    fill(tmp_path / "one" / "many", 10)
+    dataset, options = opened(tmp_path / "one")
+    assert dataset.class_counts.min() == 1
+    assert any("no test image of 30 of 31 classes" in note for note in options.notes)
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (("training_set", "test_set"), "train test"),
+        (("seg_train", "seg_test"), "train test"),
+        (("Training", "Testing"), "train test"),
+        (("train", "valid", "test"), "train validation test"),
+        (("TrainSet", "val-images", "TEST DATA"), "train validation test"),
+        (("asl_alphabet_train", "asl_alphabet_test"), "train test"),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_people_call_the_splits(
+    tmp_path: Path, names: tuple[str, ...], splits: str, wrapped: bool
+) -> None:
+    for name in names:
+        for kind in ("cat", "dog"):
+            fill(tmp_path.joinpath(*[name] * (1 + wrapped), kind), 4, level=len(kind))
+    dataset, _ = opened(tmp_path)
+    assert dataset.classes == ("cat", "dog")
+    assert [s for s in ("train", "validation", "test") if len(dataset.split(s))] == splits.split()
+    assert len(dataset.test) == 8
+
+
+@pytest.mark.parametrize(
+    ("train", "place"),
+    [
+        *(("train", place) for place in ("test", "test/test", "seg_pred/seg_pred", "test/unknown")),
+        *(("", place) for place in ("test", "Testing/Testing", "seg_pred/seg_pred", "unlabeled")),
+    ],
+)
+def test_pictures_without_labels_are_left_out(tmp_path: Path, train: str, place: str) -> None:
+    root = tmp_path / "D"
+    for kind in ("cat", "dog"):
+        fill(root / train / kind, 10, level=len(kind))
+    fill(root / place, 7, level=200)
+    dataset, options = opened(root)
+    assert dataset.classes == ("cat", "dog")
+    assert len(dataset.train) + len(dataset.test) == 20
+    assert any("7 images" in note or "not used" in note for note in options.notes)
+
+
+def test_odd_layouts_are_told(tmp_path: Path) -> None:
+    for year in ("2019", "2020"):
+        for kind in ("cat", "dog"):
+            fill(tmp_path / "D" / "top" / year / kind, 4)
+    _, options = opened(tmp_path / "D")
+    assert any(f"name {tmp_path / 'D' / 'top'}" in note for note in options.notes)
+    _, options = opened(tmp_path / "D" / "top")
+    assert any("hold the same folders cat, dog" in note for note in options.notes)
+    fill(tmp_path / "E" / "test" / "cat", 2)
+    fill(tmp_path / "E" / "cat", 2)
+    with pytest.raises(UserError, match="test says that it is the test split, but beside it"):
+        opened(tmp_path / "E")
 
 
 def test_litter_is_no_class_and_no_picture(tmp_path: Path) -> None:
@@ -278,11 +361,50 @@ def read(file: str, **keys: Any) -> Dataset:
     return csv_file(PictureOptions(threads=1), file=file, **keys)
 
 
-def test_a_table_is_split_by_class(tmp_path: Path) -> None:
+def test_a_table_is_split_by_name(tmp_path: Path) -> None:
     dataset = read(table(tmp_path, "path,label\n" + rows(*["cat", "dog"] * 5)))
     assert dataset.classes == ("cat", "dog")
-    assert dataset.class_counts.tolist() == [4, 4]
-    assert sorted(dataset.test.labels.tolist()) == [0, 1]
+    assert len(dataset.train) + len(dataset.test) == 10
+    assert dataset.class_counts.min() > 0
+    assert len(dataset.test)
+
+
+def test_a_group_is_never_divided(tmp_path: Path) -> None:
+    cells = [f"{'cat' if k % 2 else 'dog'},patient {k % 5}" for k in range(10)]
+    file = table(tmp_path, "path,label,group\n" + rows(*cells))
+    dataset = read(file, test=0.4)
+    assert len(dataset.test)
+    assert dataset.test.keys is not None
+    assert dataset.train.keys is not None
+    assert not set(dataset.test.keys.tolist()) & set(dataset.train.keys.tolist())
+    assert len(dataset.test) % 2 == 0
+
+
+def test_what_is_odd_in_a_table_is_told(tmp_path: Path) -> None:
+    options = PictureOptions(threads=1)
+    splits = ["a,train", "b,train", "a,test"]
+    text = "path,label,split\n" + rows(*splits) + "pictures/00.png,a,test\npictures/05.png,,test\n"
+    csv_file(options, file=table(tmp_path, text))
+    assert any("1 rows without a label" in note for note in options.notes)
+    assert any("1 files of the test split are in the train split" in n for n in options.notes)
+
+
+def test_measurements_are_no_classes(tmp_path: Path) -> None:
+    options = PictureOptions(threads=1)
+    floats = [f"0.{k // 2}31" for k in range(10)]
+    csv_file(options, file=table(tmp_path, "path,label\n" + rows(*floats)), test=1)
+    assert any("look like measurements" in note for note in options.notes)
+
+
+def test_a_header_that_is_none_is_told_shortly(tmp_path: Path) -> None:
+    for text, message in (
+        ("label," + ",".join(f"pixel{k}" for k in range(784)) + "\n", "table of pixels"),
+        (str([{"path": "a.png", "label": k} for k in range(500)]) + "\n", "looks like JSON"),
+        (",".join(f"{'column' * 20}{chr(65 + k)}" for k in range(40)) + "\n", "and 32 more"),
+    ):
+        with pytest.raises(UserError, match=message) as told:
+            read(table(tmp_path, text))
+        assert len(str(told.value)) < 600
 
 
 def test_a_table_with_splits(tmp_path: Path) -> None:
@@ -312,7 +434,7 @@ def test_tables_of_spreadsheets(tmp_path: Path, delimiter: str) -> None:
         ("path,lable\n", r"table.csv:1: .*'label'; did you mean 'lable'"),
         ("path,label\n" + rows("a", "b") + "pictures/77.png,a\n", r"table.csv:4: there is no file"),
         ("path,label\n" + rows("a") + "\npictures/01.png\n", r"table.csv:4: 1 cells"),
-        ("path,label\n" + rows("a", ""), r"table.csv:3: no label"),
+        ("path,label\n" + rows("a", "b") + ",a\n", r"table.csv:4: no path"),
         ("path,label,split\n" + rows("a,train", "b,trian"), r"table.csv:3: the split is 'trian'"),
         ("path,label,split\n" + rows("a,train", "b,test"), r"training has no pictures of: b"),
         ("path,label\n", "no pictures to train on"),

@@ -6,6 +6,7 @@ import gzip
 import pickle
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,10 +20,18 @@ from sklearn.datasets import load_digits
 
 from cnnrun.data.batches import Batches, batch_borders
 from cnnrun.data.dataset import Dataset, Split
+from cnnrun.data.options import DatasetOptions
 from cnnrun.data.sources.cifar import cifar10, cifar100
 from cnnrun.data.sources.digits import digits
 from cnnrun.data.sources.idx import mnist, read_idx
-from cnnrun.data.splits import stratified_choice, with_validation
+from cnnrun.data.splits import (
+    apply_splits,
+    chosen_by_key,
+    divided,
+    stratified_choice,
+    with_fold,
+    with_validation,
+)
 from cnnrun.errors import UserError
 
 
@@ -57,6 +66,79 @@ def test_validation_takes_from_training_without_overlap() -> None:
     assert len(with_validation(_numbered(50), 0, seed=3).split("validation")) == 0
     with pytest.raises(UserError, match="50 of 50 training images"):
         with_validation(_numbered(50), 50, seed=3)
+
+
+KEYS = st.lists(
+    st.tuples(st.integers(2**62, 2**63 - 1), st.integers(0, 3)),
+    max_size=60,
+    unique_by=lambda pair: pair[0],
+)
+
+
+def _keyed(pairs: list[tuple[int, int]]) -> Split:
+    keys = torch.tensor([key for key, _ in pairs], dtype=torch.int64)
+    labels = torch.tensor([label for _, label in pairs], dtype=torch.int64)
+    images = torch.zeros(len(pairs), 1, 1, 1, dtype=torch.uint8)
+    return Split(images, labels, ids=keys, keys=keys)
+
+
+def _taken(split: Split, amount: float, seed: int) -> set[int]:
+    assert split.keys is not None
+    return set(split.ids[chosen_by_key(split.keys, split.labels, amount, seed)].tolist())
+
+
+@given(KEYS, KEYS, st.floats(0.05, 0.9), st.integers(0, 5))
+@settings(max_examples=200, deadline=None)
+def test_no_other_file_moves_one_to_another_split(
+    old: list[tuple[int, int]], new: list[tuple[int, int]], amount: float, seed: int
+) -> None:
+    known = {key for key, _ in old}
+    more = [pair for pair in new if pair[0] not in known]
+    before, after = _keyed(old), _keyed([*old, *more])
+    moved = (_taken(before, amount, seed) ^ _taken(after, amount, seed)) & known
+    # But for the one that a class must keep, and the one that a small set must set aside.
+    for label in range(4):
+        own = [key for key, k in old if k == label]
+        alone = _keyed([(key, 0) for key in own])
+        if len(_taken(alone, amount, seed)) < len(own) - 1:
+            assert len(moved & set(own)) <= (0 if len(_taken(before, amount, seed)) > 1 else 1)
+
+
+@given(KEYS, st.floats(0.05, 0.9), st.integers(0, 5))
+@settings(max_examples=100, deadline=None)
+def test_every_class_keeps_a_sample_to_train_on(
+    pairs: list[tuple[int, int]], amount: float, seed: int
+) -> None:
+    split = _keyed(pairs)
+    train, taken = divided(split, chosen_by_key(split.ids, split.labels, amount, seed))
+    assert sorted([*train.ids.tolist(), *taken.ids.tolist()]) == sorted(split.ids.tolist())
+    assert set(train.labels.tolist()) == set(split.labels.tolist())
+    if round(amount * len(split)) and len(set(split.labels.tolist())) < len(split):
+        assert len(taken)
+
+
+def test_a_share_of_keys_is_near_the_share_and_a_number_exact() -> None:
+    split = _keyed([(2**62 + k, k % 7) for k in range(20_000)])
+    assert abs(len(_taken(split, 0.2, 1)) - 4000) < 250
+    assert len(_taken(split, 500, 1)) == 500
+    assert len(_taken(split, 0.2, 1) & _taken(split, 0.2, 2)) < 1000
+
+
+def test_folds_of_keys_are_disjoint_and_everything() -> None:
+    split = _keyed([(2**62 + 3 * k, k % 2) for k in range(100)])
+    dataset = Dataset(("a", "b"), split, split.take(torch.arange(0)))
+    parts = [with_fold(dataset, k, 5, seed=4).split("validation").ids.tolist() for k in range(1, 6)]
+    assert sorted(number for part in parts for number in part) == split.ids.tolist()
+    more = _keyed([(2**62 + k, k % 2) for k in range(300)])
+    grown = with_fold(replace(dataset, train=more), 2, 5, seed=4).split("validation")
+    assert set(parts[1]) <= set(grown.ids.tolist())
+
+
+def test_classes_without_a_training_image_are_told() -> None:
+    split = Split(torch.zeros(4, 1, 1, 1, dtype=torch.uint8), torch.tensor([0, 0, 0, 1]))
+    dataset = Dataset(("a", "b", "c"), split, split)
+    [note] = apply_splits(dataset, DatasetOptions(name="own"), 0).notes
+    assert "1 of 3 classes (c)" in note
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 3), st.integers(1, 70))

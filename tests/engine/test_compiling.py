@@ -49,3 +49,16 @@ def test_cuda_graphs_need_a_gpu_and_whole_batches(cnnrun: Command, tiny: Path) -
         values = {**CNN, "training": {"compile": "cuda_graphs", key: value}}
         with pytest.raises(ConfigError, match=f"{key}: cuda_graphs take a batch in one piece"):
             compiled(nn.Identity(), from_dict(values, "here"), torch.device("cuda"))
+
+
+def test_without_a_compiler_it_is_told_before_the_first_step(
+    cnnrun: Command, monkeypatch: pytest.MonkeyPatch, tiny: Path, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    ended = cnnrun("train", tiny, "training.compile=true", "-q")
+    assert ended.code == 2
+    assert "training.compile: torch compiles with g++, which is not installed here" in ended.err
+    assert ended.err.count("\n") == 1
+    monkeypatch.setenv("CXX", "absent-compiler")
+    assert "absent-compiler" in cnnrun("check", tiny, "training.compile=true").err

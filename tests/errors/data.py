@@ -156,21 +156,21 @@ SOURCES = [
          code=1),
     Case("the header has no column 'label'", "The first line names the columns.",
          "Add a line `path,label`.", CSV, code=1, files=table("path,lable\na/0.png,a\n")),
-    Case("table.csv:2: no label", "A cell is empty.", "Fill it, or delete the line.", CSV, code=1,
-         files=table("path,label\na/0.png,\n")),
+    Case("table.csv:2: no path", "A cell is empty.", "Fill it, or delete the line.", CSV, code=1,
+         files=table("path,label\n,a\n")),
     Case("table.csv:2: 3 cells, but the header has 2", "A line has another number of cells; a "
          "comma in a path?", "Put such paths in double quotes.", CSV, code=1,
          files=table("path,label\na/0.png,a,b\n")),
-    Case("the split is 'training set'; train, val or test is meant", "Another word stands in the "
+    Case("the split is 'trian'; train, val or test is meant", "Another word stands in the "
          "column `split`.", "Write one of these.", CSV, code=1,
-         files=table("path,label,split\na/0.png,a,training set\n")),
+         files=table("path,label,split\na/0.png,a,trian\n")),
     Case("there is no file a/99.png (paths are from …)", "Paths are relative to the table.",
          "Mend the path, or the place of the table.", CSV, code=1,
          files=table("path,label\na/99.png,a\n")),
     Case("is not UTF-8 text", "The table is in an old encoding.", "Save it as UTF-8.", CSV, code=1,
          files=table(b"path,label\na/0.png,\xff\n")),
-    Case("test: 0.2 of 2 pictures leaves none to train on or none to test on", "There are too few "
-         "pictures to split.", "Add a column `split`, or more pictures.", CSV, code=1,
+    Case("test: 0.2 of 2 images leaves none to train on or none to test on, as every class keeps "
+         "one", "There are too few images.", "Add a column `split`, or more images.", CSV, code=1,
          files=table("path,label\na/0.png,a\nb/0.png,b\n")),
     Case("there are classes that training has no pictures of: c", "A class stands in val or test "
          "alone.", "Add it to training, or remove it.", CSV, code=1,

@@ -329,3 +329,54 @@ def test_join_names_what_is_missing(cnnrun: Command, tmp_path: Path) -> None:
     result = cnnrun("sweep", "--join", f"sqlite:///{tmp_path}/empty.db")
     assert "the sweeps there are none" in result.err
     assert cnnrun("sweep").code == 2
+
+
+# Where a process writes to a trial: after any sleep, another one may have it.
+WRITES = ["_fill", "_note_score", "_keep", "_report", "_finish", "_end"]
+
+
+@pytest.mark.parametrize("at", WRITES)
+def test_a_trial_that_was_taken_over_while_the_machine_slept_ends_nothing(
+    quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    monkeypatch.setattr(trial_queue, "PRUNE_SECONDS", 0.0)
+    monkeypatch.setattr(trial_queue, "LOOK_SECONDS", 0.2)
+    quick.write(
+        "optuna: {trials: 2, sampler: random, pruner: median,\n"
+        "         space: {optimizer.lr: {uniform: [0.1, 0.9]}}}\nseeds: 2\n"
+    )
+    write, slept = getattr(trial_queue.TrialQueue, at), []
+
+    def sleep_first(self: trial_queue.TrialQueue, work: trial_queue.OpenTrial, *rest: object):  # type: ignore[no-untyped-def]
+        if not slept:
+            slept.append(work.slot)
+            self.trials.fail(work.trial.number)
+        return write(self, work, *rest)
+
+    monkeypatch.setattr(trial_queue.TrialQueue, at, sleep_first)
+    ended = cnnrun("sweep", quick.file, "--json")
+    assert ended.code == 0, ended.err
+    assert slept
+    assert f"trial {slept[0]} was taken over by another process meanwhile" in ended.err
+    assert [trial["state"] for trial in trials_of(ended.out)] == ["finished", "finished"]
+
+
+def test_a_look_at_the_storage_beats_first(
+    quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a sleep no beat is due by this process's clock, which stood still."""
+    calls: list[str] = []
+    for name in ("heartbeat", "take_back_lost"):
+        method = getattr(trial_queue.Trials, name)
+
+        def noted(self: object, given: object, name: str = name, method: object = method) -> None:
+            calls.append(name)
+            method(self, given)  # type: ignore[operator]
+
+        monkeypatch.setattr(trial_queue.Trials, name, noted)
+    monkeypatch.setattr(trial_queue, "HEARTBEAT_SECONDS", 10**9)
+    quick.write("grid: {optimizer.lr: [0.1]}\n")
+    assert cnnrun("sweep", quick.file).code == 0
+    looks = [at for at, name in enumerate(calls) if name == "take_back_lost"]
+    assert looks
+    assert all(calls[at - 1] == "heartbeat" for at in looks)

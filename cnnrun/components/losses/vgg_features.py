@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cnnrun.errors import UserError, did_you_mean
+from cnnrun.errors import NetworkError, UserError, did_you_mean
 from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.weights import read_weights
 
@@ -114,7 +114,7 @@ def _imagenet(network: Network) -> dict[str, Tensor]:
         found: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
         return found
     except (OSError, RuntimeError) as error:
-        raise UserError(
+        raise NetworkError(
             f"weights: imagenet: the file of {network} could not be downloaded ({error}); fetch "
             f"{weights.url} where there is a network and name it as `weights: FILE`, or try it out "
             "with `weights: random`"

@@ -43,6 +43,8 @@ class PictureOptions:
     cache: where decoded and resized pictures are kept: nowhere, in memory, or in a file on disk.
     cache_dir: folder of the disk cache and of what is known of files; None is the platform's.
     threads: that decode; None is one a core.
+    whole: a data set is asked for to be scored: without splits of its own, all of it is the test
+        split, and there need be nothing to train on.
     progress: is told what is done, how many pictures of how many, every second or so.
     bad_files, notes: what the sources found, for the run directory and the person to read.
     """
@@ -54,6 +56,7 @@ class PictureOptions:
     cache: Literal["none", "ram", "disk"] = "none"
     cache_dir: str | None = None
     threads: int | None = None
+    whole: bool = False
     progress: Callable[[str, int, int], None] | None = field(default=None, compare=False)
     bad_files: list[BadFile] = field(default_factory=list, compare=False)
     notes: list[str] = field(default_factory=list, compare=False)

@@ -58,7 +58,9 @@ def _conflicts(report: Report) -> list[str]:
 
 
 def _classes_missing(report: Report) -> list[str]:
-    lines = [
+    lines = [f"classes: there is only one class, {_some(report['classes'])}: nothing to tell apart"]
+    lines = lines if len(report["classes"]) == 1 else []
+    lines += [
         f"classes: {len(names):,} of {len(report['classes']):,} have no picture in the {split} "
         f"split: {_some(names)}"
         for split, names in report["missing"].items()
@@ -124,7 +126,7 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 
 def _pixels(report: Report) -> list[str]:
     picture, pixels = report["picture"], report["pixels"]
-    kind = "gray" if picture["channels"] == 1 else "RGB"
+    kind = {1: "gray", 3: "RGB"}.get(picture["channels"], f"{picture['channels']} channels")
     lines = [f"pictures    {picture['height']} x {picture['width']} (height x width), {kind}"]
     for name, found in (report["files"] or {}).items():
         most = [f"{what} ({count:,})" for what, count in found.items()]

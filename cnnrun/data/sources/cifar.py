@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.sources.download import download_with_torchvision
+from cnnrun.data.sources.plain_pickle import Bytes, ForeignPickleError, loads
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
 from cnnrun.runtime.paths import expanded
+from cnnrun.runtime.reading import read_bytes
+
+_BYTES = 3 * 32 * 32
+# Ten times what a file of the original has.
+_MOST_IMAGES, _MOST_BYTES, _MOST_CLASSES = 500_000, 2**31, 1000
 
 
 @datasets.register("cifar10")
@@ -43,7 +47,7 @@ def _fetch_missing(name: str, folder: Path, files: list[str], download: bool) ->
 def _load(
     folder: Path, train: list[str], test: list[str], meta: str, labels: str, names: str
 ) -> Dataset:
-    classes = tuple(_text(name) for name in _field(folder / meta, names))
+    classes = _class_names(folder / meta, names)
     return Dataset(
         classes,
         _split([folder / file for file in train], labels, len(classes)),
@@ -54,50 +58,64 @@ def _load(
 def _split(files: list[Path], labels_field: str, classes: int) -> Split:
     images, labels = [], []
     for file in files:
-        rows = np.asarray(_field(file, "data"))
-        numbers = np.asarray(_field(file, labels_field), dtype=np.int64)
-        if rows.shape != (len(numbers), 3072) or rows.dtype != np.uint8:
+        content = _content(file)
+        rows, numbers = _field(file, content, "data"), _field(file, content, labels_field)
+        if not isinstance(rows, np.ndarray) or not _are_labels(numbers):
+            raise UserError(f"{file}: expected N x 3072 bytes and N labels, found other things")
+        if rows.shape != (len(numbers), _BYTES):
             raise UserError(f"{file}: expected N x 3072 bytes and N labels, found {rows.shape}")
-        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < classes:
-            raise UserError(f"{file}: labels go up to {numbers.max()}; there are {classes} classes")
+        if numbers and not 0 <= min(numbers) <= max(numbers) < classes:
+            told = f"{min(numbers)} to {max(numbers)}"
+            raise UserError(f"{file}: labels are {told}; there are {classes} classes")
         images.append(rows.reshape(-1, 3, 32, 32))
-        labels.append(numbers)
+        labels.append(np.asarray(numbers, dtype=np.int64))
     return Split(torch.from_numpy(np.concatenate(images)), torch.from_numpy(np.concatenate(labels)))
 
 
-def _field(file: Path, key: str) -> Any:
-    """`key` of the pickled dict in `file`; keys are bytes or text, by the Python that wrote it."""
+def _are_labels(values: Any) -> TypeGuard[list[int]]:
+    """Whether they are whole numbers, not too many and not too long."""
+    return (
+        isinstance(values, list)
+        and len(values) <= _MOST_IMAGES
+        and all(type(value) is int and abs(value) < 2**31 for value in values)
+    )
+
+
+def _class_names(file: Path, key: str) -> tuple[str, ...]:
+    names = _field(file, _content(file), key)
+    if (
+        not isinstance(names, list)
+        or not 1 <= len(names) <= _MOST_CLASSES
+        or not all(isinstance(name, (str, bytes)) and len(name) <= 100 for name in names)
+    ):
+        raise UserError(f"{file}: its '{key}' are no names; delete it to fetch it again")
+    return tuple(_text(name) for name in names)
+
+
+def _content(file: Path) -> dict[Any, Any]:
+    """The dict that is pickled in `file`; keys are bytes or text, by the Python that wrote it."""
     try:
-        content = _ArraysOnly(io.BytesIO(file.read_bytes()), encoding="bytes").load()
-        return content[key] if key in content else content[key.encode()]
-    except UserError:
-        raise
-    except Exception as error:
+        content = loads(read_bytes(file, _MOST_BYTES))
+    except ForeignPickleError as error:
         raise UserError(
-            f"{file}: not a CIFAR file ({error!r}); delete it to fetch it again"
+            f"{file}: a data file asks to run {error}; it was not made by CIFAR's authors"
         ) from error
+    except Exception as error:  # whatever becomes of a damaged one
+        raise UserError(
+            f"{file}: not a CIFAR file ({error!r:.200}); delete it to fetch it again"
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: not a CIFAR file (no dict); delete it to fetch it again")
+    return content
+
+
+def _field(file: Path, content: dict[Any, Any], key: str) -> Any:
+    for name in (key, key.encode()):
+        if name in content:
+            found = content[name]
+            return found.array if isinstance(found, Bytes) else found
+    raise UserError(f"{file}: not a CIFAR file (no '{key}'); delete it to fetch it again")
 
 
 def _text(name: str | bytes) -> str:
-    return name if isinstance(name, str) else name.decode()
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Reads plain values and numpy arrays; anything else in the file is refused, never called."""
-
-    _ALLOWED = frozenset(
-        [
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("_codecs", "encode"),
-        ]
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in self._ALLOWED:
-            return super().find_class(module, name)
-        raise UserError(
-            f"a data file asks to run {module}.{name}; it was not made by CIFAR's authors"
-        )
+    return name if isinstance(name, str) else name.decode("utf-8", "replace")

@@ -10,15 +10,20 @@ from pathlib import Path
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.decoding import PictureOptions
 from cnnrun.data.sources.labelled_files import (
-    SPLIT_NAMES,
     Amount,
     Listing,
     class_name,
     labelled_dataset,
+    listed,
 )
+from cnnrun.data.sources.split_names import split_named
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.registry import datasets
 from cnnrun.runtime.paths import expanded
+
+# Of a name of a column that is shown, and how many numbered columns are no table of files.
+_LONGEST = 30
+_PIXELS = 60
 
 
 @datasets.register("csv")
@@ -29,32 +34,55 @@ def csv_file(
     path_column: str = "path",
     label_column: str = "label",
     split_column: str = "split",
+    group_column: str = "group",
     test: Amount = 0.2,
 ) -> Dataset:
-    """A CSV file with the columns path and label, and, if you like, split.
+    """A CSV file with the columns path and label, and, if you like, split or group.
 
     file: UTF-8, with a header; columns are separated by commas, semicolons or tabs. Paths are
-        relative to its folder. A label is the name of a class, or a number, which is a name too.
+        relative to its folder. A label is the name of a class, or a number, which is a name too;
+        rows without one are left out.
     split_column: says train, val (or valid, validation) or test in each row, if it is there.
-    test: without such a column, this share of the pictures (or number of them) is the test split:
-        always the same ones, each class with its share.
+    group_column: what images come from, if it is there, e.g. a patient or a video: those of one
+        group are all trained on, or all set aside.
+    test: without a column of splits, about this share of the pictures (or this number of them) is
+        the test split. Each file's own name (or group) decides, so that no other row that is added
+        or removed moves it, and every class keeps a picture to train on.
 
     Raises:
         UserError: with file and line: a column is missing, a row is incomplete, a picture is not
             there, an unknown split; and for bad pictures.
     """
     table = expanded(file)
-    columns = (path_column, label_column, split_column)
     listings = {split: Listing() for split in ("train", "validation", "test")}
-    for line, cells in _rows(table, columns[:2]):
+    unlabelled = 0
+    for line, cells in _rows(table, (path_column, label_column)):
         where = f"{file}:{line}"
-        for column in columns[:2]:
-            if not cells[column]:
-                raise UserError(f"{where}: no {column}")
+        if not cells[path_column]:
+            raise UserError(f"{where}: no {path_column}")
+        if not cells[label_column]:
+            unlabelled += 1
+            continue
         split = _split_name(where, cells[split_column]) if split_column in cells else "train"
         path = _picture_path(where, table.parent, cells[path_column])
-        listings[split].add([path], class_name(cells[label_column]))
+        group = cells.get(group_column, "")
+        listings[split].add([path], class_name(cells[label_column]), group)
+    if unlabelled:
+        pictures.notes.append(f"{file}: {unlabelled:,} rows without a {label_column} are left out")
+    _tell_repeated(file, listings, pictures)
     return labelled_dataset(file, str(table.parent), listings, test, pictures)
+
+
+def _tell_repeated(file: str, listings: dict[str, Listing], pictures: PictureOptions) -> None:
+    """One file, or images of one group, in several splits."""
+    for what, kind in (("paths", "files"), ("groups", "groups")):
+        splits = {name: set(filter(None, getattr(held, what))) for name, held in listings.items()}
+        for later, earlier in (("test", "train"), ("test", "validation"), ("validation", "train")):
+            if both := sorted(splits[later] & splits[earlier]):
+                pictures.notes.append(
+                    f"{file}: {len(both):,} {kind} of the {later} split are in the {earlier} split "
+                    f"as well: {listed(both, 3)}"
+                )
 
 
 def _rows(table: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -69,7 +97,7 @@ def _rows(table: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[st
                 if column not in header:
                     raise UserError(
                         f"{table}:1: the header has no column '{column}'"
-                        f"{did_you_mean(column, header)} (it has {', '.join(header) or 'none'})"
+                        f"{did_you_mean(column, header)} ({_columns(header)})"
                     )
             reader = csv.reader(lines, delimiter=delimiter)
             for row in reader:
@@ -89,9 +117,19 @@ def _rows(table: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[st
         raise UserError(f"{table}: {error}") from error
 
 
+def _columns(header: list[str]) -> str:
+    """What the first line has instead, however long it is."""
+    names = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..." for name in header]
+    if names and names[0].startswith(("{", "[")):
+        return "it looks like JSON, not like CSV"
+    if sum(any(c.isdigit() for c in name) for name in names) > _PIXELS:
+        return f"it has {len(names):,}, as a table of pixels has; what is wanted are files' paths"
+    return f"it has {listed(names)}" if any(names) else "it has none"
+
+
 def _split_name(where: str, text: str) -> str:
-    split = SPLIT_NAMES.get(text.lower())
-    if split is None:
+    split = split_named(text)
+    if split in (None, "unlabelled"):
         raise UserError(f"{where}: the split is '{text}'; train, val or test is meant")
     return split
 

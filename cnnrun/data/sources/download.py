@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from cnnrun.errors import UserError
+from cnnrun.errors import NetworkError, UserError
 
 # A mirror that does not answer for so long counts as absent (seconds).
 TIMEOUT = 20.0
@@ -62,7 +62,7 @@ def download_with_torchvision(
     except (OSError, RuntimeError, ValueError) as error:
         if not existed and root.is_dir() and not any(root.iterdir()):
             root.rmdir()
-        raise UserError(
+        raise NetworkError(
             f"{name} is not in {root / folder} and could not be downloaded ({_cause(error)}).\n"
             f"  tried: {', '.join(_addresses(source))}\n"
             f"  by hand: {place}\n"

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.sources.folder_listing import (
+    entries,
+    folders,
+    identities,
+    images_below,
+    is_folder,
+    is_image,
+)
 from cnnrun.data.sources.labelled_files import (
-    SPLIT_NAMES,
     Amount,
     Listing,
     class_name,
@@ -17,23 +23,10 @@ from cnnrun.data.sources.labelled_files import (
     listed,
     natural_order,
 )
+from cnnrun.data.sources.split_names import split_named, splits_named
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
 from cnnrun.runtime.paths import expanded
-
-# What systems and tools leave in folders, in lower case; so do they with a dot in front.
-_LITTER = frozenset(
-    {
-        *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
-        *("__macosx", "__pycache__", "@eadir", "lost+found"),
-    }
-)
-_ENDINGS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".j2k", ".png", ".apng", ".webp", ".avif"),
-    *(".gif", ".tif", ".tiff", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".pcx"),
-    *(".ico", ".heic", ".heif"),
-)
-_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 
 _FORM = "<folder>/<class>/<picture>"
 
@@ -42,11 +35,13 @@ _FORM = "<folder>/<class>/<picture>"
 def folder(pictures: PictureOptions, *, root: str, test: Amount = 0.2) -> Dataset:
     """Your own pictures: `root/train/CLASS/*.jpg`, or `root/CLASS/*.jpg` to be split.
 
-    root: has either the folders `train`, `val` (or `valid`, `validation`) and `test`, each with a
-        folder for each class; or the class folders themselves. Folders within a class folder
-        belong to the class. Hidden files and what systems leave behind are passed over.
-    test: where there is neither `val` nor `test`, this share of the pictures (or number of them) is
-        the test split: always the same ones, each class with its share. Where there is `val` but
+    root: has either the folders `train`, `val` and `test` (or `training_set`, `seg_train`, `valid`,
+        `Testing` and the like), each with a folder for each class; or the class folders themselves.
+        Folders within a class folder belong to the class. Hidden files and what systems leave
+        behind are passed over, and so is a `test` without class folders, which has no labels.
+    test: where there is neither `val` nor `test`, about this share of the pictures (or this number
+        of them) is the test split. Each file's own name decides, so that no other one that is added
+        or removed moves it, and every class keeps a picture to train on. Where there is `val` but
         no `test`, `val` is the test split, and `dataset.validation` is set aside from `train`.
 
     The labels are numbers of the training classes in natural order (9 before 10).
@@ -58,43 +53,100 @@ def folder(pictures: PictureOptions, *, root: str, test: Amount = 0.2) -> Datase
     base = expanded(root)
     if not base.is_dir():
         raise UserError(f"dataset.root: there is no folder {root} (paths are from {Path.cwd()})")
-    tops = {entry.name: entry.path for entry in _entries(str(base)) if _is_folder(entry)}
-    named = _named_splits(base, tops)
+    places, left_out = _named_splits(base, pictures)
     listings = {split: Listing() for split in ("train", "validation", "test")}
-    for split, path in (named or {"train": str(base)}).items():
-        _list_classes(path, listings[split], pictures, must_be_there=split == "train")
+    for split in listings:
+        if split in places and not _is_unlabelled(places[split], split, listings, pictures):
+            _list_classes(places[split], listings[split], pictures, split == "train", left_out)
     return labelled_dataset(root, str(base), listings, test, pictures)
 
 
-def _named_splits(base: Path, tops: dict[str, str]) -> dict[str, str]:
-    """Folders of splits, if there is one called `train`, by the splits' names here."""
+def _named_splits(base: Path, pictures: PictureOptions) -> tuple[dict[str, str], list[str]]:
+    """Folders by the split they are, and those without labels beside class folders.
+
+    Where no folder is called `train`, `base` itself is the training split.
+    """
+    tops = {entry.name: entry.path for entry in folders(str(base))}
+    splits = splits_named(tops)
     found: dict[str, str] = {}
-    for name, path in tops.items():
-        split = SPLIT_NAMES.get(name.lower())
+    for name, split in splits.items():
         if split in found:
             raise UserError(f"{base}: {Path(found[split]).name} and {name} are both {split}")
-        if split:
-            found[split] = path
+        found[split] = _unwrapped(tops[name])
+    others = [name for name in tops if name not in splits]
+    unlabelled = found.pop("unlabelled", None)
     if "train" in found:
-        return found
-    if found and len(found) == len(tops):
+        others += [unlabelled] if unlabelled else []
+        if others:
+            pictures.notes.append(f"{base}: {listed(others)} beside the splits: not used")
+        return found, []
+    if found and not others:
+        if pictures.whole and "test" in found:
+            return found, []
         raise UserError(f"{base} has {listed(tops)}, but no folder `train`")
-    return {}
+    for split, path in found.items():
+        if folders(path):
+            name = next(name for name, said in splits.items() if said == split)
+            raise UserError(
+                f"{base}: {name} says that it is the {split} split, but beside it are "
+                f"{listed(others)} and no `train`; move these into a folder `train`, or rename it"
+            )
+    return {"train": str(base)}, [
+        tops[name] for name, split in splits.items() if split in ("test", "unlabelled")
+    ]
+
+
+def _unwrapped(path: str) -> str:
+    """`path`, or what archives put into it once more: `seg_train/seg_train`."""
+    inner = folders(path)
+    if len(inner) == 1 and _same_split(inner[0].name, Path(path).name):
+        loose = any(not is_folder(e) and is_image(e) for e in entries(path))
+        return path if loose else _unwrapped(inner[0].path)
+    return path
+
+
+def _same_split(inner: str, outer: str) -> bool:
+    return inner == outer or (split_named(inner) == split_named(outer) is not None)
+
+
+def _is_unlabelled(
+    path: str, split: str, listings: dict[str, Listing], pictures: PictureOptions
+) -> bool:
+    """Whether a test split has no class folders, as where labels were never published; told."""
+    if split != "test":
+        return False
+    inner = [class_name(entry.name) for entry in folders(path)]
+    known = set(listings["train"].classes)
+    if inner and (len(inner) > 1 or inner[0] in known or not known):
+        return False
+    _tell_unlabelled(path, pictures)
+    return True
+
+
+def _tell_unlabelled(path: str, pictures: PictureOptions) -> None:
+    count = len(images_below(path)[0])
+    pictures.notes.append(
+        f"{path}: {count:,} images without class folders, so nobody says what they show: left out"
+    )
 
 
 def _list_classes(
-    path: str, listing: Listing, pictures: PictureOptions, must_be_there: bool
+    path: str,
+    listing: Listing,
+    pictures: PictureOptions,
+    must_be_there: bool,
+    left_out: list[str],
 ) -> None:
     """Add the pictures of all class folders in `path`."""
-    entries = _entries(path)
-    folders = sorted((e for e in entries if _is_folder(e)), key=lambda e: natural_order(e.name))
-    loose = sum(1 for e in entries if not _is_folder(e) and _is_image(e))
-    if not folders:
+    found_here = entries(path)
+    classes = [e for e in found_here if is_folder(e) and e.path not in left_out]
+    classes.sort(key=lambda e: natural_order(e.name))
+    loose = sum(1 for e in found_here if not is_folder(e) and is_image(e))
+    if not classes:
         what = f"{loose:,} pictures, but no class folders" if loose else "no class folders"
         raise UserError(f"{path} has {what}; pictures are to lie as {_FORM}")
-    empty, others = [], 0
-    above = frozenset(map(_identity, [Path(path).resolve(), *Path(path).resolve().parents]))
-    for entry in folders:
+    empty, others, above = [], 0, identities(path)
+    for entry in classes:
         found, passed_over = images_below(entry.path, above)
         listing.add(found, class_name(entry.name))
         others += passed_over
@@ -102,69 +154,32 @@ def _list_classes(
             empty.append(entry.name)
     if not listing.paths and must_be_there:
         raise UserError(f"{path}: there are no pictures in {listed(empty)}; the form is {_FORM}")
+    for unlabelled in left_out:
+        _tell_unlabelled(unlabelled, pictures)
     if empty:
         pictures.notes.append(f"{path}: no pictures in {listed(map(class_name, empty))}")
     if loose:
         pictures.notes.append(f"{path}: {loose:,} pictures outside class folders are not used")
     if others:
         pictures.notes.append(f"{path}: passed over {others:,} files that are no pictures")
+    if must_be_there:
+        _tell_odd_classes(path, classes, pictures)
 
 
-def images_below(path: str, above: frozenset[tuple[int, int]]) -> tuple[list[str], int]:
-    """(paths of image files, sorted; how many other files there are), in all folders below."""
-    images: list[str] = []
-    others = 0
-    for entry in _walk(path, above):
-        if _is_image(entry):
-            images.append(entry.path)
-        else:
-            others += 1
-    images.sort()
-    return images, others
-
-
-def _walk(path: str, above: frozenset[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
-    """The files below `path`; a link back to a folder that it lies in is not followed."""
-    here = _identity(Path(path))
-    if here in above:
-        return
-    for entry in _entries(path):
-        if _is_folder(entry):
-            yield from _walk(entry.path, above | {here})
-        else:
-            yield entry
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    state = folder.stat()
-    return state.st_dev, state.st_ino
-
-
-def _entries(path: str) -> list[os.DirEntry[str]]:
-    """What lies in the folder, litter left out."""
-    try:
-        with os.scandir(path) as found:
-            return [e for e in found if e.name[0] != "." and e.name.lower() not in _LITTER]
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from error
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    """By its ending; a file with another ending, or none, by its first bytes."""
-    if entry.name.lower().endswith(_ENDINGS):
-        # A link that leads nowhere is listed, so that it comes up as a bad file.
-        return entry.is_symlink() or entry.is_file()
-    try:
-        if not entry.is_file():
-            return False
-        with open(entry.path, "rb") as file:  # noqa: PTH123  (a Path for each file is slow)
-            return file.read(8).startswith(_BEGINNINGS)
-    except OSError:
-        return False
+def _tell_odd_classes(path: str, classes: list[os.DirEntry[str]], pictures: PictureOptions) -> None:
+    """What a person should know who named a folder one level too high, or splits as classes."""
+    inner = [sorted(entry.name for entry in folders(cls.path)) for cls in classes]
+    alike = len(inner[0]) > 1 and all(names == inner[0] for names in inner)
+    if len(classes) == 1 and inner[0]:
+        pictures.notes.append(
+            f"{path} has one folder, {classes[0].name}, which is taken for the only class; if the "
+            f"classes are {listed(inner[0])}, name {classes[0].path}"
+        )
+    elif alike:
+        pictures.notes.append(
+            f"{path}: all class folders ({listed(c.name for c in classes)}) hold the same folders "
+            f"{listed(inner[0])}; these are taken for parts of the classes, not for the classes"
+        )
+    odd = [entry.name for entry in classes if split_named(entry.name)]
+    if odd:
+        pictures.notes.append(f"{path}: {listed(odd)} is named like a split, but taken for a class")

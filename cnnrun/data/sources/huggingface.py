@@ -11,7 +11,7 @@ from torch import Tensor
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.assemble import picture_splits
 from cnnrun.data.images.decoding import PictureOptions, read_bytes
-from cnnrun.errors import UserError, did_you_mean
+from cnnrun.errors import NetworkError, UserError, did_you_mean
 from cnnrun.registry import datasets
 from cnnrun.runtime.paths import expanded
 
@@ -76,7 +76,9 @@ def _load(path: str, config: str | None, split: str, revision: str | None) -> An
     # The package's errors have no common ancestor: network, hub, formats, names ...
     except Exception as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise UserError(f"{path}, split '{split}': can't be loaded ({reason})") from error
+        from_network = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+        kind = NetworkError if from_network and not saved else UserError
+        raise kind(f"{path}, split '{split}': can't be loaded ({reason})") from error
     if split not in held:
         raise UserError(
             f"{path} has no split '{split}'{did_you_mean(split, held)} (it has {', '.join(held)})"

@@ -54,6 +54,9 @@ def _load(name: str, root: str, download: bool, classes: tuple[str, ...]) -> Dat
         wanted = f"{', '.join(names)} (or each with .gz)"
         download_with_torchvision(name, expanded(root), f"{name}/raw", wanted, allowed=download)
     train, test = (_split(folder, *files, len(classes)) for files in _FILES.values())
+    if train.images.shape[1:] != test.images.shape[1:]:
+        sizes = (" x ".join(map(str, split.images.shape[2:])) for split in (train, test))
+        raise UserError(f"{folder}: images to train on are {next(sizes)}, to test {next(sizes)}")
     return Dataset(classes, train, test)
 
 

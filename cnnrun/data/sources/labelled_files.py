@@ -6,47 +6,41 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from cnnrun.data.dataset import Dataset
+from cnnrun.data.dataset import Dataset, Split
+from cnnrun.data.identity import ids_of_names
 from cnnrun.data.images.assemble import picture_splits
 from cnnrun.data.images.decoding import PictureOptions
 from cnnrun.data.images.files import Files
-from cnnrun.data.splits import stratified_choice
+from cnnrun.data.splits import chosen_by_key
 from cnnrun.errors import UserError
 from cnnrun.runtime.randomness import derive_seed
 
 # A share of the pictures (0.2) or a number of them (500).
 Amount = Annotated[float, Field(gt=0, lt=1)] | Annotated[int, Field(ge=1)]
 
-# What people call the splits, in any case.
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
+# Files, their labels (N,) int64, and the keys (N,) int64 that decide what is set aside.
+Part = tuple[Files, Tensor, Tensor]
 
 
 @dataclass
 class Listing:
-    """paths[i] is a file of class `classes[i]`."""
+    """paths[i] is a file of class `classes[i]` and of the group `groups[i]`, if that has a name."""
 
     paths: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
 
-    def add(self, paths: list[str], name: str) -> None:
+    def add(self, paths: list[str], name: str, group: str = "") -> None:
         self.paths += paths
         self.classes += [name] * len(paths)
+        self.groups += [group] * len(paths)
 
 
 def labelled_dataset(
@@ -55,23 +49,23 @@ def labelled_dataset(
     """The data set of the listings "train", "validation" and "test".
 
     Without a test listing, validation becomes the test split: it must not be used to choose
-    anything, and a validation split can be set aside of training. With neither, `test` of the
-    training files are the test split, the same ones each time, each class with its share.
+    anything, and a validation split can be set aside of training. With neither, about `test` of the
+    training files are the test split: each file's own name (or group) decides.
 
     where: the folder or table, for messages. root: the folder that files are known from.
 
     Raises:
         UserError: nothing to train on, classes that training lacks, or bad pictures.
     """
-    if not listings["train"].paths:
+    listings = {split: listing for split, listing in listings.items() if listing.paths}
+    if pictures.whole and set(listings) == {"train"}:
+        listings = {"test": listings["train"]}
+    if "train" not in listings and not (pictures.whole and "test" in listings):
         raise UserError(f"{where}: there are no pictures to train on")
-    names = sorted(set(listings["train"].classes), key=natural_order)
-    numbers = {name: k for k, name in enumerate(names)}
-    parts = {
-        split: (Files(listing.paths, root), _labels(f"{where}, {split}", listing, numbers))
-        for split, listing in listings.items()
-        if listing.paths
-    }
+    named_by = listings["train" if "train" in listings else "test"]
+    names = sorted(set(named_by.classes), key=natural_order)
+    parts = {split: _part(where, root, split, held, names) for split, held in listings.items()}
+    _tell_odd_labels(where, names, sum(len(held.paths) for held in listings.values()), pictures)
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
         pictures.notes.append(
@@ -80,8 +74,53 @@ def labelled_dataset(
         )
     elif "test" not in parts:
         parts["train"], parts["test"] = _divided(where, *parts["train"], test)
-    splits = picture_splits(parts, pictures)
-    return Dataset(tuple(names), splits["train"], splits["test"], splits.get("validation"))
+        _tell_untested(where, names, parts["test"][1], pictures)
+    splits = picture_splits({name: part[:2] for name, part in parts.items()}, pictures)
+    for name, (files, _, keys) in parts.items():
+        splits[name] = replace(splits[name], keys=_kept(files, keys, splits[name]))
+    nothing = splits["test"].take(torch.arange(0))
+    train = splits.get("train", nothing)
+    return Dataset(tuple(names), train, splits["test"], splits.get("validation"))
+
+
+def _part(where: str, root: str, split: str, listing: Listing, names: list[str]) -> Part:
+    files = Files(listing.paths, root)
+    labels = _labels(f"{where}, {split}", listing, {name: k for k, name in enumerate(names)})
+    alone = torch.tensor([not group for group in listing.groups])
+    return files, labels, torch.where(alone, files.ids(), ids_of_names(listing.groups))
+
+
+def _kept(files: Files, keys: Tensor, split: Split) -> Tensor:
+    """The keys of the samples of `split`, from which bad files may have been left out."""
+    if len(keys) == len(split):
+        return keys
+    known = dict(zip(files.ids().tolist(), keys.tolist(), strict=True))
+    return torch.tensor([known[number] for number in split.ids.tolist()], dtype=torch.int64)
+
+
+def _tell_untested(where: str, names: list[str], labels: Tensor, pictures: PictureOptions) -> None:
+    tested = set(labels.tolist())
+    untested = [name for k, name in enumerate(names) if k not in tested]
+    if untested:
+        pictures.notes.append(
+            f"{where}: no test image of {len(untested):,} of {len(names):,} classes: "
+            f"{listed(untested)} (a class keeps its only image to train on)"
+        )
+
+
+def _tell_odd_labels(where: str, names: list[str], count: int, pictures: PictureOptions) -> None:
+    """Measurements are no classes, though they can be written into the same column."""
+    measured = [name for name in names if re.fullmatch(r"[-+]?\d*[.,]\d+(e[-+]?\d+)?", name, re.I)]
+    if len(measured) > 1 and len(measured) * 2 > len(names):
+        pictures.notes.append(
+            f"{where}: {len(names):,} classes for {count:,} images, named {listed(names, 3)}: "
+            "these look like measurements; each value is taken for a class of its own"
+        )
+    elif len(names) > 20 and len(names) * 2 > count:
+        pictures.notes.append(
+            f"{where}: {len(names):,} classes for {count:,} images; is the right column or folder "
+            "taken for the labels?"
+        )
 
 
 def _labels(where: str, listing: Listing, numbers: dict[str, int]) -> Tensor:
@@ -95,21 +134,21 @@ def _labels(where: str, listing: Listing, numbers: dict[str, int]) -> Tensor:
 
 
 def _divided(
-    where: str, files: Files, labels: Tensor, test: Amount
-) -> tuple[tuple[Files, Tensor], tuple[Files, Tensor]]:
+    where: str, files: Files, labels: Tensor, keys: Tensor, test: Amount
+) -> tuple[Part, Part]:
     """(train, test), before any file is read: a bad one moves no other to another split."""
-    count = round(test * len(labels)) if isinstance(test, float) else test
-    if not 0 < count < len(labels):
-        raise UserError(
-            f"{where}: test: {test} of {len(labels):,} pictures leaves none to train on or none "
-            "to test on"
-        )
     chosen = torch.zeros(len(labels), dtype=torch.bool)
-    chosen[stratified_choice(labels, count, derive_seed(0, "test split"))] = True
+    chosen[chosen_by_key(keys, labels, test, derive_seed(0, "test split"))] = True
+    if (isinstance(test, int) and test >= len(labels)) or not chosen.any():
+        raise UserError(
+            f"{where}: test: {test} of {len(labels):,} images leaves none to train on or none to "
+            "test on, as every class keeps one to train on; give test images of their own"
+        )
 
-    def part(mask: Tensor) -> tuple[Files, Tensor]:
+    def part(mask: Tensor) -> Part:
         indices = mask.nonzero().squeeze(1)
-        return Files([files.paths[i] for i in indices.tolist()], files.root), labels[indices]
+        paths = [files.paths[i] for i in indices.tolist()]
+        return Files(paths, files.root), labels[indices], keys[indices]
 
     return part(~chosen), part(chosen)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tarfile
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +13,16 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnrun.data.sources.tar_members import BrokenTarError, members
 from cnnrun.errors import UserError
 
 # What the last ending of a picture's name may be.
 IMAGE_ENDINGS = frozenset(("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "ppm", "pgm"))
 # No class has a longer name (bytes).
-_LONGEST_LABEL = 2**12
+_LONGEST_LABEL = 2**10
+
+# Of the names and labels of one tar, as they are kept in memory.
+_MOST_BYTES = 2**31
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def stored_index(file: Path) -> TarIndex | None:
             return TarIndex(
                 held["keys"], held["offsets"], held["sizes"], held["labels"], int(held["total"])
             )
-    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile):
+    except Exception:  # whatever numpy makes of what a damaged file says of itself
         return None
 
 
@@ -97,6 +99,10 @@ def read_index(tar: BinaryIO, name: str, label: str) -> TarIndex:
             f"{', '.join(sorted(IMAGE_ENDINGS))}) needs a label in `name.{label}`"
         )
     keys, offsets, sizes, labels = zip(*samples, strict=True)
+    # Texts of an array are all as long as its longest.
+    needed = 4 * len(keys) * (max(map(len, keys)) + max(map(len, labels)))
+    if needed > _MOST_BYTES:
+        raise UserError(f"{name}: its names would take {needed / 1e9:,.0f} GB; shorten the longest")
     return TarIndex(
         np.array(keys),
         np.array(offsets, np.int64),
@@ -113,20 +119,16 @@ def _samples(
     pictures: dict[str, tuple[int, int]] = {}
     labels: dict[str, str] = {}
     try:
-        with tarfile.open(fileobj=tar, mode="r:") as members:
-            for member in members:
-                if not member.isreg() or member.issparse():
-                    continue
-                if member.offset_data + member.size > total:
-                    raise tarfile.ReadError(f"'{member.name}' goes beyond its end")
-                key, ending = _key_and_ending(member.name)
-                if ending == label:
-                    content = members.extractfile(member)
-                    assert content is not None
-                    labels[key] = content.read(_LONGEST_LABEL).decode("utf-8", "replace").strip()
-                elif ending.rpartition(".")[2] in IMAGE_ENDINGS:
-                    pictures.setdefault(key, (member.offset_data, member.size))
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        for member in members(tar, total):
+            key, ending = _key_and_ending(member.name)
+            if ending == label:
+                if member.size > _LONGEST_LABEL:
+                    raise BrokenTarError(f"'{member.name}' is no label: {member.size:,} bytes")
+                tar.seek(member.offset)
+                labels[key] = tar.read(member.size).decode("utf-8", "replace").strip()
+            elif ending.rpartition(".")[2] in IMAGE_ENDINGS:
+                pictures.setdefault(key, (member.offset, member.size))
+    except (BrokenTarError, OSError) as error:
         raise UserError(
             f"{name}: not a plain tar, or a broken one ({error}); a compressed one can't be read "
             "at random, so unpack it (gunzip) first"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, BinaryIO
 
 import numpy as np
@@ -27,6 +29,13 @@ from cnnrun.data.sources.tar_index import TarIndex, load_index
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
 from cnnrun.runtime.paths import expanded
+from cnnrun.runtime.reading import (
+    MOST_CLASSES,
+    MOST_SHARDS,
+    SHARD_BYTES,
+    UnusableFileError,
+    open_regular,
+)
 
 Patterns = str | list[str]
 Numbers = NDArray[np.int64]
@@ -135,7 +144,10 @@ def _name_of(address: str) -> str:
 
 
 def _open_file(address: str) -> BinaryIO:
-    return Path(address).open("rb")
+    try:
+        return open_regular(address, SHARD_BYTES)
+    except UnusableFileError as error:
+        raise UserError(f"{address}: {error}") from error
 
 
 def _by_shard(split: Split, shards: Shards, most_bytes: int) -> Split:
@@ -151,6 +163,16 @@ def _by_shard(split: Split, shards: Shards, most_bytes: int) -> Split:
     )
 
 
+def _matching(pattern: str) -> list[str]:
+    """Files, sorted; one more than are allowed, where there are so many."""
+    found = glob.iglob(pattern, recursive=True)  # noqa: PTH207 - absolute ones, too
+    return sorted(itertools.islice(found, MOST_SHARDS + 1))
+
+
+def shortened(number: int) -> str:
+    return str(number) if number < 10**20 else f"a number of {len(str(number)):,} digits"
+
+
 def expand(patterns: Patterns) -> list[str]:
     """Paths and addresses, braces and globs expanded, in the order given; each glob's are sorted.
 
@@ -164,28 +186,48 @@ def expand(patterns: Patterns) -> list[str]:
                 found.append(address)
             elif "://" in address or address.startswith("pipe:"):
                 raise UserError(f"{address}: shards are local files or http(s) addresses")
-            elif matches := sorted(glob.glob(address, recursive=True)):  # noqa: PTH207 - absolute ones too
+            elif matches := _matching(address):
                 found.extend(matches)
             else:
                 raise UserError(f"no shard matches {address} (paths are from {Path.cwd()})")
+            if len(found) > MOST_SHARDS:
+                raise _too_many(pattern)
     return found
 
 
 def _braces(pattern: str) -> Iterator[str]:
     """`a{0..2}` and `a{x,y}` spelled out, as the shell does; zeros in front keep the width."""
-    match = re.search(r"\{([^{}]*)\}", pattern)
-    if match is None:
+    between = re.split(r"\{([^{}]*)\}", pattern)
+    if len(between) == 1:
         yield pattern
         return
-    limits = re.fullmatch(r"(\d+)\.\.(\d+)", match[1])
-    if limits:
-        first, last = int(limits[1]), int(limits[2])
-        step = 1 if first <= last else -1
-        words = [str(i).zfill(len(limits[1])) for i in range(first, last + step, step)]
-    else:
-        words = match[1].split(",")
-    for word in words:
-        yield from _braces(pattern[: match.start()] + word + pattern[match.end() :])
+    words: list[Sequence[str]] = []
+    count = 1
+    for inside in between[1::2]:
+        words.append(_words(inside, pattern))
+        count *= len(words[-1])
+        if count > MOST_SHARDS:
+            raise _too_many(pattern)
+    for chosen in itertools.product(*words):
+        pairs = zip(chosen, between[2::2], strict=True)
+        # Braces around braces are left: the inner ones come first.
+        yield from _braces(between[0] + "".join(itertools.chain.from_iterable(pairs)))
+
+
+def _words(inside: str, pattern: str) -> Sequence[str]:
+    """What stands between two braces, spelled out."""
+    limits = re.fullmatch(r"([0-9]{1,18})\.\.([0-9]{1,18})", inside)
+    if not limits:
+        return inside.split(",")
+    first, last = int(limits[1]), int(limits[2])
+    if abs(first - last) >= MOST_SHARDS:
+        raise _too_many(pattern)
+    step = 1 if first <= last else -1
+    return [str(i).zfill(len(limits[1])) for i in range(first, last + step, step)]
+
+
+def _too_many(pattern: str) -> UserError:
+    return UserError(f"{shorten(pattern, 80)} stands for over {MOST_SHARDS:,} shards")
 
 
 def _is_url(address: str) -> bool:
@@ -216,7 +258,7 @@ def _index_one(address: str, label: str, store: ShardSpool) -> TarIndex:
     file = Path(address).resolve()
     state = file.stat()
     identity = f"{file} {state.st_size} {state.st_mtime_ns}"
-    return load_index(lambda: file.open("rb"), str(file), identity, label, store.folder)
+    return load_index(lambda: _open_file(str(file)), str(file), identity, label, store.folder)
 
 
 def _numbers(
@@ -227,9 +269,15 @@ def _numbers(
     everything = set().union(*found.values())
     if all(text.isdecimal() for text in everything):
         largest = max(map(int, everything))
+        if classes is None and largest >= MOST_CLASSES:
+            raise UserError(
+                f"labels go up to {shortened(largest)}, so there would be as many classes; "
+                "are these labels? (`label` says which files of a shard have them)"
+            )
         names = classes or [str(k) for k in range(largest + 1)]
         if largest >= len(names):
-            raise UserError(f"labels go up to {largest}; `classes` has {len(names)} names")
+            told = f"labels go up to {shortened(largest)}"
+            raise UserError(f"{told}; `classes` has {len(names)} names")
         return tuple(names), {text: int(text) for text in everything}
     names = classes or sorted(found["train"])
     for part, texts in found.items():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ class OpenTrial:
     failures: list[str] = field(default_factory=list)
     pruned: bool = False
     given_back: bool = False
+    # Another process took it over while this machine slept.
+    lost: bool = False
     epochs_reported: int = 0
     next_report: float = -math.inf
 
@@ -123,6 +126,8 @@ class TrialQueue:
     def _look(self) -> None:
         """Read from the storage what has become of all trials."""
         self._looked = time.monotonic()
+        # Or after a sleep, in which this clock stands still, its own trials would be lost.
+        self.trials.heartbeat([work.trial for work in self.open])
         self.trials.take_back_lost(self.presence.is_dead)
         self.presence.forget_dead()
         self.trials.fill(self.plan.points)
@@ -166,20 +171,40 @@ class TrialQueue:
             return False
         slot = trial.user_attrs["slot"]
         self._choose_sampler(slot)
-        settings = {
-            key: domain.suggest(trial, key) for key, domain in self.plan.sweep.space.items()
-        }
         work = OpenTrial(trial, slot, [])
         self.open.append(work)
-        try:
-            work.waiting = self.plan.jobs(slot, settings)
-        except ConfigError as error:
-            work.failures.append(str(error))
-            self.tell(f"trial {slot} failed: {error}")
-        trial.set_user_attr("settings", settings)
-        trial.set_user_attr("keys", [job.key for job in work.waiting])
+        with self._if_still_ours(work):
+            self._fill(work)
         self._look()
         return True
+
+    def _fill(self, work: OpenTrial) -> None:
+        """Choose a new trial's settings, and note what it will train."""
+        space = self.plan.sweep.space
+        settings = {key: domain.suggest(work.trial, key) for key, domain in space.items()}
+        work.trial.set_user_attr("settings", settings)
+        try:
+            work.waiting = self.plan.jobs(work.slot, settings)
+        except ConfigError as error:
+            work.failures.append(str(error))
+            self.tell(f"trial {work.slot} failed: {error}")
+        work.trial.set_user_attr("keys", [job.key for job in work.waiting])
+
+    @contextmanager
+    def _if_still_ours(self, work: OpenTrial) -> Iterator[None]:
+        """Within the block a trial is written to, which fails once it was taken over.
+
+        A machine that sleeps sends no heartbeats. Its runs stay, and are found by whoever has the
+        trial now.
+        """
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        try:
+            yield
+        except UpdateFinishedTrialError:
+            if not work.lost:
+                self.tell(f"trial {work.slot} was taken over by another process meanwhile")
+            work.lost = True
 
     def _choose_sampler(self, slot: int) -> None:
         """Seeded by the slot: a sweep that goes on must not draw its first trials again."""
@@ -219,7 +244,8 @@ class TrialQueue:
     def _keep(self, work: OpenTrial, job: Job, record: dict[str, Any]) -> None:
         work.scores[job.seed] = record["score"]
         self.known[job.key] = record
-        work.trial.set_user_attr(f"seed {job.seed}", record)
+        with self._if_still_ours(work):
+            work.trial.set_user_attr(f"seed {job.seed}", record)
 
     def _report(self, work: OpenTrial, run: RunDirectory) -> bool:
         """Tell the pruner of epochs that ended since; returns whether it would stop here."""
@@ -228,13 +254,14 @@ class TrialQueue:
             value = row.get(f"validation_{self.plan.measure}")
             work.epochs_reported += 1
             if value is not None:
-                work.trial.report(value, row["epoch"])
-                if work.trial.should_prune():
-                    return True
+                with self._if_still_ours(work):
+                    work.trial.report(value, row["epoch"])
+                    if work.trial.should_prune():
+                        return True
         return False
 
     def _close_if_done(self, work: OpenTrial) -> None:
-        if work.failures or work.pruned or work.given_back:
+        if work.failures or work.pruned or work.given_back or work.lost:
             work.waiting.clear()
         if work.running or work.waiting:
             return
@@ -242,23 +269,27 @@ class TrialQueue:
         self._finish(work)
 
     def _finish(self, work: OpenTrial) -> None:
-        from optuna.exceptions import UpdateFinishedTrialError
-        from optuna.trial import TrialState
-
-        study = self.trials.study
-        try:
+        if work.lost:
+            return
+        with self._if_still_ours(work):
             if work.failures:
                 work.trial.set_user_attr("failure", "\n".join(work.failures))
-                study.tell(work.trial, state=TrialState.FAIL)
+                self._end(work, state="FAIL")
             elif work.pruned and len(work.scores) < len(self.plan.seeds):
-                study.tell(work.trial, state=TrialState.PRUNED)
+                self._end(work, state="PRUNED")
             elif work.given_back:
                 self.trials.give_back(work.trial)
             else:
-                study.tell(work.trial, statistics.fmean(work.scores.values()))
-        except (UpdateFinishedTrialError, ValueError):
-            # This machine was silent for so long that another took the trial over; the runs stay.
-            self.tell(f"trial {work.slot} was taken over by another process meanwhile")
+                self._end(work, "COMPLETE", statistics.fmean(work.scores.values()))
+
+    def _end(self, work: OpenTrial, state: str, score: float | None = None) -> None:
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        try:
+            self.trials.study.tell(work.trial, score, state=TrialState[state])
+        except ValueError as error:  # what `tell` makes of a trial that has ended
+            raise UpdateFinishedTrialError from error
 
     def leave(self) -> None:
         """Give back what was not begun, and what was stopped."""

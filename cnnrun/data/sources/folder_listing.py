@@ -1,0 +1,106 @@
+"""What lies in folders: image files and folders, without litter, circles and devices."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cnnrun.errors import UserError
+
+# What systems and tools leave in folders, in lower case; so do they with a dot in front.
+_LITTER = frozenset(
+    {
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
+        *("__macosx", "__pycache__", "@eadir", "lost+found"),
+    }
+)
+_ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".j2k", ".png", ".apng", ".webp", ".avif"),
+    *(".gif", ".tif", ".tiff", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".pcx"),
+    *(".ico", ".heic", ".heif"),
+)
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+
+
+def identities(folder: str) -> frozenset[tuple[int, int]]:
+    """Of the folder and all that it lies in: no link is followed back to one of them."""
+    place = Path(folder).resolve()
+    return frozenset(map(_identity, [place, *place.parents]))
+
+
+def images_below(
+    path: str, above: frozenset[tuple[int, int]] = frozenset()
+) -> tuple[list[str], int]:
+    """(paths of image files, sorted; how many other files there are), in all folders below.
+
+    above: `identities` of the folder that `path` lies in.
+
+    Raises:
+        UserError: a folder can't be read.
+    """
+    images: list[str] = []
+    others = 0
+    for entry in _walk(path, above):
+        if is_image(entry):
+            images.append(entry.path)
+        else:
+            others += 1
+    images.sort()
+    return images, others
+
+
+def _walk(path: str, above: frozenset[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
+    """The files below `path`; a link back to a folder that it lies in is not followed."""
+    here = _identity(Path(path))
+    if here in above:
+        return
+    for entry in entries(path):
+        if is_folder(entry):
+            yield from _walk(entry.path, above | {here})
+        else:
+            yield entry
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    state = folder.stat()
+    return state.st_dev, state.st_ino
+
+
+def entries(path: str) -> list[os.DirEntry[str]]:
+    """What lies in the folder, litter left out.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    try:
+        with os.scandir(path) as found:
+            return [e for e in found if e.name[0] != "." and e.name.lower() not in _LITTER]
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+
+
+def folders(path: str) -> list[os.DirEntry[str]]:
+    """The folders in the folder."""
+    return [entry for entry in entries(path) if is_folder(entry)]
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def is_image(entry: os.DirEntry[str]) -> bool:
+    """By its ending; a file with another ending, or none, by its first bytes."""
+    if entry.name.lower().endswith(_ENDINGS):
+        # A link that leads nowhere is listed, so that it comes up as a bad file.
+        return entry.is_symlink() or entry.is_file()
+    try:
+        if not entry.is_file():
+            return False
+        with open(entry.path, "rb") as file:  # noqa: PTH123  (a Path for each file is slow)
+            return file.read(8).startswith(_BEGINNINGS)
+    except OSError:
+        return False

@@ -1,0 +1,97 @@
+"""The state of an optimizer in a checkpoint, held against its parameters before it is used.
+
+Fused kernels trust it: a moment that is shorter than its weight is written to beyond its end.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnnrun.errors import UserError
+
+# Those with a moment of each weight's shape; others look after theirs in Python.
+_OF_MOMENTS = (
+    torch.optim.SGD,
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.RMSprop,
+    torch.optim.Adagrad,
+)
+
+
+def check_optimizer_state(optimizer: torch.optim.Optimizer, state: Any) -> None:
+    """Refuse a state (`optimizer.state_dict()`) that is not one of this optimizer's.
+
+    Raises:
+        UserError: it belongs to other parameters, or lacks a moment, or has one of another shape.
+    """
+    groups = state.get("param_groups") if isinstance(state, Mapping) else None
+    held = state.get("state") if isinstance(state, Mapping) else None
+    if not isinstance(groups, list) or not isinstance(held, Mapping):
+        raise _foreign("it has no groups of parameters")
+    if [_count(group) for group in groups] != [len(g["params"]) for g in optimizer.param_groups]:
+        raise _foreign("it has other groups of parameters")
+    if not isinstance(optimizer, _OF_MOMENTS):
+        return
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    numbers = [number for group in groups for number in group["params"]]
+    wanted = _moments(optimizer)
+    for number, parameter in zip(numbers, parameters, strict=True):
+        if number in held:
+            _check(number, held[number], parameter, wanted)
+
+
+def _count(group: Any) -> int | None:
+    held = group.get("params") if isinstance(group, Mapping) else None
+    if not isinstance(held, list) or not all(isinstance(number, int) for number in held):
+        return None
+    return len(held)
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> list[str]:
+    """What this kind of optimizer has of each parameter, after a step."""
+    probe = torch.zeros(1, requires_grad=True)
+    probe.grad = torch.zeros(1)
+    try:
+        taken = inspect.signature(type(optimizer)).parameters
+        options = {key: value for key, value in optimizer.defaults.items() if key in taken}
+        other = type(optimizer)([probe], **options)
+        other.step()
+    except Exception:  # one of somebody's own, made from other arguments
+        return []
+    return [key for key, value in other.state[probe].items() if isinstance(value, Tensor)]
+
+
+def _check(number: int, state: Any, parameter: Tensor, wanted: list[str]) -> None:
+    if not isinstance(state, Mapping):
+        raise _foreign(f"parameter {number} has none")
+    for key in wanted:
+        # SGD's is None before its first step with momentum.
+        if key not in state or (state[key] is None and key != "momentum_buffer"):
+            raise _foreign(f"parameter {number} lacks '{key}'")
+    for key, value in state.items():
+        if key == "step":
+            _check_step(number, value)
+        elif isinstance(value, Tensor):
+            if value.shape != parameter.shape:
+                shapes = f"{tuple(value.shape)} instead of {tuple(parameter.shape)}"
+                raise _foreign(f"'{key}' of parameter {number} is {shapes}")
+            if not value.is_floating_point() or value.layout != torch.strided:
+                raise _foreign(f"'{key}' of parameter {number} is {value.dtype}, {value.layout}")
+
+
+def _check_step(number: int, value: Any) -> None:
+    if isinstance(value, Tensor):
+        value = value.item() if value.numel() == 1 and not value.is_complex() else None
+    if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise _foreign(f"'step' of parameter {number} is no number of steps")
+
+
+def _foreign(why: str) -> UserError:
+    return UserError(f"the checkpoint's state of the optimizer is not of this experiment: {why}")

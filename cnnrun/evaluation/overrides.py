@@ -1,0 +1,59 @@
+"""What `cnnrun eval RUN key=value` can change: what is scored and where, never the training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from cnnrun.config.document import flattened
+from cnnrun.config.experiment import Experiment
+from cnnrun.data.options import DatasetOptions
+from cnnrun.errors import ConfigError
+
+# Beside the parameters of the data source itself.
+_EFFECTIVE = (
+    *("device", "plugins", "task", "loss", "training.channels_last", "dataset.name"),
+    *("dataset.size", "dataset.resize", "dataset.channels", "dataset.displace"),
+    *("dataset.batch_size", "dataset.on_error", "dataset.cache", "dataset.cache_dir"),
+    *("dataset.threads", "dataset.bits"),
+)
+# What divides the data, and so belongs to a run for good.
+_SPLITS = ("seed", "dataset.validation", "dataset.fold", "dataset.limit", "dataset.per_class")
+_DIVIDED_HERE = ("folder", "csv")
+
+
+def refuse_without_effect(
+    overrides: Iterable[str], stored: dict[str, Any], experiment: Experiment
+) -> None:
+    """Refuse overrides that would change no score, or which samples a split has.
+
+    stored: the config in the checkpoint. experiment: the same with the overrides.
+
+    Raises:
+        ConfigError: naming the key, and why it can't be.
+    """
+    named = [override.partition("=")[0] for override in overrides]
+    # A whole new section says where other data are; what it leaves out was not asked for.
+    named = [name for name in named if name != "dataset"]
+    before, now = flattened(stored), flattened(experiment.to_dict())
+    for key in now:
+        asked = any(key == name or key.startswith(f"{name}.") for name in named)
+        if asked and before.get(key) != now[key] and (reason := _reason(key, experiment)):
+            raise ConfigError(f"eval: {key}={now[key]} would change nothing: {reason}")
+
+
+def _reason(key: str, experiment: Experiment) -> str | None:
+    """Why a key has no effect; None where it has one."""
+    divides = key == "dataset.test" and experiment.dataset.name in _DIVIDED_HERE
+    if key in _SPLITS or divides:
+        return "the splits are those that the run was trained with"
+    if any(key == k or key.startswith(f"{k}.") for k in _EFFECTIVE):
+        return None
+    if key == "dataset.normalize":
+        return "the network is given images that are normalized as in training"
+    section, _, name = key.partition(".")
+    if section == "dataset" and name.partition(".")[0] not in DatasetOptions.model_fields:
+        return None
+    if section in ("model", "transfer", "initializer"):
+        return "the network is the one that was trained"
+    return "only training uses it"
