@@ -144,6 +144,9 @@ def refuse_fixed(changes: Changes, run: RunDirectory, experiment: Experiment) ->
     """Raise a `ConfigError` if something changed that the state of the run depends on."""
     flat = flattened(experiment.to_dict())
     fixed = [key for key in changes if role(key, flat) is Role.FIXED]
+    # With another component, the parameters of both have changed: its name says it.
+    renamed = {key.removesuffix("name") for key in fixed if key.endswith(".name")}
+    fixed = [k for k in fixed if k.endswith(".name") or not k.startswith(tuple(renamed))]
     if fixed:
         told = ", ".join(in_words(key, changes) for key in fixed)
         new = " ".join(f"{key}={changes[key][1]}" for key in fixed)
