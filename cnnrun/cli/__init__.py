@@ -19,7 +19,7 @@ from cnnrun.cli import predict, export, inspect, author, verify
 
 # isort: on
 from cnnrun.cli.app import app
-from cnnrun.errors import UserCodeError, UserError, mistakes_of_user_code
+from cnnrun.errors import Interrupted, UserCodeError, UserError, mistakes_of_user_code
 from cnnrun.runtime import console
 from cnnrun.runtime.interrupt import Leave, left_by, signals_handled
 from cnnrun.runtime.launched import met
@@ -59,11 +59,10 @@ def main() -> None:
             code = _run(arguments)
             sys.stdout.flush()
     except UserCodeError as error:
-        left = left_by()
-        told = f"{error}\n  (in your own code: --debug shows the traceback)"
-        code = _told(told if left is None else "interrupted", left or error.exit_code, debug)
+        hint = "\n  (in your own code: --debug shows the traceback)"
+        code = _failed(error, f"{error}{hint}", error.exit_code, debug)
     except UserError as error:
-        code = _told(str(error), error.exit_code, debug)
+        code = _failed(error, str(error), error.exit_code, debug)
     except Leave as signal:
         code = _told("interrupted", signal.exit_code, debug)
     except KeyboardInterrupt:
@@ -72,15 +71,13 @@ def main() -> None:
         console.discard(sys.stdout)  # the reader (`| head`) has what it wants
         code = 0
     except (OSError, MemoryError) as error:
-        code = _told(_in_words(error), 1, debug)
+        code = _failed(error, _in_words(error), 1, debug)
         _discard_what_fails()
     except Exception as error:
-        left = left_by()  # what a library made of the signal's exception
-        if left is None and debug:
+        if debug and left_by() is None:
             raise
         hint = "\n  (a bug or a broken machine: --debug shows where)"
-        told = f"{_in_words(error)}{hint}" if left is None else "interrupted"
-        code = _told(told, left or 1, debug)
+        code = _failed(error, f"{_in_words(error)}{hint}", 1, debug)
     _leave(code)
 
 
@@ -117,6 +114,12 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"out of memory: {error}" if str(error) else "out of memory"
     return f"{type(error).__name__}: {error}"
+
+
+def _failed(error: Exception, message: str, code: int, debug: bool) -> int:
+    """`_told`, but for what a library made of the exception by which a signal leaves."""
+    left = None if isinstance(error, Interrupted) else left_by()
+    return _told(message, code, debug) if left is None else _told("interrupted", left, debug)
 
 
 def _told(message: str, code: int, debug: bool) -> int:

@@ -12,8 +12,9 @@ import typer
 from typer.core import TyperCommand
 
 from cnnrun.cli.completion import complete_config, complete_override
+from cnnrun.errors import Interrupted
 from cnnrun.runtime import console
-from cnnrun.runtime.interrupt import held
+from cnnrun.runtime.interrupt import Leave, held
 from cnnrun.runtime.launched import warn_of_copies, works_here
 from cnnrun.runtime.paths import expanded
 from cnnrun.version import __version__
@@ -30,8 +31,11 @@ class Command(TyperCommand):
         elif not works_here(ctx.info_name):
             return None
         ctx.params = {name: _expanded(value) for name, value in ctx.params.items()}
-        with console.only_results_on_stdout():
-            return super().invoke(ctx)
+        try:
+            with console.only_results_on_stdout():
+                return super().invoke(ctx)
+        except Leave as left:  # Typer would make any KeyboardInterrupt a silent exit with 130
+            raise Interrupted("interrupted", left.exit_code) from left
 
 
 def _expanded(value: Any) -> Any:

@@ -14,11 +14,12 @@ from typing import Any, Literal
 
 import yaml
 
-from cnnrun.config.document import flattened
+from cnnrun.config.document import flattened, plain
 from cnnrun.errors import UserError
 from cnnrun.measures import main_measure, more_is_better
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.lock import is_training
+from cnnrun.runtime.reading import CONFIG_BYTES, read_text
 
 State = Literal["finished", "running", "interrupted", "unfinished", "damaged"]
 Split = Literal["test", "validation", "train"]
@@ -29,7 +30,6 @@ SPLITS: tuple[Split, ...] = ("test", "validation", "train")
 # What a run directory has beside its config: a folder with a config alone is no run.
 _SIGNS = ("checkpoints", "metrics.jsonl", "summary.json", "environment.json")
 _INSIDE = ("checkpoints", "plots")
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
 
 
@@ -176,7 +176,7 @@ def read_run(path: Path) -> Run:
     """The run at `path`; one that can't be read is told as damaged."""
     directory = RunDirectory(path)
     try:
-        values = _read_config(directory.config.read_text(encoding="utf-8"))
+        values = _read_config(read_text(directory.config, CONFIG_BYTES))
         settings = flattened(values)
         if not isinstance(settings.get("seed", 0), int):
             raise ValueError("config.yaml: the seed is no whole number")
@@ -195,8 +195,8 @@ def _read_config(text: str) -> dict[str, Any]:
         values: Any = {}
         for section in _SECTION.split(text):
             values |= _read_section(section) if section.strip() else {}
-    except (yaml.YAMLError, TypeError, ValueError):  # not to be cut there: an anchor, say
-        values = yaml.load(text, _LOADER)
+    except (yaml.YAMLError, TypeError, ValueError, UserError):  # not to be cut: an anchor, say
+        values = plain(text)
     if not isinstance(values, dict) or not values:
         raise ValueError("config.yaml is no mapping")
     return values
@@ -204,4 +204,4 @@ def _read_config(text: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=4096)
 def _read_section(text: str) -> Any:
-    return yaml.load(text, _LOADER)
+    return plain(text)

@@ -51,11 +51,15 @@ class DecoupledSGD(torch.optim.SGD):
     def step(self, closure: Any = None) -> Any:
         """See `torch.optim.SGD.step`."""
         decays = [group["weight_decay"] for group in self.param_groups]
+        # A `GradScaler` tells a fused optimizer so, on the device, that its step is to do nothing.
+        skipped: Tensor | None = getattr(self, "found_inf", None)
         with torch.no_grad():
             for group in self.param_groups:
                 weights = [p for p in group["params"] if p.grad is not None]
+                shrink = group["lr"] * group["weight_decay"]
                 if weights:
-                    torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+                    kept = 1 - shrink if skipped is None else 1 - shrink * (1 - skipped)
+                    torch._foreach_mul_(weights, kept)
                 group["weight_decay"] = 0.0
         try:
             with torch.no_grad():

@@ -15,14 +15,9 @@ from typing import Any
 import yaml
 
 from cnnrun.errors import ConfigError
+from cnnrun.runtime.reading import CONFIG_BYTES, CONFIG_DEPTH, CONFIG_VALUES
 
 KeyPath = tuple[str | int, ...]
-
-# A config is a page of text. The limits keep a hostile one (aliases of aliases, endless nesting)
-# from eating memory before it is refused.
-MAX_BYTES = 1_000_000
-MAX_VALUES = 20_000
-MAX_DEPTH = 40
 
 _NULL = re.compile(r"~|null|Null|NULL|")
 _TRUE = re.compile(r"true|True|TRUE")
@@ -123,9 +118,9 @@ def read(file: Path) -> Document:
     """
     try:
         with file.open("rb") as stream:  # of a pipe or a device, nobody knows the size
-            content = stream.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ConfigError(f"{file}:1: over {MAX_BYTES:,} bytes; that is no experiment")
+            content = stream.read(CONFIG_BYTES + 1)
+        if len(content) > CONFIG_BYTES:
+            raise ConfigError(f"{file}:1: over {CONFIG_BYTES:,} bytes; that is no experiment")
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
@@ -171,6 +166,16 @@ def parse(text: str, file: str) -> Document:
     return document
 
 
+def plain(text: str) -> Any:
+    """The values of YAML that a program wrote, in the same limits, by PyYAML's quick parser in C.
+
+    Raises:
+        ConfigError, yaml.YAMLError, RecursionError: not such YAML.
+    """
+    node = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text).get_single_node()
+    return None if node is None else _Builder(Document("config.yaml", None)).value(node, ())
+
+
 def dump(values: Any) -> str:
     """Plain `values` as YAML that `parse` reads back to the same."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
@@ -197,7 +202,7 @@ class _Builder:
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
         self.count += 1
-        if self.count > MAX_VALUES or len(path) > MAX_DEPTH:
+        if self.count > CONFIG_VALUES or len(path) > CONFIG_DEPTH:
             raise self.error(node, "too many or too deeply nested values for an experiment")
         self.document.places[path] = self.place(node)
         if isinstance(node, yaml.MappingNode):

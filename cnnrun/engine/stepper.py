@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -13,10 +12,11 @@ from torch import Tensor, nn
 
 from cnnrun import registry
 from cnnrun.engine.build_optimizer import build_optimizer
+from cnnrun.engine.closures import needs_closure
 from cnnrun.engine.compiling import compiled
 from cnnrun.engine.ema import AverageWeights
 from cnnrun.engine.epoch_sums import EpochSums
-from cnnrun.engine.misfits import misfit, mistake, refuse_misfit
+from cnnrun.engine.misfits import misfit, refuse_misfit
 from cnnrun.engine.out_of_memory import OtherRanOutError, is_out_of_memory, out_of_memory
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
@@ -62,7 +62,7 @@ class Stepper:
         self.autocast: Any = torch.autocast(kind, dtype) if dtype else nullcontext()
         self.scaler = torch.amp.GradScaler(kind, enabled=dtype == torch.float16)
         self.renew_average()
-        self.seen_outputs = False
+        self.seen_losses = False
 
     def renew_optimizer(self) -> None:
         """A new optimizer, of what trains now."""
@@ -70,38 +70,10 @@ class Stepper:
         bare = not self.options.compile
         self.optimizer_step = bare_step(self.optimizer) if bare else self.optimizer.step
         self.zero_grad = bare_zero_grad(self.optimizer)
-        wanted = required_parameters(self.optimizer.step)
-        # Such an optimizer looks at the loss more than once a step.
-        self.closure = wanted == ["closure"]
-        if wanted and not self.closure:
-            entry = registry.optimizers.get(self.parts.experiment.optimizer.name)
-            named = ", ".join(wanted)
-            raise mistake(entry, f"has a `step({named})`; step() and step(closure) can be called")
+        self.closure = needs_closure(self.optimizer, self.parts.experiment, self.world.size)
         if self.closure:
-            self._check_closure()
-
-    def _check_closure(self) -> None:
-        """Refuse what can't be had with an optimizer that evaluates the loss itself."""
-        options, experiment = self.options, self.parts.experiment
-        name = f"{experiment.optimizer.name} evaluates the loss several times a step"
-        refused = {
-            ("optimizer",): (self.world.size > 1, "many processes can't do that together"),
-            ("training", "amp"): (options.amp == "fp16", "the scale of fp16 can't; use bf16"),
-            ("training", "clip_norm"): (
-                options.clip_norm is not None,
-                "along gradients as they are; leave clip_norm out",
-            ),
-            ("training", "on_nan"): (options.on_nan == "skip", "it can't be taken back; use stop"),
-            ("training", "auto_batch"): (
-                options.auto_batch,
-                "it can't be taken back; set training.accumulate",
-            ),
-        }
-        for path, (asked, told) in refused.items():
-            if asked:
-                raise experiment.error(path, f"{name}: {told}")
-        # Such optimizers line all weights up, in the order in which they lie.
-        self.parts.model.to(memory_format=torch.contiguous_format)
+            # Such optimizers line all weights up, in the order in which they lie.
+            self.parts.model.to(memory_format=torch.contiguous_format)
 
     def renew_average(self) -> None:
         """A new running average, of the tensors that the model has now."""
@@ -175,12 +147,12 @@ class Stepper:
             with self.autocast:
                 losses, outputs = task.step(model, self.parts.loss, inputs, targets)
         except Exception as error:
-            if (told := misfit(error, self.parts, inputs)) is None:
+            if (told := misfit(error, self.parts)) is None:
                 raise
             raise told from error
-        if not self.seen_outputs or not losses.requires_grad:
-            refuse_misfit(self.parts, losses, outputs, len(inputs))
-            self.seen_outputs = True
+        if not self.seen_losses or not losses.requires_grad:
+            refuse_misfit(self.parts, losses, len(inputs))
+            self.seen_losses = True
         if self.options.compile == "cuda_graphs":
             outputs = outputs.clone()  # see `recorded`
         return losses, outputs
@@ -228,7 +200,7 @@ class Stepper:
         self.optimizer.step(closure)  # type: ignore[arg-type]
         if len(self.sums.noted) == first:
             entry = registry.optimizers.get(self.parts.experiment.optimizer.name)
-            raise mistake(entry, "was given a closure and never called it, so no loss is known")
+            raise entry.mistake("was given a closure and never called it, so no loss is known")
 
     # What may go wrong between backward and step -------------------------------------------------
 
@@ -294,7 +266,8 @@ class Stepper:
         """As if the failed attempt had not been: batch normalization's statistics, gradients."""
         for buffer, before in zip(buffers, kept, strict=True):
             buffer.copy_(before)
-        self.zero_grad()
+        for parameter in self.parts.model.parameters():
+            parameter.grad = None
         self.sums.forget_since(first)
 
     def _no_sync(self) -> AbstractContextManager[Any]:
@@ -330,10 +303,3 @@ class Stepper:
             for key, value in state.items():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:
                     state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-def required_parameters(function: Callable[..., Any]) -> list[str]:
-    """The names of the parameters that it must be given."""
-    given = inspect.signature(function).parameters.values()
-    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [p.name for p in given if p.default is p.empty and p.kind not in several]

@@ -6,7 +6,9 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from cnnrun.errors import UserError
 from cnnrun.report.page import picture, sentences
+from cnnrun.runtime.reading import IMAGE_BYTES, read_bytes
 
 MOST_BYTES = 3_000_000
 """Of all pictures together, before base64 makes them a third larger; a page stays below 5 MB."""
@@ -40,13 +42,15 @@ def _data(file: Path) -> bytes | None:
     from PIL import Image
 
     try:
-        data = file.read_bytes()
+        data = read_bytes(file, IMAGE_BYTES)
+        if not data.startswith(b"\x89PNG"):  # a link to anything else is not shown to others
+            return None
         with Image.open(io.BytesIO(data)) as image:
             image.load()
             if len(data) <= _LARGE_BYTES:
                 return data
             small = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError):  # what Pillow raises for a damaged file
+    except (OSError, ValueError, SyntaxError, UserError):  # what Pillow raises for a damaged file
         return None
     small.thumbnail((_MOST_SIDE, _MOST_SIDE))
     stream = io.BytesIO()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import statistics
@@ -22,6 +21,7 @@ from cnnrun.report.line_chart import MOST_LINES, Line, line_chart, shown_epochs
 from cnnrun.report.page import Section, details, page, sentences, table
 from cnnrun.report.parallel import parallel
 from cnnrun.report.trials import importances, setting, standing_of, trials
+from cnnrun.runtime.reading import read_json
 
 if TYPE_CHECKING:
     from cnnrun.multirun.sweep.sweep import Standing
@@ -86,8 +86,8 @@ def _named(groups: list[Group]) -> list[Group]:
 def _study(folder: Path) -> dict[str, Any]:
     """What `cnnrun study` left in `folder`; {} where it did not."""
     try:
-        found = json.loads((folder / "study.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        found = read_json(folder / "study.json")
+    except UserError:
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import io
-import json
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cnnrun.comparison import Run
+from cnnrun.errors import UserError
 from cnnrun.measures import SHARES, show
 from cnnrun.report.confusion import confusion
 from cnnrun.report.figures import pictures
 from cnnrun.report.line_chart import Line, line_chart, shown_epochs
 from cnnrun.report.page import Section, code, details, facts, page, picture, sentences, table
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime.reading import CONFIG_BYTES, read_json, read_text
 
 if TYPE_CHECKING:
     from cnnrun.components.tasks import Predictions
@@ -199,14 +200,14 @@ def _pictures(run: Run) -> list[Section]:
 
 
 def _config(run: Run) -> Section:
-    text = RunDirectory(run.path).config.read_text("utf-8", errors="replace")
+    text = read_text(RunDirectory(run.path).config, CONFIG_BYTES)
     return Section("Config", code(text, "the config"))
 
 
 def _environment(run: Run) -> Section:
     try:
-        values = dict(json.loads(RunDirectory(run.path).environment.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+        values = dict(read_json(RunDirectory(run.path).environment))
+    except (UserError, ValueError, TypeError):
         return Section("Environment", sentences(["environment.json is not there."]))
     rows = [[key, _in_words(value)] for key, value in values.items()]
     return Section("Environment", table("Where it was trained", ["what", "value"], rows, False))

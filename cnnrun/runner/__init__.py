@@ -2,7 +2,6 @@
 
 from cnnrun.runner.checking import check
 from cnnrun.runner.going_on import resume, resume_or_start
-from cnnrun.runner.seeds import train_seeds
 from cnnrun.runner.starting import train
 
-__all__ = ["check", "resume", "resume_or_start", "train", "train_seeds"]
+__all__ = ["check", "resume", "resume_or_start", "train"]

@@ -64,8 +64,11 @@ class Fork:
         return self.returncode
 
     def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
+            os.kill(self.pid, number)
 
     def communicate(self, timeout: float = 0) -> tuple[str, str]:  # noqa: ARG002 (Popen has it)
         self.wait()
@@ -98,14 +101,17 @@ def _become(arguments: list[str], folder: str) -> None:
         flags = os.O_RDWR | (os.O_CREAT | os.O_TRUNC if handle else 0)
         os.dup2(os.open(name, flags, 0o644), handle)
     sys.argv = ["cnnrun", *arguments]
-    code = 0
+    code = 1
     try:
         main()
     except SystemExit as ended:
         code = int(ended.code or 0)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    except KeyboardInterrupt:  # before `main` had begun, or after it
+        code = 130
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _serve() -> None:

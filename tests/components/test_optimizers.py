@@ -82,3 +82,18 @@ def test_a_resumed_optimizer_goes_on_to_the_same_bits(name: str) -> None:
 def test_numbers_out_of_range_are_refused(name: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         optimizers.get(name).schema()(**options)
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_a_step_that_16_bits_skip_changes_nothing(decoupled: bool) -> None:
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = _built("sgd", [weight], lr=0.1, weight_decay=0.5, decoupled=decoupled)
+    scaler = torch.amp.GradScaler("cpu")
+    for factor in (float("inf"), 1.0):
+        before = weight.detach().clone()
+        optimizer.zero_grad()
+        scaler.scale((weight * factor).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        assert torch.equal(weight, before) == (factor != 1)
+    torch.testing.assert_close(weight.detach(), torch.full((3,), 1 - 0.1 * (0.5 + 1)))

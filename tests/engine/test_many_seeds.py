@@ -212,16 +212,16 @@ def test_a_model_that_looks_at_its_values(cnnrun: Command) -> None:
 
 def test_splits_of_different_sizes(cnnrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("many.yaml").write_text(MLP)
-    from cnnrun.runner import seeds
+    from cnnrun.multirun import train_seeds
 
-    build = seeds.build
+    build = train_seeds.build
 
     def smaller(experiment: Any) -> Any:
         values = experiment.to_dict()
         values["dataset"]["limit"] = 300 - 40 * experiment.seed
         return build(from_dict(values, "test"))
 
-    monkeypatch.setattr(seeds, "build", smaller)
+    monkeypatch.setattr(train_seeds, "build", smaller)
     ended = cnnrun("train", "many.yaml", "--seeds", "2")
     assert ended.code == 1
     assert "seeds: their training splits differ in size" in ended.err

@@ -12,6 +12,7 @@ import pytest
 
 from cnnrun.runtime import interrupt
 from cnnrun.runtime.interrupt import Leave, held, nothing_to_save, signals_handled, stop_on_signals
+from tests.conftest import Command
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
@@ -108,3 +109,24 @@ def test_threads_have_no_signals() -> None:
     thread.start()
     thread.join()
     assert found == [False]
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+@pytest.mark.parametrize("swallow", [False, True])
+def test_the_command_ends_with_the_signal_s_code(
+    cnnrun: Command, monkeypatch: pytest.MonkeyPatch, number: int, code: int, swallow: bool
+) -> None:
+    """Also where a library makes another exception of it, as torch's writer of archives does."""
+    from cnnrun.config import listing
+
+    def listed(*_: object, **__: object) -> None:
+        try:
+            _send(number)
+        except Leave as error:
+            if not swallow:
+                raise
+            raise RuntimeError("unexpected pos 64 vs 0") from error
+
+    monkeypatch.setattr(listing, "as_text", listed)
+    ended = cnnrun("list")
+    assert (ended.code, ended.err) == (code, "error: interrupted\n")

@@ -92,15 +92,6 @@ class Task:
         """
         raise NotImplementedError
 
-    def check_outputs(self, outputs: Any, samples: int, classes: int) -> None:
-        """Refuse what a model gave for a batch of so many samples, of so many classes.
-
-        outputs: of the first batch, as `step` gives them; or, where `step` failed, of the model.
-
-        Raises:
-            UserError: what it should be.
-        """
-
     def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
         """The sums over samples of each measure: (len(measures),), on the same device.
 

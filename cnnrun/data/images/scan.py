@@ -24,8 +24,10 @@ from cnnrun.data.images.files import Encoded, for_each
 from cnnrun.data.images.formats import open_picture
 from cnnrun.data.images.framing import frame
 from cnnrun.data.images.modes import UnreadableError
+from cnnrun.errors import UserError
 from cnnrun.runtime import paths
 from cnnrun.runtime.container import cores
+from cnnrun.runtime.reading import read_json
 
 # Part of what caches are known by: to be raised when the same file gives other pixels.
 _VERSION = 2
@@ -75,6 +77,8 @@ def scan(
                 modes[index] = frame(content, form, into[index])
         except UnreadableError as error:
             bad[index] = str(error)
+        except MemoryError:
+            bad[index] = "takes more memory than there is"
 
     for start in range(0, len(files), _CHUNK):
         end = min(start + _CHUNK, len(files))
@@ -107,14 +111,14 @@ def cache_key(files: Encoded, form: Form | None) -> str:
 def read_findings(path: Path) -> Findings | None:
     """What `write_findings` wrote; None where there is no such file, or a damaged one."""
     try:
-        held = json.loads(path.read_text("utf-8"))
+        held = read_json(path)
         contents = np.frombuffer(bytes.fromhex(held["contents"]), "<i8").astype(np.int64)
         return Findings(
             {int(k): str(v) for k, v in held["bad"].items()},
             Counter(held["modes"]),
             torch.from_numpy(contents),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (UserError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from cnnrun.data.sources.split_names import split_named
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.registry import datasets
 from cnnrun.runtime.paths import expanded
+from cnnrun.runtime.reading import TABLE_BYTES, UnusableFileError, open_regular
 
 # Of a name of a column that is shown, and how many numbered columns are no table of files.
 _LONGEST = 30
@@ -89,8 +91,11 @@ def _rows(table: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[st
     """(line number, cells by column) of each row that is not empty."""
     try:
         # utf-8-sig: spreadsheets begin the file with a byte order mark.
-        with table.open(encoding="utf-8-sig", newline="") as lines:
-            first = lines.readline()
+        with (
+            open_regular(table, TABLE_BYTES) as content,
+            io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as lines,
+        ):
+            first = lines.readline(csv.field_size_limit())
             delimiter = max(",;\t", key=first.count)
             header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
             for column in required:
@@ -109,6 +114,8 @@ def _rows(table: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[st
                         f"{table}:{line}: {len(row)} cells, but the header has {len(header)}"
                     )
                 yield line, dict(zip(header, map(str.strip, row), strict=True))
+    except UnusableFileError as error:
+        raise UserError(f"dataset.file: {table}: {error}") from error
     except OSError as error:
         raise UserError(f"dataset.file: {table}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

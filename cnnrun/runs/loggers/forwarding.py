@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from cnnrun import registry
 from cnnrun.config.experiment import Experiment
-from cnnrun.errors import in_user_code
+from cnnrun.errors import UserError, in_user_code
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.loggers.logger import Logger, Row
 from cnnrun.runtime import console
 from cnnrun.runtime.distributed import world
 from cnnrun.runtime.files import write_json
+from cnnrun.runtime.reading import read_json
 
 
 def build_loggers(experiment: Experiment) -> dict[str, Logger]:
@@ -47,8 +47,8 @@ class Reports:
             return
         file = self.run.logged
         try:
-            self.known = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError):
+            self.known = dict(read_json(file))
+        except (UserError, ValueError, TypeError):
             self.known = {}
         config, rows = experiment.to_dict(), self.run.read_metrics()
         for name in list(self.loggers):

@@ -1,4 +1,4 @@
-"""Several seeds of one experiment in one process, a run directory each; see `many_seeds`."""
+"""Several seeds of one experiment, trained together, from the config to their run directories."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from cnnrun.config.experiment import Experiment
-from cnnrun.engine import many_seeds
 from cnnrun.engine.build import build
+from cnnrun.engine.many_seeds import Seeds, check
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import UserError
 from cnnrun.runner.finishing import finish, leaving_at_once
@@ -28,7 +28,7 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
         Interrupted: a signal asked to stop; each run is saved and goes on by itself.
         UserError: the runs that failed, after the others are finished.
     """
-    many_seeds.check(experiments[0])
+    check(experiments[0])
     started = time.perf_counter()
     device = select_device(experiments[0].device)
     parts = [build(experiment) for experiment in experiments]
@@ -43,7 +43,7 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
             reports.begin(trainer.experiment)
             trainer.tell = reports.epoch
             ends.callback(_end, reports)
-        seeds = many_seeds.Seeds(trainers, stop, device)
+        seeds = Seeds(trainers, stop, device)
         with reporter(quiet, trainers[0].total_steps, 0) as shown:
             seeds.fit(shown)
         with leaving_at_once(*(trainer.run for trainer in seeds.unfailed if trainer.run)):
