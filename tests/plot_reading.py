@@ -45,6 +45,7 @@ def assert_readable(figure: Figure) -> None:
     for text, box in texts:
         assert text.get_fontsize() * style.DPI / 72 >= 9, text
         assert not text.get_parse_math(), text
+        assert "mathdefault" not in text.get_text(), text
         assert 0 <= box.x0 <= box.x1 <= width, text
         assert 0 <= box.y0 <= box.y1 <= height, text
     boxes = np.array([box.extents for _, box in texts])

@@ -13,6 +13,7 @@ import typer
 from cnnrun.cli.app import AsJson, Output, app
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
+from cnnrun.runtime.printable import printable
 
 if TYPE_CHECKING:
     from cnnrun.comparison import Run
@@ -113,7 +114,7 @@ def _one_format(as_json: bool, as_csv: bool) -> None:
 def _tell_what_did_not_finish(found: Sequence[Run]) -> None:
     for run in found:
         if run.state != "finished":
-            console.warn(f"{run.path}: {run.state} {run.problem}".rstrip())
+            console.warn(f"{printable(run.path)}: {run.state} {printable(run.problem)}".rstrip())
 
 
 def _print_groups(found: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import typer
 from cnnrun.cli.app import AsJson, Plugins, TrainedTarget, app
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
+from cnnrun.runtime.printable import printable
 
 if TYPE_CHECKING:
     from cnnrun.engine.parts import Parts
@@ -59,7 +60,7 @@ def predict(
     bad: list[dict[str, str]] = []
     for answers in prediction.predict_files(parts, files, batch_size):
         for each in answers.bad:
-            console.warn(f"{each.path}: {each.reason}; passed over")
+            console.warn(f"{printable(each.path)}: {each.reason}; passed over")
             bad.append({"file": each.path, "reason": each.reason})
         drawn = draw(answers) if draw else []
         found = _rows(answers, answers.top(top, parts.dataset.classes), drawn)
@@ -106,7 +107,8 @@ def _rows(
 def _print_text(rows: list[dict[str, Any]], first: bool) -> None:  # noqa: ARG001
     for row in rows:
         told = ", ".join(f"{k['class']} {100 * k['probability']:.1f} %" for k in row["top"])
-        console.out(f"{row['file']}: {told}" + (f"  {row['gradcam']}" if "gradcam" in row else ""))
+        drawn = f"  {printable(row['gradcam'])}" if "gradcam" in row else ""
+        console.out(f"{printable(row['file'])}: {told}{drawn}")
 
 
 def _print_csv(rows: list[dict[str, Any]], first: bool) -> None:

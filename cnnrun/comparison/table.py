@@ -13,6 +13,7 @@ from cnnrun.comparison.runs import SPLITS, Run
 from cnnrun.config.document import parse
 from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.measures import main_measure, more_is_better, show
+from cnnrun.runtime.printable import printable
 
 _FACTS: dict[str, Callable[[Run], Any]] = {
     "run": lambda run: str(run.path),
@@ -159,6 +160,7 @@ def _is_missing(value: Any) -> bool:
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines in which the cells of a column begin under one another."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return [
         "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

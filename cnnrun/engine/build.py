@@ -25,6 +25,7 @@ from cnnrun.engine.build_model import build_initialized_model, build_model, refu
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trial import check_task, try_users_parts
 from cnnrun.errors import did_you_mean
+from cnnrun.models.trainable import Trainable
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
 from cnnrun.runtime.device import be_deterministic, select_device
 from cnnrun.runtime.weights import load_weights
@@ -45,26 +46,28 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     dataset = build_dataset(experiment)
     _refuse_one_class(experiment, dataset)
     shape = dataset.input_shape
-    model, frozen, transfer, source = build_initialized_model(
-        experiment, shape, len(dataset.classes), resumes=checkpoint is not None
-    )
+    resumes = checkpoint is not None
+    built = build_initialized_model(experiment, shape, len(dataset.classes), resumes)
+    model = built.model
     if checkpoint:
         normalization = checkpoint.normalization
-    elif source and experiment.dataset.normalize == "auto":
-        # The features were learnt on pictures that were normalized so.
-        normalization = source.normalization
+    elif built.normalization and experiment.dataset.normalize == "auto":
+        # The weights were learnt on images that were normalized so.
+        normalization = built.normalization
     else:
         with experiment.located("dataset", "normalize"):
             mean, std = normalize.resolve(
                 experiment.dataset.normalize, dataset.train.images, channels=shape[0]
             )
         normalization = Normalization(mean, std)
-    if not checkpoint:
+    if not resumes:
         init_from_data(model, dataset, normalization, experiment.seed)
     counts = dataset.class_counts
     parts = _assemble(experiment, device, dataset, normalization, model, counts)
     try_users_parts(parts)
-    return replace(parts, frozen=tuple(frozen), transfer=transfer)
+    return replace(
+        parts, trainable=built.trainable, transfer=built.transfer, notes=tuple(built.notes)
+    )
 
 
 def _refuse_one_class(experiment: Experiment, dataset: Dataset) -> None:
@@ -89,7 +92,7 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
     device = select_device(experiment.device)
     shape, classes = tuple(checkpoint.input_shape), len(checkpoint.classes)
     refuse_absurd_model(experiment, shape, classes, checkpoint.model)
-    model = build_model(experiment, shape, classes)
+    model = build_model(experiment, shape, classes, of_checkpoint=True)
     load_weights(model, checkpoint.model)
     dataset = with_checkpoint_labels(dataset, checkpoint)
     counts = torch.tensor(checkpoint.class_counts)
@@ -142,4 +145,5 @@ def _assemble(
         pipeline=pipeline,
         model=model,
         loss=loss.to(device),
+        trainable=Trainable(model),
     )

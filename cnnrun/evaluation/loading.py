@@ -118,14 +118,15 @@ def model_of(
     if names_experiment(target):
         experiment = load(target, overrides, plugins)
         dataset = build_dataset(experiment)
-        shape, classes = dataset.input_shape, len(dataset.classes)
-    else:
-        file = find_checkpoint(target)
-        checkpoint = Checkpoint.load(file)
-        experiment = _experiment(file, checkpoint, overrides, plugins, opens_data=False)
-        channels, height, width = checkpoint.input_shape
-        shape, classes = (channels, height, width), len(checkpoint.classes)
-    return build_model(experiment, shape, classes), shape
+        return build_model(
+            experiment, dataset.input_shape, len(dataset.classes)
+        ), dataset.input_shape
+    file = find_checkpoint(target)
+    checkpoint = Checkpoint.load(file)
+    experiment = _experiment(file, checkpoint, overrides, plugins, opens_data=False)
+    channels, height, width = checkpoint.input_shape
+    shape, classes = (channels, height, width), len(checkpoint.classes)
+    return build_model(experiment, shape, classes, of_checkpoint=True), shape
 
 
 def _experiment(

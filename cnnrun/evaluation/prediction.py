@@ -123,4 +123,5 @@ def predict_images(parts: Parts, images: Tensor) -> npt.NDArray[np.float64]:
 def form_of(parts: Parts) -> Form:
     """What every picture was brought to in training: size, channels and how it got there."""
     channels, height, width = parts.dataset.input_shape
-    return Form((height, width), channels, parts.experiment.dataset.resize)
+    dataset = parts.experiment.dataset
+    return Form((height, width), channels, dataset.resize, dataset.bits or 16)

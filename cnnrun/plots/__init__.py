@@ -23,9 +23,11 @@ from cnnrun.plots import (
     of_network,
     of_style,
 )
-from cnnrun.plots.style import Figure, save
+from cnnrun.plots.drawing.lettering import undrawable
+from cnnrun.plots.style import Figure, Text, save
 from cnnrun.plots.target import Target
 from cnnrun.registry import plots
+from cnnrun.runtime.console import warn
 
 __all__ = [
     "draw",
@@ -52,7 +54,11 @@ def draw(name: str, target: Target, output: Path, parameters: Iterable[str] = ()
     document = Document("command line: -p", {"name": name})
     for text in parameters:
         document.override(text)
-    save(figure_of(name, target, document), output)
+    figure = figure_of(name, target, document)
+    boxes = undrawable("".join(text.get_text() for text in figure.findobj(Text)))
+    if boxes:
+        warn(f"the plot '{name}': no installed font has {boxes}; they are drawn as boxes")
+    save(figure, output)
 
 
 def figure_of(name: str, target: Target, document: Document) -> Figure:

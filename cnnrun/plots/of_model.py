@@ -16,12 +16,16 @@ from cnnrun.errors import UserError
 from cnnrun.models.hooks import layer_named
 from cnnrun.plots.drawing.confusion import draw_confusion
 from cnnrun.plots.drawing.filters import MOST_FILTERS, MOST_MAPS, draw_features, draw_filters
+from cnnrun.plots.drawing.histograms import thinned
 from cnnrun.plots.drawing.images import draw_mistakes
 from cnnrun.plots.of_data import Index
 from cnnrun.plots.style import Figure
 from cnnrun.plots.target import Target, as_pictures
 from cnnrun.registry import plots
 from cnnrun.runtime.weights import some
+
+MOST_LAYERS = 8
+"""Deep networks would make a plot of metres; `layer` shows any other one."""
 
 
 @plots.register("confusion")
@@ -86,8 +90,12 @@ def features(target: Target, *, index: Index = 0, layer: str | None = None) -> F
     images = parts.pipeline.normalize(picture.to(parts.device))
     if layer:
         layers, most = {layer: layer_named(parts.model, layer)}, MOST_FILTERS
+        of_all = ""
     else:
         layers, most = _convolutions(target, "feature maps"), MOST_MAPS
+        names = [list(layers)[k] for k in thinned(len(layers), MOST_LAYERS)]
+        of_all = f", {len(names)} of {len(layers)} convolutions" * (len(names) < len(layers))
+        layers = {name: layers[name] for name in names}
     answers = outputs_of(parts.model, list(layers.values()), images)
     if any(answer.dim() != 4 for answer in answers):
         raise UserError(f"layer: '{layer}' gives no feature maps; name a convolution, say")
@@ -98,7 +106,7 @@ def features(target: Target, *, index: Index = 0, layer: str | None = None) -> F
     return draw_features(
         maps,
         as_pictures(picture)[0],
-        f"test image {index}: {target.classes[int(data.labels[index])]}",
+        f"test image {index}: {target.classes[int(data.labels[index])]}{of_all}",
         most=most,
     )
 

@@ -57,7 +57,7 @@ def line_chart(title: str, x: Sequence[float], lines: Sequence[Line], unit: str 
     if not ends:
         return f"<p>{escape(title)}: no numbers to draw.</p>"
     low, high = min(ends), max(ends)
-    log = low > 0 and high / low > 30
+    log = low > 0 and high / low > 10
     if not log:
         margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
         low, high = low - margin, high + margin

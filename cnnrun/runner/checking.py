@@ -20,7 +20,7 @@ def check(experiment: Experiment) -> dict[str, Any]:
         UserError: whatever would have stopped the training.
     """
     parts = build(experiment)
-    for note in parts.dataset.notes:
+    for note in (*parts.dataset.notes, *parts.notes):
         console.warn(note)
     trainer = Trainer(parts)
     images, labels = next(trainer.train_batches.iterate())

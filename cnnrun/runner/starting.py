@@ -115,5 +115,5 @@ def _tell_about_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
         console.warn(
             f"transfer: {parts.transfer.in_words()}; {trains:,} of {total:,} parameters train",
         )
-    for note in parts.dataset.notes:
+    for note in (*parts.dataset.notes, *parts.notes):
         console.warn(note)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnnrun.config.document import flattened
+from cnnrun.config.document import flattened, read
 from cnnrun.config.experiment import Experiment, changed_copy, from_dict, load
 from cnnrun.config.identity import Role, differences, role
 from cnnrun.config.own_code import changed, code_of
@@ -112,6 +112,9 @@ def trained_as(checkpoint: Checkpoint, run: RunDirectory, experiment: Experiment
     A checkpoint never chooses which code runs.
     """
     values = {**checkpoint.config, "plugins": list(experiment.plugins)}
+    written = read(run.config).values.get("transfer")
+    if isinstance(written, dict) and written.get("case"):
+        values["transfer"] = written  # the checkpoint has what the case meant for the model
     return from_dict(values, f"{run.path / 'checkpoints'} (config)")
 
 

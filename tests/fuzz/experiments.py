@@ -57,6 +57,8 @@ def experiment(number: int, images: Path) -> dict[str, Any]:
         "optimizer": _optimizer(draw),
         "schedule": _schedule(draw),
     }
+    if values["model"]["name"] == "linear_autoencoder" and values["loss"] == "bce":
+        values["loss"] = "mse"  # it gives pixels below 0 and above 1
     if not reconstruct and draw.random() < 0.3:
         values["transfer"] = _transfer(draw, values["model"]["name"])
     values["training"] = _training(draw, values)

@@ -38,7 +38,9 @@ class Reference:
         self.values: dict[str, Any] = self.experiment.to_dict()
         self.options = self.experiment.training
         self.parts = build(self.experiment)
-        self.model, self.data = self.parts.model, self.parts.dataset
+        # L-BFGS of torch wants to view gradients, and the plain order in memory is the plain way.
+        self.model = self.parts.model.to(memory_format=torch.contiguous_format)
+        self.data = self.parts.dataset
         self.loss = Loss(self.values, self.data)
         self.frozen = Frozen(
             self.model, self.values["transfer"], build(load(file, ["transfer=null"])).model

@@ -355,14 +355,14 @@ def same_weights(ours: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
 
 
 def close(ours: dict[str, Any], expected: dict[str, Any], relative: float) -> None:
-    """Equal keys, and values up to rounding; of what is counted, up to 3 samples in 100."""
+    """Equal keys, and values up to rounding; of what is counted, up to 4 samples in 100."""
     assert ours.keys() == expected.keys(), ours.keys() ^ expected.keys()
     for key, value in expected.items():
         counted = any(word in key for word in ("accuracy", "top5", "ece"))
         if value is None or ours[key] is None:
             assert ours[key] is value is None, (key, ours[key], value)
         else:
-            gap = 0.03 if counted and relative == CLOSE else relative
+            gap = 0.04 if counted and relative == CLOSE else relative
             assert math.isclose(ours[key], value, rel_tol=gap, abs_tol=gap), (
                 f"{key} is {ours[key]}, not {value}"
             )

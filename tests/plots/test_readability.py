@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from cnnrun.plots.drawing import lettering
 from cnnrun.plots.drawing.confusion import draw_confusion
 from cnnrun.plots.drawing.filters import draw_features, draw_filters
 from cnnrun.plots.drawing.images import draw_augmentations, draw_mistakes, draw_pixels, draw_samples
+from cnnrun.plots.drawing.scales import set_log_scale
 from cnnrun.plots.style import Figure, matplotlib
 from tests.plot_reading import (
     GRAY,
@@ -96,7 +98,7 @@ def test_shortened_names_fit_on_one_line(name: str, room: int) -> None:
 
 
 @pytest.fixture
-def private_font(tmp_path: Path) -> Iterator[str]:
+def private_font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The family of a font, installed for one test, whose only letter no other font has."""
     from fontTools.fontBuilder import FontBuilder
     from fontTools.pens.ttGlyphPen import TTGlyphPen
@@ -116,9 +118,11 @@ def private_font(tmp_path: Path) -> Iterator[str]:
     builder.setupOS2()
     builder.setupPost()
     builder.save(tmp_path / "squares.ttf")
-    manager = matplotlib.font_manager.fontManager
-    before = list(manager.ttflist)
-    manager.addfont(tmp_path / "squares.ttf")
+    fonts, manager = matplotlib.font_manager, matplotlib.font_manager.fontManager
+    before, installed = list(manager.ttflist), fonts.findSystemFonts()
+    file = str(tmp_path / "squares.ttf")
+    # Installed after matplotlib listed what there is.
+    monkeypatch.setattr(fonts, "findSystemFonts", lambda: [*installed, file])
     forget_fonts()
     yield "Private Squares"
     manager.ttflist[:] = before
@@ -127,7 +131,8 @@ def private_font(tmp_path: Path) -> Iterator[str]:
 
 def forget_fonts() -> None:
     lettering._fonts.cache_clear()
-    lettering.font_families.cache_clear()
+    lettering._new_fonts.cache_clear()
+    lettering._families_for.cache_clear()
     lettering.text_width.cache_clear()
 
 
@@ -147,3 +152,28 @@ def test_letters_that_no_font_has_are_drawn_without_a_warning(
 ) -> None:
     style.save(draw_samples(RGB, ODD_NAMES, "\U0010f124"), tmp_path / "s.png")
     assert not [w for w in recwarn if issubclass(w.category, UserWarning)]
+    assert lettering.undrawable("a\U0010f124b\U0010f124") == "\U0010f124"
+    assert lettering.undrawable("Größe, кошка") == ""
+
+
+@given(
+    low=st.floats(1e-12, 1e9, allow_subnormal=False),
+    decades=st.floats(0.01, 12),
+    which=st.sampled_from(["x", "y"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_logarithmic_axes_have_plain_numbers(
+    low: float, decades: float, which: Literal["x", "y"]
+) -> None:
+    """Two ticks at least, each the number that it says, none a formula."""
+    figure = style.new_figure(500, 400)
+    axes = style.new_axes(figure, 80, 40, 380, 300)
+    high = low * 10**decades
+    (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
+    set_log_scale(axes, which)
+    figure.canvas.draw()
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    labels = [tick.label1.get_text() for tick in axis.get_major_ticks()]
+    inside = [float(text) for text in labels if text and low <= float(text) <= high]
+    assert len(inside) >= 2 or decades < 0.05
+    assert not any(tick.label1.get_text() for tick in axis.get_minor_ticks())

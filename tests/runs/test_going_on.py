@@ -593,3 +593,17 @@ def test_an_odd_summary_is_named(finished: Path, cnnrun: Command, content: bytes
     assert "bug" not in ended.err
     assert ended.code == (0 if content == b'{"a": 1}' else 1)
     assert ended.code == 0 or "summary.json: is damaged; remove it" in ended.err
+
+
+@pytest.mark.parametrize("case", ["small_similar", "large_similar"])
+def test_a_case_of_transfer_goes_on_and_can_not_be_changed(
+    tiny: Path, cnnrun: Command, case: str
+) -> None:
+    source = Path(cnnrun("train", tiny, "-q", *SMALL).out.strip())
+    changes = (f"transfer={{weights: {source}, case: {case}}}", "name=taken")
+    run = Path(cnnrun("train", tiny, "-q", *SMALL, *changes).out.strip())
+    ended = cnnrun("train", "--resume", run, "transfer.case=large_different", "-q")
+    assert (ended.code, f"transfer.case: {case} -> large_different" in ended.err) == (2, True)
+    ended = cnnrun("train", "--resume", run, "training.epochs=3", "-q")
+    assert ended.code == 0, ended.err
+    assert len(rows_of(run)) == 3

@@ -13,6 +13,7 @@ from cnnrun.comparison import Comparison, Group, Result
 from cnnrun.measures import SHARES, main_measure
 from cnnrun.plots.drawing.embedding import COLOURS
 from cnnrun.plots.drawing.lettering import set_fonts, shorten, widest
+from cnnrun.plots.drawing.scales import set_log_scale
 from cnnrun.plots.drawing.sheet import HEADER, Sheet
 from cnnrun.plots.style import DPI, INK, MARGIN, MUTED, SMALL, Figure, matplotlib, new_axes, styled
 
@@ -95,7 +96,7 @@ def marker_of(number: int, every: int = 1) -> dict[str, Any]:
 def draw_curves_of_groups(comparison: Comparison, measure: str) -> Figure:
     """A measure of the training and of the validation split by epoch, a line for each group.
 
-    On logarithmic axes where the groups lie a factor of 30 or more apart.
+    On logarithmic axes where the groups lie a decade or more apart.
     """
     shown = comparison.results[:MOST_CURVES]
     names = [shorten(result.title, _NAME, SMALL) for result in shown]
@@ -108,10 +109,9 @@ def draw_curves_of_groups(comparison: Comparison, measure: str) -> Figure:
         _draw_curves(axes, [r.group for r in shown], f"{split}_{measure}", names)
         values = np.concatenate([line.get_ydata() for line in axes.lines] or [np.ones(1)])
         values = values[np.isfinite(values)]
-        if values.size and values.min() > 0 and values.max() > 30 * values.min():
-            axes.set_yscale("log")
+        if values.size and values.min() > 0 and values.max() > 10 * values.min():
             axes.set_ylim(0.8 * values.min(), 1.25 * values.max())
-            axes.yaxis.set_major_formatter("{x:g}")
+            set_log_scale(axes, "y")
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.02), fontsize=SMALL)
     text = "mean over seeds, band ± one standard deviation"
     sheet.write(MARGIN, sheet.height - 14, text, size=SMALL, color=MUTED)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnrun.plots.drawing.lettering import set_fonts
+from cnnrun.plots.drawing.scales import set_log_scale
 from cnnrun.plots.drawing.sheet import HEADER, Sheet
 from cnnrun.plots.style import (
     BLUE,
@@ -67,7 +68,7 @@ def draw_curves(
 
     `epochs` (E,); `series` maps a measure (`loss`, `accuracy` as a share 0..1 ...) to its splits
     (`train`, `validation` ...) of E values each, NaN where nothing was measured; `lr` E values, or
-    empty for no such panel. The learning rate is on a log scale when it spans a decade or more.
+    empty for no such panel. Learning rate and loss are on a log scale when they span a decade.
     A vertical line marks `best_epoch`, unless it is None.
     """
     x = np.asarray(epochs, dtype=np.float64)
@@ -116,6 +117,9 @@ def _draw_measure(
             x, y, color=colour, linestyle=style, linewidth=1.6, **_markers(y, marker)
         )
     axes.set_ylabel(f"{measure} (%)" if percent else measure)
+    known = np.concatenate([_finite(values) for values in splits.values()])
+    if measure == "loss" and _spread(known) >= 10:
+        set_log_scale(axes, "y")
     if percent:
         axes.set_ylim(top=min(axes.get_ylim()[1], 101))
     return lines
@@ -124,12 +128,8 @@ def _draw_measure(
 def _draw_learning_rate(axes: Axes, x: Values, lr: Values) -> None:
     axes.plot(x, lr, color=INK, linewidth=1.6, **_markers(lr, "o"))
     axes.set_ylabel("learning rate")
-    spread = _spread(lr)
-    if spread >= 10:
-        axes.set_yscale("log")
-        steps = (1.0, 2.0, 5.0) if spread < 1000 else (1.0,)
-        axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=steps, numticks=8))
-        axes.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+    if _spread(lr) >= 10:
+        set_log_scale(axes, "y")
     elif np.isfinite(lr).any():
         # From zero: a constant rate should look constant, not like noise in its last digits.
         axes.set_ylim(0, 1.1 * np.nanmax(lr) or 1)

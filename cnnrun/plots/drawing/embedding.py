@@ -19,17 +19,12 @@ from cnnrun.plots.drawing.lettering import (
 )
 from cnnrun.plots.drawing.sheet import HEADER, Sheet
 from cnnrun.plots.style import (
-    BLUE,
-    GREEN,
     INK,
     MARGIN,
     MUTED,
-    ORANGE,
     PAPER,
-    PURPLE,
     SMALL,
     TEXT,
-    VERMILLION,
     Figure,
     new_axes,
     styled,
@@ -42,12 +37,17 @@ Method = Literal["pca", "tsne"]
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
 
-COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, INK, "#56B4E9")
-MARKERS = ("o", "^", "s", "D", "v")
-"""Seven colours and five shapes have no common factor: 35 classes before a pair comes again."""
+COLOURS = (
+    *("#332288", "#CC6677", "#117733", "#DDAA33", "#88CCEE"),
+    *("#AA4499", "#44AA99", "#882255", INK, "#999933"),
+)
+"""Ten that colour-blind people tell apart (Tol 2021, `muted`, its sand darkened for paper)."""
+
+MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", "*", ">", "p")
+"""Ten colours and eleven shapes: the first ten classes share neither, 110 not both."""
 
 MOST_IN_LEGEND = 20
-"""With more classes, the names stand at the centres of their points."""
+"""With more classes, the names at the centres of their points must do."""
 
 _PLANE, _LARGE_PLANE, _LEFT, _BELOW, _NAME = 620, 900, 112, 58, 190
 _SHORT_NAME = 84
@@ -82,8 +82,8 @@ def draw_embedding(
 ) -> Figure:
     """A point for each image, its colour and shape telling the class.
 
-    `points` (N, 2), `labels` (N,) indices into `classes`. Up to 20 classes are named in a legend;
-    the names of more stand at the medians of their points, as many as there is room for.
+    `points` (N, 2), `labels` (N,) indices into `classes`. Names stand at the medians of their
+    points, as many as there is room for; up to 20 classes are also named in a legend.
     """
     present = [int(k) for k in np.unique(labels)]
     named = len(present) <= MOST_IN_LEGEND
@@ -103,15 +103,17 @@ def draw_embedding(
         axes.scatter(own[:, 0], own[:, 1], s=size, alpha=0.65, linewidths=0, **style)
     axes.set(xlabel=axis_names[0], ylabel=axis_names[1])
     axes.margins(0.06)
+    axes.set_aspect("equal", adjustable="datalim")  # a distance is one in every direction
     axes.locator_params(nbins=7)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:.3g}")  # no power of ten set apart, beside the title
     set_fonts(sheet.figure)
+    axes.apply_aspect()
+    centres = np.array([np.median(points[labels == k], axis=0) for k in present])
+    shown = _write_names(axes, centres, [shorten(n, _SHORT_NAME, SMALL) for n in names], side)
     if named:
         _legend(axes, names)
     else:
-        centres = np.array([np.median(points[labels == k], axis=0) for k in present])
-        shown = _write_names(axes, centres, names, side)
         note = f"names at the medians of {shown} of {len(present)} classes"
         sheet.write(_LEFT, sheet.height - 10, note, size=SMALL, color=MUTED)
     return sheet.figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -62,19 +63,44 @@ def _characters(file: str) -> frozenset[int]:
         return frozenset()
 
 
-@lru_cache(maxsize=4096)
 def font_families(text: str) -> tuple[str, ...]:
     """Font families that together have the characters of `text`, as far as fonts are installed."""
+    return _families_for(text)[0]
+
+
+def undrawable(text: str) -> str:
+    """The characters of `text` that no installed font has, each once."""
+    return "".join(sorted(map(chr, _families_for(text)[1])))
+
+
+@lru_cache(maxsize=4096)
+def _families_for(text: str) -> tuple[tuple[str, ...], frozenset[int]]:
+    """Families for the characters of `text`, and those characters that are left."""
     base = matplotlib.font_manager.findfont(_BASE)
     missing = {ord(c) for c in text if not c.isspace()} - _characters(base)
     chosen = [_BASE]
-    for family, file in _fonts()[:_FONTS_TRIED] if missing else []:
-        if missing & _characters(file):
-            chosen.append(family)
-            missing -= _characters(file)
-        if not missing:
-            break
-    return tuple(chosen)
+    # matplotlib's list of fonts is a cached one: what was installed since is looked for once.
+    for look_for in (_fonts, _new_fonts) if missing else ():
+        for family, file in look_for()[:_FONTS_TRIED]:
+            if missing & _characters(file):
+                chosen.append(family)
+                missing -= _characters(file)
+            if not missing:
+                return tuple(chosen), frozenset()
+    return tuple(chosen), frozenset(missing)
+
+
+@lru_cache(maxsize=1)
+def _new_fonts() -> list[tuple[str, str]]:
+    """(family, file) of fonts that matplotlib's cached list does not know."""
+    fonts = matplotlib.font_manager
+    known = {font.fname for font in fonts.fontManager.ttflist}
+    before = set(_fonts())
+    for file in sorted(set(fonts.findSystemFonts()) - known):
+        with suppress(OSError, RuntimeError):
+            fonts.fontManager.addfont(file)
+    _fonts.cache_clear()
+    return [font for font in _fonts() if font not in before]
 
 
 def set_fonts(figure: Figure) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnnrun.plots.drawing.lettering import set_fonts
+from cnnrun.plots.drawing.scales import set_log_scale
 from cnnrun.plots.drawing.sheet import HEADER, Sheet
 from cnnrun.plots.style import BLUE, INK, MARGIN, MUTED, VERMILLION, Figure, new_axes, styled
 
@@ -30,8 +31,7 @@ def draw_lr_curve(
     for (name, rate), (colour, line) in zip(marks, ((VERMILLION, "--"), (INK, ":")), strict=False):
         label = f"{name}: {rate:.2g}"
         axes.axvline(rate, color=colour, linestyle=line, linewidth=1.5, label=label)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
+    set_log_scale(axes, "x")
     low, high = min(smooth), max(smooth[: max(len(smooth) // 2, 1)])
     room = max(high - low, 1e-6)
     axes.set_ylim(low - 0.15 * room, high + 0.5 * room)

@@ -14,6 +14,7 @@ from cnnrun.measures import SHARES
 from cnnrun.plots.drawing.comparison import line_of, marker_of
 from cnnrun.plots.drawing.histograms import LayerWeights, draw_histograms, thinned
 from cnnrun.plots.drawing.lettering import set_fonts, shorten, widest
+from cnnrun.plots.drawing.scales import set_log_scale
 from cnnrun.plots.drawing.sheet import HEADER, Sheet
 from cnnrun.plots.style import (
     BLUE,
@@ -55,11 +56,10 @@ def draw_against_parameters(comparison: Comparison) -> Figure:
         style = {"color": line_of(number)["color"], "marker": marker_of(number)["marker"]}
         axes.plot([parameters] * len(scores), scores, linestyle="", alpha=0.4, ms=4, **style)
         axes.plot([parameters], [np.mean(scores)], linestyle="", ms=9, label=name, **style)
-    axes.set_xscale("log")
+    axes.set_xscale("log")  # so that the margins are shares of the logarithm
     axes.margins(x=0.12, y=0.12)
-    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(_thousands))
-    axes.xaxis.set_minor_formatter(matplotlib.ticker.FuncFormatter(_thousands))
-    _few_ticks(axes)
+    set_log_scale(axes, "x", _thousands)
+    axes.tick_params(axis="x", labelsize=SMALL, length=4, pad=5)
     unit = " (%)" if percent else ""
     axes.set(xlabel="parameters", ylabel=f"{comparison.split} {comparison.measure}{unit}")
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.02), fontsize=SMALL, labelspacing=0.9)
@@ -69,21 +69,11 @@ def draw_against_parameters(comparison: Comparison) -> Figure:
     return sheet.figure
 
 
-def _thousands(value: float, _position: int | None = None) -> str:
+def _thousands(value: float) -> str:
     for unit, letter in ((1e6, "M"), (1e3, "k")):
         if value >= unit:
             return f"{value / unit:g}{letter}"
     return f"{value:g}"
-
-
-def _few_ticks(axes: Axes) -> None:
-    """Labels at 1, 2 and 5 times powers of ten over two decades or less, else at powers alone."""
-    low, high = axes.get_xlim()
-    near = high / low < 100
-    axes.xaxis.set_minor_locator(
-        matplotlib.ticker.LogLocator(subs=(2, 5) if near else (), numticks=20)
-    )
-    axes.tick_params(axis="x", which="both", labelsize=SMALL, length=4, pad=5)
 
 
 @styled
@@ -164,8 +154,7 @@ def _draw_spread(axes: Axes, values: Sequence[float], number: int, name: str) ->
 
 
 def _finish_spread(axes: Axes, variants: Mapping[str, Spread]) -> None:
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
+    set_log_scale(axes, "y")
     layers = max((spread.layers for spread in variants.values()), key=len)
     ticks = [k + 1 for k in thinned(len(layers), 5)]
     axes.set_xticks(ticks, [shorten(layers[k - 1], 64, SMALL) for k in ticks], size=SMALL)
