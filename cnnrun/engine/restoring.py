@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from cnnrun import registry
 from cnnrun.components.tasks import Task
 from cnnrun.config.experiment import Experiment
 from cnnrun.engine.build_optimizer import build_lr_schedule
 from cnnrun.engine.progress import Progress, beats, rank_of
 from cnnrun.engine.snapshot import take_over
 from cnnrun.engine.trainer import Trainer
+from cnnrun.errors import UserError
 from cnnrun.runs.checkpoint import Checkpoint
 
 Row = Mapping[str, Any]
@@ -38,43 +34,17 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
     # What trained by then has its place in the optimizer.
     trainer.begin_epoch(done)
     trainer.set_training_mode(done)
-    take_over(checkpoint, trainer.full, stepper, trainer.schedule)
-    if experiment.to_dict()["optimizer"] != checkpoint.config["optimizer"]:
-        try_a_step(experiment, trainer.optimizer)
+    try:
+        take_over(checkpoint, trainer.full, stepper, trainer.schedule)
+    except UserError as error:
+        if experiment.to_dict()["optimizer"] == checkpoint.config["optimizer"]:
+            raise
+        told = f"a run can't go on with these settings ({error}); start a new run"
+        raise experiment.error(["optimizer"], told) from error
     if trainer.world.is_main:  # what others sum is added to it
         trainer.sums.add(progress.sums)
     trainer.sums.samples = progress.samples
     progress.look_at_patience(experiment.training.patience)
-
-
-def try_a_step(experiment: Experiment, optimizer: torch.optim.Optimizer) -> None:
-    """Let an optimizer like this one step a weight of its own from a state like this one's.
-
-    Raises:
-        ConfigError: it can't: with these settings it keeps what it did not keep before.
-    """
-    if isinstance(optimizer, torch.optim.LBFGS):
-        return  # it keeps the same whatever its settings, and all of it with one parameter
-    for parameter, state in optimizer.state.items():
-        weight = nn.Parameter(torch.zeros(1))
-        like = registry.optimizers.build(experiment.optimizer, parameters=[weight])
-        held = {
-            key: torch.zeros(1)
-            if isinstance(value, Tensor) and value.shape == parameter.shape
-            else copy.deepcopy(value)
-            for key, value in state.items()
-        }
-        weight.grad = torch.ones_like(weight)
-        try:
-            like.load_state_dict({**like.state_dict(), "state": {0: held}})
-            like.step(weight.sum)
-        except Exception as error:
-            raise experiment.error(
-                ["optimizer"],
-                "a run can't go on with these settings, as its optimizer has kept nothing for "
-                f"them ({error}); start a new run",
-            ) from error
-        return  # all parameters have the same kind of state
 
 
 def learning_rate_note(trainer: Trainer, checkpoint: Checkpoint, before: Experiment) -> list[str]:

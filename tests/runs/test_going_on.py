@@ -100,7 +100,7 @@ OTHERS: dict[str, str] = {
     "schedule.name": "cosine", "training.monitor": "loss", "training.checkpoint_every": "7 steps",
     "training.clip_norm": "1", "training.ema": "0.9", "training.on_nan": "skip",
     "training.amp": "bf16", "training.compile": "cuda_graphs", "training.progressive_from": "0.5",
-    "loggers": "[csv]", "training.epochs": "4",
+    "loggers": "[csv]", "dataset.bits": "8", "training.epochs": "4",
 }  # fmt: skip
 # What only a GPU has: refused, with the reason.
 REFUSED_ELSEWHERE = {"training.compile"}
