@@ -24,7 +24,6 @@ from cnnrun.engine.build_data import (
 from cnnrun.engine.build_model import build_initialized_model, build_model, refuse_absurd_model
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trial import check_task, try_users_parts
-from cnnrun.errors import did_you_mean
 from cnnrun.models.trainable import Trainable
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
 from cnnrun.runtime.device import be_deterministic, select_device
@@ -114,12 +113,12 @@ def _assemble(
         )
     with experiment.located("task"):
         task: Task = registry.tasks.build(experiment.task)
-        check_task(task, registry.tasks.get(experiment.task.name))
+        entry = registry.tasks.get(experiment.task.name)
+        if entry.is_users:
+            check_task(task, entry)
         task.check(model, loss)
-    monitor = experiment.training.monitor
-    if monitor not in ("auto", *task.measures):
-        hint = did_you_mean(monitor, task.measures)
-        raise experiment.error(["training", "monitor"], f"'{monitor}' is not measured{hint}")
+    with experiment.located("training", "monitor"):
+        task.ranks_by(experiment.training.monitor)
     augmentations = build_augmentations(experiment)
     crop = crop_at_decode(augmentations, dataset, experiment.seed)
     pipeline = (Pipeline if task.targets == "labels" else PixelPipeline)(

@@ -120,8 +120,7 @@ def settle_best(
 
 def monitored(task: Task, experiment: Experiment) -> str:
     """The name of the metric that chooses the best epoch."""
-    monitor = experiment.training.monitor
-    return task.monitor if monitor == "auto" else monitor
+    return task.ranks_by(experiment.training.monitor).name
 
 
 def rank_of_row(

@@ -108,8 +108,7 @@ class Trainer:
         while self.progress.epoch < self.experiment.training.epochs:
             if self.progress.stopped_early:
                 break
-            means = self.train_epoch(reporter)
-            row = self.finish_epoch(means)
+            row = self.finish_epoch(self.train_epoch(reporter))
             reporter.epoch(self.line_of(row))
 
     def train_epoch(self, reporter: Reporter) -> Means:
@@ -130,7 +129,8 @@ class Trainer:
                 seen += self.train_batches.size_of(self.progress.batch - 1)
                 if reporter.due():
                     rate = seen / (time.perf_counter() - started)
-                    reporter.update(epoch + 1, self.progress.step, self.running_means(), rate)
+                    running = self.task.texts(self.running_means())
+                    reporter.update(epoch + 1, self.progress.step, running, rate)
                 self.stop_or_save()
         self.running_means()
         self.sums.gather()
@@ -257,9 +257,8 @@ class Trainer:
     def finish_epoch(self, means: Means) -> dict[str, Any]:
         """Validate, log, and save what an epoch ended with; returns the row of the log."""
         progress = self.progress
-        lr_of_epoch = self.schedule.factor(progress.step - len(self.train_batches))
-        row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step}
-        row["lr"] = self.lr * lr_of_epoch
+        lr = self.lr * self.schedule.factor(progress.step - len(self.train_batches))
+        row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step, "lr": lr}
         row |= {f"train_{name}": value for name, value in means.items()}
         scores = self.validate()
         row |= {f"validation_{name}": value for name, value in scores.items()}
@@ -296,7 +295,8 @@ class Trainer:
         """What to show of a finished epoch."""
         epochs, done = self.experiment.training.epochs, self.progress.epoch
         left = self.seconds / done * (epochs - done)
-        return epoch_line(row, self.progress.best_epoch, epochs, self.speed, left)
+        metrics, best = self.task.declared(), self.progress.best_epoch
+        return epoch_line(row, metrics, best, epochs, self.speed, left)
 
     def validate(self) -> Means:
         """The means over the validation split, of the averaged weights if there are any."""

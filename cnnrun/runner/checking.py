@@ -35,5 +35,5 @@ def check(experiment: Experiment) -> dict[str, Any]:
         "input": " x ".join(map(str, parts.dataset.input_shape)),
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         "steps": trainer.total_steps,
-        "first batch": {k: v and round(v, 4) for k, v in trainer.running_means().items()},
+        "first batch": parts.task.texts(trainer.running_means()),
     }

@@ -75,29 +75,44 @@ def finish(trainer: Trainer, started: float) -> None:
     """Test the best checkpoint, once, write the summary and draw the pictures."""
     parts, run = trainer.full, trainer.run
     assert run
-    best = Checkpoint.load(run.checkpoint("best"))
-    load_weights(parts.model, best.model)
+    best_epoch = trainer.progress.best_epoch or None
     predictions: Predictions | None = None
     test: dict[str, Any] = {}
-    if len(parts.dataset.test):
-        predictions, test = evaluation.evaluate(parts, "test")
+    if best_epoch:
+        load_weights(parts.model, Checkpoint.load(run.checkpoint("best")).model)
+        if len(parts.dataset.test):
+            predictions, test = evaluation.evaluate(parts, "test")
+    task, validated = parts.task, len(parts.dataset.split("validation")) > 0
+    monitored = task.ranks_by(parts.experiment.training.monitor)
     summary: dict[str, Any] = {
         "name": parts.experiment.name,
         "seed": parts.experiment.seed,
+        # What all the data are: runs with another value saw other ones.
+        "data": parts.dataset.fingerprint,
         "epochs": trainer.progress.epoch,
         "stopped_early": trainer.progress.stopped_early,
-        "best_epoch": trainer.progress.best_epoch,
-        "best": _row_of(trainer.progress.best_epoch, parts, run),
-        "test": {key: test[key] for key in parts.task.headline if key in test},
+        "best_epoch": best_epoch,
+        "best": _row_of(best_epoch, parts, run) if best_epoch else {},
+        # What chose the best epoch; without a validation split the last one was taken.
+        "monitor": monitored.name if validated else None,
+        "main_metric": task.main_metric or task.monitor,
+        "metrics": {name: metric.to_dict() for name, metric in task.declared().items()},
+        "test": {key: test[key] for key in task.headline if key in test},
         "normalization": asdict(parts.normalization),
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         "images_per_second": round(trainer.speed, 1),
         "seconds": round(time.perf_counter() - started, 2),
     }
     if parts.experiment.training.draw:
-        epoch = trainer.progress.best_epoch
-        draw_pictures(parts, run, predictions, parts.task.pictures, epoch)
+        names = task.pictures if best_epoch else ("curves",)
+        draw_pictures(parts, run, predictions, names, best_epoch if validated else None)
     write_json(run.summary, summary)  # last: a run that is killed before goes on
+    if not best_epoch:
+        raise UserError(
+            f"the validation {monitored.display_name} or loss was NaN after each of the "
+            f"{trainer.progress.epoch} epochs, so none is the best and nothing was tested; try a "
+            f"smaller optimizer.lr. The last weights are in {run.checkpoint('last')}"
+        )
 
 
 def _row_of(epoch: int, parts: Parts, run: RunDirectory) -> dict[str, Any]:

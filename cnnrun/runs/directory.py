@@ -25,6 +25,7 @@ from typing import Any
 
 from cnnrun.errors import UserError
 from cnnrun.runtime.files import UNFINISHED, disk_errors_told, force_to_disk, write_text
+from cnnrun.runtime.strict_json import to_json
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class RunDirectory:
             UserError: the disk is full, say.
         """
         with disk_errors_told(self.metrics), self.metrics.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(_finite(row)) + "\n")
+            stream.write(to_json(_finite(row)) + "\n")
             stream.flush()
             force_to_disk(stream.fileno())  # the checkpoint that counts on this row is on disk, too
 
@@ -172,7 +173,7 @@ class RunDirectory:
     def append_changes(self, changes: Iterable[dict[str, Any]]) -> None:
         """Note changes; see `read_changes`."""
         lines = [line + "\n" for _, line in _json_lines(self.changes)]
-        lines += [json.dumps(_finite(change), ensure_ascii=False) + "\n" for change in changes]
+        lines += [to_json(_finite(change)) + "\n" for change in changes]
         write_text(self.changes, "".join(lines))
 
     def read_summary(self) -> dict[str, Any]:

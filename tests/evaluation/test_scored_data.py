@@ -72,6 +72,17 @@ def test_a_folder_that_grew_moves_no_trained_image_into_testing(
     assert "the data have changed since the run was trained" in cnnrun("eval", run).err
 
 
+@pytest.mark.usefixtures("run")
+def test_compare_tells_runs_of_other_data(cnnrun: Command, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        assert cnnrun("train", "n.yaml", "-q", f"seed={seed}").code == 0
+    assert "changed between these runs" not in cnnrun("compare", "runs").out
+    noise(tmp_path / "D" / "a", 1, 5, first=30)
+    assert cnnrun("train", "n.yaml", "-q", "seed=3", "dataset.size=10").code == 0
+    assert cnnrun("train", "n.yaml", "-q", "seed=3").code == 0
+    assert "the data in D changed between these runs (2 states)" in cnnrun("compare", "runs").out
+
+
 def test_renamed_files_are_known_again(cnnrun: Command, run: Path, tmp_path: Path) -> None:
     for file in sorted((tmp_path / "D" / "a").iterdir()):
         file.rename(file.with_name(f"x{file.name}"))
@@ -148,6 +159,27 @@ def test_what_changes_scores_or_speed_is_taken(cnnrun: Command, run: Path) -> No
     smoothed = "loss={name: cross_entropy, label_smoothing: 0.3}"
     for override in ("dataset.batch_size=7", "dataset.threads=1", smoothed, "seed=0"):
         assert cnnrun("eval", run, override).code == 0, override
+
+
+def test_filters_need_no_data(cnnrun: Command, tmp_path: Path) -> None:
+    noise(tmp_path / "D" / "a", 10, 1)
+    noise(tmp_path / "D" / "b", 10, 2)
+    (tmp_path / "n.yaml").write_text(CONFIG)
+    run = cnnrun("train", "n.yaml", "-q", "model={name: cnn, channels: [4]}").out.strip()
+    (tmp_path / "D").rename(tmp_path / "gone")
+    assert cnnrun("viz", "filters", run).code == 0
+    assert "there is no folder D" in cnnrun("viz", "confusion", run).err
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar100"])
+def test_a_network_for_a_fixed_set_is_described_without_it(
+    cnnrun: Command, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "n.yaml").write_text(CONFIG)
+    found = "dataset={name: " + name + ", root: nowhere, size: [20, 24]}"
+    ended = cnnrun("describe", "n.yaml", found, "--json")
+    assert ended.code == 0, ended.err
+    assert "[20, 24]" in ended.out or "20, 24" in ended.out
 
 
 def test_one_class_is_refused_and_its_place_told(cnnrun: Command, tmp_path: Path) -> None:

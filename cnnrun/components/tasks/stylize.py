@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cnnrun.components.tasks.task import Task, exact_sum
 from cnnrun.data.dataset import Dataset
 from cnnrun.errors import UserError
+from cnnrun.measures import CONTENT, LOSS, SMOOTHNESS, STYLE
 from cnnrun.registry import tasks
 
 
@@ -27,6 +28,7 @@ class Stylize(Task):
         "training": {"channels_last": False},
     }
     measures = ("loss", "content", "style", "smoothness")
+    metrics = (LOSS, CONTENT, STYLE, SMOOTHNESS)
     higher_is_better: ClassVar[dict[str, bool]] = dict.fromkeys(measures, False)
     pictures = ("curves", "style")
     targets = "pixels"
@@ -58,9 +60,12 @@ class Stylize(Task):
     def step(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """See `Task.step`; the outputs are the three parts of the loss, (1, 3)."""
+        """See `Task.step`; the outputs are the three parts of the loss, (N, 3).
+
+        Each sample of a batch is the one picture again.
+        """
         parts = loss.parts(model(inputs), targets)  # type: ignore[operator]
-        return parts.sum()[None], parts.detach()[None]
+        return parts.sum().expand(len(inputs)), parts.detach().expand(len(inputs), 3)
 
     def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
         """See `Task.sums`."""

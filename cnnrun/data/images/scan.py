@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import uuid
 from collections import Counter
@@ -28,6 +27,7 @@ from cnnrun.errors import UserError
 from cnnrun.runtime import paths
 from cnnrun.runtime.container import cores
 from cnnrun.runtime.reading import read_json
+from cnnrun.runtime.strict_json import to_json
 
 # Part of what caches are known by: to be raised when the same file gives other pixels.
 _VERSION = 3
@@ -145,7 +145,7 @@ def write_findings(path: Path, findings: Findings) -> None:
         "several": findings.several,
         "contents": findings.contents.numpy().astype("<i8").tobytes().hex(),
     }
-    partial.write_text(json.dumps(held), "utf-8")
+    partial.write_text(to_json(held), "utf-8")
     partial.replace(path)
 
 

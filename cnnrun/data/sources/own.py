@@ -217,7 +217,7 @@ def as_bytes(picture: Any, bits: int = 16) -> Tensor:
             gray = is_gray(picture) and picture.mode not in ("P", "PA")
             picture = np.asarray(as_8_bit(picture, 1 if gray else 3, bits))
         except UnreadableError as error:
-            raise UserError(f"the picture can't be used: {error}") from error
+            raise UserError(str(error)) from error
     if isinstance(picture, np.ndarray):
         tensor = torch.from_numpy(np.array(picture))
         tensor = tensor.movedim(-1, 0) if tensor.dim() == 3 else tensor
