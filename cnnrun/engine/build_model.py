@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from cnnrun import registry
 from cnnrun.components.initializers import initialize
 from cnnrun.config.experiment import Experiment
+from cnnrun.engine.out_of_memory import fitting_memory
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.models import presets
 from cnnrun.models.surgery import head_name, restructure
@@ -32,9 +32,6 @@ from cnnrun.runtime.weights import (
     some,
     under_names_of,
 )
-
-# How torch says that a tensor can't be had.
-_TOO_LARGE = re.compile("memory|overflow|too large|size calculation", re.IGNORECASE)
 
 
 class Built(NamedTuple):
@@ -104,16 +101,10 @@ def build_whole_model(
 ) -> nn.Module:
     """The model that is named, as it initializes itself from the stream (seed, "model")."""
     seed_default(torch.device("cpu"), experiment.seed, "model")
-    with experiment.located("model"):
-        try:
-            model: nn.Module = registry.models.build(
-                experiment.model, input_shape=input_shape, num_classes=num_classes
-            )
-        except (MemoryError, RuntimeError) as error:
-            told = str(error).partition("\n")[0]
-            if not isinstance(error, MemoryError) and not _TOO_LARGE.search(told):
-                raise
-            raise UserError(f"too large for this machine ({told})") from error
+    with experiment.located("model"), fitting_memory(experiment, "model"):
+        model: nn.Module = registry.models.build(
+            experiment.model, input_shape=input_shape, num_classes=num_classes
+        )
     return model
 
 

@@ -133,7 +133,8 @@ def rank_of_row(
     rank = _rank(row, task, experiment.training.monitor)
     if not rank or same_loss:
         return rank
-    return None if monitored(task, experiment) == "loss" else [rank[0], -math.inf]
+    of_the_loss = task.ranks_by(experiment.training.monitor).of_the_loss
+    return None if of_the_loss else [rank[0], -math.inf]
 
 
 def _rank(row: Row | None, task: Task, monitor: str) -> list[float] | None:

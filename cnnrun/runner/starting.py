@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from cnnrun.config.experiment import Experiment
-from cnnrun.data.images.decoding import BadPictureError
+from cnnrun.data.images.decoding import BadImageError
 from cnnrun.engine.auto_speed import fastest
 from cnnrun.engine.build import build
 from cnnrun.engine.parts import Parts
@@ -51,7 +51,7 @@ def start(experiment: Experiment, quiet: bool, directory: NewRun) -> RunDirector
     build_loggers(experiment)  # what is missing is told before anything else takes time
     try:
         parts = build(experiment)
-    except BadPictureError as error:
+    except BadImageError as error:
         run = directory(experiment)
         run.write_bad_files((bad.path, bad.reason) for bad in error.files)
         told = f"{error}\nall {len(error.files)} are listed in {run.bad_files}"

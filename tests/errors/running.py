@@ -23,6 +23,16 @@ def content(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], obje
     return write
 
 
+def _without_moments(folder: Path) -> None:
+    """The run's last checkpoint has another optimizer's state."""
+    import torch
+
+    file = folder / "run/checkpoints/last.pt"
+    loaded = torch.load(file, weights_only=True)
+    loaded["optimizer"]["param_groups"] = []
+    torch.save(loaded, file)
+
+
 def weights(value: Any) -> Callable[[Path], object]:
     """`w.pt` holds this."""
 
@@ -191,6 +201,14 @@ CHECKPOINTS = [
          "plug-in; a checkpoint never chooses which code runs.", "Add what the message shows.",
          "eval changed.pt", code=1,
          files=content(lambda c: c["config"].update(plugins=["mine.py"]))),
+    Case("names addresses to contact; if you trust it, say so: ", "The checkpoint was trained on "
+         "data of a server; a checkpoint never chooses what is contacted.",
+         "Add what the message shows.", "eval changed.pt", code=1,
+         files=content(lambda c: c["config"].update(
+             dataset={"name": "webdataset", "train": "http://h/x.tar", "test": "x.tar"}))),
+    Case("the checkpoint's state of the optimizer is not of this experiment: ",
+         "The checkpoint is damaged, or was put together of two.", "Take another copy.",
+         "train --resume run training.epochs=9", code=1, files=_without_moments),
     Case("the data's pictures are 1 x 9 x 9, but the model was trained on 1 x 8 x 8",
          "A network may take pictures of one size only.",
          "Set `dataset.size` to that of the training.", "eval run dataset.size=9", code=1),

@@ -142,7 +142,7 @@ def _storage_of(folder: Path, named: str | None) -> str:
     known = folder / "storage.txt"
     if named is None and known.is_file():
         url = read_text(known).strip()
-        refuse(known, f"the storage {shown(url)}", f"--storage {shlex.quote(shown(url))}")
+        refuse(known, f"names the storage {shown(url)}", f"--storage {shlex.quote(shown(url))}")
     return named or _sqlite(folder)
 
 
