@@ -11,7 +11,7 @@ from typing import Any
 
 from cnnrun.components.tasks import Predictions
 from cnnrun.config.experiment import Experiment, load
-from cnnrun.data.images.decoding import BadPictureError
+from cnnrun.data.images.decoding import BadImageError
 from cnnrun.engine.auto_speed import fastest
 from cnnrun.engine.build import build
 from cnnrun.engine.parts import Parts
@@ -44,7 +44,7 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
         build_loggers(experiment)  # what is missing is told before anything else takes time
         try:
             parts = build(experiment)
-        except BadPictureError as error:
+        except BadImageError as error:
             run = _new_run(experiment)
             run.write_bad_files((bad.path, bad.reason) for bad in error.files)
             told = f"{error}\nall {len(error.files)} are listed in {run.bad_files}"

@@ -13,6 +13,9 @@ from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
 
+# Scores beside one another in the summary: as many as 80 columns hold.
+_A_LINE = 3
+
 
 @app.command()
 def train(
@@ -119,12 +122,14 @@ def _print_summary(path: Path, summary: dict[str, Any]) -> None:
 
 
 def _scores(summary: dict[str, Any]) -> str:
-    """The test scores; what puts the accuracy in proportion stands beside it."""
+    """The test scores, some to a line."""
     from cnnrun.measures import described, read_metrics
 
     declared = read_metrics(summary.get("metrics"))
     metrics = {name: described(name, declared) for name in summary["test"]}
-    return ", ".join(f"{m.display_name} {m.text(summary['test'][n])}" for n, m in metrics.items())
+    told = [f"{m.display_name} {m.text(summary['test'][n])}" for n, m in metrics.items()]
+    lines = [", ".join(told[k : k + _A_LINE]) for k in range(0, len(told), _A_LINE)]
+    return f",\n{'':10}".join(lines)
 
 
 def _tested(summary: dict[str, Any]) -> str:

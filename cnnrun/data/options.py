@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
-from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.normalize import Normalize
 from cnnrun.registry import Component, augmentations
 
@@ -46,11 +46,11 @@ class DatasetOptions(Component):
     cache_dir: str | None = None
     threads: Positive | None = None
 
-    def pictures(self) -> PictureOptions:
+    def pictures(self) -> ImageOptions:
         """What sources and conversions are told about the form of pictures."""
         size = [self.size, self.size] if isinstance(self.size, int) else self.size
         wanted: dict[str, Literal[1, 3] | None] = {"auto": None, "gray": 1, "rgb": 3}
-        return PictureOptions(
+        return ImageOptions(
             size=(size[0], size[1]) if size else None,
             channels=wanted[self.channels],
             resize=self.resize,

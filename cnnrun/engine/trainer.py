@@ -24,7 +24,7 @@ from cnnrun.engine.frozen_features import on_frozen_features
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, Progress, SaveTimer, rank_of
 from cnnrun.engine.progressive_resizing import progressive
-from cnnrun.engine.snapshot import snapshot, take_over
+from cnnrun.engine.snapshot import rank_again, snapshot, take_over
 from cnnrun.engine.stepper import NotFiniteError, Stepper
 from cnnrun.engine.training_batches import training_and_validation
 from cnnrun.engine.validation import evaluate_sums, evaluation_batch_size
@@ -326,6 +326,7 @@ class Trainer:
         if self.world.is_main:  # what others sum is added to it
             self.sums.add(self.progress.sums)
         self.sums.samples = self.progress.samples
+        rank_again(self.progress, checkpoint.config, self.full, self.run)
         self.progress.look_at_patience(self.experiment.training.patience)
         if self.run and self.world.is_main:
             self.run.keep_metrics(self.progress.epoch)

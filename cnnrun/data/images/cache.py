@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnrun.data.dataset import Images
-from cnnrun.data.images.decoding import Form, PictureOptions
+from cnnrun.data.images.decoding import ImageFormat, ImageOptions
 from cnnrun.data.images.files import Encoded
 from cnnrun.data.images.scan import (
     Findings,
@@ -56,7 +56,7 @@ class StoredPictures:
         return torch.from_numpy(np.take(self._rows, indices.numpy(), axis=0))
 
 
-def in_memory(files: Encoded, form: Form, options: PictureOptions) -> tuple[Images, Findings]:
+def in_memory(files: Encoded, form: ImageFormat, options: ImageOptions) -> tuple[Images, Findings]:
     """All pictures, decoded now; rows of bad files are black."""
     shape = _shape(files, form)
     pictures = torch.zeros(shape, dtype=torch.uint8)
@@ -65,7 +65,7 @@ def in_memory(files: Encoded, form: Form, options: PictureOptions) -> tuple[Imag
     return (pictures if small else StoredPictures(pictures.numpy())), findings
 
 
-def on_disk(files: Encoded, form: Form, options: PictureOptions) -> tuple[Images, Findings]:
+def on_disk(files: Encoded, form: ImageFormat, options: ImageOptions) -> tuple[Images, Findings]:
     """All pictures as a mapped file, decoded now if the files or settings are new or changed.
 
     Two runs may do this at once: each writes a file of its own and puts it in place when done.
@@ -90,7 +90,7 @@ def on_disk(files: Encoded, form: Form, options: PictureOptions) -> tuple[Images
     return StoredPictures(rows), findings
 
 
-def _shape(files: Encoded, form: Form) -> tuple[int, int, int, int]:
+def _shape(files: Encoded, form: ImageFormat) -> tuple[int, int, int, int]:
     return (len(files), form.channels, *form.size)
 
 
@@ -104,7 +104,7 @@ def _mapped(stored: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
 
 
 def _has_its_checksum(stored: Path, rows: NDArray[np.uint8]) -> bool:
-    """Whether the pictures are what was written. Reading them through costs what training on them
+    """Whether the images are what was written. Reading them through costs what training on them
     costs in its first epoch: it brings them from the disk into memory, at 1 to 3 GB/s."""
     try:
         return int(read_text(stored.with_suffix(".crc")), 16) == _checksum(rows)
@@ -121,7 +121,7 @@ def _checksum(rows: NDArray[np.uint8]) -> int:
     return found
 
 
-def _build(stored: Path, files: Encoded, form: Form, options: PictureOptions) -> Findings:
+def _build(stored: Path, files: Encoded, form: ImageFormat, options: ImageOptions) -> Findings:
     stored.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(stored.parent)
     shape = _shape(files, form)

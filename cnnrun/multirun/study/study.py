@@ -90,7 +90,7 @@ class _Plan:
             try:
                 check_measured(list(self.variants.values()), study.measure)
             except UserError as error:
-                place = study._document.place(("measure",))
+                place = study.document.place(("measure",))
                 raise ConfigError(f"{place}: measure: {error}") from error
 
     def _resolve(self, section: str, variants: dict[str, Settings]) -> dict[str, Experiment]:

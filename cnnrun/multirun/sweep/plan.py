@@ -89,7 +89,7 @@ class Plan:
         Raises:
             ConfigError: no such metric, or none that is comparable.
         """
-        place = self.sweep._document.place(("measure",))
+        place = self.sweep.document.place(("measure",))
         wanted = self.sweep.measure.removeprefix("validation_")
         if wanted.startswith("test"):
             raise ConfigError(f"{place}: measure: the test split may not choose anything")
@@ -133,7 +133,7 @@ class Plan:
 
     def sweep_text(self) -> str:
         """The sweep over that copy, without where it is stored."""
-        values = {**self.sweep._document.values, "base": "base.yaml"}
+        values = {**self.sweep.document.values, "base": "base.yaml"}
         values["output"] = self.sweep.output
         return dump({k: v for k, v in values.items() if k not in ("set", "storage", "workers")})
 

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.folder import folder
 
 
 def _load(root: Path) -> Dataset:
-    options = PictureOptions(cache="disk", cache_dir=str(root / "cache"))
+    options = ImageOptions(cache="disk", cache_dir=str(root / "cache"))
     return folder(options, root=str(root / "images"))
 
 
