@@ -171,3 +171,33 @@ def test_at_most_eight_names_are_listed(base: Path) -> None:
     listed = str(caught.value).partition("known: ")[2]
     assert listed.count(",") == 7
     assert listed.endswith(" in all)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ("fit x.yaml", "there is no command 'fit'; did you mean `cnnrun train FILE`?"),
+        ("resume runs/x", "did you mean `cnnrun train --resume RUN`?"),
+        ("test runs/x", "did you mean `cnnrun eval RUN`?"),
+        ("plot confusion runs/x", "did you mean `cnnrun viz PLOT RUN`?"),
+        ("tune x.yaml", "did you mean `cnnrun sweep FILE`?"),
+        ("trian x.yaml", "did you mean 'train'?"),
+        ("qqq", "there is no command 'qqq'; `cnnrun -h` lists them"),
+        ("train base.yaml --epochs 3", "--epochs; a setting is written training.epochs=VALUE"),
+        ("train base.yaml --max_epochs=3", "a setting is written training.epochs=VALUE"),
+        ("train base.yaml --lr 0.1", "a setting is written optimizer.lr=VALUE"),
+        ("train base.yaml --batch-size 8", "a setting is written dataset.batch_size=VALUE"),
+        ("train base.yaml --seed 1", "a setting is written seed=VALUE"),
+        ("train base.yaml --wd 0.1", "a setting is written optimizer.weight_decay=VALUE"),
+        ("train --config base.yaml", "there is no option --config; write FILE"),
+        ("train base.yaml --resume-from r", "write --resume RUN"),
+        ("train base.yaml --gpus 2", "write device=cuda:0"),
+        ("train base.yaml --qqq", "settings are written KEY=VALUE"),
+    ],
+)
+@pytest.mark.usefixtures("base")
+def test_commands_and_options_by_other_names(cnnrun: Command, arguments: str, wanted: str) -> None:
+    ended = cnnrun(*arguments.split())
+    assert ended.code == 2
+    assert wanted in ended.err
+    assert ended.err.startswith("error: there is no ")
