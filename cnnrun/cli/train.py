@@ -62,6 +62,8 @@ def train(
             raise ConfigError("--seeds begins new runs: give it an experiment, without --resume")
         _train_seeds(config, changes, plugins, seeds, quiet, as_json)
         return
+    if not quiet:
+        console.stage("importing")
     with importing():
         from cnnrun import runner
         from cnnrun.config.experiment import load
@@ -72,7 +74,7 @@ def train(
         assert resume is not None
         run = runner.resume(resume, changes, plugins, quiet)
     elif resume_or_start or was_restarted():
-        run = runner.resume_or_start(experiment, plugins, quiet)
+        run = runner.resume_or_start(experiment, quiet)
     else:
         run = runner.train(experiment, quiet)
     if not world().is_main:
@@ -114,11 +116,16 @@ def _train_seeds(
 
 
 def _print_summary(path: Path, summary: dict[str, Any]) -> None:
+    from cnnrun.runtime.epoch_table import duration
+
     console.out(f"run       {path}")
-    if summary["test"]:
+    if isinstance(summary.get("test"), dict) and summary["test"]:
         console.out(f"test      {_scores(summary)} ({_tested(summary)})")
     for picture in sorted((path / "plots").glob("*.png")):
         console.out(f"picture   {picture}")
+    if console.stderr.isatty():
+        spent = duration(summary["seconds"])
+        console.note(f"{spent} in all; go on with cnnrun eval {path}, or cnnrun report {path}")
 
 
 def _scores(summary: dict[str, Any]) -> str:
@@ -133,8 +140,8 @@ def _scores(summary: dict[str, Any]) -> str:
 
 
 def _tested(summary: dict[str, Any]) -> str:
-    chosen = any(key.startswith("validation_") for key in summary["best"])
-    return f"epoch {summary['best_epoch']}, the {'best by validation' if chosen else 'last'}"
+    chosen = any(key.startswith("validation_") for key in summary.get("best") or {})
+    return f"epoch {summary.get('best_epoch')}, the {'best by validation' if chosen else 'last'}"
 
 
 @app.command()

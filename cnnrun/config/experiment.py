@@ -6,7 +6,7 @@ file, line, column, key and the nearest valid word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import lru_cache
@@ -194,6 +194,17 @@ def validate(
         raise ConfigError(explain(document, wrong, model, completed))
     experiment._document = document
     return experiment
+
+
+def changed_copy(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    """`experiment` with other valid values: by key, or by section and key."""
+    update = {
+        key: getattr(experiment, key).model_copy(update=value) if isinstance(value, dict) else value
+        for key, value in changes.items()
+    }
+    changed = experiment.model_copy(update=update)
+    changed._document = experiment._document
+    return changed
 
 
 def experiment_model() -> type[Experiment]:

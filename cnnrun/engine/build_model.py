@@ -109,14 +109,16 @@ def build_whole_model(
 
 
 def build_initialized_model(
-    experiment: Experiment, input_shape: tuple[int, ...], num_classes: int
+    experiment: Experiment, input_shape: tuple[int, ...], num_classes: int, resumes: bool = False
 ) -> Built:
     """The model as training begins: initialized, but for weights that were loaded.
+
+    resumes: whether a checkpoint's weights follow; then none are fetched from elsewhere.
 
     Raises:
         ConfigError: weights or what is asked of them do not fit the model.
     """
-    named = _with_pretrained(experiment)
+    named = _with_weights(experiment, None) if resumes else _with_pretrained(experiment)
     with noting_loaded() as loaded:
         model = build_whole_model(named, input_shape, num_classes)
     seed_default(torch.device("cpu"), experiment.seed, "initializer")
@@ -128,13 +130,13 @@ def build_initialized_model(
         return Built(model, Trainable(model), None, normalization, notes)
     with _located_in_transfer(experiment):
         transfer = presets.expanded(experiment.transfer, model, input_shape)
-    source = load_transferred(experiment, model)
+    source = None if resumes else load_transferred(experiment, model)
     with _located_in_transfer(experiment):
         model, new_head = restructure(model, transfer, input_shape, num_classes)
         if new_head:
             initialize(model.get_submodule(new_head), experiment.initializer, loaded)
         trainable = Trainable(model, transfer, new_head, input_shape)
-    if trainable.is_frozen and not loaded and transfer.weights is None:
+    if trainable.is_frozen and not (loaded or resumes) and transfer.weights is None:
         notes.append(
             "transfer: what is frozen has random weights: transfer.weights names no trained ones"
         )

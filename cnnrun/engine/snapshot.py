@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
+from torch import nn
 
 from cnnrun.components.schedules import Schedule
 from cnnrun.data.identity import record
 from cnnrun.engine.optimizer_state import check_optimizer_state, with_groups_that_thaw
 from cnnrun.engine.parts import Parts
-from cnnrun.engine.progress import Progress, rank_of
+from cnnrun.engine.progress import Progress
 from cnnrun.engine.stepper import Stepper
 from cnnrun.runs.checkpoint import Checkpoint
-from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.weights import load_weights
 from cnnrun.version import __version__
 
@@ -64,37 +62,29 @@ def take_over(checkpoint: Checkpoint, parts: Parts, stepper: Stepper, schedule: 
     optimizer = with_groups_that_thaw(stepper.optimizer, checkpoint.optimizer)
     check_optimizer_state(stepper.optimizer, optimizer)
     stepper.load_state_dict({"optimizer": optimizer, "scaler": checkpoint.scaler})
-    schedule.load_state_dict(checkpoint.schedule)
-
-
-def rank_again(
-    progress: Progress, config: Mapping[str, Any], trained: Parts, run: RunDirectory | None
-) -> None:
-    """Where the monitor or the loss was changed, rank the best epoch by what chooses now.
-
-    config: what the run was trained under until now. The epoch whose weights were kept stays the
-    best until a later one beats its scores of the log; a loss of before says nothing about one of
-    now, so that the next epoch beats it.
-    """
-    experiment, old = trained.experiment, config.get("training", {}).get("monitor", "auto")
-    same_loss = config.get("loss") == experiment.loss.model_dump()
-    if (same_loss and old == experiment.training.monitor) or not run:
-        return
-    rows = [row for row in run.read_metrics() if row.get("epoch") == progress.best_epoch]
-    scores = {
-        key.removeprefix("validation_"): value
-        for key, value in (rows[-1] if rows else {}).items()
-        if key.startswith("validation_")
-    }
-    monitored = trained.task.ranks_by(experiment.training.monitor)
-    if not scores or (monitored.of_the_loss and not same_loss):
-        progress.best = None
-        return
-    if not same_loss:
-        scores["loss"] = math.inf  # of two equal epochs, the one under the new loss
-    progress.best = rank_of(scores, trained.task, experiment.training.monitor)
+    if checkpoint.config["schedule"]["name"] == parts.experiment.schedule.name:
+        schedule.load_state_dict(checkpoint.schedule)  # that of another means other things
 
 
 def _alone(value: torch.Tensor) -> torch.Tensor:
     """`value` itself, or a copy where it is a view: a file would hold all that it is a view of."""
     return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value
+
+
+def first_infinite(model: nn.Module) -> str | None:
+    """The name of a weight or statistic that is infinite or NaN; None where all are numbers."""
+    state = {k: v for k, v in model.state_dict().items() if v.is_floating_point()}
+    if not state:
+        return None
+    # One question to the device, not one for each.
+    good = torch.stack([value.isfinite().all() for value in state.values()])
+    if bool(good.all()):
+        return None
+    return list(state)[int((~good).nonzero()[0])]
+
+
+def infinite_note(name: str, epoch: int) -> str:
+    return (
+        f"epoch {epoch} can't be the best: {name} holds infinite values or NaN; "
+        "try a smaller optimizer.lr"
+    )

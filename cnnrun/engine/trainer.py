@@ -22,24 +22,25 @@ from cnnrun.engine.compiling import convert_norms
 from cnnrun.engine.epoch_sums import EpochSums, Means
 from cnnrun.engine.frozen_features import on_frozen_features
 from cnnrun.engine.parts import Parts
-from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, Progress, SaveTimer, rank_of
+from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, Progress, SaveTimer, beats, rank_of
 from cnnrun.engine.progressive_resizing import progressive
-from cnnrun.engine.snapshot import rank_again, snapshot, take_over
+from cnnrun.engine.snapshot import first_infinite, infinite_note, snapshot
 from cnnrun.engine.stepper import NotFiniteError, Stepper
 from cnnrun.engine.training_batches import training_and_validation
 from cnnrun.engine.validation import evaluate_sums, evaluation_batch_size
 from cnnrun.errors import Interrupted
-from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime import console
 from cnnrun.runtime.distributed import (
     all_reduce_sum,
     any_process,
     broadcast_buffers,
     world,
 )
+from cnnrun.runtime.epoch_table import EpochRow
 from cnnrun.runtime.interrupt import StopRequest
 from cnnrun.runtime.randomness import derive_seed, shuffled
-from cnnrun.runtime.training_display import Reporter, epoch_line
+from cnnrun.runtime.training_display import Reporter
 
 # Small sums cost more to begin than to compute: with batches of 20, 4 % of a small network's step.
 STEPS_AT_ONCE = 16
@@ -109,7 +110,7 @@ class Trainer:
             if self.progress.stopped_early:
                 break
             row = self.finish_epoch(self.train_epoch(reporter))
-            reporter.epoch(self.line_of(row))
+            reporter.epoch(self.shown(row))
 
     def train_epoch(self, reporter: Reporter) -> Means:
         """Train on what is left of the current epoch; the means over its samples by measure."""
@@ -266,12 +267,13 @@ class Trainer:
         if observed is not None:
             self.schedule.observe(observed)
         self.sums.restart()
-        is_best = progress.finish_epoch(
-            rank_of(scores, self.task, self.experiment.training.monitor),
-            self.experiment.training.patience,
-        )
+        rank = rank_of(scores, self.task, self.experiment.training.monitor)
+        if beats(rank, progress.best) and self.note_infinite():
+            rank = [math.nan]
+        is_best = progress.finish_epoch(rank, self.experiment.training.patience)
         if progress.skipped:
             row["skipped"] = progress.skipped
+            progress.skipped = 0
         if self.run and self.world.is_main:
             self.run.append_metrics(row)
             self.tell(row)
@@ -281,12 +283,21 @@ class Trainer:
         self.save("last")
         return row
 
-    def line_of(self, row: dict[str, Any]) -> str:
+    def note_infinite(self) -> bool:
+        """Whether a weight or statistic that would be saved is no number; if so, it is told."""
+        average = self.stepper.average
+        with average.applied() if average else nullcontext():
+            name = first_infinite(self.full.model)
+        if name and self.world.is_main:
+            console.warn(infinite_note(name, self.progress.epoch + 1))
+        return name is not None
+
+    def shown(self, row: dict[str, Any], seed: int | None = None) -> EpochRow:
         """What to show of a finished epoch."""
         epochs, done = self.experiment.training.epochs, self.progress.epoch
         left = self.seconds / done * (epochs - done)
         metrics, best = self.task.declared(), self.progress.best_epoch
-        return epoch_line(row, metrics, best, epochs, self.speed, left)
+        return EpochRow(row, metrics, best, epochs, self.speed, left, seed)
 
     def validate(self) -> Means:
         """The means over the validation split, of the averaged weights if there are any."""
@@ -312,24 +323,6 @@ class Trainer:
         checkpoint = snapshot(self.full, self.stepper, self.schedule, self.progress)
         checkpoint.save(self.run.checkpoint(name))
         self.timer.saved()
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from `checkpoint`."""
-        self.progress = Progress(**checkpoint.progress)
-        if self.experiment.training.auto_batch:  # what it has found so far
-            self.stepper.accumulate = max(self.stepper.accumulate, self.progress.accumulate)
-        done = self.progress.epoch - (self.progress.batch == 0)
-        # What trained by then has its place in the optimizer.
-        self.begin_epoch(done)
-        self.set_training_mode(done)
-        take_over(checkpoint, self.full, self.stepper, self.schedule)
-        if self.world.is_main:  # what others sum is added to it
-            self.sums.add(self.progress.sums)
-        self.sums.samples = self.progress.samples
-        rank_again(self.progress, checkpoint.config, self.full, self.run)
-        self.progress.look_at_patience(self.experiment.training.patience)
-        if self.run and self.world.is_main:
-            self.run.keep_metrics(self.progress.epoch)
 
     def interrupt(self) -> None:
         self.save("last")

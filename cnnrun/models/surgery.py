@@ -113,14 +113,23 @@ class TokenAverage(nn.Module):
         return tokens.mean(1)
 
 
+def check_layer(model: nn.Module, cut: str) -> None:
+    """Refuse a `cut` that is no layer of `model`.
+
+    Raises:
+        UserError: with the nearest name.
+    """
+    names = [name for name, _ in model.named_modules() if name]
+    if cut not in names:
+        raise UserError(f"cut: the model has no layer '{cut}'{did_you_mean(cut, names)}")
+
+
 def truncated(model: nn.Module, cut: str, images: Tensor) -> nn.Module:
     """What `model` computes up to and including its layer `cut`; parameters keep their names.
 
     images: (N, C, H, W), such as it takes.
     """
-    names = [name for name, _ in model.named_modules() if name]
-    if cut not in names:
-        raise UserError(f"cut: the model has no layer '{cut}'{did_you_mean(cut, names)}")
+    check_layer(model, cut)
     features = getattr(model, "features", None)
     number = cut.removeprefix("features.")
     if isinstance(features, nn.Sequential) and number in dict(features.named_children()):

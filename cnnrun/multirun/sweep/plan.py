@@ -14,10 +14,11 @@ from typing import Any
 from cnnrun.config import experiment as config
 from cnnrun.config.document import dump, read
 from cnnrun.config.experiment import Experiment
+from cnnrun.config.identity import key_of
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.measures import Metric
 from cnnrun.multirun.comparable import ranking_metric
-from cnnrun.multirun.launcher.job import Job, key_of
+from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.settings import Settings, apply, as_text, changes
 from cnnrun.multirun.sweep.spec import Sweep
 
@@ -154,7 +155,8 @@ class Plan:
         Raises:
             ConfigError: these settings don't fit together.
         """
-        values = self.resolve(settings).to_dict()
+        experiment = self.resolve(settings)
+        values = experiment.to_dict()
         group = key_of({**values, "seed": None}) if self.sweep.seeds_in_parallel else ""
         return [
             Job(
@@ -166,6 +168,7 @@ class Plan:
                 seed=seed,
                 plugins=self.plugins,
                 group=group,
+                experiment=experiment,
             )
             for seed in self.seeds
         ]
