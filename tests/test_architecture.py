@@ -21,16 +21,18 @@ def _module(file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+MODULES = {_module(file) for file in FILES}
+
+
 def _imports(file: Path) -> set[str]:
     """The cnnrun modules that `file` imports when it is itself imported."""
     tree = ast.parse(file.read_text())
-    known = {_module(f) for f in FILES}
     found = set()
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                found.add(inner if inner in known else node.module)
+                found.add(inner if inner in MODULES else node.module)
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
     return {name for name in found if name.startswith("cnnrun.") and name != _module(file)}
