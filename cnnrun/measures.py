@@ -1,47 +1,163 @@
-"""What runs are measured by: which measure stands for a task, which way is up, how it is written.
+"""What a metric is: its name, unit and direction, and how a score of it is written.
 
-The same as the task classes say, which could not be asked without importing torch.
+A task declares its metrics (`Task.metrics`), and a run keeps in `summary.json` what was declared.
+So whoever reads runs later needs neither the task, nor its plug-in, nor torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-# By task, the measure that its runs are compared by first: whether more of it is better.
-_TASKS: dict[str, dict[str, bool]] = {
-    "classify": {"accuracy": True, "loss": False, "top5": True, "ece": False},
-    "reconstruct": {"mse": False, "psnr": True, "ssim": True, "loss": False},
-    "stylize": {"loss": False, "content": False, "style": False, "smoothness": False},
-}
-
-_LESS_IS_BETTER = ("loss", "error", "mse", "mae")
-
-SHARES = ("accuracy", "top5", "ece")
-"""Measures that are shares 0..1 and written in per cent."""
-
-_UNITS = {"psnr": " dB"}
+# A format of a few digits; what a file says is never used as it stands.
+_FORMAT = re.compile(r",?\.\d[efg]")
+_MOST_LETTERS = 40
+_LARGEST = 1e7
 
 
-def main_measure(task: str, known: Collection[str]) -> str | None:
-    """The one of the `known` measures that runs of `task` are compared by; None for no measure."""
-    ranked = [*_TASKS.get(task, {}), "loss", *known]
-    return next((measure for measure in ranked if measure in known), None)
+@dataclass(frozen=True)
+class Metric:
+    """One description for every place that computes with a metric or writes it.
+
+    unit: `%` for shares 0..1 that are written in per cent, or e.g. `dB`.
+    higher_is_better: None where nobody said so; runs are then not ranked by it.
+    format: of the number beside its unit; where that shows none of its digits, or far too many,
+        four significant ones are written.
+    of_the_loss: it is the loss or a part of it, so that values under different losses say nothing
+        about one another.
+    """
+
+    name: str
+    higher_is_better: bool | None = None
+    unit: str = ""
+    display_name: str = ""
+    format: str = ".4f"
+    of_the_loss: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.display_name:
+            object.__setattr__(self, "display_name", self.name)
+
+    @property
+    def scale(self) -> int:
+        """What values are multiplied with to be in the unit."""
+        return 100 if self.unit == "%" else 1
+
+    @property
+    def label(self) -> str:
+        """The name for an axis, with the unit."""
+        return f"{self.display_name} ({self.unit})" if self.unit else self.display_name
+
+    def text(self, value: float | None) -> str:
+        """A score as people read it, the same everywhere; `-` where nothing was measured."""
+        if value is None:
+            return "-"
+        if math.isnan(value):
+            return "NaN"
+        return f"{self._number(value)} {self.unit}".rstrip()
+
+    def gap(self, value: float, unit: bool = True) -> str:
+        """A difference of two scores; that of two percentages is in points."""
+        if self.unit == "%":
+            return f"{100 * value:.2f}" + (" points" if unit else "")
+        return f"{value:.3g} {self.unit if unit else ''}".rstrip()
+
+    def _number(self, value: float) -> str:
+        number = self.scale * value
+        text = format(number, self.format)
+        hidden = number and not re.search(r"[1-9]", text)
+        return f"{number:.4g}" if hidden or abs(number) >= _LARGEST else text
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `summary.json` has it, under the metric's name."""
+        values = asdict(self)
+        del values["name"]
+        return values
 
 
-def more_is_better(measure: str, task: str) -> bool:
-    """Of a plug-in's task: unless the measure's name ends as that of an error does."""
-    return _TASKS.get(task, {}).get(measure, not measure.endswith(_LESS_IS_BETTER))
+LOSS = Metric("loss", False, of_the_loss=True)
+ACCURACY = Metric("accuracy", True, "%", format=".2f")
+MAJORITY = Metric("majority", None, "%", "always the largest class", ".2f")
+BALANCED = Metric("balanced_accuracy", True, "%", "balanced accuracy", ".2f")
+MACRO_F1 = Metric("macro_f1", True, "", "macro F1")
+AUROC = Metric("auroc", True, "", "AUROC")
+TOP5 = Metric("top5", True, "%", "top-5 accuracy", ".2f")
+ECE = Metric("ece", False, "%", "calibration error", ".2f")
+MSE = Metric("mse", False, "", "squared error", ".5f")
+PSNR = Metric("psnr", True, "dB", "PSNR", ".2f")
+SSIM = Metric("ssim", True, "", "SSIM")
+CONTENT, STYLE, SMOOTHNESS = (
+    Metric(name, False, of_the_loss=True) for name in ("content", "style", "smoothness")
+)
+
+_CLASSIFY = (ACCURACY, BALANCED, MACRO_F1, AUROC, LOSS, TOP5, ECE, MAJORITY)
+_RECONSTRUCT = (MSE, PSNR, SSIM, LOSS)
+_STYLIZE = (LOSS, CONTENT, STYLE, SMOOTHNESS)
+
+KNOWN = {metric.name: metric for metric in (*_CLASSIFY, *_RECONSTRUCT, *_STYLIZE)}
+"""cnnrun's own, by name."""
+
+# For runs whose summary.json is not there yet or says nothing of it: what they are compared by, and
+# what chooses their best epoch where that is not the loss.
+_COMPARED_BY = {"classify": "accuracy", "reconstruct": "mse", "stylize": "loss"}
+_MONITORS = {"classify": "accuracy"}
 
 
-def show(measure: str, value: float) -> str:
-    """A score as people write it."""
-    if measure in SHARES:
-        return f"{100 * value:.2f} %"
-    return f"{value:.4g}{_UNITS.get(measure, '')}"
+def described(name: str, declared: Mapping[str, Metric]) -> Metric:
+    """The metric `name` as it was declared, else cnnrun's own of that name, else a bare one."""
+    return declared.get(name) or KNOWN.get(name) or Metric(name)
 
 
-def show_gap(measure: str, gap: float, unit: bool = True) -> str:
-    """A difference of two scores; that of two percentages is in points."""
-    if measure in SHARES:
-        return f"{100 * gap:.2f}" + (" points" if unit else "")
-    return f"{gap:.3g}" + (_UNITS.get(measure, "") if unit else "")
+def with_directions(
+    metrics: Mapping[str, Metric], higher_is_better: Mapping[str, bool]
+) -> dict[str, Metric]:
+    """The same metrics, their directions as `higher_is_better` says."""
+    return dict(metrics) | {
+        name: replace(described(name, metrics), higher_is_better=bool(higher))
+        for name, higher in higher_is_better.items()
+    }
+
+
+def read_metrics(values: Any) -> dict[str, Metric]:
+    """The metrics that `summary.json` has under `metrics`, as far as they can be understood."""
+    found = {}
+    for name, one in values.items() if isinstance(values, Mapping) else ():
+        if isinstance(name, str) and isinstance(one, Mapping):
+            found[name] = _read(name, one)
+    return found
+
+
+def _read(name: str, values: Mapping[str, Any]) -> Metric:
+    own = KNOWN.get(name) or Metric(name)
+    higher, of_the_loss = values.get("higher_is_better"), values.get("of_the_loss")
+    unit, shown = (values.get(key) for key in ("unit", "display_name"))
+    form = values.get("format")
+    return Metric(
+        name,
+        higher if isinstance(higher, bool) else own.higher_is_better,
+        unit if isinstance(unit, str) and _is_word(unit) else own.unit,
+        shown if isinstance(shown, str) and shown and _is_word(shown) else own.display_name,
+        form if isinstance(form, str) and _FORMAT.fullmatch(form) else own.format,
+        of_the_loss if isinstance(of_the_loss, bool) else own.of_the_loss,
+    )
+
+
+def _is_word(text: str) -> bool:
+    return text.isprintable() and len(text) <= _MOST_LETTERS
+
+
+def main_metric(task: str, known: Collection[str], declared: str = "") -> str | None:
+    """The one of the `known` metrics that runs of `task` are compared by; None for no metric.
+
+    declared: what the task itself says, if that is known.
+    """
+    wanted = (declared, _COMPARED_BY.get(task, ""), "loss", *known)
+    return next((name for name in wanted if name in known), None)
+
+
+def usual_monitor(task: str) -> str:
+    """What chooses the best epoch of `task`, where neither the run nor its config says so."""
+    return _MONITORS.get(task, "loss")

@@ -93,7 +93,7 @@ def _tell_about_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
         console.warn(
             f"transfer: {parts.transfer.in_words()}; {trains:,} of {total:,} parameters train",
         )
-    for note in parts.dataset.notes:
+    for note in (*parts.dataset.notes, *parts.notes):
         console.warn(note)
 
 
@@ -222,29 +222,42 @@ def finish(trainer: Trainer, started: float) -> None:
     """Test the best checkpoint, once, write the summary and draw the pictures."""
     parts, run = trainer.full, trainer.run
     assert run
-    best = Checkpoint.load(run.checkpoint("best"))
-    load_weights(parts.model, best.model)
+    best_epoch = trainer.progress.best_epoch or None
     predictions: Predictions | None = None
     test: dict[str, Any] = {}
-    if len(parts.dataset.test):
-        predictions, test = evaluation.evaluate(parts, "test")
+    if best_epoch:
+        load_weights(parts.model, Checkpoint.load(run.checkpoint("best")).model)
+        if len(parts.dataset.test):
+            predictions, test = evaluation.evaluate(parts, "test")
+    task, validated = parts.task, len(parts.dataset.split("validation")) > 0
+    monitored = task.ranks_by(parts.experiment.training.monitor)
     summary: dict[str, Any] = {
         "name": parts.experiment.name,
         "seed": parts.experiment.seed,
         "epochs": trainer.progress.epoch,
         "stopped_early": trainer.progress.stopped_early,
-        "best_epoch": trainer.progress.best_epoch,
-        "best": run.read_metrics()[trainer.progress.best_epoch - 1],
-        "test": {key: test[key] for key in parts.task.headline if key in test},
+        "best_epoch": best_epoch,
+        "best": run.read_metrics()[best_epoch - 1] if best_epoch else {},
+        # What chose the best epoch; without a validation split the last one was taken.
+        "monitor": monitored.name if validated else None,
+        "main_metric": task.main_metric or task.monitor,
+        "metrics": {name: metric.to_dict() for name, metric in task.declared().items()},
+        "test": {key: test[key] for key in task.headline if key in test},
         "normalization": asdict(parts.normalization),
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         "images_per_second": round(trainer.speed, 1),
         "seconds": round(time.perf_counter() - started, 2),
     }
     if parts.experiment.training.draw:
-        epoch = trainer.progress.best_epoch
-        draw_pictures(parts, run, predictions, parts.task.pictures, epoch)
+        names = task.pictures if best_epoch else ("curves",)
+        draw_pictures(parts, run, predictions, names, best_epoch if validated else None)
     write_json(run.summary, summary)  # last: a run that is killed before goes on
+    if not best_epoch:
+        raise UserError(
+            f"the validation {monitored.display_name} or loss was NaN after each of the "
+            f"{trainer.progress.epoch} epochs, so none is the best and nothing was tested; try a "
+            f"smaller optimizer.lr. The last weights are in {run.checkpoint('last')}"
+        )
 
 
 def draw_pictures(
@@ -278,7 +291,7 @@ def check(experiment: Experiment) -> dict[str, Any]:
         UserError: whatever would have stopped the training.
     """
     parts = build(experiment)
-    for note in parts.dataset.notes:
+    for note in (*parts.dataset.notes, *parts.notes):
         console.warn(note)
     trainer = Trainer(parts)
     images, labels = next(trainer.train_batches.iterate())
@@ -293,5 +306,5 @@ def check(experiment: Experiment) -> dict[str, Any]:
         "input": " x ".join(map(str, parts.dataset.input_shape)),
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         "steps": trainer.total_steps,
-        "first batch": {k: v and round(v, 4) for k, v in trainer.running_means().items()},
+        "first batch": parts.task.texts(trainer.running_means()),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -11,6 +10,7 @@ import typer
 from cnnrun.cli.app import Overrides, Plugins, app
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
+from cnnrun.runtime.strict_json import to_json
 
 _File = Annotated[
     Optional[Path],  # noqa: UP045
@@ -56,7 +56,7 @@ def schema(output: _File = None, plugin: Plugins = None) -> None:
     from cnnrun.runtime.files import write_text
 
     load_plugins(plugin or [])
-    text = json.dumps(experiment_schema(), indent=1, ensure_ascii=False) + "\n"
+    text = to_json(experiment_schema(), indent=1, ensure_ascii=False) + "\n"
     if output is None:
         console.out(text, end="")
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -13,6 +13,8 @@ import typer
 from cnnrun.cli.app import AsJson, Output, app
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
+from cnnrun.runtime.printable import printable
+from cnnrun.runtime.strict_json import to_json
 
 if TYPE_CHECKING:
     from cnnrun.comparison import Run
@@ -34,7 +36,7 @@ def runs(
     sort: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            metavar="KEY", help="A measure (best first), a setting, time ... (smallest first)."
+            metavar="KEY", help="A metric (best first), a setting, time ... (smallest first)."
         ),
     ] = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Sort the other way round.")] = False,
@@ -59,11 +61,15 @@ def runs(
     for key in keys:
         table.check(key, "--columns")
     if as_json:
-        console.out(json.dumps(table.rows(keys)))
+        console.out(to_json(table.rows(keys)))
     elif as_csv:
         _print_csv(keys, table.rows(keys))
     else:
-        console.out(table.as_text(keys))
+        for note in table.notes:
+            console.warn(f"note: {note}")
+        # Columns that were asked for are printed, however wide they are.
+        width = None if columns else shutil.get_terminal_size((120, 24)).columns
+        console.out(table.to_text(keys, width))
 
 
 @app.command()
@@ -71,9 +77,15 @@ def compare(
     paths: Annotated[
         list[Path], typer.Argument(help="Runs, or folders of runs.", metavar="RUN|FOLDER...")
     ],
-    measure: Annotated[
+    metric: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="What to compare by, e.g. loss; by default the task's own."),
+        typer.Option(
+            "--metric",
+            "--measure",
+            metavar="NAME",
+            help="What to compare by, e.g. loss; by default the task's own. NAME:max or NAME:min "
+            "says which way is up.",
+        ),
     ] = None,
     ignore: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -89,20 +101,20 @@ def compare(
 
     found = comparing.find_runs(paths)
     damaged = [run for run in found if run.state == "damaged"]
-    comparison = comparing.compare(comparing.group_runs(found, ignore or []), measure, damaged)
+    comparison = comparing.compare(comparing.group_runs(found, ignore or []), metric, damaged)
     if output is not None:
         from cnnrun.plots.drawing.comparison import draw_comparison
         from cnnrun.plots.style import save
 
         save(draw_comparison(comparison), output)
     if as_json:
-        console.out(json.dumps(comparison.to_dict()))
+        console.out(to_json(comparing.to_dict(comparison)))
     elif as_csv:
-        for text in comparison.warnings:
+        for text in comparison.caveats:
             console.warn(f"warning: {text}")
-        _print_groups(comparison.to_dict())
+        _print_groups(comparing.to_dict(comparison))
     else:
-        console.out(comparison.as_text())
+        console.out(comparing.to_text(comparison))
 
 
 def _one_format(as_json: bool, as_csv: bool) -> None:
@@ -113,12 +125,12 @@ def _one_format(as_json: bool, as_csv: bool) -> None:
 def _tell_what_did_not_finish(found: Sequence[Run]) -> None:
     for run in found:
         if run.state != "finished":
-            console.warn(f"{run.path}: {run.state} {run.problem}".rstrip())
+            console.warn(f"{printable(run.path)}: {run.state} {printable(run.problem)}".rstrip())
 
 
 def _print_groups(found: dict[str, Any]) -> None:
     """A row for each group: its figures, then the settings that differ."""
-    figures = ("name", "mean", "low", "high", "deviation")
+    figures = ("name", "ranked_by", "mean", "low", "high", "deviation")
     keys = dict.fromkeys(key for group in found["groups"] for key in group["settings"])
     rows = [
         {**{key: group[key] for key in figures}, "runs": len(group["runs"]), **group["settings"]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -11,6 +10,7 @@ import typer
 from cnnrun.cli.app import AsJson, Output, Overrides, Plugins, TrainedTarget, app
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
+from cnnrun.runtime.strict_json import to_json
 
 
 @app.command("eval")
@@ -65,7 +65,7 @@ def evaluate(
         draw("outliers", opened, picture, [f"count={outliers}", f"split={split}"])
         scores |= {"outliers": rows, "picture": str(picture)}
         words += f"{more}\npicture   {picture}"
-    console.out(json.dumps({"checkpoint": str(file), **scores}) if as_json else words)
+    console.out(to_json({"checkpoint": str(file), **scores}) if as_json else words)
 
 
 @app.command()

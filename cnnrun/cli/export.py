@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -12,6 +11,7 @@ import typer
 from cnnrun.cli.app import AsJson, Plugins, TrainedTarget, app
 from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.runtime import console
+from cnnrun.runtime.strict_json import to_json
 
 _FORMATS = ("onnx", "safetensors", "torch-export", "torchscript")
 
@@ -48,7 +48,7 @@ def export(
     file = output / name if output and output.is_dir() else output or name
     done = exports.export(parts, checkpoint, chosen, file, preprocessing)
     if as_json:
-        console.out(json.dumps({**asdict(done), "file": str(done.file)}))
+        console.out(to_json({**asdict(done), "file": str(done.file)}))
         return
     kind = "test pictures" if done.real else "random pictures"
     console.warn(

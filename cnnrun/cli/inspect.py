@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -10,6 +9,7 @@ import typer
 
 from cnnrun.cli.app import AsJson, Config, Output, Overrides, Plugins, app
 from cnnrun.runtime import console
+from cnnrun.runtime.strict_json import to_json
 
 
 @app.command("list")
@@ -31,7 +31,7 @@ def list_components(
 
     load_plugins(plugin or [])
     found = listing.components(kind, name)
-    console.out(json.dumps(found, indent=2) if as_json else listing.as_text(found, full=bool(name)))
+    console.out(to_json(found, indent=2) if as_json else listing.as_text(found, full=bool(name)))
 
 
 @app.command()
@@ -50,7 +50,7 @@ def describe(
     from cnnrun.models.description.trace import describe
 
     description = describe(*model_of(target, overrides or [], plugin or []))
-    console.out(json.dumps(description.to_dict()) if as_json else description.as_text())
+    console.out(to_json(description.to_dict()) if as_json else description.as_text())
     if output is not None:
         from cnnrun.plots.drawing.diagram import draw_diagram
         from cnnrun.plots.style import save
@@ -76,7 +76,7 @@ def data_report(
     experiment = load(config, [*(overrides or []), "dataset.on_error=skip"], plugin or [])
     dataset = build_dataset(experiment)
     found = report(dataset)
-    console.out(json.dumps(found) if as_json else as_text(found))
+    console.out(to_json(found) if as_json else as_text(found))
     if output is not None:
         from cnnrun.data.inspection.examples import example_pairs
         from cnnrun.plots.drawing.data_report import draw_data_report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from cnnrun.cli.app import AsJson, Config, Output, Overrides, Plugins, app
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
+from cnnrun.runtime.strict_json import to_json
 
 
 @app.command("lr-find")
@@ -41,6 +41,6 @@ def lr_find(
         save(draw_lr_curve(found.rates, found.losses, found.smooth, marks, title), output)
     values = {"steepest": found.steepest, "tenth_of_least": found.tenth_of_least}
     if as_json:
-        console.out(json.dumps({"suggestion": found.suggestion, **values, **asdict(found)}))
+        console.out(to_json({"suggestion": found.suggestion, **values, **asdict(found)}))
     else:
         console.out(lr_finder.in_words(found))

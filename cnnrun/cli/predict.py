@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +14,8 @@ import typer
 from cnnrun.cli.app import AsJson, Plugins, TrainedTarget, app
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
+from cnnrun.runtime.printable import printable
+from cnnrun.runtime.strict_json import to_json
 
 if TYPE_CHECKING:
     from cnnrun.engine.parts import Parts
@@ -59,7 +61,7 @@ def predict(
     bad: list[dict[str, str]] = []
     for answers in prediction.predict_files(parts, files, batch_size):
         for each in answers.bad:
-            console.warn(f"{each.path}: {each.reason}; passed over")
+            console.warn(f"{printable(each.path)}: {each.reason}; passed over")
             bad.append({"file": each.path, "reason": each.reason})
         drawn = draw(answers) if draw else []
         found = _rows(answers, answers.top(top, parts.dataset.classes), drawn)
@@ -67,7 +69,7 @@ def predict(
             show(found, first=not rows)
         rows += found
     if as_json:
-        console.out(json.dumps({"checkpoint": str(file), "predictions": rows, "bad": bad}))
+        console.out(to_json({"checkpoint": str(file), "predictions": rows, "bad": bad}))
     if not rows:
         console.warn(f"error: none of {len(files):,} files is a picture that can be read")
         raise typer.Exit(1)
@@ -81,8 +83,23 @@ def _grad_cam(parts: Parts, folder: Path) -> Callable[[Answers], list[Path]]:
 
 def _with_stdin(names: list[str]) -> list[str]:
     """`names`, with the lines of stdin in the place of `-`."""
-    lines = sys.stdin.read().splitlines() if "-" in names else []
+    lines = _paths_from_stdin() if "-" in names else []
     return [n for name in names for n in (filter(None, lines) if name == "-" else [name])]
+
+
+def _paths_from_stdin() -> list[str]:
+    """One a line, or with zero bytes between them, as `find -print0` writes.
+
+    Raises:
+        ConfigError: an image was sent instead.
+    """
+    from cnnrun.data.sources.folder_listing import IMAGE_BEGINNINGS
+
+    text = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
+    if text.startswith(IMAGE_BEGINNINGS):
+        raise ConfigError("-: stdin holds an image, not paths of images; name its file instead")
+    parts = text.split(b"\0") if b"\0" in text else text.splitlines()
+    return [os.fsdecode(part) for part in parts]
 
 
 def _rows(
@@ -106,7 +123,8 @@ def _rows(
 def _print_text(rows: list[dict[str, Any]], first: bool) -> None:  # noqa: ARG001
     for row in rows:
         told = ", ".join(f"{k['class']} {100 * k['probability']:.1f} %" for k in row["top"])
-        console.out(f"{row['file']}: {told}" + (f"  {row['gradcam']}" if "gradcam" in row else ""))
+        drawn = f"  {printable(row['gradcam'])}" if "gradcam" in row else ""
+        console.out(f"{printable(row['file'])}: {told}{drawn}")
 
 
 def _print_csv(rows: list[dict[str, Any]], first: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -10,6 +9,7 @@ import typer
 
 from cnnrun.cli.app import AsJson, Overrides, Plugins, app
 from cnnrun.runtime import console
+from cnnrun.runtime.strict_json import to_json
 
 
 @app.command()
@@ -40,4 +40,4 @@ def study(
         console.out("\n".join(studies.commands(file, overrides or [], how)))
         return
     findings = studies.run(file, overrides or [], how)
-    console.out(json.dumps(findings.to_dict()) if as_json else findings.as_text())
+    console.out(to_json(findings.to_dict()) if as_json else findings.as_text())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -11,6 +10,7 @@ import typer
 from cnnrun.cli.app import AsJson, Overrides, Plugins, Storage, app
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.runtime import console
+from cnnrun.runtime.strict_json import to_json
 
 
 @app.command()
@@ -79,7 +79,7 @@ def sweep(
     else:
         assert join is not None
         results = sweeps.join(join, name, how)
-    console.out(json.dumps(results.to_dict()) if as_json else results.as_text())
+    console.out(to_json(results.to_dict()) if as_json else results.as_text())
     failed = results.count("failed")
     if failed == len(results.trials):
         raise UserError(f"all {failed} trials failed; the first: {results.trials[0].message}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -12,6 +11,7 @@ from cnnrun.cli.app import AsJson, Config, Overrides, Plugins, app, importing
 from cnnrun.cli.completion import complete_config
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
+from cnnrun.runtime.strict_json import to_json
 
 
 @app.command()
@@ -77,7 +77,7 @@ def train(
     if quiet:
         console.out(run.path)
     elif as_json:
-        console.out(json.dumps({"run": str(run.path), **run.read_summary()}))
+        console.out(to_json({"run": str(run.path), **run.read_summary()}))
     else:
         _print_summary(run.path, run.read_summary())
 
@@ -103,7 +103,7 @@ def _train_seeds(
     experiments = [load(config, [*changes, f"seed={seed}"], plugins) for seed in chosen]
     for run in train_seeds(experiments, quiet):
         if as_json:
-            console.out(json.dumps({"run": str(run.path), **run.read_summary()}))
+            console.out(to_json({"run": str(run.path), **run.read_summary()}))
         elif quiet:
             console.out(run.path)
         else:
@@ -111,15 +111,25 @@ def _train_seeds(
 
 
 def _print_summary(path: Path, summary: dict[str, Any]) -> None:
-    from cnnrun.runtime.training_display import show
-
-    test = summary["test"]
     console.out(f"run       {path}")
-    if test:
-        scores = ", ".join(f"{name} {show(name, value)}" for name, value in test.items())
-        console.out(f"test      {scores} (epoch {summary['best_epoch']}, the best by validation)")
+    if summary["test"]:
+        console.out(f"test      {_scores(summary)} ({_tested(summary)})")
     for picture in sorted((path / "plots").glob("*.png")):
         console.out(f"picture   {picture}")
+
+
+def _scores(summary: dict[str, Any]) -> str:
+    """The test scores; what puts the accuracy in proportion stands beside it."""
+    from cnnrun.measures import described, read_metrics
+
+    declared = read_metrics(summary.get("metrics"))
+    metrics = {name: described(name, declared) for name in summary["test"]}
+    return ", ".join(f"{m.display_name} {m.text(summary['test'][n])}" for n, m in metrics.items())
+
+
+def _tested(summary: dict[str, Any]) -> str:
+    chosen = any(key.startswith("validation_") for key in summary["best"])
+    return f"epoch {summary['best_epoch']}, the {'best by validation' if chosen else 'last'}"
 
 
 @app.command()
@@ -130,5 +140,6 @@ def check(config: Config, overrides: Overrides = None, plugin: Plugins = None) -
 
     for key, value in runner.check(load(config, overrides or [], plugin or [])).items():
         if isinstance(value, dict):
-            value = ", ".join(f"{name} {number:,}" for name, number in value.items())
+            told = {n: f"{v:,}" if isinstance(v, int) else v for n, v in value.items()}
+            value = ", ".join(f"{name} {text}" for name, text in told.items())
         console.out(f"{key:12}{value:,}" if isinstance(value, int) else f"{key:12}{value}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Optional
 
 import typer
 
 from cnnrun.cli.app import AsJson, Config, Overrides, Plugins, app
 from cnnrun.runtime import console
+from cnnrun.runtime.strict_json import to_json
 
 
 @app.command("verify-resume")
@@ -39,6 +39,6 @@ def verify_resume(
     changes = [*(overrides or []), *(f"{key}={n}" for key, n in shorter.items() if n)]
     load(config, changes, plugin or [])  # mistakes are told at once, and as such
     verdict = verify(config, changes, plugin or [], kills, seed, lambda text: console.warn(text))
-    console.out(json.dumps(verdict.to_dict()) if as_json else verdict.as_text())
+    console.out(to_json(verdict.to_dict()) if as_json else verdict.as_text())
     if not verdict.same:
         raise typer.Exit(1)

@@ -1,14 +1,15 @@
 """Many runs: finding them, grouping them by what differs, and what can be claimed of them.
 
-    comparison = compare(group_runs(find_runs(["runs"])))
-    print(comparison.as_text())
+    print(to_text(compare(group_runs(find_runs(["runs"])))))
 
 Whatever left the runs behind: a shell loop, a study, a sweep. Needs neither torch nor the data.
 """
 
-from cnnrun.comparison.compare import Comparison, Difference, Result, compare
+from cnnrun.comparison.compare import compare
 from cnnrun.comparison.groups import Group, group_runs
+from cnnrun.comparison.results import Comparison, Difference, Result
 from cnnrun.comparison.runs import Run, find_runs, read_run
+from cnnrun.comparison.text import to_dict, to_text
 
 __all__ = [
     "Comparison",
@@ -20,4 +21,6 @@ __all__ = [
     "find_runs",
     "group_runs",
     "read_run",
+    "to_dict",
+    "to_text",
 ]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cnnrun.comparison.compare import MOST_IN_ALL_PAIRS, Comparison, Result
+from cnnrun.comparison.results import MOST_IN_ALL_PAIRS, Comparison, Result
 from cnnrun.comparison.runs import Run
-from cnnrun.measures import show_gap
 
 _MOST_NAMED = 5
 
 
-def warnings_of(comparison: Comparison) -> list[str]:
-    """See `Comparison.warnings`."""
+def caveats_of(comparison: Comparison) -> list[str]:
+    """Sentences about the runs, the ranking and the figures; those about groups name them."""
     found = [_left_out(state, runs) for state, runs in _by_state(comparison.left_out).items()]
     found += [text for result in comparison.results for text in _doubts(result)]
     alone = [result.name for result in comparison.results if len(result.scores) == 1]
@@ -22,23 +21,39 @@ def warnings_of(comparison: Comparison) -> list[str]:
         names = (difference.first.name, difference.second.name)
         adjacent = names == tuple(result.name for result in comparison.results[:2])
         if adjacent and difference.is_within_noise:
-            gap = show_gap(comparison.measure, abs(difference.interval.mean))
+            gap = comparison.metric.gap(abs(difference.interval.mean))
             found.append(
                 f"the gap between {names[0]} and {names[1]} ({gap}) lies within the noise of seeds"
             )
-    losses = {str(result.group.settings.get("loss.name")) for result in comparison.results}
-    if comparison.measure == "loss" and len(losses) > 1:
-        found.append(f"values of different losses ({_some(sorted(losses))}) say nothing together")
     if len(comparison.results) > MOST_IN_ALL_PAIRS:
         found.append(
             f"more than {MOST_IN_ALL_PAIRS} groups: only the best is tested against each other"
         )
-    if comparison.split == "validation":
+    return found + _of_choosing(comparison)
+
+
+def _of_choosing(comparison: Comparison) -> list[str]:
+    """What to know of how epochs and groups were chosen."""
+    found = []
+    name, ranked_by = comparison.metric.display_name, comparison.ranked_by
+    runs = [run for result in comparison.results for run in result.group.runs]
+    monitors = sorted({run.monitor for run in runs if run.monitor})
+    if len(monitors) > 1:
         found.append(
-            f"there is no test {comparison.measure}: the validation split that chose each run's "
+            f"the best epochs were chosen by different metrics ({', '.join(monitors)}), so a run "
+            f"chosen by {monitors[0]} is at an advantage where that is compared"
+        )
+    if ranked_by.split == "test" and len(comparison.results) > 1:
+        found.append(
+            f"without a validation {name} of every run, the test score itself ranks the groups: "
+            "the first one's is a little too good"
+        )
+    elif comparison.split != "test" and ranked_by.split == comparison.split == "validation":
+        found.append(
+            f"there is no test {name}: the validation split that chose each run's "
             "best epoch also scores it, a little too well"
         )
-    return [*found, *comparison.notes]
+    return found
 
 
 def _by_state(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -64,7 +79,7 @@ def _doubts(result: Result) -> list[str]:
     doubts = []
     runs, scores = result.group.runs, result.scores
     if result.interval is None:
-        doubts.append(f"{result.title} gave no number {result.missing}: ranked last")
+        doubts.append(f"{result.title} has NaN {result.missing}: ranked last")
     if result.group.left_out:
         whole = len(runs) + len(result.group.left_out)
         doubts.append(

@@ -4,132 +4,48 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from itertools import combinations
-from typing import Any
 
+from cnnrun.comparison.caveats import caveats_of
+from cnnrun.comparison.choice import choose, ranking
 from cnnrun.comparison.groups import Group, keys_of_versions, told_apart
-from cnnrun.comparison.runs import SPLITS, Run, Split
+from cnnrun.comparison.results import (
+    MOST_IN_ALL_PAIRS,
+    Comparison,
+    Difference,
+    RankedBy,
+    Result,
+)
+from cnnrun.comparison.runs import Run, Split
 from cnnrun.comparison.statistics import (
     Interval,
-    holm,
+    corrected,
     mean_interval,
     paired_p,
     standard_deviation,
 )
-from cnnrun.errors import UserError, did_you_mean
-from cnnrun.measures import main_measure, more_is_better
-
-LEVEL = 0.05
-"""A difference is claimed where its corrected p-value is below this."""
-
-MOST_IN_ALL_PAIRS = 20
-"""With more groups only the best one is tested against each other one."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """A group and its final scores."""
-
-    name: str  # the group's own, or A for the best, then B ...
-    group: Group
-    scores: dict[int, float]  # by seed; NaN where a score was no number
-    interval: Interval | None  # None where any score is no number
-    deviation: float | None  # the standard deviation between seeds
-
-    @property
-    def title(self) -> str:
-        """The name, and what it stands for where that is short and the name does not say it."""
-        label = self.group.label
-        is_letter = not self.group.name
-        return f"{self.name} ({label})" if is_letter and len(label) <= 60 else self.name
-
-    @property
-    def missing(self) -> str:
-        """How many scores are no numbers, in words."""
-        bad = sum(not math.isfinite(score) for score in self.scores.values())
-        return f"in {bad} of {len(self.scores)} runs"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Two groups under the seeds that they share: first minus second, and how surely."""
-
-    first: Result
-    second: Result
-    seeds: int
-    interval: Interval
-    p: float | None  # of the paired t-test, corrected; None where none can be made
-
-    @property
-    def is_claimed(self) -> bool:
-        return self.p is not None and self.p < LEVEL
-
-    @property
-    def is_within_noise(self) -> bool | None:
-        """Whether the gap is smaller than the spread of seeds in the two groups; None: unknown."""
-        spreads = [r.deviation for r in (self.first, self.second) if r.deviation is not None]
-        if len(spreads) < 2:
-            return None
-        pooled = math.sqrt(math.fsum(spread**2 for spread in spreads) / 2)
-        return abs(self.interval.mean) < pooled
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Groups, best first, and what can be said of them."""
-
-    measure: str
-    split: Split
-    more_is_better: bool
-    results: list[Result]
-    differences: list[Difference]
-    left_out: list[Run] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @cached_property
-    def warnings(self) -> list[str]:
-        """Whatever should make a reader careful."""
-        from cnnrun.comparison.caveats import warnings_of
-
-        return warnings_of(self)
-
-    @property
-    def conclusion(self) -> str:
-        """One sentence about the two best groups."""
-        from cnnrun.comparison.text import conclusion
-
-        return conclusion(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for scripts; what is no number is None."""
-        from cnnrun.comparison.text import as_dict
-
-        return as_dict(self)
-
-    def as_text(self) -> str:
-        """A table of the groups, best first, what can be claimed, and the warnings."""
-        from cnnrun.comparison.text import as_text
-
-        return as_text(self)
+from cnnrun.errors import UserError
 
 
 def compare(
     groups: Sequence[Group],
-    measure: str | None = None,
+    metric: str | None = None,
     left_out: Sequence[Run] = (),
     contrasts: Collection[tuple[str, str]] = (),
 ) -> Comparison:
     """Compare groups by their final scores: of the test split, or what all of them have.
 
-    measure: by default what the runs' task is measured by. left_out: runs that have no group
+    The best first by their validation scores, as the test split is to choose nothing.
+
+    metric: by default what the runs' task is measured by. left_out: runs that have no group
     because they are damaged, to be told. Runs that did not finish are left out and told, too.
     contrasts: pairs of names of groups, by default each with each; the fewer, the less is lost to
     the correction for many tests.
 
     Raises:
-        UserError: no run is finished, none has the measure, or their tasks have none in common.
+        UserError: no run is finished, none has the metric, nobody said whether more of it is
+            better, or it is the loss and their losses or tasks are different.
     """
     finished = [run for group in groups for run in group.runs]
     others = [*left_out, *(run for group in groups for run in group.left_out)]
@@ -138,76 +54,73 @@ def compare(
         raise UserError(f"no finished run to compare{': ' if states else ''}{states}")
     lost = [group.label for group in groups if not group.runs]
     groups = told_apart([group for group in groups if group.runs])
-    measure, split = _choose(finished, measure)
-    more = more_is_better(measure, finished[0].task)
+    chosen, split = choose(finished, metric)
+    ranked_by = ranking(finished, chosen, split)
+    scored = [_result(group, split, chosen.name, ranked_by) for group in groups]
+    scored.sort(key=lambda result: _rank(result, bool(ranked_by.metric.higher_is_better)))
+    results = [
+        replace(result, name=result.group.name or letters(k)) for k, result in enumerate(scored)
+    ]
+    differences = _differences(list(_pairs(results, contrasts)))
+    found = Comparison(chosen, split, ranked_by, results, differences, others)
+    return replace(found, caveats=[*caveats_of(found), *_notes(groups, lost)])
+
+
+def _notes(groups: Sequence[Group], lost: Sequence[str]) -> list[str]:
     notes = [f"no run of {label} finished" for label in lost]
     if versions := keys_of_versions(groups):
         notes.append(
             f"some configs lack {', '.join(versions)}: runs of another version of cnnrun count as "
             "different; --ignore KEY lets them be alike"
         )
-    scored = [_result(group, split, measure) for group in groups]
-    scored.sort(key=lambda result: _rank(result, more))
-    results = [
-        replace(result, name=result.group.name or letters(k)) for k, result in enumerate(scored)
-    ]
-    differences = _differences(list(_pairs(results, contrasts)))
-    return Comparison(measure, split, more, results, differences, others, notes)
+    return notes
 
 
-def _choose(runs: Sequence[Run], measure: str | None) -> tuple[str, Split]:
-    """The measure, and the split on which the most runs have it; of equals the test split."""
-    known = list(dict.fromkeys(m for run in runs for s in SPLITS for m in run.measures[s]))
-    if measure is not None and measure not in known:
-        hint = did_you_mean(measure, known) or f"; there are {', '.join(known)}"
-        raise UserError(f"no finished run was measured by '{measure}'{hint}")
-    shared = [m for m in known if all(any(m in r.measures[s] for s in SPLITS) for r in runs)]
-    tasks = list(dict.fromkeys(run.task for run in runs))
-    if measure is None and len(tasks) > 1:
-        raise UserError(
-            f"these are runs of different tasks ({', '.join(tasks)}): compare those of one, or say "
-            "by what with --measure"
-        )
-    chosen = measure or main_measure(tasks[0], shared or known)
-    if chosen is None:
-        raise UserError("the finished runs have no scores")
-    return chosen, max(SPLITS, key=lambda split: sum(chosen in r.measures[split] for r in runs))
+def _result(group: Group, split: Split, metric: str, ranked_by: RankedBy) -> Result:
+    scores = _scores(group, split, metric)
+    interval = _interval(scores)
+    deviation = standard_deviation(list(scores.values())) if interval else None
+    rank = _interval(_scores(group, ranked_by.split, ranked_by.metric.name))
+    return Result("", group, scores, interval, deviation, rank)
 
 
-def _result(group: Group, split: Split, measure: str) -> Result:
-    """Of several runs of one seed the newest counts; a run without the measure is no number."""
+def _scores(group: Group, split: Split, metric: str) -> dict[int, float]:
+    """By seed, whose newest run counts; a run without the metric has NaN."""
     runs = sorted(group.runs, key=lambda run: run.started)
-    found = {run.seed: run.score(split, measure) for run in runs}
-    scores = {k: math.nan if (v := found[k]) is None else v for k in sorted(found)}
+    found = {run.seed: run.score(split, metric) for run in runs}
+    return {seed: math.nan if (v := found[seed]) is None else v for seed in sorted(found)}
+
+
+def _interval(scores: dict[int, float]) -> Interval | None:
     values = list(scores.values())
-    if not all(map(math.isfinite, values)):
-        return Result("", group, scores, None, None)
-    return Result("", group, scores, mean_interval(values), standard_deviation(values))
+    return mean_interval(values) if all(map(math.isfinite, values)) else None
 
 
 def _rank(result: Result, more: bool) -> tuple[bool, float]:
-    """Best first; what is no number comes last."""
-    if result.interval is None:
+    """Best first; what has a NaN comes last."""
+    if result.rank is None or result.interval is None:
         return True, 0.0
-    return False, -result.interval.mean if more else result.interval.mean
+    return False, -result.rank.mean if more else result.rank.mean
 
 
 def _differences(pairs: list[tuple[Result, Result]]) -> list[Difference]:
-    """Pairs of groups under shared seeds, p-values corrected for the number of tests."""
-    found = []
+    """Pairs of groups under shared seeds, corrected for the number of tests."""
+    found: list[Difference] = []
+    tested: list[tuple[int, list[float], float]] = []  # which of `found`, its gaps, its p
     for first, second in pairs:
         seeds = sorted(first.scores.keys() & second.scores.keys())
         one, other = ([result.scores[seed] for seed in seeds] for result in (first, second))
-        if seeds and first.interval and second.interval:
-            p = paired_p(one, other)
-            gap = mean_interval([a - b for a, b in zip(one, other, strict=True)])
-            interval = gap if p is not None else Interval(gap.mean, None, None)
-            found.append(Difference(first, second, len(seeds), interval, p))
-    corrected = iter(holm([d.p for d in found if d.p is not None]))
-    return [
-        d if d.p is None else Difference(d.first, d.second, d.seeds, d.interval, next(corrected))
-        for d in found
-    ]
+        if not (seeds and first.interval and second.interval):
+            continue
+        gaps, p = [a - b for a, b in zip(one, other, strict=True)], paired_p(one, other)
+        if p is not None:
+            tested.append((len(found), gaps, p))
+        mean = math.fsum(gaps) / len(gaps)
+        found.append(Difference(first, second, len(seeds), Interval(mean, None, None), None))
+    together = corrected([gaps for _, gaps, _ in tested], [p for *_, p in tested])
+    for (place, *_), (p, interval) in zip(tested, together, strict=True):
+        found[place] = replace(found[place], p=p, interval=interval)
+    return found
 
 
 def _pairs(

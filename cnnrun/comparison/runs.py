@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 import yaml
 
+from cnnrun.comparison.soundness import check_settings, check_summary, is_usable
 from cnnrun.config.document import flattened, plain
 from cnnrun.errors import UserError
-from cnnrun.measures import main_measure, more_is_better
+from cnnrun.measures import Metric, described, main_metric, read_metrics, usual_monitor
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.lock import is_training
 from cnnrun.runtime.reading import CONFIG_BYTES, read_text
@@ -30,6 +31,10 @@ SPLITS: tuple[Split, ...] = ("test", "validation", "train")
 # What a run directory has beside its config: a folder with a config alone is no run.
 _SIGNS = ("checkpoints", "metrics.jsonl", "summary.json", "environment.json")
 _INSIDE = ("checkpoints", "plots")
+_UNREADABLE = (
+    *(OSError, ValueError, TypeError, OverflowError, RecursionError, MemoryError),
+    *(yaml.YAMLError, UserError),
+)
 _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
 
 
@@ -67,6 +72,31 @@ class Run:
         return int(self.settings.get("seed", 0))
 
     @cached_property
+    def declared(self) -> dict[str, Metric]:
+        """What its task said of its metrics; {} for a run that has not ended, or is older."""
+        return read_metrics(self.summary.get("metrics"))
+
+    def metric(self, name: str) -> Metric:
+        return described(name, self.declared)
+
+    @property
+    def monitor(self) -> str | None:
+        """The metric that chose the best epoch; None where there was no validation split."""
+        if "monitor" in self.summary:
+            monitor: str | None = self.summary["monitor"]
+            return monitor
+        if self.summary and not self.measures["validation"]:
+            return None
+        wanted = self.settings.get("training.monitor", "auto")
+        return usual_monitor(self.task) if wanted == "auto" else str(wanted)
+
+    @property
+    def main_metric(self) -> str | None:
+        """The metric that it is compared by first."""
+        known = [name for split in SPLITS for name in self.measures[split]]
+        return main_metric(self.task, known, self.summary.get("main_metric") or "")
+
+    @cached_property
     def started(self) -> datetime:
         """From the directory's name, or from the config's date where it was renamed."""
         try:
@@ -77,12 +107,13 @@ class Run:
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The log, a row an epoch, as far as it can be read."""
+        """The log, a row an epoch, as far as it can be read: numbers, and None for what is none."""
         try:
             rows = RunDirectory(self.path).read_metrics()
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError, RecursionError, UserError):
             return []
-        return [row for row in rows if isinstance(row, dict)]
+        kept = [row for row in rows if isinstance(row, dict)]
+        return [{k: v for k, v in row.items() if v is None or _is_number(v)} for row in kept]
 
     @property
     def epochs(self) -> int:
@@ -91,18 +122,18 @@ class Run:
 
     @cached_property
     def best(self) -> dict[str, Any]:
-        """The row of the best epoch so far, {} before the first."""
-        if isinstance(self.summary.get("best"), dict):
-            return dict(self.summary["best"])
-        measure = main_measure(self.task, _measures(self.rows[0])) if self.rows else None
-        if measure is None:
+        """The row of the best epoch so far, or of the last where nothing chooses; {} for none."""
+        if self.summary:
+            return dict(self.summary.get("best") or {})
+        if not self.rows or self.monitor is None:
             return {}
-        split = "validation" if f"validation_{measure}" in self.rows[0] else "train"
-        sign = 1 if more_is_better(measure, self.task) else -1
+        key, higher = f"validation_{self.monitor}", self.metric(self.monitor).higher_is_better
+        if key not in self.rows[0] or higher is None:
+            return self.rows[-1]
 
         def goodness(row: dict[str, Any]) -> float:
-            value = number(row, f"{split}_{measure}")
-            return -math.inf if value is None or math.isnan(value) else sign * value
+            value = number(row, key)
+            return -math.inf if value is None or math.isnan(value) else value if higher else -value
 
         return max(self.rows, key=goodness)
 
@@ -124,10 +155,6 @@ class Run:
         return found
 
 
-def _measures(row: Mapping[str, Any]) -> list[str]:
-    return [key.partition("_")[2] for key in row if key.startswith(("train_", "validation_"))]
-
-
 def number(values: Any, key: str) -> float | None:
     """`values[key]` where it is a number, NaN for null, None where there is no such key."""
     if not isinstance(values, dict) or key not in values:
@@ -136,6 +163,10 @@ def number(values: Any, key: str) -> float | None:
     if value is None:
         return math.nan
     return float(value) if isinstance(value, (int, float)) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and is_usable(value)
 
 
 def find_runs(paths: Iterable[Path | str]) -> list[Run]:
@@ -177,11 +208,11 @@ def read_run(path: Path) -> Run:
     directory = RunDirectory(path)
     try:
         values = _read_config(read_text(directory.config, CONFIG_BYTES))
-        settings = flattened(values)
-        if not isinstance(settings.get("seed", 0), int):
-            raise ValueError("config.yaml: the seed is no whole number")
-        return Run(path, settings, directory.read_summary())
-    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError, UserError) as error:
+        settings, summary = flattened(values), directory.read_summary()
+        check_settings(settings)
+        check_summary(summary)
+        return Run(path, settings, summary)
+    except _UNREADABLE as error:
         problem = str(error).partition("\n")[0].removeprefix(f"{path}{os.sep}")
         return Run(path, {}, {}, problem=problem or type(error).__name__)
 

@@ -6,16 +6,22 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+LEVEL = 0.05
+"""A difference is claimed where its corrected p-value is below this."""
+
+FEWEST_SEEDS = 3
+"""Of fewer, an interval is so wide (Student's factor is 12.7 for two) that it tells nothing."""
+
 
 class Interval(NamedTuple):
-    """A mean and its 95 % interval; `low` and `high` are None where one number tells nothing."""
+    """A mean and its interval; `low` and `high` are None where one number tells nothing."""
 
     mean: float
     low: float | None
     high: float | None
 
 
-def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+def mean_interval(values: Sequence[float], level: float = 1 - LEVEL) -> Interval:
     """The mean of independent runs and Student's interval for it (Student 1908).
 
     It covers the true mean as often as `level` says where the values scatter normally. Values that
@@ -57,11 +63,20 @@ def paired_p(first: Sequence[float], second: Sequence[float]) -> float | None:
     return float(ttest_rel(first, second).pvalue)
 
 
-def holm(values: Sequence[float]) -> list[float]:
-    """p-values of several tests made at once, so that together they err as rarely (Holm 1979)."""
-    order = sorted(range(len(values)), key=lambda k: values[k])
-    adjusted, least = [0.0] * len(values), 0.0
-    for rank, k in enumerate(order):
-        least = max(least, min(1.0, (len(values) - rank) * values[k]))
-        adjusted[k] = least
-    return adjusted
+def corrected(
+    samples: Sequence[Sequence[float]], values: Sequence[float]
+) -> list[tuple[float, Interval]]:
+    """p-values and intervals of several paired tests that are read together.
+
+    samples: the differences of each test's pairs. values: the p-value of each.
+
+    By Bonferroni: each p-value is multiplied with the number of tests, and each interval has the
+    level 1 - 0.05 / tests. So an interval excludes zero exactly where the corrected p-value is
+    below 0.05, and all intervals at once cover the true differences as often as 95 % says. Holm's
+    p-values are smaller, but have no intervals of which both is true.
+    """
+    tests = len(values)
+    return [
+        (min(1.0, tests * p), mean_interval(sample, 1 - LEVEL / tests))
+        for sample, p in zip(samples, values, strict=True)
+    ]

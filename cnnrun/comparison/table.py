@@ -8,11 +8,13 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from cnnrun.comparison.choice import loss_keys
 from cnnrun.comparison.groups import compared_settings, differing_keys, telling_keys, written
-from cnnrun.comparison.runs import SPLITS, Run
+from cnnrun.comparison.runs import SPLITS, Run, Split
 from cnnrun.config.document import parse
 from cnnrun.errors import ConfigError, did_you_mean
-from cnnrun.measures import main_measure, more_is_better, show
+from cnnrun.measures import Metric
+from cnnrun.runtime.text_table import columns
 
 _FACTS: dict[str, Callable[[Run], Any]] = {
     "run": lambda run: str(run.path),
@@ -36,6 +38,12 @@ _COMPARED: dict[str, Callable[[Any, Any], bool]] = {
 }
 _CONDITION = re.compile(r"([^=<>!]+)(!=|>=|<=|=|>|<)(.*)", re.DOTALL)
 _WIDEST = 40
+# Where a metric is named without a split: the test split is to choose nothing.
+_BY_RANK: tuple[Split, ...] = ("validation", "test", "train")
+
+
+# Columns that say which run it is and how good, before what there is room for beside them.
+_FIRST, _LAST = ("run",), ("epochs", "time", "name")
 
 
 class RunTable:
@@ -43,13 +51,21 @@ class RunTable:
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = list(runs)
+        self.notes: list[str] = []  # what to know of the order
         self._settings = dict.fromkeys(key for run in runs for key in run.settings)
-        # By column, the measure: `test_accuracy`, and `accuracy` for the best that a run has.
-        self.measures: dict[str, str] = {}
+        # By column, the metric: `test_accuracy`, and `accuracy` for the best that a run has.
+        self.metrics: dict[str, str] = {}
+        # What a task's metric is, as the runs that say so have it.
+        self._declared: dict[tuple[str, str], Metric] = {}
         for run in self.runs:
+            self._declared |= {(run.task, name): m for name, m in run.declared.items()}
             for split in SPLITS:
-                for measure in run.measures[split]:
-                    self.measures |= {f"{split}_{measure}": measure, measure: measure}
+                for name in run.measures[split]:
+                    self.metrics |= {f"{split}_{name}": name, name: name}
+
+    def _metric(self, run: Run, key: str) -> Metric:
+        name = self.metrics[key]
+        return self._declared.get((run.task, name)) or run.metric(name)
 
     def filter(self, conditions: Iterable[str]) -> None:
         """Keep the runs that meet all of `key=value`, `key!=value`, `key>value` ...
@@ -69,7 +85,9 @@ class RunTable:
             self.runs = [run for run in self.runs if _meets(self.value(run, key), sign, wanted)]
 
     def sort(self, key: str, reverse: bool = False) -> None:
-        """By a measure the best first, by anything else the smallest; what has no value is last.
+        """By a metric the best first, by anything else the smallest; what has no value is last.
+
+        A metric of which no run says whether more is better is sorted as anything else.
 
         Raises:
             ConfigError: no such key.
@@ -79,7 +97,7 @@ class RunTable:
         def place(run: Run) -> tuple[Any, ...]:
             value = self.value(run, key)
             if _is_number(value):
-                more = key in self.measures and more_is_better(self.measures[key], run.task)
+                more = key in self.metrics and bool(self._metric(run, key).higher_is_better)
                 return (0, value if more == reverse else -value, "")
             return (1, 0.0, written(value))
 
@@ -87,21 +105,32 @@ class RunTable:
         missing = [run for run in self.runs if _is_missing(self.value(run, key))]
         texts = any(not _is_number(self.value(run, key)) for run in known)
         self.runs = sorted(known, key=place, reverse=reverse and texts) + missing
+        self.notes += self._doubts(key, known)
+
+    def _doubts(self, key: str, runs: Sequence[Run]) -> list[str]:
+        if key not in self.metrics or not runs:
+            return []
+        metrics = [self._metric(run, key) for run in runs]
+        if any(metric.higher_is_better is None for metric in metrics):
+            return [f"no run says whether more of {self.metrics[key]} is better: smallest first"]
+        if metrics[0].of_the_loss and (keys := loss_keys(runs)):
+            return [f"{keys[0]} differs: values of different losses say nothing about one another"]
+        return []
 
     def columns(self) -> list[str]:
         """The usual ones: facts, each task's main scores, and the settings that differ."""
         scores: dict[str, None] = {}
         for run in self.runs:
             for split in (SPLITS[1], SPLITS[0]):
-                measure = main_measure(run.task, run.measures[split])
-                scores |= {f"{split}_{measure}": None} if measure else {}
+                if run.main_metric in run.measures[split]:
+                    scores[f"{split}_{run.main_metric}"] = None
         settings = [compared_settings(run) for run in self.runs if run.settings]
         keys = telling_keys(differing_keys(settings), settings)
         return ["name", "time", "state", "seed", "epochs", *scores, *keys, "run"]
 
     def check(self, key: str, where: str) -> None:
         """Raise a `ConfigError` where no run has such a key."""
-        known = {**_FACTS, **self.measures, **self._settings}
+        known = {**_FACTS, **self.metrics, **self._settings}
         if key not in known:
             raise ConfigError(f"{where}: no run has '{key}'{did_you_mean(key, known)}")
 
@@ -109,10 +138,10 @@ class RunTable:
         """What `run` has in column `key`; None for nothing."""
         if key in _FACTS:
             return _FACTS[key](run)
-        if key in self.measures:
-            measure = self.measures[key]
-            of = [split for split in SPLITS if key in (measure, f"{split}_{measure}")]
-            return next((s for split in of if (s := run.score(split, measure)) is not None), None)
+        if key in self.metrics:
+            name = self.metrics[key]
+            of = [split for split in _BY_RANK if key in (name, f"{split}_{name}")]
+            return next((s for split in of if (s := run.score(split, name)) is not None), None)
         return run.settings.get(key)
 
     def rows(self, keys: Sequence[str]) -> list[dict[str, Any]]:
@@ -122,19 +151,40 @@ class RunTable:
             for run in self.runs
         ]
 
-    def as_text(self, keys: Sequence[str]) -> str:
-        """Columns under their names."""
+    def to_text(self, keys: Sequence[str], width: int | None = None) -> str:
+        """Columns under their names.
+
+        width: of the terminal; columns that it has no room for are left out, and counted.
+        """
         if not self.runs:
             return "no run meets the conditions"
-        cells = [[self._cell(run, key) for key in keys] for run in self.runs]
-        return "\n".join(columns([list(keys), *cells]))
+        cells = {key: [key, *(self._cell(run, key) for run in self.runs)] for key in keys}
+        kept = self._fitting(cells, width) if width else list(keys)
+        lines = columns(list(zip(*(cells[key] for key in kept), strict=True)))
+        if more := len(keys) - len(kept):
+            s = "s" if more > 1 else ""
+            lines += ["", f"+{more} column{s}: --columns KEY,KEY or all by --csv or --json"]
+        return "\n".join(lines)
+
+    def _fitting(self, cells: dict[str, list[str]], width: int) -> list[str]:
+        """The columns that fit, in their order; the run and a score are always among them."""
+        scores = [key for key in cells if key in self.metrics]
+        others = [key for key in cells if key not in (*_FIRST, *_LAST, *scores)]
+        kept, used = set(), -2
+        for key in (*_FIRST, *scores, *others, *_LAST):
+            if key in cells:
+                needed = 2 + max(map(len, cells[key]))
+                if used + needed <= width or key in (*_FIRST, *scores[:1]):
+                    kept.add(key)
+                    used += needed
+        return [key for key in cells if key in kept]
 
     def _cell(self, run: Run, key: str) -> str:
         value = self.value(run, key)
         if value is None:
             return "-"
-        if key in self.measures:
-            return "no number" if math.isnan(value) else show(self.measures[key], value)
+        if key in self.metrics:
+            return self._metric(run, key).text(value)
         text = written(value)
         whole = key == "run" or len(text) <= _WIDEST
         return text if whole else f"{text[: _WIDEST - 12]}...{text[-9:]}"
@@ -155,12 +205,3 @@ def _is_number(value: Any) -> bool:
 
 def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and not math.isfinite(value))
-
-
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines in which the cells of a column begin under one another."""
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    return [
-        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]

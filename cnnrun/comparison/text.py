@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from cnnrun.comparison.compare import Comparison, Difference, Result
 from cnnrun.comparison.groups import short, telling_keys, written
-from cnnrun.comparison.table import columns
-from cnnrun.measures import SHARES, show, show_gap
+from cnnrun.comparison.results import Comparison, Difference, Result
+from cnnrun.comparison.statistics import FEWEST_SEEDS, Interval
+from cnnrun.measures import Metric
+from cnnrun.runtime.text_table import columns
 
 # With more differing keys they stand below one another.
 _MOST_COLUMNS = 4
@@ -18,13 +19,13 @@ _MOST_IN_ALL_PAIRS, _MOST_SENTENCES = 4, 11
 _CELL = 36
 
 
-def as_text(comparison: Comparison) -> str:
-    """See `Comparison.as_text`."""
+def to_text(comparison: Comparison) -> str:
+    """A table of the groups, best first, what can be claimed, and the caveats."""
     results = comparison.results
     settings = [result.group.settings for result in results]
     keys = telling_keys(dict.fromkeys(key for one in settings for key in one), settings)
-    head = ["", "seeds", f"{comparison.split} {comparison.measure}"]
-    rows = [[r.name, str(len(r.scores)), figure(comparison, r)] for r in results]
+    head = ["", "seeds", *score_titles(comparison)]
+    rows = [[r.name, str(len(r.scores)), *score_texts(comparison, r)] for r in results]
     differing = [_cells(settings, key) for key in keys]
     lines = []
     if len(keys) <= _MOST_COLUMNS:
@@ -40,8 +41,8 @@ def as_text(comparison: Comparison) -> str:
             lines += [*columns([["", *names[part]], *table]), ""]
         lines.pop()
     lines += ["", *pair_sentences(comparison)]
-    if comparison.warnings:
-        lines += ["", *(f"warning: {text}" for text in comparison.warnings)]
+    if comparison.caveats:
+        lines += ["", *(f"warning: {text}" for text in comparison.caveats)]
     return "\n".join(lines)
 
 
@@ -52,22 +53,41 @@ def _cells(settings: Sequence[Mapping[str, Any]], key: str) -> list[str]:
     return cut if len(set(cut)) == len(set(texts)) else texts
 
 
-def figure(comparison: Comparison, result: Result) -> str:
+def score_titles(comparison: Comparison) -> list[str]:
+    """Of the columns of scores: what ranks the groups, where that is another, and what is compared.
+
+    The ranking's is the first of them.
+    """
+    own = f"{comparison.split} {comparison.metric.display_name}"
+    ranked_by = comparison.ranked_by
+    ranking = f"{ranked_by.split} {ranked_by.metric.display_name}"
+    return [ranking, own] if comparison.is_ranked_apart else [own]
+
+
+def score_texts(comparison: Comparison, result: Result) -> list[str]:
+    """A group's figures under `score_titles`."""
+    count = len(result.scores)
+    own = figure(comparison.metric, result.interval, count)
+    ranking = figure(comparison.ranked_by.metric, result.rank, count)
+    return [ranking, own] if comparison.is_ranked_apart else [own]
+
+
+def figure(metric: Metric, interval: Interval | None, seeds: int) -> str:
     """A group's mean score and half the width of its 95 % interval."""
-    if result.interval is None:
-        return "no number"
-    mean, low, high = result.interval
-    shown = show(comparison.measure, mean)
+    if interval is None:
+        return "NaN"
+    mean, low, high = interval
+    shown = metric.text(mean)
     if low is None or high is None:
         return shown
-    reach = (high - low) / 2
-    return (
-        f"{shown} ± {100 * reach:.2f}" if comparison.measure in SHARES else f"{shown} ± {reach:.2g}"
-    )
+    if seeds < FEWEST_SEEDS:
+        return f"{shown} (too few seeds for ±)"
+    reach = (high - low) / 2 * metric.scale
+    return f"{shown} ± {reach:.2f}" if metric.unit == "%" else f"{shown} ± {reach:.2g}"
 
 
 def conclusion(comparison: Comparison) -> str:
-    """See `Comparison.conclusion`."""
+    """One sentence about the two best groups."""
     if len(comparison.results) < 2:
         return "There is one group only: nothing to compare."
     first, second = comparison.results[:2]
@@ -81,12 +101,12 @@ def sentence(comparison: Comparison, first: Result, second: Result, full: bool =
     """
     for result in (first, second):
         if result.interval is None:
-            return f"{_called(result, full)} gave no number {result.missing} and is ranked last."
+            return f"{_called(result, full)} has NaN {result.missing} and is ranked last."
     pair = f"between {_called(first, full)} and {_called(second, full)}"
     found = _difference(comparison, first, second)
     if found is None:
         return f"No difference can be claimed {pair}: no seed or no test in common."
-    gap = show_gap(comparison.measure, abs(found.interval.mean))
+    gap = comparison.metric.gap(abs(found.interval.mean))
     if found.seeds < 2:
         return f"No difference can be claimed {pair} from one shared seed (gap {gap})."
     if found.p is None:
@@ -94,15 +114,24 @@ def sentence(comparison: Comparison, first: Result, second: Result, full: bool =
             f"No difference can be claimed {pair}: the gap is {gap} in all {found.seeds} shared "
             "seeds, and without a spread there is no test."
         )
-    detail = f"95 % interval {_range(comparison, found)}, p = {found.p:.2g}"
-    if found.is_claimed:
-        better, worse = (_called(result, full) for result in _in_order(comparison, found))
-        return (
-            f"{better} is better than {worse} by {gap} of {comparison.measure} "
-            f"({detail}, {found.seeds} shared seeds)."
-        )
     seeds = f"{found.seeds} shared seeds"
-    return f"No difference can be claimed {pair} from {seeds} (gap {gap}, {detail})."
+    if not found.is_claimed:
+        if found.seeds < FEWEST_SEEDS:
+            return f"No difference can be claimed {pair}: {seeds} are too few (gap {gap})."
+        detail = f"gap {gap}, {_detail(comparison, found)}"
+        return f"No difference can be claimed {pair} from {seeds} ({detail})."
+    better, worse = (_called(result, full) for result in _in_order(comparison, found))
+    return (
+        f"{better} is better than {worse} by {gap} of {comparison.metric.display_name} "
+        f"({_detail(comparison, found)}, {seeds})."
+    )
+
+
+def _detail(comparison: Comparison, found: Difference) -> str:
+    p = f"p = {found.p:.2g}"
+    if found.interval.low is None or found.seeds < FEWEST_SEEDS:
+        return p
+    return f"95 % interval {_range(comparison, found)}, {p}"
 
 
 def _called(result: Result, full: bool) -> str:
@@ -126,7 +155,7 @@ def _range(comparison: Comparison, found: Difference) -> str:
     assert low is not None
     assert high is not None
     low, high = (low, high) if mean >= 0 else (-high, -low)
-    ends = (show_gap(comparison.measure, end, unit=False) for end in (low, high))
+    ends = (comparison.metric.gap(end, unit=False) for end in (low, high))
     return " to ".join(ends)
 
 
@@ -143,24 +172,28 @@ def pair_sentences(comparison: Comparison) -> list[str]:
         lines.append(f"... and {len(pairs) - _MOST_SENTENCES} more: --json has them all")
     tests = sum(d.p is not None for d in comparison.differences)
     if tests:
-        corrected = f", corrected for {tests} tests (Holm)" if tests > 1 else ""
+        together = f", intervals and p corrected together for {tests} tests" if tests > 1 else ""
         lines.append(
-            f"(± and intervals: 95 %, Student's t over seeds; p: paired t-test{corrected})"
+            "(±: 95 % interval of a mean, Student's t over seeds; gaps: paired t-test over shared "
+            f"seeds{together})"
         )
     return list(dict.fromkeys(lines))
 
 
-def as_dict(comparison: Comparison) -> dict[str, Any]:
-    """See `Comparison.to_dict`."""
+def to_dict(comparison: Comparison) -> dict[str, Any]:
+    """Plain values for scripts; what is no number is None."""
+    ranked_by = comparison.ranked_by
     return {
-        "measure": comparison.measure,
+        "metric": comparison.metric.name,
+        "measure": comparison.metric.name,  # as scripts have known it
         "split": comparison.split,
+        "ranked_by": f"{ranked_by.split}_{ranked_by.metric.name}",
         "more_is_better": comparison.more_is_better,
         "groups": [_result_as_dict(result) for result in comparison.results],
         "differences": [_difference_as_dict(comparison, d) for d in comparison.differences],
         "left_out": [{"run": str(run.path), "state": run.state} for run in comparison.left_out],
-        "warnings": comparison.warnings,
-        "conclusion": comparison.conclusion,
+        "warnings": comparison.caveats,
+        "conclusion": conclusion(comparison),
     }
 
 
@@ -177,6 +210,7 @@ def _result_as_dict(result: Result) -> dict[str, Any]:
         },
         **dict(zip(("mean", "low", "high"), interval, strict=True)),
         "deviation": result.deviation,
+        "ranked_by": result.rank.mean if result.rank else None,
     }
 
 

@@ -6,6 +6,7 @@ Dense weights are (O, I), convolutions' (O, I, kh, kw), locally connected ones (
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -21,22 +22,26 @@ Nonlinearity = Literal["relu", "leaky_relu", "tanh", "sigmoid", "linear", "selu"
 FanMode = Literal["fan_in", "fan_out"]
 
 
-def initialize(model: nn.Module, config: Component) -> None:
+def initialize(model: nn.Module, config: Component, loaded: Container[Tensor] = ()) -> None:
     """Fill the weights of all dense and convolutional layers and set their biases to 0.
 
     Normalization layers stay as they are, and `default` leaves everything as torch made it.
+
+    loaded: weights that were learnt elsewhere, which stay.
     """
     if config.name == "default":
         return
     for module in model.modules():
+        if not isinstance(module, LocallyConnected2d | nn.Linear | _ConvNd):
+            continue
+        if any(parameter in loaded for parameter in module.parameters(recurse=False)):
+            continue
         if isinstance(module, LocallyConnected2d):
             # Each position is a layer of its own to the rules about fans.
             for kernels in module.kernels().data:
                 initializers.build(config, weight=kernels)
-        elif isinstance(module, nn.Linear | _ConvNd):
-            initializers.build(config, weight=module.weight.data)
         else:
-            continue
+            initializers.build(config, weight=module.weight.data)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 

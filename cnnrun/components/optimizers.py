@@ -162,7 +162,10 @@ def lbfgs(
     line_search: by the strong Wolfe conditions (Nocedal & Wright 2006).
     """
     if len(parameters) > 1 and isinstance(parameters[0], dict):
-        raise UserError("lbfgs has one rate for all parameters: leave transfer.lr_multipliers out")
+        raise UserError(
+            "lbfgs has one rate for all parameters, from the start: leave transfer.lr_multipliers "
+            "and transfer.unfreeze_at out"
+        )
     return torch.optim.LBFGS(
         parameters,
         lr=lr,

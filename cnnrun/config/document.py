@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from cnnrun.errors import ConfigError
+from cnnrun.runtime.printable import printable
 from cnnrun.runtime.reading import CONFIG_BYTES, CONFIG_DEPTH, CONFIG_VALUES
 
 KeyPath = tuple[str | int, ...]
@@ -107,7 +108,7 @@ class Document:
 
 def dotted_path(path: KeyPath) -> str:
     """`path` as one writes it on the command line, in one line whatever its keys hold."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in ".".join(map(str, path)))
+    return printable(".".join(map(str, path)))
 
 
 def read(file: Path) -> Document:

@@ -48,7 +48,8 @@ class Split:
     ids: (N,) int64, which samples they are, see `cnnrun.data.identity`; by default their positions.
     keys: (N,) int64, what decides whether a sample is set aside, equal ones together, where files
         may come and go; None in a fixed set, where positions decide.
-    contents: (N,) int64, equal where files hold the same bytes, if that is known.
+    contents: (N,) int64, equal where samples hold the same bytes, if that is known; 0 where they
+        can't be told, as they are another each time.
     """
 
     images: Images

@@ -115,7 +115,7 @@ def record(dataset: Dataset) -> dict[str, Any]:
     `contents` (N,) int64, what they held.
     """
     contents = dataset.train.contents
-    kept = contents is not None and len(contents) <= _MOST_CONTENTS
+    kept = contents is not None and len(contents) <= _MOST_CONTENTS and bool((contents > 0).all())
     return {
         "fingerprint": dataset.fingerprint,
         "trained_on": dataset.train.ids,
@@ -130,7 +130,7 @@ def trained_on(split: Split, held: Mapping[str, Any]) -> int | None:
     got another content, and a content another name.
     """
     ours, theirs = split.contents, held.get("contents")
-    if ours is None or not isinstance(theirs, Tensor):
+    if ours is None or not isinstance(theirs, Tensor) or not (ours > 0).all():
         ours, theirs = split.ids, held.get("trained_on")
     if not isinstance(theirs, Tensor):
         return None

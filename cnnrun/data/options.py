@@ -29,6 +29,8 @@ class DatasetOptions(Component):
     size: Positive | Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = None
     resize: Literal["crop", "squash", "pad"] = "crop"
     channels: Literal["auto", "gray", "rgb"] = "auto"
+    # Bits that each value of 16-bit gray images has, e.g. 12 of a camera's: then 4095 is white.
+    bits: Annotated[int, Field(ge=8, le=16)] | None = None
     # Moves every picture of every split, once, by up to this share of its height and width.
     displace: Annotated[float, Field(ge=0, le=1)] = 0.0
     # What is subtracted from pixels and what they are divided by; `auto` measures the training set.
@@ -51,6 +53,7 @@ class DatasetOptions(Component):
             size=(size[0], size[1]) if size else None,
             channels=wanted[self.channels],
             resize=self.resize,
+            bits=self.bits,
             on_error=self.on_error,
             cache=self.cache,
             cache_dir=self.cache_dir,

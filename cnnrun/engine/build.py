@@ -24,7 +24,7 @@ from cnnrun.engine.build_data import (
 from cnnrun.engine.build_model import build_initialized_model, build_model, refuse_absurd_model
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trial import check_task, try_users_parts
-from cnnrun.errors import did_you_mean
+from cnnrun.models.trainable import Trainable
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
 from cnnrun.runtime.device import be_deterministic, select_device
 from cnnrun.runtime.weights import load_weights
@@ -42,12 +42,11 @@ def build(experiment: Experiment) -> Parts:
     dataset = build_dataset(experiment)
     _refuse_one_class(experiment, dataset)
     shape = dataset.input_shape
-    model, frozen, transfer, source = build_initialized_model(
-        experiment, shape, len(dataset.classes)
-    )
-    if source and experiment.dataset.normalize == "auto":
-        # The features were learnt on pictures that were normalized so.
-        normalization = source.normalization
+    built = build_initialized_model(experiment, shape, len(dataset.classes))
+    model = built.model
+    if built.normalization and experiment.dataset.normalize == "auto":
+        # The weights were learnt on images that were normalized so.
+        normalization = built.normalization
     else:
         with experiment.located("dataset", "normalize"):
             mean, std = normalize.resolve(
@@ -58,7 +57,9 @@ def build(experiment: Experiment) -> Parts:
     counts = dataset.class_counts
     parts = _assemble(experiment, device, dataset, normalization, model, counts)
     try_users_parts(parts)
-    return replace(parts, frozen=tuple(frozen), transfer=transfer)
+    return replace(
+        parts, trainable=built.trainable, transfer=built.transfer, notes=tuple(built.notes)
+    )
 
 
 def _refuse_one_class(experiment: Experiment, dataset: Dataset) -> None:
@@ -83,7 +84,7 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
     device = select_device(experiment.device)
     shape, classes = tuple(checkpoint.input_shape), len(checkpoint.classes)
     refuse_absurd_model(experiment, shape, classes, checkpoint.model)
-    model = build_model(experiment, shape, classes)
+    model = build_model(experiment, shape, classes, of_checkpoint=True)
     load_weights(model, checkpoint.model)
     dataset = with_checkpoint_labels(dataset, checkpoint)
     counts = torch.tensor(checkpoint.class_counts)
@@ -107,10 +108,8 @@ def _assemble(
         task: Task = registry.tasks.build(experiment.task)
         check_task(task, registry.tasks.get(experiment.task.name))
         task.check(model, loss)
-    monitor = experiment.training.monitor
-    if monitor not in ("auto", *task.measures):
-        hint = did_you_mean(monitor, task.measures)
-        raise experiment.error(["training", "monitor"], f"'{monitor}' is not measured{hint}")
+    with experiment.located("training", "monitor"):
+        task.ranks_by(experiment.training.monitor)
     augmentations = build_augmentations(experiment)
     crop = crop_at_decode(augmentations, dataset, experiment.seed)
     pipeline = (Pipeline if task.targets == "labels" else PixelPipeline)(
@@ -136,4 +135,5 @@ def _assemble(
         pipeline=pipeline,
         model=model,
         loss=loss.to(device),
+        trainable=Trainable(model),
     )

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,31 +15,65 @@ from torch import Tensor, nn
 from cnnrun import registry
 from cnnrun.components.initializers import initialize
 from cnnrun.config.experiment import Experiment
-from cnnrun.errors import UserError
-from cnnrun.models.transfer import Transfer, freeze, head_name, restructure
-from cnnrun.runs.checkpoint import Checkpoint, find_checkpoint
+from cnnrun.errors import ConfigError, UserError
+from cnnrun.models import presets
+from cnnrun.models.surgery import head_name, restructure
+from cnnrun.models.trainable import Trainable
+from cnnrun.models.transfer import Transfer
+from cnnrun.runs.checkpoint import Checkpoint, Normalization, find_checkpoint
 from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.randomness import seed_default
-from cnnrun.runtime.weights import check_fit, load_weights, read_weights, unwrapped
+from cnnrun.runtime.weights import (
+    Loaded,
+    check_fit,
+    load_weights,
+    noting_loaded,
+    read_weights,
+    some,
+    under_names_of,
+)
 
 # How torch says that a tensor can't be had.
 _TOO_LARGE = re.compile("memory|overflow|too large|size calculation", re.IGNORECASE)
 
 
+class Built(NamedTuple):
+    """A model as training begins, and what is to be known of it.
+
+    transfer: what the experiment's `transfer` means for this model, presets written out.
+    normalization: of the images that its weights were trained on, if they say so.
+    notes: what a person should know of its weights.
+    """
+
+    model: nn.Module
+    trainable: Trainable
+    transfer: Transfer | None
+    normalization: Normalization | None
+    notes: list[str]
+
+
 def build_model(
-    experiment: Experiment, input_shape: tuple[int, ...], num_classes: int
+    experiment: Experiment,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    of_checkpoint: bool = False,
 ) -> nn.Module:
-    """The model, untrained, in the shape that its weights have in a checkpoint."""
-    if getattr(experiment.model, "weights", None):
-        # Its own come from the checkpoint; nothing is fetched for it.
-        model = experiment.model.model_copy(update={"weights": None})
-        experiment = experiment.model_copy(update={"model": model})
-    whole = build_whole_model(experiment, input_shape, num_classes)
+    """The model, untrained, in the shape that its weights have in a checkpoint.
+
+    of_checkpoint: `experiment` is a checkpoint's; a case of transfer that is still in it was
+        understood as earlier versions did.
+    """
+    # Its own weights come from the checkpoint; nothing is fetched for it.
+    whole = build_whole_model(_with_weights(experiment, None), input_shape, num_classes)
     if experiment.transfer is None:
         return whole
-    with experiment.located("transfer"):
-        transfer = experiment.transfer.expanded(whole)
-        return restructure(whole, transfer, input_shape, num_classes)
+    with _located_in_transfer(experiment):
+        transfer = (
+            presets.of_old_checkpoint(experiment.transfer, whole)
+            if of_checkpoint
+            else presets.expanded(experiment.transfer, whole, input_shape)
+        )
+        return restructure(whole, transfer, input_shape, num_classes)[0]
 
 
 def refuse_absurd_model(
@@ -49,8 +88,10 @@ def refuse_absurd_model(
         UserError: they do not fit.
     """
     try:
-        with torch.device("meta"):
-            model = build_model(experiment, input_shape, num_classes)
+        # A model that loads weights of its own is told there, for each, that it can't.
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = build_model(experiment, input_shape, num_classes, of_checkpoint=True)
     except UserError:
         raise
     except Exception:
@@ -78,62 +119,117 @@ def build_whole_model(
 
 def build_initialized_model(
     experiment: Experiment, input_shape: tuple[int, ...], num_classes: int
-) -> tuple[nn.Module, list[nn.Module], Transfer | None, Checkpoint | None]:
-    """The model as training begins: initialized, or with transferred weights.
+) -> Built:
+    """The model as training begins: initialized, but for weights that were loaded.
 
-    Returns: the model, its frozen modules, what `transfer` means for it, and the checkpoint of the
-    run that it learnt from.
+    Raises:
+        ConfigError: weights or what is asked of them do not fit the model.
     """
-    model = build_whole_model(experiment, input_shape, num_classes)
+    named = _with_pretrained(experiment)
+    with noting_loaded() as loaded:
+        model = build_whole_model(named, input_shape, num_classes)
     seed_default(torch.device("cpu"), experiment.seed, "initializer")
     with experiment.located("initializer"):
-        initialize(model, experiment.initializer)
+        initialize(model, experiment.initializer, loaded)
+    normalization = _own_normalization(model)
+    notes = _limits_of_initializer(experiment, model, loaded)
     if experiment.transfer is None:
-        return model, [], None, None
-    with experiment.located("transfer"):
-        transfer = experiment.transfer.expanded(model)
-        source = transfer_weights(experiment, model, transfer, input_shape, num_classes)
-        model = restructure(model, transfer, input_shape, num_classes)
-        if transfer.cut or transfer.head is not None:
-            initialize(model.get_submodule(head_name(model)), experiment.initializer)
-        return model, freeze(model, transfer), transfer, source
+        return Built(model, Trainable(model), None, normalization, notes)
+    with _located_in_transfer(experiment):
+        transfer = presets.expanded(experiment.transfer, model, input_shape)
+    source = load_transferred(experiment, model)
+    with _located_in_transfer(experiment):
+        model, new_head = restructure(model, transfer, input_shape, num_classes)
+        if new_head:
+            initialize(model.get_submodule(new_head), experiment.initializer, loaded)
+        trainable = Trainable(model, transfer, new_head, input_shape)
+    if trainable.is_frozen and not loaded and transfer.weights is None:
+        notes.append(
+            "transfer: what is frozen has random weights: transfer.weights names no trained ones"
+        )
+    if source:
+        normalization = source.normalization
+    return Built(model, trainable, transfer, normalization, notes)
 
 
-def transfer_weights(
-    experiment: Experiment,
-    model: nn.Module,
-    transfer: Transfer,
-    input_shape: tuple[int, ...],
-    num_classes: int,
-) -> Checkpoint | None:
-    """Load the weights that `transfer` names into `model`, all but its head.
+@contextmanager
+def _located_in_transfer(experiment: Experiment) -> Iterator[None]:
+    """Give a mistake, whose message begins with a key of `transfer`, the place of that key."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except UserError as error:
+        key, _, told = str(error).partition(": ")
+        if key in Transfer.model_fields:
+            raise experiment.error(["transfer", key], told) from error
+        raise experiment.error(["transfer"], str(error)) from error
+
+
+def _with_weights(experiment: Experiment, weights: str | None) -> Experiment:
+    """`experiment` with other weights of its model's library, if it has such."""
+    if "weights" not in type(experiment.model).model_fields:
+        return experiment
+    model = experiment.model.model_copy(update={"weights": weights})
+    return experiment.model_copy(update={"model": model})
+
+
+def _with_pretrained(experiment: Experiment) -> Experiment:
+    """`experiment` where `transfer.weights: imagenet` is the model's own key for such weights.
+
+    Raises:
+        ConfigError: both keys name weights, or the model has none.
+    """
+    wanted = experiment.transfer.weights if experiment.transfer else None
+    own = getattr(experiment.model, "weights", None)
+    if wanted is None:
+        return experiment
+    if wanted != "imagenet":
+        if own is None or "weights" not in type(experiment.model).model_fields:
+            return experiment
+        told = f"model.weights names trained weights, too ({own}); leave one of the two out"
+        raise experiment.error(["transfer", "weights"], told)
+    if "weights" not in type(experiment.model).model_fields:
+        told = "imagenet: only torchvision/... and timm/... models have them"
+        raise experiment.error(["transfer", "weights"], told)
+    return _with_weights(experiment, own or "DEFAULT")
+
+
+def _own_normalization(model: nn.Module) -> Normalization | None:
+    known = getattr(model, "trained_normalization", None)
+    return Normalization(*known) if known else None
+
+
+def _limits_of_initializer(experiment: Experiment, model: nn.Module, loaded: Loaded) -> list[str]:
+    """How far an initializer reaches where trained weights were loaded."""
+    name = experiment.initializer.name
+    if not loaded or name == "default":
+        return []
+    new = [key for key, parameter in model.named_parameters() if parameter not in loaded]
+    layers = dict.fromkeys(key.rpartition(".")[0] for key in new)
+    return [f"initializer: {name} for {some(layers) or 'nothing'}; trained weights stay"]
+
+
+def load_transferred(experiment: Experiment, model: nn.Module) -> Checkpoint | None:
+    """Load the weights in the file or run that `transfer` names into `model`, all but its head.
 
     Returns: the checkpoint that they come from, if it is one of cnnrun's.
     """
-    if transfer.weights is None:
+    transfer = experiment.transfer
+    if transfer is None or transfer.weights is None or transfer.weights == "imagenet":
         return None
-    if transfer.weights == "imagenet":
-        if "weights" not in type(experiment.model).model_fields:
-            raise UserError("weights: imagenet: only torchvision/... and timm/... models have them")
-        pretrained = experiment.model.model_copy(update={"weights": "DEFAULT"})
-        source = registry.models.build(pretrained, input_shape=input_shape, num_classes=num_classes)
-        load_weights(model, source.state_dict(), apart=head_name(model))
-        return None
-    file = find_checkpoint(expanded(transfer.weights))
-    load_weights(model, _without_foreign_parts(read_weights(file), model), apart=head_name(model))
+    with experiment.located("transfer", "weights"):
+        file = _weights_file(expanded(transfer.weights))
+        weights = under_names_of(model, read_weights(file))
+        head = None if hasattr(model, "decode") else head_name(model)
+        load_weights(model, weights, apart=head)
     try:
         return Checkpoint.load(file)
     except UserError:
         return None  # weights of another program
 
 
-def _without_foreign_parts(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """`weights` without those of whole parts that `model` lacks: the decoder of an autoencoder."""
-    own = {_part(key) for key in model.state_dict()}
-    known = {key: value for key, value in unwrapped(weights).items() if _part(key) in own}
-    # With nothing in common they are another model's: all stay, to be named as unexpected.
-    return known or weights
-
-
-def _part(key: str) -> str:
-    return key.partition(".")[0]
+def _weights_file(path: Path) -> Path:
+    if path.suffix and not path.exists():
+        raise UserError(f"{path}: there is no such file or run directory")
+    return find_checkpoint(path)

@@ -10,23 +10,22 @@ from cnnrun import registry
 from cnnrun.components.schedules import Schedule, build_schedule
 from cnnrun.config.experiment import Experiment
 from cnnrun.engine.parts import Parts
-from cnnrun.models.transfer import parameter_groups
 from cnnrun.runtime.torch_shortcuts import leave_compiler_out
 
 
 def build_optimizer(parts: Parts) -> torch.optim.Optimizer:
-    """The optimizer of the parameters that train; `initial_lr` notes each group's own rate."""
-    experiment, model, transfer = parts.experiment, parts.model, parts.transfer
-    parameters: list[Any] = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
+    """The optimizer of what trains at any time; `initial_lr` notes each group's own rate."""
+    experiment, trainable = parts.experiment, parts.trainable
+    if not trainable.now():
         raise experiment.error(
-            ["transfer", "freeze"] if transfer else ["model"],
+            ["transfer", "freeze"] if parts.transfer else ["model"],
             "nothing to train: no parameter of the model requires a gradient",
         )
-    if transfer and transfer.lr_multipliers:
+    parameters: list[Any] = trainable.parameters()
+    if not trainable.one_rate:
         with experiment.located("transfer"):
             lr = float(experiment.optimizer.lr)  # type: ignore[attr-defined]
-            parameters = parameter_groups(model, transfer, lr)
+            parameters = trainable.groups(lr)
     if not experiment.training.compile:
         leave_compiler_out()
     with experiment.located("optimizer"):

@@ -1,4 +1,4 @@
-"""`training.compile`: the model's step in other words, for GPUs."""
+"""The model's step in other words, for GPUs: `training.compile` and `sync_batch_norm`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,21 @@ import torch
 from torch import nn
 
 from cnnrun.config.experiment import Experiment
+from cnnrun.runtime.distributed import synchronize_norms, world
+
+
+def convert_norms(model: nn.Module, experiment: Experiment, device: torch.device) -> None:
+    """Let batch normalization be over all processes' batch where `sync_batch_norm` asks for it.
+
+    Raises:
+        ConfigError: these are no GPUs.
+    """
+    if not experiment.training.sync_batch_norm or world().size == 1:
+        return
+    if device.type != "cuda":
+        told = f"it works between GPUs alone, and this is {device.type}; leave it out"
+        raise experiment.error(["training", "sync_batch_norm"], told)
+    synchronize_norms(model)
 
 
 def compiled(model: nn.Module, experiment: Experiment, device: torch.device) -> nn.Module:

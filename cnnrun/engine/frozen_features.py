@@ -1,7 +1,9 @@
-"""Frozen features are computed once: each epoch then trains the head alone."""
+"""Frozen features are computed once: each epoch then trains on them what comes after."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -11,13 +13,18 @@ from cnnrun.data.batches import Batches
 from cnnrun.data.dataset import Split
 from cnnrun.data.pipeline import Pipeline
 from cnnrun.engine.parts import Parts
-from cnnrun.models.transfer import head_input, head_name
+from cnnrun.models.surgery import InputsOf, evaluated
+from cnnrun.runtime import console
+from cnnrun.runtime.distributed import world
+from cnnrun.runtime.training_display import duration
 
 # Features of all training and validation samples together may take so many bytes.
 MOST_BYTES = 2**31
+# Seconds of computing after which a person is told how long it will take.
+_LONG = 3.0
 
 
-class AsTheyAre(Pipeline):
+class IdentityPipeline(Pipeline):
     """The pipeline of what is ready to be computed with."""
 
     def __init__(self) -> None:
@@ -34,24 +41,25 @@ class AsTheyAre(Pipeline):
         return images, labels
 
 
-def with_features_ready(parts: Parts, batch_size: int) -> Parts | None:
-    """The same experiment on the frozen features, with the head for a model; None if it can't be.
+def on_frozen_features(parts: Parts, batch_size: int) -> Parts | None:
+    """The same experiment on the frozen features, with what follows for a model; None if it can't.
 
-    It can be where nothing before the head trains or is random: no augmentation, everything but
-    the head frozen to the end. What the head then sees is what it would see in every epoch.
+    It can where all before some layer is frozen to the end, draws no random numbers, keeps no
+    statistics and is given the same images in each epoch. What the layers behind it then see is
+    what they would see in every epoch; what is random there stays so.
     """
-    if not parts.transfer or parts.transfer.unfreeze_at or parts.experiment.dataset.augment:
+    experiment = parts.experiment
+    trainable = parts.trainable
+    if not trainable.ends_frozen or not trainable.now() or parts.task.targets != "labels":
         return None
-    name = head_name(parts.model)
-    head = parts.model.get_submodule(name)
-    trains = {id(p) for p in parts.model.parameters() if p.requires_grad}
-    if not trains or not trains <= {id(p) for p in head.parameters()}:
+    if experiment.dataset.augment or experiment.training.progressive_from != 1:
         return None
     splits = [split for split in (parts.dataset.train, parts.dataset.validation) if split]
-    first = _features(parts, name, splits[0].take(torch.arange(1)), 1)
-    if not _head_is_last(parts, name, head, splits[0].take(torch.arange(1))):
+    found = _first_fit(parts, splits[0]) if len(splits[0]) > 1 else None
+    if found is None:
         return None
-    if sum(map(len, splits)) * first.nbytes > MOST_BYTES:
+    name, tail, each = found
+    if sum(map(len, splits)) * each > MOST_BYTES:
         return None
 
     def ready(split: Split) -> Split:
@@ -60,25 +68,84 @@ def with_features_ready(parts: Parts, batch_size: int) -> Parts | None:
     train = ready(parts.dataset.train)
     validation = ready(parts.dataset.validation) if parts.dataset.validation else None
     # The loop never looks at the test split; the whole model is tested when it ends.
-    none = train.take(torch.arange(0))
+    none = Split(train.images[torch.arange(0)], train.labels[:0])
     dataset = replace(parts.dataset, train=train, validation=validation, test=none)
-    return replace(parts, dataset=dataset, model=head, pipeline=AsTheyAre(), crop=None)
+    return replace(parts, dataset=dataset, model=tail, pipeline=IdentityPipeline(), crop=None)
+
+
+def _first_fit(parts: Parts, split: Split) -> tuple[str, nn.Module, int] | None:
+    """The module whose inputs can be kept, what computes from there on, and bytes of a sample."""
+    trains = {id(p) for p in parts.model.parameters() if p.requires_grad}
+    two = Batches(split.take(torch.arange(2)), 2, parts.device).iterate()
+    images = parts.pipeline.normalize(next(two)[0])
+    for name, tail in _tails(parts.model, sorted(parts.trainable.now())[-1]):
+        if not trains <= {id(p) for p in tail.parameters()}:
+            continue
+        features = _if_fixed(parts, name, images)
+        if features is None:
+            continue  # something random or counting lies between; further ahead nothing may
+        answers = evaluated(parts.model, images)
+        if isinstance(answers, Tensor) and torch.equal(evaluated(tail, features), answers):
+            return name, tail, features[0].nbytes
+    return None
+
+
+def _tails(model: nn.Module, parameter: str) -> Iterator[tuple[str, nn.Module]]:
+    """The last layers of a model from `parameter`'s on, then more and more layers before them.
+
+    Yields: the name of the first of these layers, and all of them as one module.
+    """
+    name = parameter.rpartition(".")[0]
+    if name:
+        yield name, model.get_submodule(name)
+    while name:
+        name, _, own = name.rpartition(".")
+        parent = model.get_submodule(name)
+        if not isinstance(parent, nn.Sequential):
+            if name:
+                yield name, parent
+            continue
+        children = list(dict(parent.named_children()))
+        for k in range(children.index(own), -1, -1):
+            yield f"{name}.{children[k]}".lstrip("."), parent[k:]
+
+
+@torch.no_grad()
+def _if_fixed(parts: Parts, name: str, images: Tensor) -> Tensor | None:
+    """What the module `name` is given, if it is so in training, too, and leaves no trace."""
+    kept = [(buffer, buffer.clone()) for buffer in parts.model.buffers()]
+    before, versions = _random_state(parts.device), [b._version for b, _ in kept]
+    parts.trainable.begin_epoch(0)
+    trained = InputsOf(parts.model, name)(images)
+    touched = [b._version for b, _ in kept] != versions
+    drawn = not torch.equal(_random_state(parts.device), before)
+    if touched:
+        for buffer, value in kept:
+            buffer.copy_(value)
+    features = evaluated(InputsOf(parts.model, name), images)
+    return None if touched or drawn or not torch.equal(trained, features) else features
+
+
+def _random_state(device: torch.device) -> Tensor:
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else torch.get_rng_state()
 
 
 @torch.no_grad()
 def _features(parts: Parts, name: str, split: Split, batch_size: int) -> Tensor:
-    """What the head is given for each sample of `split`, (N, ...) float32 on the device."""
-    batches = Batches(split, batch_size, parts.device).iterate()
-    inputs = (parts.pipeline.normalize(images) for images, _ in batches)
-    return torch.cat([head_input(parts.model, name, batch) for batch in inputs])
-
-
-@torch.no_grad()
-def _head_is_last(parts: Parts, name: str, head: nn.Module, one: Split) -> bool:
-    """Whether the model's answer is the head's: nothing is computed beside or after it."""
-    images = parts.pipeline.normalize(one.images[torch.arange(1)].to(parts.device))
-    training = parts.model.training
-    parts.model.eval()
-    same = torch.equal(head(head_input(parts.model, name, images)), parts.model(images))
-    parts.model.train(training)
-    return same
+    """What the module is given for each sample of `split`, (N, ...) float32 on the device."""
+    found: list[Tensor] = []
+    started, done, told = time.monotonic(), 0, not world().is_main
+    for images, _ in Batches(split, batch_size, parts.device).iterate():
+        inputs = InputsOf(parts.model, name)
+        found.append(evaluated(inputs, parts.pipeline.normalize(images)))
+        done += len(images)
+        spent = time.monotonic() - started
+        if not told and spent > _LONG and done < len(split):
+            told = True
+            left = duration(spent / done * (len(split) - done))
+            console.note(
+                f"computing the frozen features of {len(split):,} images once, {left} left"
+            )
+    return torch.cat(found)

@@ -121,7 +121,7 @@ class Seeds:
             self.train_epoch(epoch, shown)
             self.keep_state()
             for trainer in self.active:
-                self._with(trainer, lambda trainer: self._finish_epoch(trainer, shown))
+                self.attempt(trainer, lambda trainer: self._finish_epoch(trainer, shown))
 
     def _check_rates(self) -> None:
         """Refuse schedules that went apart, as one that looks at each seed's own loss does."""
@@ -133,7 +133,7 @@ class Seeds:
         row = trainer.finish_epoch(trainer.running_means())
         shown.epoch(f"seed {trainer.experiment.seed}  {trainer.line_of(row)}")
 
-    def _with(self, trainer: Trainer, do: Any) -> None:
+    def attempt(self, trainer: Trainer, do: Any) -> None:
         """Do something that fails where the trainer's loss is no number."""
         try:
             do(trainer)
@@ -159,7 +159,7 @@ class Seeds:
                 self.train_step(number, given, samples)
                 if shown.due() and lead in self.active:
                     rate = lead.sums.samples / (time.perf_counter() - started)
-                    means = lead.running_means()
+                    means = lead.task.texts(lead.running_means())
                     shown.update(epoch + 1, lead.progress.step, means, rate)
                 self._stop_or_save()
         for trainer in self.active:
@@ -183,7 +183,7 @@ class Seeds:
             if trainer.stepper.average:
                 trainer.stepper.average.update(trainer.progress.step)
             trainer.stepped_on(trainer.train_batches.size_of(number))
-            self._with(trainer, Trainer.collect)
+            self.attempt(trainer, Trainer.collect)
 
     def _step(
         self, inputs: Tensor, targets: Tensor, masks: Sequence[dict[str, Tensor]]
@@ -225,7 +225,7 @@ class Seeds:
             return
         self.keep_state()
         for trainer in self.active:
-            self._with(trainer, lambda trainer: trainer.save("last"))
+            self.attempt(trainer, lambda trainer: trainer.save("last"))
         if self.stop:
             # One whose patience has ended still is to be tested.
             paths = [trainer.run.path for trainer in self.unfailed if trainer.run]

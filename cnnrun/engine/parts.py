@@ -12,6 +12,7 @@ from cnnrun.config.experiment import Experiment
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.pipeline import Pipeline
+from cnnrun.models.trainable import Trainable
 from cnnrun.models.transfer import Transfer
 from cnnrun.runs.checkpoint import Normalization
 
@@ -29,7 +30,8 @@ class Parts:
     pipeline: Pipeline
     model: nn.Module
     loss: nn.Module
-    # What stays in eval mode while the rest trains.
-    frozen: tuple[nn.Module, ...] = ()
+    trainable: Trainable
     # What the experiment's `transfer` means for this model, presets written out.
     transfer: Transfer | None = None
+    # What a person should know of the weights that training begins with.
+    notes: tuple[str, ...] = ()

@@ -65,15 +65,18 @@ class SaveTimer:
 
 
 def rank_of(scores: Mapping[str, Any], task: Task, monitor: str) -> list[float]:
-    """Larger is better: the monitored measure, then the loss, as small splits often tie.
+    """Larger is better: the monitored metric, then the loss, as small splits often tie.
 
-    scores: of the validation split; {} where there is none.
+    scores: of the validation split; {} where there is none. What is no number is NaN.
     """
-    measures = dict.fromkeys((task.monitor if monitor == "auto" else monitor, "loss"))
+    if not scores:
+        return []
+    monitored = task.ranks_by(monitor)
+    metrics = {metric.name: metric for metric in (monitored, task.ranks_by("loss"))}
+    values = {name: math.nan if (v := scores[name]) is None else v for name in metrics}
     return [
-        scores[name] if task.higher_is_better[name] else -scores[name]
-        for name in measures
-        if scores
+        values[name] if metric.higher_is_better else -values[name]
+        for name, metric in metrics.items()
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -29,7 +30,7 @@ def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progr
     return Checkpoint(
         model=weights,
         raw=raw if average else {},
-        config=parts.experiment.to_dict(),
+        config=_config(parts),
         classes=list(parts.dataset.classes),
         class_counts=parts.dataset.class_counts.tolist(),
         input_shape=list(parts.dataset.input_shape),
@@ -40,6 +41,14 @@ def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progr
         versions={"cnnrun": __version__, "torch": str(torch.__version__)},
         **stepper.state_dict(),
     )
+
+
+def _config(parts: Parts) -> dict[str, Any]:
+    """The experiment, with what a case of transfer meant for its model instead of its name."""
+    config = parts.experiment.to_dict()
+    if parts.transfer:
+        config["transfer"] = parts.transfer.model_dump() | {"case": None}
+    return config
 
 
 def take_over(checkpoint: Checkpoint, parts: Parts, stepper: Stepper, schedule: Schedule) -> None:

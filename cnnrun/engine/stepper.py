@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -20,7 +21,6 @@ from cnnrun.engine.misfits import misfit, refuse_misfit
 from cnnrun.engine.out_of_memory import OtherRanOutError, is_out_of_memory, out_of_memory
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
-from cnnrun.models.transfer import unfreeze
 from cnnrun.runtime import console
 from cnnrun.runtime.distributed import any_process, average_gradients, parallel, world
 from cnnrun.runtime.randomness import seed_default
@@ -51,12 +51,7 @@ class Stepper:
                 "out of memory would not come; set training.accumulate instead",
             )
         self.renew_optimizer()
-        self.parallel = (
-            parts.model
-            if self.agrees
-            else parallel(parts.model, parts.device, self.options.sync_batch_norm)
-        )
-        self.model = compiled(self.parallel, parts.experiment, parts.device)
+        self.renew_wrappers()
         kind = parts.device.type
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.options.amp)
         self.autocast: Any = torch.autocast(kind, dtype) if dtype else nullcontext()
@@ -80,12 +75,13 @@ class Stepper:
         decay = self.options.ema
         self.average = AverageWeights(self.parts.model, decay) if decay is not None else None
 
-    def thaw(self) -> None:
-        """Let what was frozen train, at the first group's rate."""
-        thawed = unfreeze(self.parts.model)
-        if thawed:
-            lr = self.optimizer.param_groups[0]["initial_lr"]
-            self.optimizer.add_param_group({"params": thawed, "lr": lr, "initial_lr": lr})
+    def renew_wrappers(self) -> None:
+        """Wrap the model anew, as its wrappers know what trains when they are made."""
+        self.model = self.parallel = self.parts.model
+        gc.collect()  # the last wrapper's hooks end with it
+        if not self.agrees:
+            self.parallel = parallel(self.parts.model, self.parts.device)
+        self.model = compiled(self.parallel, self.parts.experiment, self.parts.device)
 
     def step(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
         """Step number `number` (from 0) on one batch.
@@ -287,7 +283,10 @@ class Stepper:
             {key: value for key, value in group.items() if key != "params"}
             for group in self.optimizer.param_groups
         ]
-        self.optimizer.load_state_dict(state["optimizer"])
+        saved = state["optimizer"]
+        # Earlier versions added what thaws when it did.
+        later = self.optimizer.state_dict()["param_groups"][len(saved["param_groups"]) :]
+        self.optimizer.load_state_dict({**saved, "param_groups": [*saved["param_groups"], *later]})
         self._lay_out_state()
         for group, values in zip(self.optimizer.param_groups, current, strict=True):
             group.update(values)

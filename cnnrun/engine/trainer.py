@@ -18,8 +18,9 @@ from torch import Tensor
 from cnnrun.components.schedules import Schedule
 from cnnrun.engine.bad_batch import BadBatch
 from cnnrun.engine.build_optimizer import build_lr_schedule
+from cnnrun.engine.compiling import convert_norms
 from cnnrun.engine.epoch_sums import EpochSums, Means
-from cnnrun.engine.frozen_features import with_features_ready
+from cnnrun.engine.frozen_features import on_frozen_features
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, Progress, SaveTimer, rank_of
 from cnnrun.engine.progressive_resizing import progressive
@@ -63,9 +64,10 @@ class Trainer:
         """
         self.full, self.run, self.stop = parts, run, stop or StopRequest()
         self.experiment, self.task, self.device = parts.experiment, parts.task, parts.device
-        # What the loop steps: all of it, or the head on features that are computed once.
-        self.stepped = with_features_ready(parts, evaluation_batch_size(parts)) or parts
         self.world = world()
+        convert_norms(parts.model, self.experiment, self.device)
+        # What the loop steps: all of it, or what follows features that are computed once.
+        self.stepped = on_frozen_features(parts, evaluation_batch_size(parts)) or parts
         self.train_batches, self.validation_batches = training_and_validation(
             self.stepped, self.world
         )
@@ -106,8 +108,7 @@ class Trainer:
         while self.progress.epoch < self.experiment.training.epochs:
             if self.progress.stopped_early:
                 break
-            means = self.train_epoch(reporter)
-            row = self.finish_epoch(means)
+            row = self.finish_epoch(self.train_epoch(reporter))
             reporter.epoch(self.line_of(row))
 
     def train_epoch(self, reporter: Reporter) -> Means:
@@ -128,7 +129,8 @@ class Trainer:
                 seen += self.train_batches.size_of(self.progress.batch - 1)
                 if reporter.due():
                     rate = seen / (time.perf_counter() - started)
-                    reporter.update(epoch + 1, self.progress.step, self.running_means(), rate)
+                    running = self.task.texts(self.running_means())
+                    reporter.update(epoch + 1, self.progress.step, running, rate)
                 self.stop_or_save()
         self.running_means()
         self.sums.gather()
@@ -163,13 +165,9 @@ class Trainer:
 
     def set_training_mode(self, epoch: int) -> None:
         """Training mode, but for what is frozen; all of it once `unfreeze_at` has come."""
-        transfer = self.stepped.transfer
         self.stepped.model.train()
-        if transfer and transfer.unfreeze_at and epoch + 1 >= transfer.unfreeze_at:
-            self.stepper.thaw()
-            return
-        for module in self.stepped.frozen:
-            module.eval()
+        if self.stepped.trainable.begin_epoch(epoch):
+            self.stepper.renew_wrappers()
 
     def train_step(self, images: Tensor, labels: Tensor, samples: Tensor | None = None) -> None:
         """One optimizer step on a batch: images (N, C, H, W) uint8, labels (N,) int64.
@@ -259,9 +257,8 @@ class Trainer:
     def finish_epoch(self, means: Means) -> dict[str, Any]:
         """Validate, log, and save what an epoch ended with; returns the row of the log."""
         progress = self.progress
-        lr_of_epoch = self.schedule.factor(progress.step - len(self.train_batches))
-        row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step}
-        row["lr"] = self.lr * lr_of_epoch
+        lr = self.lr * self.schedule.factor(progress.step - len(self.train_batches))
+        row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step, "lr": lr}
         row |= {f"train_{name}": value for name, value in means.items()}
         scores = self.validate()
         row |= {f"validation_{name}": value for name, value in scores.items()}
@@ -288,7 +285,8 @@ class Trainer:
         """What to show of a finished epoch."""
         epochs, done = self.experiment.training.epochs, self.progress.epoch
         left = self.seconds / done * (epochs - done)
-        return epoch_line(row, self.progress.best_epoch, epochs, self.speed, left)
+        metrics, best = self.task.declared(), self.progress.best_epoch
+        return epoch_line(row, metrics, best, epochs, self.speed, left)
 
     def validate(self) -> Means:
         """The means over the validation split, of the averaged weights if there are any."""

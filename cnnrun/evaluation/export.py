@@ -11,7 +11,6 @@ Class names and normalization go along: in ONNX as metadata, in torch's files as
 
 from __future__ import annotations
 
-import json
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from cnnrun.errors import UserError
 from cnnrun.evaluation.export_formats import FORMATS, Run, as_arrays
 from cnnrun.evaluation.loading import open_checkpoint
 from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.runtime.strict_json import to_json
 
 Format = Literal["onnx", "safetensors", "torch-export", "torchscript"]
 
@@ -111,12 +111,12 @@ def metadata(parts: Parts, checkpoint: Checkpoint, preprocessing: bool) -> dict[
     return {
         "name": parts.experiment.name,
         "task": parts.experiment.task.name,
-        "classes": json.dumps(list(parts.dataset.classes), ensure_ascii=False),
+        "classes": to_json(list(parts.dataset.classes), ensure_ascii=False),
         "input": f"N x {channels} x {height} x {width}, "
         + ("uint8, 0..255" if preprocessing else "float32, (x / 255 - mean) / std"),
         "output": "logits (N, K)" if parts.task.targets == "labels" else "pixels 0..1, code",
-        "mean": json.dumps(checkpoint.normalization.mean),
-        "std": json.dumps(checkpoint.normalization.std),
+        "mean": to_json(checkpoint.normalization.mean),
+        "std": to_json(checkpoint.normalization.std),
         "resize": str(parts.experiment.dataset.resize),
         "cnnrun": checkpoint.versions.get("cnnrun", ""),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import json
 import logging
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnrun.errors import UserError
+from cnnrun.runtime.strict_json import to_json
 
 Metadata = dict[str, str]
 Run = Callable[[Tensor], list[npt.NDArray[Any]]]
@@ -92,7 +92,7 @@ def _write_torch_export(
     network: nn.Module, example: Tensor, file: Path, metadata: Metadata
 ) -> None:
     torch.export.save(
-        _exported(network, example), file, extra_files={"cnnrun.json": json.dumps(metadata)}
+        _exported(network, example), file, extra_files={"cnnrun.json": to_json(metadata)}
     )
 
 
@@ -107,7 +107,7 @@ def _write_torchscript(network: nn.Module, example: Tensor, file: Path, metadata
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"torch can't trace this network: {reason}") from error
-    torch.jit.save(traced, file, _extra_files={"cnnrun.json": json.dumps(metadata)})
+    torch.jit.save(traced, file, _extra_files={"cnnrun.json": to_json(metadata)})
 
 
 def _open_torchscript(_network: nn.Module, file: Path) -> Run:

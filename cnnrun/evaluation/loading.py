@@ -18,6 +18,7 @@ from cnnrun.config.shipped import names_experiment
 from cnnrun.config.trust import consenting, trusted
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.options import DatasetOptions
+from cnnrun.data.sources.known_forms import known_form
 from cnnrun.engine.build import rebuild
 from cnnrun.engine.build_data import build_dataset
 from cnnrun.engine.build_model import build_model
@@ -117,15 +118,18 @@ def model_of(
     """
     if names_experiment(target):
         experiment = load(target, overrides, plugins)
-        dataset = build_dataset(experiment)
-        shape, classes = dataset.input_shape, len(dataset.classes)
-    else:
-        file = find_checkpoint(target)
-        checkpoint = Checkpoint.load(file)
-        experiment = _experiment(file, checkpoint, overrides, plugins, opens_data=False)
-        channels, height, width = checkpoint.input_shape
-        shape, classes = (channels, height, width), len(checkpoint.classes)
-    return build_model(experiment, shape, classes), shape
+        known = known_form(experiment.dataset)
+        if known is None:
+            dataset = build_dataset(experiment)
+            known = dataset.input_shape, len(dataset.classes)
+        shape, classes = known
+        return build_model(experiment, shape, classes), shape
+    file = find_checkpoint(target)
+    checkpoint = Checkpoint.load(file)
+    experiment = _experiment(file, checkpoint, overrides, plugins, opens_data=False)
+    channels, height, width = checkpoint.input_shape
+    shape, classes = (channels, height, width), len(checkpoint.classes)
+    return build_model(experiment, shape, classes, of_checkpoint=True), shape
 
 
 def _experiment(

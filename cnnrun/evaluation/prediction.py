@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from cnnrun.engine.parts import Parts
 from cnnrun.engine.validation import evaluation_batch_size
 from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
+from cnnrun.runtime import console
 from cnnrun.runtime.paths import expanded
 
 
@@ -55,18 +57,51 @@ def find_pictures(names: Iterable[str]) -> list[str]:
     """The files that `names` (files, folders, patterns such as `photos/**/*.jpg`) mean, each once.
 
     A name that means nothing stays in the list, so that it comes up as a file that is not there.
+
+    Raises:
+        UserError: a run's own folder, whose images are plots.
     """
     found: dict[str, None] = {}
     for name in names:
-        path = expanded(name)
-        if path.is_dir():
-            found.update(dict.fromkeys(images_below(str(path))[0]))
-        elif path.exists():
-            found[str(path)] = None
-        else:
-            matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
-            found.update(dict.fromkeys(matches or [name]))
+        try:
+            found.update(dict.fromkeys(_meant_by(name)))
+        except (OSError, ValueError):  # no system has a file of such a name
+            found[name] = None
     return list(found)
+
+
+def _meant_by(name: str) -> list[str]:
+    path = expanded(name)
+    if path.is_dir():
+        return _images_in(path)
+    if path.exists():
+        return [str(path)]
+    return sorted(glob.glob(str(path), recursive=True)) or [name]  # noqa: PTH207
+
+
+def _images_in(folder: Path) -> list[str]:
+    """The images below a folder, without the plots of runs.
+
+    Raises:
+        UserError: it is a run's own folder.
+    """
+    here = folder.resolve()
+    if run := next((place for place in (here, *here.parents) if _is_run(place)), None):
+        raise UserError(
+            f"{folder}: the images in the run directory {run} are its own plots; name the folder "
+            "of the images to predict"
+        )
+    images = images_below(str(folder))[0]
+    below = {place for image in images for place in Path(image).parents if folder in place.parents}
+    runs = {place for place in below if _is_run(place)}
+    kept = [image for image in images if not runs.intersection(Path(image).parents)]
+    if len(kept) < len(images):
+        console.warn(f"{folder}: {len(images) - len(kept):,} plots of runs are passed over")
+    return kept
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir()
 
 
 def predict_files(
@@ -123,4 +158,5 @@ def predict_images(parts: Parts, images: Tensor) -> npt.NDArray[np.float64]:
 def form_of(parts: Parts) -> Form:
     """What every picture was brought to in training: size, channels and how it got there."""
     channels, height, width = parts.dataset.input_shape
-    return Form((height, width), channels, parts.experiment.dataset.resize)
+    dataset = parts.experiment.dataset
+    return Form((height, width), channels, dataset.resize, dataset.bits or 16)

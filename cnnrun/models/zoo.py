@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from cnnrun.errors import NetworkError, UserError, did_you_mean
+from cnnrun.models.channels import adapt_channels, note_normalization
 from cnnrun.registry import models
 from cnnrun.runtime import console
 
@@ -34,7 +35,7 @@ def torchvision_model(
 
     weights: `DEFAULT`, or a name such as `IMAGENET1K_V2`: trained on ImageNet, fetched once.
         The first convolution is adapted to the channels (see `with_channels`), and the last layer
-        is new. Pictures should be normalized as ImageNet's.
+        is new. `dataset.normalize: auto` takes the numbers that they were trained with.
     dropout: before the last layer; by default as the network has it.
 
     Raises:
@@ -59,6 +60,9 @@ def torchvision_model(
     if dropout is not None:
         set_dropout(model, dropout)
     check_size(model, input_shape, f"torchvision/{variant}")
+    if chosen is not None:
+        images = chosen.transforms()
+        note_normalization(model, images.mean, images.std, input_shape[0])
     return model
 
 
@@ -76,7 +80,8 @@ def timm_model(
     The networks take (N, C, H, W) float32 and give logits (N, K).
 
     weights: `DEFAULT`, or timm's tag such as `a1_in1k`: trained weights, fetched once. timm adapts
-        the first convolution to the channels, and the last layer is new.
+        the first convolution to the channels, and the last layer is new. `dataset.normalize: auto`
+        takes the numbers that they were trained with.
     dropout: before the last layer; by default as the network has it.
 
     Raises:
@@ -118,6 +123,9 @@ def timm_model(
             ) from error
         raise NetworkError(f"timm/{variant}: {_not_fetched(error)}") from error
     check_size(model, input_shape, f"timm/{variant}")
+    if weights is not None:
+        trained_on: Any = model.pretrained_cfg
+        note_normalization(model, trained_on["mean"], trained_on["std"], input_shape[0])
     return model
 
 
@@ -220,46 +228,6 @@ def _head(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
     """The layer that gives the logits: the last dense one, or a 1 x 1 convolution (squeezenet)."""
     layers = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     return layers[-1]
-
-
-def adapt_channels(model: nn.Module, channels: int, *, pretrained: bool) -> None:
-    """Replace the first convolution by one that takes `channels` channels."""
-    name, first = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
-    model.set_submodule(name, with_channels(first, channels, pretrained=pretrained))
-    if getattr(model, "transform_input", False):
-        # It converts red, green and blue apart.
-        model.transform_input = False  # type: ignore[assignment]
-
-
-def with_channels(first: nn.Conv2d, channels: int, *, pretrained: bool) -> nn.Conv2d:
-    """`first`, a convolution of colour pictures, for pictures of `channels` channels.
-
-    Trained kernels are summed for gray: the answer is that to the gray picture as a colour one.
-    For more channels they repeat, scaled so that the answer keeps its size. Untrained kernels are
-    drawn anew, so that the variance of the answer stays as the network's author chose it.
-    """
-    new = nn.Conv2d(
-        channels,
-        first.out_channels,
-        first.kernel_size,  # type: ignore[arg-type]
-        stride=first.stride,  # type: ignore[arg-type]
-        padding=first.padding,  # type: ignore[arg-type]
-        dilation=first.dilation,  # type: ignore[arg-type]
-        bias=first.bias is not None,
-        padding_mode=first.padding_mode,
-        device=first.weight.device,
-    )
-    old, inputs = first.weight.data, first.in_channels
-    if not pretrained:
-        spread = old.std() * (inputs / channels) ** 0.5
-        new.weight.data = torch.randn_like(new.weight) * spread
-    elif channels == 1:
-        new.weight.data = old.sum(1, keepdim=True)
-    else:
-        chosen = torch.arange(channels, device=old.device) % inputs
-        new.weight.data = old[:, chosen] * (inputs / channels)
-    new.bias = first.bias
-    return new
 
 
 def set_dropout(model: nn.Module, probability: float) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 from cnnrun.config.document import Document, parse
+from cnnrun.config.shipped import find_config
+from cnnrun.runtime.paths import expanded
 
 Settings = dict[str, Any]
 """Dotted keys of the experiment and their values: one point of a sweep, one variant of a study."""
@@ -78,3 +81,16 @@ def override(
         settings[inside[-1]] = flat
         for places in (document.places, document.key_places):
             places[inside] = f"command line: {' '.join(text.split())}"
+
+
+def base_file(file: str, base: str) -> Path:
+    """The experiment that `base` in a sweep's or study's `file` means.
+
+    A path from that file's folder, or else the name of a config, here or shipped.
+
+    Raises:
+        ConfigError: there is no config of that name.
+    """
+    beside = Path(file).parent / expanded(base)
+    is_name = len(Path(base).parts) == 1 and not beside.suffix and not beside.is_file()
+    return find_config(Path(base)) if is_name else beside

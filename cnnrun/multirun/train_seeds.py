@@ -47,8 +47,8 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
         with reporter(quiet, trainers[0].total_steps, 0) as shown:
             seeds.fit(shown)
         with leaving_at_once(*(trainer.run for trainer in seeds.unfailed if trainer.run)):
-            for trainer in seeds.unfailed:
-                finish(trainer, started)
+            for trainer in list(seeds.unfailed):
+                seeds.attempt(trainer, lambda trainer: finish(trainer, started))
     if seeds.failed:
         told = [f"seed {t.experiment.seed}: {error}" for t, error in seeds.failed.items()]
         raise UserError("\n".join(told))

@@ -25,6 +25,16 @@ def curves(target: Target) -> Figure:
         epochs=[row["epoch"] for row in rows],
         series=series,
         lr=[row["lr"] for row in rows],
-        best_epoch=target.best_epoch or target.run.read_summary().get("best_epoch"),
+        best_epoch=_chosen_epoch(target),
         title=target.path.parent.name,
+        metrics=target.metrics,
     )
+
+
+def _chosen_epoch(target: Target) -> int | None:
+    """The best epoch, where a validation split chose one."""
+    summary = target.run.read_summary()
+    if target.best_epoch or not summary:
+        return target.best_epoch
+    best = summary.get("best") or {}
+    return summary.get("best_epoch") if any(key.startswith("validation_") for key in best) else None

@@ -73,7 +73,7 @@ def filters(target: Target, *, layer: str | None = None) -> Figure:
     """The kernels of a convolution, by default the first: what it looks for in its input."""
     convolutions = _convolutions(target, "filters")
     name = layer or next(iter(convolutions))
-    module = layer_named(target.parts.model, name)
+    module = layer_named(target.model, name)
     if not isinstance(module, nn.Conv2d):
         raise UserError(f"layer: '{name}' is no convolution; there are {some(convolutions)}")
     weight = module.weight.detach().cpu().numpy()
@@ -113,7 +113,7 @@ def features(target: Target, *, index: Index = 0, layer: str | None = None) -> F
 
 def _convolutions(target: Target, what: str) -> dict[str, nn.Module]:
     """The model's convolutions by name, in order."""
-    layers = target.parts.model.named_modules()
+    layers = target.model.named_modules()
     found: dict[str, nn.Module] = {n: m for n, m in layers if isinstance(m, nn.Conv2d)}
     if not found:
         raise UserError(f"{target.path}: the model has no convolution, so no {what} to draw")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cnnrun.components.tasks import Predictions
 from cnnrun.config.experiment import load
@@ -21,7 +21,8 @@ from cnnrun.engine.build import build
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
-from cnnrun.evaluation.loading import open_checkpoint
+from cnnrun.evaluation.loading import open_checkpoint, open_trained
+from cnnrun.measures import Metric, read_metrics
 from cnnrun.runs.directory import RunDirectory
 
 
@@ -69,8 +70,22 @@ class Target:
         return Opened(parts, trained=True)
 
     @property
+    def metrics(self) -> dict[str, Metric]:
+        """What the run's task declared, by name; its own summary says so once it has ended."""
+        if self._opened_before:
+            return self._opened_before.parts.task.declared()
+        return read_metrics(self.run.read_summary().get("metrics"))
+
+    @property
     def parts(self) -> Parts:
         return self._opened.parts
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network; of a run or checkpoint without its data, which need not be there."""
+        if self._opened_before or self._overrides or names_experiment(self.path):
+            return self.parts.model
+        return open_trained(self.path, self._plugins)[1].model
 
     @property
     def classes(self) -> tuple[str, ...]:

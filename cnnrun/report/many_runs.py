@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnrun.comparison import Comparison, Group, Result, compare, group_runs
+from cnnrun.comparison.choice import loss_keys
 from cnnrun.comparison.groups import short, telling_keys, written
 from cnnrun.comparison.runs import Run
-from cnnrun.comparison.text import figure, pair_sentences
+from cnnrun.comparison.text import pair_sentences, score_texts, score_titles
 from cnnrun.errors import UserError
-from cnnrun.measures import SHARES, show
 from cnnrun.report.figures import pictures
 from cnnrun.report.line_chart import MOST_LINES, Line, line_chart, shown_epochs
 from cnnrun.report.page import Section, details, page, sentences, table
@@ -47,40 +47,90 @@ def report(
     (none is finished, or they have no measure in common) are listed, with the reason.
     """
     damaged = [run for run in runs if run.state == "damaged"]
-    groups = _named(group_runs(runs))
     study, (standing, problem) = _study(folder), standing_of(folder, plugins, storage)
-    lead = f"{len(runs)} runs in {len(groups)} group{'s' if len(groups) != 1 else ''}"
-    try:
-        comparison = compare(groups, left_out=damaged)
-    except UserError as error:
-        keys = list(dict.fromkeys(key for group in groups for key in group.settings))
-        told = sentences([f"Not compared: {error}", *filter(None, [problem])], "warning")
-        sections = [Section("Findings", told)]
-        sections += [trials(standing.results)] if standing else []
-        sections.append(Section("Runs", _runs(runs, keys, None)))
-    else:
-        keys = _keys(comparison)
-        findings = _findings(comparison, study) + sentences([*filter(None, [problem])], "warning")
-        sections = [Section("Findings", findings), Section("Groups", _groups(comparison))]
-        sections.append(Section("Curves", _curves(comparison)))
-        sections += [trials(standing.results)] if standing else []
-        if keys:
-            sections.append(Section("Settings", _parallel(comparison, keys)))
-            sections.append(Section("Importance", _importance(comparison, keys, standing)))
-        sections.append(Section("Runs", _runs(runs, keys, comparison)))
-        lead += f", compared by {comparison.split} {comparison.measure}"
+    groups = _named(group_runs(runs), standing)
+    compared, problems = _compared(groups, damaged)
+    several = len(compared) > 1
+    sections = []
+    for comparison in compared:
+        of = f" of {comparison.results[0].group.task}" if several else ""
+        sections += _sections(comparison, study, standing, of)
+    told = [*problems, *filter(None, [problem])]
+    if told:
+        sections.insert(0, Section("Problems", sentences(told, "warning")))
+    sections += [trials(standing.results)] if standing else []
+    sections.append(Section("Runs", _runs(runs, groups, compared)))
     drawn = [folder / Path(str(name)).name for name in study.get("pictures") or []]
     if found := pictures([file for file in drawn if file.is_file()]):
         sections.append(Section("Pictures", found))
-    return page(title, str(study.get("about") or f"{lead}."), sections)
+    return page(title, str(study.get("about") or _lead(runs, groups, compared)), sections)
 
 
-def _named(groups: list[Group]) -> list[Group]:
-    """Groups by their runs' names, where each has one of its own, as in a study."""
+def _lead(runs: Sequence[Run], groups: Sequence[Group], compared: Sequence[Comparison]) -> str:
+    lead = f"{len(runs)} runs in {len(groups)} group{'s' if len(groups) != 1 else ''}"
+    by = [f"{c.split} {c.metric.display_name}, {_ranked(c)}" for c in compared]
+    return f"{lead}, compared by {' and by '.join(by)}." if by else f"{lead}."
+
+
+def _ranked(comparison: Comparison) -> str:
+    ranked_by = comparison.ranked_by
+    return f"the best first by {ranked_by.split} {ranked_by.metric.display_name}"
+
+
+def _compared(
+    groups: Sequence[Group], damaged: Sequence[Run]
+) -> tuple[list[Comparison], list[str]]:
+    """A comparison for each task, as their metrics have nothing in common; and what failed."""
+    found, problems = [], []
+    tasks = dict.fromkeys(group.task for group in groups)
+    for number, task in enumerate(tasks):
+        own = [group for group in groups if group.task == task]
+        try:
+            found.append(compare(own, left_out=[] if number else damaged))
+        except UserError as error:
+            of = f" of {task}" if len(tasks) > 1 else ""
+            problems.append(f"The runs{of} are not compared: {error}")
+    return found, problems
+
+
+def _sections(
+    comparison: Comparison, study: dict[str, Any], standing: Standing | None, of: str
+) -> list[Section]:
+    """What can be claimed, the groups, their curves and settings. of: ` of classify`, say."""
+    found = [
+        Section(f"Findings{of}", _findings(comparison, study)),
+        Section(f"Groups{of}", _groups(comparison)),
+        Section(f"Curves{of}", _curves(comparison)),
+    ]
+    if keys := _keys(comparison):
+        found.append(Section(f"Settings{of}", _parallel(comparison, keys)))
+        found.append(Section(f"Importance{of}", _importance(comparison, keys, standing)))
+    return found
+
+
+def _named(groups: list[Group], standing: Standing | None) -> list[Group]:
+    """Groups by the numbers of a sweep's trials, or by the names of runs as in a study.
+
+    So a trial has one name on the whole page.
+    """
+    if standing:
+        trial_of = {
+            Path(run).name: trial.trial
+            for trial in standing.results.trials
+            for run in trial.runs.values()
+        }
+        return [_after_trials(group, trial_of) for group in groups]
     names = [{run.name for run in (*group.runs, *group.left_out)} for group in groups]
     if not 1 < len(groups) == len(set().union(*names)) == sum(map(len, names)):
         return groups
     return [replace(group, name=name) for group, (name,) in zip(groups, names, strict=True)]
+
+
+def _after_trials(group: Group, trial_of: Mapping[str, int]) -> Group:
+    """The group of one trial, or of several that drew the same settings."""
+    runs = (*group.runs, *group.left_out)
+    numbers = sorted({trial_of[run.path.name] for run in runs if run.path.name in trial_of})
+    return replace(group, name=f"trial {', '.join(map(str, numbers))}") if numbers else group
 
 
 def _study(folder: Path) -> dict[str, Any]:
@@ -94,7 +144,7 @@ def _study(folder: Path) -> dict[str, Any]:
 
 def _findings(comparison: Comparison, study: dict[str, Any]) -> str:
     said = study.get("sentences") or pair_sentences(comparison)
-    warnings = [f"Warning: {text}" for text in comparison.warnings]
+    warnings = [f"Warning: {text}" for text in comparison.caveats]
     return sentences(list(map(str, said)), "finding") + sentences(warnings, "warning")
 
 
@@ -106,36 +156,43 @@ def _keys(comparison: Comparison) -> list[str]:
 
 def _groups(comparison: Comparison) -> str:
     keys = _keys(comparison)
-    head = ["group", "seeds", f"{comparison.split} {comparison.measure}", *map(short, keys)]
+    head = ["group", "seeds", *score_titles(comparison), *map(short, keys)]
     rows = [
         [
             result.name,
             len(result.scores),
-            (_mean(result), figure(comparison, result)),
+            *zip(_means(comparison, result), score_texts(comparison, result), strict=True),
             *(setting(result.group.config, key) for key in keys),
         ]
         for result in comparison.results
     ]
     words = "mean over seeds ± half of its 95 % interval"
-    return table(f"Groups, the best first: {words}", head, rows)
+    return table(f"Groups, {_ranked(comparison)}: {words}", head, rows)
 
 
-def _mean(result: Result) -> float | None:
-    return result.interval.mean if result.interval else None
+def _means(comparison: Comparison, result: Result) -> list[float | None]:
+    """What the columns of `score_titles` are sorted by."""
+    own, ranking = (found.mean if found else None for found in (result.interval, result.rank))
+    return [ranking, own] if comparison.is_ranked_apart else [own]
 
 
 def _curves(comparison: Comparison) -> str:
-    measures = dict.fromkeys((comparison.measure, "loss"))
+    runs = [run for result in comparison.results for run in result.group.runs]
+    names = (comparison.ranked_by.metric.name, comparison.metric.name, "loss")
     drawn, numbers = [], []
-    for measure in measures:
+    for name in dict.fromkeys(names):
+        metric = runs[0].metric(name)
+        if metric.of_the_loss and loss_keys(runs):
+            continue  # values of different losses on one axis would look like a comparison
         for split in ("validation", "train"):
-            lines = _lines(comparison, f"{split}_{measure}", 100 if measure in SHARES else 1)
+            lines = _lines(comparison, f"{split}_{name}", metric.scale)
             if lines:
                 x = shown_epochs(max(len(line.values) for line in lines))
                 lines = [line.at(x) for line in lines]
-                unit = " %" if measure in SHARES else ""
-                drawn.append(line_chart(f"{split} {measure}", x, lines, unit))
-                numbers.append(_numbers_of(f"{split} {measure}{unit}", lines, x))
+                unit = f" {metric.unit}" if metric.unit else ""
+                drawn.append(line_chart(f"{split} {metric.display_name}", x, lines, unit))
+                title = f"{split} {metric.display_name}{unit}"
+                numbers.append(_numbers_of(title, lines, x))
     more = len(comparison.results) - MOST_LINES
     beyond = f" Of {more} more groups there are no curves." if more > 0 else ""
     words = f"Means over seeds, bands of one standard deviation; names as in the table.{beyond}"
@@ -182,14 +239,13 @@ def _numbers(column: Sequence[Any], scale: int) -> list[float]:
 
 
 def _parallel(comparison: Comparison, keys: Sequence[str]) -> str:
-    percent = comparison.measure in SHARES
-    scale = 100 if percent else 1
+    metric = comparison.ranked_by.metric
     rows = [[_text(r.group, key) for key in keys] for r in comparison.results]
-    scores = [scale * r.interval.mean if r.interval else None for r in comparison.results]
+    scores = [metric.scale * r.rank.mean if r.rank else None for r in comparison.results]
     if all(score is None for score in scores):
         return sentences(["No group has a score."])
-    sign = 1 if comparison.more_is_better else -1
-    name = f"{comparison.measure}{' (%)' if percent else ''}"
+    sign = 1 if metric.higher_is_better else -1
+    name = f"{comparison.ranked_by.split} {metric.label}"
     return parallel(list(map(short, keys)), rows, name, scores, sign)
 
 
@@ -217,7 +273,7 @@ def _importance(comparison: Comparison, keys: Sequence[str], standing: Standing 
 
 def _explained(comparison: Comparison, key: str) -> float | None:
     """Eta squared of the groups' means over the values of `key`; None where it says nothing."""
-    pairs = [(_text(r.group, key), r.interval.mean) for r in comparison.results if r.interval]
+    pairs = [(_text(r.group, key), r.rank.mean) for r in comparison.results if r.rank]
     values = [score for _, score in pairs]
     by_value: dict[str, list[float]] = {}
     for text, score in pairs:
@@ -231,21 +287,37 @@ def _explained(comparison: Comparison, key: str) -> float | None:
     return between / len(values) / whole
 
 
-def _runs(runs: Sequence[Run], keys: Sequence[str], comparison: Comparison | None) -> str:
-    """comparison: None where there are no scores that could be compared."""
-    scored = [f"{comparison.split} {comparison.measure}"] if comparison else []
-    head = ["run", "state", "seed", "epochs", *scored, *map(short, keys)]
+def _runs(runs: Sequence[Run], groups: Sequence[Group], compared: Sequence[Comparison]) -> str:
+    """A row for each run, with the scores of its own task."""
+    keys = dict.fromkeys(key for comparison in compared for key in _keys(comparison))
+    if not compared:
+        keys = dict.fromkeys(key for group in groups for key in group.settings)
+    name_of = {r.path: group.name for group in groups for r in (*group.runs, *group.left_out)}
+    for comparison in compared:
+        for result in comparison.results:
+            name_of |= dict.fromkeys((run.path for run in result.group.runs), result.name)
+    titles = dict.fromkeys(title for c in compared for title in score_titles(c))
     rows: list[list[Any]] = []
     for run in runs[:MOST_TRIALS]:
-        scores = [_score(run, comparison)] if comparison else []
+        scores: dict[str, Any] = dict.fromkeys(titles, (None, "-"))
+        for comparison in compared:
+            if comparison.results[0].group.task == run.task:
+                scores |= _scores(run, comparison)
         settings = [setting(run.settings, key) for key in keys]
-        rows.append([str(run.path), run.state, run.seed, run.epochs, *scores, *settings])
+        name = name_of.get(run.path, "") or "-"
+        facts = [str(run.path), name, run.state, run.seed, run.epochs]
+        rows.append([*facts, *scores.values(), *settings])
+    head = ["run", "group", "state", "seed", "epochs", *titles, *map(short, keys)]
     more = f", the first {MOST_TRIALS} of {len(runs):,}" if len(runs) > MOST_TRIALS else ""
     return table(f"Runs{more}", head, rows)
 
 
-def _score(run: Run, comparison: Comparison) -> tuple[float | None, str]:
-    score = run.score(comparison.split, comparison.measure) if run.summary else None
-    if score is None or not math.isfinite(score):
-        return None, "-"
-    return score, show(comparison.measure, score)
+def _scores(run: Run, comparison: Comparison) -> dict[str, tuple[float | None, str]]:
+    """By the titles of `score_titles`, what to sort by and what to show."""
+    ranked_by = comparison.ranked_by
+    pairs = [(comparison.split, comparison.metric)]
+    if comparison.is_ranked_apart:
+        pairs.insert(0, (ranked_by.split, ranked_by.metric))
+    found = [run.score(split, metric.name) if run.summary else None for split, metric in pairs]
+    shown = [metric.text(score) for (_, metric), score in zip(pairs, found, strict=True)]
+    return dict(zip(score_titles(comparison), zip(found, shown, strict=True), strict=True))

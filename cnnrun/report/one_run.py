@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from cnnrun.comparison import Run
 from cnnrun.errors import UserError
-from cnnrun.measures import SHARES, show
 from cnnrun.report.confusion import confusion
 from cnnrun.report.figures import pictures
 from cnnrun.report.line_chart import Line, line_chart, shown_epochs
@@ -47,8 +46,8 @@ def report(run: Run, plugins: Sequence[str] = ()) -> str:
 
 
 def _lead(run: Run) -> str:
-    test = _test(run).items()
-    scores = ", ".join(f"{name} {show(name, v)}" for name, v in test if isinstance(v, float))
+    metrics = [(run.metric(name), score) for name, score in _test(run).items()]
+    scores = ", ".join(f"{metric.display_name} {metric.text(v)}" for metric, v in metrics)
     told = f"{scores} on the test split" if scores else "no test score"
     return f"A {run.state} run of {run.task} ({run.path}): {told}."
 
@@ -58,14 +57,16 @@ def _summary(run: Run) -> Section:
     early = ", stopped early" if summary.get("stopped_early") else ""
     pairs = [("state", run.state + early), ("epochs", f"{run.epochs} of {_planned(run)}")]
     for name, value in _test(run).items():
-        if isinstance(value, float):
-            pairs.append((f"test {name}", show(name, value)))
+        metric = run.metric(name)
+        pairs.append((f"test {metric.display_name}", metric.text(value)))
+    chosen = "best epoch" if any(k.startswith("validation_") for k in best) else "last epoch"
     for key, value in best.items():
-        if key.startswith("validation_") and isinstance(value, float):
-            measure = key.removeprefix("validation_")
-            pairs.append((f"validation {measure}, best epoch", show(measure, value)))
+        if key.startswith("validation_"):
+            metric = run.metric(key.removeprefix("validation_"))
+            pairs.append((f"validation {metric.display_name}, best epoch", metric.text(value)))
     if best.get("epoch"):
-        pairs.append(("best epoch", str(best["epoch"])))
+        by = f", by validation {run.metric(run.monitor).display_name}" if run.monitor else ""
+        pairs.append((chosen, f"{best['epoch']}{by}"))
     pairs.append(("started", run.started.isoformat(" ")))
     for key, name, form in _FIGURES:
         if isinstance(summary.get(key), (int, float)):
@@ -92,14 +93,14 @@ def _curves(run: Run) -> Section:
         key.partition("_")[2] for key in keys if key.startswith(("train_", "validation_"))
     )
     drawn = []
-    for measure in measures:
-        scale = 100 if measure in SHARES else 1
+    for metric in map(run.metric, measures):
         lines = [
-            Line(split, [_scaled(row.get(f"{split}_{measure}"), scale) for row in rows])
+            Line(split, [_scaled(row.get(f"{split}_{metric.name}"), metric.scale) for row in rows])
             for split in ("train", "validation")
-            if f"{split}_{measure}" in keys
+            if f"{split}_{metric.name}" in keys
         ]
-        drawn.append(line_chart(measure, x, lines, " %" if measure in SHARES else ""))
+        unit = f" {metric.unit}" if metric.unit else ""
+        drawn.append(line_chart(metric.display_name, x, lines, unit))
     if "lr" in keys:
         rate = Line("learning rate", [_scaled(row.get("lr"), 1) for row in rows])
         drawn.append(line_chart("learning rate", x, [rate]))

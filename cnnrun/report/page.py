@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from cnnrun.runtime.strict_json import to_json
 from cnnrun.version import __version__
 
 _ASSETS = files("cnnrun.report")
@@ -129,4 +129,4 @@ def details(summary: str, body: str) -> str:
 
 def embedded(values: Any) -> str:
     """`values` as JSON for an attribute."""
-    return escape(json.dumps(values, separators=(",", ":")), quote=True)
+    return escape(to_json(values, separators=(",", ":")), quote=True)

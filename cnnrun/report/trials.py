@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnrun.comparison.groups import short, written
 from cnnrun.errors import UserError
-from cnnrun.measures import show, show_gap
+from cnnrun.measures import Metric
 from cnnrun.report.page import Section, code, sentences, table
 
 if TYPE_CHECKING:
@@ -37,12 +37,13 @@ def trials(results: Results) -> Section:
     """Every trial with its settings, its score over seeds and its state, the best first."""
     plan = results.plan
     keys = list(dict.fromkeys(key for trial in results.trials for key in trial.settings))
-    head = ["trial", f"validation {plan.measure}", "± (seeds)", "seeds", "state"]
+    metric = plan.metric
+    head = ["trial", f"validation {metric.display_name}", "± (seeds)", "seeds", "state"]
     rows = [
         [
             trial.trial,
-            (trial.mean, "-" if trial.mean is None else show(plan.measure, trial.mean)),
-            (trial.deviation, _spread(plan.measure, trial)),
+            (trial.mean, metric.text(trial.mean)),
+            (trial.deviation, _spread(metric, trial)),
             (len(trial.scores), f"{len(trial.scores)} of {len(plan.seeds)}"),
             trial.state,
             *(setting(trial.settings, key) for key in keys),
@@ -61,8 +62,8 @@ def trials(results: Results) -> Section:
     return Section("Trials", body + sentences(failed, "warning"))
 
 
-def _spread(measure: str, trial: TrialResult) -> str:
-    return "-" if trial.deviation is None else show_gap(measure, trial.deviation, unit=False)
+def _spread(metric: Metric, trial: TrialResult) -> str:
+    return "-" if trial.deviation is None else metric.gap(trial.deviation, unit=False)
 
 
 def setting(settings: dict[str, Any], key: str) -> Any:

@@ -24,6 +24,7 @@ from typing import Any
 
 from cnnrun.errors import UserError
 from cnnrun.runtime.files import UNFINISHED, disk_errors_told, force_to_disk, write_atomically
+from cnnrun.runtime.strict_json import to_json
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class RunDirectory:
             UserError: the disk is full, say.
         """
         with disk_errors_told(self.metrics), self.metrics.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(_finite(row)) + "\n")
+            stream.write(to_json(_finite(row)) + "\n")
             stream.flush()
             force_to_disk(stream.fileno())  # the checkpoint that counts on this row is on disk, too
 
@@ -141,7 +142,7 @@ class RunDirectory:
 
     def keep_metrics(self, epochs: int) -> None:
         """Drop the rows after `epochs`, which a resumed run is about to write again."""
-        rows = [json.dumps(row) + "\n" for row in self.read_metrics() if row["epoch"] <= epochs]
+        rows = [to_json(row) + "\n" for row in self.read_metrics() if row["epoch"] <= epochs]
         write_atomically(self.metrics, lambda stream: stream.write("".join(rows).encode()))
 
     def read_summary(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import torch
 from cnnrun.errors import UserError
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime.strict_json import to_json
 
 # So many checkpoints are written in the course of the run that is killed.
 _CHECKPOINTS = 20
@@ -195,7 +195,7 @@ def differences(ours: RunDirectory, expected: RunDirectory) -> list[str]:
     summaries = [
         {k: v for k, v in run.read_summary().items() if k not in _SPEED} for run in (ours, expected)
     ]
-    if json.dumps(summaries[0]) != json.dumps(summaries[1]):
+    if to_json(summaries[0]) != to_json(summaries[1]):
         found.append("summary.json")
     for name in ("last", "best"):
         a, b = (_content(run.checkpoint(name)) for run in (ours, expected))

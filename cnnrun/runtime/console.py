@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TextIO
 
+from cnnrun.runtime.printable import printable_text
+
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 # Where results go while `sys.stdout` leads elsewhere.
 _results: TextIO | None = None
@@ -38,7 +40,7 @@ def note(text: str) -> None:
 
 def warn(text: str) -> None:
     """What a person must know, also with `--quiet`."""
-    stderr.write(f"{text}\n")
+    stderr.write(f"{printable_text(text)}\n")
     stderr.flush()
 
 
@@ -48,12 +50,12 @@ def out(text: object, end: str = "\n") -> None:
     Raises:
         OSError: it can't be written there.
     """
-    stream = _stdout()
+    stream, shown = _stdout(), printable_text(f"{text}{end}")
     try:
         try:
-            stream.write(f"{text}{end}")
+            stream.write(shown)
         except UnicodeEncodeError:
-            stream.write(_encodable(f"{text}{end}", stream))
+            stream.write(_encodable(shown, stream))
     except BrokenPipeError:
         discard(stream)
 

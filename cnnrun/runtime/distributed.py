@@ -99,15 +99,21 @@ def broadcast_from_main(text: str) -> str:
     return told[0]
 
 
-def parallel(model: nn.Module, device: torch.device, synchronize: bool) -> nn.Module:
-    """`model`, its gradients averaged over all processes.
+def synchronize_norms(model: nn.Module) -> None:
+    """Let batch normalization in `model` be over the batch of all processes (GPUs only).
 
-    synchronize: batch normalization over the batch of all processes (GPUs only).
+    Its modules are others afterwards; parameters and statistics stay.
+    """
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+
+
+def parallel(model: nn.Module, device: torch.device) -> nn.Module:
+    """`model`, the gradients of what trains now averaged over all processes.
+
+    To be called again when other parameters train, after the last wrapper has been let go.
     """
     if world().size == 1 or not any(p.requires_grad for p in model.parameters()):
         return model
-    if synchronize:
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     return nn.parallel.DistributedDataParallel(
         model, device_ids=[device.index] if device.type == "cuda" else None
     )

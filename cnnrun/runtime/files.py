@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import IO, Any
 
 from cnnrun.errors import UserError
 from cnnrun.runtime.interrupt import held
+from cnnrun.runtime.strict_json import to_json
 
 UNFINISHED = ".unfinished"
 """How the names of temporary files end."""
@@ -22,7 +22,7 @@ _NOT_OFFERED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, err
 
 
 def write_json(file: Path, values: dict[str, Any]) -> None:
-    write_text(file, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    write_text(file, to_json(values, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_text(file: Path, text: str, private: bool = False) -> None:

@@ -10,6 +10,7 @@ from typing import IO, Any, Protocol, cast
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from cnnrun.measures import Metric, described
 from cnnrun.runtime import console
 
 # Seconds between two looks at the running sums; each costs one device-to-host copy.
@@ -26,7 +27,7 @@ class Reporter(Protocol):
         """Whether it is time to show the running means again."""
         ...
 
-    def update(self, epoch: int, steps: int, means: Mapping[str, Any], rate: float) -> None:
+    def update(self, epoch: int, steps: int, means: Mapping[str, str], rate: float) -> None:
         """Show `steps` done in this process, the epoch's running means, and images/s."""
         ...
 
@@ -47,7 +48,7 @@ class Quiet:
     def due(self) -> bool:
         return False
 
-    def update(self, epoch: int, steps: int, means: Mapping[str, Any], rate: float) -> None:
+    def update(self, epoch: int, steps: int, means: Mapping[str, str], rate: float) -> None:
         pass
 
     def epoch(self, text: str) -> None:
@@ -93,11 +94,11 @@ class Bar:
     def due(self) -> bool:
         return time.monotonic() - self._last >= INTERVAL
 
-    def update(self, epoch: int, steps: int, means: Mapping[str, Any], rate: float) -> None:
+    def update(self, epoch: int, steps: int, means: Mapping[str, str], rate: float) -> None:
         self._last = time.monotonic()
         share = (steps - self._done) / max(self._total - self._done, 1)
         left = (self._last - self._start) * (1 - share) / share if share else 0.0
-        numbers = "  ".join(f"{name} {show(name, value)}" for name, value in means.items())
+        numbers = "  ".join(f"{name} {text}" for name, text in means.items())
         self._progress.update(
             self._task,
             completed=steps,
@@ -117,27 +118,27 @@ def reporter(quiet: bool, total_steps: int, done_steps: int) -> Reporter:
 
 
 def epoch_line(
-    row: Mapping[str, Any], best_epoch: int, epochs: int, speed: float, seconds_left: float
+    row: Mapping[str, Any],
+    metrics: Mapping[str, Metric],
+    best_epoch: int,
+    epochs: int,
+    speed: float,
+    seconds_left: float,
 ) -> str:
-    """A finished epoch: its measures, images a second, and the time that the others will take."""
-    numbers = "  ".join(
-        f"{name.replace('_', ' ')} {show(name, value)}"
-        for name, value in row.items()
-        if name.startswith(("train_", "validation_"))
-    )
+    """A finished epoch: its scores, images a second, and the time that the others will take."""
+    scores = []
+    for key, value in row.items():
+        split, _, name = key.partition("_")
+        if split in ("train", "validation"):
+            metric = described(name, metrics)
+            scores.append(f"{split} {metric.display_name} {metric.text(value)}")
     skipped = f"  skipped {row['skipped']}" if row.get("skipped") else ""
-    best = "  best" if best_epoch == row["epoch"] else ""
+    # Without a validation split nothing chose between epochs.
+    chosen = best_epoch == row["epoch"] and any(key.startswith("validation_") for key in row)
     return (
-        f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  {numbers}{skipped}  "
-        f"{speed:,.0f} images/s  {duration(seconds_left)} left{best}"
+        f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  {'  '.join(scores)}{skipped}  "
+        f"{speed:,.0f} images/s  {duration(seconds_left)} left{'  best' if chosen else ''}"
     )
-
-
-def show(name: str, value: float | None) -> str:
-    """A measure as people write it: accuracies in per cent; None was not measured."""
-    if value is None:
-        return "-"
-    return f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.4f}"
 
 
 def duration(seconds: float) -> str:

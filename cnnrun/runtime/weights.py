@@ -5,7 +5,8 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ from cnnrun.errors import UserError
 
 # What DistributedDataParallel and torch.compile put before each name, in any nesting.
 _WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")
+# Where training programs keep the state dict in their files; an average of the weights comes first,
+# as it does in timm, as that is what its scores were measured with.
+_CONTAINERS = ("state_dict_ema", "model", "state_dict", "model_state_dict", "net")
+# What programs that hold the network in an attribute (Lightning) put before each name.
+_ATTRIBUTES = ("model.", "net.", "network.", "backbone.")
+# torch counts batches in it; networks of before 2018 have none, and nothing is computed from it.
+_NOT_NEEDED = ".num_batches_tracked"
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
@@ -37,7 +45,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             raise UserError(f"{file}: can't be read ({error})") from error
     else:
         content = read_plain(file)
-    for key in ("model", "state_dict", "model_state_dict"):
+    for key in _CONTAINERS:
         if isinstance(content, dict) and isinstance(content.get(key), Mapping):
             content = content[key]
             break
@@ -95,6 +103,25 @@ def unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {_WRAPPERS.sub("", key): value for key, value in weights.items()}
 
 
+def under_names_of(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`weights` without what another program puts before each of the model's names.
+
+    Whole parts of that program that the model lacks (a decoder, a loss) are left out.
+    """
+    own = model.state_dict()
+    weights = unwrapped(weights)
+    if not own.keys() & weights.keys():
+        for prefix in _ATTRIBUTES:
+            inner = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+            if own.keys() & inner.keys():
+                weights = inner
+                break
+    parts = {key.partition(".")[0] for key in own}
+    known = {key: value for key, value in weights.items() if key.partition(".")[0] in parts}
+    # With nothing in common they are another model's: all stay, to be named as unexpected.
+    return known or weights
+
+
 def check_fit(
     model: nn.Module, weights: Mapping[str, Tensor], apart: str | None = None
 ) -> dict[str, Tensor]:
@@ -103,27 +130,53 @@ def check_fit(
     Raises:
         UserError: keys are missing, unexpected or of another shape; they are named.
     """
-    weights = unwrapped(weights)
     own = model.state_dict()
+    weights = _with_plain_head(unwrapped(weights), own)
     if apart is not None:
         own = {key: value for key, value in own.items() if not is_below(key, apart)}
         weights = {key: value for key, value in weights.items() if not is_below(key, apart)}
-    shapes = [
-        f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in own
-        if key in weights and own[key].shape != weights[key].shape
-    ]
+    both = [key for key in own if key in weights]
     problems = {
-        "missing": [key for key in own if key not in weights],
+        "missing": [k for k in own if k not in weights and not k.endswith(_NOT_NEEDED)],
         "unexpected": [key for key in weights if key not in own],
-        "shape": shapes,
+        "shape": [
+            f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
+            for key in both
+            if own[key].shape != weights[key].shape
+        ],
         # Torch would drop the imaginary parts.
-        "complex numbers": [key for key in own if key in weights and weights[key].is_complex()],
+        "complex numbers": [key for key in both if weights[key].is_complex()],
     }
     if any(problems.values()):
         told = [f"{title}: {some(keys)}" for title, keys in problems.items() if keys]
-        raise UserError("the weights do not fit the model; " + "; ".join(told))
+        hint = _hint(own, weights)
+        raise UserError("the weights do not fit the model; " + "; ".join(told) + hint)
     return dict(weights)
+
+
+def _with_plain_head(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A head of one layer under its place's name; it was `place.1` in earlier versions."""
+    names = {}
+    for key in own:
+        place, _, kind = key.rpartition(".")
+        old = f"{place}.1.{kind}"
+        if key not in weights and old in weights and old not in own:
+            names[old] = key
+    return {names.get(key, key): value for key, value in weights.items()}
+
+
+def _hint(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
+    """What may be the cause: a prefix, or images of other channels."""
+    for key, value in weights.items():
+        name = next((name for name in own if key.endswith(f".{name}")), None)
+        if name and not own.keys() & weights.keys():
+            prefix = key.removesuffix(name)
+            return f". Their names begin with '{prefix}'; save them without it"
+        there, here = value.shape, own[key].shape if key in own else value.shape
+        if len(there) == 4 and there[2:] == here[2:] and {there[1], here[1]} == {1, 3}:
+            channels = "rgb" if there[1] == 3 else "gray"
+            return f". They are of images with {there[1]} channels: dataset.channels={channels}"
+    return ""
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], apart: str | None = None) -> None:
@@ -132,8 +185,46 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], apart: str | N
     Raises:
         UserError: keys are missing, unexpected or of another shape; they are named.
     """
-    weights = check_fit(model, weights, apart)
-    model.load_state_dict(weights, strict=apart is None)
+    # All that has to be there is: it was checked.
+    model.load_state_dict(check_fit(model, weights, apart), strict=False)
+
+
+class Loaded:
+    """Tensors of a model that hold loaded weights."""
+
+    def __init__(self) -> None:
+        # Kept, so that no tensor of later has the identity of one that was replaced.
+        self._tensors: list[Tensor] = []
+        self._known: set[int] = set()
+
+    def add(self, tensors: Iterable[Tensor]) -> None:
+        for tensor in tensors:
+            self._tensors.append(tensor)
+            self._known.add(id(tensor))
+
+    def __contains__(self, tensor: object) -> bool:
+        return id(tensor) in self._known
+
+    def __bool__(self) -> bool:
+        return bool(self._tensors)
+
+
+@contextmanager
+def noting_loaded() -> Iterator[Loaded]:
+    """Within the block it is noted which parameters `load_state_dict` fills, of whatever model."""
+    loaded = Loaded()
+    original = nn.Module.load_state_dict
+
+    def load_and_note(self: nn.Module, state_dict: Mapping[str, Any], *args: Any, **kw: Any) -> Any:
+        result = original(self, state_dict, *args, **kw)
+        loaded.add(p for name, p in self.named_parameters() if name in state_dict)
+        return result
+
+    nn.Module.load_state_dict = load_and_note  # type: ignore[method-assign]
+    try:
+        yield loaded
+    finally:
+        nn.Module.load_state_dict = original  # type: ignore[method-assign]
 
 
 def is_below(key: str, module: str) -> bool:

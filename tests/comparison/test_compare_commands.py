@@ -45,7 +45,7 @@ def test_a_shell_loop_needs_no_other_file(cnnrun: Command, tiny: Path, tmp_path:
     assert f"{Path('runs/tiny/broken')}: damaged" in listed.err
     rows = json.loads(listed.out)
     assert [row["state"] for row in rows] == ["finished"] * 6 + ["damaged"]
-    scores = [row["test_accuracy"] for row in rows[:6]]
+    scores = [row["validation_accuracy"] for row in rows[:6]]
     assert scores == sorted(scores, reverse=True), "the best first, what has no score last"
     assert rows[0]["model.hidden"] == [32]
     assert rows[0]["epochs"] == 2
@@ -53,7 +53,8 @@ def test_a_shell_loop_needs_no_other_file(cnnrun: Command, tiny: Path, tmp_path:
     ended = cnnrun("compare", "runs", "-o", "compare.png")
     assert ended.code == 0, ended.err
     lines = ended.out.splitlines()
-    assert lines[0].split() == ["seeds", "test", "accuracy", "model.hidden"]
+    scored = ["validation", "accuracy", "test", "accuracy"]
+    assert lines[0].split() == ["seeds", *scored, "model.hidden"]
     assert lines[1].split()[:2] == ["A", "3"]
     assert lines[1].endswith("[32]")
     assert "1 damaged run is left out: runs/tiny/broken" in ended.out
@@ -98,7 +99,9 @@ def test_runs_are_filtered(cnnrun: Command, runs: Runs, condition: str, kept: in
     assert len(json.loads(ended.out)) == kept
 
 
-def test_conditions_add_up_and_columns_are_chosen(cnnrun: Command, runs: Runs) -> None:
+def test_conditions_add_up_and_columns_are_chosen(
+    cnnrun: Command, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for seed in range(3):
         runs.add(seed, 0.5 + 0.1 * seed)
         runs.add(seed, None, optimizer__lr=0.2)
@@ -111,10 +114,11 @@ def test_conditions_add_up_and_columns_are_chosen(cnnrun: Command, runs: Runs) -
         scores = [row["test_accuracy"] for row in json.loads(listed.out)]
         assert scores[3:] == [None] * 3, "no number is last in either direction"
         assert scores[0] == pytest.approx(0.5 if direction else 0.7)
+    monkeypatch.setenv("COLUMNS", "250")
     text = cnnrun("runs").out.splitlines()
     assert text[0].split()[:5] == ["name", "time", "state", "seed", "epochs"]
     assert "2026-01-02 03:04:01" in text[1]
-    assert "no number" in cnnrun("runs").out
+    assert "NaN" in cnnrun("runs").out
 
 
 def test_states_of_runs(runs: Runs) -> None:
@@ -143,14 +147,31 @@ DAMAGE: dict[str, dict[str, bytes]] = {
     "summary cut": {"summary.json": b'{"test": {"accur'},
     "summary is a list": {"summary.json": b"[1, 2]"},
     "summary is not text": {"summary.json": b"\xff\xfe"},
+    "odd scores": {"summary.json": b'{"test": [1], "best": "x", "epochs": 1}'},
+    "odd values": {"summary.json": b'{"test": {"accuracy": "high"}, "best": {}, "epochs": 1}'},
+    "epochs are a word": {"summary.json": b'{"test": {}, "best": {}, "epochs": "x"}'},
+    "epochs are NaN": {"summary.json": b'{"test": {}, "best": {}, "epochs": NaN}'},
+    "epochs beyond every float": {"summary.json": b'{"test": {}, "best": {}, "epochs": 1e400}'},
+    "a number of 4,000 digits": {"summary.json": b'{"test": {"accuracy": 1' + b"0" * 4000 + b"}}"},
+    "planned epochs are a word": {"config.yaml": b"seed: 0\ntraining: {epochs: x}\n"},
+    "a seed of 4,000 digits": {"config.yaml": b"seed: 0x1" + b"0" * 4000 + b"\n"},
+    "a seed that is NaN": {"config.yaml": b"seed: .nan\n"},
+    "metrics of a list": {"summary.json": b'{"test": {}, "best": {}, "monitor": [1]}'},
 }
 SURVIVED: dict[str, dict[str, bytes]] = {
+    "a setting of 4,000 digits": {"config.yaml": b"optimizer: {lr: 0x1" + b"0" * 4000 + b"}\n"},
     "log cut": {"metrics.jsonl": b'{"epoch": 1, "validation_accuracy": 0.5}\n{"epo'},
     "log of other things": {"metrics.jsonl": b"1\n[2]\nnull\n"},
     "log is not text": {"metrics.jsonl": b"\xff\xfe\x00"},
-    "odd scores": {"summary.json": b'{"test": [1], "best": "x", "epochs": 1}'},
-    "odd values": {"summary.json": b'{"test": {"accuracy": "high"}, "best": {}, "epochs": 1}'},
-}
+    "log of odd values": {"metrics.jsonl": b'{"epoch": "x", "validation_accuracy": [1]}\n'},
+    "odd metrics": {"summary.json": json.dumps({
+        "test": {"accuracy": 0.5, "loss": 1}, "best": {"validation_accuracy": 0.5},
+        "metrics": {
+            "accuracy": {"format": ".99999999f", "unit": 3, "display_name": "\x1b[31m"},
+            "x": [1], "loss": {"higher_is_better": "yes"},
+        },
+    }).encode()},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("files", [*DAMAGE.values(), *SURVIVED.values()], ids=[*DAMAGE, *SURVIVED])
@@ -163,7 +184,10 @@ def test_damaged_runs_stop_nothing(
     for name, content in files.items():
         (path / name).write_bytes(content)
     listed, compared = cnnrun("runs", "--json"), cnnrun("compare", "runs", "-o", "x.png")
-    assert (listed.code, compared.code) == (0, 0), listed.err + compared.err
+    page = cnnrun("report", "runs", "-o", "x.html")
+    codes = (listed.code, compared.code, page.code)
+    assert codes == (0, 0, 0), listed.err + compared.err + page.err
+    assert cnnrun("runs", "--sort", "accuracy").code == 0
     assert len(json.loads(listed.out)) == 3
     if files in DAMAGE.values():
         where = str(path.relative_to(tmp_path))
@@ -183,6 +207,7 @@ def test_damaged_runs_stop_nothing(
         (("runs", "--filter", "seed=[1"), "--filter seed=[1"),
         (("runs", "--json", "--csv"), "choose one of --json and --csv"),
         (("compare", "runs", "--measure", "acc"), "by 'acc'; there are accuracy, loss"),
+        (("compare", "runs", "--metric", "acuracy"), "did you mean 'accuracy'?"),
         (("compare", "unfinished"), "no finished run to compare: unfinished/"),
     ],
 )
@@ -262,3 +287,29 @@ def test_finished_runs_without_scores_are_told(cnnrun: Command) -> None:
     (run / "summary.json").write_text('{"epochs": 1, "best": {}, "test": {}}')
     ended = cnnrun("compare", "one")
     assert (ended.code, "the finished runs have no scores" in ended.err) == (1, True), ended.err
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_the_list_fits_the_terminal(
+    cnnrun: Command, runs: Runs, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    for seed in range(2):
+        runs.add(seed, 0.5)
+        runs.add(seed, 0.6, **{f"optimizer__a_long_setting_{k}": k for k in range(20)})
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = cnnrun("runs").out.splitlines()
+    assert max(map(len, lines)) <= width
+    head = lines[0].split()
+    assert {"run", "validation_accuracy"} <= set(head)
+    total = len(json.loads(cnnrun("runs", "--json").out)[0])
+    assert lines[-1] == f"+{total - len(head)} columns: --columns KEY,KEY or all by --csv or --json"
+    chosen = cnnrun("runs", "--columns", "run,time,state,name,test_accuracy,test_loss").out
+    assert len(chosen.splitlines()[0].split()) == 6, "what was asked for is printed"
+
+
+def test_a_sorted_list_of_different_losses_says_so(cnnrun: Command, runs: Runs) -> None:
+    for k in range(2):
+        runs.add(0, 0.5 + k / 10, loss={"name": "cross_entropy", "label_smoothing": k / 10})
+    listed = cnnrun("runs", "--sort", "loss")
+    assert "loss.label_smoothing differs" in listed.err
+    assert "differs" not in cnnrun("runs", "--sort", "accuracy").err

@@ -202,6 +202,26 @@ def test_idx_files_gzipped_or_not(tmp_path: Path, compress: bool) -> None:
     assert dataset.test.labels.tolist() == [i % 10 for i in range(64)]
 
 
+@pytest.mark.parametrize("place", ["MNIST/raw", "MNIST", ".", "raw"])
+@pytest.mark.parametrize("name", ["{}-{}-ubyte", "{}-{}-ubyte.gz", "{}.{}-ubyte", "kaggle"])
+def test_idx_files_where_archives_put_them(tmp_path: Path, place: str, name: str) -> None:
+    _write_mnist(tmp_path / "made", name.endswith(".gz"))
+    target = tmp_path / "D" / place
+    target.mkdir(parents=True)
+    for file in (tmp_path / "made").iterdir():
+        dotted = file.name.replace("-idx", ".idx")
+        if name == "kaggle":
+            (target / dotted).mkdir()
+            file.rename(target / dotted / dotted)
+        else:
+            file.rename(target / (dotted if name == "{}.{}-ubyte" else file.name))
+    assert len(mnist(root=str(tmp_path / "D"), download=False).train) == 64
+    (tmp_path / "D" / "FashionMNIST").mkdir()
+    if place in (".", "raw"):  # whose files are these?
+        with pytest.raises(UserError, match="MNIST"):
+            mnist(root=str(tmp_path / "D"), download=False)
+
+
 @pytest.mark.parametrize(
     "damage",
     [

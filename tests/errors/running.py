@@ -197,6 +197,8 @@ CHECKPOINTS = [
          "Splits, weights and normalization belong to a run.",
          "Leave it out; `dataset.root=...` and the like evaluate on other data.",
          "eval run seed=5"),
+    Case("its own plots; name the folder of the images to predict", "A run directory holds plots.",
+         "Name the folder of the images.", "predict run run", code=1),
     Case("--json and --csv: choose one of them", "stdout holds one of them.",
          "Do so.", "predict run big.png --json --csv"),
     Case("task reconstruct gives no classes to predict", "An autoencoder answers with pictures.",

@@ -141,3 +141,43 @@ def test_a_checkpoint_never_chooses_which_code_runs(small_run: Path, tmp_path: P
     torch.save(content, tmp_path / "evil.pt")
     with pytest.raises(UserError, match=r"--plugin .*evil\.py"):
         open_trained(tmp_path / "evil.pt")
+
+
+def test_a_runs_own_plots_are_not_predicted(
+    cnnrun: Command, small_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "work" / "runs" / "x"
+    shutil.copytree(small_run, run)
+    write_test_pictures(run / "plots", 2)
+    for place in (run, run / "plots"):
+        ended = cnnrun("predict", run, place)
+        assert ended.code == 1
+        assert "its own plots; name the folder" in ended.err
+    write_test_pictures(tmp_path / "work" / "new", 3)
+    ended = cnnrun("predict", run, tmp_path / "work")
+    assert ended.code == 0
+    assert len(ended.out.splitlines()) == 3
+    assert "2 plots of runs are passed over" in ended.err
+    assert len(cnnrun("predict", run, run / "plots" / "000.png").out.splitlines()) == 1
+
+
+class _Stdin:
+    def __init__(self, content: bytes) -> None:
+        self.buffer = io.BytesIO(content)
+
+
+def test_stdin_may_have_zero_bytes_between_paths_but_no_image(
+    cnnrun: Command, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_test_pictures(tmp_path, 2)
+    monkeypatch.setattr(sys, "stdin", _Stdin(b"000.png\x00001.png\x00"))
+    assert len(cnnrun("predict", small_run, "-").out.splitlines()) == 2
+    monkeypatch.setattr(sys, "stdin", _Stdin((tmp_path / "000.png").read_bytes()))
+    ended = cnnrun("predict", small_run, "-")
+    assert ended.code == 2
+    assert "stdin holds an image, not paths" in ended.err
+    for content in (b"x" * 5000, b"a\x00\xff\xfe", b"~nobody-here/x.png"):
+        monkeypatch.setattr(sys, "stdin", _Stdin(content))
+        ended = cnnrun("predict", small_run, "-")
+        assert ended.code == 1
+        assert "bug" not in ended.err

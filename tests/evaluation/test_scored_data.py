@@ -150,6 +150,27 @@ def test_what_changes_scores_or_speed_is_taken(cnnrun: Command, run: Path) -> No
         assert cnnrun("eval", run, override).code == 0, override
 
 
+def test_filters_need_no_data(cnnrun: Command, tmp_path: Path) -> None:
+    noise(tmp_path / "D" / "a", 10, 1)
+    noise(tmp_path / "D" / "b", 10, 2)
+    (tmp_path / "n.yaml").write_text(CONFIG)
+    run = cnnrun("train", "n.yaml", "-q", "model={name: cnn, channels: [4]}").out.strip()
+    (tmp_path / "D").rename(tmp_path / "gone")
+    assert cnnrun("viz", "filters", run).code == 0
+    assert "there is no folder D" in cnnrun("viz", "confusion", run).err
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar100"])
+def test_a_network_for_a_fixed_set_is_described_without_it(
+    cnnrun: Command, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "n.yaml").write_text(CONFIG)
+    found = "dataset={name: " + name + ", root: nowhere, size: [20, 24]}"
+    ended = cnnrun("describe", "n.yaml", found, "--json")
+    assert ended.code == 0, ended.err
+    assert "[20, 24]" in ended.out or "20, 24" in ended.out
+
+
 def test_one_class_is_refused_and_its_place_told(cnnrun: Command, tmp_path: Path) -> None:
     noise(tmp_path / "D" / "top" / "a", 10, 1)
     noise(tmp_path / "D" / "top" / "b", 10, 2)

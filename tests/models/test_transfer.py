@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from cnnrun.engine import frozen_features as features
 from cnnrun.engine import trainer as training
 from cnnrun.errors import UserError
 from cnnrun.models.cnn import CNN
-from cnnrun.models.transfer import Transfer, freeze, parameter_groups, restructure
+from cnnrun.models.surgery import restructure
+from cnnrun.models.trainable import Trainable
+from cnnrun.models.transfer import Transfer
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runtime.weights import load_weights
 from tests.conftest import CONFIGS, Command
@@ -66,13 +67,13 @@ def test_the_fast_path_ends_at_the_same_weights(
     ready: list[bool] = []
 
     def spied(*arguments: Any) -> Any:
-        found = features.with_features_ready(*arguments)
+        found = features.on_frozen_features(*arguments)
         ready.append(found is not None)
         return found
 
-    monkeypatch.setattr(training, "with_features_ready", spied)
+    monkeypatch.setattr(training, "on_frozen_features", spied)
     fast, _ = _train(cnnrun, tiny, transfer)
-    monkeypatch.setattr(training, "with_features_ready", lambda *_: None)
+    monkeypatch.setattr(training, "on_frozen_features", lambda *_: None)
     slow, _ = _train(cnnrun, tiny, transfer)
     assert ready == [True]
     for key, value in _weights(slow).items():
@@ -93,9 +94,9 @@ def test_the_fast_path_is_not_taken_where_features_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     found: list[Any] = []
-    original = features.with_features_ready
+    original = features.on_frozen_features
     monkeypatch.setattr(
-        training, "with_features_ready", lambda *a: found.append(original(*a)) or found[-1]
+        training, "on_frozen_features", lambda *a: found.append(original(*a)) or found[-1]
     )
     _train(cnnrun, tiny, f"transfer={{weights: {source}}}", *overrides)
     assert found == [None]
@@ -190,7 +191,7 @@ def test_rates_by_pattern() -> None:
     transfer = Transfer(lr_multipliers={"features.0": 0.0, "features": 0.1})
     rates = {
         id(p): group["lr"]
-        for group in parameter_groups(model, transfer, lr=2.0)
+        for group in Trainable(model, transfer, None, (1, 8, 8)).groups(lr=2.0)
         for p in group["params"]
     }
     by_name = {name: rates[id(p)] for name, p in model.named_parameters()}
@@ -199,17 +200,11 @@ def test_rates_by_pattern() -> None:
     assert by_name["head.1.weight"] == 2.0
 
 
-def test_frozen_layers_are_named_by_pattern() -> None:
-    model = CNN((1, 8, 8), 10, channels=[4, 4], batch_norm=True)
-    frozen = freeze(model, Transfer(freeze="features.0*"))
-    assert {type(module) for module in frozen} == {nn.Conv2d, nn.BatchNorm2d}
-    assert [p.requires_grad for _, p in model.named_parameters()][:4] == [False, False, False, True]
-
-
 def test_a_cut_keeps_the_names_of_its_weights() -> None:
     model = CNN((1, 16, 16), 10, channels=[4, 8, 8])
     whole = set(model.state_dict())
-    cut = restructure(model, Transfer(cut="features.1", head=[5]), (1, 16, 16), 3)
+    cut, head = restructure(model, Transfer(cut="features.1", head=[5]), (1, 16, 16), 3)
+    assert head == "head"
     assert {key for key in cut.state_dict() if key.startswith("features")} <= whole
     assert cut(torch.zeros(2, 1, 16, 16)).shape == (2, 3)
     with pytest.raises(UserError, match=r"no layer 'features\.9'"):

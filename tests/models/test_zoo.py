@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from cnnrun.errors import UserError
 from cnnrun.models import zoo
+from cnnrun.models.channels import with_channels
 from cnnrun.models.resnet import ResNet
 from cnnrun.models.vgg import VGG
 from cnnrun.registry import models
@@ -197,10 +198,10 @@ def zoo_without_check(name: str, shape: Any, **options: Any) -> nn.Module:
 def test_trained_kernels_answer_gray_as_the_same_picture_in_colour() -> None:
     first = nn.Conv2d(3, 8, 7, stride=2, padding=3)
     gray = torch.rand(2, 1, 20, 20)
-    summed = zoo.with_channels(first, 1, pretrained=True)
+    summed = with_channels(first, 1, pretrained=True)
     torch.testing.assert_close(summed(gray), first(gray.expand(-1, 3, -1, -1)))
     for channels in (2, 4, 6):
-        wide = zoo.with_channels(first, channels, pretrained=True)
+        wide = with_channels(first, channels, pretrained=True)
         assert wide.weight.shape == (8, channels, 7, 7)
     torch.testing.assert_close(wide(gray.expand(-1, 6, -1, -1)), first(gray.expand(-1, 3, -1, -1)))
 
@@ -209,7 +210,7 @@ def test_untrained_kernels_keep_the_variance_of_the_answer() -> None:
     torch.manual_seed(0)
     first = torchvision.models.resnet18().conv1
     for channels in (1, 4):
-        new = zoo.with_channels(first, channels, pretrained=False)
+        new = with_channels(first, channels, pretrained=False)
         wanted = float(first.weight.detach().var()) * 3
         assert float(new.weight.detach().var()) * channels == pytest.approx(wanted, rel=0.1)
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from cnnrun.comparison import Comparison, Group, Result, Run
+from cnnrun.comparison.results import RankedBy
 from cnnrun.comparison.statistics import mean_interval
 from cnnrun.evaluation.invariance import AMOUNTS, Curve
+from cnnrun.measures import ACCURACY
 from cnnrun.plots.drawing.comparison import draw_curves_of_groups
 from cnnrun.plots.drawing.histograms import LayerWeights
 from cnnrun.plots.drawing.invariance import draw_invariance
@@ -48,7 +50,7 @@ def comparison(count: int, parameters: float = 1e5) -> Comparison:
         scores = {seed: 0.9 - 0.1 * number + 0.01 * seed for seed in range(3)}
         group = Group({}, runs, name=name, label=name)
         results.append(Result(name, group, scores, mean_interval(list(scores.values())), 0.01))
-    return Comparison("accuracy", "test", True, results, [])
+    return Comparison(ACCURACY, "test", RankedBy("test", ACCURACY), results, [])
 
 
 def curves(runs: int) -> list[list[Curve]]:

@@ -64,7 +64,9 @@ def many(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 changed = changed.replace("batch_size: 64", f"batch_size: {batch}")
                 (run / "config.yaml").write_text(changed.replace("seed: 0", f"seed: {seed}"))
                 test = {**summary["test"], "accuracy": score}
-                (run / "summary.json").write_text(json.dumps({**summary, "test": test}))
+                best = {**summary["best"], "validation_accuracy": score}
+                told = {**summary, "test": test, "best": best}
+                (run / "summary.json").write_text(json.dumps(told))
                 lines = [json.dumps({**row, "validation_accuracy": score}) for row in rows]
                 (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     return folder
@@ -261,8 +263,8 @@ def test_many_runs(opened: Page, many: Path, cnnrun: Command) -> None:
     )
     shares = {key: float(text.removesuffix(" %")) for key, text in importance.items()}
     assert shares["optimizer.lr"] > 80 > 20 > shares["dataset.batch_size"]
-    opened.run("document.querySelectorAll('#runs th button')[4].click()")
-    scores = [float(text.removesuffix(" %")) for text in column(opened, "#runs", 5)]
+    opened.run("document.querySelectorAll('#runs th button')[5].click()")
+    scores = [float(text.removesuffix(" %")) for text in column(opened, "#runs", 6)]
     assert scores == sorted(scores)
     assert (
         "is better than" in opened.texts("#findings")[0]
@@ -412,9 +414,9 @@ def test_runs_that_can_not_be_compared_are_listed(
     written = cnnrun("report", tmp_path / "cut")
     assert written.code == 0, written.err
     opened.open(Path(written.out.strip()))
-    assert "no finished run to compare" in opened.texts("#findings .warning")[0]
-    assert column(opened, "#runs", 2) == ["interrupted", "interrupted"]
-    assert column(opened, "#runs", 4) == ["2", "2"]
+    assert "no finished run to compare" in opened.texts("#problems .warning")[0]
+    assert column(opened, "#runs", 3) == ["interrupted", "interrupted"]
+    assert column(opened, "#runs", 5) == ["2", "2"]
 
 
 @pytest.mark.parametrize(
@@ -422,8 +424,8 @@ def test_runs_that_can_not_be_compared_are_listed(
     [
         ("config.yaml", b"\xff\xfe: [", "This run can"),
         ("summary.json", b"[1]", "This run can"),
-        ("summary.json", b'{"test": [], "best": 3, "seconds": "long"}', "no test score"),
-        ("metrics.jsonl", b'{"epoch": "x", "train_loss": "high", "lr": []}\n{}\n', "no numbers"),
+        ("summary.json", b'{"test": [], "best": 3, "seconds": "long"}', "This run can"),
+        ("metrics.jsonl", b'{"epoch": "x", "train_loss": "high", "lr": []}\n{}\n', "The log"),
         ("environment.json", b"[3]", "environment.json is not there"),
     ],
 )

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from cnnrun.components.tasks.metrics import classification_scores
 from cnnrun.components.tasks.task import Predictions, Task, exact_sum, per_sample
 from cnnrun.errors import UserError
+from cnnrun.measures import ACCURACY, AUROC, BALANCED, ECE, LOSS, MACRO_F1, MAJORITY, TOP5
 from cnnrun.registry import tasks
+from cnnrun.runtime.text_table import columns
+
+MOST_CLASSES = 20
+"""Rows of the table of classes that a screen holds beside the scores."""
 
 
 @tasks.register("classify")
@@ -21,9 +26,13 @@ class Classify(Task):
 
     defaults: ClassVar[dict[str, Any]] = {"loss": "cross_entropy"}
     measures = ("loss", "accuracy")
+    metrics = (LOSS, ACCURACY, MAJORITY, BALANCED, MACRO_F1, AUROC, TOP5, ECE)
     monitor = "accuracy"
     higher_is_better: ClassVar[dict[str, bool]] = {"loss": False, "accuracy": True}
-    headline = ("accuracy", "loss", "top5", "ece")
+    headline = (
+        *("accuracy", "majority", "balanced_accuracy", "macro_f1", "auroc"),
+        *("loss", "top5", "ece"),
+    )
     pictures = ("samples", "curves", "confusion", "mistakes")
 
     def __init__(self, *, tta: Literal["none", "flip", "flip_and_shift"] = "none") -> None:
@@ -56,7 +65,7 @@ class Classify(Task):
     def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
         """See `Task.sums`. Mixed targets (N, K) count as their largest share in the accuracy."""
         labels = targets if targets.dim() == 1 else targets.argmax(1)
-        correct = (outputs.argmax(1) == labels).sum()
+        correct = ((outputs.argmax(1) == labels) & ~losses.isnan()).sum()  # NaN is no answer
         total = exact_sum(losses)
         return torch.stack((total, correct.to(total.dtype)))
 
@@ -87,21 +96,31 @@ class Classify(Task):
         }
 
     def in_words(self, scores: dict[str, Any]) -> str:
-        width = max(5, *(len(row["class"]) for row in scores["per_class"]))
-        lines = [
-            f"accuracy           {100 * scores['accuracy']:.2f} %",
-            f"top-5 accuracy     {100 * scores['top5']:.2f} %",
-            f"loss               {scores['loss']:.4f}",
-            f"calibration error  {scores['ece']:.4f}",
-            f"\n{'class':{width}}  precision  recall    f1  images",
-        ]
-        for row in scores["per_class"]:
-            recall, f1 = (f"{row[k]:.3f}" if row[k] is not None else "-" for k in ("recall", "f1"))
-            lines.append(
-                f"{row['class']:{width}}  {row['precision']:9.3f}  {recall:>6} {f1:>5}"
-                f"  {row['support']:>6,}"
-            )
-        absent = [row["class"] for row in scores["per_class"] if not row["support"]]
+        told = [self.lines_of(scores, self.headline)]
+        if unanswered := scores["unanswered"]:
+            told.append(f"{unanswered:,} outputs are NaN: counted as wrong")
+        rows = scores["per_class"]
+        if len(rows) > MOST_CLASSES:
+            rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))[:MOST_CLASSES]
+            more = f"(the {MOST_CLASSES} of {len(scores['per_class'])} classes with the least F1; "
+            told.append(more + "--json has all)")
+        told.append("\n".join(columns(_table(rows), right=(1, 2, 3, 4))))
+        absent = [row["class"] for row in rows if not row["support"]]
         if absent:
-            lines.append(f"\nwithout images in this split: {', '.join(absent)}")
-        return "\n".join(lines)
+            told.append(f"without images in this split: {', '.join(absent)}")
+        return "\n\n".join(told)
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    shares = ("precision", "recall", "f1")
+    return [
+        ["class", *shares, "images"],
+        *(
+            [
+                str(row["class"]),
+                *("-" if row[key] is None else f"{row[key]:.3f}" for key in shares),
+                f"{row['support']:,}",
+            ]
+            for row in rows
+        ),
+    ]

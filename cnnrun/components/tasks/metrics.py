@@ -15,27 +15,57 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 
+TOP_FROM = 6
+"""Of fewer classes the right one is always among the first five."""
+
+
 def classification_scores(
     outputs: npt.NDArray[Any], labels: IntArray, classes: list[str]
 ) -> dict[str, Any]:
-    """Accuracy, top-5, per-class scores, confusion matrix and calibration error.
+    """Accuracy and what puts it in proportion, per-class scores, confusion matrix, calibration.
 
     outputs: (N, K) logits (or log-probabilities), N > 0. labels: (N,) 0..K-1.
 
-    Classes without a sample have recall and F1 of None: nothing is known about them.
+    `majority` is the accuracy of always naming the split's largest class; `auroc` is of two classes
+    alone, `top5` of six and more. Outputs that are NaN or infinite (`unanswered`) count as wrong
+    everywhere, and are in no column of the confusion matrix. What nothing is known about (the
+    recall of a class without samples, the calibration of NaN) is None.
     """
-    probabilities = softmax(outputs)
-    predicted = probabilities.argmax(1)
-    matrix = confusion_matrix(labels, predicted, len(classes))
-    return {
+    answered = np.isfinite(outputs.max(1))
+    known, of_known = outputs[answered], labels[answered]
+    probabilities = softmax(known)
+    matrix = confusion_matrix(of_known, probabilities.argmax(1), len(classes))
+    supports = np.bincount(labels, minlength=len(classes))
+    rows = per_class_scores(matrix, classes, supports)
+    scores: dict[str, Any] = {
         "samples": len(labels),
-        "accuracy": float((predicted == labels).mean()),
-        "top5": top_k_accuracy(outputs, labels, 5),
-        "ece": calibration_error(probabilities, labels),
-        "per_class": per_class_scores(matrix, classes),
+        "unanswered": int((~answered).sum()),
+        "accuracy": float(matrix.trace() / len(labels)),
+        "majority": float(supports.max() / len(labels)),
+        "balanced_accuracy": float(np.mean([row["recall"] for row in rows if row["support"]])),
+        "macro_f1": macro_f1(matrix, supports),
+    }
+    if len(classes) == 2:
+        margins = known[:, 1].astype(np.float64) - known[:, 0]
+        scores["auroc"] = auroc(margins, labels) if answered.all() else None
+    if len(classes) >= TOP_FROM:
+        scores["top5"] = float(top_k_hits(known, of_known, 5).sum() / len(labels))
+    return scores | {
+        "ece": calibration_error(probabilities, of_known) if answered.all() else None,
+        "per_class": rows,
         "confusion": matrix.tolist(),
         "classes": list(classes),
     }
+
+
+def macro_f1(matrix: IntArray, supports: IntArray) -> float:
+    """The mean F1 of all classes that have samples or were predicted.
+
+    matrix: (K, K) counts, of at least one sample; supports: (K,) samples of each class.
+    """
+    counts = supports + matrix.sum(0)
+    there = counts > 0
+    return float((2 * matrix.diagonal()[there] / counts[there]).mean())
 
 
 def softmax(outputs: npt.NDArray[Any]) -> FloatArray:
@@ -51,22 +81,27 @@ def confusion_matrix(labels: IntArray, predicted: IntArray, classes: int) -> Int
     return pairs.reshape(classes, classes)
 
 
-def top_k_accuracy(outputs: npt.NDArray[Any], labels: IntArray, k: int) -> float:
-    """Share of samples with fewer than `k` classes scored above the true one (1.0 for K <= k)."""
+def top_k_hits(outputs: npt.NDArray[Any], labels: IntArray, k: int) -> npt.NDArray[np.bool_]:
+    """(N,) whether fewer than `k` classes are scored above the true one; no output is NaN."""
     own = outputs[np.arange(len(labels)), labels][:, None]
     # Among equal scores the class of the lower label counts as the higher ranked, as in argmax.
     ties_before = (outputs == own) & (np.arange(outputs.shape[1]) < labels[:, None])
-    return float((((outputs > own) | ties_before).sum(1) < k).mean())
+    return np.asarray(((outputs > own) | ties_before).sum(1) < k)
 
 
-def per_class_scores(matrix: IntArray, classes: list[str]) -> list[dict[str, Any]]:
+def per_class_scores(
+    matrix: IntArray, classes: list[str], supports: IntArray | None = None
+) -> list[dict[str, Any]]:
     """Precision, recall, F1 and the number of samples of each class.
+
+    matrix: (K, K) counts. supports: (K,), where some samples are in no column of it.
 
     Precision is 0 for a class that was never predicted.
     """
+    supports = matrix.sum(1) if supports is None else supports
     rows = []
     for k, name in enumerate(classes):
-        hits, support, predicted = int(matrix[k, k]), int(matrix[k].sum()), int(matrix[:, k].sum())
+        hits, support, predicted = int(matrix[k, k]), int(supports[k]), int(matrix[:, k].sum())
         rows.append(
             {
                 "class": name,
@@ -77,6 +112,22 @@ def per_class_scores(matrix: IntArray, classes: list[str]) -> list[dict[str, Any
             }
         )
     return rows
+
+
+def auroc(scores: FloatArray, labels: IntArray) -> float | None:
+    """The area under the ROC curve: how often class 1 is scored above class 0, ties being half.
+
+    scores: (N,) that grow with the probability of class 1. labels: (N,) 0 or 1.
+
+    Source: Hanley and McNeil 1982. None where one of the classes has no sample.
+    """
+    positive = int((labels == 1).sum())
+    pairs = positive * (len(labels) - positive)
+    if not pairs:
+        return None
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return float((ranks[labels == 1].sum() - positive * (positive + 1) / 2) / pairs)
 
 
 def calibration_error(probabilities: FloatArray, labels: IntArray, bins: int = 15) -> float:

@@ -14,7 +14,9 @@ from cnnrun.components.image_metrics import psnr, ssim
 from cnnrun.components.tasks.task import Predictions, Task, exact_sum, per_sample
 from cnnrun.data.pixel_targets import Noise
 from cnnrun.errors import UserError
+from cnnrun.measures import LOSS, MSE, PSNR, SSIM
 from cnnrun.registry import tasks
+from cnnrun.runtime.text_table import columns
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -25,6 +27,9 @@ class Reconstruct(Task):
 
     defaults: ClassVar[dict[str, Any]] = {"loss": "mse"}
     measures = ("loss", "mse")
+    metrics = (LOSS, MSE, PSNR, SSIM)
+    # Of different losses, too, the error of the pixels says which run is better.
+    main_metric = "mse"
     higher_is_better: ClassVar[dict[str, bool]] = {"loss": False, "mse": False}
     headline = ("mse", "psnr", "ssim", "loss")
     pictures = ("samples", "curves", "reconstructions", "latent", "walks")
@@ -122,23 +127,20 @@ class Reconstruct(Task):
         }
 
     def in_words(self, scores: dict[str, Any]) -> str:
-        width = max(5, *(len(row["class"]) for row in scores["per_class"]))
-        lines = [
-            f"squared error  {scores['mse']:.5f} (pixels are 0..1)",
-            f"PSNR           {scores['psnr']:.2f} dB",
-            f"SSIM           {scores['ssim']:.4f}",
-            f"loss           {scores['loss']:.5f}",
-            f"code           {scores['code']:,} numbers a picture",
-            f"\n{'class':{width}}      mse  PSNR dB    SSIM  images",
+        names = ("mse", "psnr", "ssim")
+        head = ["class", "squared error", "PSNR", "SSIM", "images"]
+        rows = [
+            [row["class"], *(self.metric(n).text(row[n]) for n in names), f"{row['support']:,}"]
+            for row in scores["per_class"]
         ]
-        for row in scores["per_class"]:
-            numbers = (
-                f"{row['mse']:9.5f} {row['psnr']:8.2f} {row['ssim']:7.4f}"
-                if row["support"]
-                else f"{'-':>9} {'-':>8} {'-':>7}"
-            )
-            lines.append(f"{row['class']:{width}}{numbers}  {row['support']:>6,}")
-        return "\n".join(lines)
+        return "\n".join(
+            [
+                self.lines_of(scores, self.headline),
+                f"code  {scores['code']:,} numbers per image, pixels are 0..1",
+                "",
+                *columns([head, *rows], right=(1, 2, 3, 4)),
+            ]
+        )
 
 
 def _device_of(model: nn.Module) -> torch.device:

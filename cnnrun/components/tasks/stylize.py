@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cnnrun.components.tasks.task import Task, exact_sum
 from cnnrun.data.dataset import Dataset
 from cnnrun.errors import UserError
+from cnnrun.measures import CONTENT, LOSS, SMOOTHNESS, STYLE
 from cnnrun.registry import tasks
 
 
@@ -27,6 +28,7 @@ class Stylize(Task):
         "training": {"channels_last": False},
     }
     measures = ("loss", "content", "style", "smoothness")
+    metrics = (LOSS, CONTENT, STYLE, SMOOTHNESS)
     higher_is_better: ClassVar[dict[str, bool]] = dict.fromkeys(measures, False)
     pictures = ("curves", "style")
     targets = "pixels"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.pixel_targets import Noise
-from cnnrun.errors import UserError
+from cnnrun.errors import UserError, did_you_mean
+from cnnrun.measures import Metric, described, with_directions
 
 Array = npt.NDArray[Any]
 
@@ -34,11 +35,16 @@ class Task:
 
     # Sections of the YAML file that may be left out, with what they then are.
     defaults: ClassVar[dict[str, Any]] = {}
-    # The measures that `sums` sums, by the names they have in the log; "loss" is first.
+    # The metrics that `sums` sums, by the names they have in the log; "loss" is first.
     measures: ClassVar[tuple[str, ...]]
-    # The measure that chooses the best epoch, and whether more of a measure is better.
+    # What the task's own metrics are (unit, direction, name, format), those of base classes kept.
+    metrics: ClassVar[tuple[Metric, ...]] = ()
+    # The same in short, for a metric of which nothing but its direction is to be said.
+    higher_is_better: ClassVar[dict[str, bool]] = {}
+    # The metric that chooses the best epoch.
     monitor: ClassVar[str] = "loss"
-    higher_is_better: ClassVar[dict[str, bool]]
+    # The metric that runs are compared by; by default `monitor`.
+    main_metric: ClassVar[str] = ""
     # The scores of a split that `summary.json` keeps and the command line prints.
     headline: ClassVar[tuple[str, ...]] = ()
     # The pictures drawn when training has ended, by their names in `cnnrun viz`.
@@ -47,6 +53,50 @@ class Task:
     targets: ClassVar[Literal["labels", "pixels"]] = "labels"
     # What the pipeline adds to the inputs, but not to the pixels that are the targets.
     noise: Noise | None = None
+
+    @classmethod
+    def declared(cls) -> dict[str, Metric]:
+        """Every metric that the task names, by name: what a class says goes before its bases."""
+        found: dict[str, Metric] = {}
+        for base in reversed(cls.__mro__):
+            own = vars(base)
+            found |= {metric.name: metric for metric in own.get("metrics", ())}
+            found = with_directions(found, own.get("higher_is_better", {}))
+        names = dict.fromkeys((*getattr(cls, "measures", ()), *cls.headline, *found))
+        return {name: described(name, found) for name in names}
+
+    @classmethod
+    def metric(cls, name: str) -> Metric:
+        """What the metric `name` is."""
+        return described(name, cls.declared())
+
+    @classmethod
+    def texts(cls, scores: Mapping[str, float | None]) -> dict[str, str]:
+        """Scores as people read them, by the names that people read."""
+        metrics = {name: cls.metric(name) for name in scores}
+        return {metrics[name].display_name: metrics[name].text(v) for name, v in scores.items()}
+
+    @classmethod
+    def ranks_by(cls, monitor: str) -> Metric:
+        """The metric that `training.monitor` means, which has a direction.
+
+        Raises:
+            UserError: it is not measured on the validation split, or the task does not say whether
+                more of it is better.
+        """
+        name = cls.monitor if monitor == "auto" else monitor
+        if name not in cls.measures:
+            raise UserError(
+                f"'{name}' is not measured{did_you_mean(name, cls.measures)}; after an epoch there "
+                f"are {', '.join(cls.measures)}"
+            )
+        metric = cls.metric(name)
+        if metric.higher_is_better is None:
+            raise UserError(
+                f"the task does not say whether more of '{name}' is better: give its class "
+                f'`higher_is_better = {{"{name}": True}}`, or False'
+            )
+        return metric
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:
         """Refuse a model or loss that this task can't use.
@@ -114,8 +164,15 @@ class Task:
         raise NotImplementedError
 
     def in_words(self, scores: dict[str, Any]) -> str:
-        """Scores as `cnnrun eval` prints them."""
-        raise NotImplementedError
+        """Scores as `cnnrun eval` prints them: by default a line for each that is a number."""
+        numbers = [name for name, value in scores.items() if isinstance(value, float)]
+        return self.lines_of(scores, numbers)
+
+    def lines_of(self, scores: Mapping[str, Any], names: Iterable[str]) -> str:
+        """A line for each of the named scores that there are, their values under one another."""
+        shown = [(self.metric(name), scores[name]) for name in names if name in scores]
+        width = max((len(metric.display_name) for metric, _ in shown), default=0)
+        return "\n".join(f"{m.display_name:{width}}  {m.text(value)}" for m, value in shown)
 
 
 def exact_sum(values: Tensor) -> Tensor:

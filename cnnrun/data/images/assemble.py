@@ -65,7 +65,7 @@ def resolve_form(parts: list[Encoded], options: PictureOptions) -> Form:
         sizes, gray = _headers(parts, options, every=size is None)
         size = size or _only_size(sizes)
         channels = channels or (1 if gray else 3)
-    return Form(size, channels, options.resize)
+    return Form(size, channels, options.resize, options.bits or 16)
 
 
 def _headers(
@@ -121,6 +121,34 @@ def _report(findings: list[Findings], form: Form, options: PictureOptions) -> No
     if unlike:
         kinds = ", ".join(f"{count:,} of mode {mode}" for mode, count in unlike.items())
         options.notes.append(f"converted to {_kind(form)}: {kinds}")
+    if several := sum(found.several for found in findings):
+        options.notes.append(
+            f"{several:,} files hold several images (pages or frames); the first of each is used"
+        )
+    if options.bits is None:
+        check_range(max((found.highest for found in findings), default=-1), options)
+
+
+# Below so many of 65,535, 16-bit values become at most 16 of 255, and below the other at most 64.
+_DARK, _DIM = 2**12, 2**14
+
+
+def check_range(highest: int, options: PictureOptions) -> None:
+    """Refuse 16-bit gray that is nearly black, as values of fewer bits are; tell of dim ones.
+
+    Raises:
+        UserError: with the number of bits that the values have, as it seems.
+    """
+    if not 0 < highest < _DIM:
+        return
+    bits = next(bits for bits in (8, 10, 12, 14) if highest < 2**bits)
+    found = f"the 16-bit images have values up to {highest:,} of 65,535"
+    if highest < _DARK:
+        raise UserError(
+            f"{found}, which would be nearly black; say by dataset.bits how many bits they use: "
+            f"{bits}, it seems (or 16, if they are meant to be so dark)"
+        )
+    options.notes.append(f"{found}; if they use {bits} bits, say so: dataset.bits: {bits}")
 
 
 def _kind(form: Form) -> str:

@@ -15,6 +15,7 @@ from cnnrun.data.images.formats import Window, open_picture
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.errors import UserError
 from cnnrun.runtime import reading
+from cnnrun.runtime.printable import printable
 
 Resize = Literal["crop", "squash", "pad"]
 
@@ -27,11 +28,13 @@ class Form:
     channels: 1 (gray) or 3 (RGB).
     resize: "crop" takes the largest part in the middle that has the wanted proportions, "squash"
         the whole whatever its proportions, "pad" the whole within black borders.
+    bits: of each value of 16-bit gray: 2^bits - 1 is white.
     """
 
     size: tuple[int, int]
     channels: int
     resize: Resize = "crop"
+    bits: int = 16
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class PictureOptions:
 
     size, channels, resize: as in `Form`; size None is the files' own where all have one, channels
         None is gray where all that are looked at are gray, or else RGB.
+    bits: as in `Form`; None is 16, but refused where nothing would be brighter than 16 of 255.
     on_error: "stop" refuses a data set with bad files, "skip" leaves them out.
     cache: where decoded and resized pictures are kept: nowhere, in memory, or in a file on disk.
     cache_dir: folder of the disk cache and of what is known of files; None is the platform's.
@@ -53,6 +57,7 @@ class PictureOptions:
     size: tuple[int, int] | None = None
     channels: Literal[1, 3] | None = None
     resize: Resize = "crop"
+    bits: int | None = None
     on_error: Literal["stop", "skip"] = "stop"
     cache: Literal["none", "ram", "disk"] = "none"
     cache_dir: str | None = None
@@ -68,7 +73,7 @@ class BadPictureError(UserError):
 
     def __init__(self, files: list[BadFile], advice: str = "") -> None:
         self.files = files
-        lines = [f"{bad.path}: {bad.reason}" for bad in files[:5]]
+        lines = [f"{printable(bad.path)}: {bad.reason}" for bad in files[:5]]
         if len(files) > len(lines):
             lines.append(f"... and {len(files) - len(lines):,} more")
         super().__init__("\n".join([*lines, *([advice] if advice else [])]))

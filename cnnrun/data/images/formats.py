@@ -19,7 +19,13 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cnnrun.data.images.modes import UnreadableError, as_8_bit, is_gray, with_black_as_zero
+from cnnrun.data.images.modes import (
+    UnreadableError,
+    as_8_bit,
+    highest_value,
+    is_gray,
+    with_black_as_zero,
+)
 
 Pixels = NDArray[np.uint8]
 
@@ -74,12 +80,19 @@ class Opened(Protocol):
     """Pillow's name of how it is stored."""
     gray: bool
 
-    def read(self, channels: int, window: Window, size: tuple[int, int]) -> Pixels:
-        """The window (H, W, C), perhaps at a reduced scale, but well above `size` (h, w)."""
+    def read(self, channels: int, window: Window, size: tuple[int, int], bits: int = 16) -> Pixels:
+        """The window (H, W, C), perhaps at a reduced scale, but well above `size` (h, w).
+
+        bits: of each value of 16-bit gray, see `as_8_bit`.
+        """
         ...
 
-    def check(self) -> None:
+    def check(self, bits: int = 16) -> None:
         """Decode all of it, as cheaply as can be."""
+        ...
+
+    def highest(self) -> int | None:
+        """The highest value of gray of more than 8 bits; None of others."""
         ...
 
 
@@ -113,7 +126,13 @@ class JpegPicture:
         self.gray = gray
         self.mode = "L" if gray else "RGB"
 
-    def read(self, channels: int, window: Window, size: tuple[int, int]) -> Pixels:
+    def read(
+        self,
+        channels: int,
+        window: Window,
+        size: tuple[int, int],
+        bits: int = 16,  # noqa: ARG002  (a JPEG has 8)
+    ) -> Pixels:
         swap, reverse_rows, reverse_columns = self._turn
         top, left, height, width = window
         if reverse_rows:
@@ -148,7 +167,10 @@ class JpegPicture:
             **({"min_height": least[0], "min_width": least[1]} if factor > 1 else {}),
         )
 
-    def check(self) -> None:
+    def highest(self) -> None:
+        """A JPEG has 8 bits."""
+
+    def check(self, bits: int = 16) -> None:  # noqa: ARG002
         # At 1/8 every coefficient is still read, in half the time.
         _decode_jpeg(self._content, colorspace="GRAY", min_height=1, min_width=1, min_factor=8)
 
@@ -167,16 +189,35 @@ class PillowPicture:
             raise UnreadableError(_reason(error)) from error
         self.size = (self._image.height, self._image.width)
 
-    def read(self, channels: int, window: Window, size: tuple[int, int]) -> Pixels:  # noqa: ARG002
+    def read(
+        self,
+        channels: int,
+        window: Window,
+        size: tuple[int, int],  # noqa: ARG002
+        bits: int = 16,
+    ) -> Pixels:
         top, left, height, width = window
         part = self._image
         if (height, width) != self.size:
             part = part.crop((left, top, left + width, top + height))
-        pixels = np.array(as_8_bit(part, channels))
+        pixels = np.array(as_8_bit(part, channels, bits))
         return pixels[:, :, None] if channels == 1 else pixels
 
-    def check(self) -> None:
-        as_8_bit(self._image, 3 if self._image.mode != "F" else 1)
+    def highest(self) -> int | None:
+        return highest_value(self._image)
+
+    def check(self, bits: int = 16) -> None:
+        as_8_bit(self._image, 3 if self._image.mode != "F" else 1, bits)
+
+
+def has_several(content: bytes) -> bool:
+    """Whether the file of a picture that was decoded holds more pages or frames than the first."""
+    if content[:3] == b"\xff\xd8\xff":
+        return False
+    try:
+        return int(getattr(_open_with_pillow(content), "n_frames", 1)) > 1
+    except Exception:  # damage behind the first, which is all that is used
+        return False
 
 
 def read_header(content: bytes) -> tuple[tuple[int, int], bool]:

@@ -61,11 +61,11 @@ def frame(
     crop: RandomCrop | None = None,
     epoch: int = 0,
     index: int = 0,
-) -> str:
+) -> Opened:
     """Decode the content of a file into `out` (C, H, W) uint8, as `form` says.
 
     With `crop`, its part of sample `index` in `epoch` instead of what `form.resize` says.
-    Returns Pillow's name of how the picture was stored, e.g. CMYK.
+    Returns the picture as it was opened, which knows how it is stored.
 
     Raises:
         UnreadableError: it can't be decoded.
@@ -80,9 +80,9 @@ def frame(
         window = Window(0, 0, height, width)
         if form.resize == "pad":
             _pad(picture, form, out)
-            return picture.mode
-    _resize_into(out, picture.read(form.channels, window, form.size))
-    return picture.mode
+            return picture
+    _resize_into(out, picture.read(form.channels, window, form.size, form.bits))
+    return picture
 
 
 def _pad(picture: Opened, form: Form, out: Tensor) -> None:
@@ -91,7 +91,7 @@ def _pad(picture: Opened, form: Form, out: Tensor) -> None:
     tall, wide = max(round(height * scale), 1), max(round(width * scale), 1)
     top, left = (form.size[0] - tall) // 2, (form.size[1] - wide) // 2
     out.zero_()
-    pixels = picture.read(form.channels, Window(0, 0, height, width), (tall, wide))
+    pixels = picture.read(form.channels, Window(0, 0, height, width), (tall, wide), form.bits)
     _resize_into(out[:, top : top + tall, left : left + wide], pixels)
 
 

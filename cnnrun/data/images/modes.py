@@ -17,19 +17,19 @@ class UnreadableError(Exception):
     """Why some bytes are no picture that can be used, in words for a person."""
 
 
-def as_8_bit(image: Image.Image, channels: int) -> Image.Image:
+def as_8_bit(image: Image.Image, channels: int, bits: int = 16) -> Image.Image:
     """`image` in mode L (channels 1) or RGB (channels 3), values 0..255.
 
     * transparency of any kind is laid on white;
-    * 16-bit gray is scaled from 0..65535, not clipped; mode I too, as it holds 16-bit values;
-      mode F from 0..1 (16-bit color is scaled by Pillow as it reads the file);
+    * 16-bit gray is scaled from 0 to 2^bits - 1, not clipped; mode I too, as it holds 16-bit
+      values; mode F from 0..1 (16-bit color is scaled by Pillow as it reads the file);
     * color to gray is Pillow's luma (ITU-R 601-2); CMYK to RGB is Pillow's, without ICC profiles.
 
     Raises:
-        UnreadableError: 32-bit values outside 0..65535, or floats outside 0..1.
+        UnreadableError: whole numbers outside that range, or floats outside 0..1.
     """
     if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(_scaled(image))
+        image = Image.fromarray(_scaled(image, 2**bits - 1))
     elif image.mode == "LAB":
         image = _from_lab(image)
     elif image.has_transparency_data:
@@ -56,7 +56,12 @@ def is_gray(image: Image.Image) -> bool:
     return image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
 
 
-def _scaled(image: Image.Image) -> NDArray[np.uint8]:
+def highest_value(image: Image.Image) -> int | None:
+    """Of gray of 16 or 32 bits; None of other modes."""
+    return int(np.asarray(image).max()) if image.mode.startswith("I") else None
+
+
+def _scaled(image: Image.Image, white: int) -> NDArray[np.uint8]:
     """Gray of 16, 32 or float bits as (H, W) uint8."""
     values: NDArray[Any] = np.asarray(image)
     low, high = values.min(), values.max()
@@ -64,14 +69,15 @@ def _scaled(image: Image.Image) -> NDArray[np.uint8]:
         if not (low >= 0 and high <= 1):
             raise UnreadableError(f"its float values go from {low:g} to {high:g}; 0 to 1 is meant")
         return _rounded(values * 255)
-    if low < 0 or high > 65535:
+    if low < 0 or high > white:
+        kind = "32-bit" if high > 65535 else "16-bit"
         raise UnreadableError(
-            f"its 32-bit values go from {low} to {high}; 16 bits (0 to 65535) are meant"
+            f"its {kind} values go from {low} to {high}; 0 to {white} is meant (dataset.bits)"
         )
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
-        values = np.where(values == transparent, 65535, values)
-    return _rounded(values / 257)  # 65535 is 255 * 257
+        values = np.where(values == transparent, white, values)
+    return _rounded(values / (white / 255))
 
 
 def _rounded(values: NDArray[Any]) -> NDArray[np.uint8]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import uuid
 from collections import Counter
@@ -21,16 +20,17 @@ from cnnrun.data.dataset import BadFile
 from cnnrun.data.identity import id_of_content
 from cnnrun.data.images.decoding import Form, PictureOptions
 from cnnrun.data.images.files import Encoded, for_each
-from cnnrun.data.images.formats import open_picture
+from cnnrun.data.images.formats import has_several, open_picture
 from cnnrun.data.images.framing import frame
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.errors import UserError
 from cnnrun.runtime import paths
 from cnnrun.runtime.container import cores
 from cnnrun.runtime.reading import read_json
+from cnnrun.runtime.strict_json import to_json
 
 # Part of what caches are known by: to be raised when the same file gives other pixels.
-_VERSION = 2
+_VERSION = 3
 # Files between two reports of progress, and as many that Ctrl-C may have to wait for.
 _CHUNK = 1024
 
@@ -41,11 +41,15 @@ class Findings:
 
     bad: reasons by index. modes: how many files are stored in which of Pillow's modes.
     contents: (N,) int64, equal where files hold the same bytes; 0 of those that can't be had.
+    highest: value in gray pictures of more than 8 bits; -1 where there are none.
+    several: how many files hold more pages or frames than the first.
     """
 
     bad: dict[int, str]
     modes: Counter[str]
     contents: Tensor
+    highest: int = -1
+    several: int = 0
 
     def bad_files(self, files: Encoded) -> list[BadFile]:
         return [BadFile(files.name(index), reason) for index, reason in self.bad.items()]
@@ -64,6 +68,7 @@ def scan(
     bad: dict[int, str] = {}
     modes: list[str] = [""] * len(files)
     contents = torch.zeros(len(files), dtype=torch.int64)
+    highest, several = [-1], [0]  # threads append
 
     def look(index: int) -> None:
         try:
@@ -71,10 +76,14 @@ def scan(
             contents[index] = id_of_content(content)
             if into is None or form is None:
                 picture = open_picture(content)
-                picture.check()
-                modes[index] = picture.mode
+                picture.check(options.bits or 16)
             else:
-                modes[index] = frame(content, form, into[index])
+                picture = frame(content, form, into[index])
+            modes[index] = picture.mode
+            if (value := picture.highest()) is not None:
+                highest.append(value)
+            if has_several(content):
+                several.append(index)
         except UnreadableError as error:
             bad[index] = str(error)
         except MemoryError:
@@ -85,13 +94,14 @@ def scan(
         for_each(look, range(start, end), options.threads or cores())
         if options.progress:
             options.progress("checking pictures", end, len(files))
-    return Findings(dict(sorted(bad.items())), Counter(filter(None, modes)), contents)
+    stored = Counter(filter(None, modes))
+    return Findings(dict(sorted(bad.items())), stored, contents, max(highest), len(several) - 1)
 
 
 def remembered_scan(files: Encoded, options: PictureOptions) -> Findings:
     """`scan`, or what it found in the same files before."""
     folder = cache_folder(options)
-    memory = folder / f"checked-{cache_key(files, None)}.json"
+    memory = folder / f"checked-{cache_key(files, None, options.bits)}.json"
     known = read_findings(memory)
     if known is None:
         known = scan(files, options)
@@ -101,10 +111,10 @@ def remembered_scan(files: Encoded, options: PictureOptions) -> Findings:
     return known
 
 
-def cache_key(files: Encoded, form: Form | None) -> str:
+def cache_key(files: Encoded, form: Form | None, bits: int | None = None) -> str:
     """Of the files' names and states, all settings, and what decodes: none can be stale."""
     decoders = f"{pillow_version} {simplejpeg.__version__}"
-    parts = [str(_VERSION), decoders, files.identity(), repr(form)]
+    parts = [str(_VERSION), decoders, files.identity(), repr(form), repr(bits)]
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
@@ -117,6 +127,8 @@ def read_findings(path: Path) -> Findings | None:
             {int(k): str(v) for k, v in held["bad"].items()},
             Counter(held["modes"]),
             torch.from_numpy(contents),
+            int(held["highest"]),
+            int(held["several"]),
         )
     except (UserError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -129,9 +141,11 @@ def write_findings(path: Path, findings: Findings) -> None:
     held = {
         "bad": findings.bad,
         "modes": findings.modes,
+        "highest": findings.highest,
+        "several": findings.several,
         "contents": findings.contents.numpy().astype("<i8").tobytes().hex(),
     }
-    partial.write_text(json.dumps(held), "utf-8")
+    partial.write_text(to_json(held), "utf-8")
     partial.replace(path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cnnrun.data.inspection.report import FEW, IMBALANCED, Report
+from cnnrun.runtime.printable import printable
 
 _SHOWN = 5
 _MOST_CLASSES = 20
@@ -77,8 +78,8 @@ def _imbalance(report: Report) -> list[str]:
     if ratio is None or ratio <= IMBALANCED:
         return []
     return [
-        f"imbalance: {ratio:,.0f} times as many training pictures of {_clean(largest['class'])} "
-        f"({largest['count']:,}) as of {_clean(smallest['class'])} ({smallest['count']:,}); "
+        f"imbalance: {ratio:,.0f} times as many training pictures of {printable(largest['class'])} "
+        f"({largest['count']:,}) as of {printable(smallest['class'])} ({smallest['count']:,}); "
         "accuracy will hide the small class"
     ]
 
@@ -104,7 +105,7 @@ def _counts(report: Report) -> list[str]:
         order = [*order[:half], *order[-half:]]
     else:
         order = sorted(order)
-    rows = [("class", *counts), *((_clean(classes[k]), *_at(counts, k)) for k in order)]
+    rows = [("class", *counts), *((printable(classes[k]), *_at(counts, k)) for k in order)]
     rows.append(("total", *(f"{report['totals'][split]:,}" for split in counts)))
     lines = _aligned(rows)
     if omitted:
@@ -156,14 +157,14 @@ def _copies(report: Report) -> list[str]:
 
 def _bad_files(report: Report) -> list[str]:
     bad = report["bad_files"]
-    lines = [f"  {_clean(file['path'])}: {file['reason']}" for file in bad[:_SHOWN]]
+    lines = [f"  {printable(file['path'])}: {file['reason']}" for file in bad[:_SHOWN]]
     more = [f"  ... and {len(bad) - _SHOWN:,} more"] if len(bad) > _SHOWN else []
     return ["bad files", *lines, *more] if bad else []
 
 
 def _place(place: dict[str, Any]) -> str:
     file = f" {place['file']}" if "file" in place else ""
-    return _clean(f"{place['split']} {place['index']} ({place['class']}){file}")
+    return printable(f"{place['split']} {place['index']} ({place['class']}){file}")
 
 
 def _numbers(values: list[float]) -> str:
@@ -176,9 +177,4 @@ def _count(number: int, noun: str) -> str:
 
 def _some(names: list[str], total: int | None = None) -> str:
     more = (total or len(names)) - _SHOWN
-    return ", ".join(map(_clean, names[:_SHOWN])) + (f" and {more:,} more" if more > 0 else "")
-
-
-def _clean(name: str) -> str:
-    """One printable line, whatever a folder is called."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+    return ", ".join(map(printable, names[:_SHOWN])) + (f" and {more:,} more" if more > 0 else "")

@@ -20,7 +20,7 @@ _ENDINGS = (
     *(".gif", ".tif", ".tiff", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".pcx"),
     *(".ico", ".heic", ".heif"),
 )
-_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+IMAGE_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 
 
 def identities(folder: str) -> frozenset[tuple[int, int]]:
@@ -101,6 +101,6 @@ def is_image(entry: os.DirEntry[str]) -> bool:
         if not entry.is_file():
             return False
         with open(entry.path, "rb") as file:  # noqa: PTH123  (a Path for each file is slow)
-            return file.read(8).startswith(_BEGINNINGS)
+            return file.read(8).startswith(IMAGE_BEGINNINGS)
     except OSError:
         return False

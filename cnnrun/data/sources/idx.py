@@ -21,6 +21,8 @@ _FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+_ALL = [file for pair in _FILES.values() for file in pair]
+_FAMILY = ("MNIST", "FashionMNIST", "KMNIST")
 
 # A damaged header may announce any size; no file of this family comes near this one.
 _LARGEST = 2**31
@@ -48,11 +50,11 @@ def kmnist(*, root: str = "data", download: bool = True) -> Dataset:
 
 
 def _load(name: str, root: str, download: bool, classes: tuple[str, ...]) -> Dataset:
-    folder = expanded(root) / name / "raw"
-    names = [file for pair in _FILES.values() for file in pair]
-    if any(_find(folder, file) is None for file in names):
-        wanted = f"{', '.join(names)} (or each with .gz)"
+    folder = _folder_of(name, expanded(root))
+    if folder is None:
+        wanted = f"{', '.join(_ALL)} (or each with .gz)"
         download_with_torchvision(name, expanded(root), f"{name}/raw", wanted, allowed=download)
+        folder = expanded(root) / name / "raw"
     train, test = (_split(folder, *files, len(classes)) for files in _FILES.values())
     if train.images.shape[1:] != test.images.shape[1:]:
         sizes = (" x ".join(map(str, split.images.shape[2:])) for split in (train, test))
@@ -60,8 +62,24 @@ def _load(name: str, root: str, download: bool, classes: tuple[str, ...]) -> Dat
     return Dataset(classes, train, test)
 
 
+def _folder_of(name: str, root: Path) -> Path | None:
+    """Where all files are: as torchvision keeps them, or as they come from an archive.
+
+    Right in the root only where no set of the family has a folder of its own there: the files of
+    all have the same names.
+    """
+    places = [root / name / "raw", root / name]
+    if not any((root / family).is_dir() for family in _FAMILY):
+        places += [root, root / "raw"]
+    return next((p for p in places if all(_find(p, file) is not None for file in _ALL)), None)
+
+
 def _find(folder: Path, name: str) -> Path | None:
-    candidates = (folder / name, folder / f"{name}.gz")
+    """The file, `train-images-idx3-ubyte` or `train-images.idx3-ubyte`, .gz or not; archives of
+    Kaggle's put each into a folder of its name."""
+    names = (name, name.replace("-idx", ".idx"))
+    places = (folder / other / inner for other in names for inner in ("", other))
+    candidates = (place.with_name(place.name + end) for place in places for end in ("", ".gz"))
     return next((file for file in candidates if file.is_file()), None)
 
 

@@ -20,6 +20,10 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from cnnrun.data.dataset import Dataset, Images, Split
+from cnnrun.data.identity import id_of_content
+from cnnrun.data.images.assemble import check_range
+from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.modes import UnreadableError, as_8_bit, highest_value, is_gray
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.registry import datasets
 from cnnrun.runtime.paths import expanded
@@ -30,6 +34,7 @@ Choice = bool | int | str
 
 @datasets.register("own")
 def own(
+    pictures: PictureOptions | None = None,
     *,
     target: str,
     arguments: dict[str, Any] = {},
@@ -49,22 +54,24 @@ def own(
 
     Its items are (picture, label): a PIL image, or a numpy array (H, W), (H, W, 1) or (H, W, 3), or
     a tensor (H, W), (1, H, W) or (3, H, W); uint8 in 0..255 or float in 0..1, not normalized; all
-    of one size. Labels are whole numbers from 0 on. `classes` names them; by default the Dataset's
-    own attribute `classes` does.
+    of one size. PIL images of other modes are converted as those in files are. Labels are whole
+    numbers from 0 on. `classes` names them; by default the Dataset's own attribute `classes` does.
 
-    lazy: read a picture each time it is needed; otherwise all are read once and kept in memory.
+    lazy: keep no picture in memory, but read it each time it is needed. All are read once at the
+        start in either case, for their labels.
 
     Raises:
         UserError: the class is not there, is no torch Dataset, fails (the message has the line of
             its file), or its items are not as said.
     """
     kind = _load_class(target)
+    options = pictures or PictureOptions()
     splits = {}
     for name, value in (("train", train), ("test", test), ("validation", val)):
         if value is not None:
             with _errors_of(kind, f"{target} ({split_argument}={value!r})"):
                 made = kind(**arguments, **{split_argument: value})
-            splits[name] = _split(kind, made, f"{target}, {name} split", lazy)
+            splits[name] = _split(kind, made, f"{target}, {name} split", lazy, options)
             named = getattr(made, "classes", None) if classes is None else classes
     names = _class_names(target, named, [split.labels for split in splits.values()])
     return Dataset(names, splits["train"], splits["test"], splits.get("validation"))
@@ -119,45 +126,41 @@ def _errors_of(kind: type | None, what: str) -> Iterator[None]:
         raise UserError(f"{what} failed{where}: {type(error).__name__}: {error}") from error
 
 
-def _split(kind: type, made: Any, where: str, lazy: bool) -> Split:
-    """The items of the user's Dataset, read now or when asked for."""
+def _split(kind: type, made: Any, where: str, lazy: bool, options: PictureOptions) -> Split:
+    """The items of the user's Dataset, read now and, if `lazy`, again when asked for.
+
+    They are known by their pixels, if two readings give the same ones, or else by their positions.
+    """
     with _errors_of(kind, where):
         count = len(made)
     if count == 0:
         raise UserError(f"{where}: has no items")
-    pictures = OwnImages(kind, made, where, count)
-    labels = _labels_without_reading(made, count) if lazy else None
-    if labels is not None:
-        return Split(pictures, labels)
+    pictures = OwnImages(kind, made, where, count, options.bits or 16)
     images = None if lazy else torch.empty(pictures.shape, dtype=torch.uint8)
-    labels = torch.empty(count, dtype=torch.int64)
+    labels, contents = torch.empty(count, dtype=torch.int64), torch.empty(count, dtype=torch.int64)
     for index in range(count):
         image, label = pictures.item(index)
-        labels[index] = label
+        labels[index], contents[index] = label, id_of_content(image.contiguous().numpy().tobytes())
         if images is not None:
             images[index] = image
+    if options.bits is None:
+        check_range(pictures.highest, options)
     read: Images = pictures if images is None else images
-    return Split(read, labels)
-
-
-def _labels_without_reading(made: Any, count: int) -> Tensor | None:
-    """The labels as torchvision's classes hold them, in `targets` or `labels`."""
-    for name in ("targets", "labels"):
-        held = getattr(made, name, None)
-        if isinstance(held, list | tuple | np.ndarray | Tensor) and len(held) == count:
-            labels = torch.as_tensor(held)
-            if labels.dim() == 1 and not labels.is_floating_point():
-                return labels.long()
-    return None
+    if not all(torch.equal(pictures.item(k)[0], pictures.item(k)[0]) for k in range(min(count, 3))):
+        return Split(read, labels, contents=torch.zeros_like(labels))
+    return Split(read, labels, ids=contents, keys=contents, contents=contents)
 
 
 class OwnImages:
     """The pictures of a user's Dataset, read through its `__getitem__` when indexed."""
 
-    def __init__(self, kind: type, dataset: Any, where: str, count: int) -> None:
+    def __init__(self, kind: type, dataset: Any, where: str, count: int, bits: int) -> None:
+        """bits: of PIL images in 16-bit gray, of which `highest` is the highest value so far."""
         self._kind = kind
         self._dataset = dataset
         self._where = where
+        self._bits = bits
+        self.highest = -1
         # Batches are read ahead by threads; nobody said that the user's class is ready for that.
         self._turn = threading.Lock()
         self.shape = torch.Size((count, *self._read(0)[0].shape))
@@ -193,21 +196,28 @@ class OwnImages:
             number = -1
         if number < 0 or number != label:
             raise UserError(f"{where}: the label is {label!r}, not a whole number from 0 on")
+        if isinstance(picture, Image.Image):
+            self.highest = max(self.highest, highest_value(picture) or -1)
         try:
-            return as_bytes(picture), number
+            return as_bytes(picture, self._bits), number
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
 
 
-def as_bytes(picture: Any) -> Tensor:
+def as_bytes(picture: Any, bits: int = 16) -> Tensor:
     """A PIL image, numpy array or tensor as (C, H, W) uint8, 0..255; C is 1 or 3.
+
+    bits: of each value of a PIL image in 16-bit gray, see `as_8_bit`, which converts all modes.
 
     Raises:
         UserError: another type, number of channels, or range of values.
     """
     if isinstance(picture, Image.Image):
-        gray = picture.mode in ("1", "L")
-        picture = np.asarray(picture.convert("L" if gray else "RGB"))
+        try:
+            gray = is_gray(picture) and picture.mode not in ("P", "PA")
+            picture = np.asarray(as_8_bit(picture, 1 if gray else 3, bits))
+        except UnreadableError as error:
+            raise UserError(str(error)) from error
     if isinstance(picture, np.ndarray):
         tensor = torch.from_numpy(np.array(picture))
         tensor = tensor.movedim(-1, 0) if tensor.dim() == 3 else tensor

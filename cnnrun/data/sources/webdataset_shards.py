@@ -82,6 +82,8 @@ def webdataset(
     splits = picture_splits(
         {name: (part, _labels(part.labels, numbers)) for name, part in samples.items()}, pictures
     )
+    # Shards may be added: each sample's own name decides whether it is set aside.
+    splits["train"] = replace(splits["train"], keys=splits["train"].ids)
     splits["train"] = _by_shard(splits["train"], samples["train"], int(spool_gb * 1e9))
     return Dataset(names, splits["train"], splits["test"], splits.get("validation"))
 

@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnrun.comparison import Comparison, Result
-from cnnrun.comparison.table import columns
-from cnnrun.comparison.text import figure, sentence
-from cnnrun.measures import show
+from cnnrun.comparison import Comparison, Result, to_dict
+from cnnrun.comparison.text import conclusion, score_texts, score_titles, sentence
+from cnnrun.measures import ACCURACY
 from cnnrun.multirun.study.spec import Study
+from cnnrun.runtime.text_table import columns
 
 if TYPE_CHECKING:
     from cnnrun.config.experiment import Experiment
@@ -56,7 +56,7 @@ class Findings:
             pairs = [(d.first, d.second) for d in self.comparison.differences]
             told = [sentence(self.comparison, *pair) for pair in pairs]
         else:
-            told = [self.comparison.conclusion]
+            told = [conclusion(self.comparison)]
         return [*told, *self._moved(), *self._not_learnt()]
 
     def _moved(self) -> list[str]:
@@ -74,7 +74,7 @@ class Findings:
         return said
 
     def _not_learnt(self) -> list[str]:
-        if self.comparison.measure != "accuracy":
+        if self.comparison.metric.name != ACCURACY.name:
             return []
         from cnnrun.multirun.study.diagnosis import chance, verdict, why
 
@@ -83,8 +83,8 @@ class Findings:
             counts = _class_counts(result)
             if result.interval and (learnt := verdict(result.interval.mean, counts)):
                 reason = why(result.group.runs[0].path, self.experiments[result.name])
-                scored = show("accuracy", result.interval.mean)
-                guessing = show("accuracy", chance(counts))
+                scored = ACCURACY.text(result.interval.mean)
+                guessing = ACCURACY.text(chance(counts))
                 said.append(
                     f"{result.name} {learnt} ({scored}; always naming the largest class gives "
                     f"{guessing}): {reason}."
@@ -94,14 +94,14 @@ class Findings:
     def as_text(self) -> str:
         """The question, a table of the variants, best first, and the sentences."""
         comparison = self.comparison
-        head = ["variant", "seeds", f"{comparison.split} {comparison.measure}", "parameters"]
+        head = ["variant", "seeds", *score_titles(comparison), "parameters"]
         rows = [
-            [r.name, str(len(r.scores)), figure(comparison, r), f"{_parameters(r):,}"]
+            [r.name, str(len(r.scores)), *score_texts(comparison, r), f"{_parameters(r):,}"]
             for r in comparison.results
         ]
         lines = [*([self.study.about.strip(), ""] if self.study.about else [])]
         lines += [*columns([head, *rows]), "", *self.sentences]
-        warnings = [*self.failures, *comparison.warnings]
+        warnings = [*self.failures, *comparison.caveats]
         if warnings:
             lines += ["", *(f"warning: {text}" for text in warnings)]
         return "\n".join([*lines, "", *(f"picture: {file}" for file in self.pictures)]).rstrip()
@@ -112,7 +112,7 @@ class Findings:
             "name": self.study.name,
             "about": self.study.about.strip(),
             "folder": str(self.study.folder),
-            **self.comparison.to_dict(),
+            **to_dict(self.comparison),
             "parameters": {r.name: _parameters(r) for r in self.comparison.results},
             "sentences": self.sentences,
             "failures": self.failures,

@@ -26,7 +26,7 @@ from cnnrun.config.document import Document, read
 from cnnrun.config.error_messages import explain
 from cnnrun.config.shipped import find_config
 from cnnrun.errors import ConfigError, did_you_mean
-from cnnrun.multirun.settings import Settings, override
+from cnnrun.multirun.settings import Settings, base_file, override
 from cnnrun.multirun.sweep.spec import Positive, Seed
 from cnnrun.registry import Options
 from cnnrun.runtime.paths import expanded
@@ -81,7 +81,7 @@ class Study(Options):
 
     def base_file(self, settings: Settings) -> Path:
         """The experiment that `settings` change."""
-        return Path(self._document.file).parent / expanded(str(settings.get("base", self.base)))
+        return base_file(self._document.file, str(settings.get("base", self.base)))
 
     def place(self, section: str, name: str, key: str) -> tuple[str, str]:
         """`file:line:column` of what a variant sets `key` to, and of the key."""

@@ -13,6 +13,7 @@ from cnnrun.config import experiment as config
 from cnnrun.config.document import read
 from cnnrun.config.experiment import Experiment
 from cnnrun.errors import ConfigError, Interrupted, UserError
+from cnnrun.multirun.comparable import check_measured
 from cnnrun.multirun.launcher.existing_runs import RunsFound
 from cnnrun.multirun.launcher.job import Job, key_of
 from cnnrun.multirun.launcher.queue import JobList, Outcome
@@ -85,6 +86,12 @@ class _Plan:
         self.study, self.how = study, how
         self.variants = self._resolve("variants", study.variants)
         self.firsts = self._resolve("first", study.first)
+        if study.measure is not None:
+            try:
+                check_measured(list(self.variants.values()), study.measure)
+            except UserError as error:
+                place = study._document.place(("measure",))
+                raise ConfigError(f"{place}: measure: {error}") from error
 
     def _resolve(self, section: str, variants: dict[str, Settings]) -> dict[str, Experiment]:
         found: dict[str, Experiment] = {}

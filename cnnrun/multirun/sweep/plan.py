@@ -6,16 +6,17 @@ import copy
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cnnrun import registry
 from cnnrun.config import experiment as config
 from cnnrun.config.document import dump, read
 from cnnrun.config.experiment import Experiment
-from cnnrun.errors import ConfigError, did_you_mean
+from cnnrun.errors import ConfigError, UserError
+from cnnrun.measures import Metric
+from cnnrun.multirun.comparable import ranking_metric
 from cnnrun.multirun.launcher.job import Job, key_of
 from cnnrun.multirun.settings import Settings, apply, as_text, changes
 from cnnrun.multirun.sweep.spec import Sweep
@@ -48,14 +49,16 @@ class Plan:
             ConfigError: every problem found.
         """
         problems: dict[str, None] = {}
+        experiments = []
         for settings in self._samples():
             try:
-                self.experiment = self.resolve(settings)
-                self._check_measure(self.experiment)
+                experiments.append(self.resolve(settings))
             except ConfigError as error:
                 problems |= dict.fromkeys(error.problems)
         if problems:
             raise ConfigError(problems)
+        self.experiment = experiments[-1]
+        self.metric = self._metric(experiments)
 
     def _samples(self) -> list[Settings]:
         known = [point for point in self.points if point is not None]
@@ -80,33 +83,29 @@ class Plan:
             self._resolved[text] = config.validate(document, plugins=self.plugins)
         return self._resolved[text]
 
-    def _check_measure(self, experiment: Experiment) -> None:
-        measures = registry.tasks.get(experiment.task.name).factory.measures  # type: ignore[attr-defined]
-        wanted = self.measure_of(experiment)
+    def _metric(self, experiments: Sequence[Experiment]) -> Metric:
+        """What trials are ranked by, see `ranking_metric`.
+
+        Raises:
+            ConfigError: no such metric, or none that is comparable.
+        """
         place = self.sweep._document.place(("measure",))
+        wanted = self.sweep.measure.removeprefix("validation_")
         if wanted.startswith("test"):
             raise ConfigError(f"{place}: measure: the test split may not choose anything")
-        if wanted not in measures:
-            hint = did_you_mean(wanted, measures) or f"; there are {', '.join(measures)}"
-            raise ConfigError(f"{place}: measure: '{wanted}' is not measured{hint}")
+        try:
+            return ranking_metric(experiments, wanted)
+        except UserError as error:
+            raise ConfigError(f"{place}: measure: {error}") from error
 
-    def measure_of(self, experiment: Experiment) -> str:
-        """The measure without `validation_`."""
-        wanted = self.sweep.measure.removeprefix("validation_")
-        if wanted == "auto":
-            wanted = experiment.training.monitor
-        if wanted == "auto":
-            wanted = registry.tasks.get(experiment.task.name).factory.monitor  # type: ignore[attr-defined]
-        return wanted
-
-    @cached_property
+    @property
     def measure(self) -> str:
-        return self.measure_of(self.experiment)
+        """The name of what trials are ranked by, without `validation_`."""
+        return self.metric.name
 
-    @cached_property
+    @property
     def higher_is_better(self) -> bool:
-        task = registry.tasks.get(self.experiment.task.name).factory
-        return bool(task.higher_is_better[self.measure])  # type: ignore[attr-defined]
+        return bool(self.metric.higher_is_better)
 
     @cached_property
     def seeds(self) -> list[int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnrun.multirun.settings import Settings, as_text
 from cnnrun.multirun.sweep.plan import Plan
-from cnnrun.runtime.training_display import show
+from cnnrun.runtime.text_table import columns
 
 if TYPE_CHECKING:
     from cnnrun.multirun.sweep.storage import Recorded
@@ -88,13 +88,9 @@ class Results:
 
     def as_text(self) -> str:
         """A table of the trials, the best one, and the command that repeats it."""
-        header = ["trial", *self._columns(), f"validation {self.plan.measure}", "seeds", "state"]
-        rows = [header, *(self._row(trial) for trial in self.trials)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
+        ranked_by = f"validation {self.plan.metric.display_name}"
+        header = ["trial", *self._columns(), ranked_by, "seeds", "state"]
+        lines = columns([header, *(self._row(trial) for trial in self.trials)])
         lines += [
             f"trial {trial.trial} failed: {trial.message}"
             for trial in self.trials
@@ -122,11 +118,9 @@ class Results:
         if trial.mean is None:
             return "-"
         if trial.deviation is None:
-            return show(self.plan.measure, trial.mean)
-        return f"{show(self.plan.measure, trial.mean)} ± {self._spread(trial.deviation)}"
-
-    def _spread(self, deviation: float) -> str:
-        return show(self.plan.measure, deviation).removesuffix(" %")
+            return self.plan.metric.text(trial.mean)
+        spread = self.plan.metric.gap(trial.deviation, unit=False)
+        return f"{self.plan.metric.text(trial.mean)} ± {spread}"
 
 
 def _cell(value: Any) -> str:

@@ -24,7 +24,7 @@ from cnnrun.config.document import Document, read
 from cnnrun.config.error_messages import explain
 from cnnrun.config.shipped import find_config
 from cnnrun.errors import ConfigError
-from cnnrun.multirun.settings import Settings, override
+from cnnrun.multirun.settings import Settings, base_file, override
 from cnnrun.multirun.sweep.space import Grid, Range, Space, grid_points, random_points
 from cnnrun.registry import Options
 from cnnrun.runtime.paths import expanded
@@ -99,7 +99,7 @@ class Sweep(Options):
 
     @property
     def base_file(self) -> Path:
-        return Path(self._document.file).parent / expanded(self.base)
+        return base_file(self._document.file, self.base)
 
     @property
     def space(self) -> dict[str, Range]:

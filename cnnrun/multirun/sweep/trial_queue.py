@@ -227,7 +227,7 @@ class TrialQueue:
 
     def _note_score(self, work: OpenTrial, job: Job, run: RunDirectory, trained: bool) -> None:
         measure = f"validation_{self.plan.measure}"
-        score = run.read_summary().get("best", {}).get(measure)
+        score = (run.read_summary().get("best") or {}).get(measure)
         if score is None or not math.isfinite(score):
             work.failures.append(
                 f"seed {job.seed}: {run.path}/summary.json has no {measure}; "
@@ -239,7 +239,8 @@ class TrialQueue:
         if self._prunes and job.seed == self.plan.seeds[0]:
             self._report(work, run)  # what is left of its curve, to measure others by
         found = "" if trained else " (was there)"
-        self.tell(f"trial {work.slot} seed {job.seed}: {measure} {score:.4f}  {run.path}{found}")
+        told = f"validation {self.plan.metric.display_name} {self.plan.metric.text(score)}"
+        self.tell(f"trial {work.slot} seed {job.seed}: {told}  {run.path}{found}")
 
     def _keep(self, work: OpenTrial, job: Job, record: dict[str, Any]) -> None:
         work.scores[job.seed] = record["score"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnrun.comparison import Comparison, Group, Result
-from cnnrun.measures import SHARES, main_measure
+from cnnrun.measures import Metric, usual_monitor
 from cnnrun.plots.drawing.embedding import COLOURS
 from cnnrun.plots.drawing.lettering import set_fonts, shorten, widest
 from cnnrun.plots.drawing.scales import set_log_scale
@@ -34,8 +34,8 @@ _CURVES, _SCORES, _ROW = (470, 340), 300, (26, 56)
 _PANEL = (350, 290)
 """Pixels of a panel where two stand beside one another."""
 
-_LEFT, _BELOW, _NAME, _SAMPLE = 88, 96, 280, 44
-"""Pixels: left of the curves, below both panels, the longest name, the sample of a line."""
+_LEFT, _BELOW, _NAME, _SAMPLE, _LINE = 88, 112, 280, 44, 17
+"""Pixels: left of the curves, below both panels, longest name, sample of a line, line of text."""
 
 Values = NDArray[np.float64]
 
@@ -56,9 +56,10 @@ def draw_comparison(comparison: Comparison) -> Figure:
     sheet = Sheet(scores_left + _SCORES + MARGIN, height, _title(comparison))
     curves = new_axes(sheet.figure, _LEFT, HEADER + 4, *_CURVES)
     groups = [result.group for result in comparison.results[:MOST_CURVES]]
-    _draw_curves(curves, groups, _logged(groups, comparison.measure))
+    _draw_curves(curves, groups, *_logged(groups, comparison.metric))
     scores = new_axes(sheet.figure, scores_left, HEADER + 4, _SCORES, rows)
     _draw_scores(scores, shown, names, comparison)
+    sheet.write(MARGIN, height - MARGIN - _LINE, _order(comparison), size=SMALL, color=MUTED)
     sheet.write(MARGIN, height - MARGIN, _caption(comparison), size=SMALL, color=MUTED)
     set_fonts(sheet.figure)
     return sheet.figure
@@ -66,7 +67,13 @@ def draw_comparison(comparison: Comparison) -> Figure:
 
 def _title(comparison: Comparison) -> str:
     count = len(comparison.results)
-    return f"{comparison.split} {comparison.measure} of {count} group{'s' if count != 1 else ''}"
+    name = f"{comparison.split} {comparison.metric.display_name}"
+    return f"{name} of {count} group{'s' if count != 1 else ''}"
+
+
+def _order(comparison: Comparison) -> str:
+    ranked_by = comparison.ranked_by
+    return f"The best first by {ranked_by.split} {ranked_by.metric.display_name}."
 
 
 def _caption(comparison: Comparison) -> str:
@@ -106,7 +113,8 @@ def draw_curves_of_groups(comparison: Comparison, measure: str) -> Figure:
     for index, split in enumerate(("train", "validation")):
         left = _LEFT + index * (_LEFT + _PANEL[0])
         axes = new_axes(sheet.figure, left, HEADER + 4, *_PANEL)
-        _draw_curves(axes, [r.group for r in shown], f"{split}_{measure}", names)
+        metric = shown[0].group.runs[0].metric(measure)
+        _draw_curves(axes, [r.group for r in shown], split, metric, names)
         values = np.concatenate([line.get_ydata() for line in axes.lines] or [np.ones(1)])
         values = values[np.isfinite(values)]
         if values.size and values.min() > 0 and values.max() > 10 * values.min():
@@ -119,15 +127,17 @@ def draw_curves_of_groups(comparison: Comparison, measure: str) -> Figure:
     return sheet.figure
 
 
-def _draw_curves(axes: Axes, groups: Sequence[Group], key: str, names: Sequence[str] = ()) -> None:
-    percent = key.partition("_")[2] in SHARES
+def _draw_curves(
+    axes: Axes, groups: Sequence[Group], split: str, metric: Metric, names: Sequence[str] = ()
+) -> None:
+    key = f"{split}_{metric.name}"
     for number, group in enumerate(groups):
         label = names[number] if names else ""
-        _draw_curve(axes, _curves_of(group, key) * (100 if percent else 1), number, label)
-    axes.set(xlabel="epoch", ylabel=key.replace("_", " ") + (" (%)" if percent else ""))
+        _draw_curve(axes, _curves_of(group, key) * metric.scale, number, label)
+    axes.set(xlabel="epoch", ylabel=f"{split} {metric.label}")
     axes.margins(x=0.03)
     # Bands may go beyond 100 %, where no score can be.
-    if percent and axes.get_ylim()[1] > 100:
+    if metric.unit == "%" and axes.get_ylim()[1] > 100:
         axes.set_ylim(top=101)
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(8, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter("{x:g}")
@@ -135,14 +145,15 @@ def _draw_curves(axes: Axes, groups: Sequence[Group], key: str, names: Sequence[
         axes.text(0.5, 0.5, "no log of it", color=MUTED, ha="center", transform=axes.transAxes)
 
 
-def _logged(groups: Sequence[Group], measure: str) -> str:
-    """The measure in the log, of the validation split where there is one, or else the task's."""
-    rows = [run.rows[0] for group in groups for run in group.runs if run.rows]
-    for name in (measure, main_measure(groups[0].task, ["loss", "mse"])):
-        for key in (f"validation_{name}", f"train_{name}"):
-            if any(key in row for row in rows):
-                return key
-    return f"train_{measure}"
+def _logged(groups: Sequence[Group], metric: Metric) -> tuple[str, Metric]:
+    """Split and metric in the log: of the validation split where there is one; or what chose."""
+    runs = [run for group in groups for run in group.runs if run.rows]
+    other = runs[0].monitor or usual_monitor(runs[0].task) if runs else metric.name
+    for name in (metric.name, other):
+        for split in ("validation", "train"):
+            if any(f"{split}_{name}" in run.rows[0] for run in runs):
+                return split, metric if name == metric.name else runs[0].metric(name)
+    return "train", metric
 
 
 def _curves_of(group: Group, key: str) -> Values:
@@ -172,21 +183,20 @@ def _draw_curve(axes: Axes, values: Values, number: int, label: str) -> None:
 def _draw_scores(
     axes: Axes, results: Sequence[Result], names: Sequence[str], comparison: Comparison
 ) -> None:
-    percent = comparison.measure in SHARES
+    metric = comparison.metric
     for row, result in enumerate(results):
-        _draw_score(axes, result, row, 100 if percent else 1)
-    unit = " (%)" if percent else " (dB)" if comparison.measure == "psnr" else ""
+        _draw_score(axes, result, row, metric.scale)
     axes.set(
         yticks=range(len(results)),
         yticklabels=names,
         ylim=(len(results) - 0.4, -0.6),
-        xlabel=f"{comparison.split} {comparison.measure}{unit}",
+        xlabel=f"{comparison.split} {metric.label}",
     )
     axes.tick_params(axis="y", length=0, pad=_SAMPLE * 72 / DPI)
     axes.grid(axis="y", visible=False)
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6))
     axes.xaxis.set_major_formatter("{x:g}")
-    _limit(axes, results, 100 if percent else 1)
+    _limit(axes, results, metric.scale)
 
 
 def _draw_score(axes: Axes, result: Result, row: int, scale: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnrun.measures import Metric, described
 from cnnrun.plots.drawing.lettering import set_fonts
 from cnnrun.plots.drawing.scales import set_log_scale
 from cnnrun.plots.drawing.sheet import HEADER, Sheet
@@ -41,9 +42,6 @@ SPLIT_LINES: dict[str, tuple[str, str, str]] = {
 
 OTHER_LINES = ((PURPLE, ":", "D"), (ORANGE, "-.", "v"))
 
-SHARES = ("accuracy", "top5")
-"""Measures that are shares 0..1 and drawn in percent."""
-
 MANY_EPOCHS = 40
 """With more, only points without neighbours get a marker."""
 
@@ -63,20 +61,21 @@ def draw_curves(
     lr: Sequence[float],
     best_epoch: int | None,
     title: str,
+    metrics: Mapping[str, Metric] = {},
 ) -> Figure:
-    """A panel for each measure and one for the learning rate, all against the epoch.
+    """A panel for each metric and one for the learning rate, all against the epoch.
 
-    `epochs` (E,); `series` maps a measure (`loss`, `accuracy` as a share 0..1 ...) to its splits
+    `epochs` (E,); `series` maps a metric (`loss`, `accuracy` as a share 0..1 ...) to its splits
     (`train`, `validation` ...) of E values each, NaN where nothing was measured; `lr` E values, or
     empty for no such panel. Learning rate and loss are on a log scale when they span a decade.
-    A vertical line marks `best_epoch`, unless it is None.
+    A vertical line marks `best_epoch`, unless it is None. `metrics`: what is not cnnrun's own.
     """
     x = np.asarray(epochs, dtype=np.float64)
     count = len(series) + (len(lr) > 0)
     sheet, panels = _panels(count, title)
     handles: dict[str, Artist] = {}
     for axes, (measure, splits) in zip(panels, series.items(), strict=False):
-        handles |= _draw_measure(axes, x, measure, splits)
+        handles |= _draw_metric(axes, x, described(measure, metrics), splits)
     if len(lr):
         _draw_learning_rate(panels[-1], x, _finite(lr))
     for axes in panels:
@@ -103,24 +102,23 @@ def _panels(count: int, title: str) -> tuple[Sheet, list[Axes]]:
     ]
 
 
-def _draw_measure(
-    axes: Axes, x: Values, measure: str, splits: Mapping[str, Sequence[float]]
+def _draw_metric(
+    axes: Axes, x: Values, metric: Metric, splits: Mapping[str, Sequence[float]]
 ) -> dict[str, Artist]:
     """Draw a line for each split; returns them by the split's name, for the legend."""
-    percent = measure in SHARES
     others = iter(OTHER_LINES * len(splits))
     lines: dict[str, Artist] = {}
     for split, values in splits.items():
-        y = _finite(values) * (100 if percent else 1)
+        y = _finite(values) * metric.scale
         colour, style, marker = SPLIT_LINES.get(split) or next(others)
         (lines[split],) = axes.plot(
             x, y, color=colour, linestyle=style, linewidth=1.6, **_markers(y, marker)
         )
-    axes.set_ylabel(f"{measure} (%)" if percent else measure)
+    axes.set_ylabel(metric.label)
     known = np.concatenate([_finite(values) for values in splits.values()])
-    if measure == "loss" and _spread(known) >= 10:
+    if metric.of_the_loss and _spread(known) >= 10:
         set_log_scale(axes, "y")
-    if percent:
+    if metric.unit == "%":
         axes.set_ylim(top=min(axes.get_ylim()[1], 101))
     return lines
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnnrun.comparison import Comparison
-from cnnrun.measures import SHARES
 from cnnrun.plots.drawing.comparison import line_of, marker_of
 from cnnrun.plots.drawing.histograms import LayerWeights, draw_histograms, thinned
 from cnnrun.plots.drawing.lettering import set_fonts, shorten, widest
@@ -43,15 +42,15 @@ _SCATTER, _SPREAD = (520, 340), (380, 270)
 def draw_against_parameters(comparison: Comparison) -> Figure:
     """Each variant's final score (mean, and each seed a point) against its number of parameters."""
     results = [result for result in comparison.results if result.interval]
-    percent = comparison.measure in SHARES
-    title = f"{comparison.split} {comparison.measure} against parameters"
+    metric = comparison.metric
+    title = f"{comparison.split} {metric.display_name} against parameters"
     names = [shorten(result.name, 260, SMALL) for result in results]
     left, legend = 92, 50 + math.ceil(widest(names, SMALL))
     width = left + _SCATTER[0] + legend + MARGIN
     sheet = Sheet(width, HEADER + _SCATTER[1] + 80, title)
     axes = new_axes(sheet.figure, left, HEADER + 4, *_SCATTER)
     for number, (result, name) in enumerate(zip(results, names, strict=True)):
-        scores = [(100 if percent else 1) * score for score in result.scores.values()]
+        scores = [metric.scale * score for score in result.scores.values()]
         parameters = result.group.runs[0].summary["parameters"]
         style = {"color": line_of(number)["color"], "marker": marker_of(number)["marker"]}
         axes.plot([parameters] * len(scores), scores, linestyle="", alpha=0.4, ms=4, **style)
@@ -60,8 +59,7 @@ def draw_against_parameters(comparison: Comparison) -> Figure:
     axes.margins(x=0.12, y=0.12)
     set_log_scale(axes, "x", _thousands)
     axes.tick_params(axis="x", labelsize=SMALL, length=4, pad=5)
-    unit = " (%)" if percent else ""
-    axes.set(xlabel="parameters", ylabel=f"{comparison.split} {comparison.measure}{unit}")
+    axes.set(xlabel="parameters", ylabel=f"{comparison.split} {metric.label}")
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.02), fontsize=SMALL, labelspacing=0.9)
     text = "large: mean over seeds; small: each seed"
     sheet.write(MARGIN, sheet.height - 14, text, size=SMALL, color=MUTED)

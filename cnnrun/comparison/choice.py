@@ -1,0 +1,137 @@
+"""By what runs can be compared: a metric of known direction, a loss only if it is one loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cnnrun.comparison.groups import differing_keys, short, written
+from cnnrun.comparison.results import RankedBy
+from cnnrun.comparison.runs import SPLITS, Run, Split
+from cnnrun.errors import UserError, did_you_mean
+from cnnrun.measures import Metric
+
+_DIRECTIONS = {"max": True, "min": False}
+# Beside the section `loss`, what a loss is computed from; beta weighs the penalty of a VAE.
+_OF_LOSS = ("model.beta",)
+
+
+def choose(runs: Sequence[Run], wanted: str | None) -> tuple[Metric, Split]:
+    """The metric, and the split on which the most runs have it; of equals the test split.
+
+    wanted: a metric's name, or with a direction `name:max`, `name:min`; by default the tasks' own.
+
+    Raises:
+        UserError: what else the runs can be compared by.
+    """
+    metric = _wanted(runs, wanted) if wanted is not None else _usual(runs)
+    name = metric.name
+    return metric, max(SPLITS, key=lambda split: sum(name in run.measures[split] for run in runs))
+
+
+def ranking(runs: Sequence[Run], metric: Metric, split: Split) -> RankedBy:
+    """By what groups are put in order: a validation score, so that the test split chooses nothing.
+
+    Of a metric that only the test split has, by what chose the epochs.
+    """
+    monitors = {run.monitor for run in runs}
+    monitor = monitors.pop() if len(monitors) == 1 else None
+    for candidate in (metric, metric_of(runs, monitor) if monitor else None):
+        if candidate is None or candidate.higher_is_better is None:
+            continue
+        if candidate.of_the_loss and loss_keys(runs):
+            continue
+        # A run without a best epoch has no score of any split, and comes last.
+        scored = [run for run in runs if run.measures["validation"] or run.measures[split]]
+        if scored and all(candidate.name in run.measures["validation"] for run in scored):
+            return RankedBy("validation", candidate)
+    return RankedBy(split, metric)
+
+
+def metric_of(runs: Sequence[Run], name: str) -> Metric:
+    """What the runs declared `name` to be; one that did speaks for older ones of its task.
+
+    Raises:
+        UserError: they contradict one another.
+    """
+    declared = [run.declared[name] for run in runs if name in run.declared]
+    if len({metric.higher_is_better for metric in declared}) > 1:
+        raise UserError(f"more of '{name}' is better in some of these runs, and worse in others")
+    return declared[0] if declared else runs[0].metric(name)
+
+
+def _wanted(runs: Sequence[Run], wanted: str) -> Metric:
+    name, _, direction = wanted.partition(":")
+    known = _known(runs)
+    if name not in known:
+        hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+        raise UserError(f"no finished run was measured by '{name}'{hint}")
+    if direction and direction not in _DIRECTIONS:
+        raise UserError(f"--metric {wanted}: write {name}:max or {name}:min")
+    metric = metric_of(runs, name)
+    if direction:
+        metric = replace(metric, higher_is_better=_DIRECTIONS[direction])
+    if metric.higher_is_better is None:
+        raise UserError(
+            f"these runs don't say whether more of '{name}' is better: write --metric {name}:max "
+            f"or --metric {name}:min"
+        )
+    if metric.of_the_loss and (keys := loss_keys(runs)):
+        raise UserError(f"{_told(name, runs, keys)}; {_instead(runs)}")
+    return metric
+
+
+def _usual(runs: Sequence[Run]) -> Metric:
+    tasks = list(dict.fromkeys(run.task for run in runs))
+    if len(tasks) > 1:
+        raise UserError(
+            f"these are runs of different tasks ({', '.join(tasks)}): compare those of one, or say "
+            "by what with --metric"
+        )
+    names = dict.fromkeys(name for run in runs if (name := run.main_metric))
+    if not names:
+        raise UserError("the finished runs have no scores")
+    differing = loss_keys(runs)
+    metrics = [metric_of(runs, name) for name in [*names, *_shared(runs)]]
+    for metric in metrics:
+        if metric.higher_is_better is not None and not (metric.of_the_loss and differing):
+            return metric
+    if metrics[0].of_the_loss and differing:
+        raise UserError(f"{_told(metrics[0].name, runs, differing)}; {_instead(runs)}")
+    return _wanted(runs, metrics[0].name)
+
+
+def loss_keys(runs: Sequence[Run]) -> list[str]:
+    """The settings under which the runs' losses are not the same function; [] where they are."""
+    tasks = {run.task for run in runs}
+    found = [
+        {k: v for k, v in run.settings.items() if k.startswith("loss.") or k in ("loss", *_OF_LOSS)}
+        for run in runs
+    ]
+    return [*(["task"] if len(tasks) > 1 else []), *differing_keys(found)]
+
+
+def _told(name: str, runs: Sequence[Run], keys: Sequence[str]) -> str:
+    key = keys[0]
+    values = dict.fromkeys(
+        run.task if key == "task" else written(run.settings[key]) if key in run.settings else "none"
+        for run in runs
+    )
+    return (
+        f"'{name}' can't compare these runs: {short(key)} differs ({', '.join(values)}), and "
+        "values of different losses say nothing about one another"
+    )
+
+
+def _instead(runs: Sequence[Run]) -> str:
+    others = [name for name in _shared(runs) if not metric_of(runs, name).of_the_loss]
+    return f"compare by --metric {' or '.join(others)}" if others else "nothing else was measured"
+
+
+def _known(runs: Sequence[Run]) -> list[str]:
+    return list(dict.fromkeys(m for run in runs for split in SPLITS for m in run.measures[split]))
+
+
+def _shared(runs: Sequence[Run]) -> list[str]:
+    """The metrics that every run has, on whichever split."""
+    return [m for m in _known(runs) if all(any(m in r.measures[s] for s in SPLITS) for r in runs)]
