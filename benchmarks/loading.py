@@ -28,7 +28,7 @@ from torchvision import datasets, transforms
 
 from cnnrun.data.dataset import Images
 from cnnrun.data.images.cache import in_memory, on_disk
-from cnnrun.data.images.decoding import Form, PictureOptions
+from cnnrun.data.images.decoding import ImageFormat, ImageOptions
 from cnnrun.data.images.files import Files, ImageFiles, usable_cores
 from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.prefetch import prefetch
@@ -57,9 +57,9 @@ def make_files(folder: Path, count: int) -> list[str]:
 
 
 def our_ways(paths: list[str], folder: Path, threads: int) -> dict[str, Way]:
-    form = Form((SIZE, SIZE), 3)
+    form = ImageFormat((SIZE, SIZE), 3)
     files = Files(paths)
-    options = PictureOptions(threads=threads, cache_dir=str(folder / "cache"))
+    options = ImageOptions(threads=threads, cache_dir=str(folder / "cache"))
     images = ImageFiles(files, form, threads)
     crop = RandomCrop(seed=0)
     in_ram, _ = in_memory(files, form, options)

@@ -239,16 +239,16 @@ class TrainedModel:
         files: image files, folders and patterns; they are resized as in training.
 
         Raises:
-            BadPictureError: a file can't be decoded; its `files` say which and why.
+            BadImageError: a file can't be decoded; its `files` say which and why.
             UserError: the model does not classify.
         """
-        from cnnrun.data.images.decoding import BadPictureError
+        from cnnrun.data.images.decoding import BadImageError
         from cnnrun.evaluation.prediction import find_pictures, predict_files
 
         found: dict[str, list[tuple[str, float]]] = {}
         for answers in predict_files(self._parts, find_pictures(map(str, files))):
             if answers.bad:
-                raise BadPictureError(answers.bad)
+                raise BadImageError(answers.bad)
             found.update(zip(answers.files, answers.top(top, self.classes), strict=True))
         return found
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, create_model
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, create_model, field_validator
 
 from cnnrun.errors import UserCodeError, UserError
+
+_LARGEST = 3.4028234e38
 
 
 class Options(BaseModel):
@@ -21,6 +23,15 @@ class Options(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, allow_inf_nan=False, frozen=True, protected_namespaces=()
     )
+
+    @field_validator("*")
+    @classmethod
+    def _within_range(cls, value: Any) -> Any:
+        """Refuse a number that tensors, which hold 32 bits, turn into infinity or an error."""
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, float) and abs(number) > _LARGEST:
+                raise ValueError(f"{number:g} is beyond what 32 bits hold (up to {_LARGEST:.1e})")
+        return value
 
 
 class Component(Options):

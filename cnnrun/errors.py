@@ -103,8 +103,21 @@ def _first_line(error: BaseException) -> str:
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the nearest of `choices`, or nothing when none is near.
 
-    Hyphens and case are forgiven before the distance is measured.
+    Case, hyphens and underscores are forgiven before the distance is measured. A name that is the
+    word with something left out or added (`normal` for `he_normal`) is another thing, not a slip.
     """
-    plain = {choice.lower().replace("-", "_"): choice for choice in choices}
-    near = difflib.get_close_matches(word.lower().replace("-", "_"), plain, n=1, cutoff=0.55)
-    return f"; did you mean '{plain[near[0]]}'?" if near else ""
+    plain = {_plain(choice): choice for choice in choices}
+    wanted = _plain(word)
+    if wanted in plain:
+        return f"; did you mean '{plain[wanted]}'?"
+    near = difflib.get_close_matches(wanted, plain, n=3, cutoff=0.6 if len(wanted) < 5 else 0.7)
+    for name in near:
+        longer = abs(len(name) - len(wanted))
+        part = (name in wanted or wanted in name) and (longer > 1 or len(wanted) < 4)
+        if not part and (longer < 2 or len(wanted) >= 5):
+            return f"; did you mean '{plain[name]}'?"
+    return ""
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("-", "").replace("_", "")

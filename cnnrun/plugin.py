@@ -30,6 +30,7 @@ from cnnrun.data.augmentations.base import (
 from cnnrun.data.augmentations.sampling import Sampler
 from cnnrun.data.dataset import Dataset, Images, Split
 from cnnrun.errors import UserError
+from cnnrun.measures import Metric
 from cnnrun.registry import (
     augmentations,
     datasets,
@@ -74,6 +75,7 @@ __all__ = [
     "Geometric",
     "Images",
     "Logger",
+    "Metric",
     "Mixing",
     "Photometric",
     "Predictions",

@@ -1,13 +1,14 @@
 """A metric of your own: cnnrun train digits_cnn task=classify_top3 --plugin examples/my_metric.py
 
-What is measured belongs to the task. This one adds a measure to those of `classify`: it is in
-`metrics.jsonl` for every epoch, and `training.monitor=top3` chooses the best epoch by it.
+What is measured belongs to the task. This one adds a metric to those of `classify`: it is in
+`metrics.jsonl` for every epoch, and `training.monitor=top3` chooses the best epoch by it. `Metric`
+says which way is up and how it is written; `cnnrun compare` and reports read that from the run.
 """
 
 import torch
 from torch import Tensor
 
-from cnnrun.plugin import Classify, tasks
+from cnnrun.plugin import Classify, Metric, tasks
 
 
 @tasks.register("classify_top3")
@@ -15,7 +16,7 @@ class ClassifyTop3(Classify):
     """Classification that is measured by the three likeliest classes, too."""
 
     measures = (*Classify.measures, "top3")
-    higher_is_better = {**Classify.higher_is_better, "top3": True}
+    metrics = (Metric("top3", True, unit="%", display_name="top-3 accuracy", format=".2f"),)
 
     def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
         """Sums over the samples, in the order of `measures`."""

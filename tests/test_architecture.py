@@ -134,5 +134,60 @@ def test_a_registry_refuses_what_is_no_schema() -> None:
     assert registry.build(registry.get("one").schema()(), unused=5) == 1
 
 
+# What others keep for themselves and offer in no other way, and where it is used.
+FOREIGN = {
+    "api.py": {"_repr_png_"},  # IPython's protocol
+    "cli/__init__.py": {"_exit"},
+    "comparison/text.py": {"_asdict"},  # public, of a named tuple
+    "components/optimizers.py": {"_foreach_mul_"},
+    "data/sources/huggingface.py": {"_fingerprint"},
+    "data/sources/torchvision_adapter.py": {"_images", "_image_files", "_labels"},
+    "data/sources/torchvision_arrays.py": {"_samples"},
+    "engine/ema.py": {"_foreach_lerp_"},
+    "engine/frozen_features.py": {"_version"},
+    "models/description/field_rules.py": {
+        *("_adaptive_avg_pool2d", "_safe_softmax", "_unsafe_view", "_to_copy"),
+    },
+    "models/description/field_tracking.py": {"_schema", "_base"},
+    "models/description/receptive_field.py": {"_schema"},
+    "multirun/sweep/storage.py": {"_trial_id"},
+    "registry.py": {"_getframe"},
+    "runtime/torch_shortcuts.py": {
+        *("_execution_engine", "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"),
+    },
+}
+
+
+def _private_of_others(tree: ast.AST) -> set[str]:
+    """The `_names` that are asked of something else than the file's own classes."""
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    of_self = {a.attr for a in attributes if getattr(a.value, "id", "") in ("self", "cls")}
+    own = of_self | {
+        getattr(node, "name", getattr(getattr(node, "target", None), "id", ""))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AnnAssign)
+    }
+    return {
+        a.attr
+        for a in attributes
+        if a.attr.startswith("_")
+        and not a.attr.startswith("__")
+        and getattr(a.value, "id", "") not in ("self", "cls")
+        and a.attr not in own
+    }
+
+
+def test_nobody_touches_what_another_keeps_for_itself() -> None:
+    assert _private_of_others(ast.parse("trainer.stepper._update()")) == {"_update"}
+    assert _private_of_others(ast.parse("self._update(); x.__name__; x.update")) == set()
+    found = {
+        file.relative_to(PACKAGE).as_posix(): names
+        for file in FILES
+        if (names := _private_of_others(ast.parse(file.read_text())))
+    }
+    for file, names in found.items():
+        assert names <= FOREIGN.get(file, set()), f"{file}: give the other a public door"
+
+
 def test_files_are_short() -> None:
     assert {f.name: n for f in FILES if (n := len(f.read_text().splitlines())) > 340} == {}

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from cnnrun.cli.completion import complete_config, complete_override
+from cnnrun.cli.words import Group
 from cnnrun.errors import Interrupted
 from cnnrun.runtime import console
 from cnnrun.runtime.interrupt import Leave, held
@@ -54,6 +55,7 @@ class App(typer.Typer):
 
 app = App(
     name="cnnrun",
+    cls=Group,
     help="An experiment runner for convolutional networks: one YAML file is one experiment.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -13,6 +13,9 @@ from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
 
+# Scores beside one another in the summary: as many as 80 columns hold.
+_A_LINE = 3
+
 
 @app.command()
 def train(
@@ -69,7 +72,7 @@ def train(
         assert resume is not None
         run = runner.resume(resume, changes, plugins, quiet)
     elif resume_or_start or was_restarted():
-        run = runner.resume_or_start(experiment, plugins, quiet)
+        run = runner.resume_or_start(experiment, quiet)
     else:
         run = runner.train(experiment, quiet)
     if not world().is_main:
@@ -112,24 +115,26 @@ def _train_seeds(
 
 def _print_summary(path: Path, summary: dict[str, Any]) -> None:
     console.out(f"run       {path}")
-    if summary["test"]:
+    if isinstance(summary.get("test"), dict) and summary["test"]:
         console.out(f"test      {_scores(summary)} ({_tested(summary)})")
     for picture in sorted((path / "plots").glob("*.png")):
         console.out(f"picture   {picture}")
 
 
 def _scores(summary: dict[str, Any]) -> str:
-    """The test scores; what puts the accuracy in proportion stands beside it."""
+    """The test scores, some to a line."""
     from cnnrun.measures import described, read_metrics
 
     declared = read_metrics(summary.get("metrics"))
     metrics = {name: described(name, declared) for name in summary["test"]}
-    return ", ".join(f"{m.display_name} {m.text(summary['test'][n])}" for n, m in metrics.items())
+    told = [f"{m.display_name} {m.text(summary['test'][n])}" for n, m in metrics.items()]
+    lines = [", ".join(told[k : k + _A_LINE]) for k in range(0, len(told), _A_LINE)]
+    return f",\n{'':10}".join(lines)
 
 
 def _tested(summary: dict[str, Any]) -> str:
-    chosen = any(key.startswith("validation_") for key in summary["best"])
-    return f"epoch {summary['best_epoch']}, the {'best by validation' if chosen else 'last'}"
+    chosen = any(key.startswith("validation_") for key in summary.get("best") or {})
+    return f"epoch {summary.get('best_epoch')}, the {'best by validation' if chosen else 'last'}"
 
 
 @app.command()

@@ -29,7 +29,27 @@ def caveats_of(comparison: Comparison) -> list[str]:
         found.append(
             f"more than {MOST_IN_ALL_PAIRS} groups: only the best is tested against each other"
         )
-    return found + _of_choosing(comparison)
+    runs = [run for result in comparison.results for run in result.group.runs]
+    return found + _of_data(runs) + _of_choosing(comparison)
+
+
+# Where the data of a run lie, as far as the sources say it by these keys.
+_PLACES = ("name", "root", "file", "path", "train", "test", "target")
+
+
+def _of_data(runs: Sequence[Run]) -> list[str]:
+    """Data that lie in one place, but were other ones when some of the runs were trained."""
+    states: dict[tuple[str, ...], set[str]] = {}
+    for run in runs:
+        place = tuple(str(run.settings.get(f"dataset.{key}", "")) for key in _PLACES)
+        if run.summary.get("data"):
+            states.setdefault(place, set()).add(str(run.summary["data"]))
+    return [
+        f"the data in {next(filter(None, place[1:]), place[0])} changed between these runs "
+        f"({len(found)} states): their scores differ by that, too"
+        for place, found in states.items()
+        if len(found) > 1
+    ]
 
 
 def _of_choosing(comparison: Comparison) -> list[str]:

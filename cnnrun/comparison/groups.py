@@ -7,13 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cnnrun.comparison.runs import Run
-
-# Which run it is, where it happens and what it leaves behind is not what it computes.
-NOT_COMPARED = (
-    *("seed", "name", "output", "device", "loggers"),
-    *("training.draw", "training.checkpoint_every"),
-    *("dataset.download", "dataset.threads", "dataset.cache_dir"),
-)
+from cnnrun.config.identity import identity
 
 
 @dataclass(frozen=True)
@@ -43,8 +37,8 @@ def group_runs(runs: Iterable[Run], ignore: Collection[str] = ()) -> list[Group]
         if run.state == "damaged":
             continue
         config = compared_settings(run, ignore)
-        identity = tuple(sorted((key, repr(value)) for key, value in config.items()))
-        group = groups.setdefault(identity, Group(config, [], []))
+        same = tuple(sorted((key, repr(value)) for key, value in config.items()))
+        group = groups.setdefault(same, Group(config, [], []))
         (group.runs if run.state == "finished" else group.left_out).append(run)
     return told_apart(list(groups.values()))
 
@@ -77,12 +71,12 @@ def _last_word(key: str) -> str:
 
 
 def compared_settings(run: Run, ignore: Collection[str] = ()) -> dict[str, Any]:
-    """The settings that make runs alike or different."""
-    left_out = (*NOT_COMPARED, *ignore)
+    """The settings that make runs alike or different: all but the seed that tell runs apart."""
+    left_out = ("seed", *ignore)
     sections = tuple(f"{key}." for key in left_out)
     return {
         key: value
-        for key, value in run.settings.items()
+        for key, value in identity(run.settings).items()
         if key not in left_out and not key.startswith(sections)
     }
 

@@ -70,6 +70,14 @@ class Document:
         where = f"command line: {' '.join(text.split())}"
         value = parse(value_text, where).values if value_text.strip() else None
         path = tuple(int(p) if _INDEX.fullmatch(p) else p for p in dotted.split("."))
+        self.put(path, value, where)
+
+    def put(self, path: KeyPath, value: Any, where: str) -> None:
+        """Set the value at `path`, and say that it was written at `where`.
+
+        Raises:
+            ConfigError: the path leads through something that has no keys.
+        """
         target: Any = self.values
         for depth, step in enumerate(path[:-1]):
             target = self._enter(target, step, path[: depth + 1], where)
@@ -84,6 +92,18 @@ class Document:
             for old in [known for known in places if known[: len(path)] == path]:
                 del places[old]
             places[path] = where
+
+    def at(self, path: KeyPath) -> Any:
+        """What stands at `path`, or None."""
+        value = self.values
+        for step in path:
+            if isinstance(value, dict):
+                value = value.get(str(step))
+            elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+                value = value[step]
+            else:
+                return None
+        return value
 
     def _enter(self, target: Any, step: str | int, path: KeyPath, where: str) -> Any:
         """The container under `step`, made where it was absent or a bare component name."""

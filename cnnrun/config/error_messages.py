@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cnnrun.config.document import Document, KeyPath, dotted_path
+from cnnrun.config.places import (
+    components_with,
+    keys_at,
+    path_in,
+    sections_with,
+    where_of,
+    words_in,
+)
+from cnnrun.config.synonyms import as_text, resolved
+from cnnrun.config.words import lookup, lookup_key, near_key, nearest
 from cnnrun.errors import did_you_mean
 
 _EXPECTED = {
@@ -25,87 +35,75 @@ _EXPECTED = {
     "finite_number": "a finite number",
 }
 
-# What people write for it elsewhere.
-_ALIASES = {
-    "learning_rate": "lr",
-    "num_epochs": "epochs",
-    "max_epochs": "epochs",
-    "wd": "weight_decay",
-    "bs": "batch_size",
-    "early_stopping": "patience",
-    "data_dir": "root",
+# Texts of a certain form, in words.
+_FORMS = {
+    "device": "auto, cpu, mps, cuda or cuda:1",
+    "name": "letters, digits and ._+-, beginning with a letter or digit",
+    "training.checkpoint_every": "100 steps or 60 seconds",
+    "dataset.fold": "2/5",
 }
 
 
-def explain(document: Document, error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """A message for each wrong key of `document`, which `model` refused."""
+def explain(
+    document: Document,
+    error: ValidationError,
+    model: type[BaseModel],
+    values: dict[str, Any] | None = None,
+) -> list[str]:
+    """A message for each wrong key of `document`, which `model` refused.
+
+    values: the document's, completed by defaults.
+    """
+    values = document.values if values is None else values
     grouped: dict[tuple[KeyPath, bool], list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
-        path = _path_in(document.values, detail["loc"], detail["type"])
+        path = path_in(values, detail["loc"], detail["type"])
         at_key = detail["type"] == "extra_forbidden"
         grouped.setdefault((path, at_key), []).append(detail)
+    if (("task",), False) in grouped:  # what a section may leave out is the task's to say
+        grouped = {at: d for at, d in grouped.items() if d[0]["type"] != "missing"}
     return [
         f"{document.place(path, key=at_key)}: {dotted_path(path)}: "
-        + _message(document, path, details, model)
+        + _message(values, path, details, model)
         for (path, at_key), details in grouped.items()
     ]
 
 
-def _path_in(values: Any, location: tuple[int | str, ...], kind: str) -> KeyPath:
-    """Pydantic's location without the names of union members that it puts between keys."""
-    path: list[int | str] = []
-    for i, step in enumerate(location):
-        if isinstance(values, dict) and step in values:
-            values = values[str(step)]
-        elif isinstance(values, list) and isinstance(step, int):
-            values = values[step]
-        elif not (kind == "missing" and i == len(location) - 1):
-            continue
-        path.append(step)
-    return tuple(path)
-
-
 def _message(
-    document: Document, path: KeyPath, details: list[ErrorDetails], model: type[BaseModel]
+    values: dict[str, Any], path: KeyPath, details: list[ErrorDetails], model: type[BaseModel]
 ) -> str:
     first = details[0]
     kind = first["type"]
     if kind == "missing":
         return "this key is required"
     if kind == "extra_forbidden":
-        return _unknown_key(document, path, first["loc"], model)
+        return f"unknown key{_unknown_key(values, path, model)}"
     if kind == "value_error":
         return str(first["ctx"]["error"])
-    expected = " or ".join(dict.fromkeys(_expectation(detail) for detail in details))
-    words = [word for detail in details for word in _words(detail)]
+    expected = " or ".join(dict.fromkeys(_expectation(detail, path) for detail in details))
+    words = [word for detail in details for word in words_in(detail)]
     given = first["input"]
     if kind == "union_tag_invalid":
         given = given["name"]
+        return f"unknown name {_short(given)}{_unknown_value(path, given, words)}"
+    where = where_of(path)
     hint = did_you_mean(given, words) if isinstance(given, str) else ""
-    if kind == "union_tag_invalid":
-        return f"unknown name {_short(given)}{hint or '; known: ' + ', '.join(words)}"
+    if known := lookup(f"{where}=", as_text(given)):
+        hint = known.hint(given, at=where)
     return f"expected {expected}, got {_short(given)}{hint}"
 
 
-def _expectation(detail: ErrorDetails) -> str:
+def _expectation(detail: ErrorDetails, path: KeyPath) -> str:
     if detail["type"] in _EXPECTED:
         return _EXPECTED[detail["type"]]
     if detail["type"] == "literal_error":
-        return ", ".join(_words(detail))
+        return str(detail["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
     if detail["type"] == "string_pattern_mismatch":
-        return f"text of the form {detail['ctx']['pattern']}"
+        return f"text of the form {_FORMS.get(where_of(path), detail['ctx']['pattern'])}"
     if detail["type"] == "union_tag_not_found":
         return "a name or a mapping with `name`"
     # "Input should be greater than 0", "List should have at least 1 item ..."
     return re.sub(r"^(Input|String|Value) should (be|have) ", "", detail["msg"])
-
-
-def _words(detail: ErrorDetails) -> list[str]:
-    """The valid words of a choice, as pydantic lists them."""
-    context = detail.get("ctx", {})
-    return re.findall(
-        r"'([^']*)'", str(context.get("expected_tags") or context.get("expected", ""))
-    )
 
 
 def _short(value: Any) -> str:
@@ -113,42 +111,63 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _unknown_key(
-    document: Document, path: KeyPath, location: tuple[int | str, ...], model: type[BaseModel]
-) -> str:
-    """The nearest valid key here, else the section that has such a key, else all the keys here."""
-    word = str(path[-1])
-    here = _keys(model, location[:-1])
-    aliases = {alias: key for alias, key in _ALIASES.items() if key in here}
-    near = did_you_mean(word, [*here, *aliases])
-    for alias, key in aliases.items():
-        near = near.replace(f"'{alias}'", f"'{key}'")
-    if near:
-        return f"unknown key{near}"
-    for section, value in document.values.items():
-        tag = value.get("name") if isinstance(value, dict) else value
-        keys = _keys(model, (section, tag) if isinstance(tag, str) else (section,))
-        if _ALIASES.get(word, word) in keys and (section,) != path[:-1]:
-            return f"unknown key; did you mean '{section}.{_ALIASES.get(word, word)}'?"
-    return f"unknown key; the keys here are {', '.join(here) or 'none'}"
+def _unknown_value(path: KeyPath, given: Any, words: list[str]) -> str:
+    """What a name that there is not could mean; exact words of other tools come first."""
+    where = where_of(path)
+    known = lookup(f"{where}=", given)
+    if known is not None:
+        return known.hint(given)
+    if not isinstance(given, str):
+        return f"; known: {nearest(str(given), words)}"
+    return did_you_mean(given, words) or f"; known: {nearest(given, words)}"
 
 
-def _keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the mapping at pydantic's `location` may have."""
-    candidates = [model]
-    for step in location:
-        if isinstance(step, int):
-            continue
-        named = [c for c in candidates if c.__name__ == step]
-        if named:
-            candidates = named
-        else:
-            fields = [c.model_fields[step] for c in candidates if step in c.model_fields]
-            candidates = [m for f in fields for m in _models_in(f.annotation)]
-    return sorted({key for candidate in candidates for key in candidate.model_fields})
+def _unknown_key(values: dict[str, Any], path: KeyPath, model: type[BaseModel]) -> str:
+    """What an unknown key could mean: a word of another tool, a key elsewhere, a near one here."""
+    word, mapping = str(path[-1]), where_of(path[:-1])
+    here = keys_at(path[:-1], values, model)
+    known = lookup_key(mapping, word)
+    to = resolved(known, values, path, model) if known else None
+    if known is not None and (to or not known.here):
+        return known.hint(_given(values, path), _shown(to, path))
+    if len(path) == 2 and (having := _having(word, mapping, model)):
+        return having
+    elsewhere = [f"{s}.{word}" for s in sections_with(word, values, model) if (s,) != path[:-1]]
+    elsewhere += [word] if len(path) > 1 and word in model.model_fields else []
+    if elsewhere:
+        return "; did you mean " + " or ".join(f"'{key}'" for key in elsewhere) + "?"
+    if known is not None and known.here[0].startswith("."):
+        return known.hint(_given(values, path)) + _having(known.here[0][1:], mapping, model)
+    if known is not None and known.here[0].partition(".")[0] in model.model_fields:
+        section, _, key = known.here[0].partition(".")
+        return known.hint(_given(values, path)) + _having(key, section, model)
+    if near := did_you_mean(word, here):
+        return near
+    slip = near_key(mapping, word)
+    if slip is not None and (to := resolved(slip, values, path, model)):
+        return slip.hint(_given(values, path), _shown(to, path))
+    if len(path) == 1:
+        for section in model.model_fields:
+            if having := _having(word, section, model):
+                return f"; did you mean '{section}.{word}'?{having}"
+    return f"; the keys here are {nearest(word, here) or 'none'}"
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]
+def _having(key: str, section: str, model: type[BaseModel]) -> str:
+    """`; sgd, rmsprop have it`: which components of a section have the key, or ""."""
+    names = components_with(key, section, model)
+    return f"; {nearest(section, names)} {'have' if len(names) > 1 else 'has'} it" if names else ""
+
+
+def _given(values: dict[str, Any], path: KeyPath) -> Any:
+    value: Any = values
+    for step in path:
+        value = value[step]
+    return value
+
+
+def _shown(to: KeyPath | None, path: KeyPath) -> str | None:
+    """A key as one writes it beside that at `path`."""
+    if to is None:
+        return None
+    return str(to[-1]) if to[:-1] == path[:-1] else dotted_path(to)

@@ -6,7 +6,7 @@ file, line, column, key and the nearest valid word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import lru_cache
@@ -21,6 +21,7 @@ from cnnrun.config.document import Document, dotted_path, dump, read
 from cnnrun.config.error_messages import explain
 from cnnrun.config.plugins import load_plugins
 from cnnrun.config.shipped import find_config
+from cnnrun.config.synonyms import accept, accept_names
 from cnnrun.data.options import DatasetOptions
 from cnnrun.errors import ConfigError, NetworkError, UserError
 from cnnrun.models.transfer import Transfer
@@ -155,6 +156,9 @@ def from_dict(
     return validate(Document(origin, values), overrides, plugins)
 
 
+# A word that is accepted for another may bring more of them with it: `trainer: {max_epochs: 5}`.
+_ROUNDS = 8
+
 # The sections that every file may leave out.
 _DEFAULTS = {
     "task": "classify",
@@ -174,15 +178,33 @@ def validate(
     load_plugins(files)
     if files:  # those of the command line are part of what the run is
         values["plugins"] = files
-    for section, default in {**_DEFAULTS, **_task_defaults(document)}.items():
-        _fill_in(values.setdefault(section, deepcopy(default)), registry.as_mapping(default))
     model = experiment_model()
-    try:
-        experiment = model.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(explain(document, error, model)) from None
+    experiment = None
+    for _ in range(_ROUNDS):
+        accept_names(document)
+        completed = _completed(document)
+        try:
+            experiment = model.model_validate(completed)
+            break
+        except ValidationError as error:
+            wrong = error
+        if not accept(document, completed, wrong, model):
+            break
+    if experiment is None:
+        raise ConfigError(explain(document, wrong, model, completed))
     experiment._document = document
     return experiment
+
+
+def changed_copy(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    """`experiment` with other valid values: by key, or by section and key."""
+    update = {
+        key: getattr(experiment, key).model_copy(update=value) if isinstance(value, dict) else value
+        for key, value in changes.items()
+    }
+    changed = experiment.model_copy(update=update)
+    changed._document = experiment._document
+    return changed
 
 
 def experiment_model() -> type[Experiment]:
@@ -222,12 +244,22 @@ def default_names(section: str) -> set[str]:
     return {name for name in (_DEFAULTS.get(section), *by_task) if isinstance(name, str)}
 
 
+def _completed(document: Document) -> dict[str, Any]:
+    """The values with the sections and keys that a file may leave out."""
+    values: dict[str, Any] = deepcopy(document.values)
+    for section, default in {**_DEFAULTS, **_task_defaults(document)}.items():
+        _fill_in(values.setdefault(section, deepcopy(default)), registry.as_mapping(default))
+    return values
+
+
 def _fill_in(given: Any, default: dict[str, Any]) -> None:
     """Complete what a file says of a section: `optimizer: {lr: 0.1}` is of the default optimizer.
 
     The default's other keys are of no use to another component.
     """
-    if isinstance(given, dict) and given.get("name") in (None, default.get("name")):
+    if not isinstance(given, dict):
+        return
+    if given.get("name") is None or default.get("name") in (None, given["name"]):
         for key, value in default.items():
             given.setdefault(key, value)
 

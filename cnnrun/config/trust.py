@@ -63,9 +63,9 @@ def trusted(
             code.append(_option("dataset.target", dataset.get("target")))
         addresses = {key: v for key, v in _addresses(dataset).items() if key not in named}
     if code:
-        refuse(origin, "code of its own", *code, *_options(addresses))
+        refuse(origin, "was trained with code of its own", *code, *_options(addresses))
     if addresses:
-        refuse(origin, "addresses to contact", *_options(addresses))
+        refuse(origin, "names addresses to contact", *_options(addresses))
     return kept
 
 
@@ -90,7 +90,7 @@ def require_consent(
             del wanted[key]
     options = [*_missing_plugins(values.get("plugins"), plugins), *_options(wanted)]
     if options:
-        refuse(origin, "code, folders to write to or addresses", *options)
+        refuse(origin, "names code, folders to write to or addresses", *options)
 
 
 def consent(values: dict[str, Any]) -> dict[str, Any]:
@@ -118,13 +118,13 @@ def consenting(values: dict[str, Any]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in consent(values).items()]
 
 
-def refuse(origin: Path | str, what: str, *options: str) -> None:
-    """Say what a file names of itself, and the options by which the command line names it.
+def refuse(origin: Path | str, does: str, *options: str) -> None:
+    """Say what a file does of itself, and the options by which the command line names it.
 
     Raises:
         UserError: always.
     """
-    raise UserError(f"{origin} names {what}; if you trust it, say so: {' '.join(options)}")
+    raise UserError(f"{origin} {does}; if you trust it, say so: {' '.join(options)}")
 
 
 def _missing_plugins(stored: Any, given: Iterable[str]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 import torch
 from torch import Tensor
 
-from cnnrun.data.dataset import Chosen, Images, Split
+from cnnrun.data.dataset import Images, ImageSubset, Split
 from cnnrun.data.images.files import ImageFiles
 from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.prefetch import prefetch
@@ -111,12 +111,12 @@ class Batches:
 
 def decodes_crops(images: Images) -> bool:
     """Whether these pictures are decoded anew each time, so that only a random part need be."""
-    return isinstance(images.images if isinstance(images, Chosen) else images, ImageFiles)
+    return isinstance(images.images if isinstance(images, ImageSubset) else images, ImageFiles)
 
 
 def cropped(images: Images, indices: Tensor, crop: RandomCrop, epoch: int) -> Tensor:
     """Random crops of the pictures at `indices`, of images for which `decodes_crops`."""
-    if isinstance(images, Chosen):
+    if isinstance(images, ImageSubset):
         return cropped(images.images, images.indices[indices], crop, epoch)
     assert isinstance(images, ImageFiles)
     return images.batch(indices, crop, epoch)

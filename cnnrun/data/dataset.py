@@ -85,7 +85,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ImageSubset:
     """Some pictures of a collection that is decoded when indexed, so that choosing reads none."""
 
     images: Images
@@ -101,7 +101,7 @@ class Chosen:
 
 def chosen(images: Images, indices: Tensor) -> Images:
     """The pictures at `indices`; those of a tensor are copied, others stay undecoded."""
-    return images[indices] if isinstance(images, Tensor) else Chosen(images, indices)
+    return images[indices] if isinstance(images, Tensor) else ImageSubset(images, indices)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def fingerprint(dataset: Dataset) -> str:
     in memory are hashed (0.1 s for CIFAR-10); of those that are made or read when they are asked
     for (HDF5 files, a user's lazy Dataset) only numbers and labels count.
     """
-    digest = hashlib.sha256(repr((dataset.classes, dataset.input_shape)).encode())
+    digest = hashlib.sha256(repr(dataset.classes).encode("utf-8", "surrogateescape"))
     total = np.zeros(1, np.uint64)
     for name in SPLITS:
         split = dataset.split(name)

@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
-from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.normalize import Normalize
 from cnnrun.registry import Component, augmentations
 
 Positive = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=1, le=65_535)]
 
 
 class DatasetOptions(Component):
@@ -26,7 +27,7 @@ class DatasetOptions(Component):
     # Cross-validation instead: "2/5" validates on the second of five parts.
     fold: Annotated[str, Field(pattern=r"^[1-9]\d{0,3}/[1-9]\d{0,3}$")] | None = None
     # What pictures are brought to: height and width (one number for both), and how they get there.
-    size: Positive | Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = None
+    size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None = None
     resize: Literal["crop", "squash", "pad"] = "crop"
     channels: Literal["auto", "gray", "rgb"] = "auto"
     # Bits that each value of 16-bit gray images has, e.g. 12 of a camera's: then 4095 is white.
@@ -45,11 +46,11 @@ class DatasetOptions(Component):
     cache_dir: str | None = None
     threads: Positive | None = None
 
-    def pictures(self) -> PictureOptions:
+    def pictures(self) -> ImageOptions:
         """What sources and conversions are told about the form of pictures."""
         size = [self.size, self.size] if isinstance(self.size, int) else self.size
         wanted: dict[str, Literal[1, 3] | None] = {"auto": None, "gray": 1, "rgb": 3}
-        return PictureOptions(
+        return ImageOptions(
             size=(size[0], size[1]) if size else None,
             channels=wanted[self.channels],
             resize=self.resize,

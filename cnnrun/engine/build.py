@@ -30,8 +30,11 @@ from cnnrun.runtime.device import be_deterministic, select_device
 from cnnrun.runtime.weights import load_weights
 
 
-def build(experiment: Experiment) -> Parts:
+def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts:
     """Load the data and build the model, initialized as the experiment says.
+
+    checkpoint: of a run that goes on. Its normalization is taken, and no weights are fetched from
+    elsewhere: its own are still to be loaded.
 
     Raises:
         ConfigError: parts do not fit together, with the place of the cause.
@@ -42,9 +45,12 @@ def build(experiment: Experiment) -> Parts:
     dataset = build_dataset(experiment)
     _refuse_one_class(experiment, dataset)
     shape = dataset.input_shape
-    built = build_initialized_model(experiment, shape, len(dataset.classes))
+    resumes = checkpoint is not None
+    built = build_initialized_model(experiment, shape, len(dataset.classes), resumes)
     model = built.model
-    if built.normalization and experiment.dataset.normalize == "auto":
+    if checkpoint:
+        normalization = checkpoint.normalization
+    elif built.normalization and experiment.dataset.normalize == "auto":
         # The weights were learnt on images that were normalized so.
         normalization = built.normalization
     else:
@@ -53,7 +59,8 @@ def build(experiment: Experiment) -> Parts:
                 experiment.dataset.normalize, dataset.train.images, channels=shape[0]
             )
         normalization = Normalization(mean, std)
-    init_from_data(model, dataset, normalization, experiment.seed)
+    if not resumes:
+        init_from_data(model, dataset, normalization, experiment.seed)
     counts = dataset.class_counts
     parts = _assemble(experiment, device, dataset, normalization, model, counts)
     try_users_parts(parts)
@@ -106,7 +113,9 @@ def _assemble(
         )
     with experiment.located("task"):
         task: Task = registry.tasks.build(experiment.task)
-        check_task(task, registry.tasks.get(experiment.task.name))
+        entry = registry.tasks.get(experiment.task.name)
+        if entry.is_users:
+            check_task(task, entry)
         task.check(model, loss)
     with experiment.located("training", "monitor"):
         task.ranks_by(experiment.training.monitor)

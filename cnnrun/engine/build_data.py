@@ -20,6 +20,7 @@ from cnnrun.data.identity import identified
 from cnnrun.data.images.conversion import with_form
 from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.splits import apply_splits
+from cnnrun.engine.out_of_memory import fitting_memory
 from cnnrun.engine.trial import check_dataset
 from cnnrun.errors import UserError
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
@@ -33,13 +34,14 @@ def build_dataset(experiment: Experiment, whole: bool = False) -> Dataset:
     whole: to be scored, not trained on: files without splits of their own are all the test split.
     """
     pictures = replace(experiment.dataset.pictures(), whole=whole)
-    dataset: Dataset = registry.datasets.build(experiment.dataset, pictures=pictures)
+    with fitting_memory(experiment, "dataset"):
+        dataset: Dataset = registry.datasets.build(experiment.dataset, pictures=pictures)
     entry = registry.datasets.get(experiment.dataset.name)
     if entry.is_users:
         with experiment.located("dataset"):
             check_dataset(dataset, entry)
     dataset = replace(dataset, bad_files=tuple(pictures.bad_files), notes=tuple(pictures.notes))
-    with experiment.located("dataset"):
+    with experiment.located("dataset"), fitting_memory(experiment, "dataset"):
         check_labels(dataset)
         dataset = identified(dataset)
         dataset = displaced(with_form(dataset, pictures), experiment.dataset.displace)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from cnnrun import registry
 from cnnrun.components.initializers import initialize
 from cnnrun.config.experiment import Experiment
+from cnnrun.engine.out_of_memory import fitting_memory
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.models import presets
 from cnnrun.models.surgery import head_name, restructure
@@ -32,9 +32,6 @@ from cnnrun.runtime.weights import (
     some,
     under_names_of,
 )
-
-# How torch says that a tensor can't be had.
-_TOO_LARGE = re.compile("memory|overflow|too large|size calculation", re.IGNORECASE)
 
 
 class Built(NamedTuple):
@@ -104,28 +101,24 @@ def build_whole_model(
 ) -> nn.Module:
     """The model that is named, as it initializes itself from the stream (seed, "model")."""
     seed_default(torch.device("cpu"), experiment.seed, "model")
-    with experiment.located("model"):
-        try:
-            model: nn.Module = registry.models.build(
-                experiment.model, input_shape=input_shape, num_classes=num_classes
-            )
-        except (MemoryError, RuntimeError) as error:
-            told = str(error).partition("\n")[0]
-            if not isinstance(error, MemoryError) and not _TOO_LARGE.search(told):
-                raise
-            raise UserError(f"too large for this machine ({told})") from error
+    with experiment.located("model"), fitting_memory(experiment, "model"):
+        model: nn.Module = registry.models.build(
+            experiment.model, input_shape=input_shape, num_classes=num_classes
+        )
     return model
 
 
 def build_initialized_model(
-    experiment: Experiment, input_shape: tuple[int, ...], num_classes: int
+    experiment: Experiment, input_shape: tuple[int, ...], num_classes: int, resumes: bool = False
 ) -> Built:
     """The model as training begins: initialized, but for weights that were loaded.
+
+    resumes: whether a checkpoint's weights follow; then none are fetched from elsewhere.
 
     Raises:
         ConfigError: weights or what is asked of them do not fit the model.
     """
-    named = _with_pretrained(experiment)
+    named = _with_weights(experiment, None) if resumes else _with_pretrained(experiment)
     with noting_loaded() as loaded:
         model = build_whole_model(named, input_shape, num_classes)
     seed_default(torch.device("cpu"), experiment.seed, "initializer")
@@ -137,13 +130,13 @@ def build_initialized_model(
         return Built(model, Trainable(model), None, normalization, notes)
     with _located_in_transfer(experiment):
         transfer = presets.expanded(experiment.transfer, model, input_shape)
-    source = load_transferred(experiment, model)
+    source = None if resumes else load_transferred(experiment, model)
     with _located_in_transfer(experiment):
         model, new_head = restructure(model, transfer, input_shape, num_classes)
         if new_head:
             initialize(model.get_submodule(new_head), experiment.initializer, loaded)
         trainable = Trainable(model, transfer, new_head, input_shape)
-    if trainable.is_frozen and not loaded and transfer.weights is None:
+    if trainable.is_frozen and not (loaded or resumes) and transfer.weights is None:
         notes.append(
             "transfer: what is frozen has random weights: transfer.weights names no trained ones"
         )

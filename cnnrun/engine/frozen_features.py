@@ -21,7 +21,7 @@ from cnnrun.runtime.training_display import duration
 # Features of all training and validation samples together may take so many bytes.
 MOST_BYTES = 2**31
 # Seconds of computing after which a person is told how long it will take.
-_LONG = 3.0
+LONG = 3.0
 
 
 class IdentityPipeline(Pipeline):
@@ -142,7 +142,7 @@ def _features(parts: Parts, name: str, split: Split, batch_size: int) -> Tensor:
         found.append(evaluated(inputs, parts.pipeline.normalize(images)))
         done += len(images)
         spent = time.monotonic() - started
-        if not told and spent > _LONG and done < len(split):
+        if not told and spent > LONG and done < len(split):
             told = True
             left = duration(spent / done * (len(split) - done))
             console.note(

@@ -25,6 +25,18 @@ _OF_MOMENTS = (
 )
 
 
+def with_groups_that_thaw(optimizer: torch.optim.Optimizer, state: Any) -> Any:
+    """`state`, with the last of `optimizer`'s groups where it lacks them.
+
+    In earlier versions what was frozen had no group before it thawed.
+    """
+    groups = state.get("param_groups") if isinstance(state, Mapping) else None
+    if not isinstance(groups, list) or not groups:
+        return state
+    later = optimizer.state_dict()["param_groups"][len(groups) :]
+    return {**state, "param_groups": [*groups, *later]}
+
+
 def check_optimizer_state(optimizer: torch.optim.Optimizer, state: Any) -> None:
     """Refuse a state (`optimizer.state_dict()`) that is not one of this optimizer's.
 

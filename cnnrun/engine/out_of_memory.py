@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
+from cnnrun.config.experiment import Experiment
 from cnnrun.errors import UserError
+
+# How torch says that a tensor can't be had.
+_TOO_LARGE = re.compile("memory|overflow|too large|size calculation", re.IGNORECASE)
 
 
 class OtherRanOutError(torch.OutOfMemoryError):
     """Another process ran out of memory, so that this one's step does not count either."""
+
+
+@contextmanager
+def fitting_memory(experiment: Experiment, section: str) -> Iterator[None]:
+    """Tell, as a mistake in a section, that what the block makes of it does not fit in memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        told = str(error).partition("\n")[0] or "out of memory"
+        if not isinstance(error, MemoryError) and not _TOO_LARGE.search(told):
+            raise
+        raise experiment.error([section], f"too large for this machine ({told})") from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

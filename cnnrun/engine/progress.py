@@ -26,7 +26,7 @@ class Progress:
     best: list[float] | None = None  # the best epoch's rank, see `rank_of`
     best_epoch: int = 0
     stopped_early: bool = False
-    skipped: int = 0  # steps left out because their loss was no number
+    skipped: int = 0  # of that epoch's steps, those left out because their loss was no number
     accumulate: int = 1  # pieces of a batch, see `training.auto_batch`
 
     def finish_epoch(self, rank: list[float], patience: int | None) -> bool:

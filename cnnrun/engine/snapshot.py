@@ -6,10 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+from torch import nn
 
 from cnnrun.components.schedules import Schedule
 from cnnrun.data.identity import record
-from cnnrun.engine.optimizer_state import check_optimizer_state
+from cnnrun.engine.optimizer_state import check_optimizer_state, with_groups_that_thaw
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.progress import Progress
 from cnnrun.engine.stepper import Stepper
@@ -58,11 +59,32 @@ def take_over(checkpoint: Checkpoint, parts: Parts, stepper: Stepper, schedule: 
         load_weights(parts.model, checkpoint.model)
         stepper.average.restart()
     load_weights(parts.model, checkpoint.raw or checkpoint.model)
-    check_optimizer_state(stepper.optimizer, checkpoint.optimizer)
-    stepper.load_state_dict({"optimizer": checkpoint.optimizer, "scaler": checkpoint.scaler})
-    schedule.load_state_dict(checkpoint.schedule)
+    optimizer = with_groups_that_thaw(stepper.optimizer, checkpoint.optimizer)
+    check_optimizer_state(stepper.optimizer, optimizer)
+    stepper.load_state_dict({"optimizer": optimizer, "scaler": checkpoint.scaler})
+    if checkpoint.config["schedule"]["name"] == parts.experiment.schedule.name:
+        schedule.load_state_dict(checkpoint.schedule)  # that of another means other things
 
 
 def _alone(value: torch.Tensor) -> torch.Tensor:
     """`value` itself, or a copy where it is a view: a file would hold all that it is a view of."""
     return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value
+
+
+def first_infinite(model: nn.Module) -> str | None:
+    """The name of a weight or statistic that is infinite or NaN; None where all are numbers."""
+    state = {k: v for k, v in model.state_dict().items() if v.is_floating_point()}
+    if not state:
+        return None
+    # One question to the device, not one for each.
+    good = torch.stack([value.isfinite().all() for value in state.values()])
+    if bool(good.all()):
+        return None
+    return list(state)[int((~good).nonzero()[0])]
+
+
+def infinite_note(name: str, epoch: int) -> str:
+    return (
+        f"epoch {epoch} can't be the best: {name} holds infinite values or NaN; "
+        "try a smaller optimizer.lr"
+    )

@@ -283,10 +283,7 @@ class Stepper:
             {key: value for key, value in group.items() if key != "params"}
             for group in self.optimizer.param_groups
         ]
-        saved = state["optimizer"]
-        # Earlier versions added what thaws when it did.
-        later = self.optimizer.state_dict()["param_groups"][len(saved["param_groups"]) :]
-        self.optimizer.load_state_dict({**saved, "param_groups": [*saved["param_groups"], *later]})
+        self.optimizer.load_state_dict(state["optimizer"])
         self._lay_out_state()
         for group, values in zip(self.optimizer.param_groups, current, strict=True):
             group.update(values)

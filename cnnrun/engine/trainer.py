@@ -22,15 +22,15 @@ from cnnrun.engine.compiling import convert_norms
 from cnnrun.engine.epoch_sums import EpochSums, Means
 from cnnrun.engine.frozen_features import on_frozen_features
 from cnnrun.engine.parts import Parts
-from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, Progress, SaveTimer, rank_of
+from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, Progress, SaveTimer, beats, rank_of
 from cnnrun.engine.progressive_resizing import progressive
-from cnnrun.engine.snapshot import snapshot, take_over
+from cnnrun.engine.snapshot import first_infinite, infinite_note, snapshot
 from cnnrun.engine.stepper import NotFiniteError, Stepper
 from cnnrun.engine.training_batches import training_and_validation
 from cnnrun.engine.validation import evaluate_sums, evaluation_batch_size
 from cnnrun.errors import Interrupted
-from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime import console
 from cnnrun.runtime.distributed import (
     all_reduce_sum,
     any_process,
@@ -266,12 +266,13 @@ class Trainer:
         if observed is not None:
             self.schedule.observe(observed)
         self.sums.restart()
-        is_best = progress.finish_epoch(
-            rank_of(scores, self.task, self.experiment.training.monitor),
-            self.experiment.training.patience,
-        )
+        rank = rank_of(scores, self.task, self.experiment.training.monitor)
+        if beats(rank, progress.best) and self.note_infinite():
+            rank = [math.nan]
+        is_best = progress.finish_epoch(rank, self.experiment.training.patience)
         if progress.skipped:
             row["skipped"] = progress.skipped
+            progress.skipped = 0
         if self.run and self.world.is_main:
             self.run.append_metrics(row)
             self.tell(row)
@@ -280,6 +281,15 @@ class Trainer:
             self.save("best")
         self.save("last")
         return row
+
+    def note_infinite(self) -> bool:
+        """Whether a weight or statistic that would be saved is no number; if so, it is told."""
+        average = self.stepper.average
+        with average.applied() if average else nullcontext():
+            name = first_infinite(self.full.model)
+        if name and self.world.is_main:
+            console.warn(infinite_note(name, self.progress.epoch + 1))
+        return name is not None
 
     def line_of(self, row: dict[str, Any]) -> str:
         """What to show of a finished epoch."""
@@ -312,23 +322,6 @@ class Trainer:
         checkpoint = snapshot(self.full, self.stepper, self.schedule, self.progress)
         checkpoint.save(self.run.checkpoint(name))
         self.timer.saved()
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from `checkpoint`."""
-        self.progress = Progress(**checkpoint.progress)
-        if self.experiment.training.auto_batch:  # what it has found so far
-            self.stepper.accumulate = max(self.stepper.accumulate, self.progress.accumulate)
-        done = self.progress.epoch - (self.progress.batch == 0)
-        # What trained by then has its place in the optimizer.
-        self.begin_epoch(done)
-        self.set_training_mode(done)
-        take_over(checkpoint, self.full, self.stepper, self.schedule)
-        if self.world.is_main:  # what others sum is added to it
-            self.sums.add(self.progress.sums)
-        self.sums.samples = self.progress.samples
-        self.progress.look_at_patience(self.experiment.training.patience)
-        if self.run and self.world.is_main:
-            self.run.keep_metrics(self.progress.epoch)
 
     def interrupt(self) -> None:
         self.save("last")

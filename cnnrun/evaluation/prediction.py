@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cnnrun.components.tasks.metrics import softmax
 from cnnrun.data.dataset import BadFile, Split
-from cnnrun.data.images.decoding import Form, PictureOptions
+from cnnrun.data.images.decoding import ImageFormat, ImageOptions
 from cnnrun.data.images.files import Files, empty_pictures
 from cnnrun.data.images.scan import scan
 from cnnrun.data.prefetch import prefetch
@@ -121,7 +121,7 @@ def predict_files(
     def decode(indices: Tensor) -> Tensor:
         images = empty_pictures(len(indices), form)
         numbers = indices.tolist()
-        findings = scan(Files([files[i] for i in numbers]), PictureOptions(), form, images)
+        findings = scan(Files([files[i] for i in numbers]), ImageOptions(), form, images)
         bad.update({numbers[row]: reason for row, reason in findings.bad.items()})
         return images
 
@@ -155,8 +155,8 @@ def predict_images(parts: Parts, images: Tensor) -> npt.NDArray[np.float64]:
     return softmax(answers["outputs"])
 
 
-def form_of(parts: Parts) -> Form:
+def form_of(parts: Parts) -> ImageFormat:
     """What every picture was brought to in training: size, channels and how it got there."""
     channels, height, width = parts.dataset.input_shape
     dataset = parts.experiment.dataset
-    return Form((height, width), channels, dataset.resize, dataset.bits or 16)
+    return ImageFormat((height, width), channels, dataset.resize, dataset.bits or 16)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from cnnrun.models.stages import early_stage
-from cnnrun.models.surgery import StoppedAt, evaluated
+from cnnrun.models.surgery import StoppedAt, check_layer, evaluated
 from cnnrun.models.transfer import Transfer
 
 # A head on more numbers than these would have more weights than the features that are kept.
@@ -36,6 +36,7 @@ def _small_different(
     transfer: Transfer, model: nn.Module, input_shape: tuple[int, ...]
 ) -> dict[str, Any]:
     cut = transfer.cut or early_stage(model, input_shape)
+    check_layer(model, cut)
     kept = evaluated(StoppedAt(model, cut), torch.zeros(1, *input_shape))
     pooling = {"head_pooling": "average"} if kept.numel() > _MOST_FLAT else {}
     return {"freeze": "features", "cut": cut, "head": [], **pooling}

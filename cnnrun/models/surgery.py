@@ -45,7 +45,8 @@ def restructure(
         UserError: there is no layer of the name `cut`, or a head that no other can stand for.
     """
     if transfer.cut is not None:
-        return Cut(truncated(model, transfer.cut), transfer, input_shape, num_classes), "head"
+        features = truncated(model, transfer.cut, torch.zeros(1, *input_shape))
+        return Cut(features, transfer, input_shape, num_classes), "head"
     if transfer.head is None:
         return model, None
     name = head_name(model)
@@ -112,11 +113,23 @@ class TokenAverage(nn.Module):
         return tokens.mean(1)
 
 
-def truncated(model: nn.Module, cut: str) -> nn.Module:
-    """What `model` computes up to and including its layer `cut`; parameters keep their names."""
+def check_layer(model: nn.Module, cut: str) -> None:
+    """Refuse a `cut` that is no layer of `model`.
+
+    Raises:
+        UserError: with the nearest name.
+    """
     names = [name for name, _ in model.named_modules() if name]
     if cut not in names:
         raise UserError(f"cut: the model has no layer '{cut}'{did_you_mean(cut, names)}")
+
+
+def truncated(model: nn.Module, cut: str, images: Tensor) -> nn.Module:
+    """What `model` computes up to and including its layer `cut`; parameters keep their names.
+
+    images: (N, C, H, W), such as it takes.
+    """
+    check_layer(model, cut)
     features = getattr(model, "features", None)
     number = cut.removeprefix("features.")
     if isinstance(features, nn.Sequential) and number in dict(features.named_children()):
@@ -125,7 +138,9 @@ def truncated(model: nn.Module, cut: str) -> nn.Module:
         return nn.Sequential(_traced(model, cut), _Only("kept"))
     except Exception:
         # Whatever Python a model's `forward` may hold: it runs as it is, and is left at the layer.
-        return StoppedAt(model, cut)
+        stopped = StoppedAt(model, cut)
+        stopped.drop_what_follows(images)
+        return stopped
 
 
 def _traced(model: nn.Module, cut: str) -> nn.Module:
@@ -175,6 +190,28 @@ class StoppedAt(nn.Module):
         finally:
             hook.remove()
         raise UserError(f"cut: the model does not use its layer '{self.name}'")
+
+    def drop_what_follows(self, images: Tensor) -> None:
+        """Take out the layers that nothing is computed with before the end, `images` say so."""
+        used: set[nn.Module] = set()
+        hooks = [
+            module.register_forward_pre_hook(lambda module, _inputs: used.add(module))
+            for module in self.model.modules()
+        ]
+        evaluated(self, images)
+        for hook in hooks:
+            hook.remove()
+        # In parts that ended before, a layer may lend its weights without being called.
+        around = [self.name[:i] for i, letter in enumerate(self.name) if letter == "."]
+        for parent in map(self.model.get_submodule, ["", *around]):
+            for name, child in list(parent.named_children()):
+                if child in used:
+                    continue
+                setattr(parent, name, nn.Identity())
+                try:
+                    evaluated(self, images)
+                except Exception:
+                    setattr(parent, name, child)  # one that lends its weights
 
 
 @torch.no_grad()

@@ -11,9 +11,9 @@ from cnnrun.engine.build import build
 from cnnrun.engine.many_seeds import Seeds, check
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import UserError
-from cnnrun.runner import begin, finish, leaving_at_once
+from cnnrun.runner.finishing import finish, leaving_at_once
+from cnnrun.runner.starting import describe, new_run
 from cnnrun.runs.directory import RunDirectory
-from cnnrun.runs.lock import alone_in
 from cnnrun.runs.loggers.forwarding import Reports, build_loggers
 from cnnrun.runtime.device import select_device
 from cnnrun.runtime.interrupt import stop_on_signals
@@ -32,10 +32,10 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
     started = time.perf_counter()
     device = select_device(experiments[0].device)
     parts = [build(experiment) for experiment in experiments]
-    runs = [begin(one, quiet or number > 0) for number, one in enumerate(parts)]
     with ExitStack() as ends, stop_on_signals() as stop:
-        for run in runs:
-            ends.enter_context(alone_in(run))
+        runs = [new_run(experiment, ends) for experiment in experiments]
+        for number, (one, run) in enumerate(zip(parts, runs, strict=True)):
+            describe(one, run, quiet or number > 0)
             run.keep_metrics(0)
         trainers = [Trainer(one, run, stop) for one, run in zip(parts, runs, strict=True)]
         for trainer, run in zip(trainers, runs, strict=True):

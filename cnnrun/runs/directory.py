@@ -2,8 +2,9 @@
 
 <output>/<name>/<time>-<short id>/
     config.yaml        the complete experiment; `cnnrun train RUN/config.yaml` repeats it
-    environment.json   versions, device, command
+    environment.json   versions, device, command; what the run was computed from
     metrics.jsonl      one line an epoch; no clock times, so equal runs have equal files
+    changes.jsonl      what was changed when the run was resumed (where anything was)
     summary.json       the end of it: best epoch, test scores, speed
     checkpoints/       last.pt, best.pt
     plots/             pictures
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnrun.errors import UserError
-from cnnrun.runtime.files import UNFINISHED, disk_errors_told, force_to_disk, write_atomically
+from cnnrun.runtime.files import UNFINISHED, disk_errors_told, force_to_disk, write_text
 from cnnrun.runtime.strict_json import to_json
 
 
@@ -84,6 +85,15 @@ class RunDirectory:
         return self.path / "summary.json"
 
     @property
+    def changes(self) -> Path:
+        return self.path / "changes.jsonl"
+
+    @property
+    def logged(self) -> Path:
+        """What the loggers were told, see `Reports`."""
+        return self.path / "loggers.json"
+
+    @property
     def environment(self) -> Path:
         return self.path / "environment.json"
 
@@ -130,20 +140,41 @@ class RunDirectory:
             force_to_disk(stream.fileno())  # the checkpoint that counts on this row is on disk, too
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The rows of the log; a last line that a crash cut short is left out."""
-        rows = []
-        if self.metrics.is_file():
-            for line in self.metrics.read_text(encoding="utf-8").splitlines():
-                try:
-                    rows.append(json.loads(line))
-                except json.JSONDecodeError:
-                    break
-        return rows
+        """The rows of the log by epoch; a line that a crash cut short, or is no row, is left out.
+
+        Raises:
+            UserError: it can't be read.
+        """
+        return [row for row, _ in self._log()]
 
     def keep_metrics(self, epochs: int) -> None:
         """Drop the rows after `epochs`, which a resumed run is about to write again."""
-        rows = [to_json(row) + "\n" for row in self.read_metrics() if row["epoch"] <= epochs]
-        write_atomically(self.metrics, lambda stream: stream.write("".join(rows).encode()))
+        lines = [line + "\n" for row, line in self._log() if row["epoch"] <= epochs]
+        write_text(self.metrics, "".join(lines))
+
+    def _log(self) -> list[tuple[dict[str, Any], str]]:
+        """Rows of the log and their lines, sorted by epoch; of two of one epoch the later one."""
+        found = {}
+        for row, line in _json_lines(self.metrics):
+            epoch = row.get("epoch")
+            if isinstance(epoch, int) and not isinstance(epoch, bool) and epoch >= 1:
+                found[epoch] = row, line
+        return [found[epoch] for epoch in sorted(found)]
+
+    def read_changes(self) -> list[dict[str, Any]]:
+        """What was changed when the run was resumed, the oldest first: `epoch` and `step` that were
+        done by then, `key`, and its `old` and `new` value.
+
+        Raises:
+            UserError: the file can't be read.
+        """
+        return [change for change, _ in _json_lines(self.changes) if "key" in change]
+
+    def append_changes(self, changes: Iterable[dict[str, Any]]) -> None:
+        """Note changes; see `read_changes`."""
+        lines = [line + "\n" for _, line in _json_lines(self.changes)]
+        lines += [to_json(_finite(change)) + "\n" for change in changes]
+        write_text(self.changes, "".join(lines))
 
     def read_summary(self) -> dict[str, Any]:
         """The summary, or an empty dict while the run has not ended.
@@ -154,11 +185,40 @@ class RunDirectory:
         if not self.summary.is_file():
             return {}
         try:
-            summary = json.loads(self.summary.read_text(encoding="utf-8"))
-        except ValueError as error:
+            summary = json.loads(_text_of(self.summary))
+        except (ValueError, RecursionError):
+            summary = None
+        if not isinstance(summary, dict):
             told = "is damaged; remove it, and --resume makes it anew"
-            raise UserError(f"{self.summary}: {told}") from error
-        return dict(summary)
+            raise UserError(f"{self.summary}: {told}")
+        return summary
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{file}: can't be read ({error.strerror})") from error
+
+
+def _json_lines(file: Path) -> list[tuple[dict[str, Any], str]]:
+    """The mappings in a file of JSON lines, and their lines; other lines are left out."""
+    if not file.is_file():
+        return []
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: can't be read ({error.strerror})") from error
+    found = []
+    for raw in content.split(b"\n"):
+        try:
+            line = raw.decode()
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            found.append((row, line))
+    return found
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:

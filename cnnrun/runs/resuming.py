@@ -1,101 +1,224 @@
-"""Going on with a run: which of its settings may change, and finding the one that was begun."""
+"""Going on with a run: from which checkpoint, with which changes, on which data.
+
+Everything is read and compared here, and nothing written; see `record.py` for that.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from cnnrun.config.document import flattened, read
-from cnnrun.config.experiment import Experiment
+from cnnrun.config.experiment import Experiment, changed_copy, from_dict, load
+from cnnrun.config.identity import Role, differences, role
+from cnnrun.config.own_code import changed, code_of
 from cnnrun.data.dataset import Dataset
-from cnnrun.engine.build_optimizer import build_lr_schedule
+from cnnrun.data.identity import difference
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.identity import recorded
 from cnnrun.runtime import console
-from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.weights import some
 
-# What a checkpoint's state means something under: the rest may change.
-FIXED = (
-    *("task", "seed", "model", "initializer", "transfer", "optimizer.name"),
-    *("dataset.name", "dataset.batch_size", "dataset.limit", "dataset.per_class", "dataset.fold"),
-    *("dataset.validation", "dataset.size", "dataset.resize", "dataset.channels"),
-    *("dataset.normalize", "training.ema"),
-)
-# Where a run happens is not what it is.
-_ELSEWHERE = ("output", "device")
+Changes = dict[str, tuple[Any, Any]]
+"""Dotted keys, each with its value until now and the one from now on."""
 
 
-def differences(before: Experiment, now: Experiment) -> dict[str, tuple[Any, Any]]:
-    """Dotted keys whose values differ, with both values; None where there is none."""
-    old, new = flattened(before.to_dict()), flattened(now.to_dict())
-    keys = dict.fromkeys([*old, *new])
-    return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
+@dataclass(frozen=True)
+class Saved:
+    """The state that a run goes on from; both are None before the first one was saved.
+
+    best: what `best.pt` holds, where that can be read. newest_is_last: whether `last.pt` holds the
+    newest one. notes: what a person should know.
+    """
+
+    newest: Checkpoint | None
+    best: Checkpoint | None
+    newest_is_last: bool = True
+    notes: list[str] = field(default_factory=list)
 
 
-def allow(changes: dict[str, tuple[Any, Any]], run: RunDirectory) -> None:
-    """Tell what changed, on stderr.
+def read_saved(run: RunDirectory) -> Saved:
+    """The checkpoint that is furthest on: `best.pt` where `last.pt` is damaged, missing or older.
+
+    A run that was killed after it wrote the one and before the other has trained that epoch.
 
     Raises:
-        ConfigError: something changed that the state of the run depends on.
+        UserError: none of an unfinished run can be read.
     """
-    told = {key: f"{key}: {old} -> {new}" for key, (old, new) in changes.items()}
-    fixed = [key for key in told if any(key == f or key.startswith(f"{f}.") for f in FIXED)]
-    if fixed:
-        raise ConfigError(
-            f"a run can't go on with another {', '.join(told[key] for key in fixed)}; begin a new "
-            f"one: cnnrun train {run.config} " + " ".join(f"{k}={changes[k][1]}" for k in fixed)
+    read: dict[str, Checkpoint] = {}
+    problems: dict[str, UserError] = {}
+    for name in ("last", "best"):
+        if run.checkpoint(name).is_file():
+            try:
+                read[name] = Checkpoint.load(run.checkpoint(name))
+            except UserError as error:
+                problems[name] = error
+    last, best = read.get("last"), read.get("best")
+    if not read and problems and not _is_finished(run):
+        raise UserError("\n".join(map(str, problems.values())))
+    if not read:
+        return Saved(None, None, notes=[str(error) for error in problems.values()])
+    notes = [str(error) for error in problems.values()]
+    if best and (last is None or _steps(best) > _steps(last)):
+        if last is None:
+            gone = "" if "last" in problems else f"{run.checkpoint('last')}: there is no such file"
+            notes = [*notes, *filter(None, [gone])]
+            notes[-1] += f"; going on from {run.checkpoint('best')} instead"
+        return Saved(best, best, False, notes)
+    return Saved(last, best, notes=notes)
+
+
+def _steps(checkpoint: Checkpoint) -> int:
+    steps = checkpoint.progress.get("step", 0)
+    return steps if isinstance(steps, int) else 0
+
+
+def _is_finished(run: RunDirectory) -> bool:
+    return bool(run.read_summary())
+
+
+def refuse_lost_checkpoints(run: RunDirectory) -> None:
+    """A run may be killed before its first checkpoint, but not after several epochs.
+
+    Raises:
+        UserError: it has none, though it must have had.
+    """
+    epochs = len(run.read_metrics())
+    if epochs > 1 or (run.summary.is_file() and epochs):
+        raise UserError(
+            f"{run.path / 'checkpoints'}: the checkpoints of this run, which has trained {epochs} "
+            f"epochs, are gone or damaged; start a new one: cnnrun train {run.config}"
         )
-    for text in told.values():
-        console.warn(f"changed  {text}")
+
+
+def changes_of(run: RunDirectory, experiment: Experiment, checkpoint: Checkpoint | None) -> Changes:
+    """What `experiment` changes: of what the checkpoint was trained with, else of `config.yaml`.
+
+    So a `config.yaml` that was edited by hand is a change like one on the command line.
+    """
+    if checkpoint is None:
+        before = load(run.config, plugins=experiment.plugins)
+    else:
+        before = trained_as(checkpoint, run, experiment)
+    return differences(before.to_dict(), experiment.to_dict())
+
+
+def trained_as(checkpoint: Checkpoint, run: RunDirectory, experiment: Experiment) -> Experiment:
+    """The experiment that `checkpoint` was written under; its code is that of `experiment`.
+
+    A checkpoint never chooses which code runs.
+    """
+    values = {**checkpoint.config, "plugins": list(experiment.plugins)}
+    written = read(run.config).values.get("transfer")
+    if isinstance(written, dict) and written.get("case"):
+        values["transfer"] = written  # the checkpoint has what the case meant for the model
+    return from_dict(values, f"{run.path / 'checkpoints'} (config)")
+
+
+def code_changes(run: RunDirectory, experiment: Experiment) -> list[str]:
+    """In words, which code of the user's own is another than when the run started."""
+    code = recorded(run).get("code")
+    return changed(code if isinstance(code, dict) else None, code_of(experiment.to_dict()))
+
+
+def split_changes(changes: Changes, experiment: Experiment) -> tuple[Changes, Changes]:
+    """Those that take effect, and those that have none on a run that goes on."""
+    flat = flattened(experiment.to_dict())
+    without = {key: both for key, both in changes.items() if role(key, flat) is Role.START}
+    return {key: both for key, both in changes.items() if key not in without}, without
+
+
+def as_started(experiment: Experiment, without: Changes) -> Experiment:
+    """`experiment` with the old values of what has no effect any more."""
+    changes: dict[str, Any] = {}
+    for key, (old, _) in without.items():
+        section, _, inner = key.partition(".")
+        if inner:
+            changes.setdefault(section, {})[inner] = old
+        else:
+            changes[section] = old
+    return changed_copy(experiment, changes)
+
+
+def refuse_fixed(changes: Changes, run: RunDirectory, experiment: Experiment) -> None:
+    """Raise a `ConfigError` if something changed that the state of the run depends on."""
+    flat = flattened(experiment.to_dict())
+    fixed = [key for key in changes if role(key, flat) is Role.FIXED]
+    # With another component, the parameters of both have changed: its name says it.
+    renamed = {key.removesuffix("name") for key in fixed if key.endswith(".name")}
+    fixed = [k for k in fixed if k.endswith(".name") or not k.startswith(tuple(renamed))]
+    if fixed:
+        told = ", ".join(in_words(key, changes) for key in fixed)
+        new = " ".join(f"{key}={changes[key][1]}" for key in fixed)
+        raise ConfigError(
+            f"a run can't go on with another {told}; start a new one: "
+            f"cnnrun train {run.config} {new}"
+        )
+
+
+def in_words(key: str, changes: Changes) -> str:
+    old, new = changes[key]
+    return f"{key}: {old} -> {new}"
+
+
+def refuse_nothing_to_train(run: RunDirectory, changes: Changes, epochs: int, asked: int) -> None:
+    """Say that changes have no epoch left to work in.
+
+    epochs: that are trained. asked: `training.epochs`.
+    """
+    told = ", ".join(in_words(key, changes) for key in changes)
+    state = "is finished" if run.summary.is_file() else "has trained all of its epochs"
+    if epochs < asked:
+        state = f"was stopped by training.patience after epoch {epochs}"
+    raise UserError(
+        f"{run.path} {state}, so nothing is left to train with {told}; nothing was changed. "
+        f"training.epochs={max(asked, epochs) + 1} or more"
+        + (" and a longer training.patience train" if epochs < asked else " trains")
+        + " further"
+    )
 
 
 def check_data(dataset: Dataset, checkpoint: Checkpoint) -> None:
-    """Refuse other data than the run began with.
+    """Refuse other data than the run started with.
 
     Raises:
-        UserError: other classes, or other numbers of training images.
+        UserError: other classes, other numbers of training images, or other images.
     """
     if list(dataset.classes) != checkpoint.classes:
         raise UserError(
-            f"the run began with {len(checkpoint.classes)} classes ({some(checkpoint.classes)}); "
+            f"the run started with {len(checkpoint.classes)} classes ({some(checkpoint.classes)}); "
             f"the data now have {len(dataset.classes)} ({some(dataset.classes)})"
         )
     counts = dataset.class_counts.tolist()
     if counts != checkpoint.class_counts:
         k = next(i for i, n in enumerate(counts) if n != checkpoint.class_counts[i])
         raise UserError(
-            f"the training data have changed since the run began: class '{dataset.classes[k]}' "
+            f"the training data have changed since the run started: class '{dataset.classes[k]}' "
             f"has {counts[k]:,} images instead of {checkpoint.class_counts[k]:,}"
         )
-
-
-def tell_learning_rate(before: Experiment, now: Experiment, step: int, per_epoch: int) -> None:
-    """Say on stderr how the learning rate goes on where the schedule or its length changed."""
-    old, new = (
-        getattr(e.optimizer, "lr", 1.0) * build_lr_schedule(e, per_epoch).factor(step)
-        for e in (before, now)
-    )
-    if old != new:
-        console.warn(
-            f"the {now.schedule.name} schedule is that of {now.training.epochs} epochs from here "
-            f"on: the learning rate goes on at {new:g} instead of {old:g}",
+    told = difference(dataset, checkpoint.data)
+    if told:
+        raise UserError(
+            f"the data have changed since the run started: {told}; start a new run, or bring back "
+            "the data it was trained on"
         )
 
 
-def begun(experiment: Experiment) -> RunDirectory | None:
-    """The newest run of this very experiment below its output folder."""
-    wanted = _identity(experiment.to_dict())
-    folder = expanded(experiment.output) / experiment.name
-    for file in sorted(folder.glob("*/config.yaml"), reverse=True):
-        try:
-            found = read(file).values
-        except ConfigError:
-            continue  # a stranger's, or damaged: no obstacle
-        if _identity(found) == wanted:
-            return RunDirectory(file.parent)
-    return None
+def lacking_rows(rows: Mapping[int, dict[str, Any]], epochs: int, steps: int) -> list[int]:
+    """The epochs of `epochs` that the log lacks, or has another number of steps for.
+
+    steps: of an epoch.
+    """
+    return [
+        epoch
+        for epoch in range(1, epochs + 1)
+        if epoch not in rows or rows[epoch].get("step", epoch * steps) != epoch * steps
+    ]
 
 
-def _identity(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key not in _ELSEWHERE}
+def notify(notes: Iterable[str]) -> None:
+    for note in notes:
+        console.warn(note)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cnnrun import runner
 from cnnrun.config import experiment as config
 from cnnrun.engine.trainer import Trainer
+from cnnrun.runner import finishing
 from cnnrun.runs.checkpoint import Checkpoint
 from tests.chaos.faulty_disk import FAULTS, FaultyDisk
 from tests.chaos.runs import assert_same_end
@@ -89,7 +89,7 @@ def trials(cnnrun: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     (tmp_path / "x.yaml").write_text(CONFIG)
     # A hundred runs in seconds: the schema is always the same, and pictures are not the point.
     monkeypatch.setattr(config, "experiment_model", cache(config.experiment_model))
-    monkeypatch.setattr(runner, "draw_pictures", lambda *_: None)
+    monkeypatch.setattr(finishing, "draw_pictures", lambda *_: None)
     return Trials(cnnrun, tmp_path)
 
 

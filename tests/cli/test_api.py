@@ -13,7 +13,7 @@ import torch
 
 import cnnrun as package
 from cnnrun import evaluate, load_model, load_run, train
-from cnnrun.data.images.decoding import BadPictureError
+from cnnrun.data.images.decoding import BadImageError
 from cnnrun.errors import ConfigError, UserError
 from tests.conftest import Command
 from tests.small_run import small_run, write_test_pictures
@@ -89,5 +89,5 @@ def test_a_model_prepares_pictures_as_training_did(small_run: Path, tmp_path: Pa
     with pytest.raises(UserError, match="expected uint8 pictures N x 1 x 8 x 8"):
         model.probabilities(images.float())
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    with pytest.raises(BadPictureError, match=r"bad\.png"):
+    with pytest.raises(BadImageError, match=r"bad\.png"):
         model.predict([tmp_path / "bad.png"])

@@ -15,6 +15,7 @@ from PIL import Image
 
 from cnnrun import runner
 from cnnrun.config import experiment as config
+from cnnrun.runner import finishing
 from tests.conftest import REPOSITORY, Command
 from tests.errors import Case
 from tests.errors.page import SECTIONS, page
@@ -59,7 +60,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The schema of what is built in is always the same; a run's pictures are not the point."""
-    monkeypatch.setattr(runner, "draw_pictures", lambda *_: None)
+    monkeypatch.setattr(finishing, "draw_pictures", lambda *_: None)
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
 
 

@@ -325,6 +325,19 @@ def test_a_database_chooses_neither_folder_nor_code(
     assert "holds another sweep; choose another folder: --output DIR" in ended.err
 
 
+@pytest.mark.parametrize("name", ["../mine", "/mine", "", "a/b"])
+def test_a_databases_sweep_has_no_path_for_a_name(cnnrun: Command, home: Path, name: str) -> None:
+    import optuna
+
+    study = optuna.create_study(storage=f"sqlite:///{home}/theirs.db", study_name="x-12345678")
+    study.set_user_attr("sweep.yaml", yaml.safe_dump({"base": "base.yaml", "name": name}))
+    study.set_user_attr("base.yaml", "dataset: digits\n")
+    ended = cnnrun("sweep", "--join", f"sqlite:///{home}/theirs.db")
+    assert ended.code == 1
+    assert "is no name of a sweep" in ended.err
+    assert not (home / "sweeps").exists()
+
+
 def test_what_is_asked_for_can_be_answered(
     cnnrun: Command, home: Path, small_run: Path, contacted: list[Any]
 ) -> None:

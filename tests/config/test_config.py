@@ -35,11 +35,11 @@ training:
     [
         ("lr: 1e-3", "learning_rte: 1e-3", "x.yaml:10:3: optimizer.learning_rte: unknown key; did "
          "you mean 'lr'?"),
-        ("lr: 1e-3", "weight-decay: 0", "optimizer.weight-decay: unknown key; did you mean "
+        ("lr: 1e-3", "weigth_decay: 0", "optimizer.weigth_decay: unknown key; did you mean "
          "'weight_decay'?"),
         ("lr: 1e-3", "momentum: 0.9", "x.yaml:10:3: optimizer.momentum: unknown key"),
-        ("seed: 1", "lr: 0.1", "x.yaml:1:1: lr: unknown key; did you mean 'optimizer.lr'?"),
-        ("seed: 1", "epochs: 3", "epochs: unknown key; did you mean 'training.epochs'?"),
+        ("seed: 1", "lr: 0.1", "x.yaml:1:5: lr: the same as optimizer.lr, which is given, too"),
+        ("seed: 1", "epochs: 3", "epochs: the same as training.epochs, which is given, too"),
         ("seed: 1", "sede: 1", "x.yaml:1:1: sede: unknown key; did you mean 'seed'?"),
         ("seed: 1", "seed: yes", "x.yaml:1:7: seed: expected a whole number, got 'yes'"),
         ("seed: 1", "seed: -1", "seed: expected greater than or equal to 0, got -1"),
@@ -52,8 +52,8 @@ training:
         ("name: adam", "name: adan", "x.yaml:9:3: optimizer: unknown name 'adan'; did you mean "
          "'adam'?"),
         ("name: adam", "name: 5", "optimizer: unknown name 5; known: "),
-        ("loss: cross_entropy", "loss: crossentropy", "x.yaml:7:7: loss: unknown name "
-         "'crossentropy'; did you mean 'cross_entropy'?"),
+        ("loss: cross_entropy", "loss: cros_entropi", "x.yaml:7:7: loss: unknown name "
+         "'cros_entropi'; did you mean 'cross_entropy'?"),
         ("loss: cross_entropy", "loss: 3", "loss: expected a name or a mapping with `name`, got 3"),
         ("loss: cross_entropy", "loss: {gamma: 2}", "loss.gamma: unknown key"),
         ("model: {name: mlp, hidden: [16]}", "model: {hidden: [16]}", "model: expected a name or a "
@@ -68,7 +68,7 @@ training:
         ("epochs: 2", "epochs: 0", "training.epochs: expected greater than or equal to 1, got 0"),
         ("epochs: 2", "monitor: acuracy", "training.monitor: 'acuracy' is not measured; did you "
          "mean 'accuracy'?"),
-        ("seed: 1", "device: gpu", "device: expected text of the form"),
+        ("seed: 1", "device: warp", "device: expected text of the form"),
         ("seed: 1", "name: ../../etc", "name: expected text of the form"),
         ("seed: 1", "plugins: here.py", "plugins: expected a list of files"),
         ("seed: 1", "plugins: [here.py]", "plug-in here.py: there is no such file"),

@@ -55,8 +55,9 @@ def test_numbers_are_those_that_a_person_reads(cnnrun: Command, tiny: Path) -> N
     [
         ("optimizer: {name: sgd, learning_rte: 1}", "1:24: optimizer.learning_rte: unknown key; "
          "did you mean 'lr'?"),
-        ("optimizer: {name: sgd, weight-decay: 1}", "did you mean 'weight_decay'?"),
-        ("{lr: 0.1, optimizer: sgd}", "1:2: lr: unknown key; did you mean 'optimizer.lr'?"),
+        ("optimizer: {name: sgd, weigth_decay: 1}", "did you mean 'weight_decay'?"),
+        ("{lr0: 0.1, optimizer: {name: sgd, lr: 1}}", "1:7: lr0: the same as optimizer.lr, which"),
+        ("{max_lr: 0.1, optimizer: sgd}", "1:2: max_lr: unknown key; did you mean 'optimizer.lr'?"),
         ("optimizer: {name: adam, momentum: 0.9}", "1:25: optimizer.momentum: unknown key"),
         ("lr:0.1", "1:1: the whole file is one text; a key needs a colon AND a space: `lr: 0.1`"),
         ("", "1: the file is empty"),

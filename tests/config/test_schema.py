@@ -88,7 +88,7 @@ GOOD: dict[str, Any] = {
         {"transfer": {"case": "small"}},
         {"tranfer": None},
         {"seed": -1},
-        {"device": "gpu"},
+        {"device": "warp"},
     ],
     ids=str,
 )

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from cnnrun.data.images.conversion import convert, to_channels
-from cnnrun.data.images.decoding import Form
+from cnnrun.data.images.decoding import ImageFormat
 
 RANDOM = np.random.default_rng(0)
 RGB = torch.from_numpy(RANDOM.integers(0, 256, (3, 3, 20, 30), dtype=np.uint8))
@@ -33,7 +33,7 @@ def test_gray_is_pillows() -> None:
 def test_resizing_is_pillows(
     resize: str, box: tuple[int, int, int, int], size: tuple[int, int]
 ) -> None:
-    ours = convert(RGB, Form(size, 3, resize))  # type: ignore[arg-type]
+    ours = convert(RGB, ImageFormat(size, 3, resize))  # type: ignore[arg-type]
     for image, result in zip(RGB, ours, strict=True):
         wanted = _pillow(image).crop(box).resize(size[::-1], Image.Resampling.BILINEAR)
         difference = np.asarray(wanted).astype(int) - result.permute(1, 2, 0).numpy()
@@ -41,7 +41,7 @@ def test_resizing_is_pillows(
 
 
 def test_padding_keeps_proportions_between_black_borders() -> None:
-    padded = convert(RGB, Form((60, 60), 3, "pad"))
+    padded = convert(RGB, ImageFormat((60, 60), 3, "pad"))
     assert padded.shape == (3, 3, 60, 60)
     assert padded[:, :, :10].max() == padded[:, :, 50:].max() == 0
-    assert torch.equal(padded[:, :, 10:50], convert(RGB, Form((40, 60), 3, "squash")))
+    assert torch.equal(padded[:, :, 10:50], convert(RGB, ImageFormat((40, 60), 3, "squash")))

@@ -16,7 +16,7 @@ from PIL import Image
 
 from cnnrun.data.dataset import Dataset, Split, chosen
 from cnnrun.data.images.assemble import picture_splits
-from cnnrun.data.images.decoding import BadFile, PictureOptions
+from cnnrun.data.images.decoding import BadFile, ImageOptions
 from cnnrun.data.images.files import Files
 from cnnrun.data.inspection.examples import example_pairs
 from cnnrun.data.inspection.report import report
@@ -157,7 +157,7 @@ def folder_data(folder: Path) -> Dataset:
     for path, picture in zip(paths, pictures, strict=True):
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(path)
     Image.new("L", (40, 30), 9).save(paths[11])
-    options = PictureOptions(size=(24, 24), cache_dir=str(folder / "cache"))
+    options = ImageOptions(size=(24, 24), cache_dir=str(folder / "cache"))
     labels = torch.arange(6) % 2
     parts = {"train": (Files(paths[:6]), labels), "test": (Files(paths[6:]), labels)}
     splits = picture_splits(parts, options)

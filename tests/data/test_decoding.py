@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
-from cnnrun.data.images.decoding import BadPictureError, Form, decode
+from cnnrun.data.images.decoding import BadImageError, ImageFormat, decode
 from cnnrun.data.images.formats import Window, open_picture
 from cnnrun.data.images.framing import RandomCrop, frame, middle
 from cnnrun.data.images.modes import UnreadableError
@@ -49,7 +49,7 @@ def pillow(content: bytes, mode: str = "RGB") -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(content)).convert(mode))
 
 
-def framed(content: bytes, form: Form, **crop: Any) -> NDArray[np.uint8]:
+def framed(content: bytes, form: ImageFormat, **crop: Any) -> NDArray[np.uint8]:
     out = torch.full((form.channels, *form.size), 77, dtype=torch.uint8)
     frame(content, form, out, **crop)
     return out.permute(1, 2, 0).numpy()
@@ -120,7 +120,7 @@ def test_orientation_and_reduced_scale_together() -> None:
     content = saved(photograph(800, 1200), "JPEG", exif=exif.tobytes(), quality=95)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
     expected = upright.resize((40, 60), Image.Resampling.BILINEAR)
-    assert psnr(framed(content, Form((60, 40), 3)), np.asarray(expected)) > NEAR_LOSSLESS_DB
+    assert psnr(framed(content, ImageFormat((60, 40), 3)), np.asarray(expected)) > NEAR_LOSSLESS_DB
 
 
 def test_cmyk_jpegs_are_not_inverted() -> None:
@@ -317,14 +317,14 @@ def test_what_is_no_picture_is_named_with_its_reason(
 ) -> None:
     path = tmp_path / "picture.jpg"
     path.write_bytes(content)
-    with pytest.raises(BadPictureError, match=reason) as caught:
+    with pytest.raises(BadImageError, match=reason) as caught:
         decode(path, channels=3)
     assert caught.value.files[0].path == str(path)
     assert str(path) in str(caught.value)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(BadPictureError, match="No such file"):
+    with pytest.raises(BadImageError, match="No such file"):
         decode(tmp_path / "none.png", channels=3)
 
 
@@ -345,7 +345,7 @@ def test_decompression_bombs_are_refused(monkeypatch: pytest.MonkeyPatch, kind: 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_tiny_pictures_are_resized(size: tuple[int, int], resize: Any, kind: str) -> None:
     content = saved(Image.new("RGB", size[::-1], (90, 160, 230)), kind, quality=100)
-    pixels = framed(content, Form((24, 32), 3, resize))
+    pixels = framed(content, ImageFormat((24, 32), 3, resize))
     colored = pixels[(pixels > 0).any(axis=2)]
     assert len(colored) == 24 * 32 if resize != "pad" else len(colored) >= 24
     assert np.abs(colored.astype(int) - [90, 160, 230]).max() <= 3
@@ -355,7 +355,7 @@ def test_squash_equals_pillows_resizing() -> None:
     image = photograph(75, 130)
     for size in [(32, 48), (100, 90), (200, 300)]:
         expected = image.resize(size[::-1], Image.Resampling.BILINEAR)
-        pixels = framed(saved(image, "PNG"), Form(size, 3, "squash"))
+        pixels = framed(saved(image, "PNG"), ImageFormat(size, 3, "squash"))
         assert difference(pixels, np.asarray(expected)) <= 1
 
 
@@ -363,13 +363,13 @@ def test_squash_equals_pillows_resizing() -> None:
 def test_crop_takes_the_middle_by_the_short_side(channels: int) -> None:
     image = photograph(60, 100).convert("L" if channels == 1 else "RGB")
     expected = image.crop((20, 0, 80, 60)).resize((32, 32), Image.Resampling.BILINEAR)
-    pixels = framed(saved(image, "PNG"), Form((32, 32), channels))
+    pixels = framed(saved(image, "PNG"), ImageFormat((32, 32), channels))
     assert difference(pixels, np.asarray(expected).reshape(32, 32, channels)) <= 1
 
 
 def test_pad_keeps_proportions_between_black_borders() -> None:
     image = photograph(60, 120)
-    pixels = framed(saved(image, "PNG"), Form((40, 40), 3, "pad"))
+    pixels = framed(saved(image, "PNG"), ImageFormat((40, 40), 3, "pad"))
     assert not pixels[:10].any()
     assert not pixels[30:].any()
     expected = image.resize((40, 20), Image.Resampling.BILINEAR)
@@ -378,7 +378,7 @@ def test_pad_keeps_proportions_between_black_borders() -> None:
 
 def test_large_jpegs_decoded_at_reduced_scale_keep_their_quality() -> None:
     content = saved(photograph(900, 1300), "JPEG", quality=95)
-    calls = framed(content, Form((100, 144), 3, "squash"))
+    calls = framed(content, ImageFormat((100, 144), 3, "squash"))
     image = Image.open(io.BytesIO(content)).convert("RGB")
     assert open_picture(content).read(3, Window(0, 0, 900, 1300), (100, 144)).shape[0] < 900
     expected = image.resize((144, 100), Image.Resampling.BILINEAR)
@@ -435,7 +435,9 @@ def test_a_random_crop_is_that_part_of_the_full_picture() -> None:
     image = photograph(120, 160)
     crop = RandomCrop(seed=5)
     for index in range(5):
-        pixels = framed(saved(image, "PNG"), Form((32, 32), 3), crop=crop, epoch=2, index=index)
+        pixels = framed(
+            saved(image, "PNG"), ImageFormat((32, 32), 3), crop=crop, epoch=2, index=index
+        )
         top, left, height, width = crop.window(120, 160, 2, index)
         part = image.crop((left, top, left + width, top + height))
         expected = part.resize((32, 32), Image.Resampling.BILINEAR)

@@ -21,7 +21,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnrun.data.images.decoding import BadPictureError, decode
+from cnnrun.data.images.decoding import BadImageError, decode
 from tests.conftest import Command
 from tests.photo_like import photos
 
@@ -130,7 +130,7 @@ def _fuzz(count: int, folder: Path) -> Counter[str]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 pixels = decode(file, channels)  # type: ignore[arg-type]
-        except BadPictureError as error:
+        except BadImageError as error:
             (bad,) = error.files
             assert bad.path == str(file)
             assert bad.reason.isprintable(), number

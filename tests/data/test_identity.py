@@ -23,7 +23,7 @@ from cnnrun.data.identity import (
     record,
     trained_on,
 )
-from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.digits import digits
 from cnnrun.data.sources.folder import folder
 from cnnrun.runs.checkpoint import Checkpoint
@@ -55,7 +55,7 @@ def noise(place: Path, names: list[str], seed: int) -> None:
 
 
 def opened(root: Path, **keys: float) -> Dataset:
-    options = PictureOptions(threads=1, cache_dir=str(root.parent / "cache"))
+    options = ImageOptions(threads=1, cache_dir=str(root.parent / "cache"))
     return identified(folder(options, root=str(root), **keys))
 
 

@@ -20,14 +20,14 @@ from torch import Tensor
 
 from cnnrun.data.images import cache
 from cnnrun.data.images.assemble import picture_splits, resolve_form
-from cnnrun.data.images.decoding import BadPictureError, Form, PictureOptions, Resize
+from cnnrun.data.images.decoding import BadImageError, ImageFormat, ImageOptions, Resize
 from cnnrun.data.images.files import Files, ImageFiles, for_each
 from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.images.scan import cache_key
 from cnnrun.data.prefetch import prefetch
 from cnnrun.errors import UserError
 
-FORM = Form((20, 24), 3)
+FORM = ImageFormat((20, 24), 3)
 
 
 def write(path: Path, seed: int, size: tuple[int, int] = (40, 50), mode: str = "RGB") -> str:
@@ -44,8 +44,8 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture
-def options(tmp_path: Path) -> PictureOptions:
-    return PictureOptions(size=(20, 24), channels=3, cache_dir=str(tmp_path / "cache"), threads=2)
+def options(tmp_path: Path) -> ImageOptions:
+    return ImageOptions(size=(20, 24), channels=3, cache_dir=str(tmp_path / "cache"), threads=2)
 
 
 def halve(path: str) -> None:
@@ -95,7 +95,7 @@ def test_the_bad_file_of_a_batch_is_named(paths: list[str], tmp_path: Path) -> N
     halve(own[7])
     images = ImageFiles(Files(own), FORM, 3)
     for _ in range(5):
-        with pytest.raises(BadPictureError, match=r"3\.png: damaged: image file is truncated"):
+        with pytest.raises(BadImageError, match=r"3\.png: damaged: image file is truncated"):
             images[torch.arange(12)]
     assert torch.equal(
         images[torch.tensor([4, 5])], ImageFiles(Files(paths), FORM)[torch.tensor([4, 5])]
@@ -183,13 +183,13 @@ def test_prefetching_works_while_the_consumer_does() -> None:
 @pytest.mark.parametrize("where", ["none", "ram", "disk"])
 @pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
 def test_cached_pictures_equal_decoded_ones(
-    paths: list[str], options: PictureOptions, where: str, resize: Resize
+    paths: list[str], options: ImageOptions, where: str, resize: Resize
 ) -> None:
     labels = torch.arange(12) % 3
     options = replace(options, cache=where, resize=resize)  # type: ignore[arg-type]
     split = picture_splits({"train": (Files(paths), labels)}, options)["train"]
     indices = torch.tensor([11, 0, 5, 5])
-    expected = ImageFiles(Files(paths), Form((20, 24), 3, resize))[indices]
+    expected = ImageFiles(Files(paths), ImageFormat((20, 24), 3, resize))[indices]
     assert split.images.shape == (12, 3, 20, 24)
     assert torch.equal(split.images[indices], expected)
     assert torch.equal(split.labels, labels)
@@ -197,7 +197,7 @@ def test_cached_pictures_equal_decoded_ones(
 
 @pytest.mark.parametrize("where", ["none", "ram", "disk"])
 def test_bad_files_are_skipped_with_their_labels(
-    paths: list[str], options: PictureOptions, tmp_path: Path, where: str
+    paths: list[str], options: ImageOptions, tmp_path: Path, where: str
 ) -> None:
     own = copies(paths, tmp_path)
     halve(own[2])
@@ -222,26 +222,26 @@ def test_bad_files_are_skipped_with_their_labels(
 
 @pytest.mark.parametrize("where", ["none", "ram", "disk"])
 def test_bad_files_stop_a_run_before_it_starts(
-    paths: list[str], options: PictureOptions, tmp_path: Path, where: str
+    paths: list[str], options: ImageOptions, tmp_path: Path, where: str
 ) -> None:
     own = copies(paths, tmp_path)
     halve(own[2])
     options = replace(options, cache=where)  # type: ignore[arg-type]
-    with pytest.raises(BadPictureError, match=r"2\.jpg: damaged") as caught:
+    with pytest.raises(BadImageError, match=r"2\.jpg: damaged") as caught:
         picture_splits({"train": (Files(own), torch.arange(12))}, options)
     assert "on_error: skip" in str(caught.value)
     assert [bad.path for bad in caught.value.files] == [own[2]]
     assert options.bad_files == caught.value.files
 
 
-def test_a_split_without_any_good_file(options: PictureOptions, tmp_path: Path) -> None:
+def test_a_split_without_any_good_file(options: ImageOptions, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no")
     parts = {"test": (Files([str(tmp_path / "a.png")]), torch.arange(1))}
     with pytest.raises(UserError, match="no file of the test split"):
         picture_splits(parts, replace(options, on_error="skip"))
 
 
-def test_conversions_are_counted(options: PictureOptions, tmp_path: Path) -> None:
+def test_conversions_are_counted(options: ImageOptions, tmp_path: Path) -> None:
     files = [write(tmp_path / f"{i}.jpg", i, mode="CMYK" if i < 2 else "RGB") for i in range(4)]
     picture_splits({"train": (Files(files), torch.arange(4))}, options)
     assert options.notes == ["converted to 8-bit RGB: 2 of mode CMYK"]
@@ -249,18 +249,18 @@ def test_conversions_are_counted(options: PictureOptions, tmp_path: Path) -> Non
 
 def test_size_and_channels_are_those_of_all_files(tmp_path: Path) -> None:
     same = [write(tmp_path / f"{i}.png", i, (30, 20), mode="L") for i in range(3)]
-    auto = PictureOptions(threads=1)
-    assert resolve_form([Files(same)], auto) == Form((30, 20), 1)
+    auto = ImageOptions(threads=1)
+    assert resolve_form([Files(same)], auto) == ImageFormat((30, 20), 1)
     color = write(tmp_path / "color.png", 9, (30, 20))
-    assert resolve_form([Files(same), Files([color])], auto) == Form((30, 20), 3)
-    assert resolve_form([Files([color])], replace(auto, channels=1)) == Form((30, 20), 1)
+    assert resolve_form([Files(same), Files([color])], auto) == ImageFormat((30, 20), 3)
+    assert resolve_form([Files([color])], replace(auto, channels=1)) == ImageFormat((30, 20), 1)
     large = write(tmp_path / "large.png", 9, (90, 70), mode="L")
     with pytest.raises(UserError) as caught:
         resolve_form([Files([*same, large])], auto)
     message = str(caught.value)
     assert all(text in message for text in ("30 x 20", "large.png is 90 x 70", "dataset.size"))
     asked = replace(auto, size=(8, 9), resize="pad")
-    assert resolve_form([Files([*same, large])], asked) == Form((8, 9), 1, "pad")
+    assert resolve_form([Files([*same, large])], asked) == ImageFormat((8, 9), 1, "pad")
 
 
 def test_header_sizes_are_upright(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_header_sizes_are_upright(tmp_path: Path) -> None:
     for ending in ("jpg", "png", "tiff"):
         path = tmp_path / f"turned.{ending}"
         Image.new("RGB", (30, 20)).save(path, exif=exif.tobytes())
-        form = resolve_form([Files([str(path)])], PictureOptions())
+        form = resolve_form([Files([str(path)])], ImageOptions())
         assert form.size == (30, 20)
         assert ImageFiles(Files([str(path)]), form)[torch.arange(1)].shape == (1, 3, 30, 20)
 
@@ -286,7 +286,7 @@ def decoded_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 @pytest.mark.parametrize("where", ["none", "disk"])
 def test_files_are_read_again_only_if_they_or_settings_changed(
     paths: list[str],
-    options: PictureOptions,
+    options: ImageOptions,
     tmp_path: Path,
     where: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -295,7 +295,7 @@ def test_files_are_read_again_only_if_they_or_settings_changed(
     read = next(decoded_files(monkeypatch))
     options = replace(options, cache=where)  # type: ignore[arg-type]
 
-    def open_again(options: PictureOptions = options) -> int:
+    def open_again(options: ImageOptions = options) -> int:
         read.clear()
         picture_splits({"train": (Files(own), torch.arange(12))}, options)
         return len(read)
@@ -318,11 +318,11 @@ def test_the_key_covers_names_and_form(paths: list[str]) -> None:
         for form in (None, FORM, replace(FORM, size=(24, 20)), replace(FORM, resize="squash"))
     }
     assert len(keys) == 12
-    assert cache_key(Files(paths), FORM) == cache_key(Files(list(paths)), Form((20, 24), 3))
+    assert cache_key(Files(paths), FORM) == cache_key(Files(list(paths)), ImageFormat((20, 24), 3))
 
 
 def test_damaged_or_unfinished_caches_are_made_anew(
-    paths: list[str], options: PictureOptions
+    paths: list[str], options: ImageOptions
 ) -> None:
     expected = ImageFiles(Files(paths), FORM)[torch.arange(12)]
     folder = Path(options.cache_dir or "")
@@ -346,7 +346,7 @@ def test_damaged_or_unfinished_caches_are_made_anew(
     assert not list(folder.glob("*.partial"))
 
 
-def test_two_runs_build_a_cache_at_once(paths: list[str], options: PictureOptions) -> None:
+def test_two_runs_build_a_cache_at_once(paths: list[str], options: ImageOptions) -> None:
     expected = ImageFiles(Files(paths), FORM)[torch.arange(12)]
     start = threading.Barrier(3)
 
@@ -361,7 +361,7 @@ def test_two_runs_build_a_cache_at_once(paths: list[str], options: PictureOption
 
 def test_a_folder_that_can_hold_no_cache(paths: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    options = PictureOptions(cache="disk", cache_dir=str(tmp_path / "file"))
+    options = ImageOptions(cache="disk", cache_dir=str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"dataset.cache: .*dataset.cache_dir"):
         cache.on_disk(Files(paths), FORM, options)
     # Without a place to remember it, files are just looked at each time.
@@ -373,7 +373,7 @@ def test_a_folder_that_can_hold_no_cache(paths: list[str], tmp_path: Path) -> No
 
 
 def test_a_full_disk_is_found_before_writing(
-    paths: list[str], options: PictureOptions, monkeypatch: pytest.MonkeyPatch
+    paths: list[str], options: ImageOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = type("Usage", (), {"free": 100})
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: full)
@@ -383,7 +383,7 @@ def test_a_full_disk_is_found_before_writing(
 
 
 def test_large_collections_in_memory_are_not_one_tensor(
-    paths: list[str], options: PictureOptions, monkeypatch: pytest.MonkeyPatch
+    paths: list[str], options: ImageOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "_SMALL", 100)
     images, _ = cache.in_memory(Files(paths), FORM, options)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.images.modes import as_8_bit
 from cnnrun.data.sources.folder import folder
 from cnnrun.data.sources.own import own
@@ -29,8 +29,8 @@ def write(root: Path, pixels: NDArray[Any], ending: str = "tif", **save: Any) ->
             Image.fromarray(pixels).save(root / kind / f"{number}.{ending}", **save)
 
 
-def opened(root: Path, cache: Any = "none", **options: Any) -> tuple[Dataset, PictureOptions]:
-    given = PictureOptions(threads=1, cache=cache, cache_dir=str(root.parent / "cache"), **options)
+def opened(root: Path, cache: Any = "none", **options: Any) -> tuple[Dataset, ImageOptions]:
+    given = ImageOptions(threads=1, cache=cache, cache_dir=str(root.parent / "cache"), **options)
     return folder(given, root=str(root)), given
 
 
@@ -120,7 +120,7 @@ def target(tmp_path: Path) -> str:
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "I;16", "F"])
 def test_lazy_and_eager_datasets_agree_with_files(target: str, mode: str) -> None:
     eager, lazy = (
-        own(PictureOptions(), target=target, arguments={"mode": mode}, lazy=lazy)
+        own(ImageOptions(), target=target, arguments={"mode": mode}, lazy=lazy)
         for lazy in (False, True)
     )
     everything = torch.arange(8)
@@ -140,13 +140,13 @@ def test_a_datasets_fewer_bits_are_refused_until_said(target: str) -> None:
     arguments = {"mode": "I;16", "bits": 12}
     for lazy in (False, True):
         with pytest.raises(UserError, match="12, it seems"):
-            own(PictureOptions(), target=target, arguments=arguments, lazy=lazy)
-    dataset = own(PictureOptions(bits=12), target=target, arguments=arguments)
+            own(ImageOptions(), target=target, arguments=arguments, lazy=lazy)
+    dataset = own(ImageOptions(bits=12), target=target, arguments=arguments)
     assert int(dataset.train.images[torch.arange(8)].max()) == 255
 
 
 def test_a_dataset_that_is_another_each_time_is_known_by_position(target: str) -> None:
-    dataset = own(PictureOptions(), target=target, arguments={"jitter": True})
+    dataset = own(ImageOptions(), target=target, arguments={"jitter": True})
     assert dataset.train.ids.tolist() == list(range(8))
     assert dataset.train.keys is None
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.csv_file import csv_file
 from cnnrun.data.sources.folder import folder
 from cnnrun.data.sources.labelled_files import natural_order
@@ -40,8 +40,8 @@ def base_data(root: Path, classes: tuple[str, ...] = ("cat", "dog"), val: str = 
     return root
 
 
-def opened(root: Path, **keys: Any) -> tuple[Dataset, PictureOptions]:
-    options = PictureOptions(threads=1)
+def opened(root: Path, **keys: Any) -> tuple[Dataset, ImageOptions]:
+    options = ImageOptions(threads=1)
     return folder(options, root=str(root), **keys), options
 
 
@@ -358,7 +358,7 @@ def rows(*cells: str) -> str:
 
 
 def read(file: str, **keys: Any) -> Dataset:
-    return csv_file(PictureOptions(threads=1), file=file, **keys)
+    return csv_file(ImageOptions(threads=1), file=file, **keys)
 
 
 def test_a_table_is_split_by_name(tmp_path: Path) -> None:
@@ -381,7 +381,7 @@ def test_a_group_is_never_divided(tmp_path: Path) -> None:
 
 
 def test_what_is_odd_in_a_table_is_told(tmp_path: Path) -> None:
-    options = PictureOptions(threads=1)
+    options = ImageOptions(threads=1)
     splits = ["a,train", "b,train", "a,test"]
     text = "path,label,split\n" + rows(*splits) + "pictures/00.png,a,test\npictures/05.png,,test\n"
     csv_file(options, file=table(tmp_path, text))
@@ -390,7 +390,7 @@ def test_what_is_odd_in_a_table_is_told(tmp_path: Path) -> None:
 
 
 def test_measurements_are_no_classes(tmp_path: Path) -> None:
-    options = PictureOptions(threads=1)
+    options = ImageOptions(threads=1)
     floats = [f"0.{k // 2}31" for k in range(10)]
     csv_file(options, file=table(tmp_path, "path,label\n" + rows(*floats)), test=1)
     assert any("look like measurements" in note for note in options.notes)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.huggingface import huggingface
 from cnnrun.errors import UserError
 
@@ -41,7 +41,7 @@ def _table(first: int, count: int, **columns: Any) -> hub.Dataset:
 
 
 def _load(path: Path, **keys: Any) -> Dataset:
-    pictures = PictureOptions(size=(4, 5), channels=3, cache_dir=str(path.parent / "known"))
+    pictures = ImageOptions(size=(4, 5), channels=3, cache_dir=str(path.parent / "known"))
     return huggingface(pictures, path=str(path), **keys)
 
 
@@ -138,4 +138,4 @@ def test_nothing_there_and_code_that_comes_with_a_data_set(tmp_path: Path) -> No
 def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"pip install 'cnnrun\[huggingface\]'"):
-        huggingface(PictureOptions(), path="mnist")
+        huggingface(ImageOptions(), path="mnist")

@@ -19,7 +19,7 @@ from PIL import Image
 from torchvision import datasets as theirs
 
 from cnnrun.data.dataset import Dataset, Split
-from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources import torchvision_arrays as arrays
 from cnnrun.data.sources.imagenet import imagenet
 from cnnrun.data.sources.pcam import pcam
@@ -414,7 +414,7 @@ _FILE_SETS: dict[str, tuple[Callable[[Path], None], _Their, list[str]]] = {
 
 
 def _build(name: str, root: Path, **keys: Any) -> Dataset:
-    pictures = PictureOptions(size=(6, 7), channels=3, cache_dir=str(root / "cache"))
+    pictures = ImageOptions(size=(6, 7), channels=3, cache_dir=str(root / "cache"))
     dataset: Dataset = datasets.get(name).factory(pictures, root=str(root), **keys)
     return dataset
 
@@ -448,7 +448,7 @@ def test_absent_files_are_said_once_and_leave_nothing(
 ) -> None:
     keys: dict[str, Any] = {"root": str(tmp_path / "data")}
     entry = datasets.get(name)
-    given = {"pictures": PictureOptions()} if entry.given else {}
+    given = {"pictures": ImageOptions()} if entry.given else {}
     with pytest.raises(UserError, match="put these files into"):
         entry.factory(**given, **keys, download=False)
 
@@ -485,7 +485,7 @@ def test_a_damaged_listing_is_named(tmp_path: Path) -> None:
 
 
 def _imagenet(root: Path) -> Dataset:
-    pictures = PictureOptions(size=(6, 7), channels=3, cache_dir=str(root / "cache"))
+    pictures = ImageOptions(size=(6, 7), channels=3, cache_dir=str(root / "cache"))
     return imagenet(pictures, root=str(root))
 
 

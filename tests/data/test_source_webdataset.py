@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.images.decoding import BadPictureError, PictureOptions
+from cnnrun.data.images.decoding import BadImageError, ImageOptions
 from cnnrun.data.sources.shard_spool import ShardSpool
 from cnnrun.data.sources.tar_index import read_index
 from cnnrun.data.sources.webdataset_shards import (
@@ -102,7 +102,7 @@ def test_an_index_is_kept_and_made_anew_when_the_shard_changes(
 
 
 def _load(train: Path, test: Path, **keys: Any) -> Dataset:
-    pictures = PictureOptions(size=(3, 4), channels=3, cache_dir=str(train.parent / "cache"))
+    pictures = ImageOptions(size=(3, 4), channels=3, cache_dir=str(train.parent / "cache"))
     spool = str(train.parent / "spool")
     return webdataset(pictures, train=str(train), test=str(test), spool=spool, **keys)
 
@@ -143,7 +143,7 @@ def test_labels_that_are_names(tmp_path: Path) -> None:
 def test_a_damaged_picture_is_named_by_shard_and_key(tmp_path: Path) -> None:
     members = [("0.png", _png(0)), ("0.cls", b"0"), ("1.png", _png(1)[:50]), ("1.cls", b"0")]
     _write(tmp_path / "a.tar", members)
-    with pytest.raises(BadPictureError, match=r"a\.tar/1: "):
+    with pytest.raises(BadImageError, match=r"a\.tar/1: "):
         _load(tmp_path / "a.tar", tmp_path / "a.tar")
 
 
@@ -286,6 +286,20 @@ def test_bad_shards_are_named(tmp_path: Path, content: bytes, message: str) -> N
     assert "bad.tar" in str(raised.value)
 
 
+def test_names_that_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnnrun.data.sources.tar_index._MOST_BYTES", 4000)
+    members = [(f"{k}.png", _png(1)) for k in "ab"] + [(f"{k}.cls", b"0") for k in "ab"]
+    _write(tmp_path / "x.tar", members)
+    with (tmp_path / "x.tar").open("rb") as tar:
+        assert len(read_index(tar, "x.tar", "cls").keys) == 2
+    _write(tmp_path / "x.tar", [*members, ("n" * 900 + ".png", _png(1)), ("n" * 900 + ".cls", b"")])
+    with (
+        (tmp_path / "x.tar").open("rb") as tar,
+        pytest.raises(UserError, match="its names would take"),
+    ):
+        read_index(tar, "x.tar", "cls")
+
+
 def test_patterns(tmp_path: Path) -> None:
     urls = expand("https://h/{a,b}-{8..10}.tar")
     assert urls == [f"https://h/{x}-{n}.tar" for x in "ab" for n in (8, 9, 10)]
@@ -320,7 +334,7 @@ def test_an_epoch_with_a_small_spool_fetches_each_shard_once(
     _shards(tmp_path / "web", count=6)
     room = 3 * (tmp_path / "web" / "train-000.tar").stat().st_size + 100
     data = webdataset(
-        PictureOptions(cache_dir=str(tmp_path / "cache")),
+        ImageOptions(cache_dir=str(tmp_path / "cache")),
         train=f"{address}/train-{{000..005}}.tar",
         test=f"{address}/train-000.tar",
         spool=str(tmp_path / "spool"),

@@ -158,3 +158,45 @@ def test_what_many_processes_can_not_do_is_told_before_training(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match=told):
         Trainer(parts, RunDirectory(Path()), StopRequest())
+
+
+SMALL_MEMORY = """\
+import os
+
+import torch
+import torch.nn.functional as F
+
+from cnnrun.plugin import losses
+
+
+@losses.register("small_memory")
+class SmallMemory(torch.nn.Module):
+    \"\"\"Cross entropy; the second process alone has memory for no more than ten images.\"\"\"
+
+    def forward(self, outputs, targets):
+        if os.environ.get("RANK") == "1" and outputs.requires_grad and len(outputs) > 10:
+            raise torch.OutOfMemoryError("out of memory")
+        return F.cross_entropy(outputs, targets, reduction="none")
+"""
+
+
+def test_processes_agree_on_pieces_and_on_the_fastest_settings(
+    shell: Command, config: Path, tmp_path: Path
+) -> None:
+    """One of two runs out of memory, with batch normalization: neither waits for the other."""
+    (tmp_path / "small_memory.py").write_text(SMALL_MEMORY)
+    net = "model='{name: cnn, channels: [4], batch_norm: true}' training.accumulate=1"
+    train = f"torchrun --nproc-per-node 2 -m cnnrun train {config} {net} -q"
+    found = shell(
+        f"{train} training.auto_batch=true training.auto_speed=true loss=small_memory "
+        "plugins=[small_memory.py]"
+    )
+    assert found.code == 0, found.err
+    assert found.err.count("a batch now goes in 4 pieces") == 1, "the first process says it, once"
+    assert found.err.count("ms a step") == 2, "the first process measures"
+    whole = shell(f"{train} output=whole training.accumulate=4")
+    assert whole.code == 0, whole.err
+    for ours, theirs in zip(
+        _rows(tmp_path / found.out.strip()), _rows(tmp_path / whole.out.strip()), strict=True
+    ):
+        assert ours == pytest.approx(theirs, rel=1e-3)

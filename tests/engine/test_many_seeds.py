@@ -268,3 +268,112 @@ class TestStacked:
         last = stacked.leaves["3.weight"].grad
         assert last is not None
         assert last[1].any()
+
+
+LAWS = {
+    # The first seed's patience ends long before the others': its schedule stands still, theirs not.
+    "patience": (MLP, "schedule=cosine", "training.epochs=8", "training.patience=2",
+                 "optimizer.lr=0.3", "dataset.validation=40"),
+    "warm-up and averages": (MLP, "schedule={name: step, epochs: 1, gamma: 0.5, warmup_epochs: 1}",
+                             "training.ema=0.9", "training.epochs=5", "training.patience=1"),
+    "mixed labels": (MLP, "dataset.augment=[{name: mixup}]", "loss={name: focal, gamma: 1.0}",
+                     "schedule=one_cycle", "training.epochs=3"),
+    # Seeds set other images aside for validation, so that their classes weigh differently.
+    "weights": (CNN, "loss={name: cross_entropy, weight: balanced}", "dataset.limit=150",
+                "dataset.validation=50"),
+    "decay": (MLP, "optimizer={name: sgd, lr: 0.1, momentum: 0.9, weight_decay: 0.01, "
+              "decoupled: true}", "schedule={name: multistep, milestones: [1]}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_whatever_is_combined_each_seed_is_as_if_alone(cnnrun: Command, law: str) -> None:
+    text, *changes = LAWS[law]
+    Path("many.yaml").write_text(text)
+    together = cnnrun("train", "many.yaml", *changes, "--seeds", "3", "-q")
+    assert together.code == 0, together.err
+    lengths = []
+    for seed, run in enumerate(together.out.split()):
+        alone = cnnrun("train", "many.yaml", *changes, f"seed={seed}", "output=alone", "-q")
+        assert_alike(Path(run), Path(alone.out.strip()))
+        lengths.append(len(rows(run)))
+    if law == "patience":
+        assert len(set(lengths)) > 1, "some seed stops before another"
+
+
+OWN_LOSS = """\
+import torch
+import torch.nn.functional as F
+from cnnrun.plugin import losses
+
+@losses.register("{name}")
+class Own(torch.nn.Module):
+    \"\"\"Depends on its neighbours in the batch, and remembers what it saw.\"\"\"
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, outputs, targets):
+        values = F.cross_entropy(outputs, targets, reduction="none")
+        if self.training and outputs.requires_grad:
+            self.seen += values.mean().detach() / 10
+        return {value}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hardest", "values * (values >= values.median()) * 2"),
+        ("remembering", "values * (1 + self.seen)"),
+        ("mean", "values.mean()"),
+    ],
+)
+def test_a_users_loss_sees_one_seed_at_a_time(cnnrun: Command, name: str, value: str) -> None:
+    Path("many.yaml").write_text(MLP)
+    Path("own.py").write_text(OWN_LOSS.format(name=f"seeds_{name}", value=value))
+    own = (f"loss=seeds_{name}", "plugins=[own.py]")
+    together = cnnrun("train", "many.yaml", *own, "--seeds", "2", "-q")
+    assert together.code == 0, together.err
+    for seed, run in enumerate(together.out.split()):
+        alone = cnnrun("train", "many.yaml", *own, f"seed={seed}", "output=alone", "-q")
+        assert_alike(Path(run), Path(alone.out.strip()))
+
+
+def test_a_schedule_that_looks_at_each_seeds_loss_is_refused(cnnrun: Command) -> None:
+    Path("many.yaml").write_text(MLP)
+    Path("own.py").write_text(
+        "from cnnrun.plugin import Schedule, schedules\n\n\n"
+        '@schedules.register("listening")\n'
+        "class Listening(Schedule):\n"
+        '    """Goes with the loss."""\n\n'
+        "    current = 1.0\n\n"
+        "    def factor(self, step):\n"
+        "        return self.current\n\n"
+        "    def observe(self, value):\n"
+        "        self.current = value\n"
+    )
+    own = ("schedule=listening", "plugins=[own.py]")
+    ended = cnnrun("train", "many.yaml", *own, "--seeds", "2", "-q")
+    assert ended.code == 2
+    assert "schedule: can't be had for many seeds at once" in ended.err
+
+
+def test_a_stopped_seed_that_is_not_yet_tested_is_named_too(
+    cnnrun: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its patience has ended, and only then the signal comes: all have an end to go on to."""
+    Path("many.yaml").write_text(MLP)
+    step = Seeds.train_step
+
+    def step_and_stop(self: Seeds, number: int, *given: Any) -> None:
+        self.trainers[0].progress.stopped_early = self.trainers[1].progress.step >= 5
+        step(self, number, *given)
+        if self.trainers[1].progress.step == 17:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Seeds, "train_step", step_and_stop)
+    stopped = cnnrun("train", "many.yaml", "--seeds", "2", "-q")
+    assert stopped.code == 130
+    assert stopped.err.count("cnnrun train --resume runs/many/") == 2

@@ -284,7 +284,7 @@ def test_without_a_network_the_weights_file_is_named(shell: Command, tmp_path: P
     proxy = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9",
              "TORCH_HOME": str(tmp_path / "cache")}  # fmt: skip
     ended = shell(f"cnnrun check {CONFIGS}/stylize.yaml dataset.longest=32", **proxy)
-    assert ended.code == 2
+    assert ended.code == 1
     assert "the file of vgg19 could not be downloaded" in ended.err
     assert "name it as `weights: FILE`" in ended.err
     assert "Traceback" not in ended.err

@@ -79,7 +79,9 @@ def test_the_number_of_classes_is_that_of_the_data(
     (run / "summary.json").unlink()
     ended = cnnrun("train", "--resume", run)
     assert ended.code == 1
-    assert "the run began with 2 classes (cat, dog); the data now have 3 (ant, cat, d" in ended.err
+    assert (
+        "the run started with 2 classes (cat, dog); the data now have 3 (ant, cat, d" in ended.err
+    )
 
 
 def test_means_are_over_samples(cnnrun: Command, base: Path) -> None:

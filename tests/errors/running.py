@@ -23,6 +23,16 @@ def content(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], obje
     return write
 
 
+def _without_moments(folder: Path) -> None:
+    """The run's last checkpoint has another optimizer's state."""
+    import torch
+
+    file = folder / "run/checkpoints/last.pt"
+    loaded = torch.load(file, weights_only=True)
+    loaded["optimizer"]["param_groups"] = []
+    torch.save(loaded, file)
+
+
 def weights(value: Any) -> Callable[[Path], object]:
     """`w.pt` holds this."""
 
@@ -55,9 +65,12 @@ def unfinished(folder: Path) -> None:
 
 
 def _other_classes(folder: Path) -> None:
+    import torch
+
     unfinished(folder)
-    file = folder / "run/config.yaml"
-    file.write_text(file.read_text().replace("name: digits", "name: shapes\n  side: 8"))
+    for file in (folder / "run/checkpoints").iterdir():
+        held = torch.load(file, weights_only=True)
+        torch.save({**held, "classes": list("abcdefghij")}, file)
 
 
 MODELS = [
@@ -122,12 +135,20 @@ TRAINING = [
          "checkpoint is kept, and the batch is noted.", "A smaller `optimizer.lr`, "
          "`training.clip_norm: 1`, or `training.on_nan: skip`.",
          "train x.yaml optimizer.lr=1e30 training.epochs=20", code=1),
-    Case("a run can't go on with another model.hidden: [4] -> [5]; begin a new one",
+    Case("a run can't go on with another model.hidden: [4] -> [5]; start a new one",
          "The weights of the run do not fit it.", "Train it anew with the command that is shown.",
          "train --resume run 'model.hidden=[5]'"),
-    Case("the run began with 10 classes (…); the data now have", "The data are others.",
-         "Give the run back its data, or begin a new one.", "train --resume run", code=1,
+    Case("the run started with 10 classes (…); the data now have", "The data are others.",
+         "Give the run back its data, or start a new one.", "train --resume run", code=1,
          files=_other_classes),
+    Case("is finished, so nothing is left to train with optimizer.lr: … -> 0.5;",
+         "A run's settings change only by training with them.",
+         "More `training.epochs`, or a new run.",
+         "train --resume run optimizer.lr=0.5", code=1),
+    Case("the checkpoints of this run, which has trained … epochs, are gone or damaged",
+         "There is nothing to go on from.", "Start a new run with the command that is shown.",
+         "train --resume run training.epochs=9", code=1,
+         files=lambda f: [p.unlink() for p in (f / "run/checkpoints").iterdir()]),
     Case("nowhere: there is no such run", "Nothing is at that path.",
          "Look at the path.", "train --resume nowhere",
          code=1),
@@ -180,6 +201,14 @@ CHECKPOINTS = [
          "plug-in; a checkpoint never chooses which code runs.", "Add what the message shows.",
          "eval changed.pt", code=1,
          files=content(lambda c: c["config"].update(plugins=["mine.py"]))),
+    Case("names addresses to contact; if you trust it, say so: ", "The checkpoint was trained on "
+         "data of a server; a checkpoint never chooses what is contacted.",
+         "Add what the message shows.", "eval changed.pt", code=1,
+         files=content(lambda c: c["config"].update(
+             dataset={"name": "webdataset", "train": "http://h/x.tar", "test": "x.tar"}))),
+    Case("the checkpoint's state of the optimizer is not of this experiment: ",
+         "The checkpoint is damaged, or was put together of two.", "Take another copy.",
+         "train --resume run training.epochs=9", code=1, files=_without_moments),
     Case("the data's pictures are 1 x 9 x 9, but the model was trained on 1 x 8 x 8",
          "A network may take pictures of one size only.",
          "Set `dataset.size` to that of the training.", "eval run dataset.size=9", code=1),

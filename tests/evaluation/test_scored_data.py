@@ -72,6 +72,17 @@ def test_a_folder_that_grew_moves_no_trained_image_into_testing(
     assert "the data have changed since the run was trained" in cnnrun("eval", run).err
 
 
+@pytest.mark.usefixtures("run")
+def test_compare_tells_runs_of_other_data(cnnrun: Command, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        assert cnnrun("train", "n.yaml", "-q", f"seed={seed}").code == 0
+    assert "changed between these runs" not in cnnrun("compare", "runs").out
+    noise(tmp_path / "D" / "a", 1, 5, first=30)
+    assert cnnrun("train", "n.yaml", "-q", "seed=3", "dataset.size=10").code == 0
+    assert cnnrun("train", "n.yaml", "-q", "seed=3").code == 0
+    assert "the data in D changed between these runs (2 states)" in cnnrun("compare", "runs").out
+
+
 def test_renamed_files_are_known_again(cnnrun: Command, run: Path, tmp_path: Path) -> None:
     for file in sorted((tmp_path / "D" / "a").iterdir()):
         file.rename(file.with_name(f"x{file.name}"))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnrun.config.experiment import load
-from cnnrun.engine import trainer
+from cnnrun.engine import frozen_features, trainer
 from cnnrun.engine.build import build
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.models.cnn import CNN
@@ -152,6 +152,37 @@ def test_a_run_goes_on_across_the_thaw(
     for key, value in wanted.model.items():
         assert torch.equal(found.model[key], value), key
     assert found.optimizer["param_groups"] == wanted.optimizer["param_groups"]
+
+
+def test_a_run_of_an_earlier_version_goes_on_to_its_thaw(cnnrun: Command, config: Path) -> None:
+    """Its optimizer had no group yet for what was still frozen."""
+    changes, *_ = MATRIX["thaws"]
+    whole = Path(cnnrun("train", config, "-q", *changes).out.strip())
+    run = Path(cnnrun("train", config, "-q", *changes, "training.epochs=1").out.strip())
+    last = run / "checkpoints" / "last.pt"
+    checkpoint = Checkpoint.load(last)
+    del checkpoint.optimizer["param_groups"][1]
+    checkpoint.save(last)
+    ended = cnnrun("train", "--resume", run, "-q", "training.epochs=3")
+    assert ended.code == 0, ended.err
+    assert rows_of(run) == rows_of(whole)
+
+
+def test_growing_images_are_no_fixed_features(cnnrun: Command, config: Path) -> None:
+    """What is frozen sees other images in each epoch: nothing of it can be kept."""
+    model = "model={name: cnn, channels: [4], head_pooling: average}"
+    growing = "training.progressive_from=0.5"
+    ended = cnnrun("train", config, "-q", model, growing, "transfer.freeze=features")
+    assert ended.code == 0, ended.err
+
+
+def test_long_computing_of_features_is_told(
+    cnnrun: Command, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen_features, "LONG", 0.0)
+    monkeypatch.setattr(trainer, "evaluation_batch_size", lambda _parts: 50)
+    ended = cnnrun("train", config, "transfer.freeze=features")
+    assert "computing the frozen features of 144 images once, " in ended.err
 
 
 def test_head_dropout_counts_where_features_are_frozen(cnnrun: Command, config: Path) -> None:

@@ -309,7 +309,7 @@ def test_cnnrun_train_itself_makes_the_run_that_was_planned(tiny: Path, cnnrun: 
     assert result.code == 0, result.err
     (trial,) = trials_of(result.out)
     plan = Plan(load(file))
-    run = RunsFound(plan.runs).finished(plan.jobs(0, plan.points[0] or {})[0].key)
+    run = RunsFound(plan.runs).finished(plan.jobs(0, plan.points[0] or {})[0])
     assert run is not None
     assert str(run.path) == trial["runs"]["0"]
     assert trial["mean"] == run.read_metrics()[0]["validation_accuracy"]

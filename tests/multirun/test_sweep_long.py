@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from cnnrun.config.experiment import load
-from cnnrun.multirun.launcher.job import key_of
+from cnnrun.config.identity import key_of
 from tests.postgres import postgres_server
 from tests.sweeping import trials_of
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from cnnrun.config import experiment as config
 from cnnrun.config.document import parse
 from cnnrun.config.experiment import load as load_experiment
+from cnnrun.config.identity import key_of
 from cnnrun.config.shipped import config_names
 from cnnrun.errors import ConfigError
-from cnnrun.multirun.launcher.job import key_of
 from cnnrun.multirun.settings import as_text, changes
 from cnnrun.multirun.sweep.plan import Plan
 from cnnrun.multirun.sweep.space import Range, grid_points, random_points

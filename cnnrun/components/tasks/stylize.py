@@ -60,9 +60,12 @@ class Stylize(Task):
     def step(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """See `Task.step`; the outputs are the three parts of the loss, (1, 3)."""
+        """See `Task.step`; the outputs are the three parts of the loss, (N, 3).
+
+        Each sample of a batch is the one picture again.
+        """
         parts = loss.parts(model(inputs), targets)  # type: ignore[operator]
-        return parts.sum()[None], parts.detach()[None]
+        return parts.sum().expand(len(inputs)), parts.detach().expand(len(inputs), 3)
 
     def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
         """See `Task.sums`."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cnnrun.data.dataset import Images, Split
 from cnnrun.data.images.cache import in_memory, on_disk
-from cnnrun.data.images.decoding import BadPictureError, Form, PictureOptions
+from cnnrun.data.images.decoding import BadImageError, ImageFormat, ImageOptions
 from cnnrun.data.images.files import Encoded, ImageFiles, for_each
 from cnnrun.data.images.formats import read_header
 from cnnrun.data.images.modes import UnreadableError
@@ -27,7 +27,7 @@ _AS_THEY_ARE = ("L", "RGB")
 
 
 def picture_splits(
-    parts: Mapping[str, tuple[Encoded, Tensor]], options: PictureOptions
+    parts: Mapping[str, tuple[Encoded, Tensor]], options: ImageOptions
 ) -> dict[str, Split]:
     """Splits by name, of image files and their labels (N,) int64; every file is decoded once.
 
@@ -35,7 +35,7 @@ def picture_splits(
     case, and `options.notes` what else a person should know.
 
     Raises:
-        BadPictureError: there are bad files, and `on_error` is "stop".
+        BadImageError: there are bad files, and `on_error` is "stop".
         UserError: the sizes differ and none is asked for, or a split has no good file.
     """
     form = resolve_form([files for files, _ in parts.values()], options)
@@ -44,7 +44,7 @@ def picture_splits(
     for (files, _), (_, found) in zip(parts.values(), opened.values(), strict=True):
         options.bad_files.extend(found.bad_files(files))
     if options.bad_files and options.on_error == "stop":
-        raise BadPictureError(
+        raise BadImageError(
             options.bad_files,
             "Put these files right or remove them, or leave them out by dataset.on_error: skip",
         )
@@ -54,7 +54,7 @@ def picture_splits(
     }
 
 
-def resolve_form(parts: list[Encoded], options: PictureOptions) -> Form:
+def resolve_form(parts: list[Encoded], options: ImageOptions) -> ImageFormat:
     """The size and channels that all pictures are brought to.
 
     Raises:
@@ -65,11 +65,11 @@ def resolve_form(parts: list[Encoded], options: PictureOptions) -> Form:
         sizes, gray = _headers(parts, options, every=size is None)
         size = size or _only_size(sizes)
         channels = channels or (1 if gray else 3)
-    return Form(size, channels, options.resize, options.bits or 16)
+    return ImageFormat(size, channels, options.resize, options.bits or 16)
 
 
 def _headers(
-    parts: list[Encoded], options: PictureOptions, every: bool
+    parts: list[Encoded], options: ImageOptions, every: bool
 ) -> tuple[dict[tuple[int, int], str], bool]:
     """(a file of each size, whether all are gray), of all or of some; bad ones come up later."""
     step = 1 if every else -(-sum(map(len, parts)) // _SAMPLE) or 1
@@ -105,7 +105,7 @@ def _only_size(sizes: dict[tuple[int, int], str]) -> tuple[int, int]:
     return by_area[0]
 
 
-def _open(files: Encoded, form: Form, options: PictureOptions) -> tuple[Images, Findings]:
+def _open(files: Encoded, form: ImageFormat, options: ImageOptions) -> tuple[Images, Findings]:
     if options.cache == "ram":
         return in_memory(files, form, options)
     if options.cache == "disk":
@@ -113,7 +113,7 @@ def _open(files: Encoded, form: Form, options: PictureOptions) -> tuple[Images, 
     return ImageFiles(files, form, options.threads), remembered_scan(files, options)
 
 
-def _report(findings: list[Findings], form: Form, options: PictureOptions) -> None:
+def _report(findings: list[Findings], form: ImageFormat, options: ImageOptions) -> None:
     modes: Counter[str] = sum((found.modes for found in findings), Counter())
     unlike = {mode: count for mode, count in modes.most_common() if mode not in _AS_THEY_ARE}
     if form.channels == 1 and options.channels is None and modes["RGB"]:
@@ -133,7 +133,7 @@ def _report(findings: list[Findings], form: Form, options: PictureOptions) -> No
 _DARK, _DIM = 2**12, 2**14
 
 
-def check_range(highest: int, options: PictureOptions) -> None:
+def check_range(highest: int, options: ImageOptions) -> None:
     """Refuse 16-bit gray that is nearly black, as values of fewer bits are; tell of dim ones.
 
     Raises:
@@ -151,7 +151,7 @@ def check_range(highest: int, options: PictureOptions) -> None:
     options.notes.append(f"{found}; if they use {bits} bits, say so: dataset.bits: {bits}")
 
 
-def _kind(form: Form) -> str:
+def _kind(form: ImageFormat) -> str:
     return "8-bit gray" if form.channels == 1 else "8-bit RGB"
 
 

@@ -9,19 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnrun.data.dataset import Dataset, Images, Split
-from cnnrun.data.images.decoding import Form, PictureOptions
+from cnnrun.data.images.decoding import ImageFormat, ImageOptions
 from cnnrun.data.images.framing import middle
 
 _CHUNK_BYTES = 2**26
 
 
-def with_form(dataset: Dataset, pictures: PictureOptions) -> Dataset:
+def with_form(dataset: Dataset, pictures: ImageOptions) -> Dataset:
     """Every split with the size and channels of `pictures`; what is None stays as it is.
 
     Pictures in files have them already: their source was given `pictures`.
     """
     channels, height, width = dataset.input_shape
-    form = Form(pictures.size or (height, width), pictures.channels or channels, pictures.resize)
+    form = ImageFormat(
+        pictures.size or (height, width), pictures.channels or channels, pictures.resize
+    )
     if (channels, height, width) == (form.channels, *form.size):
         return dataset
 
@@ -31,7 +33,7 @@ def with_form(dataset: Dataset, pictures: PictureOptions) -> Dataset:
     return dataset.each_split(formed)
 
 
-def _formed(images: Images, form: Form) -> Images:
+def _formed(images: Images, form: ImageFormat) -> Images:
     """A tensor is converted at once, chunk by chunk; other images as they are read."""
     if not isinstance(images, Tensor):
         return Converted(images, form)
@@ -44,7 +46,7 @@ class Converted:
     """Images that are converted when they are read."""
 
     images: Images
-    form: Form
+    form: ImageFormat
 
     @property
     def shape(self) -> torch.Size:
@@ -54,7 +56,7 @@ class Converted:
         return convert(self.images[indices], self.form)
 
 
-def convert(images: Tensor, form: Form) -> Tensor:
+def convert(images: Tensor, form: ImageFormat) -> Tensor:
     """(N, C, H, W) uint8 to (N, form.channels, *form.size) uint8, antialiased."""
     images = to_channels(images, form.channels)
     height, width = images.shape[2:]

@@ -21,7 +21,7 @@ Resize = Literal["crop", "squash", "pad"]
 
 
 @dataclass(frozen=True)
-class Form:
+class ImageFormat:
     """What every picture is brought to.
 
     size: (height, width).
@@ -38,12 +38,12 @@ class Form:
 
 
 @dataclass(frozen=True)
-class PictureOptions:
+class ImageOptions:
     """What the `dataset` section says of pictures in files; sources are given it.
 
-    size, channels, resize: as in `Form`; size None is the files' own where all have one, channels
-        None is gray where all that are looked at are gray, or else RGB.
-    bits: as in `Form`; None is 16, but refused where nothing would be brighter than 16 of 255.
+    size, channels, resize, bits: as in `ImageFormat`; size None is the files' own where all have
+        one, channels None is gray where all that are looked at are gray, or else RGB, bits None is
+        16, but refused where nothing would be brighter than 16 of 255.
     on_error: "stop" refuses a data set with bad files, "skip" leaves them out.
     cache: where decoded and resized pictures are kept: nowhere, in memory, or in a file on disk.
     cache_dir: folder of the disk cache and of what is known of files; None is the platform's.
@@ -68,7 +68,7 @@ class PictureOptions:
     notes: list[str] = field(default_factory=list, compare=False)
 
 
-class BadPictureError(UserError):
+class BadImageError(UserError):
     """Files that can't be decoded, as `files`."""
 
     def __init__(self, files: list[BadFile], advice: str = "") -> None:
@@ -86,14 +86,14 @@ def decode(path: str | Path, channels: int) -> Tensor:
     color modes and bit depths.
 
     Raises:
-        BadPictureError: not an image, damaged, cut short, empty, too large, or not to be read.
+        BadImageError: not an image, damaged, cut short, empty, too large, or not to be read.
     """
     try:
         picture = open_picture(read_bytes(path))
         height, width = picture.size
         pixels = picture.read(channels, Window(0, 0, height, width), picture.size)
     except UnreadableError as error:
-        raise BadPictureError([BadFile(str(path), str(error))]) from error
+        raise BadImageError([BadFile(str(path), str(error))]) from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cnnrun.data.dataset import BadFile
 from cnnrun.data.identity import ids_of_names
-from cnnrun.data.images.decoding import BadPictureError, Form, read_bytes
+from cnnrun.data.images.decoding import BadImageError, ImageFormat, read_bytes
 from cnnrun.data.images.framing import RandomCrop, frame
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.runtime.container import cores
@@ -89,7 +89,7 @@ class ImageFiles:
     memory, which resizing writes 1.4 times as fast.
     """
 
-    def __init__(self, files: Encoded, form: Form, threads: int | None = None) -> None:
+    def __init__(self, files: Encoded, form: ImageFormat, threads: int | None = None) -> None:
         """threads: by default one for each core that this process may use."""
         self.files = files
         self.form = form
@@ -103,7 +103,7 @@ class ImageFiles:
         """The pictures at `indices` (M,) int64, framed as `form.resize` says: (M, C, H, W) uint8.
 
         Raises:
-            BadPictureError: a file can't be decoded.
+            BadImageError: a file can't be decoded.
         """
         return self.batch(indices)
 
@@ -122,13 +122,13 @@ class ImageFiles:
                 frame(self.files.read(index), self.form, out[row], crop, epoch, index)
             except UnreadableError as error:
                 bad = BadFile(self.files.name(index), str(error))
-                raise BadPictureError([bad]) from error
+                raise BadImageError([bad]) from error
 
         for_each(decode, range(len(rows)), self.threads)
         return out
 
 
-def empty_pictures(count: int, form: Form) -> Tensor:
+def empty_pictures(count: int, form: ImageFormat) -> Tensor:
     """(count, C, H, W) uint8 in channels-last memory, not initialized."""
     return torch.empty((count, *form.size, form.channels), dtype=torch.uint8).permute(0, 3, 1, 2)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnnrun.data.images.decoding import Form
+from cnnrun.data.images.decoding import ImageFormat
 from cnnrun.data.images.formats import Opened, Pixels, Window, open_picture
 from cnnrun.runtime.randomness import derive_seed
 
@@ -56,7 +56,7 @@ def middle(height: int, width: int, ratio: float) -> Window:
 
 def frame(
     content: bytes,
-    form: Form,
+    form: ImageFormat,
     out: Tensor,
     crop: RandomCrop | None = None,
     epoch: int = 0,
@@ -85,7 +85,7 @@ def frame(
     return picture
 
 
-def _pad(picture: Opened, form: Form, out: Tensor) -> None:
+def _pad(picture: Opened, form: ImageFormat, out: Tensor) -> None:
     height, width = picture.size
     scale = min(form.size[0] / height, form.size[1] / width)
     tall, wide = max(round(height * scale), 1), max(round(width * scale), 1)

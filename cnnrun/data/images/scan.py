@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cnnrun.data.dataset import BadFile
 from cnnrun.data.identity import id_of_content
-from cnnrun.data.images.decoding import Form, PictureOptions
+from cnnrun.data.images.decoding import ImageFormat, ImageOptions
 from cnnrun.data.images.files import Encoded, for_each
 from cnnrun.data.images.formats import has_several, open_picture
 from cnnrun.data.images.framing import frame
@@ -57,8 +57,8 @@ class Findings:
 
 def scan(
     files: Encoded,
-    options: PictureOptions,
-    form: Form | None = None,
+    options: ImageOptions,
+    form: ImageFormat | None = None,
     into: Tensor | None = None,
 ) -> Findings:
     """Decode all files completely; with `into` (N, C, H, W) uint8, keep them there in `form`.
@@ -98,7 +98,7 @@ def scan(
     return Findings(dict(sorted(bad.items())), stored, contents, max(highest), len(several) - 1)
 
 
-def remembered_scan(files: Encoded, options: PictureOptions) -> Findings:
+def remembered_scan(files: Encoded, options: ImageOptions) -> Findings:
     """`scan`, or what it found in the same files before."""
     folder = cache_folder(options)
     memory = folder / f"checked-{cache_key(files, None, options.bits)}.json"
@@ -111,7 +111,7 @@ def remembered_scan(files: Encoded, options: PictureOptions) -> Findings:
     return known
 
 
-def cache_key(files: Encoded, form: Form | None, bits: int | None = None) -> str:
+def cache_key(files: Encoded, form: ImageFormat | None, bits: int | None = None) -> str:
     """Of the files' names and states, all settings, and what decodes: none can be stale."""
     decoders = f"{pillow_version} {simplejpeg.__version__}"
     parts = [str(_VERSION), decoders, files.identity(), repr(form), repr(bits)]
@@ -154,6 +154,6 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
 
 
-def cache_folder(options: PictureOptions) -> Path:
+def cache_folder(options: ImageOptions) -> Path:
     """`options.cache_dir`, or where the platform keeps caches."""
     return paths.cache_folder() if options.cache_dir is None else paths.expanded(options.cache_dir)

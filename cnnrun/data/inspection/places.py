@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnrun.data.dataset import Chosen, Images, Split
+from cnnrun.data.dataset import Images, ImageSubset, Split
 from cnnrun.data.images.files import ImageFiles
 
 Place = dict[str, Any]
@@ -57,6 +57,6 @@ def _file_name(images: Images, index: int) -> str | None:
 
 def origin(images: Images, numbers: Tensor) -> tuple[Images, Tensor]:
     """The collection that `images` were chosen from, and the numbers (M,) int64 there."""
-    if isinstance(images, Chosen):
+    if isinstance(images, ImageSubset):
         return origin(images.images, images.indices[numbers])
     return images, numbers

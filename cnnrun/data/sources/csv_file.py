@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.labelled_files import (
     Amount,
     Listing,
@@ -30,7 +30,7 @@ _PIXELS = 60
 
 @datasets.register("csv")
 def csv_file(
-    pictures: PictureOptions,
+    pictures: ImageOptions,
     *,
     file: str,
     path_column: str = "path",
@@ -75,7 +75,7 @@ def csv_file(
     return labelled_dataset(file, str(table.parent), listings, test, pictures)
 
 
-def _tell_repeated(file: str, listings: dict[str, Listing], pictures: PictureOptions) -> None:
+def _tell_repeated(file: str, listings: dict[str, Listing], pictures: ImageOptions) -> None:
     """One file, or images of one group, in several splits."""
     for what, kind in (("paths", "files"), ("groups", "groups")):
         splits = {name: set(filter(None, getattr(held, what))) for name, held in listings.items()}

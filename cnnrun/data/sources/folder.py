@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.folder_listing import (
     entries,
     folders,
@@ -32,7 +32,7 @@ _FORM = "<folder>/<class>/<picture>"
 
 
 @datasets.register("folder")
-def folder(pictures: PictureOptions, *, root: str, test: Amount = 0.2) -> Dataset:
+def folder(pictures: ImageOptions, *, root: str, test: Amount = 0.2) -> Dataset:
     """Your own pictures: `root/train/CLASS/*.jpg`, or `root/CLASS/*.jpg` to be split.
 
     root: has either the folders `train`, `val` and `test` (or `training_set`, `seg_train`, `valid`,
@@ -61,7 +61,7 @@ def folder(pictures: PictureOptions, *, root: str, test: Amount = 0.2) -> Datase
     return labelled_dataset(root, str(base), listings, test, pictures)
 
 
-def _named_splits(base: Path, pictures: PictureOptions) -> tuple[dict[str, str], list[str]]:
+def _named_splits(base: Path, pictures: ImageOptions) -> tuple[dict[str, str], list[str]]:
     """Folders by the split they are, and those without labels beside class folders.
 
     Where no folder is called `train`, `base` itself is the training split.
@@ -110,7 +110,7 @@ def _same_split(inner: str, outer: str) -> bool:
 
 
 def _is_unlabelled(
-    path: str, split: str, listings: dict[str, Listing], pictures: PictureOptions
+    path: str, split: str, listings: dict[str, Listing], pictures: ImageOptions
 ) -> bool:
     """Whether a test split has no class folders, as where labels were never published; told."""
     if split != "test":
@@ -123,7 +123,7 @@ def _is_unlabelled(
     return True
 
 
-def _tell_unlabelled(path: str, pictures: PictureOptions) -> None:
+def _tell_unlabelled(path: str, pictures: ImageOptions) -> None:
     count = len(images_below(path)[0])
     pictures.notes.append(
         f"{path}: {count:,} images without class folders, so nobody says what they show: left out"
@@ -133,7 +133,7 @@ def _tell_unlabelled(path: str, pictures: PictureOptions) -> None:
 def _list_classes(
     path: str,
     listing: Listing,
-    pictures: PictureOptions,
+    pictures: ImageOptions,
     must_be_there: bool,
     left_out: list[str],
 ) -> None:
@@ -166,7 +166,7 @@ def _list_classes(
         _tell_odd_classes(path, classes, pictures)
 
 
-def _tell_odd_classes(path: str, classes: list[os.DirEntry[str]], pictures: PictureOptions) -> None:
+def _tell_odd_classes(path: str, classes: list[os.DirEntry[str]], pictures: ImageOptions) -> None:
     """What a person should know who named a folder one level too high, or splits as classes."""
     inner = [sorted(entry.name for entry in folders(cls.path)) for cls in classes]
     alike = len(inner[0]) > 1 and all(names == inner[0] for names in inner)

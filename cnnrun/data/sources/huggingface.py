@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.assemble import picture_splits
-from cnnrun.data.images.decoding import PictureOptions, read_bytes
+from cnnrun.data.images.decoding import ImageOptions, read_bytes
 from cnnrun.errors import NetworkError, UserError, did_you_mean
 from cnnrun.registry import datasets
 from cnnrun.runtime.paths import expanded
@@ -18,7 +18,7 @@ from cnnrun.runtime.paths import expanded
 
 @datasets.register("huggingface")
 def huggingface(
-    pictures: PictureOptions,
+    pictures: ImageOptions,
     *,
     path: str,
     config: str | None = None,

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.labelled_files import Listing, labelled_dataset
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
@@ -16,7 +16,7 @@ _FORM = "<root>/train/<class>/*.JPEG and <root>/val/<class>/*.JPEG, e.g. train/n
 
 
 @datasets.register("imagenet")
-def imagenet(pictures: PictureOptions, *, root: str) -> Dataset:
+def imagenet(pictures: ImageOptions, *, root: str) -> Dataset:
     """ImageNet, 1,000 kinds of things in 1.3 million photos (Russakovsky et al. 2015); by hand.
 
     root: has `train` and `val`, each with a folder for each class; the folders' names (WordNet's

@@ -16,7 +16,7 @@ from torch import Tensor
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.identity import ids_of_names
 from cnnrun.data.images.assemble import picture_splits
-from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.images.files import Files
 from cnnrun.data.splits import chosen_by_key
 from cnnrun.errors import UserError
@@ -44,7 +44,7 @@ class Listing:
 
 
 def labelled_dataset(
-    where: str, root: str, listings: dict[str, Listing], test: Amount, pictures: PictureOptions
+    where: str, root: str, listings: dict[str, Listing], test: Amount, pictures: ImageOptions
 ) -> Dataset:
     """The data set of the listings "train", "validation" and "test".
 
@@ -98,7 +98,7 @@ def _kept(files: Files, keys: Tensor, split: Split) -> Tensor:
     return torch.tensor([known[number] for number in split.ids.tolist()], dtype=torch.int64)
 
 
-def _tell_untested(where: str, names: list[str], labels: Tensor, pictures: PictureOptions) -> None:
+def _tell_untested(where: str, names: list[str], labels: Tensor, pictures: ImageOptions) -> None:
     tested = set(labels.tolist())
     untested = [name for k, name in enumerate(names) if k not in tested]
     if untested:
@@ -108,7 +108,7 @@ def _tell_untested(where: str, names: list[str], labels: Tensor, pictures: Pictu
         )
 
 
-def _tell_odd_labels(where: str, names: list[str], count: int, pictures: PictureOptions) -> None:
+def _tell_odd_labels(where: str, names: list[str], count: int, pictures: ImageOptions) -> None:
     """Measurements are no classes, though they can be written into the same column."""
     measured = [name for name in names if re.fullmatch(r"[-+]?\d*[.,]\d+(e[-+]?\d+)?", name, re.I)]
     if len(measured) > 1 and len(measured) * 2 > len(names):

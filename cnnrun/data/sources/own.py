@@ -22,7 +22,7 @@ from torch.utils.data import Dataset as TorchDataset
 from cnnrun.data.dataset import Dataset, Images, Split
 from cnnrun.data.identity import id_of_content
 from cnnrun.data.images.assemble import check_range
-from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.images.modes import UnreadableError, as_8_bit, highest_value, is_gray
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.registry import datasets
@@ -34,7 +34,7 @@ Choice = bool | int | str
 
 @datasets.register("own")
 def own(
-    pictures: PictureOptions | None = None,
+    pictures: ImageOptions | None = None,
     *,
     target: str,
     arguments: dict[str, Any] = {},
@@ -65,7 +65,7 @@ def own(
             its file), or its items are not as said.
     """
     kind = _load_class(target)
-    options = pictures or PictureOptions()
+    options = pictures or ImageOptions()
     splits = {}
     for name, value in (("train", train), ("test", test), ("validation", val)):
         if value is not None:
@@ -126,7 +126,7 @@ def _errors_of(kind: type | None, what: str) -> Iterator[None]:
         raise UserError(f"{what} failed{where}: {type(error).__name__}: {error}") from error
 
 
-def _split(kind: type, made: Any, where: str, lazy: bool, options: PictureOptions) -> Split:
+def _split(kind: type, made: Any, where: str, lazy: bool, options: ImageOptions) -> Split:
     """The items of the user's Dataset, read now and, if `lazy`, again when asked for.
 
     They are known by their pixels, if two readings give the same ones, or else by their positions.

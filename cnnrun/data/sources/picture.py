@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from cnnrun.data.dataset import Dataset, Split
-from cnnrun.data.images.decoding import PictureOptions, decode
+from cnnrun.data.images.decoding import ImageOptions, decode
 from cnnrun.data.images.one_image import picture_path, resized, scaled_size
 from cnnrun.registry import datasets
 from cnnrun.runtime.memory import free_bytes
@@ -23,7 +23,7 @@ _SHARE = 0.7
 
 @datasets.register("picture")
 def picture(
-    pictures: PictureOptions,
+    pictures: ImageOptions,
     *,
     file: str = "sample:china.jpg",
     longest: Annotated[int, Field(ge=16)] = 512,

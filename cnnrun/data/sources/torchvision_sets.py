@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.assemble import picture_splits
-from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.images.files import Files
 from cnnrun.data.sources.torchvision_adapter import TorchvisionSet, assemble, listing
 from cnnrun.data.sources.traffic_signs import TRAFFIC_SIGNS
@@ -156,7 +156,7 @@ _TABLE: list[tuple[str, str, str, TorchvisionSet]] = [
 def _register(name: str, summary: str, remark: str, known: TorchvisionSet) -> None:
     """A factory for one row of the table."""
 
-    def load(pictures: PictureOptions, *, root: str = "data", download: bool = True) -> Dataset:
+    def load(pictures: ImageOptions, *, root: str = "data", download: bool = True) -> Dataset:
         return load_files(known, root, download, pictures)
 
     load.__name__ = load.__qualname__ = name
@@ -170,7 +170,7 @@ for _row in _TABLE:
 
 @datasets.register("imagenette")
 def imagenette(
-    pictures: PictureOptions,
+    pictures: ImageOptions,
     *,
     files: Literal["full", "320px", "160px"] = "160px",
     root: str = "data",
@@ -188,7 +188,7 @@ def imagenette(
 
 @datasets.register("dtd")
 def dtd(
-    pictures: PictureOptions,
+    pictures: ImageOptions,
     *,
     partition: Annotated[int, Field(ge=1, le=10)] = 1,
     root: str = "data",
@@ -205,7 +205,7 @@ def dtd(
 
 @datasets.register("fgvc_aircraft")
 def fgvc_aircraft(
-    pictures: PictureOptions,
+    pictures: ImageOptions,
     *,
     level: Literal["variant", "family", "manufacturer"] = "variant",
     root: str = "data",
@@ -222,7 +222,7 @@ def fgvc_aircraft(
 
 @datasets.register("inaturalist")
 def inaturalist(
-    pictures: PictureOptions,
+    pictures: ImageOptions,
     *,
     train: Literal["2021_train_mini", "2021_train"] = "2021_train_mini",
     root: str = "data",
@@ -238,9 +238,7 @@ def inaturalist(
     return load_files(known, root, download, pictures)
 
 
-def load_files(
-    known: TorchvisionSet, root: str, download: bool, pictures: PictureOptions
-) -> Dataset:
+def load_files(known: TorchvisionSet, root: str, download: bool, pictures: ImageOptions) -> Dataset:
     """A set whose pictures are files, with the class names that torchvision gives it."""
     made = known.open(root, download)
     parts = {name: _files_and_labels(part, root) for name, part in made.items()}

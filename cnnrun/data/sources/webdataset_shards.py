@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from cnnrun.data.dataset import Chosen, Dataset, Split
+from cnnrun.data.dataset import Dataset, ImageSubset, Split
 from cnnrun.data.identity import ids_of_names
 from cnnrun.data.images.assemble import picture_splits
-from cnnrun.data.images.decoding import PictureOptions
+from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.shard_spool import ShardSpool
 from cnnrun.data.sources.tar_index import TarIndex, load_index
 from cnnrun.errors import UserError
@@ -47,7 +47,7 @@ _AT_ONCE = 8
 
 @datasets.register("webdataset")
 def webdataset(
-    pictures: PictureOptions,
+    pictures: ImageOptions,
     *,
     train: Patterns,
     test: Patterns,
@@ -156,7 +156,7 @@ def _by_shard(split: Split, shards: Shards, most_bytes: int) -> Split:
     """Shuffled shard by shard where the web's shards do not all fit into the spool."""
     if not any(map(_is_url, shards.addresses)) or sum(shards.totals) <= most_bytes:
         return split
-    kept = split.images.indices.numpy() if isinstance(split.images, Chosen) else slice(None)
+    kept = split.images.indices.numpy() if isinstance(split.images, ImageSubset) else slice(None)
     return replace(
         split,
         groups=torch.as_tensor(shards.shard[kept], dtype=torch.int64),

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-# Where a run happens and what it is called is not what it is.
-NOT_IDENTITY = ("output", "name", "device", "loggers")
-
-
-def key_of(experiment: dict[str, Any]) -> str:
-    """A short hash of a resolved experiment: equal for runs that compute the same."""
-    identity = {key: value for key, value in experiment.items() if key not in NOT_IDENTITY}
-    text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+from cnnrun.config.experiment import Experiment
 
 
 @dataclass(frozen=True)
 class Job:
     """A run of `config` with `changes` (`key=value`), its directory made below `output`.
 
-    key: `key_of` the resolved experiment. trial, seed: whose run it is. group: what jobs have in
-    common that may be trained together. seeds: all of them, in the job that does so.
+    experiment: the same, resolved. key: `key_of` it. trial, seed: whose run it is. group: what jobs
+    have in common that may be trained together. seeds: all of them, in the job that does so.
     """
 
     config: Path
@@ -37,6 +26,7 @@ class Job:
     plugins: tuple[str, ...] = ()
     group: str = ""
     seeds: tuple[int, ...] = ()
+    experiment: Experiment | None = field(default=None, compare=False, repr=False)
 
     def arguments(self, resume: Path | None = None) -> list[str]:
         """What follows `cnnrun`: to start the run, or to go on with the one at `resume`."""

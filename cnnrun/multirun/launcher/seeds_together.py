@@ -27,7 +27,7 @@ class SeedsTogether:
 
     def next(self, is_busy: Callable[[Job], bool]) -> Job | None:
         job = self._take(is_busy)
-        if job is None or not job.group or job.group in self.opened or self.runs.of(job.key):
+        if job is None or not job.group or job.group in self.opened or self.runs.of(job):
             return job
         self.opened.add(job.group)
         group = [job]
@@ -36,8 +36,8 @@ class SeedsTogether:
                 self.ready.append(other)
                 break
             group.append(other)
-        self.ready += [job for job in group if self.runs.of(job.key)]
-        group = [job for job in group if not self.runs.of(job.key)]
+        self.ready += [job for job in group if self.runs.of(job)]
+        group = [job for job in group if not self.runs.of(job)]
         if len(group) < 2:
             return job
         self.held[job.group] = group

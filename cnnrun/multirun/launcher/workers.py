@@ -74,7 +74,7 @@ class Workers:
 
     def _fill(self, queue: Queue) -> None:
         while len(self.running) < self.count and (job := queue.next(self._is_busy)):
-            finished = self.runs.finished(job.key)
+            finished = self.runs.finished(job)
             if finished:
                 queue.ended(Outcome(job, finished, trained=False))
             else:
@@ -84,14 +84,14 @@ class Workers:
         """Whether the same run is at work, here or left behind by a sweep that was killed."""
         if any(process.job.key == job.key for process in self.running):
             return True
-        run = self.runs.newest(job.key)
+        run = self.runs.newest(job)
         return run is not None and not run.read_summary() and is_training(run.path)
 
     def _start(self, job: Job) -> Process:
         slot = min(set(range(self.count)) - {process.slot for process in self.running})
         self.logs.mkdir(parents=True, exist_ok=True)
         log = self.logs / f"{job.key}.log"
-        begun = self.runs.newest(job.key)
+        begun = self.runs.newest(job)
         command = [*PROGRAM, *job.arguments(begun.path if begun else None)]
         with log.open("w", encoding="utf-8") as stream:
             popen = subprocess.Popen(
@@ -124,7 +124,7 @@ class Workers:
                 process.stop()
 
     def _metrics_of(self, job: Job) -> RunDirectory | None:
-        return self.runs.newest(job.key)
+        return self.runs.newest(job)
 
     def _stop_all(self, queue: Queue) -> None:
         """Let every run save itself and leave; one that does not is killed."""

@@ -67,6 +67,11 @@ class Study(Options):
 
     _document: Document = PrivateAttr(default_factory=lambda: Document("the study", {}))
 
+    @property
+    def document(self) -> Document:
+        """What the study's file says, with places."""
+        return self._document
+
     @model_validator(mode="after")
     def _known_names(self) -> Study:
         for name in (name for pair in self.contrasts for name in pair):

@@ -12,10 +12,11 @@ from cnnrun.comparison import Group, compare, group_runs, read_run
 from cnnrun.config import experiment as config
 from cnnrun.config.document import read
 from cnnrun.config.experiment import Experiment
+from cnnrun.config.identity import key_of
 from cnnrun.errors import ConfigError, Interrupted, UserError
 from cnnrun.multirun.comparable import check_measured
 from cnnrun.multirun.launcher.existing_runs import RunsFound
-from cnnrun.multirun.launcher.job import Job, key_of
+from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.launcher.queue import JobList, Outcome
 from cnnrun.multirun.launcher.seeds_together import SeedsTogether
 from cnnrun.multirun.launcher.workers import Workers, visible_gpus
@@ -90,7 +91,7 @@ class _Plan:
             try:
                 check_measured(list(self.variants.values()), study.measure)
             except UserError as error:
-                place = study._document.place(("measure",))
+                place = study.document.place(("measure",))
                 raise ConfigError(f"{place}: measure: {error}") from error
 
     def _resolve(self, section: str, variants: dict[str, Settings]) -> dict[str, Experiment]:
@@ -172,7 +173,9 @@ class _Plan:
         write_text(file, experiment.to_yaml())
         key = key_of({**experiment.to_dict(), "seed": seed})
         group = name if self.study.seeds_in_parallel else ""
-        return Job(file, (), output, key, number, seed, self.how.plugins, group)
+        return Job(
+            file, (), output, key, number, seed, self.how.plugins, group, experiment=experiment
+        )
 
     def _train(self, jobs: Sequence[Job], folder: Path, again: str) -> list[Outcome]:
         """How each job ended, in their order; those that finished before are not run again."""
@@ -196,7 +199,7 @@ class _Plan:
         gpus = visible_gpus() if any_gpu else []
         count = self.how.workers or self.study.workers or max(1, len(gpus))
         logs = self.study.folder / "logs"
-        runs = RunsFound(folder)
+        runs = RunsFound(folder, say)
         both = SeedsTogether(queue, runs, say)
         code = Workers(count, runs, logs, gpus).work(both)
         if code:

@@ -14,10 +14,11 @@ from typing import Any
 from cnnrun.config import experiment as config
 from cnnrun.config.document import dump, read
 from cnnrun.config.experiment import Experiment
+from cnnrun.config.identity import key_of
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.measures import Metric
 from cnnrun.multirun.comparable import ranking_metric
-from cnnrun.multirun.launcher.job import Job, key_of
+from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.settings import Settings, apply, as_text, changes
 from cnnrun.multirun.sweep.spec import Sweep
 
@@ -89,7 +90,7 @@ class Plan:
         Raises:
             ConfigError: no such metric, or none that is comparable.
         """
-        place = self.sweep._document.place(("measure",))
+        place = self.sweep.document.place(("measure",))
         wanted = self.sweep.measure.removeprefix("validation_")
         if wanted.startswith("test"):
             raise ConfigError(f"{place}: measure: the test split may not choose anything")
@@ -133,7 +134,7 @@ class Plan:
 
     def sweep_text(self) -> str:
         """The sweep over that copy, without where it is stored."""
-        values = {**self.sweep._document.values, "base": "base.yaml"}
+        values = {**self.sweep.document.values, "base": "base.yaml"}
         values["output"] = self.sweep.output
         return dump({k: v for k, v in values.items() if k not in ("set", "storage", "workers")})
 
@@ -154,7 +155,8 @@ class Plan:
         Raises:
             ConfigError: these settings don't fit together.
         """
-        values = self.resolve(settings).to_dict()
+        experiment = self.resolve(settings)
+        values = experiment.to_dict()
         group = key_of({**values, "seed": None}) if self.sweep.seeds_in_parallel else ""
         return [
             Job(
@@ -166,6 +168,7 @@ class Plan:
                 seed=seed,
                 plugins=self.plugins,
                 group=group,
+                experiment=experiment,
             )
             for seed in self.seeds
         ]

@@ -80,6 +80,11 @@ class Sweep(Options):
 
     _document: Document = PrivateAttr(default_factory=lambda: Document("the sweep", {}))
 
+    @property
+    def document(self) -> Document:
+        """What the sweep's file says, with places."""
+        return self._document
+
     @model_validator(mode="after")
     def _one_search(self) -> Sweep:
         given = [kind for kind in ("grid", "random", "optuna") if getattr(self, kind) is not None]

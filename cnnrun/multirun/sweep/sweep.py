@@ -142,7 +142,7 @@ def _storage_of(folder: Path, named: str | None) -> str:
     known = folder / "storage.txt"
     if named is None and known.is_file():
         url = read_text(known).strip()
-        refuse(known, f"the storage {shown(url)}", f"--storage {shlex.quote(shown(url))}")
+        refuse(known, f"names the storage {shown(url)}", f"--storage {shlex.quote(shown(url))}")
     return named or _sqlite(folder)
 
 
@@ -192,7 +192,7 @@ def _take_part(plan: Plan, storage: str, how: How, wait_for_others: bool, again:
 
     queue = TrialQueue(plan, trials, tell, wait_for_others)
     gpus = visible_gpus() if plan.uses_any_gpu else []
-    runs = RunsFound(plan.runs)
+    runs = RunsFound(plan.runs, tell)
     workers = Workers(_workers(plan, how), runs, folder / "logs", gpus)
     seeds = SeedsTogether(queue, runs, tell)
     try:

@@ -45,7 +45,7 @@ class Reports:
         """Also tells of epochs that were trained before, and not told."""
         if not self.loggers:
             return
-        file = self.run.path / "loggers.json"
+        file = self.run.logged
         try:
             self.known = dict(read_json(file))
         except (UserError, ValueError, TypeError):
@@ -67,7 +67,7 @@ class Reports:
                 self._try(name, lambda logger: logger.epoch(row))
                 self.known[name]["epochs"] = row["epoch"]
         if self.loggers:
-            write_json(self.run.path / "loggers.json", self.known)
+            write_json(self.run.logged, self.known)
 
     def end(self, summary: dict[str, Any]) -> None:
         """The run has ended: finished, with its summary, or stopped, with {}."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 from cnnrun.config.document import flattened
+from cnnrun.errors import UserError
 from cnnrun.registry import loggers
 from cnnrun.runs.loggers.logger import Logger, Row, numbers, require
 
@@ -18,9 +21,15 @@ class MLflow(Logger):
     """A run in MLflow's store: a folder, a database or a server (`cnnrun[mlflow]`)."""
 
     def __init__(self, *, uri: str = "sqlite:///mlflow.db", experiment: str | None = None) -> None:
-        """uri: of the store, e.g. http://host:5000. experiment: by default the run's name."""
+        """uri: of the store, e.g. http://host:5000; `${NAME}` in it is a variable of the shell.
+
+        experiment: by default the run's name.
+
+        Raises:
+            UserError: a password stands in the uri, as it would in the run's config and report.
+        """
         require("mlflow", "mlflow")
-        self.uri, self.experiment = uri, experiment
+        self.uri, self.experiment = _without_secrets(uri), experiment
 
     def begin(self, run: Path, config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         from mlflow import MlflowClient
@@ -58,3 +67,23 @@ class MLflow(Logger):
         for name, value in numbers(summary.get("test") or {}).items():
             self.client.log_metric(self.id, f"test_{name}", value)
         self.client.set_terminated(self.id, "FINISHED" if summary else "KILLED")
+
+
+def _without_secrets(uri: str) -> str:
+    """`uri` with its variables read.
+
+    Raises:
+        UserError: a variable is not set, or a password is none.
+    """
+    if re.search(r"//[^/@:]*:(?!\$\{)[^/@]+@|[?&](password|passwd|token)=(?!\$\{)", uri):
+        raise UserError(
+            "uri: a password would stand in the run's config.yaml; keep it in a variable of the "
+            "shell, and write its name: //user:${MLFLOW_PASSWORD}@host"
+        )
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in os.environ:
+            raise UserError(f"uri: the variable {found[1]} is not set")
+        return os.environ[found[1]]
+
+    return re.sub(r"\$\{(\w+)\}", value, uri)

@@ -1,0 +1,127 @@
+"""What each key of an experiment is to its run: part of what is computed, or only where and how.
+
+Written once for resuming, `--resume-or-start`, sweeps, studies and comparisons. A key that is not
+named has the role of the longest key above it; those of plug-ins have their section's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from cnnrun.config.document import flattened
+from cnnrun.config.own_code import code_of
+
+
+class Role(Enum):
+    """What a key is to a run."""
+
+    RESULT = "changes what comes next; a run may go on with another value"
+    FIXED = "what the run's weights, order of images or scores mean depends on it"
+    SOURCE = "where data are read from; a run may go on from another place, with the same data"
+    MACHINE = "where and how fast it is computed"
+    OUTPUT = "what is kept and shown beside the results"
+    START = "used when a run starts, without effect on one that goes on"
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether runs with different values are different runs."""
+        return self in (Role.RESULT, Role.FIXED, Role.SOURCE)
+
+
+ROLES = {
+    **dict.fromkeys(("name", "output"), Role.START),
+    "device": Role.MACHINE,
+    # What the files say is compared, not where they lie; see `runs/identity.py`.
+    "plugins": Role.MACHINE,
+    "loggers": Role.OUTPUT,
+    **dict.fromkeys(("task", "seed", "model", "initializer", "transfer"), Role.FIXED),
+    **dict.fromkeys(("loss", "optimizer", "schedule", "training"), Role.RESULT),
+    "optimizer.name": Role.FIXED,
+    "training.ema": Role.FIXED,
+    # It chooses `channels_last` and `compile` once.
+    "training.auto_speed": Role.START,
+    **dict.fromkeys(("training.draw", "training.checkpoint_every"), Role.OUTPUT),
+    "dataset": Role.FIXED,
+    **dict.fromkeys(("dataset.augment", "dataset.interpolation"), Role.RESULT),
+    **dict.fromkeys(("dataset.root", "dataset.file", "dataset.on_error"), Role.SOURCE),
+    **dict.fromkeys(
+        ("dataset.threads", "dataset.cache", "dataset.cache_dir", "dataset.download"), Role.MACHINE
+    ),
+}
+ROLES_OF_COMPONENTS = {
+    # The same parameter is another thing elsewhere: `train` is a number of images of `shapes`.
+    ("dataset", "webdataset"): {
+        **dict.fromkeys(("train", "test", "val"), Role.SOURCE),
+        **dict.fromkeys(("spool", "spool_gb"), Role.MACHINE),
+    },
+    ("dataset", "huggingface"): {"path": Role.SOURCE},
+    # What L-BFGS remembers has this length.
+    ("optimizer", "lbfgs"): {"history": Role.FIXED},
+    ("dataset", "own"): {"target": Role.SOURCE, "arguments": Role.SOURCE, "lazy": Role.MACHINE},
+}
+_LEVERS = ("training.channels_last", "training.compile")
+
+
+def role(key: str, components: Mapping[str, Any] = {}) -> Role:
+    """The role of a dotted key.
+
+    components: the experiment's flat settings, for the name of the key's component.
+
+    Raises:
+        KeyError: no section of an experiment is called so.
+    """
+    section, _, inner = key.partition(".")
+    name = str(components.get(f"{section}.name", ""))
+    own = ROLES_OF_COMPONENTS.get((section, name), {})
+    parameter = inner.partition(".")[0]
+    if parameter in own:
+        return own[parameter]
+    while key not in ROLES and "." in key:
+        key = key.rpartition(".")[0]
+    return ROLES[key]
+
+
+def identity(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, by dotted key, that make two experiments the same run or different ones.
+
+    values: a complete experiment, nested or flat. Keys of unknown sections, as another version or
+    another program writes them, count.
+    """
+    flat = flattened(dict(values))
+    ignored = set(_LEVERS) if flat.get("training.auto_speed") else set()
+    return {
+        key: value for key, value in flat.items() if key not in ignored and _tells(key, flat)
+    } | ({"training.auto_speed": True} if ignored else {})
+
+
+def _tells(key: str, flat: Mapping[str, Any]) -> bool:
+    return key.partition(".")[0] not in ROLES or role(key, flat).tells_apart
+
+
+def key_of(values: Mapping[str, Any], code: Mapping[str, str] | None = None) -> str:
+    """A short name of all that an experiment computes from, but for the data's content.
+
+    `SETTINGS` or, where code of the user's own takes part, `SETTINGS-CODE`: equal for experiments
+    that compute the same.
+
+    code: as `code_of` gives it; not given, it is the code as it is now.
+    """
+    code = code_of(values) if code is None else code
+    settings = _short_hash(identity(values), 16)
+    return f"{settings}-{_short_hash(dict(code), 8)}" if code else settings
+
+
+def _short_hash(values: dict[str, Any], length: int) -> str:
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ, with both values; None where there is none."""
+    old, new = flattened(dict(before)), flattened(dict(now))
+    keys = dict.fromkeys([*old, *new])
+    return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}

@@ -1,0 +1,139 @@
+"""The code of a user's own that an experiment runs, known by its content."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from cnnrun import registry
+
+MISSING = "missing"
+"""Stands for the content of a file that is not there."""
+
+
+def code_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """A short hash of each file of code that is not cnnrun's, by the file's name.
+
+    These are the plug-ins, the modules beside them that they import, the class of an `own` data
+    set, and the files in which components of installed packages are written.
+
+    values: a complete experiment.
+    """
+    named = values.get("plugins")
+    files = [Path(str(file)) for file in (named if isinstance(named, list) else [])]
+    files += _own_data_set(values)
+    files += [file for config in _components(values) for file in _foreign_file(*config)]
+    known: dict[str, str] = {}
+    all_files = (path for file in files for path in _with_neighbours(file.resolve()))
+    for file in dict.fromkeys(all_files):
+        found = _digest(file)
+        # Two files of one name in two folders share an entry.
+        known[file.name] = _short(known[file.name] + found) if file.name in known else found
+    return known
+
+
+def changed(before: Mapping[str, str] | None, now: Mapping[str, str]) -> list[str]:
+    """In words, how code differs from what was recorded; from None, an unknown one, in nothing."""
+    if before is None:
+        return []
+    return [
+        f"{name} {'is new' if name not in before else 'is gone' if name not in now else 'changed'}"
+        for name in dict.fromkeys([*before, *now])
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _own_data_set(values: Mapping[str, Any]) -> list[Path]:
+    dataset = registry.as_mapping(values.get("dataset"))
+    if not isinstance(dataset, dict) or dataset.get("name") != "own":
+        return []
+    place = str(dataset.get("target", "")).rpartition(":")[0]
+    if place.endswith(".py"):
+        return [Path(place)]
+    try:
+        found = importlib.util.find_spec(place) if place else None
+    except (ImportError, ValueError):
+        return []
+    return [Path(found.origin)] if found and found.origin else []
+
+
+def _components(values: Mapping[str, Any]) -> Iterator[tuple[registry.Registry, str]]:
+    dataset = registry.as_mapping(values.get("dataset"))
+    augment = dataset.get("augment") if isinstance(dataset, dict) else None
+    named = [(kind, values.get(kind.kind)) for kind in registry.KINDS.values()]
+    named += [(registry.augmentations, one) for one in augment or []]
+    for kind, value in named:
+        config = registry.as_mapping(value)
+        if isinstance(config, dict) and isinstance(config.get("name"), str):
+            yield kind, config["name"]
+
+
+def _foreign_file(kind: registry.Registry, name: str) -> list[Path]:
+    try:
+        module = inspect.getmodule(kind.get(name).factory)
+    except Exception:  # a name that nothing here has
+        return []
+    if module is None or module.__name__.startswith(("cnnrun.", "cnnrun_")):
+        return []  # ours, or a plug-in's, which `plugins` names
+    file = getattr(module, "__file__", None)  # a notebook's cells have none
+    return [Path(file)] if file else []
+
+
+def _with_neighbours(file: Path) -> list[Path]:
+    """`file` and the Python files of its folder that it imports, and they in turn."""
+    found, waiting = [], [file]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.append(path)
+        if "site-packages" in path.parts:
+            continue  # beside it is all that is installed
+        for name in _imported(path):
+            beside = path.parent.joinpath(*name.split("."))
+            files = (beside.with_suffix(".py"), beside / "__init__.py")
+            waiting += [one for one in files if one.is_file()]
+    return found
+
+
+def _imported(file: Path) -> list[str]:
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, ValueError, SyntaxError, RecursionError):
+        return []
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            names += [module, *(f"{module}.{alias.name}".lstrip(".") for alias in node.names)]
+    return [name for name in names if name]
+
+
+def _digest(file: Path) -> str:
+    try:
+        status = file.stat()
+    except OSError:
+        return MISSING
+    return _digest_of(file, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=256)
+def _digest_of(file: Path, *_state: int) -> str:
+    """Read once for each state that the file system knows of."""
+    try:
+        return _short(file.read_bytes())
+    except OSError:
+        return MISSING
+
+
+def _short(content: bytes | str) -> str:
+    data = content.encode() if isinstance(content, str) else content
+    return hashlib.sha256(data).hexdigest()[:12]

@@ -1,0 +1,148 @@
+"""From a trainer that is ready to the last file of its run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from cnnrun.components.tasks import Predictions
+from cnnrun.engine.parts import Parts
+from cnnrun.engine.trainer import Trainer
+from cnnrun.errors import Interrupted, UserError
+from cnnrun.evaluation import scoring as evaluation
+from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.loggers.forwarding import Reports, build_loggers
+from cnnrun.runtime import console
+from cnnrun.runtime.distributed import world
+from cnnrun.runtime.files import write_json
+from cnnrun.runtime.interrupt import Leave, nothing_to_save
+from cnnrun.runtime.training_display import reporter
+from cnnrun.runtime.weights import load_weights
+
+
+def train_to_end(trainer: Trainer, quiet: bool, started: float) -> None:
+    """Train, test and draw, and tell the loggers.
+
+    started: `time.perf_counter()` when the run was.
+    """
+    main, run = world().is_main, trainer.run
+    assert run
+    reports = Reports(build_loggers(trainer.experiment), run)
+    reports.begin(trainer.experiment)
+    trainer.tell = reports.epoch
+    try:
+        _fit(trainer, quiet or not main)
+        with leaving_at_once(run):
+            if main:
+                finish(trainer, started)
+    finally:
+        reports.end(run.read_summary())
+
+
+@contextmanager
+def leaving_at_once(*runs: RunDirectory) -> Iterator[None]:
+    """Before the first step and after the last one, a signal loses nothing by leaving at once.
+
+    Raises:
+        Interrupted: one came.
+    """
+    try:
+        with nothing_to_save():
+            yield
+    except Leave as left:
+        commands = "\n".join(f"  cnnrun train --resume {run.path}" for run in runs)
+        told = f"stopped, with all that was trained saved; go on with\n{commands}"
+        raise Interrupted(told, left.exit_code) from left
+
+
+def _fit(trainer: Trainer, quiet: bool) -> None:
+    """Train to the end; of a run that fails, the curves are drawn as far as they go."""
+    try:
+        with reporter(quiet, trainer.total_steps, trainer.progress.step) as shown:
+            trainer.fit(shown)
+    except UserError:
+        parts, run = trainer.full, trainer.run
+        if world().is_main and run and run.read_metrics() and parts.experiment.training.draw:
+            draw_pictures(parts, run, None, ("curves",))
+        raise
+
+
+def finish(trainer: Trainer, started: float) -> None:
+    """Test the best checkpoint, once, write the summary and draw the pictures."""
+    parts, run = trainer.full, trainer.run
+    assert run
+    best_epoch = trainer.progress.best_epoch or None
+    predictions: Predictions | None = None
+    test: dict[str, Any] = {}
+    if best_epoch:
+        load_weights(parts.model, Checkpoint.load(run.checkpoint("best")).model)
+        if len(parts.dataset.test):
+            predictions, test = evaluation.evaluate(parts, "test")
+    task, validated = parts.task, len(parts.dataset.split("validation")) > 0
+    monitored = task.ranks_by(parts.experiment.training.monitor)
+    summary: dict[str, Any] = {
+        "name": parts.experiment.name,
+        "seed": parts.experiment.seed,
+        # What all the data are: runs with another value saw other ones.
+        "data": parts.dataset.fingerprint,
+        "epochs": trainer.progress.epoch,
+        "stopped_early": trainer.progress.stopped_early,
+        "best_epoch": best_epoch,
+        "best": _row_of(best_epoch, parts, run) if best_epoch else {},
+        # What chose the best epoch; without a validation split the last one was taken.
+        "monitor": monitored.name if validated else None,
+        "main_metric": task.main_metric or task.monitor,
+        "metrics": {name: metric.to_dict() for name, metric in task.declared().items()},
+        "test": {key: test[key] for key in task.headline if key in test},
+        "normalization": asdict(parts.normalization),
+        "parameters": sum(p.numel() for p in parts.model.parameters()),
+        "images_per_second": round(trainer.speed, 1),
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    if parts.experiment.training.draw:
+        names = task.pictures if best_epoch else ("curves",)
+        draw_pictures(parts, run, predictions, names, best_epoch if validated else None)
+    write_json(run.summary, summary)  # last: a run that is killed before goes on
+    if not best_epoch:
+        raise UserError(
+            f"the validation {monitored.display_name} or loss was NaN after each of the "
+            f"{trainer.progress.epoch} epochs, so none is the best and nothing was tested; try a "
+            f"smaller optimizer.lr. The last weights are in {run.checkpoint('last')}"
+        )
+
+
+def _row_of(epoch: int, parts: Parts, run: RunDirectory) -> dict[str, Any]:
+    """The log's row of an epoch whose weights `parts` have; where it was lost, they are scored."""
+    for row in run.read_metrics():
+        if row["epoch"] == epoch:
+            return row
+    scores: dict[str, Any] = {}
+    if parts.dataset.validation is not None and len(parts.dataset.validation):
+        _, scores = evaluation.evaluate(parts, "validation")
+    found = {f"validation_{key}": scores[key] for key in parts.task.measures if key in scores}
+    return {"epoch": epoch, **found}
+
+
+def draw_pictures(
+    parts: Parts,
+    run: RunDirectory,
+    predictions: Predictions | None,
+    names: Iterable[str],
+    best_epoch: int | None = None,
+) -> None:
+    """Draw pictures; one that fails is named and costs nothing else."""
+    from cnnrun import plots
+    from cnnrun.plots.target import Opened, Target
+
+    known = {"test": predictions} if predictions else {}
+    target = Target(run.path, opened=Opened(parts, trained=True), predictions=known)
+    target.best_epoch = best_epoch
+    for name in names:
+        try:
+            plots.draw(name, target, run.plots / f"{name}.png")
+        except Exception as error:
+            console.warn(f"the picture '{name}' was not drawn: {error}")

@@ -1,0 +1,119 @@
+"""A new run, from an experiment to its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from cnnrun.config.experiment import Experiment
+from cnnrun.data.images.decoding import BadImageError
+from cnnrun.engine.auto_speed import fastest
+from cnnrun.engine.build import build
+from cnnrun.engine.parts import Parts
+from cnnrun.engine.trainer import Trainer
+from cnnrun.errors import UserError
+from cnnrun.runner.finishing import leaving_at_once, train_to_end
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.environment import describe_environment
+from cnnrun.runs.identity import record
+from cnnrun.runs.lock import alone_in
+from cnnrun.runs.loggers.forwarding import build_loggers
+from cnnrun.runtime import console
+from cnnrun.runtime.device import device_name, select_device
+from cnnrun.runtime.distributed import broadcast_from_main, process_group, world
+from cnnrun.runtime.files import write_json, write_text
+from cnnrun.runtime.interrupt import stop_on_signals
+from cnnrun.runtime.paths import expanded
+
+NewRun = Callable[[Experiment], RunDirectory]
+"""Gives a run the directory that it trains in, with its config in it."""
+
+
+def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
+    """Train `experiment` in a new run directory, then test its best checkpoint and draw.
+
+    Raises:
+        UserError: see `build` and `Trainer.fit`.
+    """
+    with process_group(select_device(experiment.device)), ExitStack() as held:
+        return start(experiment, quiet, lambda chosen: new_run(chosen, held))
+
+
+def start(experiment: Experiment, quiet: bool, directory: NewRun) -> RunDirectory:
+    """As `train`, in the directory that is given once the experiment has shown that it can train.
+
+    Raises:
+        UserError: see `build` and `Trainer.fit`.
+    """
+    started = time.perf_counter()
+    build_loggers(experiment)  # what is missing is told before anything else takes time
+    try:
+        parts = build(experiment)
+    except BadImageError as error:
+        run = directory(experiment)
+        run.write_bad_files((bad.path, bad.reason) for bad in error.files)
+        told = f"{error}\nall {len(error.files)} are listed in {run.bad_files}"
+        raise UserError(told) from error
+    if experiment.training.auto_speed:
+        parts = fastest(parts)
+    run = directory(parts.experiment)
+    describe(parts, run, quiet, auto_speed=experiment.training.auto_speed)
+    with stop_on_signals() as stop:
+        with leaving_at_once(run):
+            trainer = Trainer(parts, run, stop)
+            if world().is_main:
+                run.keep_metrics(0)
+        train_to_end(trainer, quiet, started)
+    return run
+
+
+def new_run(experiment: Experiment, held: ExitStack) -> RunDirectory:
+    """A directory of this run's own, the same in all processes, locked until `held` ends."""
+    path = str(create(experiment, held).path) if world().is_main else ""
+    return RunDirectory(Path(broadcast_from_main(path)))
+
+
+def create(experiment: Experiment, held: ExitStack) -> RunDirectory:
+    """A new directory, locked before its config is there to be found by others."""
+    run = RunDirectory.create(expanded(experiment.output), experiment.name)
+    held.enter_context(alone_in(run))
+    write_text(run.config, experiment.to_yaml())
+    return run
+
+
+def describe(parts: Parts, run: RunDirectory, quiet: bool, auto_speed: bool = False) -> None:
+    """Note in the run what it computes from, and tell what the data are."""
+    if world().is_main:
+        note_environment(parts, run, auto_speed)
+        _tell_about_data(parts, run, quiet)
+
+
+def note_environment(parts: Parts, run: RunDirectory, auto_speed: bool = False) -> None:
+    """Write where the run computes and from what; auto_speed: whether that chose its levers."""
+    environment = describe_environment(device_name(parts.device))
+    environment["identity"] = record(parts.experiment, parts.dataset.fingerprint, auto_speed)
+    write_json(run.environment, environment)
+
+
+def _tell_about_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
+    """What the data are, on stderr; bad files also in the run directory."""
+    data, name = parts.dataset, parts.experiment.dataset.name
+    if not quiet:
+        names = ", ".join(data.classes[:10]) + (", ..." if len(data.classes) > 10 else "")
+        counts = ", ".join(f"{s} {len(data.split(s)):,}" for s in ("train", "validation", "test"))
+        shape = " x ".join(map(str, data.input_shape))
+        console.warn(f"{name}: {len(data.classes)} classes ({names}), {shape}; {counts}")
+    bad = data.bad_files
+    if bad:
+        run.write_bad_files((file.path, file.reason) for file in bad)
+        console.warn(f"left out {len(bad)} bad image files, listed in {run.bad_files}")
+    if parts.transfer and not quiet:
+        trains = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
+        total = sum(p.numel() for p in parts.model.parameters())
+        console.warn(
+            f"transfer: {parts.transfer.in_words()}; {trains:,} of {total:,} parameters train",
+        )
+    for note in (*parts.dataset.notes, *parts.notes):
+        console.warn(note)

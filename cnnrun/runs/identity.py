@@ -1,0 +1,109 @@
+"""What a run was computed from, as its directory says: config, code of one's own, data, version.
+
+`environment.json` has it under `identity`, written when the run starts. Runs of older versions have
+none, and are taken for what their configs say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from cnnrun.config.document import read
+from cnnrun.config.experiment import Experiment
+from cnnrun.config.identity import key_of, role
+from cnnrun.config.own_code import changed, code_of
+from cnnrun.errors import UserError
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime.paths import expanded
+from cnnrun.version import RESULTS
+
+
+def record(experiment: Experiment, fingerprint: str, auto_speed: bool = False) -> dict[str, Any]:
+    """What a run that starts notes of itself beside its config.
+
+    fingerprint: of the data. auto_speed: whether `training.auto_speed` chose for it.
+    """
+    return {
+        "code": code_of(experiment.to_dict()),
+        "data": fingerprint,
+        "results": RESULTS,
+        **({"auto_speed": True} if auto_speed else {}),
+    }
+
+
+def recorded(run: RunDirectory) -> dict[str, Any]:
+    """What `record` gave when the run started; {} where it is not known."""
+    try:
+        environment = json.loads(run.environment.read_text(encoding="utf-8"))
+        held = environment["identity"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
+def key_of_run(run: RunDirectory) -> str:
+    """`key_of` the run; equal to that of an experiment that would compute the same.
+
+    Raises:
+        ConfigError: its config can't be read.
+    """
+    values, held = read(run.config).values, recorded(run)
+    training = values.get("training")
+    if held.get("auto_speed") and isinstance(training, dict):
+        values = {**values, "training": {**training, "auto_speed": True}}
+    return key_of(values, _code(held))
+
+
+def settings_of(key: str) -> str:
+    """The part of a key that is the same whatever code of one's own says."""
+    return key.partition("-")[0]
+
+
+def unlike(run: RunDirectory, code: Mapping[str, str], fingerprint: str = "") -> str:
+    """In words, why a run of the same settings is another one all the same; "" where it is not.
+
+    code: of one's own, as it is now. fingerprint: of the data as they are now; "" where not known.
+    """
+    held = recorded(run)
+    if held.get("results", RESULTS) != RESULTS:
+        return "another version of cnnrun trained it"
+    if words := changed(_code(held), code):
+        return f"code has changed since: {', '.join(words)}"
+    if fingerprint and held.get("data") and held["data"] != fingerprint:
+        return "the data have changed since"
+    on_the_way = {change["key"] for change in run.read_changes() if _tells(change["key"])}
+    if on_the_way:
+        return f"it was changed on the way ({', '.join(sorted(on_the_way))})"
+    return ""
+
+
+def _code(held: Mapping[str, Any]) -> dict[str, str] | None:
+    code = held.get("code")
+    return code if isinstance(code, dict) else None
+
+
+def _tells(key: str) -> bool:
+    try:
+        return role(key).tells_apart
+    except KeyError:
+        return True
+
+
+def runs_with_settings_of(experiment: Experiment) -> list[RunDirectory]:
+    """The runs below the experiment's output folder with its settings, the newest first.
+
+    Whether they were computed from the same code and data as well, `unlike` tells.
+    """
+    wanted = settings_of(key_of(experiment.to_dict()))
+    folder = expanded(experiment.output) / experiment.name
+    found = []
+    for file in sorted(folder.glob("*/config.yaml"), reverse=True):
+        run = RunDirectory(file.parent)
+        try:
+            if settings_of(key_of_run(run)) == wanted:
+                found.append(run)
+        except UserError:
+            continue  # a stranger's, or damaged: no obstacle
+    return found

@@ -1,0 +1,203 @@
+"""What people write who come from other tools is understood, or answered with the right place."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cnnrun.config.document import flattened
+from cnnrun.config.experiment import experiment_model, load
+from cnnrun.config.places import keys_at
+from cnnrun.config.words import TABLE, lookup
+from cnnrun.errors import ConfigError, did_you_mean
+from cnnrun.registry import KINDS
+from tests.conftest import Command
+
+BASE = """
+dataset: {name: digits, batch_size: 64}
+model: {name: cnn, channels: [8, 16]}
+optimizer: {name: sgd, lr: 0.1}
+device: cpu
+"""
+GUESSES = [
+    line.split("\t")
+    for line in Path(__file__).with_name("guesses.tsv").read_text("utf-8").splitlines()
+    if line and not line.startswith("#")
+]
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    (tmp_path / "base.yaml").write_text(BASE)
+    return tmp_path / "base.yaml"
+
+
+def _led_to(base: Path, guess: str) -> str:
+    """`= {what it changes}`, or the message."""
+    before = flattened(load(base).to_dict())
+    try:
+        after = flattened(load(base, [guess]).to_dict())
+    except ConfigError as error:
+        return str(error)
+    return f"= {json.dumps({k: v for k, v in after.items() if before.get(k, '?') != v})}"
+
+
+def test_each_guess_is_understood_or_answered_with_the_right_place(base: Path) -> None:
+    found = {guess: (wanted, _led_to(base, guess)) for guess, wanted in GUESSES}
+    wrong = {g: both for g, both in found.items() if both[0] not in both[1]}
+    accepted = sum(led.startswith("= ") for _, led in found.values())
+    print(f"{len(found)} guesses: {accepted} accepted, {len(found) - accepted} answered")
+    assert len(found) > 300
+    assert wrong == {}
+
+
+def test_no_message_is_a_bare_list(base: Path) -> None:
+    """Of what other tools have, 95 % and more lead to one place."""
+    told = [_led_to(base, guess) for guess, _ in GUESSES]
+    lists = [text for text in told if "the keys here are" in text or "; known: " in text]
+    assert len(lists) <= len(told) * 0.02, lists
+
+
+def _rows() -> list[list[str]]:
+    lines = [line for line in TABLE.read_text("utf-8").splitlines() if line and line[0] != "#"]
+    return [[part.strip() for part in f"{line}||".split("|")[:4]] for line in lines]
+
+
+def test_the_table_has_each_word_once_a_place() -> None:
+    plain = str.maketrans("", "", "-_. ")
+    words = [(w, word.lower().translate(plain)) for w, ws, *_ in _rows() for word in ws.split(", ")]
+    words = [(where, word) for where, word in words if "*" not in word]
+    assert len(words) > 1000
+    assert [word for word, count in Counter(words).items() if count > 1] == []
+
+
+def test_the_table_leads_to_what_there_is() -> None:
+    """Keys of the file and of some component, and names that are registered."""
+    model = experiment_model()
+    for where, _, here, _ in _rows():
+        for target in filter(None, (h.strip() for h in here.removeprefix("=").split(","))):
+            if where in ("command", "option", "params", "name") or "{word}" in target:
+                continue
+            section = "dataset.augment" if where == "augment" else where
+            value = f"{where}= -> {target}"
+            if where.endswith("=") and target != where[:-1] and "." not in target:
+                kind = where[:-1].rpartition(".")[2].removesuffix("s")
+                kind = {"augment": "augmentation"}.get(kind, kind)
+                if kind in KINDS:
+                    name = f"{target.partition('/')[0]}/*" if "/" in target else target
+                    known = [*KINDS[kind].names(), *model.model_fields]
+                    assert name in known, value
+            elif not where.endswith("="):
+                path = [*section.split("."), target[1:]] if target[0] == "." else target.split(".")
+                if path[0] == "dataset" and path[1:2] == ["augment"] and len(path) == 3:
+                    entries = [KINDS["augmentation"].get(n) for n in KINDS["augmentation"].names()]
+                    assert any(path[2] in e.parameters for e in entries), value
+                else:
+                    assert path[-1] in keys_at(tuple(path[:-1]), {}, model), value
+
+
+def test_a_word_of_cnnrun_itself_is_never_taken_for_another() -> None:
+    """What is a key or a name here means that, whatever other tools call it."""
+    for kind, registry in KINDS.items():
+        for name in registry.names():
+            found = lookup(f"{kind}=", name)
+            assert found is None or not found.same or found.here == (name,), (kind, name)
+
+
+@pytest.mark.parametrize(
+    ("word", "choices", "hint"),
+    [
+        ("acuracy", ["accuracy", "loss"], "accuracy"),
+        ("mpl", ["mlp", "cnn"], "mlp"),
+        ("Cross-Entropy", ["cross_entropy"], "cross_entropy"),
+        ("he_normal", ["normal", "uniform"], None),
+        ("resnet18", ["resnet", "vgg"], None),
+        ("amp", ["warmup_epochs"], None),
+        ("ce", ["bce"], None),
+    ],
+)
+def test_a_near_word_is_a_slip_and_not_a_part(
+    word: str, choices: list[str], hint: str | None
+) -> None:
+    assert did_you_mean(word, choices) == (f"; did you mean '{hint}'?" if hint else "")
+
+
+def test_what_is_accepted_is_written_in_the_standard_form(cnnrun: Command, tmp_path: Path) -> None:
+    """Also in the run's config, so that it is the same experiment to compare and resume."""
+    (tmp_path / "theirs.yaml").write_text(
+        "name: x\ndata: {name: Digits, bs: 64, limit: 60}\nnet: {type: MLP, hidden_dims: [8]}\n"
+        "optim: {class_path: torch.optim.SGD, init_args: {learning_rate: 0.1}}\nmanual_seed: 3\n"
+        "trainer: {max_epochs: 1, gradient_clip_val: 1.0}\nlogger: CSVLogger\n"
+    )
+    (tmp_path / "ours.yaml").write_text(
+        "name: x\ndataset: {name: digits, batch_size: 64, limit: 60}\n"
+        "model: {name: mlp, hidden: [8]}\noptimizer: {name: sgd, lr: 0.1}\nseed: 3\n"
+        "training: {epochs: 1, clip_norm: 1.0}\nloggers: [csv]\n"
+    )
+    configs, logs = [], []
+    for name in ("theirs", "ours"):
+        ended = cnnrun("train", f"{name}.yaml", "-q", "training.draw=false")
+        assert ended.code == 0, ended.err
+        configs.append((tmp_path / ended.out.strip() / "config.yaml").read_text())
+        logs.append((tmp_path / ended.out.strip() / "metrics.jsonl").read_bytes())
+    assert yaml.safe_load(configs[0]) == yaml.safe_load(configs[1])
+    assert logs[0] == logs[1]
+
+
+def test_one_setting_by_two_words_is_refused(base: Path) -> None:
+    base.write_text(f"{BASE}epochs: 3\ntraining: {{epochs: 5}}\n")
+    with pytest.raises(ConfigError, match=r"base.yaml:6:9: epochs: the same as training.epochs"):
+        load(base)
+    assert load(base, ["training.epochs=7"], []).training.epochs == 7
+
+
+def test_a_word_on_the_command_line_overrides_the_file(base: Path) -> None:
+    assert load(base, ["learning_rate=0.5"]).to_dict()["optimizer"]["lr"] == 0.5
+
+
+def test_a_mistake_in_what_was_accepted_is_told_where_it_was_written(base: Path) -> None:
+    base.write_text(f"{BASE}trainer:\n  max_epochs: many\n")
+    with pytest.raises(ConfigError, match=r"base.yaml:7:15: training.epochs: expected"):
+        load(base)
+
+
+def test_at_most_eight_names_are_listed(base: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(base, ["dataset=qqqq"])
+    listed = str(caught.value).partition("known: ")[2]
+    assert listed.count(",") == 7
+    assert listed.endswith(" in all)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ("fit x.yaml", "there is no command 'fit'; did you mean `cnnrun train FILE`?"),
+        ("resume runs/x", "did you mean `cnnrun train --resume RUN`?"),
+        ("test runs/x", "did you mean `cnnrun eval RUN`?"),
+        ("plot confusion runs/x", "did you mean `cnnrun viz PLOT RUN`?"),
+        ("tune x.yaml", "did you mean `cnnrun sweep FILE`?"),
+        ("trian x.yaml", "did you mean 'train'?"),
+        ("qqq", "there is no command 'qqq'; `cnnrun -h` lists them"),
+        ("train base.yaml --epochs 3", "--epochs; a setting is written training.epochs=VALUE"),
+        ("train base.yaml --max_epochs=3", "a setting is written training.epochs=VALUE"),
+        ("train base.yaml --lr 0.1", "a setting is written optimizer.lr=VALUE"),
+        ("train base.yaml --batch-size 8", "a setting is written dataset.batch_size=VALUE"),
+        ("train base.yaml --seed 1", "a setting is written seed=VALUE"),
+        ("train base.yaml --wd 0.1", "a setting is written optimizer.weight_decay=VALUE"),
+        ("train --config base.yaml", "there is no option --config; write FILE"),
+        ("train base.yaml --resume-from r", "write --resume RUN"),
+        ("train base.yaml --gpus 2", "write device=cuda:0"),
+        ("train base.yaml --qqq", "settings are written KEY=VALUE"),
+    ],
+)
+@pytest.mark.usefixtures("base")
+def test_commands_and_options_by_other_names(cnnrun: Command, arguments: str, wanted: str) -> None:
+    ended = cnnrun(*arguments.split())
+    assert ended.code == 2
+    assert wanted in ended.err
+    assert ended.err.startswith("error: there is no ")
