@@ -16,8 +16,8 @@ Every command with its arguments and options. Made from the code by `make docs`;
 `cnnrun COMMAND --help` prints the same, and `cnnrun --install-completion` teaches your shell
 commands, keys and values.
 
-stdout is data, stderr is progress and errors. Exit codes: 0 done, 2 wrong usage or config, 130
-and 143 interrupted (Ctrl-C, SIGTERM) with the state saved, 1 the rest.
+stdout is data, stderr is progress and errors. Exit codes: 0 done, 2 wrong usage or config, 130,
+143 and 129 interrupted (Ctrl-C, SIGTERM, SIGHUP) with the state saved, 1 the rest.
 """
 # Their texts change with typer and the shell.
 _TYPERS_OWN = ("install_completion", "show_completion")

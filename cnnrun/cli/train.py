@@ -62,6 +62,8 @@ def train(
             raise ConfigError("--seeds begins new runs: give it an experiment, without --resume")
         _train_seeds(config, changes, plugins, seeds, quiet, as_json)
         return
+    if not quiet:
+        console.stage("importing")
     with importing():
         from cnnrun import runner
         from cnnrun.config.experiment import load
@@ -114,11 +116,16 @@ def _train_seeds(
 
 
 def _print_summary(path: Path, summary: dict[str, Any]) -> None:
+    from cnnrun.runtime.epoch_table import duration
+
     console.out(f"run       {path}")
     if isinstance(summary.get("test"), dict) and summary["test"]:
         console.out(f"test      {_scores(summary)} ({_tested(summary)})")
     for picture in sorted((path / "plots").glob("*.png")):
         console.out(f"picture   {picture}")
+    if console.stderr.isatty():
+        spent = duration(summary["seconds"])
+        console.note(f"{spent} in all; go on with cnnrun eval {path}, or cnnrun report {path}")
 
 
 def _scores(summary: dict[str, Any]) -> str:

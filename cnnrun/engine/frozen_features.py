@@ -16,7 +16,7 @@ from cnnrun.engine.parts import Parts
 from cnnrun.models.surgery import InputsOf, evaluated
 from cnnrun.runtime import console
 from cnnrun.runtime.distributed import world
-from cnnrun.runtime.training_display import duration
+from cnnrun.runtime.epoch_table import duration
 
 # Features of all training and validation samples together may take so many bytes.
 MOST_BYTES = 2**31

@@ -131,7 +131,7 @@ class Seeds:
 
     def _finish_epoch(self, trainer: Trainer, shown: Reporter) -> None:
         row = trainer.finish_epoch(trainer.running_means())
-        shown.epoch(f"seed {trainer.experiment.seed}  {trainer.line_of(row)}")
+        shown.epoch(trainer.shown(row, trainer.experiment.seed))
 
     def attempt(self, trainer: Trainer, do: Any) -> None:
         """Do something that fails where the trainer's loss is no number."""

@@ -37,9 +37,10 @@ from cnnrun.runtime.distributed import (
     broadcast_buffers,
     world,
 )
+from cnnrun.runtime.epoch_table import EpochRow
 from cnnrun.runtime.interrupt import StopRequest
 from cnnrun.runtime.randomness import derive_seed, shuffled
-from cnnrun.runtime.training_display import Reporter, epoch_line
+from cnnrun.runtime.training_display import Reporter
 
 # Small sums cost more to begin than to compute: with batches of 20, 4 % of a small network's step.
 STEPS_AT_ONCE = 16
@@ -109,7 +110,7 @@ class Trainer:
             if self.progress.stopped_early:
                 break
             row = self.finish_epoch(self.train_epoch(reporter))
-            reporter.epoch(self.line_of(row))
+            reporter.epoch(self.shown(row))
 
     def train_epoch(self, reporter: Reporter) -> Means:
         """Train on what is left of the current epoch; the means over its samples by measure."""
@@ -291,12 +292,12 @@ class Trainer:
             console.warn(infinite_note(name, self.progress.epoch + 1))
         return name is not None
 
-    def line_of(self, row: dict[str, Any]) -> str:
+    def shown(self, row: dict[str, Any], seed: int | None = None) -> EpochRow:
         """What to show of a finished epoch."""
         epochs, done = self.experiment.training.epochs, self.progress.epoch
         left = self.seconds / done * (epochs - done)
         metrics, best = self.task.declared(), self.progress.best_epoch
-        return epoch_line(row, metrics, best, epochs, self.speed, left)
+        return EpochRow(row, metrics, best, epochs, self.speed, left, seed)
 
     def validate(self) -> Means:
         """The means over the validation split, of the averaged weights if there are any."""

@@ -44,7 +44,9 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
             trainer.tell = reports.epoch
             ends.callback(_end, reports)
         seeds = Seeds(trainers, stop, device)
-        with reporter(quiet, trainers[0].total_steps, 0) as shown:
+        lead = trainers[0]
+        epochs = lead.experiment.training.epochs
+        with reporter(quiet, lead.total_steps, 0, epochs) as shown:
             seeds.fit(shown)
         with leaving_at_once(*(trainer.run for trainer in seeds.unfailed if trainer.run)):
             for trainer in list(seeds.unfailed):

@@ -62,7 +62,8 @@ def leaving_at_once(*runs: RunDirectory) -> Iterator[None]:
 def _fit(trainer: Trainer, quiet: bool) -> None:
     """Train to the end; of a run that fails, the curves are drawn as far as they go."""
     try:
-        with reporter(quiet, trainer.total_steps, trainer.progress.step) as shown:
+        epochs = trainer.experiment.training.epochs
+        with reporter(quiet, trainer.total_steps, trainer.progress.step, epochs) as shown:
             trainer.fit(shown)
     except UserError:
         parts, run = trainer.full, trainer.run
@@ -81,6 +82,7 @@ def finish(trainer: Trainer, started: float) -> None:
     if best_epoch:
         load_weights(parts.model, Checkpoint.load(run.checkpoint("best")).model)
         if len(parts.dataset.test):
+            console.stage("testing")
             predictions, test = evaluation.evaluate(parts, "test")
     task, validated = parts.task, len(parts.dataset.split("validation")) > 0
     monitored = task.ranks_by(parts.experiment.training.monitor)
@@ -142,6 +144,7 @@ def draw_pictures(
     target = Target(run.path, opened=Opened(parts, trained=True), predictions=known)
     target.best_epoch = best_epoch
     for name in names:
+        console.stage(f"drawing {name}")
         try:
             plots.draw(name, target, run.plots / f"{name}.png")
         except Exception as error:

@@ -33,6 +33,7 @@ from cnnrun.runs.lock import alone_in, one_at_a_time
 from cnnrun.runs.loggers.forwarding import build_loggers
 from cnnrun.runs.record import Record
 from cnnrun.runs.resuming import Changes, Saved
+from cnnrun.runtime import console
 from cnnrun.runtime.device import select_device
 from cnnrun.runtime.distributed import any_process, broadcast_from_main, process_group, world
 from cnnrun.runtime.files import write_text
@@ -64,7 +65,8 @@ def resume_or_start(experiment: Experiment, quiet: bool) -> RunDirectory:
     Raises:
         UserError: as `resume` and `train`.
     """
-    with process_group(select_device(experiment.device)), ExitStack() as held:
+    device = select_device(experiment.device)
+    with console.quiet_if(quiet), process_group(device), ExitStack() as held:
         begun, path = "", ""
         if world().is_main:
             run, is_new = _claim(experiment, held)
@@ -128,7 +130,8 @@ def _with_levers_of(run: RunDirectory, experiment: Experiment) -> Experiment:
 def _go_on(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirectory:
     """Continue `run`, which this process has locked, as `experiment` says now."""
     started = time.perf_counter()
-    with process_group(select_device(experiment.device)):
+    with console.quiet_if(quiet), process_group(select_device(experiment.device)):
+        console.stage("loading data and model")
         saved = resuming.read_saved(run)
         changes = resuming.changes_of(run, experiment, saved.newest)
         changes, without = resuming.split_changes(changes, experiment)

@@ -37,7 +37,8 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
     Raises:
         UserError: see `build` and `Trainer.fit`.
     """
-    with process_group(select_device(experiment.device)), ExitStack() as held:
+    device = select_device(experiment.device)
+    with console.quiet_if(quiet), process_group(device), ExitStack() as held:
         return start(experiment, quiet, lambda chosen: new_run(chosen, held))
 
 
@@ -48,6 +49,7 @@ def start(experiment: Experiment, quiet: bool, directory: NewRun) -> RunDirector
         UserError: see `build` and `Trainer.fit`.
     """
     started = time.perf_counter()
+    console.stage("loading data and model")
     build_loggers(experiment)  # what is missing is told before anything else takes time
     try:
         parts = build(experiment)

@@ -13,11 +13,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TextIO
+from typing import IO, TYPE_CHECKING, TextIO, cast
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 from cnnrun.runtime.printable import printable_text
 
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+# What `stage` says at the moment, on the terminal's last line.
+_stage = ""
 # Where results go while `sys.stdout` leads elsewhere.
 _results: TextIO | None = None
 
@@ -40,6 +45,7 @@ def note(text: str) -> None:
 
 def warn(text: str) -> None:
     """What a person must know, also with `--quiet`."""
+    stage("")
     stderr.write(f"{printable_text(text)}\n")
     stderr.flush()
 
@@ -50,6 +56,7 @@ def out(text: object, end: str = "\n") -> None:
     Raises:
         OSError: it can't be written there.
     """
+    stage("")
     stream, shown = _stdout(), printable_text(f"{text}{end}")
     try:
         try:
@@ -180,6 +187,26 @@ def open_closed_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+
+
+def stage(text: str) -> None:
+    """On a terminal, say what is going on until something else is printed; "" ends it."""
+    global _stage
+    if _stage:
+        stderr.write("\r\x1b[K")
+    shown = bool(text) and not _quiet.get() and stderr.isatty()
+    _stage = text if shown and os.environ.get("TERM") != "dumb" else ""
+    if _stage:
+        stderr.write(f"{_stage} ...\r")
+    stderr.flush()
+
+
+def rich_console() -> Console:
+    """rich's way to stderr; its `Progress` puts itself before `sys.stderr`, to print above it."""
+    from rich.console import Console
+
+    file = cast("IO[str]", Guarded(sys.stderr))
+    return Console(file=file, width=width() if os.environ.get("COLUMNS") else None)
 
 
 def width() -> int:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
-from typing import IO, Any, Protocol, cast
+from typing import Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.text import Text
 
-from cnnrun.measures import Metric, described
 from cnnrun.runtime import console
+from cnnrun.runtime.epoch_table import EpochRow, EpochTable, duration
 
 # Seconds between two looks at the running sums; each costs one device-to-host copy.
 INTERVAL = 0.25
@@ -31,8 +30,8 @@ class Reporter(Protocol):
         """Show `steps` done in this process, the epoch's running means, and images/s."""
         ...
 
-    def epoch(self, text: str) -> None:
-        """Show a finished epoch's line."""
+    def epoch(self, row: EpochRow) -> None:
+        """Show a finished epoch."""
         ...
 
 
@@ -51,7 +50,7 @@ class Quiet:
     def update(self, epoch: int, steps: int, means: Mapping[str, str], rate: float) -> None:
         pass
 
-    def epoch(self, text: str) -> None:
+    def epoch(self, row: EpochRow) -> None:
         pass
 
 
@@ -61,30 +60,35 @@ class Lines(Quiet):
     def __enter__(self) -> Lines:
         return self
 
-    def epoch(self, text: str) -> None:
-        console.warn(text)
+    def epoch(self, row: EpochRow) -> None:
+        console.warn(row.line())
 
 
 class Bar:
-    """A live line under the finished epochs: running loss, accuracy, images/s, time left."""
+    """A live line under the table of the finished epochs: this epoch's bar, then what it measures.
 
-    def __init__(self, total_steps: int, done_steps: int) -> None:
+    total_steps, done_steps: of the run; `epochs` are as long as one another.
+    """
+
+    def __init__(self, total_steps: int, done_steps: int, epochs: int) -> None:
+        self._console = console.rich_console()
+        self._table = EpochTable(self._console.width)
+        self._bar = max(4, min(24, self._console.width // 6))
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=self._bar),
             TaskProgressColumn(),
             TextColumn("{task.fields[numbers]}"),
-            # `Progress` puts itself in the place of `sys.stderr`, to print above the bar.
-            console=Console(file=cast("IO[str]", console.Guarded(sys.stderr))),
+            console=self._console,
             transient=True,
         )
-        self._task = self._progress.add_task(
-            "starting", total=total_steps, completed=done_steps, numbers=""
-        )
+        self._epochs, self._steps = epochs, max(1, total_steps // epochs)
         self._total, self._done = total_steps, done_steps
+        self._task = self._progress.add_task("starting", total=self._steps, numbers="")
         self._start = self._last = time.monotonic()
 
     def __enter__(self) -> Bar:
+        console.stage("")
         self._progress.start()
         return self
 
@@ -98,54 +102,35 @@ class Bar:
         self._last = time.monotonic()
         share = (steps - self._done) / max(self._total - self._done, 1)
         left = (self._last - self._start) * (1 - share) / share if share else 0.0
-        numbers = "  ".join(f"{name} {text}" for name, text in means.items())
+        description = f"epoch {epoch}/{self._epochs}"
+        whole = f"run {100 * steps / max(self._total, 1):.0f}%, {duration(left)} left"
+        measured = (f"{name} {text}" for name, text in means.items())
+        # What the description, the bar, `100%` and the spaces between leave.
+        room = self._console.width - len(description) - self._bar - len("  100%  ")
         self._progress.update(
             self._task,
-            completed=steps,
-            description=f"epoch {epoch}",
-            numbers=f"{numbers}  {rate:,.0f} images/s  {duration(left)} left",
+            completed=steps - (epoch - 1) * self._steps,
+            description=description,
+            numbers=_fitting([whole, *measured, f"{rate:,.0f} images/s"], room),
         )
 
-    def epoch(self, text: str) -> None:
-        self._progress.console.print(text, highlight=False, markup=False)
+    def epoch(self, row: EpochRow) -> None:
+        *header, line = self._table.lines(row)
+        for text in header:
+            self._console.print(Text(text, "bold"), no_wrap=True, overflow="crop")
+        colour = "green" if row.is_best else ""
+        self._console.print(Text(line, colour), no_wrap=True, overflow="crop")
 
 
-def reporter(quiet: bool, total_steps: int, done_steps: int) -> Reporter:
+def _fitting(texts: list[str], room: int) -> str:
+    """As many of `texts`, from the first, as there is room for."""
+    while len(texts) > 1 and len("  ".join(texts)) > room:
+        texts.pop()
+    return "  ".join(texts)
+
+
+def reporter(quiet: bool, total_steps: int, done_steps: int, epochs: int) -> Reporter:
     """Live on a terminal, lines elsewhere, nothing when asked to be quiet."""
     if quiet:
         return Quiet()
-    return Bar(total_steps, done_steps) if console.stderr.isatty() else Lines()
-
-
-def epoch_line(
-    row: Mapping[str, Any],
-    metrics: Mapping[str, Metric],
-    best_epoch: int,
-    epochs: int,
-    speed: float,
-    seconds_left: float,
-) -> str:
-    """A finished epoch: its scores, images a second, and the time that the others will take."""
-    scores = []
-    for key, value in row.items():
-        split, _, name = key.partition("_")
-        if split in ("train", "validation"):
-            metric = described(name, metrics)
-            scores.append(f"{split} {metric.display_name} {metric.text(value)}")
-    skipped = f"  skipped {row['skipped']}" if row.get("skipped") else ""
-    # Without a validation split nothing chose between epochs.
-    chosen = best_epoch == row["epoch"] and any(key.startswith("validation_") for key in row)
-    return (
-        f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  {'  '.join(scores)}{skipped}  "
-        f"{speed:,.0f} images/s  {duration(seconds_left)} left{'  best' if chosen else ''}"
-    )
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `3:07 min` or `2:05 h`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02d} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
+    return Bar(total_steps, done_steps, epochs) if console.stderr.isatty() else Lines()

@@ -23,8 +23,8 @@ _HEAD = """\
 
 What cnnrun says when something is wrong, what it means, and what to do. `…` stands for what depends
 on the case. Before most messages stands the place: `file:line:column: key:`, or the override on the
-command line. `--debug` shows the traceback as well. Exit codes: 2 for wrong usage or config, 130
-and 143 for an interrupted run whose state is saved, 1 for the rest.
+command line. `--debug` shows the traceback as well. Exit codes: 2 for wrong usage or config, 130,
+143 and 129 for an interrupted run whose state is saved, 1 for the rest.
 
 A test provokes each of them through the command line.
 """

@@ -26,6 +26,7 @@ from cnnrun.report.parallel import parallel
 from cnnrun.report.scale import Scale, round_numbers
 from cnnrun.report.trials import importances
 from tests.browser import Page, browser
+from tests.comparison.test_compare import Runs
 from tests.conftest import Command
 from tests.small_run import small_run
 from tests.sweeping import STUB, QuickSweep
@@ -567,3 +568,25 @@ class TestScale:
         assert chart.count("<polyline") == 2
         assert "null" in chart
         assert "no numbers to draw" in line_chart("loss", [1], [Line("a", [None])])
+
+
+def test_a_trial_has_one_name_and_one_rank_on_the_whole_page(sweep_folder: Path) -> None:
+    html = many_runs.report(find_runs([sweep_folder]), "sweep", sweep_folder)
+    groups, trials = (html.split(f'<section id="{name}"')[1] for name in ("groups", "trials"))
+    first_cells = [re.findall(r"<tr><th[^>]*>([^<]*)</th>", part) for part in (groups, trials)]
+    names = [name for name in first_cells[0] if name.startswith("trial ")]
+    ranked = [number for number in first_cells[1] if number.isdecimal()]
+    assert names
+    assert [name.removeprefix("trial ") for name in names] == ranked[: len(names)]
+    assert "the best first by validation accuracy" in html
+
+
+def test_each_task_is_shown_with_its_own_scores(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "mixed")
+    runs.add(0, 0.875)
+    mse = {"mse": 0.0123, "psnr": 19.5, "ssim": 0.5, "loss": 0.1}
+    runs.add(0, None, task={"name": "reconstruct"}, test=mse)
+    html = many_runs.report(find_runs([tmp_path]), "mixed", tmp_path)
+    for text in ("Findings of classify", "Findings of reconstruct", "87.50 %", "0.01230"):
+        assert text in html
+    assert "Not compared" not in html
