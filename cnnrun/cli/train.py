@@ -91,7 +91,7 @@ def _train_seeds(
     config: Path, changes: list[str], plugins: list[str], seeds: str, quiet: bool, as_json: bool
 ) -> None:
     from cnnrun.config.experiment import load
-    from cnnrun.multirun.train_seeds import train_seeds
+    from cnnrun.runner.train_seeds import train_seeds
 
     first = load(config, changes, plugins).seed
     try:
