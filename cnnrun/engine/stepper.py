@@ -75,6 +75,10 @@ class Stepper:
         decay = self.options.ema
         self.average = AverageWeights(self.parts.model, decay) if decay is not None else None
 
+    def averaged(self) -> AbstractContextManager[None]:
+        """While it lasts, the model has the averaged weights, if there are any."""
+        return self.average.applied() if self.average else nullcontext()
+
     def renew_wrappers(self) -> None:
         """Wrap the model anew, as its wrappers know what trains when they are made."""
         self.model = self.parallel = self.parts.model

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing, nullcontext
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -31,12 +31,7 @@ from cnnrun.engine.validation import evaluate_sums, evaluation_batch_size
 from cnnrun.errors import Interrupted
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime import console
-from cnnrun.runtime.distributed import (
-    all_reduce_sum,
-    any_process,
-    broadcast_buffers,
-    world,
-)
+from cnnrun.runtime.distributed import all_reduce_sum, any_process, broadcast_buffers, world
 from cnnrun.runtime.epoch_table import EpochRow
 from cnnrun.runtime.interrupt import StopRequest
 from cnnrun.runtime.randomness import derive_seed, shuffled
@@ -163,6 +158,7 @@ class Trainer:
         if self.task.begin_epoch(
             self.stepped.model, self.stepped.dataset, epoch, self.experiment.training.epochs
         ):
+            self.stepped.trainable.look_again()
             self.stepper.renew_optimizer()
 
     def set_training_mode(self, epoch: int) -> None:
@@ -287,8 +283,7 @@ class Trainer:
 
     def note_infinite(self) -> bool:
         """Whether a weight or statistic that would be saved is no number; if so, it is told."""
-        average = self.stepper.average
-        with average.applied() if average else nullcontext():
+        with self.stepper.averaged():
             name = first_infinite(self.full.model)
         if name and self.world.is_main:
             console.warn(infinite_note(name, self.progress.epoch + 1))
@@ -303,8 +298,7 @@ class Trainer:
 
     def validate(self) -> Means:
         """The means over the validation split, of the averaged weights if there are any."""
-        average = self.stepper.average
-        with average.applied() if average else nullcontext():
+        with self.stepper.averaged():
             broadcast_buffers(self.stepped.model)
             return evaluate_sums(self.stepped, self.validation_batches)
 
