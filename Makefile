@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # uv is quicker where it is there. PIP_ARGS: more options for it, or for pip.
-UV := $(shell command -v uv)
+UV := $(shell command -v uv 2>/dev/null)
 PIP_INSTALL = $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install) --quiet $(PIP_ARGS)
 RUNTIME := $(VENV)/.installed
 TOOLS := $(VENV)/.tools-installed
