@@ -157,6 +157,7 @@ class Trainer:
         if self.task.begin_epoch(
             self.stepped.model, self.stepped.dataset, epoch, self.experiment.training.epochs
         ):
+            self.stepped.trainable.look_again()
             self.stepper.renew_optimizer()
 
     def set_training_mode(self, epoch: int) -> None:
