@@ -25,7 +25,7 @@ from cnnrun.runtime.distributed import any_process, average_gradients, parallel,
 from cnnrun.runtime.randomness import seed_default
 from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step, bare_zero_grad
 
-_PLAIN = nullcontext()
+_PLAIN: AbstractContextManager[Any] = nullcontext()
 
 
 class NotFiniteError(Exception):
