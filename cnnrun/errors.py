@@ -114,9 +114,15 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     for name in near:
         longer = abs(len(name) - len(wanted))
         part = (name in wanted or wanted in name) and (longer > 1 or len(wanted) < 4)
-        if not part and (longer < 2 or len(wanted) >= 5):
+        if not part and (longer < 2 or len(wanted) >= 5 or _is_short_for(wanted, name)):
             return f"; did you mean '{plain[name]}'?"
     return ""
+
+
+def _is_short_for(word: str, name: str) -> bool:
+    """`img` for `image`: the same first letter, and the others in their order."""
+    rest = iter(name)
+    return word[:1] == name[:1] and all(letter in rest for letter in word)
 
 
 def _plain(word: str) -> str:

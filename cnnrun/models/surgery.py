@@ -246,7 +246,10 @@ class InputsOf(nn.Module):
             return reached.value
         finally:
             hook.remove()
-        raise UserError(f"the model does not use its layer '{self.name}'")
+        raise UserError(
+            f"the model does not use its layer '{self.name}', which would be its head; cut before "
+            "a layer that it uses (transfer.cut)"
+        )
 
 
 def head_input(model: nn.Module, name: str, images: Tensor) -> Tensor:

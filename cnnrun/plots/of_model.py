@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -71,7 +73,7 @@ def _outputs(predictions: Predictions) -> NDArray[np.float32]:
 @plots.register("filters")
 def filters(target: Target, *, layer: str | None = None) -> Figure:
     """The kernels of a convolution, by default the first: what it looks for in its input."""
-    convolutions = _convolutions(target, "filters")
+    convolutions = _convolutions(target.model, target.path, "filters")
     name = layer or next(iter(convolutions))
     module = layer_named(target.model, name)
     if not isinstance(module, nn.Conv2d):
@@ -92,17 +94,18 @@ def features(target: Target, *, index: Index = 0, layer: str | None = None) -> F
         layers, most = {layer: layer_named(parts.model, layer)}, MOST_FILTERS
         of_all = ""
     else:
-        layers, most = _convolutions(target, "feature maps"), MOST_MAPS
+        layers = _convolutions(parts.model, target.path, "feature maps")
+        used, most = outputs_of(parts.model, layers, images), MOST_MAPS
+        layers = {name: layers[name] for name in used}  # training alone may have a use for others
         names = [list(layers)[k] for k in thinned(len(layers), MOST_LAYERS)]
         of_all = f", {len(names)} of {len(layers)} convolutions" * (len(names) < len(layers))
         layers = {name: layers[name] for name in names}
-    answers = outputs_of(parts.model, list(layers.values()), images)
-    if any(answer.dim() != 4 for answer in answers):
+    answers = outputs_of(parts.model, layers, images)
+    if layer and not answers:
+        raise UserError(f"layer: the model does not use '{layer}' when it predicts; name another")
+    if any(answer.dim() != 4 for answer in answers.values()):
         raise UserError(f"layer: '{layer}' gives no feature maps; name a convolution, say")
-    maps = [
-        (name, answer[0].float().cpu().numpy())
-        for name, answer in zip(layers, answers, strict=True)
-    ]
+    maps = [(name, answer[0].float().cpu().numpy()) for name, answer in answers.items()]
     return draw_features(
         maps,
         as_pictures(picture)[0],
@@ -111,24 +114,29 @@ def features(target: Target, *, index: Index = 0, layer: str | None = None) -> F
     )
 
 
-def _convolutions(target: Target, what: str) -> dict[str, nn.Module]:
+def _convolutions(model: nn.Module, path: Path, what: str) -> dict[str, nn.Module]:
     """The model's convolutions by name, in order."""
-    layers = target.model.named_modules()
+    layers = model.named_modules()
     found: dict[str, nn.Module] = {n: m for n, m in layers if isinstance(m, nn.Conv2d)}
     if not found:
-        raise UserError(f"{target.path}: the model has no convolution, so no {what} to draw")
+        raise UserError(f"{path}: the model has no convolution, so no {what} to draw")
     return found
 
 
 @torch.no_grad()
-def outputs_of(model: nn.Module, modules: list[nn.Module], images: Tensor) -> list[Tensor]:
-    """What each of `modules` gives while `model` looks at `images` (N, C, H, W)."""
-    caught: dict[int, Tensor] = {}
+def outputs_of(
+    model: nn.Module, layers: Mapping[str, nn.Module], images: Tensor
+) -> dict[str, Tensor]:
+    """What each of `layers` gives while `model` looks at `images` (N, C, H, W), in their order.
+
+    A layer that the model does not use when it predicts, such as an auxiliary head's, is left out.
+    """
+    caught: dict[str, Tensor] = {}
     hooks = [
-        module.register_forward_hook(
-            lambda _module, _inputs, output, i=i: caught.__setitem__(i, output.detach())
+        layer.register_forward_hook(
+            lambda _module, _inputs, output, name=name: caught.__setitem__(name, output.detach())
         )
-        for i, module in enumerate(modules)
+        for name, layer in layers.items()
     ]
     model.eval()
     try:
@@ -136,4 +144,4 @@ def outputs_of(model: nn.Module, modules: list[nn.Module], images: Tensor) -> li
     finally:
         for hook in hooks:
             hook.remove()
-    return [caught[i] for i in range(len(modules)) if i in caught]
+    return {name: caught[name] for name in layers if name in caught}

@@ -87,7 +87,7 @@ def _curves(run: Run) -> Section:
     x = shown_epochs(len(run.rows))
     rows = [run.rows[epoch - 1] for epoch in x]
     if not rows:
-        return Section("Curves", sentences(["No epoch has ended yet."]))
+        return Section("Curves", sentences([_no_rows(run)]))
     keys = dict.fromkeys(key for row in rows for key in row)
     measures = dict.fromkeys(
         key.partition("_")[2] for key in keys if key.startswith(("train_", "validation_"))
@@ -112,6 +112,13 @@ def _curves(run: Run) -> Section:
     )
     charts = f'<div class="charts">{"".join(drawn)}</div>'
     return Section("Curves", charts + details("The numbers", numbers))
+
+
+def _no_rows(run: Run) -> str:
+    log = RunDirectory(run.path).metrics
+    if run.summary or (log.is_file() and log.stat().st_size):
+        return "The log, metrics.jsonl, has no row that can be read."
+    return "No epoch has ended yet."
 
 
 def _scaled(value: Any, scale: int) -> float | None:

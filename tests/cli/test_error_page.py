@@ -99,7 +99,6 @@ UNTESTED = {
     # text in the code: why no test here can provoke it
     "device mps: not available here": "needs a Mac",
     "another one ended": "needs processes that die under torchrun",
-    "evaluates the loss several times a step, which many": "needs torchrun",
     "labels of the … split go from … to …; there are": "no data set of torchvision's has such",
     "can't be built for … pictures": "what timm can't build changes with timm",
     "has no split '…'… (it has": "needs the hub, or seconds of imports",

@@ -118,6 +118,9 @@ def test_a_word_of_cnnrun_itself_is_never_taken_for_another() -> None:
         ("resnet18", ["resnet", "vgg"], None),
         ("amp", ["warmup_epochs"], None),
         ("ce", ["bce"], None),
+        ("img", ["image", "label"], "image"),
+        ("lbl", ["image", "label"], "label"),
+        ("mge", ["image", "label"], None),
     ],
 )
 def test_a_near_word_is_a_slip_and_not_a_part(

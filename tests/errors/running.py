@@ -53,6 +53,23 @@ STYLE = (
 )
 
 
+SPARE = """\
+from torch import nn
+from cnnrun.plugin import models
+
+@models.register("spare")
+class Spare(nn.Module):
+    def __init__(self, input_shape, num_classes):
+        super().__init__()
+        pixels = input_shape[0] * input_shape[1] * input_shape[2]
+        self.used = nn.Sequential(nn.Flatten(), nn.Linear(pixels, num_classes))
+        self.unused = nn.Linear(8, num_classes)
+
+    def forward(self, images):
+        return self.used(images)
+"""
+
+
 class Touch:
     """Makes a file when it is unpickled."""
 
@@ -117,6 +134,11 @@ MODELS = [
     Case("cut: the model has no layer 'features.7'", "The layer to cut before is not there.",
          "`cnnrun describe` shows the layers.",
          "check x.yaml transfer.cut=features.7"),
+    Case("the model does not use its layer 'unused', which would be its head", "The last linear "
+         "layer of a model of yours is never called, so nothing can stand for it.",
+         "Delete it from the model, or name the layer to cut before: `transfer.cut`.",
+         "check x.yaml plugins=[spare.py] model=spare transfer.head=[8]",
+         files=lambda f: (f / "spare.py").write_text(SPARE)),
 ]  # fmt: skip
 
 TRAINING = [
@@ -124,6 +146,9 @@ TRAINING = [
          "`device=auto` takes what there is.", "train x.yaml device=cuda:7", code=1),
     Case("output: can't write to …; choose output=DIR", "The folder is not yours, or on a full or "
          "read-only disk.", "Choose another one.", "train x.yaml output=/proc/runs", code=1),
+    Case("there is no user 'nobody-here'; write the path out", "`~name` in a path is the home of "
+         "the user of that name.", "Correct the name, or write the whole path.",
+         "train x.yaml output=~nobody-here/runs", code=1),
     Case("output: link is in the way and is no directory", "It is a link to nothing, say.",
          "Choose another name.", "train x.yaml output=link", code=1,
          files=lambda f: (f / "link").symlink_to("nowhere")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import os
 import re
@@ -164,6 +165,8 @@ def wandb_records(file: Path) -> Iterator[Any]:
 class TestWandB:
     def test_a_run_offline(self, cnnrun: Command, tiny: Path) -> None:
         run = trained(cnnrun, tiny, "loggers=[{name: wandb, project: mine}]", "training.draw=false")
+        # W&B writes from a process of its own, for which the end of the program waits.
+        importlib.import_module("wandb").teardown()
         [file] = run.glob("wandb/offline-run-*/run-*.wandb")
         records = list(wandb_records(file))
         about = next(r.run for r in records if r.WhichOneof("record_type") == "run")

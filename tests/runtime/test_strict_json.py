@@ -15,8 +15,8 @@ from tests.conftest import REPOSITORY
 # What is no JSON for others: YAML in one line, hashes, talk between processes.
 _OWN_USE = {
     "runtime/strict_json.py",
-    *("config/template.py", "config/trust.py", "multirun/settings.py"),
-    *("multirun/sweep/plan.py", "multirun/launcher/job.py", "engine/auto_speed.py"),
+    *("config/identity.py", "config/template.py", "config/trust.py", "multirun/settings.py"),
+    *("multirun/sweep/plan.py", "engine/auto_speed.py"),
 }
 
 VALUES = st.recursive(

@@ -20,14 +20,15 @@ from cnnrun.plots.style import DPI, INK, MARGIN, MUTED, SMALL, Figure, matplotli
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_CURVES = len(COLOURS)
-"""Curves of more groups could not be told apart."""
-
 MOST_ROWS = 40
 """Scores of more groups would make a picture that no screen shows."""
 
 _LINES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+MOST_CURVES = len(_MARKERS)
+"""Curves of more groups could not be told apart: seven colors, and a shape for each."""
+
 _CURVES, _SCORES, _ROW = (470, 340), 300, (26, 56)
 """Pixels: size of the panel of curves, width of that of scores, least and most height of a row."""
 
