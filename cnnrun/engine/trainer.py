@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from cnnrun.components.schedules import Schedule
+from cnnrun.config.own_code import code_of
 from cnnrun.engine.bad_batch import BadBatch
 from cnnrun.engine.build_optimizer import build_lr_schedule
 from cnnrun.engine.compiling import convert_norms
@@ -80,6 +81,9 @@ class Trainer:
         self.steps_timed = 0
         self.timer = SaveTimer(self.experiment.training.checkpoint_every, self.world.size)
         self.seconds = 0.0
+        # Now, as its files may be edited while this trains.
+        self.code = code_of(self.experiment.to_dict()) if run else None
+        self._told_no_best = False
         # Is told the row of each epoch, once it is in the log.
         self.tell: Callable[[dict[str, Any]], None] = lambda _row: None
 
@@ -270,6 +274,8 @@ class Trainer:
         rank = rank_of(scores, self.task, self.experiment.training.monitor)
         if beats(rank, progress.best) and self.note_infinite():
             rank = [math.nan]
+        elif not all(map(math.isfinite, rank)):
+            self.note_no_score()
         is_best = progress.finish_epoch(rank, self.experiment.training.patience)
         if progress.skipped:
             row["skipped"] = progress.skipped
@@ -291,6 +297,18 @@ class Trainer:
         if name and self.world.is_main:
             console.warn(infinite_note(name, self.progress.epoch + 1))
         return name is not None
+
+    def note_no_score(self) -> None:
+        """Tell, once, that what would choose the best epoch is no number."""
+        if self._told_no_best or not self.world.is_main:
+            return
+        self._told_no_best = True
+        monitored = self.task.ranks_by(self.experiment.training.monitor)
+        console.warn(
+            f"epoch {self.progress.epoch + 1}: the validation {monitored.display_name} or loss is "
+            "not a number; no epoch can be the best as long as it is not (try a smaller "
+            "optimizer.lr)"
+        )
 
     def shown(self, row: dict[str, Any], seed: int | None = None) -> EpochRow:
         """What to show of a finished epoch."""
@@ -320,7 +338,7 @@ class Trainer:
         self.progress.samples = self.sums.samples
         if not self.run or not self.world.is_main:
             return
-        checkpoint = snapshot(self.full, self.stepper, self.schedule, self.progress)
+        checkpoint = snapshot(self.full, self.stepper, self.schedule, self.progress, self.code)
         checkpoint.save(self.run.checkpoint(name))
         self.timer.saved()
 
