@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,13 @@ def _tell_of_other_code(
     if not opens_data:
         before = {name: found for name, found in before.items() if name in now}
     if words := changed(before, {name: found for name, found in now.items() if name in before}):
-        console.warn(f"{file} was trained with other code: {', '.join(words)} since")
+        _tell_once(f"{file} was trained with other code: {', '.join(words)} since")
+
+
+@lru_cache(maxsize=256)
+def _tell_once(text: str) -> None:
+    """A command may open a run more than once."""
+    console.warn(text)
 
 
 def _without_samples(checkpoint: Checkpoint) -> Dataset:
