@@ -19,7 +19,6 @@ from cnnrun.config.document import flattened, plain
 from cnnrun.errors import UserError
 from cnnrun.measures import Metric, described, main_metric, read_metrics, usual_monitor
 from cnnrun.runs.directory import RunDirectory
-from cnnrun.runs.identity import recorded
 from cnnrun.runs.lock import is_training
 from cnnrun.runtime.reading import CONFIG_BYTES, read_text
 
@@ -63,7 +62,7 @@ class Run:
     @cached_property
     def code(self) -> dict[str, str]:
         """The content, as short hashes by name, of the user's own files that trained it."""
-        held = recorded(RunDirectory(self.path)).get("code")
+        held = RunDirectory(self.path).read_identity().get("code")
         known = held if isinstance(held, dict) else {}
         return {str(name): str(content) for name, content in known.items()}
 

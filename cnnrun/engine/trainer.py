@@ -23,7 +23,7 @@ from cnnrun.engine.compiling import convert_norms
 from cnnrun.engine.epoch_sums import EpochSums, Means
 from cnnrun.engine.frozen_features import on_frozen_features
 from cnnrun.engine.parts import Parts
-from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, Progress, SaveTimer, beats, rank_of
+from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, NoBest, Progress, SaveTimer, beats, rank_of
 from cnnrun.engine.progressive_resizing import progressive
 from cnnrun.engine.snapshot import first_infinite, infinite_note, snapshot
 from cnnrun.engine.stepper import NotFiniteError, Stepper
@@ -76,9 +76,8 @@ class Trainer:
         self.steps_timed = 0
         self.timer = SaveTimer(self.experiment.training.checkpoint_every, self.world.size)
         self.seconds = 0.0
-        # Now, as its files may be edited while this trains.
         self.code = code_of(self.experiment.to_dict()) if run else None
-        self._told_no_best = False
+        self._no_best = NoBest()
         # Is told the row of each epoch, once it is in the log.
         self.tell: Callable[[dict[str, Any]], None] = lambda _row: None
 
@@ -195,7 +194,7 @@ class Trainer:
     def measure(self, batches: Iterable[tuple[Tensor, Tensor]], first: int = 0) -> Means:
         """Train a step on each of these batches, from number `first` of an epoch on; their means.
 
-        A loss that is not finite stays so. What the epoch had measured is forgotten.
+        A loss that is not finite stays so; what the epoch had measured is forgotten.
         """
         self.progress.batch = first
         self.sums.restart()
@@ -273,7 +272,7 @@ class Trainer:
         if beats(rank, progress.best) and self.note_infinite():
             rank = [math.nan]
         elif not all(map(math.isfinite, rank)):
-            self.note_no_score()
+            self._no_best.tell(progress.epoch + 1, self.task, self.experiment.training.monitor)
         is_best = progress.finish_epoch(rank, self.experiment.training.patience)
         if progress.skipped:
             row["skipped"] = progress.skipped
@@ -294,18 +293,6 @@ class Trainer:
         if name and self.world.is_main:
             console.warn(infinite_note(name, self.progress.epoch + 1))
         return name is not None
-
-    def note_no_score(self) -> None:
-        """Tell, once, that what would choose the best epoch is no number."""
-        if self._told_no_best or not self.world.is_main:
-            return
-        self._told_no_best = True
-        monitored = self.task.ranks_by(self.experiment.training.monitor)
-        console.warn(
-            f"epoch {self.progress.epoch + 1}: the validation {monitored.display_name} or loss is "
-            "not a number; no epoch can be the best as long as it is not (try a smaller "
-            "optimizer.lr)"
-        )
 
     def shown(self, row: dict[str, Any], seed: int | None = None) -> EpochRow:
         """What to show of a finished epoch."""

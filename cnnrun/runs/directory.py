@@ -24,7 +24,7 @@ from typing import Any
 
 from cnnrun.errors import UserError
 from cnnrun.runtime.files import UNFINISHED, disk_errors_told, force_to_disk, write_text
-from cnnrun.runtime.reading import TEXT_BYTES, UnusableFileError, parse_json, read_bytes
+from cnnrun.runtime.reading import TEXT_BYTES, UnusableFileError, parse_json, read_bytes, read_json
 from cnnrun.runtime.strict_json import to_json
 
 
@@ -175,6 +175,14 @@ class RunDirectory:
         lines = [line + "\n" for _, line in _json_lines(self.changes)]
         lines += [to_json(_finite(change)) + "\n" for change in changes]
         write_text(self.changes, "".join(lines))
+
+    def read_identity(self) -> dict[str, Any]:
+        """What the run was computed from, see `runs.identity.record`; {} where it is not known."""
+        try:
+            held = read_json(self.environment)["identity"]
+        except (UserError, KeyError, TypeError):
+            return {}
+        return held if isinstance(held, dict) else {}
 
     def read_summary(self) -> dict[str, Any]:
         """The summary, or an empty dict while the run has not ended.

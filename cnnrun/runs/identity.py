@@ -16,7 +16,6 @@ from cnnrun.config.own_code import changed, code_of
 from cnnrun.errors import UserError
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.paths import expanded
-from cnnrun.runtime.reading import read_json
 from cnnrun.version import RESULTS
 
 
@@ -35,11 +34,7 @@ def record(experiment: Experiment, fingerprint: str, auto_speed: bool = False) -
 
 def recorded(run: RunDirectory) -> dict[str, Any]:
     """What `record` gave when the run started; {} where it is not known."""
-    try:
-        held = read_json(run.environment)["identity"]
-    except (UserError, KeyError, TypeError):
-        return {}
-    return held if isinstance(held, dict) else {}
+    return run.read_identity()
 
 
 def key_of_run(run: RunDirectory) -> str:
