@@ -27,8 +27,10 @@ test: install ## Run the tests (under 5 minutes on 2 cores)
 test-long: install ## The tests that take minutes each
 	$(BIN)/python -m pytest -q -m slow
 
-chaos: install ## Kill runs, break disks, mutate configs and pictures, for long
-	$(BIN)/python -m pytest -q -m slow tests/chaos tests/config/test_fuzz_config.py \
+chaos: install ## Kill runs, break disks, mutate configs and files by the thousand, for an hour
+	$(BIN)/python -m tests.chaos.campaign
+	$(BIN)/python -m pytest -q -m slow tests/chaos -k "not campaign"
+	$(BIN)/python -m pytest -q -m slow tests/config/test_fuzz_config.py \
 	  tests/data/test_fuzz_images.py tests/runs/test_hostile_files.py tests/runs/test_damaged_and_foreign_checkpoints.py
 
 benchmarks: install ## Images/s of loading, augmentation and training, beside others'
