@@ -103,7 +103,7 @@ def test_arrows_up_and_circles_are_found(tmp_path: Path, monkeypatch: pytest.Mon
 HEAVY = ("torch", "matplotlib", "numpy", "sklearn")
 LIGHT = {
     "cnnrun": (*HEAVY, "yaml", "pydantic"),
-    "cnnrun.cli": (*HEAVY, "yaml", "rich.progress", "pydantic"),
+    "cnnrun.cli": (*HEAVY, "yaml", "random", "rich.progress", "pydantic"),
     "cnnrun.comparison.text": HEAVY,
     "cnnrun.comparison.table": HEAVY,
     "cnnrun.config.document": (*HEAVY, "pydantic"),
