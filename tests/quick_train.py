@@ -13,7 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from cnnrun.config.document import dump, read
+from cnnrun.config.document import read
+from cnnrun.config.yaml_words import dump
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.files import write_json
 

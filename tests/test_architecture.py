@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,81 +11,128 @@ from pathlib import Path
 import pytest
 
 from cnnrun.registry import KINDS, Registry
+from tests import house
 from tests.conftest import REPOSITORY
+from tests.house import PACKAGE
 
-PACKAGE = REPOSITORY / "cnnrun"
-FILES = sorted(PACKAGE.rglob("*.py"))
+FILES = house.files()
 
-
-def _module(file: Path) -> str:
-    parts = file.relative_to(REPOSITORY).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def _imports(file: Path) -> set[str]:
-    """The cnnrun modules that `file` imports when it is itself imported."""
-    tree = ast.parse(file.read_text())
-    known = {_module(f) for f in FILES}
-    found = set()
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                found.add(inner if inner in known else node.module)
-        elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return {name for name in found if name.startswith("cnnrun.") and name != _module(file)}
+# Kinds of components, which know nothing of one another: each can be read and replaced by itself.
+KINDS_OF_COMPONENTS = (
+    *("data.sources", "data.augmentations", "models", "runs.loggers"),
+    *(f"components.{kind}" for kind in ("initializers", "losses", "optimizers", "schedules")),
+    "components.tasks",
+)
+# A locally connected layer has weights of its own shape, which an initializer must tell apart.
+MAY_KNOW = ("cnnrun.components.initializers", "cnnrun.models.locally_connected")
 
 
-GRAPH = {_module(file): _imports(file) for file in FILES}
+def _kind(module: str) -> str | None:
+    return next((k for k in KINDS_OF_COMPONENTS if f"{module}.".startswith(f"cnnrun.{k}.")), None)
 
 
-def test_imports_form_a_dag() -> None:
-    done: set[str] = set()
+def test_every_file_is_in_a_room_with_a_floor() -> None:
+    rooms = {house.room_of(house.module_of(file)) for file in FILES}
+    planned = [room for floor in house.FLOORS for room in floor]
+    assert len(FILES) > 200
+    assert sorted(planned) == sorted(rooms)  # each once, and none that is empty
+    with pytest.raises(LookupError, match="no floor has a room 'attic'"):
+        house.floor_of("cnnrun.attic.box")
 
-    def visit(module: str, path: tuple[str, ...]) -> None:
-        assert module not in path, f"import cycle: {' -> '.join([*path, module])}"
-        if module not in done:
-            for imported in GRAPH.get(module, ()):
-                # A package importing its own files is how they register; it is no cycle.
-                if not imported.startswith(module + "."):
-                    visit(imported, (*path, module))
-            done.add(module)
 
-    assert len(GRAPH) > 20
-    for module in GRAPH:
-        visit(module, ())
+def test_no_import_runs_up_or_across_a_floor() -> None:
+    # So data and models never import each other, and nobody takes a name from `cnnrun/__init__`.
+    assert house.arrows_up() == []
+
+
+def test_no_files_import_one_another_in_a_circle() -> None:
+    assert house.circles() == []
+
+
+def test_components_of_one_kind_know_none_of_another() -> None:
+    found = {
+        (module, imported)
+        for file in FILES
+        for module in [house.module_of(file)]
+        for imported in house.imports(file)
+        if None not in (_kind(module), _kind(imported)) and _kind(module) != _kind(imported)
+    }
+    assert found == {MAY_KNOW}
 
 
 @pytest.mark.parametrize(
-    ("module", "forbidden"),
+    ("text", "found"),
     [
-        ("cnnrun.registry", {"cnnrun.models", "cnnrun.config", "cnnrun.engine"}),
-        ("cnnrun.models", {"cnnrun.data", "cnnrun.components", "cnnrun.engine"}),
-        ("cnnrun.data", {"cnnrun.models", "cnnrun.components", "cnnrun.engine", "cnnrun.config"}),
-        ("cnnrun.components.losses", {"cnnrun.models", "cnnrun.data.sources"}),
-        ("cnnrun.components.tasks", {"cnnrun.plots", "cnnrun.engine"}),
-        ("cnnrun.engine.trainer", {"cnnrun.plots", "cnnrun.evaluation", "cnnrun.cli"}),
+        ("from cnnrun.errors import UserError", {"cnnrun.errors"}),
+        ("from cnnrun import registry", {"cnnrun.registry"}),
+        ("from cnnrun import train", {"cnnrun"}),  # a name, no module
+        ("import cnnrun.errors", {"cnnrun.errors"}),
+        ("def late():\n    if late:\n        from cnnrun import plots", {"cnnrun.plots"}),
+        (
+            "if TYPE_CHECKING:\n    from cnnrun import plots\nelse:\n    import cnnrun.api",
+            {"cnnrun.api"},
+        ),
+        ("import torch\nif TYPE_CHECKING:\n    import cnnrun.api", set()),
     ],
 )
-def test_who_may_not_import_whom(module: str, forbidden: set[str]) -> None:
-    members = [name for name in GRAPH if name == module or name.startswith(module + ".")]
-    assert members
-    for member in members:
-        for imported in GRAPH[member]:
-            assert not any(imported == f or imported.startswith(f + ".") for f in forbidden), (
-                f"{member} imports {imported}"
-            )
+def test_the_imports_of_a_file_are_all_that_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, found: set[str]
+) -> None:
+    monkeypatch.setattr(house, "REPOSITORY", tmp_path)
+    file = tmp_path / "cnnrun" / "plan.py"
+    file.parent.mkdir()
+    file.write_text(text)
+    assert house.imports(file) == found
 
 
-def test_importing_the_command_line_loads_nothing_heavy() -> None:
-    code = (
-        "import sys, cnnrun.cli; "
-        "print([m for m in ('torch', 'matplotlib', 'yaml', 'numpy', 'rich.progress', 'pydantic') "
-        "if m in sys.modules])"
-    )
+def test_arrows_up_and_circles_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cnnrun").mkdir()
+    imports = {"errors": "cnnrun.api", "api": "cnnrun.runner", "runner": "cnnrun.multirun"}
+    for room, imported in (imports | {"multirun": "cnnrun.errors"}).items():
+        (tmp_path / "cnnrun" / f"{room}.py").write_text(f"import {imported}\n")
+    monkeypatch.setattr(house, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(house, "PACKAGE", tmp_path / "cnnrun")
+    assert house.arrows_up() == [
+        "cnnrun.errors imports cnnrun.api",
+        "cnnrun.runner imports cnnrun.multirun",
+    ]
+    assert len(house.circles()) == 1
+
+
+# What the command line and a quick look at finished runs load, each in a process of its own.
+HEAVY = ("torch", "matplotlib", "numpy", "sklearn")
+LIGHT = {
+    "cnnrun": (*HEAVY, "yaml", "pydantic"),
+    "cnnrun.cli": (*HEAVY, "yaml", "random", "rich.progress", "pydantic"),
+    "cnnrun.comparison.text": HEAVY,
+    "cnnrun.comparison.table": HEAVY,
+    "cnnrun.config.document": (*HEAVY, "pydantic"),
+    "cnnrun.config.identity": HEAVY,
+    "cnnrun.runs.directory": (*HEAVY, "pydantic"),
+    "cnnrun.runs.lock": (*HEAVY, "pydantic"),
+}
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_importing_it_loads_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print([m for m in {LIGHT[module]} if m in sys.modules])"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "[]"
+
+
+# What cli may import at its top: everything else waits until a command runs.
+AT_ONCE = ("cli", "errors", "runtime", "version")
+
+
+def test_commands_import_what_they_run_only_when_they_run() -> None:
+    files = sorted((PACKAGE / "cli").glob("*.py"))
+    assert len(files) > 10
+    for file in files:
+        tree = ast.parse(file.read_text())
+        for node in tree.body:
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("cnnrun."):
+                module = str(node.module)
+                assert house.room_of(module) in AT_ONCE or module == "cnnrun.config.shipped"
 
 
 COMPILER = ("torch._dynamo", "torch.fx.experimental.symbolic_shapes", "sympy")
@@ -189,5 +237,32 @@ def test_nobody_touches_what_another_keeps_for_itself() -> None:
         assert names <= FOREIGN.get(file, set()), f"{file}: give the other a public door"
 
 
-def test_files_are_short() -> None:
-    assert {f.name: n for f in FILES if (n := len(f.read_text().splitlines())) > 340} == {}
+PAGES_OF_PLACES = ("ARCHITECTURE.md", "CONTRIBUTING.md")
+# In backticks: a path from the repository's root, or the name of a file.
+_PATH = re.compile(r"`((?:[\w.-]+/)+[\w.*-]*|[\w-]+\.(?:py|md|yml|toml))`")
+
+
+def _missing(line: str) -> list[str]:
+    """The paths in a line that lead nowhere; a file may be named within a folder of that line."""
+    named = _PATH.findall(line)
+    folders = ["", *(name for name in named if name.endswith("/"))]
+    return [n for n in named if not any(list(REPOSITORY.glob(folder + n)) for folder in folders)]
+
+
+@pytest.mark.parametrize("page", PAGES_OF_PLACES)
+def test_every_path_that_a_page_names_is_there(page: str) -> None:
+    text = (REPOSITORY / page).read_text()
+    assert len(set(_PATH.findall(text))) > 15
+    assert [path for line in text.splitlines() for path in _missing(line)] == []
+    assert _missing("`cnnrun/attic/`, `README.md`, `box.py`") == ["cnnrun/attic/", "box.py"]
+
+
+def test_the_floors_of_the_page_are_those_that_are_measured() -> None:
+    block = (REPOSITORY / "ARCHITECTURE.md").read_text().split("```")[1]
+    floors = [set(line[:27].strip().split(" | ")) for line in block.strip().splitlines()]
+    assert floors == [set(floor) for floor in reversed(house.FLOORS)]
+
+
+def test_files_and_functions_are_short() -> None:
+    assert [found for found in house.longest_files() if found[0] > 330] == []
+    assert [found for found in house.longest_functions() if found[0] > 60] == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -12,43 +12,51 @@ from cnnrun.errors import ConfigError, UserError
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
 
+if TYPE_CHECKING:
+    from cnnrun.multirun.sweep.results import Results
+
+
+Sweep = Annotated[
+    Optional[Path],  # noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
+    typer.Argument(
+        help="The sweep's YAML file, or a shipped one's name.",
+        metavar="SWEEP",
+        show_default=False,
+    ),
+]
+Join = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="Take part in a sweep that was begun.", metavar="URL|DIR"),
+]
+Name = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="Which sweep to join, where a storage has several."),
+]
+Folder = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", help="Where --join URL makes the sweep's folder.", metavar="DIR"
+    ),
+]
+Processes = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--workers", "-w", min=1, help="Processes side by side."),
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed trials again.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the commands instead, one a line.")]
+
 
 @app.command()
 def sweep(
-    file: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Argument(
-            help="The sweep's YAML file, or a shipped one's name.",
-            metavar="SWEEP",
-            show_default=False,
-        ),
-    ] = None,
+    file: Sweep = None,
     overrides: Overrides = None,
-    join: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Take part in a sweep that was begun.", metavar="URL|DIR"),
-    ] = None,
-    name: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Which sweep to join, where a storage has several."),
-    ] = None,
+    join: Join = None,
+    name: Name = None,
     storage: Storage = None,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", help="Where --join URL makes the sweep's folder.", metavar="DIR"
-        ),
-    ] = Path("sweeps"),
-    workers: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--workers", "-w", min=1, help="Processes side by side."),
-    ] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run failed trials again.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the commands instead, one a line.")
-    ] = False,
+    output: Folder = Path("sweeps"),
+    workers: Processes = None,
+    retry_failed: RetryFailed = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
     plugin: Plugins = None,
 ) -> None:
@@ -80,6 +88,15 @@ def sweep(
         assert join is not None
         results = sweeps.join(join, name, how)
     console.out(to_json(results.to_dict()) if as_json else results.as_text())
+    _tell_of_failures(results)
+
+
+def _tell_of_failures(results: Results) -> None:
+    """How many trials failed, on stderr; all of them are an error.
+
+    Raises:
+        UserError: every trial failed.
+    """
     failed = results.count("failed")
     if failed == len(results.trials):
         raise UserError(f"all {failed} trials failed; the first: {results.trials[0].message}")

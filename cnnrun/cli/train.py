@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -13,43 +13,51 @@ from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
 
+if TYPE_CHECKING:
+    from cnnrun.runs.directory import RunDirectory
+
 # Scores beside one another in the summary: as many as 80 columns hold.
 _A_LINE = 3
 
 
+Experiment = Annotated[
+    Optional[Path],  # noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
+    typer.Argument(
+        help="The experiment's YAML file, or the name of a shipped one.",
+        show_default=False,
+        autocompletion=complete_config,
+    ),
+]
+Resume = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(help="Go on with this run instead.", metavar="RUN"),
+]
+ResumeOrStart = Annotated[
+    bool,
+    typer.Option("--resume-or-start", help="Go on with this very experiment if it was begun."),
+]
+Seeds = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        metavar="N|A,B,...",
+        help="Train so many seeds from the experiment's own on, or these, in one process.",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the run directory alone.")]
+
+
 @app.command()
 def train(
-    config: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Argument(
-            help="The experiment's YAML file, or the name of a shipped one.",
-            show_default=False,
-            autocompletion=complete_config,
-        ),
-    ] = None,
+    config: Experiment = None,
     overrides: Overrides = None,
-    resume: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Go on with this run instead.", metavar="RUN"),
-    ] = None,
-    resume_or_start: Annotated[
-        bool,
-        typer.Option("--resume-or-start", help="Go on with this very experiment if it was begun."),
-    ] = False,
-    seeds: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            metavar="N|A,B,...",
-            help="Train so many seeds from the experiment's own on, or these, in one process.",
-        ),
-    ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the run directory alone.")
-    ] = False,
+    resume: Resume = None,
+    resume_or_start: ResumeOrStart = False,
+    seeds: Seeds = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
     plugin: Plugins = None,
 ) -> None:
-    """Train an experiment; leaves checkpoints, log and pictures in a new run directory."""
+    """Train an experiment; leaves checkpoints, log and plots in a new run directory."""
     changes = list(overrides or [])
     if resume and config is not None and "=" in str(config):
         # With --resume the first argument is a change already.
@@ -77,21 +85,15 @@ def train(
         run = runner.resume_or_start(experiment, quiet)
     else:
         run = runner.train(experiment, quiet)
-    if not world().is_main:
-        return
-    if quiet:
-        console.out(run.path)
-    elif as_json:
-        console.out(to_json({"run": str(run.path), **run.read_summary()}))
-    else:
-        _print_summary(run.path, run.read_summary())
+    if world().is_main:
+        _print_run(run, quiet, as_json)
 
 
 def _train_seeds(
     config: Path, changes: list[str], plugins: list[str], seeds: str, quiet: bool, as_json: bool
 ) -> None:
     from cnnrun.config.experiment import load
-    from cnnrun.multirun.train_seeds import train_seeds
+    from cnnrun.runner.train_seeds import train_seeds
 
     first = load(config, changes, plugins).seed
     try:
@@ -107,12 +109,17 @@ def _train_seeds(
         raise ConfigError("--seeds: 0 seeds are nothing to train")
     experiments = [load(config, [*changes, f"seed={seed}"], plugins) for seed in chosen]
     for run in train_seeds(experiments, quiet):
-        if as_json:
-            console.out(to_json({"run": str(run.path), **run.read_summary()}))
-        elif quiet:
-            console.out(run.path)
-        else:
-            _print_summary(run.path, run.read_summary())
+        _print_run(run, quiet, as_json)
+
+
+def _print_run(run: RunDirectory, quiet: bool, as_json: bool) -> None:
+    """What a finished run left: as JSON, by its directory alone, or as a reader likes it."""
+    if as_json:
+        console.out(to_json({"run": str(run.path), **run.read_summary()}))
+    elif quiet:
+        console.out(run.path)
+    else:
+        _print_summary(run.path, run.read_summary())
 
 
 def _print_summary(path: Path, summary: dict[str, Any]) -> None:
@@ -121,8 +128,8 @@ def _print_summary(path: Path, summary: dict[str, Any]) -> None:
     console.out(f"run       {path}")
     if isinstance(summary.get("test"), dict) and summary["test"]:
         console.out(f"test      {_scores(summary)} ({_tested(summary)})")
-    for picture in sorted((path / "plots").glob("*.png")):
-        console.out(f"picture   {picture}")
+    for plot in sorted((path / "plots").glob("*.png")):
+        console.out(f"plot      {plot}")
     if console.stderr.isatty():
         spent = duration(summary["seconds"])
         console.note(f"{spent} in all; go on with cnnrun eval {path}, or cnnrun report {path}")

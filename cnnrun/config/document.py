@@ -1,8 +1,7 @@
 """A YAML file as plain values that remember where they were written.
 
-PyYAML scans and parses; the values are made here, by the YAML 1.2 core rules, because PyYAML's own
-(1.1) read `1e-3` as text, `no` as False, `012` as 10 and `1:30` as 90, and keep the last of two
-equal keys without a word.
+PyYAML scans and parses; the values are made here, because PyYAML's own way keeps the last of two
+equal keys without a word, and reads words by other rules than `yaml_words`.
 """
 
 from __future__ import annotations
@@ -14,19 +13,14 @@ from typing import Any
 
 import yaml
 
+from cnnrun.config.yaml_words import resolve
 from cnnrun.errors import ConfigError
 from cnnrun.runtime.printable import printable
 from cnnrun.runtime.reading import CONFIG_BYTES, CONFIG_DEPTH, CONFIG_VALUES
 
 KeyPath = tuple[str | int, ...]
 
-_NULL = re.compile(r"~|null|Null|NULL|")
-_TRUE = re.compile(r"true|True|TRUE")
-_FALSE = re.compile(r"false|False|FALSE")
-_INT = re.compile(r"[-+]?[0-9]+")
 _INDEX = re.compile(r"[0-9]{1,9}")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -197,23 +191,6 @@ def plain(text: str) -> Any:
     return None if node is None else _Builder(Document("config.yaml", None)).value(node, ())
 
 
-def dump(values: Any) -> str:
-    """Plain `values` as YAML that `parse` reads back to the same."""
-    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes a text that PyYAML's rules would leave bare but `_resolve` reads as something else."""
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    style = "'" if _resolve(text) != text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _represent_text)
-
-
 class _Builder:
     """Turns PyYAML's nodes into values and notes their places."""
 
@@ -260,7 +237,7 @@ class _Builder:
                     "Use single quotes, or / in paths",
                 )
             return text
-        value = _resolve(text)
+        value = resolve(text)
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise self.error(node, "a whole number of more than 64 bits")
         return value
@@ -279,24 +256,6 @@ _PLAIN_TAGS = {
     f"tag:yaml.org,2002:{name}"
     for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")
 }
-
-
-def _resolve(text: str) -> Any:
-    """The YAML 1.2 core schema's reading of an unquoted scalar."""
-    if _NULL.fullmatch(text):
-        return None
-    if _TRUE.fullmatch(text):
-        return True
-    if _FALSE.fullmatch(text):
-        return False
-    if _INT.fullmatch(text):
-        # int() refuses numbers of over 4,300 digits; so long a word is text to us as well.
-        return int(text) if len(text) < 100 else text
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    if _INFINITE.fullmatch(text):
-        return float(text.replace(".", "").lower())
-    return text
 
 
 def _explain(error: yaml.MarkedYAMLError, text: str, file: str) -> str:

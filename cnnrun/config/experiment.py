@@ -17,11 +17,12 @@ from pydantic import Field, PrivateAttr, ValidationError, create_model
 
 from cnnrun import registry
 from cnnrun.components.schedules import ScheduleOptions
-from cnnrun.config.document import Document, dotted_path, dump, read
+from cnnrun.config.document import Document, dotted_path, read
 from cnnrun.config.error_messages import explain
 from cnnrun.config.plugins import load_plugins
 from cnnrun.config.shipped import find_config
 from cnnrun.config.synonyms import accept, accept_names
+from cnnrun.config.yaml_words import dump
 from cnnrun.data.options import DatasetOptions
 from cnnrun.errors import ConfigError, NetworkError, UserError
 from cnnrun.models.transfer import Transfer

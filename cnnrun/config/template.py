@@ -11,9 +11,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from cnnrun import registry
-from cnnrun.config.document import Document, dump
+from cnnrun.config.document import Document
 from cnnrun.config.experiment import Experiment, Training, validate
 from cnnrun.config.key_docs import entry_texts, field_texts
+from cnnrun.config.yaml_words import dump
 from cnnrun.data.options import DatasetOptions
 from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.registry import Component, as_mapping

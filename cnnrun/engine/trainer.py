@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing, nullcontext
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -31,12 +31,7 @@ from cnnrun.engine.validation import evaluate_sums, evaluation_batch_size
 from cnnrun.errors import Interrupted
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime import console
-from cnnrun.runtime.distributed import (
-    all_reduce_sum,
-    any_process,
-    broadcast_buffers,
-    world,
-)
+from cnnrun.runtime.distributed import all_reduce_sum, any_process, broadcast_buffers, world
 from cnnrun.runtime.epoch_table import EpochRow
 from cnnrun.runtime.interrupt import StopRequest
 from cnnrun.runtime.randomness import derive_seed, shuffled
@@ -119,16 +114,17 @@ class Trainer:
             self.begin_epoch(epoch)
         self.set_training_mode(epoch)
         started, first_step = time.perf_counter(), self.progress.step
-        seen = 0
+        seen_before = self.sums.samples
         # Closed in any case, so that threads that read ahead end at once.
-        order = self.order_of(epoch)
+        order, draws = self.order_of(epoch), self.stepped.pipeline.draws
         with closing(self.train_batches.iterate(order, self.progress.batch, epoch)) as batches:
             for images, labels in batches:
-                samples = self.train_batches.samples_of(order, self.progress.batch)
+                batch = self.progress.batch
+                samples = self.train_batches.samples_of(order, batch) if draws else None
                 self.train_step(images, labels, samples)
                 self.collect()
-                seen += self.train_batches.size_of(self.progress.batch - 1)
                 if reporter.due():
+                    seen = self.sums.samples - seen_before
                     rate = seen / (time.perf_counter() - started)
                     running = self.task.texts(self.running_means())
                     reporter.update(epoch + 1, self.progress.step, running, rate)
@@ -162,6 +158,7 @@ class Trainer:
         if self.task.begin_epoch(
             self.stepped.model, self.stepped.dataset, epoch, self.experiment.training.epochs
         ):
+            self.stepped.trainable.look_again()
             self.stepper.renew_optimizer()
 
     def set_training_mode(self, epoch: int) -> None:
@@ -208,9 +205,10 @@ class Trainer:
         """What the next step takes, its learning rate set; see `train_step` and `Pipeline`."""
         progress = self.progress
         self.set_learning_rate(progress.step)
-        seed = derive_seed(self.experiment.seed, "augment", progress.step, *self.world.stream)
-        self.random.manual_seed(seed)
         epoch, pipeline = progress.epoch, self.stepped.pipeline
+        if pipeline.draws:
+            seed = derive_seed(self.experiment.seed, "augment", progress.step, *self.world.stream)
+            self.random.manual_seed(seed)
         inputs, targets = pipeline(images, labels, self.random, samples, epoch)
         return progressive(inputs, self.experiment.training, epoch), targets
 
@@ -285,8 +283,7 @@ class Trainer:
 
     def note_infinite(self) -> bool:
         """Whether a weight or statistic that would be saved is no number; if so, it is told."""
-        average = self.stepper.average
-        with average.applied() if average else nullcontext():
+        with self.stepper.averaged():
             name = first_infinite(self.full.model)
         if name and self.world.is_main:
             console.warn(infinite_note(name, self.progress.epoch + 1))
@@ -301,8 +298,7 @@ class Trainer:
 
     def validate(self) -> Means:
         """The means over the validation split, of the averaged weights if there are any."""
-        average = self.stepper.average
-        with average.applied() if average else nullcontext():
+        with self.stepper.averaged():
             broadcast_buffers(self.stepped.model)
             return evaluate_sums(self.stepped, self.validation_batches)
 

@@ -87,6 +87,11 @@ class Trainable:
             self.model.get_submodule(name).eval()
         return thaws and bool(more)
 
+    def look_again(self) -> None:
+        """The model has itself changed which parameters train, as a growing image does."""
+        self._by_itself = {n for n, p in self.model.named_parameters() if p.requires_grad}
+        self._by_itself |= self._frozen
+
     @property
     def is_frozen(self) -> bool:
         """Whether something is frozen that would train by itself."""

@@ -23,11 +23,10 @@ def test_a_run_killed_four_times_ends_at_the_same_bits(forked: Forks, tmp_path: 
     assert any("SIGKILL" in what for stops in done for what in stops)
 
 
-@pytest.mark.parametrize("number", range(3))
-def test_a_run_that_was_signalled_ends_at_the_same_bits(
-    forked: Forks, tmp_path: Path, number: int
-) -> None:
-    _stopper(forked, tmp_path).stop_and_compare(2, random.Random(number), kills=0)
+def test_a_run_that_was_signalled_ends_at_the_same_bits(forked: Forks, tmp_path: Path) -> None:
+    stopper = _stopper(forked, tmp_path)
+    for seed in range(3):
+        stopper.stop_and_compare(2, random.Random(seed), kills=0)
 
 
 @pytest.mark.slow

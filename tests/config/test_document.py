@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnrun.config.document import dump, parse, read
+from cnnrun.config.document import parse, read
+from cnnrun.config.yaml_words import dump
 from cnnrun.errors import ConfigError
 
 

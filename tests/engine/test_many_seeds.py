@@ -212,7 +212,7 @@ def test_a_model_that_looks_at_its_values(cnnrun: Command) -> None:
 
 def test_splits_of_different_sizes(cnnrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("many.yaml").write_text(MLP)
-    from cnnrun.multirun import train_seeds
+    from cnnrun.runner import train_seeds
 
     build = train_seeds.build
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from cnnrun.components.losses.neural_style import NeuralStyle, Style, gram_matrix, roughness
@@ -16,6 +17,7 @@ from cnnrun.components.losses.vgg_features import VGGFeatures, layer_names
 from cnnrun.data.images.one_image import read_picture, resized
 from cnnrun.errors import UserError
 from cnnrun.models.picture import Picture
+from cnnrun.runs.checkpoint import Checkpoint
 from tests.conftest import CONFIGS, Command
 
 SMALL = ("loss.weights=random", "dataset.longest=32", "dataset.steps=2", "training.epochs=4",
@@ -179,6 +181,11 @@ def test_a_run_ends_with_a_picture_and_resumes_to_the_same_bits(
         assert sum(parts) == pytest.approx(row["train_loss"], rel=1e-4)
     pixels = [(path / "plots" / "result.png").read_bytes() for path in (whole, cut)]
     assert pixels[0] == pixels[1]
+    # Every size was painted, the second too, not only enlarged.
+    levels = Checkpoint.load(whole / "checkpoints" / "last.pt").model
+    small, large = levels["levels.0"], levels["levels.1"]
+    enlarged = F.interpolate(small, large.shape[2:], mode="bilinear", antialias=True)
+    assert (large - enlarged).abs().mean() > 1e-3
 
 
 @pytest.mark.slow

@@ -112,15 +112,27 @@ class Frozen:
         return True
 
     def keep_in_eval(self) -> None:
-        """What stands still is in eval mode: parts whose parameters are all frozen."""
-        for name, module in self.model.named_modules():
-            inside = [n for n, _ in self.model.named_parameters() if _below(n, name) or not name]
-            if self.frozen and inside and set(inside) <= self.frozen:
+        """What stands still is in eval mode: frozen layers, and the dropout among them.
+
+        Dropout behind the last frozen layer belongs to what trains. These models list their layers
+        in the order in which they compute.
+        """
+        if not self.frozen:
+            return
+        modules = dict(self.model.named_modules())
+        inside = {
+            name: {n for n, _ in self.model.named_parameters() if _below(n, name)}
+            for name in modules
+        }
+        leaves = [name for name, module in modules.items() if not list(module.children())]
+        trains = [k for k, name in enumerate(leaves) if inside[name] - self.frozen]
+        first = trains[0] if trains else len(leaves)
+        last = max((k for k in range(first) if inside[leaves[k]]), default=0)
+        for name, module in modules.items():
+            if inside[name] and inside[name] <= self.frozen:
                 module.eval()
-        if self.frozen and self.transfer["freeze"] == "features":
-            for name, module in self.model.named_modules():
-                if not list(module.parameters()) and not _below(name, *self.head):
-                    module.eval()  # dropout before the head would only blur what stands still
+        for name in leaves[:last]:
+            modules[name].eval()
 
 
 def _below(name: str, *parents: str) -> bool:

@@ -241,7 +241,7 @@ def _uncached(values: dict[str, Any], file: Path, run: Path) -> bool:
     if "transfer" not in values:
         return False
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cnnrun.engine.trainer.with_features_ready", lambda *_: None)
+        patch.setattr("cnnrun.engine.trainer.on_frozen_features", lambda *_: None)
         other = train(file, "uncached")
     same_course(other, run)
     return True

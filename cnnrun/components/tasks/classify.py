@@ -33,7 +33,7 @@ class Classify(Task):
         *("accuracy", "majority", "balanced_accuracy", "macro_f1", "auroc"),
         *("loss", "top5", "ece"),
     )
-    pictures = ("samples", "curves", "confusion", "mistakes")
+    plots = ("samples", "curves", "confusion", "mistakes")
 
     def __init__(self, *, tta: Literal["none", "flip", "flip_and_shift"] = "none") -> None:
         """tta: test-time augmentation: scores are of the logits' mean over views of a picture.
@@ -65,7 +65,8 @@ class Classify(Task):
     def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
         """See `Task.sums`. Mixed targets (N, K) count as their largest share in the accuracy."""
         labels = targets if targets.dim() == 1 else targets.argmax(1)
-        correct = ((outputs.argmax(1) == labels) & ~losses.isnan()).sum()  # NaN is no answer
+        right = outputs.argmax(1) == labels
+        correct = right.masked_fill_(losses.isnan(), value=False).sum()  # NaN is no answer
         total = exact_sum(losses)
         return torch.stack((total, correct.to(total.dtype)))
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from cnnrun.config import experiment as config
-from cnnrun.config.document import dump, read
+from cnnrun.config.document import read
 from cnnrun.config.experiment import Experiment
 from cnnrun.config.identity import key_of
+from cnnrun.config.yaml_words import dump
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.measures import Metric
 from cnnrun.multirun.comparable import ranking_metric
