@@ -73,13 +73,11 @@ class Trainer:
         self.schedule = schedule or build_lr_schedule(self.experiment, len(self.train_batches))
         self.progress = Progress(accumulate=self.stepper.accumulate)
         self.random = torch.Generator(self.device)
-        self.steps_timed = 0
         self.timer = SaveTimer(self.experiment.training.checkpoint_every, self.world.size)
-        self.seconds = 0.0
+        self.steps_timed, self.seconds = 0, 0.0
         self.code = code_of(self.experiment.to_dict()) if run else None
         self._no_best = NoBest()
-        # Is told the row of each epoch, once it is in the log.
-        self.tell: Callable[[dict[str, Any]], None] = lambda _row: None
+        self.tell: Callable[[dict[str, Any]], None] = lambda _row: None  # once a row is in the log
 
     @property
     def total_steps(self) -> int:
@@ -104,9 +102,8 @@ class Trainer:
             Interrupted: a signal asked to stop; the state is saved.
             UserError: the loss is no longer a number.
         """
-        while self.progress.epoch < self.experiment.training.epochs:
-            if self.progress.stopped_early:
-                break
+        progress, epochs = self.progress, self.experiment.training.epochs
+        while progress.epoch < epochs and not progress.stopped_early:
             row = self.finish_epoch(self.train_epoch(reporter))
             reporter.epoch(self.shown(row))
 
@@ -321,8 +318,8 @@ class Trainer:
         self.progress.samples = self.sums.samples
         if not self.run or not self.world.is_main:
             return
-        checkpoint = snapshot(self.full, self.stepper, self.schedule, self.progress, self.code)
-        checkpoint.save(self.run.checkpoint(name))
+        now = snapshot(self.full, self.stepper, self.schedule, self.progress, self.code)
+        now.save(self.run.checkpoint(name))
         self.timer.saved()
 
     def interrupt(self) -> None:
