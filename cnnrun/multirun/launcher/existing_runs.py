@@ -33,7 +33,12 @@ class RunsFound:
 
     def of(self, job: Job) -> list[RunDirectory]:
         """The runs that compute what `job` wants, the oldest first."""
-        return [run for run in self._with_settings(job.key) if not self._unlike(run, job)]
+        why = {run: self._unlike(run, job) for run in self._with_settings(job.key)}
+        fitting = [run for run in why if not why[run]]
+        if not fitting:
+            for run in why:
+                self.tell_once(why[run], run.path)
+        return fitting
 
     def finished(self, job: Job) -> RunDirectory | None:
         return next((run for run in self.of(job) if run.read_summary()), None)
@@ -57,10 +62,7 @@ class RunsFound:
 
     def _unlike(self, run: RunDirectory, job: Job) -> str:
         known = run.config in self._from_before and recorded(run).get("data")
-        why = unlike(run, self._code(job), self._fingerprint(job.experiment) if known else "")
-        if why:
-            self.tell_once(why, run.path)
-        return why
+        return unlike(run, self._code(job), self._fingerprint(job.experiment) if known else "")
 
     def why_unlike(self, held: Mapping[str, Any], job: Job) -> str:
         """As `runs.identity.unlike_record`, of a run whose directory need not be here."""
