@@ -3,54 +3,68 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# uv is quicker where it is there. PIP_ARGS: more options for it, or for pip.
+UV := $(shell command -v uv 2>/dev/null)
+PIP_INSTALL = $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install) --quiet $(PIP_ARGS)
+RUNTIME := $(VENV)/.installed
+TOOLS := $(VENV)/.tools-installed
 
-.PHONY: help install demo test test-long chaos benchmarks docs pictures lint format clean
+.PHONY: help install install-dev demo test test-long test-busy chaos benchmarks docs pictures lint format clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# The stamp is newer than pyproject.toml when all is installed, so a second run does nothing.
-$(STAMP): pyproject.toml
+# Each stamp is newer than pyproject.toml when all is installed, so a second run does nothing.
+$(RUNTIME): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	@touch $(STAMP)
+	$(PIP_INSTALL) --editable .
+	@touch $(RUNTIME)
 
-install: $(STAMP) ## Make .venv and install cnnrun with its tools into it
+$(TOOLS): pyproject.toml $(RUNTIME)
+	$(PIP_INSTALL) --editable '.[dev]'
+	@touch $(TOOLS)
+
+install: $(RUNTIME) ## Make .venv and install cnnrun into it, with what running needs
+
+install-dev: $(TOOLS) ## The same with all tools and optional libraries
 
 demo: install ## Train a small CNN on real handwritten digits (no download), show where the result is
 	$(BIN)/cnnrun train configs/digits_cnn.yaml
 
-test: install ## Run the tests (under 5 minutes on 2 cores)
+test: install-dev ## Run the tests (under 5 minutes on 2 cores)
 	$(BIN)/python -m pytest -q
 
-test-long: install ## The tests that take minutes each
+test-long: install-dev ## The tests that take minutes each
 	$(BIN)/python -m pytest -q -m slow
 
-chaos: install ## Kill runs, break disks, mutate configs and pictures, for long
+test-busy: install-dev ## The tests beside eight processes that compute all the time
+	$(BIN)/python -m tests.busy
+
+chaos: install-dev ## Kill runs, break disks, mutate configs and images, for long
 	$(BIN)/python -m pytest -q -m slow tests/chaos tests/config/test_fuzz_config.py \
 	  tests/data/test_fuzz_images.py tests/runs/test_hostile_files.py tests/runs/test_damaged_and_foreign_checkpoints.py
 
-benchmarks: install ## Images/s of loading, augmentation and training, beside others'
+benchmarks: install-dev ## Images/s of loading, augmentation and training, beside others'
+	$(PIP_INSTALL) --editable '.[benchmarks]'
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.commands
 	$(BIN)/python benchmarks/loading.py
 	$(BIN)/python benchmarks/augmentation.py
 
-docs: install ## Write the reference pages, build the site into site/
+docs: install-dev ## Write the reference pages, build the site into site/
 	$(BIN)/python -m docs_build
 	$(BIN)/python -m tests.errors > docs/errors.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-pictures: install ## Train shipped configs, draw the pictures of README and docs (DATA=folder of MNIST)
+pictures: install-dev ## Train shipped configs, draw the pictures of README and docs (DATA=folder of MNIST)
 	$(BIN)/python -m docs_build.pictures $(DATA)
 
-lint: install ## ruff (lint and format) and mypy --strict
+lint: install-dev ## ruff (lint and format) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: install ## Let ruff mend and format the code
+format: install-dev ## Let ruff mend and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from cnnrun.multirun.launcher import workers
+from tests.conftest import Result
 
 
 class Forked:
@@ -77,6 +79,30 @@ def _main(arguments: list[str], environment: dict[str, str]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
     return 0
+
+
+def together(count: int, *arguments: object) -> Result:
+    """`cnnrun ARGUMENTS` in so many processes of one run, as `torchrun -m` would start them here.
+
+    The code is the highest one, the output the first process's, the errors those of all.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    with tempfile.TemporaryFile("w+") as errors:
+        command = ["cnnrun", *map(str, arguments)]
+        processes = [
+            Forked(command, stderr=errors, env={**meeting, "RANK": str(k), "LOCAL_RANK": str(k)})
+            for k in range(count)
+        ]
+        code = max(process.wait() for process in processes)
+        outs = []
+        for process in processes:
+            outs.append(process.stdout.read())
+            process.stdout.close()
+        errors.seek(0)
+        return Result(code, outs[0], errors.read())
 
 
 def fork_runs(patch: pytest.MonkeyPatch) -> None:

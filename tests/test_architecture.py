@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from cnnrun.registry import KINDS, Registry
 from tests import house
+from tests.conftest import REPOSITORY
 from tests.house import PACKAGE
 
 FILES = house.files()
@@ -101,7 +103,7 @@ def test_arrows_up_and_circles_are_found(tmp_path: Path, monkeypatch: pytest.Mon
 HEAVY = ("torch", "matplotlib", "numpy", "sklearn")
 LIGHT = {
     "cnnrun": (*HEAVY, "yaml", "pydantic"),
-    "cnnrun.cli": (*HEAVY, "yaml", "rich.progress", "pydantic"),
+    "cnnrun.cli": (*HEAVY, "yaml", "random", "rich.progress", "pydantic"),
     "cnnrun.comparison.text": HEAVY,
     "cnnrun.comparison.table": HEAVY,
     "cnnrun.config.document": (*HEAVY, "pydantic"),
@@ -233,6 +235,32 @@ def test_nobody_touches_what_another_keeps_for_itself() -> None:
     }
     for file, names in found.items():
         assert names <= FOREIGN.get(file, set()), f"{file}: give the other a public door"
+
+
+PAGES_OF_PLACES = ("ARCHITECTURE.md", "CONTRIBUTING.md")
+# In backticks: a path from the repository's root, or the name of a file.
+_PATH = re.compile(r"`((?:[\w.-]+/)+[\w.*-]*|[\w-]+\.(?:py|md|yml|toml))`")
+
+
+def _missing(line: str) -> list[str]:
+    """The paths in a line that lead nowhere; a file may be named within a folder of that line."""
+    named = _PATH.findall(line)
+    folders = ["", *(name for name in named if name.endswith("/"))]
+    return [n for n in named if not any(list(REPOSITORY.glob(folder + n)) for folder in folders)]
+
+
+@pytest.mark.parametrize("page", PAGES_OF_PLACES)
+def test_every_path_that_a_page_names_is_there(page: str) -> None:
+    text = (REPOSITORY / page).read_text()
+    assert len(set(_PATH.findall(text))) > 15
+    assert [path for line in text.splitlines() for path in _missing(line)] == []
+    assert _missing("`cnnrun/attic/`, `README.md`, `box.py`") == ["cnnrun/attic/", "box.py"]
+
+
+def test_the_floors_of_the_page_are_those_that_are_measured() -> None:
+    block = (REPOSITORY / "ARCHITECTURE.md").read_text().split("```")[1]
+    floors = [set(line[:27].strip().split(" | ")) for line in block.strip().splitlines()]
+    assert floors == [set(floor) for floor in reversed(house.FLOORS)]
 
 
 def test_files_and_functions_are_short() -> None:

@@ -37,8 +37,10 @@ def experiment_schema() -> Schema:
     whole = experiment_model().model_json_schema()
     definitions: Schema = {}
     for kind in (*_SECTIONS.values(), registry.augmentations, registry.loggers):
-        for name in kind.names():
-            _add_component(definitions, kind.get(name))
+        entries = [kind.get(name) for name in kind.names()]
+        shared = entries[0].shared_keys()
+        for entry in entries:
+            _add_component(definitions, entry, shared)
     for options in (Training, Transfer):
         _add_definition(definitions, options.__name__, options.model_json_schema())
         _describe(definitions[options.__name__], field_texts(options))
@@ -75,8 +77,8 @@ def _component(kind: Registry) -> Schema:
 
 
 def _has_required(entry: Entry) -> bool:
-    fields = entry.schema().model_fields
-    return any(fields[name].is_required() for name in entry.parameters)
+    given = entry.signature.parameters
+    return any(given[name].default is inspect.Parameter.empty for name in entry.parameters)
 
 
 def _key(entry: Entry) -> str:
@@ -84,11 +86,11 @@ def _key(entry: Entry) -> str:
     return f"{entry.kind}.{entry.name.replace('/*', '')}"
 
 
-def _add_component(definitions: Schema, entry: Entry) -> None:
-    model = entry.schema()
-    schema = model.model_json_schema()
-    shared = field_texts(DatasetOptions) if entry.kind == "dataset" else {}
-    texts = {"name": entry.summary, **shared, **entry_texts(entry)}
+def _add_component(definitions: Schema, entry: Entry, shared: type[Component]) -> None:
+    """shared: the keys that all components of its kind have."""
+    schema = entry.schema(shared).model_json_schema()
+    texts_of_all = field_texts(DatasetOptions) if entry.kind == "dataset" else {}
+    texts = {"name": entry.summary, **texts_of_all, **entry_texts(entry)}
     _add_definition(definitions, _key(entry), schema)
     schema["description"] = inspect.getdoc(entry.factory) or ""
     named = set() if entry.name in default_names(entry.kind) else {"name"}

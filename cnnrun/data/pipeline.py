@@ -69,6 +69,11 @@ class Pipeline:
         images, targets, _ = self._augment(images, labels, generator, samples, epoch)
         return self.normalize(images), targets
 
+    @property
+    def draws(self) -> bool:
+        """Whether training images need random numbers."""
+        return bool(self.augmentations)
+
     def normalize(self, images: Tensor) -> Tensor:
         """(x - mean) / std of (N, C, H, W) uint8 in 0..255 or float32 in 0..1."""
         factor = self._byte_factor if images.dtype == torch.uint8 else self._factor

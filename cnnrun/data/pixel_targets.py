@@ -58,6 +58,10 @@ class PixelPipeline(Pipeline):
         pixels, noisy = self.pixels(images, labels, generator, samples, epoch)
         return self.normalize(noisy), pixels
 
+    @property
+    def draws(self) -> bool:
+        return super().draws or self.noise is not None
+
     def pixels(
         self,
         images: Tensor,

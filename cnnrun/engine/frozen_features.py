@@ -30,6 +30,10 @@ class IdentityPipeline(Pipeline):
     def __init__(self) -> None:
         """Nothing to prepare."""
 
+    @property
+    def draws(self) -> bool:
+        return False
+
     def __call__(
         self,
         images: Tensor,

@@ -32,14 +32,14 @@ def refuse_misfit(parts: Parts, losses: Any, samples: int) -> None:
     Raises:
         UserError: they are not one a sample, or have no gradient.
     """
-    experiment = parts.experiment
+    # At every step, as a loss may change its mind: comparing shapes costs next to nothing.
     if not isinstance(losses, Tensor) or losses.shape != (samples,):
         given = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
-        raise registry.tasks.get(experiment.task.name).mistake(
+        raise registry.tasks.get(parts.experiment.task.name).mistake(
             f"must give losses of the shape ({samples},) in `step`, not {given}"
         )
     if not losses.requires_grad:
-        raise registry.losses.get(experiment.loss.name).mistake(
+        raise registry.losses.get(parts.experiment.loss.name).mistake(
             "gives a value without a gradient: it was detached (`.detach()`, `.data`, `.item()`, "
             "`torch.tensor(...)`) or computed outside of torch, and nothing would be learnt"
         )

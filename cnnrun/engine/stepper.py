@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -25,6 +24,8 @@ from cnnrun.runtime import console
 from cnnrun.runtime.distributed import any_process, average_gradients, parallel, world
 from cnnrun.runtime.randomness import seed_default
 from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step, bare_zero_grad
+
+_PLAIN: AbstractContextManager[Any] = nullcontext()
 
 
 class NotFiniteError(Exception):
@@ -54,10 +55,9 @@ class Stepper:
         self.renew_wrappers()
         kind = parts.device.type
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.options.amp)
-        self.autocast: Any = torch.autocast(kind, dtype) if dtype else nullcontext()
+        self.autocast: Any = torch.autocast(kind, dtype) if dtype else _PLAIN
         self.scaler = torch.amp.GradScaler(kind, enabled=dtype == torch.float16)
         self.renew_average()
-        self.seen_losses = False
 
     def renew_optimizer(self) -> None:
         """A new optimizer, of what trains now."""
@@ -115,25 +115,24 @@ class Stepper:
         self.zero_grad()
         # Gradients are averaged over the processes, whose parts need not be equal.
         weight = self.world.size / size
-        for images, wanted, gathering in self.pieces(inputs, targets, size):
-            with gathering:
+        for images, wanted, apart in self.pieces(inputs, targets, size):
+            with apart:
                 losses, outputs = self.forward(images, wanted)
                 self.backward(losses, weight * len(images))
             self.sums.note(number, losses.detach(), outputs, wanted)
 
     def pieces(
         self, inputs: Tensor, targets: Tensor, size: int
-    ) -> Iterator[tuple[Tensor, Tensor, AbstractContextManager[Any]]]:
+    ) -> list[tuple[Tensor, Tensor, AbstractContextManager[Any]]]:
         """The batch in its pieces; within the context of each its gradients are computed."""
         # Pieces of one sample could not train batch normalization.
         count = min(self.accumulate, max(1, size // self.world.size // 2))
         if count == 1:
-            yield inputs, targets, nullcontext()
-            return
-        cut = zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True)
-        for k, (images, wanted) in enumerate(cut, 1):
-            # Gradients travel with the last piece.
-            yield images, wanted, nullcontext() if k == count else self._no_sync()
+            return [(inputs, targets, _PLAIN)]
+        # Gradients travel with the last piece.
+        contexts = [*(self._no_sync() for _ in range(count - 1)), _PLAIN]
+        images, wanted = inputs.tensor_split(count), targets.tensor_split(count)
+        return list(zip(images, wanted, contexts, strict=True))
 
     def forward(
         self, inputs: Tensor, targets: Tensor, model: nn.Module | None = None
@@ -150,9 +149,7 @@ class Stepper:
             if (told := misfit(error, self.parts)) is None:
                 raise
             raise told from error
-        if not self.seen_losses or not losses.requires_grad:
-            refuse_misfit(self.parts, losses, len(inputs))
-            self.seen_losses = True
+        refuse_misfit(self.parts, losses, len(inputs))
         if self.options.compile == "cuda_graphs":
             outputs = outputs.clone()  # see `recorded`
         return losses, outputs
@@ -273,7 +270,7 @@ class Stepper:
     def _no_sync(self) -> AbstractContextManager[Any]:
         """Within it gradients gather in this process."""
         parallel: Any = self.parallel
-        return parallel.no_sync() if hasattr(parallel, "no_sync") else nullcontext()
+        return parallel.no_sync() if hasattr(parallel, "no_sync") else _PLAIN
 
     # State ---------------------------------------------------------------------------------------
 

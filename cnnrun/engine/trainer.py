@@ -114,16 +114,17 @@ class Trainer:
             self.begin_epoch(epoch)
         self.set_training_mode(epoch)
         started, first_step = time.perf_counter(), self.progress.step
-        seen = 0
+        seen_before = self.sums.samples
         # Closed in any case, so that threads that read ahead end at once.
-        order = self.order_of(epoch)
+        order, draws = self.order_of(epoch), self.stepped.pipeline.draws
         with closing(self.train_batches.iterate(order, self.progress.batch, epoch)) as batches:
             for images, labels in batches:
-                samples = self.train_batches.samples_of(order, self.progress.batch)
+                batch = self.progress.batch
+                samples = self.train_batches.samples_of(order, batch) if draws else None
                 self.train_step(images, labels, samples)
                 self.collect()
-                seen += self.train_batches.size_of(self.progress.batch - 1)
                 if reporter.due():
+                    seen = self.sums.samples - seen_before
                     rate = seen / (time.perf_counter() - started)
                     running = self.task.texts(self.running_means())
                     reporter.update(epoch + 1, self.progress.step, running, rate)
@@ -204,9 +205,10 @@ class Trainer:
         """What the next step takes, its learning rate set; see `train_step` and `Pipeline`."""
         progress = self.progress
         self.set_learning_rate(progress.step)
-        seed = derive_seed(self.experiment.seed, "augment", progress.step, *self.world.stream)
-        self.random.manual_seed(seed)
         epoch, pipeline = progress.epoch, self.stepped.pipeline
+        if pipeline.draws:
+            seed = derive_seed(self.experiment.seed, "augment", progress.step, *self.world.stream)
+            self.random.manual_seed(seed)
         inputs, targets = pipeline(images, labels, self.random, samples, epoch)
         return progressive(inputs, self.experiment.training, epoch), targets
 

@@ -24,6 +24,8 @@ def mask_like(values: Tensor, p: float) -> Tensor:
     dropped = min(round(p * _LEVELS), _LEVELS - 1)
     count = values.numel()
     draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    bits = draws.view(torch.int16)[:count].view(values.shape)
-    kept = (bits >= dropped - _LEVELS // 2).to(values.dtype)
+    bits = draws.view(torch.int16)
+    if count % 4:
+        bits = bits[:count]
+    kept = (bits.view(values.shape) >= dropped - _LEVELS // 2).to(values.dtype)
     return kept.mul_(_LEVELS / (_LEVELS - dropped))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 from pathlib import Path
 
 from cnnrun.errors import UserError
@@ -71,6 +70,8 @@ def give_libraries_a_cache() -> None:
 
 def _temporary() -> Path:
     """A folder of this user's own, at the same place each time."""
+    import tempfile  # here, as its random numbers would be imported at every start
+
     folder = Path(tempfile.gettempdir()) / f"cache-of-user-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()

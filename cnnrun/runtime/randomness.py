@@ -7,6 +7,7 @@ Every draw of a run comes from a stream that is named by what it is for and when
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -20,13 +21,24 @@ def derive_seed(seed: int, purpose: str, *counters: int) -> int:
     SplitMix64 (Steele, Lea, Flood 2014) mixes each word in, so that neighbouring steps get
     unrelated streams. Pure integers: the same on every machine.
     """
-    state = seed & _MASK
-    for word in (zlib.crc32(purpose.encode()), *counters):
-        state = (state + 0x9E3779B97F4A7C15 + word) & _MASK
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
-        state ^= state >> 31
+    state = _state_of(seed, purpose)
+    for word in counters:
+        state = _mixed(state, word)
     return state >> 1
+
+
+@lru_cache(maxsize=64)
+def _state_of(seed: int, purpose: str) -> int:
+    """The state that all streams of this purpose begin from: two are asked for at every step."""
+    return _mixed(seed & _MASK, zlib.crc32(purpose.encode()))
+
+
+def _mixed(state: int, word: int) -> int:
+    """The 64-bit state once a word is mixed in."""
+    state = (state + 0x9E3779B97F4A7C15 + word) & _MASK
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+    return state ^ (state >> 31)
 
 
 def generator(

@@ -10,7 +10,6 @@ import sklearn.metrics as sk
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from cnnrun.components.tasks.metrics import auroc, classification_scores, softmax
 
@@ -58,6 +57,9 @@ def test_scores_equal_scikit_learn(seed: int, samples: int, classes: int) -> Non
 
 @pytest.mark.parametrize("classes", [2, 10])
 def test_calibration_error_equals_torchmetrics(classes: int) -> None:
+    # Not by every process that collects the tests: it takes 2 s.
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
     random = np.random.default_rng(classes)
     outputs = random.normal(size=(500, classes)) * 2
     labels = random.integers(0, classes, 500)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ from cnnrun.models.transfer import Transfer
 SECTIONS = ("task", "dataset", "model", "initializer", "loss", "optimizer", "schedule")
 
 
-def _keys() -> Iterator[tuple[str, str]]:
+@cache
+def _keys() -> list[tuple[str, str]]:
+    return list(_every_key())
+
+
+def _every_key() -> Iterator[tuple[str, str]]:
     """Every dotted key that an experiment can have, with the component that has it."""
     schema = experiment_schema()
     yield from ((key, "") for key in schema["properties"])
@@ -32,12 +38,9 @@ def _keys() -> Iterator[tuple[str, str]]:
         yield from ((f"{section}.{key}", "") for key in options.model_fields)
 
 
-KEYS = list(_keys())
-
-
 def test_every_key_of_every_component_has_a_role() -> None:
-    assert len(KEYS) > 300
-    for key, component in KEYS:
+    assert len(_keys()) > 300
+    for key, component in _keys():
         section = key.partition(".")[0]
         found = role(key, {f"{section}.name": component})
         assert isinstance(found, Role), key
@@ -46,11 +49,11 @@ def test_every_key_of_every_component_has_a_role() -> None:
 
 
 def test_every_named_role_is_of_a_key_that_exists() -> None:
-    known = {key for key, _ in KEYS}
+    known = {key for key, _ in _keys()}
     assert set(ROLES) <= known
     for (section, component), roles in ROLES_OF_COMPONENTS.items():
         for key in roles:
-            assert (f"{section}.{key}", component) in KEYS, (section, component, key)
+            assert (f"{section}.{key}", component) in _keys(), (section, component, key)
 
 
 def test_the_roles_that_matter_most() -> None:

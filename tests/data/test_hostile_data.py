@@ -134,7 +134,7 @@ def _png_of(width: int, height: int, data: bytes) -> bytes:
 
 @cache
 def _bombs() -> dict[str, bytes]:
-    rows = zlib.compress(bytes((20_000 // 8 + 1) * 20_000), 9)
+    rows = zlib.compress(bytes((20_000 // 8 + 1) * 20_000), 1)
     gif = b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0x80, 0, 0) + bytes(6)
     bmp = b"BM" + struct.pack("<IHHIIiiHHIIiiII", 100, 0, 0, 54, 40, 10**6, 10**6, 1, 24, 0, 0,
                               0, 0, 0, 0)  # fmt: skip
@@ -147,7 +147,7 @@ def _bombs() -> dict[str, bytes]:
         ">IIBBBBB", 1, 1, 8, 0, 0, 0, 0
     )  # fmt: skip
     text += struct.pack(">I", zlib.crc32(text[12:]))
-    content = b"a\0\0" + zlib.compress(bytes(2**28), 9)
+    content = b"a\0\0" + zlib.compress(bytes(2**27), 1)
     chunk = struct.pack(">I", len(content)) + b"zTXt" + content
     return {
         "png": _png_of(20_000, 20_000, rows),
@@ -156,7 +156,7 @@ def _bombs() -> dict[str, bytes]:
         "gif": gif,
         "bmp": bmp,
         "jpeg": bytes(huge),
-        "gzip": gzip.compress(bytes(2**26)),
+        "gzip": gzip.compress(bytes(2**26), 1),
     }
 
 

@@ -22,7 +22,7 @@ from tests.docs.session import quick_cnnrun, type_in
 # ```bash blocks are not run: page, what the block begins with, why.
 NOT_RUN = {
     ("README.md", "make install"): "needs the network",
-    ("CONTRIBUTING.md", "make install"): "is what runs this test",
+    ("CONTRIBUTING.md", "make install-dev"): "is what runs this test",
     ("docs/howto/resume.md", "#!/bin/bash"): "needs Slurm",
     ("docs/howto/sweeps.md", "cnnrun sweep --join"): "needs a PostgreSQL server and other machines",
     ("docs/howto/sweeps.md", "#!/bin/bash"): "needs Slurm",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from cnnrun.runtime.distributed import World, local_slice
 from tests.conftest import Command
+from tests.forking import together
 
 CONFIG = """\
 dataset: {name: digits, batch_size: 60, limit: 1003, validation: 151}
@@ -51,7 +52,8 @@ class Killer(torch.nn.Module):
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
     file = tmp_path / "many.yaml"
     file.write_text(CONFIG)
     (tmp_path / "killer.py").write_text(KILLER)
@@ -88,21 +90,21 @@ def test_two_processes_compute_what_one_does(
 def test_a_process_that_dies_stops_the_others_and_the_run_goes_on(
     shell: Command, config: Path, tmp_path: Path
 ) -> None:
-    train = f"-m cnnrun train {config} loss=killer plugins=[killer.py] -q"
+    train = ("train", config, "loss=killer", "plugins=[killer.py]", "-q")
     (tmp_path / "killed").touch()
-    whole = shell(f"torchrun --nproc-per-node 2 {train} output=whole")
+    whole = together(2, *train, "output=whole")
     assert whole.code == 0, whole.err
 
     (tmp_path / "killed").unlink()
     started = time.monotonic()
-    ended = shell(f"torchrun --nproc-per-node 2 {train}")
+    ended = shell(f"torchrun --nproc-per-node 2 -m cnnrun {' '.join(map(str, train))}")
     assert ended.code != 0
     assert time.monotonic() - started < 60
     assert "another one ended" in ended.err or "Signal 9 (SIGKILL)" in ended.err
     assert "Traceback (most recent call last)" not in ended.err.partition("torch/distributed")[0]
     [run] = (tmp_path / "runs" / "many").iterdir()
 
-    ended = shell(f"torchrun --nproc-per-node 2 {train} --resume-or-start")
+    ended = together(2, *train, "--resume-or-start")
     assert ended.code == 0, ended.err
     assert (tmp_path / ended.out.strip()) == run
     assert _rows(run) == _rows(tmp_path / whole.out.strip())
@@ -181,20 +183,19 @@ class SmallMemory(torch.nn.Module):
 
 
 def test_processes_agree_on_pieces_and_on_the_fastest_settings(
-    shell: Command, config: Path, tmp_path: Path
+    config: Path, tmp_path: Path
 ) -> None:
     """One of two runs out of memory, with batch normalization: neither waits for the other."""
     (tmp_path / "small_memory.py").write_text(SMALL_MEMORY)
-    net = "model='{name: cnn, channels: [4], batch_norm: true}' training.accumulate=1"
-    train = f"torchrun --nproc-per-node 2 -m cnnrun train {config} {net} -q"
-    found = shell(
-        f"{train} training.auto_batch=true training.auto_speed=true loss=small_memory "
-        "plugins=[small_memory.py]"
+    net = ("model={name: cnn, channels: [4], batch_norm: true}", "training.accumulate=1")
+    found = together(
+        *(2, "train", config, *net, "-q", "training.auto_batch=true", "training.auto_speed=true"),
+        *("loss=small_memory", "plugins=[small_memory.py]"),
     )
     assert found.code == 0, found.err
     assert found.err.count("a batch now goes in 4 pieces") == 1, "the first process says it, once"
     assert found.err.count("ms a step") == 2, "the first process measures"
-    whole = shell(f"{train} output=whole training.accumulate=4")
+    whole = together(2, "train", config, *net, "-q", "output=whole", "training.accumulate=4")
     assert whole.code == 0, whole.err
     for ours, theirs in zip(
         _rows(tmp_path / found.out.strip()), _rows(tmp_path / whole.out.strip()), strict=True

@@ -151,3 +151,24 @@ def test_a_mean_loss_below_what_sums_resolve_is_no_zero() -> None:
         sums.note(step, torch.full((4,), 2e-10), torch.eye(10)[:4], torch.arange(4))
     sums.samples = 12
     assert sums.means() == {"loss": pytest.approx(2e-10, rel=1e-5), "accuracy": 1.0}
+
+
+def test_a_task_whose_losses_change_shape_later_is_refused_then(cnnrun: Command) -> None:
+    """Every step is looked at, not only the first."""
+    Path("c.yaml").write_text(CONFIG)
+    Path("fickle.py").write_text(
+        "from cnnrun.components.tasks.classify import Classify\n"
+        "from cnnrun.plugin import tasks\n\n\n"
+        '@tasks.register("fickle")\n'
+        "class Fickle(Classify):\n"
+        '    """Classification that gives the mean from the third batch on."""\n\n'
+        "    calls = 0\n\n"
+        "    def step(self, model, loss, inputs, targets):\n"
+        "        losses, outputs = super().step(model, loss, inputs, targets)\n"
+        "        self.calls += model.training\n"
+        "        return (losses.mean() if self.calls > 2 else losses), outputs\n"
+    )
+    ended = cnnrun("train", "c.yaml", "task=fickle", "plugins=[fickle.py]", "-q")
+    assert ended.code in (1, 2), ended.err
+    assert "the task 'fickle' must give losses of the shape (32,) in `step`, not ()" in ended.err
+    assert "fickle.py:" in ended.err

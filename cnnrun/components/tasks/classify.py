@@ -65,7 +65,8 @@ class Classify(Task):
     def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
         """See `Task.sums`. Mixed targets (N, K) count as their largest share in the accuracy."""
         labels = targets if targets.dim() == 1 else targets.argmax(1)
-        correct = ((outputs.argmax(1) == labels) & ~losses.isnan()).sum()  # NaN is no answer
+        right = outputs.argmax(1) == labels
+        correct = right.masked_fill_(losses.isnan(), value=False).sum()  # NaN is no answer
         total = exact_sum(losses)
         return torch.stack((total, correct.to(total.dtype)))
 
