@@ -68,12 +68,12 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
     except UserError:
         parts, run = trainer.full, trainer.run
         if world().is_main and run and run.read_metrics() and parts.experiment.training.draw:
-            draw_pictures(parts, run, None, ("curves",))
+            draw_plots(parts, run, None, ("curves",))
         raise
 
 
 def finish(trainer: Trainer, started: float) -> None:
-    """Test the best checkpoint, once, write the summary and draw the pictures."""
+    """Test the best checkpoint, once, write the summary and draw the plots."""
     parts, run = trainer.full, trainer.run
     assert run
     best_epoch = trainer.progress.best_epoch or None
@@ -106,8 +106,8 @@ def finish(trainer: Trainer, started: float) -> None:
         "seconds": round(time.perf_counter() - started, 2),
     }
     if parts.experiment.training.draw:
-        names = task.pictures if best_epoch else ("curves",)
-        draw_pictures(parts, run, predictions, names, best_epoch if validated else None)
+        names = task.plots if best_epoch else ("curves",)
+        draw_plots(parts, run, predictions, names, best_epoch if validated else None)
     write_json(run.summary, summary)  # last: a run that is killed before goes on
     if not best_epoch:
         raise UserError(
@@ -129,14 +129,14 @@ def _row_of(epoch: int, parts: Parts, run: RunDirectory) -> dict[str, Any]:
     return {"epoch": epoch, **found}
 
 
-def draw_pictures(
+def draw_plots(
     parts: Parts,
     run: RunDirectory,
     predictions: Predictions | None,
     names: Iterable[str],
     best_epoch: int | None = None,
 ) -> None:
-    """Draw pictures; one that fails is named and costs nothing else."""
+    """Draw plots; one that fails is named and costs nothing else."""
     from cnnrun import plots
     from cnnrun.plots.target import Opened, Target
 
@@ -148,4 +148,4 @@ def draw_pictures(
         try:
             plots.draw(name, target, run.plots / f"{name}.png")
         except Exception as error:
-            console.warn(f"the picture '{name}' was not drawn: {error}")
+            console.warn(f"the plot '{name}' was not drawn: {error}")

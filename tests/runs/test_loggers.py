@@ -198,8 +198,8 @@ class Failing(Logger):
     def epoch(self, row):
         self.fail("epoch")
 
-    def picture(self, name, file):
-        self.fail("picture")
+    def plot(self, name, file):
+        self.fail("plot")
 
     def end(self, summary):
         self.fail("end")
@@ -217,7 +217,7 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.mark.parametrize("at", ["begin", "epoch", "picture", "end"])
+@pytest.mark.parametrize("at", ["begin", "epoch", "plot", "end"])
 def test_one_that_fails_changes_nothing_but_is_named_once(
     cnnrun: Command, tiny: Path, failing: Path, at: str
 ) -> None:

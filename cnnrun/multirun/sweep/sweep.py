@@ -24,8 +24,8 @@ from cnnrun.multirun.sweep.storage import (
     open_storage,
     read_only,
     require_optuna,
-    shown,
 )
+from cnnrun.multirun.sweep.stored import failures_told, shown, told
 from cnnrun.multirun.sweep.trial_queue import TrialQueue
 from cnnrun.runtime import console
 from cnnrun.runtime.files import write_text
@@ -178,6 +178,11 @@ def commands(file: Path, overrides: Iterable[str] = (), how: How = How()) -> lis
 
 
 def _take_part(plan: Plan, storage: str, how: How, wait_for_others: bool, again: str) -> Results:
+    with failures_told(storage):
+        return _work(plan, storage, how, wait_for_others, again)
+
+
+def _work(plan: Plan, storage: str, how: How, wait_for_others: bool, again: str) -> Results:
     folder = plan.sweep.folder
     trials = _trials(plan, storage)
     trials.study.set_user_attr("sweep.yaml", plan.sweep_text())
@@ -243,18 +248,19 @@ def _fetch(url: str, name: str | None, how: How) -> Path:
     import optuna
 
     storage = open_storage(url, create=False)
-    studies = {
-        summary.study_name: summary.user_attrs
-        for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)
-        if "sweep.yaml" in summary.user_attrs
-    }
+    with told(url):
+        studies = {
+            summary.study_name: summary.user_attrs
+            for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)
+            if summary.user_attrs.keys() >= {"sweep.yaml", "base.yaml"}
+        }
     wanted = {n: a for n, a in studies.items() if name in (None, n, n.rpartition("-")[0])}
     if len(wanted) != 1:
         names = ", ".join(studies) or "none"
         hint = did_you_mean(name or "", studies) if not wanted else "; choose with --name"
         raise UserError(f"{shown(url)}: the sweeps there are {names}{hint}")
     study, attributes = next(iter(wanted.items()))
-    found = str(parse(str(attributes["sweep.yaml"]), shown(url)).values["name"])
+    found = str(parse(str(attributes["sweep.yaml"]), shown(url)).values.get("name"))
     if not re.fullmatch(NAME, found):
         raise UserError(f"{shown(url)}: {found!r} is no name of a sweep")
     folder = how.output / found

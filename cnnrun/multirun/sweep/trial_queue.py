@@ -16,6 +16,7 @@ from cnnrun.multirun.launcher.queue import Outcome
 from cnnrun.multirun.sweep.plan import Plan
 from cnnrun.multirun.sweep.presence import Presence
 from cnnrun.multirun.sweep.storage import HEARTBEAT_SECONDS, Trials
+from cnnrun.multirun.sweep.stored import told
 from cnnrun.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -181,7 +182,8 @@ class TrialQueue:
     def _fill(self, work: OpenTrial) -> None:
         """Choose a new trial's settings, and note what it will train."""
         space = self.plan.sweep.space
-        settings = {key: domain.suggest(work.trial, key) for key, domain in space.items()}
+        with told(self.trials.url):
+            settings = {key: domain.suggest(work.trial, key) for key, domain in space.items()}
         work.trial.set_user_attr("settings", settings)
         try:
             work.waiting = self.plan.jobs(work.slot, settings)

@@ -60,7 +60,7 @@ class MLflow(Logger):
         found = [Metric(name, v, now, int(row["epoch"])) for name, v in numbers(row).items()]
         self.client.log_batch(self.id, metrics=found)
 
-    def picture(self, name: str, file: Path) -> None:  # noqa: ARG002
+    def plot(self, name: str, file: Path) -> None:  # noqa: ARG002
         self.client.log_artifact(self.id, str(file), "plots")
 
     def end(self, summary: dict[str, Any]) -> None:
