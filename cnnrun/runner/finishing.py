@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -108,6 +108,8 @@ def finish(trainer: Trainer, started: float) -> None:
     if parts.experiment.training.draw:
         names = task.plots if best_epoch else ("curves",)
         draw_plots(parts, run, predictions, names, best_epoch if validated else None)
+    if not validated and (told := rising(run.read_metrics())):
+        console.warn(told)
     write_json(run.summary, summary)  # last: a run that is killed before goes on
     if not best_epoch:
         raise UserError(
@@ -115,6 +117,28 @@ def finish(trainer: Trainer, started: float) -> None:
             f"{trainer.progress.epoch} epochs, so none is the best and nothing was tested; try a "
             f"smaller optimizer.lr. The last weights are in {run.checkpoint('last')}"
         )
+
+
+def rising(rows: Sequence[Mapping[str, Any]]) -> str:
+    """That training went wrong towards its end, where no validation split says so; "" if not.
+
+    Without one the last epoch is kept, whatever came of it: told where the loss has lost more than
+    half of what it had gained, or has only risen.
+    """
+    losses = {row["epoch"]: row.get("train_loss") for row in rows}
+    known = {epoch: float(v) for epoch, v in losses.items() if isinstance(v, int | float)}
+    if len(known) < 2:
+        return ""
+    first, last = min(known), max(known)
+    low = min(known, key=lambda epoch: known[epoch])
+    lost = known[last] - known[low]
+    if lost <= 0.5 * (known[first] - known[low]) or lost <= 0.01 * abs(known[low]):
+        return ""
+    return (
+        f"the training loss rose from {known[low]:.4g} (epoch {low}) to {known[last]:.4g} (epoch "
+        f"{last}); without a validation split the last epoch is kept all the same. Try a smaller "
+        f"optimizer.lr, or training.epochs={low}"
+    )
 
 
 def _row_of(epoch: int, parts: Parts, run: RunDirectory) -> dict[str, Any]:

@@ -249,6 +249,20 @@ def open_storage(url: str, create: bool = True) -> optuna.storages.RDBStorage:
     raise AssertionError
 
 
+def study_names(url: str) -> list[str]:
+    """The studies in the storage at `url`; none where it is none yet. Nothing is written there.
+
+    Raises:
+        UserError: it can't be reached.
+    """
+    require_optuna()
+    import optuna
+
+    return (
+        optuna.get_all_study_names(open_storage(url, create=False)) if _holds_studies(url) else []
+    )
+
+
 def read_only(file: Path) -> str:
     """The address of an SQLite file that is looked at and never written to."""
     return f"sqlite:///file:{quote(str(file.resolve()))}?mode=ro&uri=true"

@@ -18,6 +18,7 @@ from cnnrun.multirun.sweep.presence import Presence
 from cnnrun.multirun.sweep.storage import HEARTBEAT_SECONDS, Trials
 from cnnrun.multirun.sweep.stored import told
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.identity import recorded
 
 if TYPE_CHECKING:
     import optuna
@@ -237,7 +238,8 @@ class TrialQueue:
             )
             self.tell(f"trial {work.slot} failed: {work.failures[-1]}")
             return
-        self._keep(work, job, {"key": job.key, "run": str(run.path), "score": score})
+        record = {"key": job.key, "run": str(run.path), "score": score, "from": recorded(run)}
+        self._keep(work, job, record)
         if self._prunes and job.seed == self.plan.seeds[0]:
             self._report(work, run)  # what is left of its curve, to measure others by
         found = "" if trained else " (was there)"
