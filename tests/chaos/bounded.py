@@ -101,7 +101,8 @@ def _each(make: Make, numbers: range, originals: Path, log: Path) -> None:
         handle = os.open(work / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(handle, 1 if name == "out" else 2)
         os.close(handle)
-    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+    # A fork of the fork replaces them; what is let go must not close the handles.
+    sys.stdout, sys.stderr = (os.fdopen(handle, "w", closefd=False) for handle in (1, 2))
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     address_space = pages * resource.getpagesize() + MEMORY
     for signal_number in (signal.SIGALRM, signal.SIGXCPU):
