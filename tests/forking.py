@@ -66,7 +66,9 @@ class Forked:
 def _main(arguments: list[str], environment: dict[str, str]) -> int:
     """What a new process would do; threads of OpenMP do not survive a fork, so there are none."""
     from cnnrun.cli import main
+    from cnnrun.runtime import console
 
+    console._results = None  # or what is printed goes where the parent's results go
     torch.set_num_threads(1)
     os.environ.update(environment)
     sys.argv = ["cnnrun", *arguments]

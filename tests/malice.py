@@ -28,7 +28,7 @@ def bounded(patch: pytest.MonkeyPatch) -> Iterator[None]:
     import torchvision  # noqa: F401  (libraries count, and are none of the file's doing)
 
     patch.setattr(config, "experiment_model", _schema)
-    patch.setattr(finishing, "draw_pictures", lambda *_: None)
+    patch.setattr(finishing, "draw_plots", lambda *_: None)
     limits = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + _MEMORY, limits[1]))

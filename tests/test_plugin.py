@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +43,21 @@ def test_a_plug_in_without_plots_loads_no_matplotlib() -> None:
     code = "import sys; from cnnrun.plugin import losses; print('matplotlib' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "False"
+
+
+def test_tasks_and_loggers_that_say_pictures_are_still_heard() -> None:
+    class Older(plugin.Classify):
+        pictures = (*plugin.Classify.pictures, "embedding")
+
+    class Newer(Older):
+        plots = (*Older.plots, "filters")
+
+    class Kept(plugin.Logger):
+        def picture(self, name: str, file: Path) -> None:
+            heard.append((name, file))
+
+    heard: list[tuple[str, Path]] = []
+    assert Older.plots == (*plugin.Classify.plots, "embedding")
+    assert Newer.plots == Newer.pictures == (*Older.plots, "filters")
+    Kept().plot("curves", Path("curves.png"))
+    assert heard == [("curves", Path("curves.png"))]

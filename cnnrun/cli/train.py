@@ -57,7 +57,7 @@ def train(
     as_json: AsJson = False,
     plugin: Plugins = None,
 ) -> None:
-    """Train an experiment; leaves checkpoints, log and pictures in a new run directory."""
+    """Train an experiment; leaves checkpoints, log and plots in a new run directory."""
     changes = list(overrides or [])
     if resume and config is not None and "=" in str(config):
         # With --resume the first argument is a change already.
@@ -128,8 +128,8 @@ def _print_summary(path: Path, summary: dict[str, Any]) -> None:
     console.out(f"run       {path}")
     if isinstance(summary.get("test"), dict) and summary["test"]:
         console.out(f"test      {_scores(summary)} ({_tested(summary)})")
-    for picture in sorted((path / "plots").glob("*.png")):
-        console.out(f"picture   {picture}")
+    for plot in sorted((path / "plots").glob("*.png")):
+        console.out(f"plot      {plot}")
     if console.stderr.isatty():
         spent = duration(summary["seconds"])
         console.note(f"{spent} in all; go on with cnnrun eval {path}, or cnnrun report {path}")

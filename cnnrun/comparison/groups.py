@@ -71,12 +71,16 @@ def _last_word(key: str) -> str:
 
 
 def compared_settings(run: Run, ignore: Collection[str] = ()) -> dict[str, Any]:
-    """The settings that make runs alike or different: all but the seed that tell runs apart."""
+    """The settings that make runs alike or different: all but the seed that tell runs apart.
+
+    With `code.NAME`, the content of each file of code of the user's own.
+    """
     left_out = ("seed", *ignore)
     sections = tuple(f"{key}." for key in left_out)
+    code = {f"code.{name.removesuffix('.py')}": content for name, content in run.code.items()}
     return {
         key: value
-        for key, value in identity(run.settings).items()
+        for key, value in (identity(run.settings) | code).items()
         if key not in left_out and not key.startswith(sections)
     }
 

@@ -59,6 +59,13 @@ class Run:
         last = RunDirectory(self.path).checkpoint("last")
         return "interrupted" if last.is_file() else "unfinished"
 
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """The content, as short hashes by name, of the user's own files that trained it."""
+        held = RunDirectory(self.path).read_identity().get("code")
+        known = held if isinstance(held, dict) else {}
+        return {str(name): str(content) for name, content in known.items()}
+
     @property
     def name(self) -> str:
         return str(self.settings.get("name", self.path.parent.name))

@@ -64,6 +64,10 @@ ROLES_OF_COMPONENTS = {
     ("dataset", "own"): {"target": Role.SOURCE, "arguments": Role.SOURCE, "lazy": Role.MACHINE},
 }
 _LEVERS = ("training.channels_last", "training.compile")
+# Chosen for each run by whoever starts many.
+_OF_THE_JOB = ("name", "output", "device")
+# By what the files say, and by what was asked for; see `identity` and `key_of`.
+_TOLD_APART_OTHERWISE = ("plugins", "training.auto_speed")
 
 
 def role(key: str, components: Mapping[str, Any] = {}) -> Role:
@@ -113,6 +117,34 @@ def key_of(values: Mapping[str, Any], code: Mapping[str, str] | None = None) -> 
     code = code_of(values) if code is None else code
     settings = _short_hash(identity(values), 16)
     return f"{settings}-{_short_hash(dict(code), 8)}" if code else settings
+
+
+def settings_part(key: str) -> str:
+    """The part of a key that is the same whatever code of the user's own says."""
+    return key.partition("-")[0]
+
+
+def code_part(key: str) -> str:
+    """The part of a key that is the same whatever the settings are; "" without any code."""
+    return key.partition("-")[2]
+
+
+def why_not_set(key: str) -> str:
+    """Why one of several runs can't have a dotted key of its own; "" where it can."""
+    if key == "seed":
+        return "use `seeds`"
+    return "it is not part of what a run is" if key in _OF_THE_JOB else ""
+
+
+def why_not_varied(key: str) -> str:
+    """Why runs can't differ in a dotted key alone; "" where they can, or where it is unknown."""
+    if (why := why_not_set(key)) or key in _TOLD_APART_OTHERWISE:
+        return why
+    try:
+        kind = role(key)
+    except KeyError:
+        return ""  # told with the nearest name, where settings are validated
+    return "" if kind.tells_apart else f"runs with other values are the same run ({kind.value})"
 
 
 def _short_hash(values: dict[str, Any], length: int) -> str:

@@ -28,7 +28,8 @@ def components(kind: str | None, name: str | None) -> dict[str, list[dict[str, A
     if kind is not None and name is not None:
         family = f"{name.partition('/')[0]}/*" if "/" in name else ""
         if not {name, family} & set(KINDS[kind].names()):
-            hint = did_you_mean(name, KINDS[kind].names())
+            names = KINDS[kind].names()
+            hint = did_you_mean(name, names) or (did_you_mean(family, names) if family else "")
             raise ConfigError(f"unknown {kind} '{name}'{hint}; `cnnrun list {kind}` shows all")
         return {kind: [describe(KINDS[kind].get(name))]}
     return {

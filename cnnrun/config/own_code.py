@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnrun import registry
+from cnnrun.runtime.reading import TEXT_BYTES, UnusableFileError, read_bytes
 
 MISSING = "missing"
 """Stands for the content of a file that is not there."""
@@ -104,8 +105,8 @@ def _with_neighbours(file: Path) -> list[Path]:
 
 def _imported(file: Path) -> list[str]:
     try:
-        tree = ast.parse(file.read_bytes())
-    except (OSError, ValueError, SyntaxError, RecursionError):
+        tree = ast.parse(read_bytes(file, TEXT_BYTES))
+    except (OSError, UnusableFileError, ValueError, SyntaxError, RecursionError):
         return []
     names: list[str] = []
     for node in ast.walk(tree):
@@ -129,8 +130,8 @@ def _digest(file: Path) -> str:
 def _digest_of(file: Path, *_state: int) -> str:
     """Read once for each state that the file system knows of."""
     try:
-        return _short(file.read_bytes())
-    except OSError:
+        return _short(read_bytes(file, TEXT_BYTES))
+    except (OSError, UnusableFileError):
         return MISSING
 
 

@@ -137,10 +137,14 @@ def _shape(shape: Any) -> str:
 def init_from_data(
     model: nn.Module, dataset: Dataset, normalization: Normalization, seed: int
 ) -> None:
-    """Let a model that wants to (`look_at`) see some normalized training pictures first."""
-    if not hasattr(model, "look_at"):
+    """Let a model that has `init_from_data` see some normalized training images first.
+
+    `look_at` is what that was called; models that were written then are still asked.
+    """
+    wanted = getattr(model, "init_from_data", None) or getattr(model, "look_at", None)
+    if wanted is None:
         return
     chosen = torch.randperm(len(dataset.train), generator=generator(seed, "look at"))[:5000]
-    pictures = dataset.train.images[chosen].float() / 255
+    images = dataset.train.images[chosen].float() / 255
     mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (normalization.mean, normalization.std))
-    model.look_at((pictures - mean) / std)  # type: ignore[operator]
+    wanted((images - mean) / std)

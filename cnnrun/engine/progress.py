@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnnrun.components.tasks import Task
+from cnnrun.runtime import console
+from cnnrun.runtime.distributed import world
 
 # Many processes agree on stopping and saving this often: talking takes a tenth of a millisecond.
 STEPS_BETWEEN_TALKS = 8
@@ -88,3 +90,19 @@ def beats(rank: list[float], best: list[float] | None) -> bool:
     if not all(map(math.isfinite, rank)):
         return False
     return not rank or best is None or rank > best
+
+
+class NoBest:
+    """Tells, once, that what would choose the best epoch is no number."""
+
+    def __init__(self) -> None:
+        self.told = False
+
+    def tell(self, epoch: int, task: Task, monitor: str) -> None:
+        if not self.told and world().is_main:
+            self.told = True
+            console.warn(
+                f"epoch {epoch}: the validation {task.ranks_by(monitor).display_name} or loss is "
+                "not a number; no epoch can be the best as long as it is not (try a smaller "
+                "optimizer.lr)"
+            )

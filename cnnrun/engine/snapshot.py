@@ -19,8 +19,17 @@ from cnnrun.runtime.weights import load_weights
 from cnnrun.version import __version__
 
 
-def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progress) -> Checkpoint:
-    """All that a run needs to go on: a checkpoint of this instant."""
+def snapshot(
+    parts: Parts,
+    stepper: Stepper,
+    schedule: Schedule,
+    progress: Progress,
+    code: dict[str, str] | None = None,
+) -> Checkpoint:
+    """All that a run needs to go on: a checkpoint of this instant.
+
+    code: `code_of` the experiment, as it was when training began.
+    """
     progress.accumulate = stepper.accumulate
     raw = {key: _alone(value) for key, value in parts.model.state_dict().items()}
     average = stepper.average
@@ -36,6 +45,7 @@ def snapshot(parts: Parts, stepper: Stepper, schedule: Schedule, progress: Progr
         class_counts=parts.dataset.class_counts.tolist(),
         input_shape=list(parts.dataset.input_shape),
         data=record(parts.dataset),
+        code=code,
         normalization=parts.normalization,
         schedule=schedule.state_dict(),
         progress=asdict(progress),

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from cnnrun.components.schedules import Schedule
+from cnnrun.config.own_code import code_of
 from cnnrun.engine.bad_batch import BadBatch
 from cnnrun.engine.build_optimizer import build_lr_schedule
 from cnnrun.engine.compiling import convert_norms
 from cnnrun.engine.epoch_sums import EpochSums, Means
 from cnnrun.engine.frozen_features import on_frozen_features
 from cnnrun.engine.parts import Parts
-from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, Progress, SaveTimer, beats, rank_of
+from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, NoBest, Progress, SaveTimer, beats, rank_of
 from cnnrun.engine.progressive_resizing import progressive
 from cnnrun.engine.snapshot import first_infinite, infinite_note, snapshot
 from cnnrun.engine.stepper import NotFiniteError, Stepper
@@ -73,11 +74,11 @@ class Trainer:
         self.schedule = schedule or build_lr_schedule(self.experiment, len(self.train_batches))
         self.progress = Progress(accumulate=self.stepper.accumulate)
         self.random = torch.Generator(self.device)
-        self.steps_timed = 0
         self.timer = SaveTimer(self.experiment.training.checkpoint_every, self.world.size)
-        self.seconds = 0.0
-        # Is told the row of each epoch, once it is in the log.
-        self.tell: Callable[[dict[str, Any]], None] = lambda _row: None
+        self.steps_timed, self.seconds = 0, 0.0
+        self.code = code_of(self.experiment.to_dict()) if run else None
+        self._no_best = NoBest()
+        self.tell: Callable[[dict[str, Any]], None] = lambda _row: None  # once a row is in the log
 
     @property
     def total_steps(self) -> int:
@@ -102,9 +103,8 @@ class Trainer:
             Interrupted: a signal asked to stop; the state is saved.
             UserError: the loss is no longer a number.
         """
-        while self.progress.epoch < self.experiment.training.epochs:
-            if self.progress.stopped_early:
-                break
+        progress, epochs = self.progress, self.experiment.training.epochs
+        while progress.epoch < epochs and not progress.stopped_early:
             row = self.finish_epoch(self.train_epoch(reporter))
             reporter.epoch(self.shown(row))
 
@@ -192,7 +192,7 @@ class Trainer:
     def measure(self, batches: Iterable[tuple[Tensor, Tensor]], first: int = 0) -> Means:
         """Train a step on each of these batches, from number `first` of an epoch on; their means.
 
-        A loss that is not finite stays so. What the epoch had measured is forgotten.
+        A loss that is not finite stays so; what the epoch had measured is forgotten.
         """
         self.progress.batch = first
         self.sums.restart()
@@ -269,6 +269,8 @@ class Trainer:
         rank = rank_of(scores, self.task, self.experiment.training.monitor)
         if beats(rank, progress.best) and self.note_infinite():
             rank = [math.nan]
+        elif not all(map(math.isfinite, rank)):
+            self._no_best.tell(progress.epoch + 1, self.task, self.experiment.training.monitor)
         is_best = progress.finish_epoch(rank, self.experiment.training.patience)
         if progress.skipped:
             row["skipped"] = progress.skipped
@@ -317,8 +319,8 @@ class Trainer:
         self.progress.samples = self.sums.samples
         if not self.run or not self.world.is_main:
             return
-        checkpoint = snapshot(self.full, self.stepper, self.schedule, self.progress)
-        checkpoint.save(self.run.checkpoint(name))
+        now = snapshot(self.full, self.stepper, self.schedule, self.progress, self.code)
+        now.save(self.run.checkpoint(name))
         self.timer.saved()
 
     def interrupt(self) -> None:

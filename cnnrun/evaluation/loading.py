@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from cnnrun.config.experiment import Experiment, from_dict, load
+from cnnrun.config.own_code import changed, code_of
 from cnnrun.config.shipped import names_experiment
 from cnnrun.config.trust import consenting, trusted
 from cnnrun.data.dataset import Dataset, Split
@@ -26,6 +28,7 @@ from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.evaluation.overrides import refuse_without_effect
 from cnnrun.runs.checkpoint import Checkpoint, find_checkpoint
+from cnnrun.runtime import console
 
 # Parameters of sources that say where things are kept, not which data they are.
 _NO_PLACE = {"download", "spool", "spool_gb"}
@@ -54,6 +57,7 @@ def open_checkpoint(
     experiment = _experiment(file, checkpoint, overrides, plugins, device="auto")
     if for_scores:
         refuse_without_effect(overrides, checkpoint.config, experiment)
+    _tell_of_other_code(file, checkpoint, experiment)
     return file, rebuild(checkpoint, experiment, _data_for(experiment, checkpoint)), checkpoint
 
 
@@ -105,6 +109,7 @@ def open_trained(
     experiment = _experiment(file, checkpoint, (), plugins, opens_data=False, device=device)
     if experiment.task.name == "stylize":
         raise UserError(f"{target}: style transfer trains one picture; there is no network in it")
+    _tell_of_other_code(file, checkpoint, experiment, opens_data=False)
     return file, rebuild(checkpoint, experiment, _without_samples(checkpoint)), checkpoint
 
 
@@ -127,6 +132,7 @@ def model_of(
     file = find_checkpoint(target)
     checkpoint = Checkpoint.load(file)
     experiment = _experiment(file, checkpoint, overrides, plugins, opens_data=False)
+    _tell_of_other_code(file, checkpoint, experiment, opens_data=False)
     channels, height, width = checkpoint.input_shape
     shape, classes = (channels, height, width), len(checkpoint.classes)
     return build_model(experiment, shape, classes, of_checkpoint=True), shape
@@ -145,6 +151,28 @@ def _experiment(
     # Overrides are written into it: the checkpoint's own stays what it was trained with.
     values = trusted(deepcopy(checkpoint.config), file, plugins, overrides, opens_data)
     return from_dict({**values, **changes}, f"{file} (config)", overrides, plugins)
+
+
+def _tell_of_other_code(
+    file: Path, checkpoint: Checkpoint, experiment: Experiment, opens_data: bool = True
+) -> None:
+    """Say that a file of the user's own is another than when the checkpoint was trained.
+
+    Plug-ins that are new may be for plots: they did not train it. opens_data: where not, the code
+    of an `own` data set is not looked for, as a checkpoint may not choose which package is.
+    """
+    values, before = experiment.to_dict(), checkpoint.code or {}
+    now = code_of(values if opens_data else {**values, "dataset": None})
+    if not opens_data:
+        before = {name: found for name, found in before.items() if name in now}
+    if words := changed(before, {name: found for name, found in now.items() if name in before}):
+        _tell_once(f"{file} was trained with other code: {', '.join(words)} since")
+
+
+@lru_cache(maxsize=256)
+def _tell_once(text: str) -> None:
+    """A command may open a run more than once."""
+    console.warn(text)
 
 
 def _without_samples(checkpoint: Checkpoint) -> Dataset:

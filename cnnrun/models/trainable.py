@@ -220,7 +220,8 @@ def selected(model: nn.Module, pattern: str, key: str, head: str | None) -> set[
     chosen = {name for name in names if _is_named(name, pattern)}
     if not chosen:
         hint = did_you_mean(pattern, [name for name, _ in model.named_modules() if name])
-        raise UserError(f"{key}: '{pattern}' matches no parameter{hint}")
+        also = hint or "; `features` is all but the head"
+        raise UserError(f"{key}: '{pattern}' matches no parameter{also}")
     return chosen
 
 

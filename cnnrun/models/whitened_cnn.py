@@ -62,13 +62,13 @@ class WhitenedCNN(nn.Module):
         return logits
 
     @torch.no_grad()
-    def look_at(self, pictures: Tensor) -> None:
+    def init_from_data(self, images: Tensor) -> None:
         """Set the whitening filters: the principal directions of patches, scaled to variance 1.
 
-        pictures: (N, C, H, W) float32, normalized; some thousands of the training split.
+        images: (N, C, H, W) float32, normalized; some thousands of the training split.
         """
-        channels, side = pictures.shape[1], self.whiten.kernel_size[0]
-        patches = F.unfold(pictures, side).transpose(1, 2).reshape(-1, channels * side * side)
+        channels, side = images.shape[1], self.whiten.kernel_size[0]
+        patches = F.unfold(images, side).transpose(1, 2).reshape(-1, channels * side * side)
         covariance = torch.cov(patches.double().T)
         values, vectors = torch.linalg.eigh(covariance)
         filters = (vectors / (values + _SMALLEST).sqrt()).T.flip(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -68,12 +68,12 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
     except UserError:
         parts, run = trainer.full, trainer.run
         if world().is_main and run and run.read_metrics() and parts.experiment.training.draw:
-            draw_pictures(parts, run, None, ("curves",))
+            draw_plots(parts, run, None, ("curves",))
         raise
 
 
 def finish(trainer: Trainer, started: float) -> None:
-    """Test the best checkpoint, once, write the summary and draw the pictures."""
+    """Test the best checkpoint, once, write the summary and draw the plots."""
     parts, run = trainer.full, trainer.run
     assert run
     best_epoch = trainer.progress.best_epoch or None
@@ -106,8 +106,10 @@ def finish(trainer: Trainer, started: float) -> None:
         "seconds": round(time.perf_counter() - started, 2),
     }
     if parts.experiment.training.draw:
-        names = task.pictures if best_epoch else ("curves",)
-        draw_pictures(parts, run, predictions, names, best_epoch if validated else None)
+        names = task.plots if best_epoch else ("curves",)
+        draw_plots(parts, run, predictions, names, best_epoch if validated else None)
+    if not validated and (told := rising(run.read_metrics())):
+        console.warn(told)
     write_json(run.summary, summary)  # last: a run that is killed before goes on
     if not best_epoch:
         raise UserError(
@@ -115,6 +117,28 @@ def finish(trainer: Trainer, started: float) -> None:
             f"{trainer.progress.epoch} epochs, so none is the best and nothing was tested; try a "
             f"smaller optimizer.lr. The last weights are in {run.checkpoint('last')}"
         )
+
+
+def rising(rows: Sequence[Mapping[str, Any]]) -> str:
+    """That training went wrong towards its end, where no validation split says so; "" if not.
+
+    Without one the last epoch is kept, whatever came of it: told where the loss has lost more than
+    half of what it had gained, or has only risen.
+    """
+    losses = {row["epoch"]: row.get("train_loss") for row in rows}
+    known = {epoch: float(v) for epoch, v in losses.items() if isinstance(v, int | float)}
+    if len(known) < 2:
+        return ""
+    first, last = min(known), max(known)
+    low = min(known, key=lambda epoch: known[epoch])
+    lost = known[last] - known[low]
+    if lost <= 0.5 * (known[first] - known[low]) or lost <= 0.01 * abs(known[low]):
+        return ""
+    return (
+        f"the training loss rose from {known[low]:.4g} (epoch {low}) to {known[last]:.4g} (epoch "
+        f"{last}); without a validation split the last epoch is kept all the same. Try a smaller "
+        f"optimizer.lr, or training.epochs={low}"
+    )
 
 
 def _row_of(epoch: int, parts: Parts, run: RunDirectory) -> dict[str, Any]:
@@ -129,14 +153,14 @@ def _row_of(epoch: int, parts: Parts, run: RunDirectory) -> dict[str, Any]:
     return {"epoch": epoch, **found}
 
 
-def draw_pictures(
+def draw_plots(
     parts: Parts,
     run: RunDirectory,
     predictions: Predictions | None,
     names: Iterable[str],
     best_epoch: int | None = None,
 ) -> None:
-    """Draw pictures; one that fails is named and costs nothing else."""
+    """Draw plots; one that fails is named and costs nothing else."""
     from cnnrun import plots
     from cnnrun.plots.target import Opened, Target
 
@@ -148,4 +172,4 @@ def draw_pictures(
         try:
             plots.draw(name, target, run.plots / f"{name}.png")
         except Exception as error:
-            console.warn(f"the picture '{name}' was not drawn: {error}")
+            console.warn(f"the plot '{name}' was not drawn: {error}")

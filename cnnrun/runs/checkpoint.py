@@ -34,6 +34,8 @@ class Checkpoint:
     classes: names by label; `class_counts` their numbers of training samples.
     input_shape: (C, H, W).
     data: what it was trained on, see `cnnrun.data.identity.record`; {} in older files.
+    code: a short hash of each file of code of the user's own that it was trained with, by name, see
+        `cnnrun.config.own_code`; None in older files.
     raw: where `model` is a running average, the weights that are being trained.
     progress: step, epoch, best score so far and the epoch's running sums (`training.Progress`).
     """
@@ -47,6 +49,7 @@ class Checkpoint:
     input_shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)]
     normalization: Normalization
     data: dict[str, Any] = field(default_factory=dict)
+    code: dict[str, str] | None = None
     raw: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)

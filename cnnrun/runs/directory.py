@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import secrets
 from collections.abc import Iterable
@@ -25,6 +24,7 @@ from typing import Any
 
 from cnnrun.errors import UserError
 from cnnrun.runtime.files import UNFINISHED, disk_errors_told, force_to_disk, write_text
+from cnnrun.runtime.reading import TEXT_BYTES, UnusableFileError, parse_json, read_bytes, read_json
 from cnnrun.runtime.strict_json import to_json
 
 
@@ -176,17 +176,25 @@ class RunDirectory:
         lines += [to_json(_finite(change)) + "\n" for change in changes]
         write_text(self.changes, "".join(lines))
 
+    def read_identity(self) -> dict[str, Any]:
+        """What the run was computed from, see `runs.identity.record`; {} where it is not known."""
+        try:
+            held = read_json(self.environment)["identity"]
+        except (UserError, KeyError, TypeError):
+            return {}
+        return held if isinstance(held, dict) else {}
+
     def read_summary(self) -> dict[str, Any]:
         """The summary, or an empty dict while the run has not ended.
 
         Raises:
-            UserError: it is damaged.
+            UserError: it is damaged, no file of text, or larger than any honest one.
         """
-        if not self.summary.is_file():
+        if not self.summary.exists():
             return {}
         try:
-            summary = json.loads(_text_of(self.summary))
-        except (ValueError, RecursionError):
+            summary = parse_json(_bytes_of(self.summary).decode())
+        except ValueError:
             summary = None
         if not isinstance(summary, dict):
             told = "is damaged; remove it, and --resume makes it anew"
@@ -194,27 +202,25 @@ class RunDirectory:
         return summary
 
 
-def _text_of(file: Path) -> str:
+def _bytes_of(file: Path) -> bytes:
     try:
-        return file.read_text(encoding="utf-8")
+        return read_bytes(file, TEXT_BYTES)
+    except UnusableFileError as error:
+        raise UserError(f"{file}: {error}") from None
     except OSError as error:
         raise UserError(f"{file}: can't be read ({error.strerror})") from error
 
 
 def _json_lines(file: Path) -> list[tuple[dict[str, Any], str]]:
     """The mappings in a file of JSON lines, and their lines; other lines are left out."""
-    if not file.is_file():
+    if not file.exists():
         return []
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file}: can't be read ({error.strerror})") from error
     found = []
-    for raw in content.split(b"\n"):
+    for raw in _bytes_of(file).split(b"\n"):
         try:
             line = raw.decode()
-            row = json.loads(line)
-        except (ValueError, RecursionError):
+            row = parse_json(line)
+        except ValueError:
             continue
         if isinstance(row, dict):
             found.append((row, line))

@@ -6,13 +6,12 @@ none, and are taken for what their configs say.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from cnnrun.config.document import read
 from cnnrun.config.experiment import Experiment
-from cnnrun.config.identity import key_of, role
+from cnnrun.config.identity import key_of, role, settings_part
 from cnnrun.config.own_code import changed, code_of
 from cnnrun.errors import UserError
 from cnnrun.runs.directory import RunDirectory
@@ -35,12 +34,7 @@ def record(experiment: Experiment, fingerprint: str, auto_speed: bool = False) -
 
 def recorded(run: RunDirectory) -> dict[str, Any]:
     """What `record` gave when the run started; {} where it is not known."""
-    try:
-        environment = json.loads(run.environment.read_text(encoding="utf-8"))
-        held = environment["identity"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {}
-    return held if isinstance(held, dict) else {}
+    return run.read_identity()
 
 
 def key_of_run(run: RunDirectory) -> str:
@@ -56,26 +50,27 @@ def key_of_run(run: RunDirectory) -> str:
     return key_of(values, _code(held))
 
 
-def settings_of(key: str) -> str:
-    """The part of a key that is the same whatever code of one's own says."""
-    return key.partition("-")[0]
-
-
 def unlike(run: RunDirectory, code: Mapping[str, str], fingerprint: str = "") -> str:
     """In words, why a run of the same settings is another one all the same; "" where it is not.
 
     code: of one's own, as it is now. fingerprint: of the data as they are now; "" where not known.
     """
-    held = recorded(run)
+    if why := unlike_record(recorded(run), code, fingerprint):
+        return why
+    on_the_way = {change["key"] for change in run.read_changes() if _tells(change["key"])}
+    if on_the_way:
+        return f"it was changed on the way ({', '.join(sorted(on_the_way))})"
+    return ""
+
+
+def unlike_record(held: Mapping[str, Any], code: Mapping[str, str], fingerprint: str = "") -> str:
+    """As `unlike`, of what `recorded` gave."""
     if held.get("results", RESULTS) != RESULTS:
         return "another version of cnnrun trained it"
     if words := changed(_code(held), code):
         return f"code has changed since: {', '.join(words)}"
     if fingerprint and held.get("data") and held["data"] != fingerprint:
         return "the data have changed since"
-    on_the_way = {change["key"] for change in run.read_changes() if _tells(change["key"])}
-    if on_the_way:
-        return f"it was changed on the way ({', '.join(sorted(on_the_way))})"
     return ""
 
 
@@ -96,13 +91,13 @@ def runs_with_settings_of(experiment: Experiment) -> list[RunDirectory]:
 
     Whether they were computed from the same code and data as well, `unlike` tells.
     """
-    wanted = settings_of(key_of(experiment.to_dict()))
+    wanted = settings_part(key_of(experiment.to_dict()))
     folder = expanded(experiment.output) / experiment.name
     found = []
     for file in sorted(folder.glob("*/config.yaml"), reverse=True):
         run = RunDirectory(file.parent)
         try:
-            if settings_of(key_of_run(run)) == wanted:
+            if settings_part(key_of_run(run)) == wanted:
                 found.append(run)
         except UserError:
             continue  # a stranger's, or damaged: no obstacle

@@ -118,9 +118,11 @@ def trained_as(checkpoint: Checkpoint, run: RunDirectory, experiment: Experiment
     return from_dict(values, f"{run.path / 'checkpoints'} (config)")
 
 
-def code_changes(run: RunDirectory, experiment: Experiment) -> list[str]:
-    """In words, which code of the user's own is another than when the run started."""
-    code = recorded(run).get("code")
+def code_changes(
+    run: RunDirectory, experiment: Experiment, checkpoint: Checkpoint | None
+) -> list[str]:
+    """In words, which code of the user's own is another than what trained until now."""
+    code = recorded(run).get("code") if checkpoint is None else checkpoint.code
     return changed(code if isinstance(code, dict) else None, code_of(experiment.to_dict()))
 
 

@@ -35,6 +35,8 @@ NAME_LETTERS = 1024
 """Of a file or a sample."""
 
 _DIGITS = 25
+# What may be added to a log between the look at its size and its reading.
+_GROWTH = 2**16
 
 
 class UnusableFileError(UserError):
@@ -71,7 +73,9 @@ def read_bytes(path: str | Path, most: int) -> bytes:
         UnusableFileError, OSError: as `open_regular`.
     """
     with open_regular(path, most) as file:
-        return file.read(most)
+        # `read(most)` would take `most` bytes of memory, whatever there is to read.
+        size = os.fstat(file.fileno()).st_size
+        return file.read(min(most, size + _GROWTH))
 
 
 def read_text(path: Path, most: int = TEXT_BYTES) -> str:

@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 _REPOSITORY = Path(__file__).parent.parent.parent
@@ -67,8 +68,10 @@ class Fork:
         self.send_signal(signal.SIGKILL)
 
     def send_signal(self, number: int) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, number)
+        # It may end between the question and the signal.
+        with suppress(ProcessLookupError):
+            if self.poll() is None:
+                os.kill(self.pid, number)
 
     def communicate(self, timeout: float = 0) -> tuple[str, str]:  # noqa: ARG002 (Popen has it)
         self.wait()
@@ -120,7 +123,11 @@ def _serve() -> None:
     import torch._inductor  # noqa: F401  (an optimizer's first step imports it)
 
     from cnnrun import plots, registry, runner  # noqa: F401
+    from cnnrun.config import experiment
 
+    # Making the schema takes most of a second; without plug-ins it is always the same.
+    experiment.experiment_model = cache(experiment.experiment_model)
+    experiment.experiment_model()
     for kind in registry.KINDS.values():
         kind.names()
     for line in sys.stdin:

@@ -89,7 +89,7 @@ def trials(cnnrun: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     (tmp_path / "x.yaml").write_text(CONFIG)
     # A hundred runs in seconds: the schema is always the same, and pictures are not the point.
     monkeypatch.setattr(config, "experiment_model", cache(config.experiment_model))
-    monkeypatch.setattr(finishing, "draw_pictures", lambda *_: None)
+    monkeypatch.setattr(finishing, "draw_plots", lambda *_: None)
     return Trials(cnnrun, tmp_path)
 
 

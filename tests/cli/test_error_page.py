@@ -60,7 +60,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The schema of what is built in is always the same; a run's pictures are not the point."""
-    monkeypatch.setattr(finishing, "draw_pictures", lambda *_: None)
+    monkeypatch.setattr(finishing, "draw_plots", lambda *_: None)
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
 
 

@@ -12,7 +12,16 @@ import pytest
 
 from cnnrun.config.document import flattened
 from cnnrun.config.experiment import Training, load
-from cnnrun.config.identity import ROLES, ROLES_OF_COMPONENTS, Role, identity, key_of, role
+from cnnrun.config.identity import (
+    ROLES,
+    ROLES_OF_COMPONENTS,
+    Role,
+    identity,
+    key_of,
+    role,
+    why_not_set,
+    why_not_varied,
+)
 from cnnrun.config.json_schema import experiment_schema
 from cnnrun.config.own_code import MISSING, code_of
 from cnnrun.models.transfer import Transfer
@@ -157,3 +166,15 @@ def test_cnnruns_own_components_are_no_code_of_ones_own(tiny: Path) -> None:
     values = load(tiny, ["dataset.augment=[{name: rotation}]"]).to_dict()
     assert code_of(values) == {}
     assert "-" not in key_of(values)
+
+
+def test_what_runs_can_differ_in_is_what_tells_them_apart() -> None:
+    # Those of components follow their section.
+    for key in [key for key, component in _keys() if not component]:
+        why = why_not_varied(key)
+        apart = role(key).tells_apart or key in ("plugins", "training.auto_speed")
+        assert bool(why) is (not apart or key == "seed"), key
+        if why_not_set(key):
+            assert why, f"{key}: what one of several can't have, they can't differ in"
+    assert why_not_varied("no.such.key") == ""
+    assert why_not_set("training.draw") == "", "a variant may be drawn, the others not"

@@ -75,7 +75,7 @@ def _originals() -> list[bytes]:
     return contents
 
 
-def _case(number: int) -> bytes:
+def damaged_image(number: int) -> bytes:
     """The damaged file of a case; damage comes more often to headers, which decide the most."""
     draw = random.Random(number)
     content = bytearray(draw.choice(_originals()))
@@ -123,7 +123,7 @@ def _fuzz(count: int, folder: Path) -> Counter[str]:
     failures = []
     file = folder / "case.jpg"
     for number in range(FIRST, FIRST + count):
-        file.write_bytes(_case(number))
+        file.write_bytes(damaged_image(number))
         channels = 1 + 2 * (number % 2)
         signal.alarm(_SECONDS)
         try:
@@ -168,7 +168,7 @@ def test_a_folder_of_damaged_pictures_trains_on_the_rest(
     for number in range(80):
         folder = tmp_path / "pictures" / f"class{number % 2}"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.png").write_bytes(_case(number))
+        (folder / f"{number}.png").write_bytes(damaged_image(number))
         (folder / f"good{number}.jpg").write_bytes(_originals()[0])
     (tmp_path / "x.yaml").write_text(
         f"dataset: {{name: folder, root: pictures, size: 16, on_error: skip, cache: {cache},\n"

@@ -57,6 +57,9 @@ def test_a_validation_that_is_nan_to_the_end_is_told_and_kept(
     ended = cnnrun("train", *usual)
     assert ended.code == 1
     assert "the validation accuracy or loss was NaN after each of the 2 epochs" in ended.err
+    early = "epoch 1: the validation accuracy or loss is not a number; no epoch can be the best"
+    assert ended.err.count("not a number; no epoch can be the best") == 1
+    assert ended.err.index(early) < ended.err.index("was NaN after each"), "at once, and once"
     assert "last.pt" in ended.err
     assert "Traceback" not in ended.err
     assert "validation loss NaN" in ended.err or "validation loss -" in ended.err

@@ -19,7 +19,10 @@ from cnnrun.components.schedules import build_schedule
 from cnnrun.config.experiment import from_dict, load
 from cnnrun.data.augmentations.geometric import AlternatingFlip
 from cnnrun.data.augmentations.sampling import Sampler
+from cnnrun.data.dataset import Dataset, Split
+from cnnrun.engine.build_data import init_from_data
 from cnnrun.models.whitened_cnn import WhitenedCNN
+from cnnrun.runs.checkpoint import Normalization
 from tests.conftest import CONFIGS, Command
 
 RECORDS = CONFIGS / "records"
@@ -28,13 +31,13 @@ SMALL = {"name": "fake", "count": 512, "test": 128, "batch_size": 128, "validati
 
 def test_whitened_patches_are_uncorrelated_with_variance_1() -> None:
     random = torch.Generator().manual_seed(0)
-    # Neighbouring pixels alike, as in pictures.
-    pictures = F.avg_pool2d(torch.randn(64, 3, 34, 34, generator=random), 3, stride=1)
+    # Neighbouring pixels alike, as in photographs.
+    images = F.avg_pool2d(torch.randn(64, 3, 34, 34, generator=random), 3, stride=1)
     model = WhitenedCNN((3, 32, 32), 10)
-    model.look_at(pictures)
+    model.init_from_data(images)
     half = model.whiten.weight[:12]
     assert torch.equal(model.whiten.weight[12:], -half)
-    answers = F.conv2d(pictures, half).transpose(0, 1).flatten(1)
+    answers = F.conv2d(images, half).transpose(0, 1).flatten(1)
     expected = torch.eye(12)
     # Directions of hardly any variance stay small instead of being blown up.
     covariance = torch.cov(answers)
@@ -44,6 +47,21 @@ def test_whitened_patches_are_uncorrelated_with_variance_1() -> None:
         covariance[strong][:, strong], expected[strong][:, strong], atol=0.05, rtol=0
     )
     assert not model.whiten.weight.requires_grad
+
+
+@pytest.mark.parametrize("method", ["init_from_data", "look_at"])
+def test_a_model_that_wants_to_sees_training_images_first(method: str) -> None:
+    def note(images: torch.Tensor) -> None:
+        seen.append(images)
+
+    seen: list[torch.Tensor] = []
+    model = torch.nn.Identity()
+    setattr(model, method, note)
+    images = torch.full((7, 1, 2, 2), 255, dtype=torch.uint8)
+    labels = torch.zeros(7, dtype=torch.int64)
+    split = Split(images, labels)
+    init_from_data(model, Dataset(("one",), split, split), Normalization([0.5], [0.25]), seed=0)
+    assert torch.equal(seen[0], torch.full((7, 1, 2, 2), 2.0))
 
 
 def test_convolutions_begin_by_passing_their_input_through() -> None:

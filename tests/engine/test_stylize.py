@@ -17,6 +17,7 @@ from cnnrun.components.losses.vgg_features import VGGFeatures, layer_names
 from cnnrun.data.images.one_image import read_picture, resized
 from cnnrun.errors import UserError
 from cnnrun.models.picture import Picture
+from cnnrun.runner.finishing import rising
 from cnnrun.runs.checkpoint import Checkpoint
 from tests.conftest import CONFIGS, Command
 
@@ -184,7 +185,7 @@ def test_a_run_ends_with_a_picture_and_resumes_to_the_same_bits(
     # Every size was painted, the second too, not only enlarged.
     levels = Checkpoint.load(whole / "checkpoints" / "last.pt").model
     small, large = levels["levels.0"], levels["levels.1"]
-    enlarged = F.interpolate(small, large.shape[2:], mode="bilinear", antialias=True)
+    enlarged = F.interpolate(small, large.shape[2:], mode="bilinear", antialias=True).clamp(0, 1)
     assert (large - enlarged).abs().mean() > 1e-3
 
 
@@ -296,3 +297,29 @@ def test_without_a_network_the_weights_file_is_named(shell: Command, tmp_path: P
     assert "name it as `weights: FILE`" in ended.err
     assert "Traceback" not in ended.err
     assert not list((tmp_path / "cache").rglob("*.pth"))
+
+
+def test_a_picture_whose_loss_only_rises_is_not_called_the_best_in_silence(
+    cnnrun: Command,
+) -> None:
+    usual = ("train", CONFIGS / "stylize.yaml", *SMALL[:4], *SMALL[5:], "model.stages=1",
+             "training.draw=false", "device=cpu")  # fmt: skip
+    steep = cnnrun(*usual, "optimizer={name: sgd, lr: 1e3}", "-q")
+    assert steep.code == 0, steep.err
+    assert "the training loss rose from" in steep.err
+    assert "without a validation split the last epoch is kept all the same" in steep.err
+    gentle = cnnrun(*usual, "optimizer={name: adam, lr: 0.02}", "-q")
+    assert (gentle.code, "the training loss rose" in gentle.err) == (0, False), gentle.err
+
+
+@pytest.mark.parametrize(
+    ("losses", "rises"),
+    [
+        ([1.0, 2.0, 3.0], True), ([3.0, 2.0, 1.0], False), ([9.0, 1.0, 6.0], True),
+        ([9.0, 1.0, 3.0], False), ([1.0], False), ([], False), ([None, 2.0], False),
+        ([1.0, 1.001], False), ([0.5, 0.5, 0.5], False), ([-3.0, -1.0], True),
+    ],
+)  # fmt: skip
+def test_when_a_loss_has_risen(losses: list[float | None], rises: bool) -> None:
+    rows = [{"epoch": number + 1, "train_loss": loss} for number, loss in enumerate(losses)]
+    assert bool(rising(rows)) is rises

@@ -255,7 +255,7 @@ def test_machines_share_a_sweep_through_postgresql(quick: QuickSweep, cnnrun: Co
 def test_pruned_trials_are_cut_short_and_never_best(
     quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SECONDS", "0.2")
+    monkeypatch.setenv("SECONDS", "0.4")
     monkeypatch.setattr(trial_queue, "PRUNE_SECONDS", 0.1)
     quick.write(
         "set: {training.epochs: 5}\n"

@@ -127,6 +127,13 @@ def write(folder: Path, text: str) -> Path:
         ),
         ("grid: {model: [mpl]}", "sweep.yaml:2:16: model: unknown name 'mpl'; did you mean 'mlp'?"),
         ("grid: {seed: [1, 2]}", "sweep.yaml:2:8: seed: can't vary; use `seeds`"),
+        ("grid: {name: [a, b]}", "name: can't vary; it is not part of what a run is"),
+        ("grid: {device: [cpu, cuda]}", "device: can't vary; it is not part of what a run is"),
+        (
+            "grid: {training.checkpoint_every: [1 steps, 2 steps]}",
+            "training.checkpoint_every: can't vary; runs with other values are the same run",
+        ),
+        ("grid: {dataset.threads: [1, 2]}", "the same run (where and how fast it is computed)"),
         (
             "optuna: {trials: 2, space: {optimizer.lr: {log_uniform: [0, 1]}}}",
             "log_uniform: the numbers must be above 0",
@@ -167,6 +174,9 @@ def test_a_longer_search_is_the_same_sweep_and_another_base_another(tiny: Path) 
     plan = Plan(load(file))
     assert Plan(load(file, ["random.trials=9", "workers=3"])).identity() == plan.identity()
     assert Plan(load(file, ["training.epochs=9"])).identity() != plan.identity()
+    for same in ("training.checkpoint_every=7 steps", "loggers=[csv]", "training.draw=false",
+                 "device=auto", "name=other", "dataset.threads=1"):  # fmt: skip
+        assert Plan(load(file, [same])).identity() == plan.identity(), same
     assert Plan(load(file, ["seeds=2"])).identity() != plan.identity()
 
 

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import multiprocessing
+import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from cnnrun.errors import UserError
 from cnnrun.multirun.sweep import storage
 from cnnrun.multirun.sweep.presence import Presence
-from cnnrun.multirun.sweep.storage import Trials, driver_named, owner, require_optuna, shown
+from cnnrun.multirun.sweep.storage import (
+    Recorded,
+    Trials,
+    driver_named,
+    owner,
+    require_optuna,
+)
+from cnnrun.multirun.sweep.stored import shown
+from tests.conftest import Command
 
 FORK = multiprocessing.get_context("fork")
 
@@ -129,3 +140,60 @@ def test_a_password_is_never_shown() -> None:
     assert shown("sqlite:////tmp/x.db") == "sqlite:////tmp/x.db"
     assert driver_named("postgresql://h/db") == "postgresql+psycopg2://h/db"
     assert driver_named("mysql://h/db") == "mysql://h/db"
+
+
+def _changed(database: Path, statement: str) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute(statement).rowcount
+        connection.commit()
+
+
+DAMAGE = {
+    "a slot that is no number": "UPDATE trial_user_attributes SET value_json = '\"x\"' "
+    "WHERE key = 'slot'",
+    "a slot beyond all": "UPDATE trial_user_attributes SET value_json = '-1' WHERE key = 'slot'",
+    "no JSON": "UPDATE trial_user_attributes SET value_json = '[' WHERE key = 'seed 0'",
+    "a score that is text": "UPDATE trial_user_attributes SET value_json = "
+    '\'{"key": "k", "run": "r", "score": "best"}\' WHERE key = \'seed 0\'',
+    "no score": "DELETE FROM trial_user_attributes WHERE key = 'seed 0'",
+    "a state of another program": "UPDATE trials SET state = 'DONE'",
+    "settings that are a list": "UPDATE trial_user_attributes SET value_json = '[1]' "
+    "WHERE key = 'settings'",
+    "another version": "UPDATE alembic_version SET version_num = 'x'",
+    "a study without its base": "DELETE FROM study_user_attributes WHERE key = 'base.yaml'",
+    "no studies": "DELETE FROM studies",
+}
+
+
+@pytest.fixture
+def ended(tmp_path: Path) -> Path:
+    """The database of a sweep with one trial, which has ended."""
+    trials = opened(tmp_path)
+    trials.study.set_user_attr("sweep.yaml", "name: test\n")
+    trials.study.set_user_attr("base.yaml", "")
+    trials.fill([{"a": 1}])
+    trial = trials.claim("me")
+    assert trial is not None
+    trial.set_user_attr("settings", {"a": 1})
+    trial.set_user_attr("seed 0", {"key": "k", "run": "r", "score": 0.5})
+    trials.study.tell(trial, 0.5)
+    return tmp_path / "sweep.db"
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_database_is_told_as_one(cnnrun: Command, ended: Path, damage: str) -> None:
+    """Whoever looks at it or joins in: nothing is computed with it, and nothing is called a bug."""
+    _changed(ended, DAMAGE[damage])
+    joined = cnnrun("sweep", "--join", f"sqlite:///{ended}")
+    assert joined.code in (1, 2)
+    assert "a bug" not in joined.err
+    if damage not in ("a study without its base", "no studies"):
+        with pytest.raises(UserError, match=r"storage sqlite:.*sweep\.db"):
+            opened(ended.parent)
+        with pytest.raises(UserError, match=r"storage sqlite:.*sweep\.db"):
+            Recorded(f"sqlite:///{ended}", "test")
+
+
+def test_a_whole_database_is_read(ended: Path) -> None:
+    [trial] = Recorded(f"sqlite:///{ended}", "test").owners().values()
+    assert trial.user_attrs["seed 0"]["score"] == 0.5

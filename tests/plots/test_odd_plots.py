@@ -41,7 +41,7 @@ def test_a_picture_that_fails_costs_no_trained_model(
     monkeypatch.setattr(style.Figure, "savefig", refuse)
     ended = cnnrun("train", tiny, "-q", "training.epochs=1")
     assert ended.code == 0, ended.err
-    assert "the picture 'curves' was not drawn: " in ended.err
+    assert "the plot 'curves' was not drawn: " in ended.err
     assert "No space left on device" in ended.err
     run = Path(ended.out.strip())
     assert json.loads((run / "summary.json").read_text())["test"]["accuracy"] > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from cnnrun.errors import UserError
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.lock import TakenError, alone_in, is_training
+from cnnrun.runtime.reading import TEXT_BYTES
 from tests.conftest import Command
 
 SMALL = ("dataset.limit=120", "training.draw=false", "training.checkpoint_every=1 steps")
@@ -117,55 +119,104 @@ def other_value(key: str, value: Any) -> str:
     return str(value + 0.05)
 
 
+STATES = ("stopped", "finished", "running")
+
+
+def what_became_of(
+    run: Path, key: str, change: str, state: str, capsys: pytest.CaptureFixture[str]
+) -> str:
+    """`refused`, `without effect` or `allowed`: going on with `run`, a copy, with one key changed.
+
+    What is said and left must fit the key's role; whatever else is raised is a bug.
+    """
+    values = flattened(yaml.safe_load((run / "config.yaml").read_text()))
+    kind, epochs = role(key, values), values["training.epochs"]
+    if state == "stopped":
+        as_stopped(run, epochs + 1)
+    before, told = contents(run), ""
+    capsys.readouterr()
+    try:
+        if state == "running":
+            with alone_in(RunDirectory(run)):
+                runner.resume(run, [change], quiet=True)
+        else:
+            runner.resume(run, [change], quiet=True)
+    except UserError as error:
+        told = str(error)
+    if told:
+        assert contents(run) == before, (change, state)
+    err = capsys.readouterr().err
+    case, last = (change, state, told, err), key.rpartition(".")[2]
+    if state == "running":
+        assert "another process is training" in told, case
+    elif kind is Role.FIXED:
+        assert "start a new one" in told or last in told, case
+    elif kind is Role.START or key == "plugins":
+        assert told == "", case
+        assert key == "plugins" or f"no effect on a run that goes on: {key}" in err, case
+        return "without effect"
+    elif state == "finished" and key != "training.epochs":
+        assert "nothing is left to train" in told or last in told, case
+    elif told:  # it does not fit what else the experiment has, or this machine
+        assert last in told or key.partition(".")[0] in told, case
+    else:
+        assert f"changed  {key}" in err, case
+        changes = RunDirectory(run).read_changes()
+        assert key in {one["key"] for one in changes}, case
+        assert {one["epoch"] for one in changes} == {epochs}, case
+        assert len(rows_of(run)) > epochs, case
+        return "allowed"
+    assert told, case
+    return "refused"
+
+
+def every_key(
+    trained: Path, folder: Path, capsys: pytest.CaptureFixture[str], states_of: Callable[[int], Any]
+) -> dict[str, list[str]]:
+    values = flattened(yaml.safe_load((trained / "config.yaml").read_text()))
+    assert len(values) > 65
+    found: dict[str, list[str]] = {}
+    for number, (key, value) in enumerate(values.items()):
+        change = f"{key.removesuffix('.name')}={other_value(key, value)}"
+        for state in states_of(number):
+            run = Path(shutil.copytree(trained, folder / f"{number}-{state}"))
+            outcome = what_became_of(run, key, change, state, capsys)
+            found.setdefault(f"{state}: {outcome}", []).append(key)
+            shutil.rmtree(run)
+    return found
+
+
 def test_each_key_is_refused_allowed_or_told_to_be_without_effect(
     trained: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """On a run that was stopped, one that is finished and one that trains."""
+    """On a run that was stopped; some keys on a finished or a training one as well."""
     monkeypatch.chdir(tmp_path)
+    found = every_key(
+        trained, tmp_path, capsys, lambda n: ("stopped", *STATES[1:][n % 6 : n % 6 + 1])
+    )
+    assert {"training.epochs", "optimizer.lr", "loss.name"} <= set(found["stopped: allowed"])
+    refused = set(found["stopped: refused"])
+    assert {"seed", "model.channels", "dataset.batch_size"} <= refused
+    # What only a GPU has is refused though a run might go on with it; nothing else.
     values = flattened(yaml.safe_load((trained / "config.yaml").read_text()))
-    assert len(values) > 65
-    seen = dict.fromkeys(Role, 0)
-    for number, (key, value) in enumerate(values.items()):
-        change, kind = f"{key.removesuffix('.name')}={other_value(key, value)}", role(key, values)
-        seen[kind] += 1
-        for state in ("stopped", "finished", "running"):
-            run = Path(shutil.copytree(trained, tmp_path / f"{number}-{state}"))
-            if state == "stopped":
-                as_stopped(run, 3)
-            before, told = contents(run), ""
-            capsys.readouterr()
-            try:
-                if state == "running":
-                    with alone_in(RunDirectory(run)):
-                        runner.resume(run, [change], quiet=True)
-                else:
-                    runner.resume(run, [change], quiet=True)
-            except UserError as error:
-                told = str(error)
-            if told:
-                assert contents(run) == before, (change, state)
-            err = capsys.readouterr().err
-            if state == "running":
-                assert "another process is training" in told, change
-            elif kind is Role.FIXED:
-                assert "start a new one" in told or key in told, (change, state, told)
-            elif kind is Role.START or key in ("plugins",):
-                assert told == "", (change, state)
-                assert key == "plugins" or f"no effect on a run that goes on: {key}" in err
-            elif state == "finished" and key != "training.epochs":
-                assert "nothing is left to train" in told or key in told, (change, told)
-            elif key not in REFUSED_ELSEWHERE:
-                assert told == "", (change, state, told)
-                assert f"changed  {key}" in err, (change, state, err)
-                changes = RunDirectory(run).read_changes()
-                assert key in {one["key"] for one in changes}, change
-                assert {one["epoch"] for one in changes} == {2}
-                assert len(rows_of(run)) > 2, change
-            shutil.rmtree(run)
-    assert all(seen[kind] for kind in (Role.RESULT, Role.FIXED, Role.MACHINE, Role.OUTPUT))
+    assert {k for k in refused if role(k, values) is not Role.FIXED} <= REFUSED_ELSEWHERE
+    assert len(found["stopped: without effect"]) > 2
+
+
+@pytest.mark.slow
+def test_each_key_in_each_state(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = every_key(trained, tmp_path, capsys, lambda _: STATES)
+    print({outcome: len(keys) for outcome, keys in found.items()})
+    assert set(found) >= {f"{state}: refused" for state in STATES}
 
 
 def _hold(name: str) -> Callable[[Path], Any]:
@@ -593,6 +644,50 @@ def test_an_odd_summary_is_named(finished: Path, cnnrun: Command, content: bytes
     assert "bug" not in ended.err
     assert ended.code == (0 if content == b'{"a": 1}' else 1)
     assert ended.code == 0 or "summary.json: is damaged; remove it" in ended.err
+
+
+def _pipe(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+
+
+def _huge(file: Path) -> None:
+    with file.open("wb") as stream:
+        stream.truncate(TEXT_BYTES + 1)
+
+
+def _folder(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    file.mkdir()
+
+
+@pytest.mark.parametrize(("name", "odd", "told"), [
+    (name, odd, told)
+    for name in ("metrics.jsonl", "summary.json", "changes.jsonl")
+    for odd, told in ((_pipe, "not a regular file"), (_huge, "the most is"), (_folder, "a folder"))
+])  # fmt: skip
+def test_a_file_of_a_run_that_is_no_text_is_named(
+    finished: Path, name: str, odd: Callable[[Path], None], told: str
+) -> None:
+    """In one sentence, and at once: a pipe without a writer would be waited for."""
+    run = RunDirectory(finished)
+    odd(finished / name)
+    read = {"metrics.jsonl": run.read_metrics, "summary.json": run.read_summary,
+            "changes.jsonl": run.read_changes}[name]  # fmt: skip
+    with pytest.raises(UserError, match=f"{name}: .*{told}"):
+        read()
+
+
+@pytest.mark.parametrize("number", ["1" * 4000, "1e400", "-1e999"])
+def test_a_number_beyond_all_range_is_no_number(finished: Path, number: str) -> None:
+    run = RunDirectory(finished)
+    rows = run.read_metrics()
+    with run.metrics.open("a") as stream:
+        stream.write(f'{{"epoch": {number}}}\n{{"epoch": 3, "train_loss": {number}}}\n')
+    assert run.read_metrics() == rows
+    run.summary.write_text(f'{{"epochs": {number}}}')
+    with pytest.raises(UserError, match=r"summary\.json: is damaged"):
+        run.read_summary()
 
 
 @pytest.mark.parametrize("case", ["small_similar", "large_similar"])

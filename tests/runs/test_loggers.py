@@ -143,6 +143,37 @@ class TestMLflow:
         assert [by_step[row["epoch"]] for row in rows(run)] == [r["train_loss"] for r in rows(run)]
         assert "config.yaml" in {file.path for file in client.list_artifacts(found.info.run_id)}
 
+    def test_what_is_changed_on_the_way_is_a_tag(
+        self, cnnrun: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """Parameters of MLflow never change; `tags."training.epochs" = "4"` finds the run."""
+        from mlflow import MlflowClient
+
+        monkeypatch.setenv("MLFLOW_LOGGING_LEVEL", "ERROR")
+        uri = f"sqlite:///{tmp_path / 'store.db'}"
+        chosen = f"loggers=[{{name: mlflow, uri: '{uri}', experiment: mine}}]"
+        run = Path(cnnrun("train", tiny, chosen, *QUIET).out.strip())
+        client = MlflowClient(tracking_uri=uri)
+        experiment = client.get_experiment_by_name("mine")
+        assert experiment is not None
+
+        def tags_after(*changes: str) -> dict[str, str]:
+            ended = cnnrun("train", "--resume", run, *changes, "-q")
+            assert (ended.code, "failed" in ended.err) == (0, False), ended.err
+            [found] = client.search_runs([experiment.experiment_id])
+            assert found.data.params["training.epochs"] == "2"
+            assert found.data.params["optimizer.lr"] == "0.1"
+            return {key: value for key, value in found.data.tags.items() if "mlflow" not in key}
+
+        assert tags_after("training.epochs=3", "optimizer.lr=0.05") == {
+            "training.epochs": "3", "optimizer.lr": "0.05",
+        }  # fmt: skip
+        back = tags_after("training.epochs=4", "optimizer.lr=0.1")
+        assert back == {"training.epochs": "4", "optimizer.lr": "0.1"}
+        [found] = client.search_runs([experiment.experiment_id], "tags.`training.epochs` = '4'")
+        files = {file.path for file in client.list_artifacts(found.info.run_id)}
+        assert {"config.yaml", "changes.jsonl"} <= files
+
 
 def wandb_records(file: Path) -> Iterator[Any]:
     """What W&B has written to send later: its protobuf records in LevelDB's log format."""
@@ -201,8 +232,8 @@ class Failing(Logger):
     def epoch(self, row):
         self.fail("epoch")
 
-    def picture(self, name, file):
-        self.fail("picture")
+    def plot(self, name, file):
+        self.fail("plot")
 
     def end(self, summary):
         self.fail("end")
@@ -220,7 +251,7 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.mark.parametrize("at", ["begin", "epoch", "picture", "end"])
+@pytest.mark.parametrize("at", ["begin", "epoch", "plot", "end"])
 def test_one_that_fails_changes_nothing_but_is_named_once(
     cnnrun: Command, tiny: Path, failing: Path, at: str
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from cnnrun.runtime.reading import (
     UnusableFileError,
     open_regular,
     parse_json,
+    read_bytes,
     read_json,
     read_text,
 )
@@ -51,6 +53,20 @@ def test_only_regular_files_of_bounded_size_are_opened(tmp_path: Path, kind: str
         open_regular(_no_file(tmp_path, kind), 2**20)
     with pytest.raises(UserError, match=str(tmp_path)):
         read_text(tmp_path / f"{kind.replace(' ', '_')}.png")
+
+
+@pytest.mark.parametrize("size", [0, 1, 70_000, 3 * 2**20])
+def test_a_file_takes_the_memory_of_its_content_and_not_of_its_bound(
+    tmp_path: Path, size: int
+) -> None:
+    content = os.urandom(size)
+    (tmp_path / "x").write_bytes(content)
+    tracemalloc.start()
+    try:
+        assert read_bytes(tmp_path / "x", 2**31) == content
+        assert tracemalloc.get_traced_memory()[1] < size + 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "folder"])

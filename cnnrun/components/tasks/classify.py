@@ -33,7 +33,7 @@ class Classify(Task):
         *("accuracy", "majority", "balanced_accuracy", "macro_f1", "auroc"),
         *("loss", "top5", "ece"),
     )
-    pictures = ("samples", "curves", "confusion", "mistakes")
+    plots = ("samples", "curves", "confusion", "mistakes")
 
     def __init__(self, *, tta: Literal["none", "flip", "flip_and_shift"] = "none") -> None:
         """tta: test-time augmentation: scores are of the logits' mean over views of a picture.

@@ -32,7 +32,7 @@ class Reconstruct(Task):
     main_metric = "mse"
     higher_is_better: ClassVar[dict[str, bool]] = {"loss": False, "mse": False}
     headline = ("mse", "psnr", "ssim", "loss")
-    pictures = ("samples", "curves", "reconstructions", "latent", "walks")
+    plots = ("samples", "curves", "reconstructions", "latent", "walks")
     targets = "pixels"
 
     def __init__(

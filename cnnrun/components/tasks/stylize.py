@@ -30,7 +30,7 @@ class Stylize(Task):
     measures = ("loss", "content", "style", "smoothness")
     metrics = (LOSS, CONTENT, STYLE, SMOOTHNESS)
     higher_is_better: ClassVar[dict[str, bool]] = dict.fromkeys(measures, False)
-    pictures = ("curves", "style")
+    plots = ("curves", "style")
     targets = "pixels"
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:

@@ -47,12 +47,20 @@ class Task:
     main_metric: ClassVar[str] = ""
     # The scores of a split that `summary.json` keeps and the command line prints.
     headline: ClassVar[tuple[str, ...]] = ()
-    # The pictures drawn when training has ended, by their names in `cnnrun viz`.
-    pictures: ClassVar[tuple[str, ...]] = ("curves",)
+    # The plots drawn when training has ended, by their names in `cnnrun viz`.
+    plots: ClassVar[tuple[str, ...]] = ("curves",)
+    # What `plots` was called; tasks that were written then still say it.
+    pictures: ClassVar[tuple[str, ...]] = plots
     # What the pipeline gives as targets: labels, or the pictures' own pixels in 0..1 (N, C, H, W).
     targets: ClassVar[Literal["labels", "pixels"]] = "labels"
     # What the pipeline adds to the inputs, but not to the pixels that are the targets.
     noise: Noise | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "pictures" in vars(cls) and "plots" not in vars(cls):
+            cls.plots = cls.pictures
+        cls.pictures = cls.plots
 
     @classmethod
     def declared(cls) -> dict[str, Metric]:

@@ -98,7 +98,7 @@ class Description:
 
         The names of layers stand below that of the block that they are in.
         """
-        header = ["layer", "kind", "window", "size", "output", "field", "params", "madds", "memory"]
+        header = ["layer", "kind", "window", "size", "output", "field", "params", "MACs", "memory"]
         rows = [header]
         block = ""
         for layer in self.layers:
@@ -119,7 +119,7 @@ class Description:
         trains = f" ({frozen:,} of them frozen)" if frozen else ""
         return [
             f"parameters  {self.parameters:,}{trains}, {bytes_text(4 * self.parameters)}",
-            f"madds       {self.multiply_adds:,} multiplications and additions a picture",
+            f"MACs        {self.multiply_adds:,} multiply-accumulates an image",
             f"memory      {bytes_text(self.memory)} of outputs a picture, in float32",
             "field       pixels that a unit sees / pixels from one unit to the next; - is unknown",
         ]

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from cnnrun.config.experiment import Experiment
+from cnnrun.config.identity import settings_part
 from cnnrun.config.own_code import code_of
 from cnnrun.engine.build_data import build_dataset
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.multirun.launcher.job import Job
 from cnnrun.runs.directory import RunDirectory
-from cnnrun.runs.identity import key_of_run, recorded, settings_of, unlike
+from cnnrun.runs.identity import key_of_run, recorded, unlike, unlike_record
 
 
 class RunsFound:
     """Finds runs below `folder` that compute what a job wants; each config is read once.
 
-    tell: is told, once, of a run that has a job's settings and was computed from other code or data
-    all the same.
+    tell: is told of runs that have a job's settings and were computed from other code or data all
+    the same: once for each thing that changed.
     """
 
     def __init__(self, folder: Path, tell: Callable[[str], None] = lambda _: None) -> None:
@@ -27,11 +29,16 @@ class RunsFound:
         self._from_before = set(folder.glob("*/*/config.yaml"))
         self._keys: dict[Path, str] = {}
         self._fingerprints: dict[str, str] = {}
-        self._told: set[Path] = set()
+        self._told: set[str] = set()
 
     def of(self, job: Job) -> list[RunDirectory]:
         """The runs that compute what `job` wants, the oldest first."""
-        return [run for run in self._with_settings(job.key) if not self._unlike(run, job)]
+        why = {run: self._unlike(run, job) for run in self._with_settings(job.key)}
+        fitting = [run for run in why if not why[run]]
+        if not fitting:
+            for run in why:
+                self.tell_once(why[run], run.path)
+        return fitting
 
     def finished(self, job: Job) -> RunDirectory | None:
         return next((run for run in self.of(job) if run.read_summary()), None)
@@ -47,23 +54,34 @@ class RunsFound:
                     self._keys[config] = key_of_run(RunDirectory(config.parent))
                 except ConfigError:
                     continue  # being written, or damaged: no run to go on with
-        wanted = settings_of(key)
-        found = [path.parent for path, known in self._keys.items() if settings_of(known) == wanted]
+        wanted = settings_part(key)
+        found = [
+            path.parent for path, known in self._keys.items() if settings_part(known) == wanted
+        ]
         return [RunDirectory(path) for path in sorted(found)]
 
     def _unlike(self, run: RunDirectory, job: Job) -> str:
-        experiment = job.experiment
-        code = code_of(experiment.to_dict()) if experiment else {}
         known = run.config in self._from_before and recorded(run).get("data")
-        fingerprint = self._fingerprint(experiment) if experiment and known else ""
-        why = unlike(run, code, fingerprint)
-        if why and run.path not in self._told:
-            self._told.add(run.path)
-            self.tell(f"{run.path} has the settings of a run that is wanted, but {why}")
-        return why
+        return unlike(run, self._code(job), self._fingerprint(job.experiment) if known else "")
 
-    def _fingerprint(self, experiment: Experiment) -> str:
+    def why_unlike(self, held: Mapping[str, Any], job: Job) -> str:
+        """As `runs.identity.unlike_record`, of a run whose directory need not be here."""
+        fingerprint = self._fingerprint(job.experiment) if held.get("data") else ""
+        return unlike_record(held, self._code(job), fingerprint)
+
+    def tell_once(self, why: str, where: Path) -> None:
+        """Tell why what was trained before, in `where`, is not used; once for each cause."""
+        if why not in self._told:
+            self._told.add(why)
+            self.tell(f"{where}: {why}; what was trained before is not used, but trained anew")
+
+    def _code(self, job: Job) -> dict[str, str]:
+        return code_of(job.experiment.to_dict()) if job.experiment else {}
+
+    def _fingerprint(self, experiment: Experiment | None) -> str:
         """Of the data as they are now; "" where they can't be had, which training will tell."""
+        if experiment is None:
+            return ""
         section = repr(experiment.dataset)
         if section not in self._fingerprints:
             try:

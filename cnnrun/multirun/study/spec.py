@@ -24,6 +24,7 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from cnnrun.config.document import Document, read
 from cnnrun.config.error_messages import explain
+from cnnrun.config.identity import why_not_set
 from cnnrun.config.shipped import find_config
 from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.multirun.settings import Settings, base_file, override
@@ -125,9 +126,8 @@ def load(file: Path, overrides: Iterable[str] = ()) -> Study:
 def _check(study: Study, section: str, name: str, settings: Settings) -> None:
     known = study.first if section == "variants" else {}
     for key, value in settings.items():
-        if key in ("seed", "name", "output", "device"):
-            instead = "use `seeds`" if key == "seed" else "it is not part of what a run is"
-            raise study.error(section, name, key, f"can't vary; {instead}")
+        if key != "base" and (why := why_not_set(key)):
+            raise study.error(section, name, key, f"can't vary; {why}")
         if (wanted := run_named(value)) and wanted not in known:
             message = f"no run '{wanted}' is trained `first`{did_you_mean(wanted, known)}"
             raise study.error(section, name, key, message)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnrun.config import experiment as config
+from cnnrun.config import identity
 from cnnrun.config.document import read
 from cnnrun.config.experiment import Experiment
 from cnnrun.config.identity import key_of
@@ -140,13 +141,23 @@ class Plan:
         return dump({k: v for k, v in values.items() if k not in ("set", "storage", "workers")})
 
     def identity(self) -> str:
-        """Changes with whatever makes the results of trials incomparable."""
+        """Changes with whatever the settings make of trials that others can't be compared with.
+
+        Whether code and data are still those of trials that were trained, see `generations`.
+        """
+        return self._hash(identity.identity(self.document.values))
+
+    def identity_before(self) -> str:
+        """The same as older versions had it: with every key of the base."""
+        kept = {k: v for k, v in self.document.values.items() if k not in ("output", "device")}
+        return self._hash(kept)
+
+    def _hash(self, base: dict[str, Any]) -> str:
         values = self.sweep.model_dump(exclude={"base", "set", "name", "output", "storage"})
         del values["workers"], values["seeds_in_parallel"]
         for search in ("random", "optuna"):
             if values[search]:
                 del values[search]["trials"]
-        base = {k: v for k, v in self.document.values.items() if k not in ("output", "device")}
         text = json.dumps([base, values], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 

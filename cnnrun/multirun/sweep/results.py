@@ -127,6 +127,11 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else as_text(value)
 
 
+def _point(plan: Plan, slot: int) -> Settings:
+    """What a slot was planned to try; nothing where none is known by its number."""
+    return (plan.points[slot] if slot < len(plan.points) else None) or {}
+
+
 def read_results(plan: Plan, trials: Recorded) -> Results:
     """The standing of every trial now."""
     by_slot = trials.by_slot()
@@ -138,7 +143,7 @@ def read_results(plan: Plan, trials: Recorded) -> Results:
             for name, record in copy.user_attrs.items()
             if name.startswith("seed ")
         }
-        settings = trial.user_attrs.get("settings") or plan.points[slot] or {}
+        settings = trial.user_attrs.get("settings") or _point(plan, slot)
         found.append(
             TrialResult(
                 trial=slot,

@@ -22,6 +22,7 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from cnnrun.config.document import Document, read
 from cnnrun.config.error_messages import explain
+from cnnrun.config.identity import why_not_varied
 from cnnrun.config.shipped import find_config
 from cnnrun.errors import ConfigError
 from cnnrun.multirun.settings import Settings, base_file, override
@@ -163,7 +164,6 @@ def load(file: Path, overrides: Iterable[str] = ()) -> Sweep:
         raise ConfigError(explain(document, error, Sweep)) from None
     sweep._document = document
     for key in sweep.space:
-        if key in ("name", "output", "seed", "device"):
-            instead = "use `seeds`" if key == "seed" else "it is not part of what a run is"
-            raise sweep.error(key, f"can't vary; {instead}")
+        if why := why_not_varied(key):
+            raise sweep.error(key, f"can't vary; {why}")
     return sweep

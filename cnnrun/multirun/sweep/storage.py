@@ -20,6 +20,7 @@ from urllib.parse import quote
 from cnnrun.errors import UserError
 from cnnrun.multirun.settings import Settings
 from cnnrun.multirun.sweep.space import parameters
+from cnnrun.multirun.sweep.stored import require_whole, shown, told
 from cnnrun.runtime.file_lock import lock
 
 if TYPE_CHECKING:
@@ -40,9 +41,16 @@ class Recorded:
         import optuna
 
         storage = open_storage(url, create=False)
-        if study_name not in optuna.get_all_study_names(storage):
-            raise UserError(f"no trial of this sweep is in {shown(url)}")
-        self.study: optuna.Study = optuna.load_study(study_name=study_name, storage=storage)
+        with told(url):
+            if study_name not in optuna.get_all_study_names(storage):
+                raise UserError(f"no trial of this sweep is in {shown(url)}")
+            self.study: optuna.Study = optuna.load_study(study_name=study_name, storage=storage)
+            self._require_whole()
+
+    def _require_whole(self) -> None:
+        """All that is read of the storage later is read once before anything is done."""
+        for trial in self.study.get_trials(deepcopy=False):
+            require_whole(trial)
 
     def by_slot(self) -> dict[int, list[FrozenTrial]]:
         """All of Optuna's trials, by slot, in the order in which they were made."""
@@ -74,7 +82,7 @@ class Trials(Recorded):
 
         self.url = url
         self.lock_file = lock
-        with self.locked():
+        with self.locked(), told(url):
             self.storage = open_storage(url, create)
             self.study: optuna.Study = optuna.create_study(
                 study_name=study_name,
@@ -84,6 +92,7 @@ class Trials(Recorded):
                 sampler=optuna.samplers.RandomSampler(),
                 load_if_exists=True,
             )
+            self._require_whole()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -127,7 +136,7 @@ class Trials(Recorded):
         """A waiting trial that no other process has or gets; None if none waits."""
         from optuna.trial import TrialState
 
-        with self.locked():
+        with self.locked(), told(self.url):
             while self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                 trial = self.study.ask()
                 slot = trial.user_attrs.get("slot")
@@ -234,10 +243,24 @@ def open_storage(url: str, create: bool = True) -> optuna.storages.RDBStorage:
             raise UserError(
                 f"storage {shown(url)}: {error}; pip install 'cnnrun[optuna]'"
             ) from error
-        except (sqlalchemy.exc.SQLAlchemyError, ValueError, TypeError) as error:
+        except (sqlalchemy.exc.SQLAlchemyError, ValueError, TypeError, RuntimeError) as error:
             cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
             raise UserError(f"storage {shown(url)}: {cause}") from error
     raise AssertionError
+
+
+def study_names(url: str) -> list[str]:
+    """The studies in the storage at `url`; none where it is none yet. Nothing is written there.
+
+    Raises:
+        UserError: it can't be reached.
+    """
+    require_optuna()
+    import optuna
+
+    return (
+        optuna.get_all_study_names(open_storage(url, create=False)) if _holds_studies(url) else []
+    )
 
 
 def read_only(file: Path) -> str:
@@ -291,11 +314,3 @@ def driver_named(url: str) -> str:
     if scheme in ("postgresql", "postgres"):
         scheme = "postgresql+psycopg2"
     return f"{scheme}{separator}{rest}"
-
-
-def shown(url: str) -> str:
-    """`url` without its password."""
-    scheme, separator, rest = url.partition("://")
-    account, at, place = rest.rpartition("@")
-    user, colon, _ = account.partition(":")
-    return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{place}"

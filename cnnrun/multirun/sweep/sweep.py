@@ -15,6 +15,7 @@ from cnnrun.errors import ConfigError, Interrupted, UserError, did_you_mean
 from cnnrun.multirun.launcher.existing_runs import RunsFound
 from cnnrun.multirun.launcher.seeds_together import SeedsTogether, together
 from cnnrun.multirun.launcher.workers import Workers, visible_gpus
+from cnnrun.multirun.sweep import generations
 from cnnrun.multirun.sweep.plan import Plan
 from cnnrun.multirun.sweep.results import Results, read_results
 from cnnrun.multirun.sweep.spec import NAME, load
@@ -24,8 +25,8 @@ from cnnrun.multirun.sweep.storage import (
     open_storage,
     read_only,
     require_optuna,
-    shown,
 )
+from cnnrun.multirun.sweep.stored import failures_told, shown, told
 from cnnrun.multirun.sweep.trial_queue import TrialQueue
 from cnnrun.runtime import console
 from cnnrun.runtime.files import write_text
@@ -114,7 +115,7 @@ def standing(folder: Path, plugins: Sequence[str] = (), storage: str | None = No
         if not (folder / "sweep.db").is_file():
             raise UserError(f"{folder}: no trial has begun (no sweep.db in it)")
         url = read_only(folder / "sweep.db")
-    trials = Recorded(url, _study_name(plan))
+    trials = Recorded(url, generations.newest(url, plan))
     return Standing(read_results(plan, trials), trials.study)
 
 
@@ -146,15 +147,11 @@ def _storage_of(folder: Path, named: str | None) -> str:
     return named or _sqlite(folder)
 
 
-def _trials(plan: Plan, storage: str) -> Trials:
+def _trials(plan: Plan, storage: str, study: str) -> Trials:
     folder = plan.sweep.folder
     # A database that is there was made by a sweep, or it is none of ours to change.
     new = storage != _sqlite(folder) or not (folder / "sweep.db").exists()
-    return Trials(storage, _study_name(plan), plan.higher_is_better, folder / ".lock", create=new)
-
-
-def _study_name(plan: Plan) -> str:
-    return f"{plan.sweep.name}-{plan.identity()}"
+    return Trials(storage, study, plan.higher_is_better, folder / ".lock", create=new)
 
 
 def commands(file: Path, overrides: Iterable[str] = (), how: How = How()) -> list[str]:
@@ -178,21 +175,35 @@ def commands(file: Path, overrides: Iterable[str] = (), how: How = How()) -> lis
 
 
 def _take_part(plan: Plan, storage: str, how: How, wait_for_others: bool, again: str) -> Results:
+    with failures_told(storage):
+        return _work(plan, storage, how, wait_for_others, again)
+
+
+def _work(plan: Plan, storage: str, how: How, wait_for_others: bool, again: str) -> Results:
     folder = plan.sweep.folder
-    trials = _trials(plan, storage)
-    trials.study.set_user_attr("sweep.yaml", plan.sweep_text())
-    trials.study.set_user_attr("base.yaml", plan.base_text())
-    trials.fill(plan.points)
-    if how.retry_failed:
-        trials.retry_failed()
 
     def tell(text: str) -> None:
         if not how.quiet:
             console.warn(text)
 
+    runs = RunsFound(plan.runs, tell)
+    study = generations.newest(storage, plan)
+    trials = _trials(plan, storage, study)
+    if why := generations.void(trials, plan, runs):
+        if not wait_for_others:
+            raise UserError(
+                f"{folder}: its trials are trained from something else than is here ({why}); "
+                "take part with the same code and data, or begin anew: cnnrun sweep FILE"
+            )
+        runs.tell_once(why, folder)
+        trials = _trials(plan, storage, generations.after(study, plan))
+    trials.study.set_user_attr("sweep.yaml", plan.sweep_text())
+    trials.study.set_user_attr("base.yaml", plan.base_text())
+    trials.fill(plan.points)
+    if how.retry_failed:
+        trials.retry_failed()
     queue = TrialQueue(plan, trials, tell, wait_for_others)
     gpus = visible_gpus() if plan.uses_any_gpu else []
-    runs = RunsFound(plan.runs, tell)
     workers = Workers(_workers(plan, how), runs, folder / "logs", gpus)
     seeds = SeedsTogether(queue, runs, tell)
     try:
@@ -243,18 +254,20 @@ def _fetch(url: str, name: str | None, how: How) -> Path:
     import optuna
 
     storage = open_storage(url, create=False)
-    studies = {
-        summary.study_name: summary.user_attrs
-        for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)
-        if "sweep.yaml" in summary.user_attrs
-    }
+    with told(url):
+        studies = {
+            summary.study_name: summary.user_attrs
+            for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)
+            if summary.user_attrs.keys() >= {"sweep.yaml", "base.yaml"}
+        }
+    studies = {study: studies[study] for study in generations.latest(studies)}
     wanted = {n: a for n, a in studies.items() if name in (None, n, n.rpartition("-")[0])}
     if len(wanted) != 1:
         names = ", ".join(studies) or "none"
         hint = did_you_mean(name or "", studies) if not wanted else "; choose with --name"
         raise UserError(f"{shown(url)}: the sweeps there are {names}{hint}")
     study, attributes = next(iter(wanted.items()))
-    found = str(parse(str(attributes["sweep.yaml"]), shown(url)).values["name"])
+    found = str(parse(str(attributes["sweep.yaml"]), shown(url)).values.get("name"))
     if not re.fullmatch(NAME, found):
         raise UserError(f"{shown(url)}: {found!r} is no name of a sweep")
     folder = how.output / found
@@ -273,4 +286,4 @@ def _is_sweep(folder: Path, study: str, plugins: Sequence[str]) -> bool:
         plan = _plan_of(folder, plugins, lambda values: _only_looked_at(values, base, plugins))
     except UserError:
         return False
-    return _study_name(plan) == study
+    return generations.newest_of([study], plan) == study

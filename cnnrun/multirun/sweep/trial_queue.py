@@ -16,7 +16,9 @@ from cnnrun.multirun.launcher.queue import Outcome
 from cnnrun.multirun.sweep.plan import Plan
 from cnnrun.multirun.sweep.presence import Presence
 from cnnrun.multirun.sweep.storage import HEARTBEAT_SECONDS, Trials
+from cnnrun.multirun.sweep.stored import told
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runs.identity import recorded
 
 if TYPE_CHECKING:
     import optuna
@@ -181,7 +183,8 @@ class TrialQueue:
     def _fill(self, work: OpenTrial) -> None:
         """Choose a new trial's settings, and note what it will train."""
         space = self.plan.sweep.space
-        settings = {key: domain.suggest(work.trial, key) for key, domain in space.items()}
+        with told(self.trials.url):
+            settings = {key: domain.suggest(work.trial, key) for key, domain in space.items()}
         work.trial.set_user_attr("settings", settings)
         try:
             work.waiting = self.plan.jobs(work.slot, settings)
@@ -235,7 +238,8 @@ class TrialQueue:
             )
             self.tell(f"trial {work.slot} failed: {work.failures[-1]}")
             return
-        self._keep(work, job, {"key": job.key, "run": str(run.path), "score": score})
+        record = {"key": job.key, "run": str(run.path), "score": score, "from": recorded(run)}
+        self._keep(work, job, record)
         if self._prunes and job.seed == self.plan.seeds[0]:
             self._report(work, run)  # what is left of its curve, to measure others by
         found = "" if trained else " (was there)"

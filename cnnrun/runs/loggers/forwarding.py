@@ -71,10 +71,10 @@ class Reports:
 
     def end(self, summary: dict[str, Any]) -> None:
         """The run has ended: finished, with its summary, or stopped, with {}."""
-        pictures = sorted(self.run.plots.glob("*.png")) if summary and self.loggers else []
+        plots = sorted(self.run.plots.glob("*.png")) if summary and self.loggers else []
         for name in list(self.loggers):
-            for file in pictures:
-                self._try(name, lambda logger: logger.picture(file.stem, file))  # noqa: B023
+            for file in plots:
+                self._try(name, lambda logger: logger.plot(file.stem, file))  # noqa: B023
             self._try(name, lambda logger: logger.end(summary))
         self.loggers.clear()
 

@@ -27,8 +27,12 @@ class Logger:
     def epoch(self, row: Row) -> None:
         """After each epoch, in order; after a kill, perhaps the last one again."""
 
-    def picture(self, name: str, file: Path) -> None:
+    def plot(self, name: str, file: Path) -> None:
         """A PNG that the run has drawn, when it has ended."""
+        self.picture(name, file)
+
+    def picture(self, name: str, file: Path) -> None:
+        """What `plot` was called; loggers that were written then are still told."""
 
     def end(self, summary: dict[str, Any]) -> None:
         """The run has finished, with what is in `summary.json`; {} where it stopped or failed."""

@@ -39,17 +39,32 @@ class MLflow(Logger):
         if "run" in known:
             self.id = str(known["run"])
             self.client.update_run(self.id, status="RUNNING")
+            self._note_changes(run, config)
             return known
         name = self.experiment or str(config["name"])
         found = self.client.get_experiment_by_name(name)
         experiment = found.experiment_id if found else self.client.create_experiment(name)
         begun = self.client.create_run(experiment, run_name=run.name)
         self.id = begun.info.run_id
-        settings = [Param(k, str(v)[:_LONGEST]) for k, v in flattened(config).items()]
+        settings = [Param(key, value) for key, value in _settings(config).items()]
         for start in range(0, len(settings), _AT_ONCE):
             self.client.log_batch(self.id, params=settings[start : start + _AT_ONCE])
         self.client.log_artifact(self.id, str(run / "config.yaml"))
         return {"run": self.id}
+
+    def _note_changes(self, run: Path, config: dict[str, Any]) -> None:
+        """What the run goes on with, where that is not what it began with.
+
+        A parameter that was logged once stays as it is for ever; a tag of the same name has the
+        value of now.
+        """
+        held = self.client.get_run(self.id).data
+        for key, value in _settings(config).items():
+            if held.tags.get(key, held.params.get(key)) != value:
+                self.client.set_tag(self.id, key, value)
+        for name in ("config.yaml", "changes.jsonl"):
+            if (run / name).is_file():
+                self.client.log_artifact(self.id, str(run / name))
 
     def epoch(self, row: Row) -> None:
         import time
@@ -60,13 +75,17 @@ class MLflow(Logger):
         found = [Metric(name, v, now, int(row["epoch"])) for name, v in numbers(row).items()]
         self.client.log_batch(self.id, metrics=found)
 
-    def picture(self, name: str, file: Path) -> None:  # noqa: ARG002
+    def plot(self, name: str, file: Path) -> None:  # noqa: ARG002
         self.client.log_artifact(self.id, str(file), "plots")
 
     def end(self, summary: dict[str, Any]) -> None:
         for name, value in numbers(summary.get("test") or {}).items():
             self.client.log_metric(self.id, f"test_{name}", value)
         self.client.set_terminated(self.id, "FINISHED" if summary else "KILLED")
+
+
+def _settings(config: dict[str, Any]) -> dict[str, str]:
+    return {key: str(value)[:_LONGEST] for key, value in flattened(config).items()}
 
 
 def _without_secrets(uri: str) -> str:

@@ -38,7 +38,7 @@ class TensorBoard(Logger):
             self.writer.add_scalar(tag, value, row["epoch"])
         self.writer.flush()
 
-    def picture(self, name: str, file: Path) -> None:
+    def plot(self, name: str, file: Path) -> None:
         import numpy as np
         from PIL import Image
 

@@ -40,7 +40,7 @@ class WandB(Logger):
     def epoch(self, row: Row) -> None:
         self.run.log({"epoch": row["epoch"], **numbers(row)}, step=int(row["epoch"]))
 
-    def picture(self, name: str, file: Path) -> None:
+    def plot(self, name: str, file: Path) -> None:
         self.run.log({name: self.wandb.Image(str(file))})
 
     def end(self, summary: dict[str, Any]) -> None:

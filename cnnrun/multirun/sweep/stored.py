@@ -1,0 +1,104 @@
+"""A storage that is damaged, or somebody else's, is told as one, and never computed with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+
+from cnnrun.errors import UserError
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+_MOST_SLOTS = 10_000_000
+
+
+class _Score(BaseModel):
+    """What a trial notes of each seed's run."""
+
+    key: str
+    run: str
+    score: FiniteFloat
+
+
+class _Attributes(BaseModel, strict=True):
+    """What this package writes into a trial."""
+
+    slot: Annotated[int, Field(ge=0, lt=_MOST_SLOTS)]
+    process: str = ""
+    retries: list[int] = []
+    keys: list[str] = []
+    settings: dict[str, Any] = {}
+    failure: str = ""
+    seeds: dict[int, _Score] = {}
+    fixed_params: dict[str, Any] = {}
+
+
+def require_whole(trial: FrozenTrial) -> None:
+    """Raises ValueError where a trial's attributes are not what this package writes."""
+    attributes = trial.user_attrs
+    if "slot" not in attributes:  # not one of the sweep's
+        return
+    seeds = {int(k[5:]): v for k, v in attributes.items() if k.startswith("seed ")}
+    if trial.state.name == "COMPLETE" and not seeds:
+        raise ValueError(f"trial {trial.number} has ended, and no run of it has a score")
+    fixed = trial.system_attrs.get("fixed_params", {})
+    try:
+        _Attributes.model_validate({**attributes, "seeds": seeds, "fixed_params": fixed})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"trial {trial.number}: {place}: {first['msg']}") from error
+
+
+@contextmanager
+def told(url: str) -> Iterator[None]:
+    """Within the block the storage is read, and whatever Optuna makes of damage is told.
+
+    Raises:
+        UserError: it is damaged or can't be reached.
+        UpdateFinishedTrialError: a trial was taken over meanwhile.
+    """
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    try:
+        yield
+    except (UserError, OSError, MemoryError, UpdateFinishedTrialError):
+        raise
+    except Exception as error:
+        raise UserError(f"storage {shown(url)}: {_cause(error)}") from error
+
+
+@contextmanager
+def failures_told(url: str) -> Iterator[None]:
+    """Within the block much else is done as well: only errors that name the storage are its own.
+
+    Raises:
+        UserError: it refused what it was asked for.
+    """
+    import optuna
+    import sqlalchemy
+
+    try:
+        yield
+    except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError) as error:
+        raise UserError(f"storage {shown(url)}: {_cause(error)}") from error
+
+
+def _cause(error: Exception) -> str:
+    """The database's own words where it spoke; Optuna repeats them at length."""
+    database = getattr(error.__cause__, "orig", None) or getattr(error, "orig", None)
+    words = str(database or error).strip().partition("\n")[0]
+    kind = "" if database else f"damaged, or not a sweep's ({type(error).__name__}): "
+    return f"{kind}{words:.300}"
+
+
+def shown(url: str) -> str:
+    """`url` without its password."""
+    scheme, separator, rest = url.partition("://")
+    account, at, place = rest.rpartition("@")
+    user, colon, _ = account.partition(":")
+    return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{place}"
