@@ -59,8 +59,7 @@ class Trainer:
         Raises:
             ConfigError: something that this training can't have.
         """
-        self.full, self.run = parts, run
-        self.stop = StopRequest() if stop is None else stop  # one not yet asked is falsy
+        self.full, self.run, self.stop = parts, run, StopRequest() if stop is None else stop
         self.experiment, self.task, self.device = parts.experiment, parts.task, parts.device
         self.world = world()
         convert_norms(parts.model, self.experiment, self.device)
