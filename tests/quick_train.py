@@ -51,7 +51,8 @@ def main(arguments: list[str]) -> None:
         row = {"epoch": epoch + 1, "validation_accuracy": 1 - lr, "validation_loss": lr}
         run.append_metrics(row)
     write_json(run.summary, {"best": {} if os.environ.get("SCORE") == "none" else row})
-    print(run.path)
+    if os.environ.get("SAYS") != "nothing":
+        print(run.path)
 
 
 if __name__ == "__main__":

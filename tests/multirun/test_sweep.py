@@ -88,6 +88,17 @@ def test_a_sweep_of_failures_alone_fails(quick: QuickSweep, cnnrun: Command) -> 
     assert "best" not in result.out
 
 
+def test_a_run_that_does_not_say_where_it_is_has_failed(
+    quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAYS", "nothing")
+    quick.write("grid: {optimizer.lr: [0.1]}\n")
+    ended = cnnrun("sweep", quick.file)
+    assert ended.code == 1
+    assert "ended without naming its run directory" in ended.err
+    assert "a bug" not in ended.err
+
+
 def test_a_run_without_a_score_is_a_failure(
     quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

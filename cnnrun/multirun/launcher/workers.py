@@ -148,8 +148,11 @@ def outcome_of(process: Process) -> Outcome:
     code = process.popen.returncode
     stdout: IO[str] | None = process.popen.stdout
     printed = (stdout.read() if stdout else "").strip()
-    if code == 0:
+    if code == 0 and printed:
         return Outcome(process.job, RunDirectory(Path(printed.splitlines()[-1])))
+    if code == 0:  # a plug-in that took stdout away, say
+        said_nothing = f"ended without naming its run directory; see {process.log}"
+        return Outcome(process.job, None, message=said_nothing)
     if process.stopped and code in (143, -signal.SIGTERM, -signal.SIGKILL):
         return Outcome(process.job, None, stopped=True)
     return Outcome(process.job, None, message=_message(code, process.log))
