@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cnnrun.config.experiment import load
+from cnnrun.data.batches import cropped
 from cnnrun.engine.build import build
 from cnnrun.runtime.randomness import generator, seed_default, shuffled
 from tests.fuzz.reference_parts import (
@@ -79,7 +80,7 @@ class Reference:
         total_loss = total_second = 0.0
         for first, last in zip(self.borders, self.borders[1:], strict=False):
             chosen = order[first:last]
-            images, labels = self.data.train.images[chosen], self.data.train.labels[chosen]
+            images, labels = self.images(chosen, epoch), self.data.train.labels[chosen]
             draws = generator(self.experiment.seed, "augment", self.step)
             inputs, targets = self.parts.pipeline(images, labels, draws, chosen, epoch)
             self.model.train()
@@ -95,6 +96,12 @@ class Reference:
             "train_loss": total_loss / count,
             f"train_{self.loss.metric}": total_second / count,
         }
+
+    def images(self, chosen: Tensor, epoch: int) -> Tensor:
+        """The training images; of files, random crops are drawn while they are decoded."""
+        if self.parts.crop:
+            return cropped(self.data.train.images, chosen, self.parts.crop, epoch)
+        return self.data.train.images[chosen]
 
     def train_step(self, inputs: Tensor, targets: Tensor) -> list[Any]:
         """Clear gradients, forward, loss, backward, step; what the first forward pass gave."""
