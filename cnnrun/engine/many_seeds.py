@@ -74,8 +74,6 @@ class Seeds:
     ) -> None:
         self.trainers, self.stop, self.device = list(trainers), stop, device
         self.failed: dict[Trainer, UserError] = {}
-        if len({trainer.total_steps for trainer in trainers}) > 1:
-            raise UserError("seeds: their training splits differ in size; train them one by one")
         images, labels = next(trainers[0].train_batches.iterate())
         picture, _ = trainers[0].stepped.pipeline(images[:1], labels[:1], None)
         self.models = StackedModels([trainer.stepped.model for trainer in trainers], picture)

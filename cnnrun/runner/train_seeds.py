@@ -18,6 +18,7 @@ from cnnrun.runs.loggers.forwarding import Reports, build_loggers
 from cnnrun.runtime.device import select_device
 from cnnrun.runtime.interrupt import stop_on_signals
 from cnnrun.runtime.training_display import reporter
+from cnnrun.runtime.weights import some
 
 
 def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[RunDirectory]:
@@ -32,6 +33,10 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
     started = time.perf_counter()
     device = select_device(experiments[0].device)
     parts = [build(experiment) for experiment in experiments]
+    sizes = sorted({len(one.dataset.train) for one in parts})
+    if len(sizes) > 1:  # what is set aside of files follows from their names and the seed
+        told = f"seeds: their training splits differ in size ({some(map(str, sizes))} images)"
+        raise UserError(f"{told}; train them one by one")
     with ExitStack() as ends, stop_on_signals() as stop:
         runs = [new_run(experiment, ends) for experiment in experiments]
         for number, (one, run) in enumerate(zip(parts, runs, strict=True)):
