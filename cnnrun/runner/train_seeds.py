@@ -35,8 +35,10 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
     parts = [build(experiment) for experiment in experiments]
     sizes = sorted({len(one.dataset.train) for one in parts})
     if len(sizes) > 1:  # what is set aside of files follows from their names and the seed
-        told = f"seeds: their training splits differ in size ({some(map(str, sizes))} images)"
-        raise UserError(f"{told}; train them one by one")
+        raise UserError(
+            f"seeds: their training splits differ in size ({some(map(str, sizes))} images); "
+            "train them one by one"
+        )
     with ExitStack() as ends, stop_on_signals() as stop:
         runs = [new_run(experiment, ends) for experiment in experiments]
         for number, (one, run) in enumerate(zip(parts, runs, strict=True)):
