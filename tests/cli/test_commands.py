@@ -170,7 +170,7 @@ def test_pictures_need_no_display(shell: Command, tiny: Path, backend: str) -> N
         f"cnnrun train {tiny} training.epochs=1"
     )
     assert ended.code == 0, ended.err
-    assert "picture" in ended.out
+    assert "plots/" in ended.out
     assert "was not drawn" not in ended.err
 
 
