@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,19 @@ class Result:
 
 
 Command = Callable[..., Result]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_component_outlives_its_tests() -> Iterator[None]:
+    """What a file of tests registers is forgotten with it: others list what there is."""
+    from cnnrun.registry import KINDS
+
+    before = {kind: set(registry._entries) for kind, registry in KINDS.items()}
+    yield
+    for kind, registry in KINDS.items():
+        for name, entry in list(registry._entries.items()):
+            if name not in before[kind] and not entry.factory.__module__.startswith("cnnrun."):
+                del registry._entries[name]
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def test_an_image_for_which_there_is_no_memory_is_a_bad_file(
     verdict: str,
 ) -> None:
     """Its 676 MB of pixels are fewer than Pillow's limit, and more than this process may have."""
-    monkeypatch.setattr(bounded, "MEMORY", 400 * 2**20)
+    monkeypatch.setattr(bounded, "MEMORY", 600 * 2**20)
 
     def make(_number: int, originals: Path, folder: Path) -> tuple[str, Case]:
         shutil.copytree(originals / kind, folder)

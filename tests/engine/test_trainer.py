@@ -156,7 +156,7 @@ def test_a_users_own_loss(cnnrun: Command, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import torch\n"
         "from cnnrun.registry import losses\n"
-        '@losses.register("mine")\n'
+        '@losses.register("trained_on")\n'
         "class Mine(torch.nn.Module):\n"
         '    """Returns its mean, as most tutorials do."""\n'
         "    def __init__(self, num_classes, *, scale: float = 1.0):\n"
@@ -166,7 +166,7 @@ def test_a_users_own_loss(cnnrun: Command, tiny: Path, tmp_path: Path) -> None:
         "        return self.scale * torch.nn.functional.cross_entropy(outputs, targets)\n"
     )
     plain = Path(cnnrun("train", tiny, "-q").out.strip())
-    ended = cnnrun("train", tiny, "-q", "plugins=[mine.py]", "loss={name: mine, scale: 1.0}")
+    ended = cnnrun("train", tiny, "-q", "plugins=[mine.py]", "loss={name: trained_on, scale: 1.0}")
     run = Path(ended.out.strip())
     assert [r["train_loss"] for r in _rows(run)] == pytest.approx(
         [r["train_loss"] for r in _rows(plain)], rel=1e-5
