@@ -37,6 +37,7 @@ Command = Callable[..., Result]
 @pytest.fixture(scope="module", autouse=True)
 def no_component_outlives_its_tests() -> Iterator[None]:
     """What a file of tests registers is forgotten with it: others list what there is."""
+    from cnnrun.config import plugins
     from cnnrun.registry import KINDS
 
     before = {kind: set(registry._entries) for kind, registry in KINDS.items()}
@@ -45,6 +46,7 @@ def no_component_outlives_its_tests() -> Iterator[None]:
         for name, entry in list(registry._entries.items()):
             if name not in before[kind] and not entry.factory.__module__.startswith("cnnrun."):
                 del registry._entries[name]
+    plugins._loaded.clear()  # so that a file that others name, too, is read again
 
 
 @pytest.fixture
