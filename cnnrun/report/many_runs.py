@@ -119,18 +119,25 @@ def _named(groups: list[Group], standing: Standing | None) -> list[Group]:
             for trial in standing.results.trials
             for run in trial.runs.values()
         }
-        return [_after_trials(group, trial_of) for group in groups]
+        # Of equal scores the first trial comes first, as in the table of trials.
+        numbers = [(_trials_of(group, trial_of), group) for group in groups]
+        numbers.sort(key=lambda found: (not found[0], found[0]))
+        return [_after_trials(group, trials) for trials, group in numbers]
     names = [{run.name for run in (*group.runs, *group.left_out)} for group in groups]
     if not 1 < len(groups) == len(set().union(*names)) == sum(map(len, names)):
         return groups
     return [replace(group, name=name) for group, (name,) in zip(groups, names, strict=True)]
 
 
-def _after_trials(group: Group, trial_of: Mapping[str, int]) -> Group:
-    """The group of one trial, or of several that drew the same settings."""
+def _trials_of(group: Group, trial_of: Mapping[str, int]) -> list[int]:
+    """The numbers of the trials whose runs a group has."""
     runs = (*group.runs, *group.left_out)
-    numbers = sorted({trial_of[run.path.name] for run in runs if run.path.name in trial_of})
-    return replace(group, name=f"trial {', '.join(map(str, numbers))}") if numbers else group
+    return sorted({trial_of[run.path.name] for run in runs if run.path.name in trial_of})
+
+
+def _after_trials(group: Group, trials: list[int]) -> Group:
+    """The group of one trial, or of several that drew the same settings, called after them."""
+    return replace(group, name=f"trial {', '.join(map(str, trials))}") if trials else group
 
 
 def _study(folder: Path) -> dict[str, Any]:

@@ -91,12 +91,14 @@ def _claim(experiment: Experiment, held: ExitStack) -> tuple[RunDirectory, bool]
             fingerprint = build_dataset(experiment).fingerprint
         else:
             fingerprint = ""
+        code, others = code_of(experiment.to_dict()), []
         for run in same:
-            why = unlike(run, code_of(experiment.to_dict()), fingerprint)
+            why = unlike(run, code, fingerprint)
             if not why:
                 held.enter_context(alone_in(run))
                 return run, False
-            resuming.notify([f"{run.path} has the same settings, but {why}: a new run starts"])
+            others.append(f"{run.path} has the same settings, but {why}: a new run starts")
+        resuming.notify(others)  # only now, as an older one might have fitted
         return create(experiment, held), True
 
 

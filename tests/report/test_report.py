@@ -570,8 +570,12 @@ class TestScale:
         assert "no numbers to draw" in line_chart("loss", [1], [Line("a", [None])])
 
 
-def test_a_trial_has_one_name_and_one_rank_on_the_whole_page(sweep_folder: Path) -> None:
-    html = many_runs.report(find_runs([sweep_folder]), "sweep", sweep_folder)
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_trial_has_one_name_and_one_rank_on_the_whole_page(
+    sweep_folder: Path, order: int
+) -> None:
+    """In whatever order the runs are found, and also where trials have equal scores."""
+    html = many_runs.report(find_runs([sweep_folder])[::order], "sweep", sweep_folder)
     groups, trials = (html.split(f'<section id="{name}"')[1] for name in ("groups", "trials"))
     first_cells = [re.findall(r"<tr><th[^>]*>([^<]*)</th>", part) for part in (groups, trials)]
     names = [name for name in first_cells[0] if name.startswith("trial ")]
