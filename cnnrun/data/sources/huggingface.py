@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.images.assemble import picture_splits
+from cnnrun.data.images.assemble import image_splits
 from cnnrun.data.images.decoding import ImageOptions, read_bytes
 from cnnrun.errors import NetworkError, UserError, did_you_mean
 from cnnrun.registry import datasets
@@ -18,7 +18,7 @@ from cnnrun.runtime.paths import expanded
 
 @datasets.register("huggingface")
 def huggingface(
-    pictures: ImageOptions,
+    options: ImageOptions,
     *,
     path: str,
     config: str | None = None,
@@ -32,7 +32,7 @@ def huggingface(
     """A data set of the Hugging Face hub or in its formats; needs the extra `huggingface`.
 
     path: its name on the hub (`uoft-cs/cifar10`), or a folder: one written by `save_to_disk`, or of
-        parquet files, or of pictures in class folders.
+        parquet files, or of images in class folders.
     config: which of its configurations, where there are several.
     train_split, test_split, validation_split: their names there; slices as `train[:10%]` work.
     revision: branch, tag or commit on the hub; a commit makes a run repeatable for good.
@@ -54,7 +54,7 @@ def huggingface(
         )
         for name, table in tables.items()
     }
-    splits = picture_splits(found, pictures)
+    splits = image_splits(found, options)
     return Dataset(classes, splits["train"], splits["test"], splits.get("validation"))
 
 
@@ -127,7 +127,7 @@ def _labels(table: Any, where: str, column: str, classes: tuple[str, ...]) -> Te
 
 
 class ImageColumn:
-    """The pictures of a table, undecoded."""
+    """The images of a table, undecoded."""
 
     def __init__(self, table: Any, where: str, column: str) -> None:
         import datasets as hub
@@ -135,7 +135,7 @@ class ImageColumn:
         _require_column(table, column, "image_column")
         if not isinstance(table.features[column], hub.Image):
             raise UserError(
-                f"image_column: '{column}' of {where} holds {table.features[column]}, not pictures"
+                f"image_column: '{column}' of {where} holds {table.features[column]}, not images"
             )
         self._table = table.select_columns([column]).cast_column(column, hub.Image(decode=False))
         self._where = where
@@ -145,13 +145,13 @@ class ImageColumn:
         return len(self._table)
 
     def read(self, index: int) -> bytes:
-        """The file of picture `index`, undecoded."""
+        """The file of image `index`, undecoded."""
         cell = self._table[index][self._column]
         content: bytes | None = cell["bytes"]
         return read_bytes(cell["path"]) if content is None else content
 
     def name(self, index: int) -> str:
-        """What to call picture `index` in a message."""
+        """What to call image `index` in a message."""
         return f"{self._where}, row {index}"
 
     def identity(self) -> str:
