@@ -123,7 +123,7 @@ def _accept_value(document: Document, path: KeyPath, detail: ErrorDetails) -> bo
             path = (*path, "name")
     where = where_of(path).removesuffix(".name")
     found = lookup(f"{where}=", as_text(value))
-    if (new := renamed.present(f"{where}.name", value)) != value:
+    if (new := renamed.present(f"{where}.name", value)) is not value:
         renamed.say(document, path, value, new)
         found = Word((new,), same=True, note="")
     if found is None and isinstance(value, str):
