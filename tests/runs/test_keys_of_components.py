@@ -57,7 +57,7 @@ OTHERS = {
     "root": "elsewhere", "file": "elsewhere.csv", "limit": "40", "per_class": "5", "size": "12",
     "fold": "1/3", "augment": "[{name: rotation}]", "test": "0.3", "validation": "0.3",
     "cache_dir": "elsewhere", "threads": "1", "bits": "8", "displace": "0.1", "groups": "2",
-    "split_column": "split", "group_column": "group", "max": "1.3", "min": "0.8",
+    "split_column": "split", "group_column": "group", "path_column": "file", "label_column": "kind", "max": "1.3", "min": "0.8",
 }  # fmt: skip
 
 
