@@ -57,7 +57,9 @@ OTHERS = {
     "root": "nowhere", "file": "nowhere.csv", "limit": "40", "per_class": "5", "size": "12",
     "fold": "1/3", "augment": "[{name: rotation}]", "test": "0.3", "validation": "0.3",
     "cache_dir": "elsewhere", "threads": "1", "bits": "8", "displace": "0.1", "groups": "2",
-    "split_column": "part", "group_column": "whose", "path_column": "file", "label_column": "kind", "max": "1.3", "min": "0.8",
+    "split_column": "part", "group_column": "whose", "path_column": "file", "label_column": "kind",
+    "max": "1.3", "min": "0.8",
+    "test_position": "0.25", "test_rotation": "10", "test_scale": "[0.4, 0.5]",
 }  # fmt: skip
 
 
