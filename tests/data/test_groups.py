@@ -34,7 +34,8 @@ GROUPED: dict[str, By] = {
 @pytest.mark.parametrize(
     ("file", "by", "source"),
     [
-        ("a/v1/001.png", "folder", "v1"), ("a/001.png", "folder", ""), ("a/x/v1/1.png", "folder", "x/v1"),
+        ("a/v1/001.png", "folder", "v1"), ("a/001.png", "folder", ""),
+        ("a/x/v1/1.png", "folder", "x/v1"),
         ("a/v1_001.png", "name", "v1"), ("a/v1/001.png", "name", "v1/"), ("a/001.png", "name", ""),
         ("a/cat.png", "name", ""), ("a/p7 (12).png", "name", "p7"), ("b/p7 (13).png", "name", "p7"),
         ("a/p7-12-left.png", "name", "p7"), ("a/v1_001", "name", "v1"),
