@@ -11,7 +11,7 @@ import torch
 from torchvision.io import write_jpeg
 
 from cnnrun.runs import verify_resume
-from tests.chaos.forking import Forks
+from tests.chaos.forking import Fork, Forks
 from tests.conftest import CONFIGS, EXPERIMENTS, Command
 from tests.data.test_splits_and_batches import write_cifar10
 
@@ -69,9 +69,10 @@ def test_a_killed_run_of_a_shipped_config_ends_at_the_same_bits(
     mnist_root: Path,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(
-        verify_resume._Runs, "start", lambda _, *given: forked.start(tmp_path, "train", "-q", *given)
-    )
+    def start(_: object, *arguments: str) -> Fork:
+        return forked.start(tmp_path, "train", "-q", *arguments)
+
+    monkeypatch.setattr(verify_resume._Runs, "start", start)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     places = {"mnist": str(mnist_root), "files": str(tmp_path)}
 

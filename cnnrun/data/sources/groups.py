@@ -15,7 +15,8 @@ from cnnrun.data.images.decoding import ImageOptions
 
 By = Literal["folder", "name"]
 
-_BEFORE_LAST_NUMBER = re.compile(r"(.*?)[\W_]*[0-9]+[^0-9]*")
+_DIGITS, _MARKS = "0123456789", " _-.,#()[]"
+_BEHIND = re.compile(r"[^0-9]*$")
 # Names are told to look like series where so much of the files belongs to one.
 _MOST = 0.8
 
@@ -25,15 +26,25 @@ def sources(paths: Sequence[str], base: str, by: By) -> list[str]:
 
     by: `folder`: the one that the file lies in. `name`: what comes before its last number, too.
     """
-    found = []
+    found, start = [], len(base.rstrip(os.sep)) + 1
     for path in paths:
-        *folders, file = path[len(base) :].strip(os.sep).split(os.sep)[1:]
-        place = "/".join(folders)
+        folder, _, file = path[start:].rpartition(os.sep)
+        place = folder.partition(os.sep)[2].replace(os.sep, "/")
         if by == "name":
-            series = _BEFORE_LAST_NUMBER.fullmatch(file.rpartition(".")[0] or file)
-            place = "/".join([*folders, series[1]]) if series else ""
+            place = _series(place, file)
         found.append(place)
     return found
+
+
+def _series(place: str, file: str) -> str:
+    """The name up to its last number; "" of a name without one, or that is only one."""
+    stem = file.rpartition(".")[0] or file
+    if stem[-1] not in _DIGITS:  # v1_0001_left
+        stem = stem[: _BEHIND.search(stem).start()]  # type: ignore[union-attr]
+    if not stem:
+        return ""
+    name = stem.rstrip(_DIGITS).rstrip(_MARKS)
+    return f"{place}/{name}" if place else name
 
 
 def tell_series(

@@ -41,7 +41,7 @@ def huggingface(
     config: which of its configurations, where there are several.
     train_split, test_split, validation_split: their names there; slices as `train[:10%]` work.
     revision: branch, tag or commit on the hub; a commit makes a run repeatable for good.
-    test: where a folder holds one table alone, as `Dataset.save_to_disk` writes it, that is `train`,
+    test: where a folder holds one table alone, as `Dataset.save_to_disk` writes it, it is `train`,
         and about this share of its images (or this number of them) is the test split, unless
         `test_split` is a slice of it. Each image's content decides.
 
@@ -84,8 +84,8 @@ def _divided(path: str, split: Split, test: Amount, whole: bool) -> dict[str, Sp
     chosen = chosen_by_key(split.keys, split.labels, test, derive_seed(0, "test split"))
     if (isinstance(test, int) and test >= len(split)) or not len(chosen):
         raise UserError(
-            f"{path}: test: {test} of {len(split):,} images leaves none to train on or none to test "
-            "on, as every class keeps one to train on"
+            f"{path}: test: {test} of {len(split):,} images leaves none to train on or none to "
+            "test on, as every class keeps one to train on"
         )
     train, tested = divided(split, chosen)
     return {"train": train, "test": tested}
