@@ -23,7 +23,14 @@ from cnnrun.engine.compiling import convert_norms
 from cnnrun.engine.epoch_sums import EpochSums, Means
 from cnnrun.engine.frozen_features import on_frozen_features
 from cnnrun.engine.parts import Parts
-from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, NoBest, Progress, SaveTimer, beats, rank_of
+from cnnrun.engine.progress import (
+    STEPS_BETWEEN_TALKS,
+    NoBest,
+    Progress,
+    SaveTimer,
+    is_better,
+    sort_key,
+)
 from cnnrun.engine.progressive_resizing import progressive
 from cnnrun.engine.snapshot import first_infinite, infinite_note, snapshot
 from cnnrun.engine.stepper import NotFiniteError, Stepper
@@ -265,8 +272,8 @@ class Trainer:
         if observed is not None:
             self.schedule.observe(observed)
         self.sums.restart()
-        rank = rank_of(scores, self.task, self.experiment.training.monitor)
-        if beats(rank, progress.best) and self.note_infinite():
+        rank = sort_key(scores, self.task, self.experiment.training.monitor)
+        if is_better(rank, progress.best) and self.note_infinite():
             rank = [math.nan]
         elif not all(map(math.isfinite, rank)):
             self._no_best.tell(progress.epoch + 1, self.task, self.experiment.training.monitor)
