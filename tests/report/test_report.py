@@ -285,7 +285,7 @@ def sweep_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("STARTS", str(folder / "starts"))
         patch.chdir(folder)
         quick = QuickSweep(folder, tiny, grid)
-        sweep.start(quick.file, [], sweep.How(workers=2, quiet=True))
+        sweep.start(quick.file, [], sweep.LaunchOptions(workers=2, quiet=True))
         yield quick.sweep_folder
 
 
@@ -321,8 +321,8 @@ def test_the_importance_is_what_optuna_says_itself(sweep_folder: Path) -> None:
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
     found = sweep.standing(sweep_folder)
-    shares, how = importances(found)
-    assert "by Optuna" in how
+    shares, options = importances(found)
+    assert "by Optuna" in options
     assert shares == get_param_importances(found.study, evaluator=FanovaImportanceEvaluator(seed=0))
     assert found.results.count("finished") == 6
 
