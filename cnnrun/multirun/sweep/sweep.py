@@ -94,14 +94,14 @@ def join(place: str, name: str | None = None, options: LaunchOptions = LaunchOpt
 
 
 @dataclass(frozen=True)
-class Standing:
+class SweepStatus:
     """A sweep as it is now, and Optuna's study of it."""
 
     results: Results
     study: optuna.Study
 
 
-def standing(folder: Path, plugins: Sequence[str] = (), storage: str | None = None) -> Standing:
+def status(folder: Path, plugins: Sequence[str] = (), storage: str | None = None) -> SweepStatus:
     """The sweep in `folder`, to look at: nothing is run, written or contacted that is not named.
 
     storage: where its trials are, if not in the folder.
@@ -118,7 +118,7 @@ def standing(folder: Path, plugins: Sequence[str] = (), storage: str | None = No
             raise UserError(f"{folder}: no trial has begun (no sweep.db in it)")
         url = read_only(folder / "sweep.db")
     trials = Recorded(url, generations.newest(url, plan))
-    return Standing(read_results(plan, trials), trials.study)
+    return SweepStatus(read_results(plan, trials), trials.study)
 
 
 def _only_looked_at(values: dict[str, Any], base: Path, plugins: Sequence[str]) -> None:
