@@ -62,9 +62,7 @@ class Recorded:
 
     def current_trials(self) -> dict[int, FrozenTrial]:
         """The trial that counts, for every slot that has one."""
-        current_trials = {
-            slot: current_trial(trials) for slot, trials in sorted(self.by_slot().items())
-        }
+        found = {slot: current_trial(trials) for slot, trials in sorted(self.by_slot().items())}
         return {slot: trial for slot, trial in found.items() if trial is not None}
 
 
