@@ -110,8 +110,8 @@ class Trainable:
         """The parameters that train at any time, by their factor of the learning rate `lr`.
 
         What is unfrozen later has groups of its own, after the others and there from the start, so
-        that an optimizer has one layout all along. It leaves out what has no gradient, but can't step
-        a group of which a part has no state yet (torch's fused SGD).
+        that an optimizer has one layout all along. It leaves out what has no gradient, but can't
+        step a group of which a part has no state yet (torch's fused SGD).
         """
         groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
         for name, parameter in self._ever():
