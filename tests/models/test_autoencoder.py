@@ -179,7 +179,7 @@ def test_a_run_of_an_autoencoder_from_training_to_outliers(
     assert [row["mse"] for row in whole["outliers"]] == sorted(
         (row["mse"] for row in whole["outliers"]), reverse=True
     )
-    assert Path(whole["picture"]).is_file()
+    assert Path(whole["plot"]).is_file()
     per_class = sum(row["mse"] * row["support"] for row in whole["per_class"]) / whole["samples"]
     assert per_class == pytest.approx(whole["mse"], rel=1e-5)
     assert whole["compression"] == {"numbers": 8.0, "bytes": 2.0}
