@@ -189,6 +189,7 @@ def _answered(target: Target, count: int) -> _Answered:
     parts = target.parts
     chosen = _some_of_the_test_split(target, count)
     inputs = parts.pipeline.normalize(chosen.images.to(parts.device))
+    target.check_classifies()
     parts.model.eval()
     with torch.no_grad():
         outputs = parts.model(inputs)

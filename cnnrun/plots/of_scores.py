@@ -7,10 +7,8 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 
-from cnnrun.components.tasks import Predictions
 from cnnrun.components.tasks.metrics import calibration as calibrated
 from cnnrun.components.tasks.metrics import confusion_matrix, softmax
 from cnnrun.errors import UserError
@@ -31,29 +29,29 @@ def confusion(target: Target, *, split: SplitName = "test", normalized: bool = F
 
     normalized: write shares of the true class (%) into the cells instead of counts.
     """
-    predictions = target.predictions(split)
-    predicted = _outputs(predictions).argmax(1)
-    matrix = confusion_matrix(predictions.labels, predicted, len(target.classes))
+    predicted = target.logits(split).argmax(1)
+    labels = target.predictions(split).labels
+    matrix = confusion_matrix(labels, predicted, len(target.classes))
     return draw_confusion(matrix, list(target.classes), normalized=normalized)
 
 
 @plots.register("mistakes")
 def mistakes(target: Target, *, count: Annotated[int, Field(ge=1, le=100)] = 20) -> Figure:
     """The test images that were classified wrongly with the most confidence."""
-    predictions = target.predictions()
-    probabilities = softmax(_outputs(predictions))
+    probabilities = softmax(target.logits())
+    labels = target.predictions().labels
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)
-    wrong = np.flatnonzero(predicted != predictions.labels)
-    total = len(wrong)
+    wrong = np.flatnonzero(predicted != labels)
+    shown = f"{min(count, len(wrong))} of {len(wrong):,}" if len(wrong) else "No"
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
     data, names = target.split("test"), target.classes
     return draw_mistakes(
         as_floats(data.images[torch.from_numpy(wrong)]),
         [data.caption(k) for k in wrong.tolist()],
-        [names[k] for k in predictions.labels[wrong]],
+        [names[k] for k in labels[wrong]],
         [names[k] for k in predicted[wrong]],
         confidence[wrong].tolist(),
-        f"{len(wrong)} of {total:,} mistakes on {len(predicted):,} test images",
+        f"{shown} mistakes on {len(labels):,} test images",
     )
 
 
@@ -105,10 +103,9 @@ def _answered(target: Target, split: str) -> Answered:
     """The samples whose outputs are numbers.
 
     Raises:
-        UserError: the model does not classify, or none is a number.
+        UserError: the target is no trained classifier, or none is a number.
     """
-    predictions = target.predictions(split)
-    found = answered(_outputs(predictions), predictions.labels)
+    found = answered(target.logits(split), target.predictions(split).labels)
     if not len(found.labels):
         raise UserError(f"{target.path}: no output is a finite number; did it diverge?")
     return found
@@ -116,14 +113,3 @@ def _answered(target: Target, split: str) -> Answered:
 
 def _left_out(found: Answered) -> str:
     return f" ({found.left_out:,} without finite outputs left out)" if found.left_out else ""
-
-
-def _outputs(predictions: Predictions) -> NDArray[np.float32]:
-    """The logits (N, K).
-
-    Raises:
-        UserError: the model does not classify.
-    """
-    if "outputs" not in predictions.answers:
-        raise UserError("this plot needs a classifier")
-    return predictions.answers["outputs"]

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnrun.plots.drawing.lettering import line_height, set_fonts, shorten, text_width, widest
+from cnnrun.plots.drawing.lettering import (
+    left_to_right,
+    line_height,
+    set_fonts,
+    shorten,
+    text_width,
+    widest,
+)
 from cnnrun.plots.drawing.sheet import HEADER, Sheet
 from cnnrun.plots.style import (
     BLUE,
@@ -249,7 +256,7 @@ def _list_pairs(sheet: Sheet, pairs: Sequence[tuple[str, str, int]], layout: _La
     room = (_PAIRS - 14 - counts - 16 - text_width(" → ")) / 2
     for line, (true, predicted, count) in enumerate(pairs, 2):
         baseline = HEADER + 12 + line * pitch
-        text = f"{shorten(true, room)} → {shorten(predicted, room)}"
+        text = left_to_right(shorten(true, room), " → ", shorten(predicted, room))
         sheet.write(left + counts, baseline, f"{count:,}", ha="right", color=MUTED)
         sheet.write(left + counts + 12, baseline, text)
     if not pairs:

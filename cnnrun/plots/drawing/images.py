@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnrun.plots.drawing.lettering import clean, text_width, widest
+from cnnrun.plots.drawing.lettering import clean, percent, text_width, widest
 from cnnrun.plots.drawing.sheet import (
     HEADER,
     Captions,
@@ -102,7 +102,7 @@ def draw_mistakes(
     if len(images) == 0:
         return message("There are no mistakes: every image was classified correctly.", suptitle)
     texts = [
-        f"true: {clean(true)}\npredicted: {clean(predicted)}\n{100 * confidence:.0f} % sure"
+        f"true: {clean(true)}\npredicted: {clean(predicted)}\n{percent(confidence)} sure"
         f"\n{clean(caption)}"
         for true, predicted, confidence, caption in zip(
             true_names, predicted_names, confidences, captions, strict=True
