@@ -12,12 +12,12 @@ from docs_build.tables import cell, value
 _HEAD = """\
 # Commands
 
-Every command with its arguments and options. Made from the code by `make docs`;
-`cnnrun COMMAND --help` prints the same, and `cnnrun --install-completion` teaches your shell
-commands, keys and values.
+Every command with its arguments and options. `cnnrun COMMAND --help` prints the same.
+`cnnrun --install-completion` adds completion of commands, keys and values to your shell.
 
-stdout is data, stderr is progress and errors. Exit codes: 0 done, 2 wrong usage or config, 130,
-143 and 129 interrupted (Ctrl-C, SIGTERM, SIGHUP) with the state saved, 1 the rest.
+Results go to stdout, progress and errors to stderr. With `-q`, `train` prints the run directory alone; with `--json`, a
+command prints a JSON object. Exit codes: 0 success; 2 wrong usage or an invalid config; 130, 143 and 129 interrupted
+by Ctrl-C, SIGTERM and SIGHUP with the state saved; 1 any other error.
 """
 # Their texts change with typer and the shell.
 _TYPERS_OWN = ("install_completion", "show_completion")
