@@ -1,4 +1,4 @@
-"""`docs/reference/components/`: everything that can be named in an experiment, a page for each kind."""
+"""`docs/reference/components/`: everything that an experiment can name, a page for each kind."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ optimizer: {name: adam, lr: 0.003}
 | kind | what it is |
 |---|---|
 """
+_TITLES = {"dataset": "Data sets", "loss": "Losses"}
 _KINDS = {
     "task": "What the network is trained for: it decides what a step does, what is measured and which plots are drawn.",
     "dataset": "Where the images come from. Keys that all data sets share are in the [config file](../config.md#dataset).",
@@ -49,7 +50,8 @@ def pages() -> dict[str, str]:
 
 
 def _page(registry: Registry, about: str) -> str:
-    parts = [f"# {registry.kind.capitalize()}s", "", about, "", *_summaries(registry), ""]
+    title = _TITLES.get(registry.kind, f"{registry.kind.capitalize()}s")
+    parts = [f"# {title}", "", about, "", *_summaries(registry), ""]
     for name in registry.names():
         parts += _component(registry.get(name))
     return "\n".join(parts)

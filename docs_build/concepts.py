@@ -1,4 +1,4 @@
-"""The figure of the concepts: what an experiment, a run and the commands have to do with each other.
+"""The figure of the concepts: an experiment, its run, and what each command does with them.
 
 One drawing in two palettes, as SVG, for light and dark pages.
 """

@@ -25,9 +25,18 @@ component are keys beside `name`.
 ## The whole file
 """
 _SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
-    "dataset": (DatasetOptions, "Keys that all data sets share. Each data set has keys of its own, too."),
-    "schedule": (ScheduleOptions, "Keys that all schedules share. Each schedule has keys of its own, too."),
-    "transfer": (Transfer, "Transfer learning and fine-tuning. Without this section, training starts from new weights."),
+    "dataset": (
+        DatasetOptions,
+        "Keys that all data sets share. Each data set has keys of its own, too.",
+    ),
+    "schedule": (
+        ScheduleOptions,
+        "Keys that all schedules share. Each schedule has keys of its own, too.",
+    ),
+    "transfer": (
+        Transfer,
+        "Transfer learning and fine-tuning. Without this section, training starts from new weights.",
+    ),
     "training": (Training, ""),
 }
 
