@@ -117,19 +117,15 @@ def stand_in_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("stand_in_weights")
 def test_the_line_that_fine_tunes_works(path: Path, tmp_path: Path) -> None:
     """The README's own line, on the photos of its first recipe, at a smaller size."""
-    recipes = [
-        block for block in all_blocks("bash") if block.text.startswith("cnnrun train photos")
-    ]
+    recipes = [b for b in all_blocks("bash") if b.text.startswith("cnnrun train photos")]
     assert {name_of(block.page) for block in recipes} == {"README.md", "docs/howto/fine_tuning.md"}
     assert len({block.text for block in recipes}) == 1
     set_up(recipes[0].page, tmp_path)
     line = recipes[0].text.replace("dataset.size=224", "dataset.size=32 training.epochs=1 -q")
     assert line != recipes[0].text
-    photos = [
-        "python examples/make_photos.py",
-        "cnnrun new photos --dataset folder dataset.root=photos",
-    ]
-    for code, output in type_in([*photos, line.strip()], tmp_path, path, timeout=120):
+    draw = "python examples/make_photos.py"
+    begin = "cnnrun new photos --dataset folder dataset.root=photos"
+    for code, output in type_in([draw, begin, line.strip()], tmp_path, path, timeout=120):
         assert code == 0, output
 
 

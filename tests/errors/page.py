@@ -21,12 +21,12 @@ SECTIONS: dict[str, list[Case]] = {
 _HEAD = """\
 # Error messages
 
-What cnnrun prints when something is wrong, what it means, and what to do. Search this page for a part of your
-message; `…` stands for what depends on the case.
+What cnnrun prints when something is wrong, what it means, and what to do. Search this page for a
+part of your message; `…` stands for what depends on the case.
 
-Most messages start with the place: `file:line:column: key:`, or the override on the command line. `--debug` adds the
-traceback. Exit codes: 2 for wrong usage or an invalid config; 130, 143 and 129 for an interrupted run whose state is
-saved; 1 for everything else. A test provokes every message on this page.
+Most messages start with the place: `file:line:column: key:`, or the override on the command line.
+`--debug` adds the traceback. Exit codes: 2 for wrong usage or an invalid config; 130, 143 and 129
+for an interrupted run whose state is saved; 1 for everything else. A test provokes every message.
 """
 
 
