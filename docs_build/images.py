@@ -81,8 +81,10 @@ def _autoencoders(mnist: list[str]) -> None:
     ):
         run = _train(config, *mnist, "training.epochs=10")
         image = IMAGES / f"{config.removeprefix('mnist_')}.png"
-        _cnnrun("viz", plot, run, *parameters, "-o", image)
-        _gallery(run, *_OF_AUTOENCODERS[config])
+        for file in (image, GALLERY / f"{plot}.png"):
+            _cnnrun("viz", plot, run, *parameters, "-o", file)
+        if config == "mnist_autoencoder":
+            _gallery(run, "outliers", "latent", "walks")
 
 
 def _style() -> None:
@@ -111,11 +113,6 @@ _OF_CLASSIFIERS = (
     *("samples", "pixels", "curves", "confusion", "mistakes", "invariance", "gradcam", "saliency"),
     *("features", "filters", "weights", "activations", "embeddings"),
 )
-_OF_AUTOENCODERS = {
-    "mnist_autoencoder": ("reconstructions", "outliers", "latent", "walks"),
-    "mnist_denoising": (),
-    "mnist_vae": ("decoded_grid",),
-}
 
 
 def _train(*arguments: str) -> str:
