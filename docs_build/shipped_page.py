@@ -54,10 +54,9 @@ def page() -> str:
 
 
 def _comment(file: Path) -> str:
-    """The first paragraph of the comment that the file starts with."""
-    lines = file.read_text(encoding="utf-8").splitlines()
-    paragraph = takewhile(lambda line: line.startswith("# "), lines)
-    return " ".join(" ".join(line[1:] for line in paragraph).split())
+    """The comment that the file starts with, without its commands."""
+    lines = takewhile(lambda line: line.startswith("#"), file.read_text("utf-8").splitlines())
+    return " ".join(" ".join(line[1:] for line in lines if not line.startswith("#  ")).split())
 
 
 def _uses(file: Path) -> str:
