@@ -60,7 +60,7 @@ def report(
         sections.insert(0, Section("Problems", sentences(told, "warning")))
     sections += [trials(standing.results)] if standing else []
     sections.append(Section("Runs", _runs(runs, groups, compared)))
-    drawn = [folder / Path(str(name)).name for name in study.get("pictures") or []]
+    drawn = [folder / Path(str(n)).name for n in study.get("plots", study.get("pictures")) or []]
     if found := plots([file for file in drawn if file.is_file()]):
         sections.append(Section("Plots", found))
     return page(title, str(study.get("about") or _lead(runs, groups, compared)), sections)
@@ -197,7 +197,7 @@ def _curves(comparison: Comparison) -> str:
                 x = shown_epochs(max(len(line.values) for line in lines))
                 lines = [line.at(x) for line in lines]
                 unit = f" {metric.unit}" if metric.unit else ""
-                drawn.append(line_chart(f"{split} {metric.display_name}", x, lines, unit))
+                drawn.append(line_chart(f"{split} {metric.display_name}", x, lines, metric))
                 title = f"{split} {metric.display_name}{unit}"
                 numbers.append(_numbers_of(title, lines, x))
     more = len(comparison.results) - MOST_LINES
