@@ -23,7 +23,7 @@ also take a YAML file. `-o FILE` chooses the file, `-p KEY=VALUE` sets a paramet
 _GROUPS = {
     "Images": ("samples", "augmentations", "pixels"),
     "Training": ("curves",),
-    "Mistakes": ("confusion", "mistakes", "invariance"),
+    "Mistakes": ("confusion", "mistakes", "calibration", "precision_recall", "roc", "invariance"),
     "What the network looks at": ("gradcam", "saliency", "features", "filters"),
     "Weights and activations": ("weights", "activations", "embeddings"),
     "Autoencoders": ("reconstructions", "outliers", "latent", "decoded_grid", "walks"),

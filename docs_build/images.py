@@ -111,6 +111,7 @@ def _gallery(run: str, *plots: str) -> None:
 
 _OF_CLASSIFIERS = (
     *("samples", "pixels", "curves", "confusion", "mistakes", "invariance", "gradcam", "saliency"),
+    *("calibration", "precision_recall", "roc"),
     *("features", "filters", "weights", "activations", "embeddings"),
 )
 
