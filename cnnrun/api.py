@@ -48,7 +48,7 @@ def train(
     plugins: Iterable[AnyPath] = (),
     quiet: bool = False,
 ) -> Run:
-    """Train an experiment to its end and return the run that it left.
+    """Train an experiment and return its run.
 
     experiment: a YAML file, the name of a shipped config (`digits_cnn`), or the same as a dict.
     overrides: changes to it, as on the command line, e.g. `"optimizer.lr=0.1"`.
@@ -96,7 +96,7 @@ def evaluate(
 
 
 def load_run(path: AnyPath) -> Run:
-    """The run in a directory that `train` left, finished or not.
+    """The run in a run directory, finished or not.
 
     Raises:
         UserError: there is no run; where runs lie below it, the message names the newest.
@@ -110,7 +110,7 @@ def load_model(
 ) -> TrainedModel:
     """The trained network of a run (its best checkpoint) or of a checkpoint file, without its data.
 
-    plugins: those that it was trained with; a checkpoint alone never chooses which code is run.
+    plugins: those that it was trained with; a checkpoint alone never chooses which code runs.
     device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
 
     Raises:
@@ -136,7 +136,7 @@ class Run:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """A row an epoch, e.g. `{"epoch": 1, "train_loss": ..., "validation_accuracy": ...}`.
+        """One row per epoch, e.g. `{"epoch": 1, "train_loss": ..., "validation_accuracy": ...}`.
 
         `pandas.DataFrame(run.metrics)` makes a table of it.
         """

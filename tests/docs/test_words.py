@@ -23,7 +23,7 @@ TERMS = (
 DISCOURAGED = {
     r"(?<![<\/])\bpictures?\b": "image (data), plot (drawn)",
     r"\b(tells?|told) (rightly|wrongly)\b": "classified correctly, wrongly",
-    r"\btold (as|apart|rightly)\b": "reported as, distinguished",
+    r"\btold (as|rightly)\b": "reported as, distinguished",
     r"\bturned (digits|images|shapes)\b": "rotated",
     r"\bgo(es|ing)? on (with|by|in|from)\b": "continue, resume",
     r"\blearnt\b": "learned",
