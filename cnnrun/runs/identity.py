@@ -81,7 +81,7 @@ def _defaults(kind: str, name: str) -> dict[str, Any]:
         entry = KINDS[kind].get(name)
     except (KeyError, UserError):
         return {}  # of a plug-in, or of another version
-    return entry.schema().model_construct().model_dump(exclude={"name"})
+    return entry.schema().model_construct(name=name).model_dump(exclude={"name"})
 
 
 def unlike(run: RunDirectory, code: Mapping[str, str], fingerprint: str = "") -> str:
