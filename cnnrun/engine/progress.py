@@ -13,7 +13,7 @@ from cnnrun.runtime import console
 from cnnrun.runtime.distributed import world
 
 # Many processes agree on stopping and saving this often: talking takes a tenth of a millisecond.
-STEPS_BETWEEN_TALKS = 8
+AGREE_EVERY = 8
 
 
 @dataclass
@@ -53,7 +53,7 @@ class SaveTimer:
     def __init__(self, every: str | None, processes: int) -> None:
         count, _, self.unit = (every or "").partition(" ")
         self.count = int(count or 0)
-        self.slack = 1 if processes == 1 else STEPS_BETWEEN_TALKS
+        self.slack = 1 if processes == 1 else AGREE_EVERY
         self.saved()
 
     def saved(self) -> None:
