@@ -57,6 +57,11 @@ class Stylize(Task):
         stage = min(epoch * stages // epochs, stages - 1)
         return bool(picture.enter(stage, content.to(picture.content.device)))
 
+    def loss_since(self, model: nn.Module, epochs: int) -> int:
+        """See `Task.loss_since`: that of the last size, as each has losses of its own."""
+        stages = len(model.levels)  # type: ignore[arg-type]
+        return -(-(stages - 1) * epochs // stages) + 1
+
     def step(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor]:
