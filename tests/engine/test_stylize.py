@@ -335,6 +335,17 @@ def test_a_picture_whose_loss_only_rises_is_not_called_the_best_in_silence(
     assert (gentle.code, "the training loss rose" in gentle.err) == (0, False), gentle.err
 
 
+@pytest.mark.parametrize(("stages", "epochs"), [(2, 1), (3, 2), (6, 5)])
+def test_fewer_epochs_than_sizes_are_refused(cnnrun: Command, stages: int, epochs: int) -> None:
+    """The picture would end at another size than was asked for."""
+    ended = cnnrun("train", CONFIGS / "stylize.yaml", *SMALL, f"model.stages={stages}",
+                   f"training.epochs={epochs}", "-q")  # fmt: skip
+    assert ended.code == 2
+    assert "training.epochs" in ended.err
+    assert f"{epochs} can't go through the {stages} sizes" in ended.err
+    assert not Path("runs").exists()
+
+
 @pytest.mark.parametrize(("stages", "epochs"), [(1, 3), (2, 4), (2, 5), (3, 3), (3, 7), (4, 9)])
 def test_losses_of_one_size_are_compared(stages: int, epochs: int) -> None:
     """The coarse picture's losses are others, mostly smaller ones."""

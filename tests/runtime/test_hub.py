@@ -81,5 +81,5 @@ def test_one_that_is_not_wanted_is_not_asked(
 def test_trained_networks_and_data_sets_say_so() -> None:
     with pytest.raises(NetworkError, match=r"timm/resnet10t: could not fetch .* can't be reached"):
         timm_model("resnet10t", (3, 32, 32), 10, weights="DEFAULT")
-    with pytest.raises(NetworkError, match="some/set, split 'train': can't be loaded .* reached"):
+    with pytest.raises(NetworkError, match=r"some/set, split 'train': can't be loaded .* reached"):
         huggingface(ImageOptions(), path="some/set")
