@@ -60,10 +60,9 @@ def test_one_that_answers_is_asked_as_ever(
 
 @pytest.mark.usefixtures("unreachable")
 def test_one_that_is_silent_is_asked_once() -> None:
-    with pytest.raises(ZeroDivisionError), asked_once() as silent:
+    with asked_once() as silent:
         assert silent.startswith("http://127.0.0.1:9 can't be reached: ")
         assert constants.HF_HUB_OFFLINE
-        raise ZeroDivisionError
     assert not constants.HF_HUB_OFFLINE
 
 
