@@ -343,7 +343,6 @@ def test_fewer_epochs_than_sizes_are_refused(cnnrun: Command, stages: int, epoch
     assert ended.code == 2
     assert "training.epochs" in ended.err
     assert f"{epochs} can't go through the {stages} sizes" in ended.err
-    assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize(("stages", "epochs"), [(1, 3), (2, 4), (2, 5), (3, 3), (3, 7), (4, 9)])
