@@ -89,21 +89,25 @@ ECE = Metric("ece", False, "%", "calibration error", ".2f")
 MSE = Metric("mse", False, "", "squared error", ".5f")
 PSNR = Metric("psnr", True, "dB", "PSNR", ".2f")
 SSIM = Metric("ssim", True, "", "SSIM")
+MAE = Metric("mae", False, "", "MAE")
+RMSE = Metric("rmse", False, "", "RMSE")
+R2 = Metric("r2", True, "", "R2")
 CONTENT, STYLE, SMOOTHNESS = (
     Metric(name, False, of_the_loss=True) for name in ("content", "style", "smoothness")
 )
 
 _CLASSIFY = (ACCURACY, BALANCED, MACRO_F1, AUROC, LOSS, TOP5, ECE, MAJORITY)
 _RECONSTRUCT = (MSE, PSNR, SSIM, LOSS)
+_REGRESS = (R2, MAE, RMSE, LOSS)
 _STYLIZE = (LOSS, CONTENT, STYLE, SMOOTHNESS)
 
-KNOWN = {metric.name: metric for metric in (*_CLASSIFY, *_RECONSTRUCT, *_STYLIZE)}
+KNOWN = {metric.name: metric for metric in (*_CLASSIFY, *_RECONSTRUCT, *_REGRESS, *_STYLIZE)}
 """cnnrun's own, by name."""
 
 # For runs whose summary.json is not there yet or says nothing of it: what they are compared by, and
 # what chooses their best epoch where that is not the loss.
-_COMPARED_BY = {"classify": "accuracy", "reconstruct": "mse", "stylize": "loss"}
-_MONITORS = {"classify": "accuracy"}
+_COMPARED_BY = {"classify": "accuracy", "reconstruct": "mse", "stylize": "loss", "regress": "r2"}
+_MONITORS = {"classify": "accuracy", "regress": "r2"}
 
 
 def described(name: str, declared: Mapping[str, Metric]) -> Metric:

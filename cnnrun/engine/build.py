@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cnnrun import registry
-from cnnrun.components.tasks import Task
+from cnnrun.components.tasks.task import Task, refuse_other_loss
 from cnnrun.config.experiment import Experiment
 from cnnrun.data import normalize
 from cnnrun.data.dataset import Dataset
@@ -43,6 +44,7 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     device = select_device(experiment.device)
     be_deterministic(experiment.training.deterministic)
     dataset = build_dataset(experiment)
+    _refuse_other_targets(experiment, dataset)
     _refuse_one_class(experiment, dataset)
     shape = dataset.input_shape
     resumes = checkpoint is not None
@@ -62,11 +64,35 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     if not resumes:
         init_from_data(model, dataset, normalization, experiment.seed)
     counts = dataset.class_counts
-    parts = _assemble(experiment, device, dataset, normalization, model, counts)
+    found = checkpoint.task if checkpoint else None
+    parts = _assemble(experiment, device, dataset, normalization, model, counts, found)
     try_users_parts(parts)
     return replace(
         parts, trainable=built.trainable, transfer=built.transfer, notes=tuple(built.notes)
     )
+
+
+def _refuse_other_targets(experiment: Experiment, dataset: Dataset) -> None:
+    """Refuse data whose targets are of another kind than the task learns.
+
+    Raises:
+        ConfigError: with the place of the data set.
+    """
+    task: type[Task] = registry.tasks.get(experiment.task.name).factory  # type: ignore[assignment]
+    wanted = "labels" if task.targets == "pixels" else task.targets
+    found = dataset.train.targets.kind
+    if found == wanted:
+        return
+    told = f"these data give {found.replace('_', ' ')}, and task {experiment.task.name} needs "
+    told += wanted.replace("_", " ")
+    if "targets" in type(experiment.dataset).model_fields:
+        raise experiment.error(["dataset"], f"{told}: dataset.targets={wanted}")
+    able = [name for name in registry.tasks.names() if _targets_of(name) == found]
+    raise experiment.error(["task"], f"{told}; of such data {' or '.join(able)} learns")
+
+
+def _targets_of(task: str) -> str:
+    return str(registry.tasks.get(task).factory.targets)  # type: ignore[attr-defined]
 
 
 def _refuse_one_class(experiment: Experiment, dataset: Dataset) -> None:
@@ -93,9 +119,13 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
     refuse_absurd_model(experiment, shape, classes, checkpoint.model)
     model = build_model(experiment, shape, classes, of_checkpoint=True)
     load_weights(model, checkpoint.model)
+    _refuse_other_targets(experiment, dataset)
     dataset = with_checkpoint_labels(dataset, checkpoint)
     counts = torch.tensor(checkpoint.class_counts)
-    return _assemble(experiment, device, dataset, checkpoint.normalization, model, counts)
+    normalization = checkpoint.normalization
+    return _assemble(
+        experiment, device, dataset, normalization, model, counts, checkpoint.task
+    )
 
 
 def _assemble(
@@ -105,7 +135,9 @@ def _assemble(
     normalization: Normalization,
     model: nn.Module,
     class_counts: Tensor,
+    found: dict[str, Any] | None,
 ) -> Parts:
+    """found: what the task of a checkpoint found in its data, see `Task.state`."""
     classes = len(dataset.classes)
     with experiment.located("loss"):
         loss = registry.losses.build(
@@ -116,18 +148,24 @@ def _assemble(
         entry = registry.tasks.get(experiment.task.name)
         if entry.is_users:
             check_task(task, entry)
+        refuse_other_loss(task, loss)
         task.check(model, loss)
+        if found is None:
+            task.learn(dataset)
+        else:
+            task.restore(found)
     with experiment.located("training", "monitor"):
         task.ranks_by(experiment.training.monitor)
-    augmentations = build_augmentations(experiment)
+    augmentations = build_augmentations(experiment, dataset.train.targets)
     crop = crop_at_decode(augmentations, dataset, experiment.seed)
-    pipeline = (Pipeline if task.targets == "labels" else PixelPipeline)(
+    pipeline = (PixelPipeline if task.targets == "pixels" else Pipeline)(
         augmentations[1:] if crop else augmentations,
         normalization.mean,
         normalization.std,
         interpolation=experiment.dataset.interpolation,
         device=device,
         num_classes=classes,
+        kind=type(dataset.train.targets),
     )
     if isinstance(pipeline, PixelPipeline):
         pipeline.noise = task.noise

@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from cnnrun.errors import UserError
 from cnnrun.registry import losses
 
+# What a loss is made for; see `refuse_other_loss`.
+CLASSES = ("labels", "masks")
+NUMBERS = ("labels", "values", "pixels")
+
 NonNegative = Annotated[float, Field(ge=0)]
 ClassWeights = Literal["none", "balanced"] | list[NonNegative]
 
@@ -24,6 +28,7 @@ class CrossEntropy(nn.Module):
     then torch's weighted mean of the whole training split, whatever the batches.
     """
 
+    compares = CLASSES
     weight: Tensor | None
 
     def __init__(
@@ -81,6 +86,8 @@ def class_weights(
 class NegativeLogLikelihood(nn.Module):
     """Negative log-likelihood, after a log-softmax (which changes nothing if there is one)."""
 
+    compares = CLASSES
+
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Logits or log-probabilities (N, K), labels (N,) or shares (N, K), to losses (N,)."""
         log_probabilities = F.log_softmax(outputs, dim=1)
@@ -93,6 +100,8 @@ class NegativeLogLikelihood(nn.Module):
 class MeanSquaredError(nn.Module):
     """Squared difference, mean over what a sample has; labels are compared as one-hot vectors."""
 
+    compares = NUMBERS
+
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(N, ...) and the same shape, or labels (N,) int64, to losses (N,)."""
         return _difference(outputs, targets).square().flatten(1).mean(1)
@@ -102,9 +111,29 @@ class MeanSquaredError(nn.Module):
 class MeanAbsoluteError(nn.Module):
     """Absolute difference, mean over what a sample has; labels are compared as one-hot vectors."""
 
+    compares = NUMBERS
+
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(N, ...) and the same shape, or labels (N,) int64, to losses (N,)."""
         return _difference(outputs, targets).abs().flatten(1).mean(1)
+
+
+@losses.register("huber")
+class Huber(nn.Module):
+    """Squared where the difference is below `delta`, absolute beyond: outliers pull less (1964)."""
+
+    compares = NUMBERS
+
+    def __init__(self, *, delta: Annotated[float, Field(gt=0)] = 1.0) -> None:
+        """delta: in the unit of what is compared; `task: regress` compares standard deviations."""
+        super().__init__()
+        self.delta = delta
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(N, ...) and the same shape, or labels (N,) int64, to losses (N,)."""
+        size = _difference(outputs, targets).abs()
+        small = size.clamp(max=self.delta)
+        return (small * (size - small / 2)).flatten(1).mean(1)
 
 
 def _difference(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -121,6 +150,7 @@ class Focal(nn.Module):
     `weight` is the paper's alpha, scaled as in `cross_entropy`.
     """
 
+    compares = CLASSES
     alpha: Tensor | None
 
     def __init__(

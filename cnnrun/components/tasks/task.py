@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.pixel_targets import Noise
+from cnnrun.data.targets import Kind
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.measures import Metric, described, with_directions
 
@@ -23,11 +24,17 @@ Array = npt.NDArray[Any]
 class Predictions:
     """What a model answers for every sample of a split, in the split's order.
 
-    answers: by name (N, ...) arrays, see the task's `answers`. labels: (N,) int64.
+    answers: by name (N, ...) arrays, see the task's `answers`. targets: (N, ...), as the split's
+        `Targets` hold them; of a classifier labels (N,) int64.
     """
 
     answers: dict[str, Array]
-    labels: npt.NDArray[np.int64]
+    targets: Array
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """The class of each sample: (N,) int64."""
+        return self.targets
 
 
 class Task:
@@ -51,8 +58,10 @@ class Task:
     plots: ClassVar[tuple[str, ...]] = ("curves",)
     # What `plots` was called; tasks that were written then still say it.
     pictures: ClassVar[tuple[str, ...]] = plots
-    # What the pipeline gives as targets: labels, or the pictures' own pixels in 0..1 (N, C, H, W).
-    targets: ClassVar[Literal["labels", "pixels"]] = "labels"
+    # What is learnt: a kind of `cnnrun.data.targets`, or the images' own pixels in 0..1 (N, C, H, W).
+    targets: ClassVar[Kind | Literal["pixels"]] = "labels"
+    # Whether `settle` is to be called before a run is tested.
+    settles: ClassVar[bool] = False
     # What the pipeline adds to the inputs, but not to the pixels that are the targets.
     noise: Noise | None = None
 
@@ -106,6 +115,23 @@ class Task:
             )
         return metric
 
+    def learn(self, dataset: Dataset) -> None:
+        """Take from the training split what the task computes with; called once, before training.
+
+        Raises:
+            UserError: nothing can be learnt from these targets.
+        """
+
+    def settle(self, validation: Predictions) -> None:
+        """Choose by the validation split what an answer means; called once, before testing."""
+
+    def state(self) -> dict[str, Any]:
+        """What `learn` and `settle` found, as the plain values that a checkpoint keeps."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` gave; called instead of `learn` where there is a checkpoint."""
+
     def check(self, model: nn.Module, loss: nn.Module) -> None:
         """Refuse a model or loss that this task can't use.
 
@@ -141,8 +167,8 @@ class Task:
     ) -> tuple[Tensor, Tensor]:
         """Forward pass of one batch.
 
-        inputs: (N, C, H, W) float32, normalized. targets: labels (N,) int64, shares (N, K) float32
-        or pixels (N, C, H, W) float32 in 0..1.
+        inputs: (N, C, H, W) float32, normalized. targets: (N, ...), as `cnnrun.data.targets` holds
+        them, shares (N, K) float32 of mixed labels, or pixels (N, C, H, W) float32 in 0..1.
 
         Returns:
             the losses (N,), whose mean is minimized, and what else `sums` needs of each sample
@@ -151,11 +177,22 @@ class Task:
         raise NotImplementedError
 
     def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The sums over samples of each measure: (len(measures),), on the same device.
+        """The sums over samples of each measure, the loss first: on the same device.
+
+        That is (len(measures),), or (`sum_count`,) of what `figures` makes them of.
 
         losses, outputs: what `step` gave, of the samples of one or more batches. targets: theirs.
         """
         raise NotImplementedError
+
+    @property
+    def sum_count(self) -> int:
+        """How many sums there are."""
+        return len(self.measures)
+
+    def figures(self, means: Sequence[float]) -> dict[str, float | None]:
+        """The measures, from the means over samples of what `sums` sums: by default those."""
+        return dict(zip(self.measures, means, strict=True))
 
     def answers(
         self,
@@ -184,15 +221,15 @@ class Task:
 
 
 def exact_sum(values: Tensor) -> Tensor:
-    """The sum of `values` (N,), (), whose bits do not depend on their order or on any grouping.
+    """The sum of `values` (N, ...) over samples, whose bits do not depend on order or grouping.
 
     So neither a checkpoint in the middle of an epoch nor the number of processes shows in a figure.
     Multiples of 2^-28 add up without rounding in float64 up to a total of 2^25, 3 x 10^7; beyond it
     last bits may differ. Where there is no float64 (MPS) they always may.
     """
     if values.device.type == "mps":
-        return values.sum()
-    return (values.double() * 2**28).round_().sum() / 2**28
+        return values.sum(0)
+    return (values.double() * 2**28).round_().sum(0) / 2**28
 
 
 def exact_rest(values: Tensor) -> Tensor:
@@ -204,6 +241,20 @@ def exact_rest(values: Tensor) -> Tensor:
         return values.new_zeros(())
     scaled = values.double() * 2**28
     return ((scaled - scaled.round()) * 2**28).round_().sum() / 2**56
+
+
+def refuse_other_loss(task: Task, loss: nn.Module) -> None:
+    """Refuse a loss that says what it compares (`compares`), where that is not what `task` learns.
+
+    Raises:
+        UserError: what the task learns.
+    """
+    compares = getattr(loss, "compares", None)
+    if compares is not None and task.targets not in compares:
+        told = " or ".join(kind.replace("_", " ") for kind in compares)
+        wanted = task.targets.replace("_", " ")
+        default = task.defaults.get("loss", "another one")
+        raise UserError(f"this loss compares {told}, not {wanted}; take e.g. {default}")
 
 
 class LossError(UserError):
