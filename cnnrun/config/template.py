@@ -37,6 +37,14 @@ _BEGINNINGS: dict[str, dict[str, Any]] = {
         "schedule": "cosine",
         "training": {"epochs": 20},
     },
+    "regress": {
+        "dataset": {"name": "shapes", "targets": "values", "batch_size": 64, "validation": 0.1},
+        "model": "cnn",
+        "initializer": "kaiming_normal",
+        "optimizer": {"name": "adam", "lr": 0.001},
+        "schedule": "cosine",
+        "training": {"epochs": 20},
+    },
     "stylize": {
         "dataset": {"name": "picture", "file": "sample:china.jpg", "longest": 256},
         "model": "picture",

@@ -1,10 +1,10 @@
-"""What a data source delivers: splits of images with their targets, and the names of the outputs."""
+"""What a data source delivers: splits of images with targets, and names of the outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -63,6 +63,19 @@ class Split:
     ids: Tensor = field(default=None)  # type: ignore[assignment]
     keys: Tensor | None = None
     contents: Tensor | None = None
+
+    if TYPE_CHECKING:  # a tensor is taken for the kind of targets that it can only be
+
+        def __init__(
+            self,
+            images: Images,
+            targets: Targets | Tensor,
+            groups: Tensor | None = None,
+            groups_at_once: int = 1,
+            ids: Tensor = ...,
+            keys: Tensor | None = None,
+            contents: Tensor | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", as_targets(self.targets))

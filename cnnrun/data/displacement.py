@@ -40,7 +40,8 @@ def displaced(dataset: Dataset, share: float) -> Dataset:
         targets = split.targets
         if isinstance(targets, Masks):
             targets = Masks(_moved(targets.held, share, name, moved_masks))
-        return replace(split, images=_moved(split.images, share, name, _moved_images), targets=targets)
+        images = _moved(split.images, share, name, _moved_images)
+        return replace(split, images=images, targets=targets)
 
     return replace(
         dataset,

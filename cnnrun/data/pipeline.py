@@ -59,9 +59,9 @@ class Pipeline:
     ) -> tuple[Tensor, Tensor]:
         """The model's input and its targets.
 
-        images: (N, C, H, W) uint8. targets: (N, ...), as `kind` holds them. generator: on the images' device; None
-        means evaluation, without augmentation. samples: (N,) int64, which training images these
-        are. epoch: from 0.
+        images: (N, C, H, W) uint8. targets: (N, ...), as `kind` holds them. generator: on
+        the images' device; None means evaluation, without augmentation. samples: (N,) int64, which
+        training images these are. epoch: from 0.
 
         Returns:
             (N, C, H, W) float32, normalized, and the targets; masks are moved with their images,
@@ -151,7 +151,7 @@ class Pipeline:
 
 
 def moved_masks(masks: Tensor, moves: Sequence[Warp]) -> Tensor:
-    """Masks (N, H, W) uint8 moved as `resample` moves images; what comes in from outside is ignored.
+    """Masks (N, H, W) uint8 moved as `resample` moves images; from outside, `IGNORED` comes in.
 
     Always the nearest pixel: between two classes there is none.
     """

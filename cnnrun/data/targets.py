@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from torch import Tensor
 from cnnrun.errors import UserError
 from cnnrun.runtime.weights import some
 
+Same = TypeVar("Same", bound="Targets")
 Kind = Literal["labels", "label_sets", "values", "masks"]
 
 IGNORED = 255
@@ -42,7 +43,7 @@ class Targets(ABC):
     def __len__(self) -> int:
         return len(self.held)
 
-    def take(self, indices: Tensor) -> Self:
+    def take(self: Same, indices: Tensor) -> Same:
         """Those of the samples at `indices` (M,) int64."""
         return replace(self, held=self.held[indices])
 
@@ -79,7 +80,7 @@ class Targets(ABC):
         """
 
     @abstractmethod
-    def renamed(self, names: Sequence[str], wanted: Sequence[str]) -> Self:
+    def renamed(self, names: Sequence[str], wanted: Sequence[str]) -> Targets:
         """The same in the order of `wanted`, where output k is called `names[k]` now.
 
         Raises:
@@ -245,7 +246,7 @@ class Masks(Targets):
     def refuses_policies(self) -> str:
         return "it turns some images and not their masks; name what it does one by one, and leave"
 
-    def counts(self, outputs: int) -> Tensor:  # noqa: D102
+    def counts(self, outputs: int) -> Tensor:
         return self._pixels[:outputs]
 
     @cached_property
@@ -276,9 +277,7 @@ class Masks(Targets):
         return told
 
 
-KINDS: dict[str, type[Targets]] = {
-    kind.kind: kind for kind in (Labels, LabelSets, Values, Masks)
-}
+KINDS: dict[str, type[Targets]] = {kind.kind: kind for kind in (Labels, LabelSets, Values, Masks)}
 
 
 def as_targets(given: Targets | Tensor) -> Targets:

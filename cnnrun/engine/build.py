@@ -123,9 +123,7 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
     dataset = with_checkpoint_labels(dataset, checkpoint)
     counts = torch.tensor(checkpoint.class_counts)
     normalization = checkpoint.normalization
-    return _assemble(
-        experiment, device, dataset, normalization, model, counts, checkpoint.task
-    )
+    return _assemble(experiment, device, dataset, normalization, model, counts, checkpoint.task)
 
 
 def _assemble(

@@ -61,7 +61,8 @@ def _check_split(split: Split, name: str, entry: Entry) -> None:
     if isinstance(split.targets, Labels) and bad_labels:
         raise entry.mistake(f"has {name} labels: {_what(labels)}; expected torch.int64 (N,)")
     if len(labels) != images.shape[0]:
-        raise entry.mistake(f"has {images.shape[0]} {name} images, but {len(labels)} {split.targets.kind.replace('_', ' ')}")
+        kind = split.targets.kind.replace("_", " ")
+        raise entry.mistake(f"has {images.shape[0]} {name} images, but {len(labels)} {kind}")
 
 
 def check_task(task: Task, entry: Entry) -> None:

@@ -112,7 +112,8 @@ def open_trained(
     if experiment.task.name == "stylize":
         raise UserError(f"{target}: style transfer trains one picture; there is no network in it")
     _tell_of_other_code(file, checkpoint, experiment, opens_data=False)
-    return file, rebuild(checkpoint, experiment, _without_samples(checkpoint, experiment)), checkpoint
+    nothing = _without_samples(checkpoint, experiment)
+    return file, rebuild(checkpoint, experiment, nothing), checkpoint
 
 
 def model_of(
@@ -182,5 +183,6 @@ def _without_samples(checkpoint: Checkpoint, experiment: Experiment) -> Dataset:
     task: Any = registry.tasks.get(experiment.task.name).factory
     kind = KINDS.get(task.targets, Labels)
     classes = tuple(checkpoint.classes)
-    none = Split(images, kind.unknown(0, len(classes), images.shape[2:]))
+    _, height, width = checkpoint.input_shape
+    none = Split(images, kind.unknown(0, len(classes), (height, width)))
     return Dataset(classes, none, none)

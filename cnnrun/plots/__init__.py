@@ -22,6 +22,7 @@ from cnnrun.plots import (
     of_model,
     of_network,
     of_style,
+    of_values,
 )
 from cnnrun.plots.drawing.lettering import undrawable
 from cnnrun.plots.style import Figure, Text, save
@@ -39,6 +40,7 @@ __all__ = [
     "of_model",
     "of_network",
     "of_style",
+    "of_values",
 ]
 
 

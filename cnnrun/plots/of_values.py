@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cnnrun.components.tasks.task import Array
 from cnnrun.components.tasks.value_metrics import regression_scores
 from cnnrun.errors import UserError
 from cnnrun.plots.drawing.values import draw_predicted, draw_residuals
@@ -24,7 +25,7 @@ def residuals(target: Target) -> Figure:
     return draw_residuals(said, true, headings, f"Errors of {len(true):,} test images")
 
 
-def _values(target: Target):  # type: ignore[no-untyped-def]
+def _values(target: Target) -> tuple[Array, Array, list[str]]:
     """Predicted and true values (N, D), and what is to be written over each value's panel.
 
     Raises:

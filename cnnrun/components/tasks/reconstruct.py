@@ -34,6 +34,8 @@ class Reconstruct(Task):
     headline = ("mse", "psnr", "ssim", "loss")
     plots = ("samples", "curves", "reconstructions", "latent", "walks")
     targets = "pixels"
+    predicts = False
+    output = "pixels 0..1, code"
 
     def __init__(
         self,

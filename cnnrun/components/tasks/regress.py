@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnrun.components.tasks.task import Predictions, Task, exact_sum, per_sample
+from cnnrun.components.tasks.task import Array, Predictions, Task, exact_sum, per_sample
 from cnnrun.components.tasks.value_metrics import figures_of_sums, regression_scores
 from cnnrun.data.dataset import Dataset
 from cnnrun.errors import UserError
 from cnnrun.measures import LOSS, MAE, R2, RMSE
 from cnnrun.registry import tasks
+from cnnrun.runtime.strict_json import to_json
 from cnnrun.runtime.text_table import columns
 
 
@@ -39,6 +40,7 @@ class Regress(Task):
     headline = ("r2", "mae", "rmse", "loss")
     plots = ("samples", "curves", "predicted", "residuals")
     targets = "values"
+    output = "values (N, D), to be multiplied by value_std and added to value_mean"
 
     def __init__(self) -> None:
         self.mean: list[float] = []
@@ -50,8 +52,8 @@ class Regress(Task):
         held = dataset.train.targets.held.double()
         mean, std = held.mean(0).tolist(), held.std(0, correction=0).tolist()
         self.restore({"mean": mean, "std": std})
-        for name, std in zip(dataset.classes, self.std, strict=True):
-            if not std > 0:
+        for name, spread in zip(dataset.classes, self.std, strict=True):
+            if not spread > 0:
                 raise UserError(f"all training images have the same '{name}': nothing to learn")
 
     def state(self) -> dict[str, Any]:
@@ -60,6 +62,9 @@ class Regress(Task):
     def restore(self, state: Mapping[str, Any]) -> None:
         self.mean, self.std = list(state["mean"]), list(state["std"])
         self._moments = torch.tensor([self.mean, self.std])
+
+    def exported(self) -> dict[str, str]:
+        return {"value_mean": to_json(self.mean), "value_std": to_json(self.std)}
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:  # noqa: ARG002
         """See `Task.check`: a model that gives images is of no use."""
@@ -77,7 +82,8 @@ class Regress(Task):
     def standardized(self, values: Tensor) -> Tensor:
         """Values (N, D) in units of their standard deviations from their means."""
         mean, std = self._moments_at(values)
-        return (values - mean) / std
+        standard: Tensor = (values - mean) / std
+        return standard
 
     def _moments_at(self, values: Tensor) -> Tensor:
         """Means and standard deviations (2, D), where `values` are."""
@@ -117,6 +123,23 @@ class Regress(Task):
             **regression_scores(answers["values"], predictions.targets, classes),
         }
 
+    def told(
+        self,
+        answers: Mapping[str, Array],
+        names: Sequence[str],
+        most: int,  # noqa: ARG002
+    ) -> list[dict[str, Any]]:
+        """See `Task.told`: `values` by name."""
+        return [
+            {"values": dict(zip(names, row, strict=True))} for row in answers["values"].tolist()
+        ]
+
+    def told_text(self, row: Mapping[str, Any]) -> str:
+        return ", ".join(f"{name} {value:.4g}" for name, value in row["values"].items())
+
+    def told_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [dict(row["values"])]
+
     def in_words(self, scores: dict[str, Any]) -> str:
         names = ("r2", "mae", "rmse")
         head = ["value", *(self.metric(name).display_name for name in names), "mean", "std"]
@@ -131,4 +154,3 @@ class Regress(Task):
         ]
         table = columns([head, *rows], right=(1, 2, 3, 4, 5))
         return "\n".join([self.lines_of(scores, self.headline), "", *table])
-

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.metrics import likeliest, softmax
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.pixel_targets import Noise
 from cnnrun.data.targets import Kind
@@ -58,8 +59,12 @@ class Task:
     plots: ClassVar[tuple[str, ...]] = ("curves",)
     # What `plots` was called; tasks that were written then still say it.
     pictures: ClassVar[tuple[str, ...]] = plots
-    # What is learnt: a kind of `cnnrun.data.targets`, or the images' own pixels in 0..1 (N, C, H, W).
+    # What is learnt: a kind of `cnnrun.data.targets`, or the images' own pixels in 0..1.
     targets: ClassVar[Kind | Literal["pixels"]] = "labels"
+    # What the network gives, for users of an exported file.
+    output: ClassVar[str] = "logits (N, K)"
+    # Whether `told` has answers for single images.
+    predicts: ClassVar[bool] = True
     # Whether `settle` is to be called before a run is tested.
     settles: ClassVar[bool] = False
     # What the pipeline adds to the inputs, but not to the pixels that are the targets.
@@ -131,6 +136,10 @@ class Task:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` gave; called instead of `learn` where there is a checkpoint."""
+
+    def exported(self) -> dict[str, str]:
+        """What else the user of an exported file must know, as texts; lists are JSON."""
+        return {}
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:
         """Refuse a model or loss that this task can't use.
@@ -212,6 +221,33 @@ class Task:
         """Scores as `cnnrun eval` prints them: by default a line for each that is a number."""
         numbers = [name for name, value in scores.items() if isinstance(value, float)]
         return self.lines_of(scores, numbers)
+
+    def told(
+        self, answers: Mapping[str, Array], names: Sequence[str], most: int
+    ) -> list[dict[str, Any]]:
+        """The answer for each image as `cnnrun predict --json` prints it: plain values.
+
+        answers: of N images, see `answers`. names: of the outputs. most: classes of each image.
+
+        By default it is of `outputs`, logits (N, K).
+        """
+        tops = likeliest(softmax(answers["outputs"]), names, most)
+        return [
+            {
+                "class": top[0][0],
+                "probability": top[0][1],
+                "top": [{"class": name, "probability": share} for name, share in top],
+            }
+            for top in tops
+        ]
+
+    def told_text(self, row: Mapping[str, Any]) -> str:
+        """One of the rows of `told` as a line."""
+        return ", ".join(f"{k['class']} {100 * k['probability']:.1f} %" for k in row["top"])
+
+    def told_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """One of the rows of `told` as lines of a table."""
+        return [{"rank": rank, **k} for rank, k in enumerate(row["top"], start=1)]
 
     def lines_of(self, scores: Mapping[str, Any], names: Iterable[str]) -> str:
         """A line for each of the named scores that there are, their values under one another."""

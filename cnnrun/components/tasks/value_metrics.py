@@ -57,10 +57,10 @@ def explained(squared: FloatArray, variance: FloatArray) -> FloatArray:
     return np.asarray(np.where(known, r2, squared == 0), dtype=np.float64)
 
 
-def figures_of_sums(means: npt.NDArray[np.float64], std: npt.NDArray[np.float64]) -> dict[str, float]:
+def figures_of_sums(means: FloatArray, std: FloatArray) -> dict[str, float]:
     """The same means over values, from means over samples of standardized ones.
 
-    means: (4, D) of |error|, error^2, true value and its square. std: (D,), which they are units of.
+    means: (4, D) of |error|, error^2, true value and its square. std: (D,), their units.
     """
     size, squared, mean, square = means
     variance = square - mean**2

@@ -30,7 +30,8 @@ def with_form(dataset: Dataset, pictures: ImageOptions) -> Dataset:
         return dataset
 
     def formed(split: Split) -> Split:
-        if why := split.targets.refuses_moving:
+        why = split.targets.refuses_moving
+        if why and (height, width) != form.size:
             raise UserError(f"size: {why} the size as it is")
         return replace(
             split, images=_formed(split.images, form), targets=_targets(split.targets, form)
