@@ -9,7 +9,12 @@ DATA = {"name": "shapes", "classes": 3, "side": 16, "train": 120, "test": 40, "b
 CNN = {"name": "cnn", "channels": [4, 8], "batch_norm": True}
 
 TASKS: dict[str, dict[str, Any]] = {
+    "multilabel": {"dataset": {"targets": "label_sets"}, "model": CNN},
     "regress": {"dataset": {"targets": "values"}, "model": CNN},
+    "segment": {
+        "dataset": {"targets": "masks"},
+        "model": {"name": "unet", "encoder": CNN},
+    },
 }
 """What each adds to `experiment`."""
 

@@ -37,6 +37,14 @@ _BEGINNINGS: dict[str, dict[str, Any]] = {
         "schedule": "cosine",
         "training": {"epochs": 20},
     },
+    "multilabel": {
+        "dataset": {"name": "shapes", "targets": "label_sets", "batch_size": 64, "validation": 0.1},
+        "model": "cnn",
+        "initializer": "kaiming_normal",
+        "optimizer": {"name": "adam", "lr": 0.001},
+        "schedule": "cosine",
+        "training": {"epochs": 20},
+    },
     "regress": {
         "dataset": {"name": "shapes", "targets": "values", "batch_size": 64, "validation": 0.1},
         "model": "cnn",
@@ -44,6 +52,14 @@ _BEGINNINGS: dict[str, dict[str, Any]] = {
         "optimizer": {"name": "adam", "lr": 0.001},
         "schedule": "cosine",
         "training": {"epochs": 20},
+    },
+    "segment": {
+        "dataset": {"name": "shapes", "targets": "masks", "batch_size": 32, "validation": 0.1},
+        "model": {"name": "unet", "encoder": "cnn"},
+        "initializer": "kaiming_normal",
+        "optimizer": {"name": "adam", "lr": 0.001},
+        "schedule": "cosine",
+        "training": {"epochs": 10},
     },
     "stylize": {
         "dataset": {"name": "picture", "file": "sample:china.jpg", "longest": 256},

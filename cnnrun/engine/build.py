@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -63,9 +63,9 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
         normalization = Normalization(mean, std)
     if not resumes:
         init_from_data(model, dataset, normalization, experiment.seed)
-    counts = dataset.class_counts
     found = checkpoint.task if checkpoint else None
-    parts = _assemble(experiment, device, dataset, normalization, model, counts, found)
+    learnt = _Learnt(dataset.class_counts, len(dataset.train), found)
+    parts = _assemble(experiment, device, dataset, normalization, model, learnt)
     try_users_parts(parts)
     return replace(
         parts, trainable=built.trainable, transfer=built.transfer, notes=tuple(built.notes)
@@ -121,9 +121,22 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
     load_weights(model, checkpoint.model)
     _refuse_other_targets(experiment, dataset)
     dataset = with_checkpoint_labels(dataset, checkpoint)
-    counts = torch.tensor(checkpoint.class_counts)
-    normalization = checkpoint.normalization
-    return _assemble(experiment, device, dataset, normalization, model, counts, checkpoint.task)
+    samples = len(checkpoint.data.get("trained_on", ()))
+    learnt = _Learnt(torch.tensor(checkpoint.class_counts), samples, checkpoint.task)
+    return _assemble(experiment, device, dataset, checkpoint.normalization, model, learnt)
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """What is known of the training split.
+
+    counts: of the samples of each class, (K,) int64. samples: how many there are in all.
+    found: what a checkpoint's task found in them, see `Task.state`.
+    """
+
+    counts: Tensor
+    samples: int
+    found: dict[str, Any] | None
 
 
 def _assemble(
@@ -132,14 +145,15 @@ def _assemble(
     dataset: Dataset,
     normalization: Normalization,
     model: nn.Module,
-    class_counts: Tensor,
-    found: dict[str, Any] | None,
+    learnt: _Learnt,
 ) -> Parts:
-    """found: what the task of a checkpoint found in its data, see `Task.state`."""
     classes = len(dataset.classes)
     with experiment.located("loss"):
         loss = registry.losses.build(
-            experiment.loss, num_classes=classes, class_counts=class_counts
+            experiment.loss,
+            num_classes=classes,
+            class_counts=learnt.counts,
+            sample_count=learnt.samples,
         )
     with experiment.located("task"):
         task: Task = registry.tasks.build(experiment.task)
@@ -148,10 +162,13 @@ def _assemble(
             check_task(task, entry)
         refuse_other_loss(task, loss)
         task.check(model, loss)
-        if found is None:
+    with experiment.located("model"):
+        task.check_shape(model, dataset.input_shape, classes)
+    with experiment.located("task"):
+        if learnt.found is None:
             task.learn(dataset)
         else:
-            task.restore(found)
+            task.restore(learnt.found)
     with experiment.located("training", "monitor"):
         task.ranks_by(experiment.training.monitor)
     augmentations = build_augmentations(experiment, dataset.train.targets)

@@ -30,7 +30,7 @@ from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step, bare_zero_g
 from cnnrun.runtime.training_display import Reporter
 
 # Their steps take a batch of outputs as they take one of a single model.
-TASKS = ("classify", "regress")
+TASKS = ("classify", "multilabel", "regress")
 
 # Their steps change each weight by what its own gradients were.
 ELEMENTWISE = ("sgd", "adam", "adamw", "rmsprop", "adagrad")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cnnrun.components.tasks.metrics import likeliest, softmax
-from cnnrun.components.tasks.task import Array
+from cnnrun.components.tasks.task import Array, Task
 from cnnrun.data.dataset import BadFile, Split
 from cnnrun.data.images.decoding import ImageFormat, ImageOptions
 from cnnrun.data.images.files import Files, empty_pictures
@@ -162,6 +162,11 @@ def answers_for(parts: Parts, images: Tensor) -> dict[str, Array]:
     """The task's answers for images (N, C, H, W) uint8 that have the model's form already."""
     if not len(images):
         return {}
+    if type(parts.task).answers_alone is not Task.answers_alone:
+        with torch.no_grad():
+            inputs = parts.pipeline.normalize(images.to(parts.device))
+            alone = parts.task.answers_alone(parts.model.eval(), inputs)
+        return {name: value.cpu().numpy() for name, value in alone.items()}
     kind, outputs = KINDS.get(parts.task.targets, Labels), len(parts.dataset.classes)
     height, width = images.shape[2:]
     nobody_knows = kind.unknown(len(images), outputs, (height, width))  # the losses are unused

@@ -177,8 +177,8 @@ def test_shapes_of_values_lie_where_they_say() -> None:
     x, y = _means_over(grid.expand(40, 64, 64), shape), _means_over(grid.view(64, 1), shape)
     true_x, true_y, sine, cosine = data.train.targets.held.unbind(1)
     assert data.classes == ("x", "y", "sine", "cosine")
-    left, down = true_x - x, y - true_y  # of the mass, as seen from the centre
-    angle = torch.atan2(down, left)
+    left, up = true_x - x, true_y - y  # of the mass, as seen from the centre
+    angle = torch.atan2(up, left)
     difference = (angle - torch.atan2(sine, cosine) + torch.pi).remainder(2 * torch.pi) - torch.pi
     assert difference.abs().max() < 0.2
 
@@ -198,9 +198,9 @@ def test_shapes_of_scenes_agree_with_one_another() -> None:
     assert 0.2 < float(there.float().mean()) < 0.8
 
 
-def test_renaming_needs_every_value(targets: Targets = EACH[2]) -> None:
+def test_renaming_needs_every_value() -> None:
     with pytest.raises(UserError, match="there are no values d"):
-        targets.renamed(NAMES, ("a", "b", "c", "d"))
+        EACH[2].renamed(NAMES, ("a", "b", "c", "d"))
 
 
 def test_a_data_set_of_a_checkpoint_has_its_order() -> None:

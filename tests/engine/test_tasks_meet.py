@@ -217,7 +217,7 @@ def test_a_sweep_ranks_its_runs(
     (tmp_path / "sweep.yaml").write_text(
         f"base: {task}.yaml\ngrid: {{optimizer.lr: [0.01, 0.02]}}\n"
     )
-    ended = cnnrun("sweep", "sweep.yaml", "-j", "1")
+    ended = cnnrun("sweep", "sweep.yaml")
     assert ended.code == 0, ended.err
     assert "0.01" in ended.out
     assert "0.02" in ended.out
@@ -234,13 +234,12 @@ def test_a_classifiers_features_are_taken_over_and_kept_frozen(
     before["dataset"] = {**before["dataset"], "targets": "labels"}
     weights = api.train({**before, "output": str(tmp_path)}).path
     transfer = {"weights": str(weights), "freeze": "features", "head": []}
-    changes = {"transfer": transfer, "model": {**CNN, "batch_norm": False}}
     before_file = api.load_run(weights).path / "checkpoints/best.pt"
-    changes["model"] = CNN
-    run = Path(cnnrun("train", write(task, tmp_path, **changes), "-q").out.strip())
+    file = write(task, tmp_path, transfer=transfer, model=CNN)
+    run = Path(cnnrun("train", file, "-q").out.strip())
     trained = Checkpoint.load(run / "checkpoints/last.pt").model
     kept = Checkpoint.load(before_file).model
-    assert torch.equal(trained["features.0.weight"], kept["features.0.weight"])
+    assert torch.equal(trained["features.0.conv.weight"], kept["features.0.conv.weight"])
     scores = json.loads(cnnrun("eval", run, "--json").out)
     summary = json.loads((run / "summary.json").read_text())["test"]
     assert scores["loss"] == pytest.approx(summary["loss"], rel=1e-4)
@@ -255,7 +254,7 @@ def test_what_a_task_can_not_use_is_refused_with_its_place(
     told = {
         "dataset.targets=labels": f"needs {wanted.replace('_', ' ')}: dataset.targets={wanted}",
         "loss=ssim": "this loss compares pixels, not",
-        "model=conv_autoencoder": "task",
+        "model=conv_autoencoder": "task: ",
     }
     for change, message in told.items():
         ended = cnnrun("check", file, change)

@@ -44,7 +44,10 @@ class CrossEntropy(nn.Module):
         self.register_buffer("weight", class_weights(weight, num_classes, class_counts))
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Logits (N, K) and labels (N,) int64 or shares (N, K) to losses (N,)."""
+        """Logits (N, K) and labels (N,) int64 or shares (N, K) to losses (N,).
+
+        Or logits (N, K, H, W) and labels (N, H, W) int64 to losses of pixels (N, H, W).
+        """
         return F.cross_entropy(
             outputs,
             targets,
@@ -89,9 +92,12 @@ class NegativeLogLikelihood(nn.Module):
     compares = CLASSES
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Logits or log-probabilities (N, K), labels (N,) or shares (N, K), to losses (N,)."""
+        """Logits or log-probabilities (N, K), labels (N,) or shares (N, K), to losses (N,).
+
+        Or logits (N, K, H, W) and labels (N, H, W) int64 to losses of pixels (N, H, W).
+        """
         log_probabilities = F.log_softmax(outputs, dim=1)
-        if targets.dim() == 1:
+        if not targets.is_floating_point():
             return F.nll_loss(log_probabilities, targets, reduction="none")
         return -(targets * log_probabilities).sum(1)
 
@@ -166,13 +172,16 @@ class Focal(nn.Module):
         self.register_buffer("alpha", class_weights(weight, num_classes, class_counts))
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Logits (N, K) and labels (N,) int64 or shares (N, K) to losses (N,)."""
+        """Logits (N, K) and labels (N,) int64 or shares (N, K) to losses (N,).
+
+        Or logits (N, K, H, W) and labels (N, H, W) int64 to losses of pixels (N, H, W).
+        """
         log_probabilities = F.log_softmax(outputs, dim=1)
         # Where p is 1, the root that a gamma below 1 takes has an infinite slope: NaN gradients.
         doubt = (1 - log_probabilities.exp()).clamp(min=torch.finfo(log_probabilities.dtype).tiny)
         terms = -(doubt**self.gamma) * log_probabilities
         if self.alpha is not None:
-            terms = terms * self.alpha
-        if targets.dim() == 1:
-            return terms.gather(1, targets[:, None]).squeeze(1)
+            terms = terms * self.alpha.view(1, -1, *[1] * (terms.dim() - 2))
+        if not targets.is_floating_point():
+            return terms.gather(1, targets.unsqueeze(1)).squeeze(1)
         return (terms * targets).sum(1)

@@ -48,7 +48,7 @@ class Targets(NamedTuple):
 class NeuralStyle(nn.Module):
     """Content and style of pictures in the features of a VGG (Gatys, Ecker, Bethge 2016)."""
 
-    of_pictures = True
+    compares = ("pixels",)
 
     def __init__(
         self,

@@ -43,10 +43,8 @@ class Classify(Task):
         """
         self.tta = tta
 
-    def check(self, model: nn.Module, loss: nn.Module) -> None:
-        """See `Task.check`: a loss of pictures and a model that gives pictures are of no use."""
-        if getattr(loss, "of_pictures", False):
-            raise UserError("this loss compares pictures; to classify, use e.g. cross_entropy")
+    def check(self, model: nn.Module, loss: nn.Module) -> None:  # noqa: ARG002
+        """See `Task.check`: a model that gives images is of no use."""
         if hasattr(model, "enter"):
             raise UserError("the model `picture` is for `task: stylize`; it classifies nothing")
         if hasattr(model, "decode"):

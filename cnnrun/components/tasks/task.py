@@ -148,6 +148,15 @@ class Task:
             UserError: what would fit instead.
         """
 
+    def check_shape(self, model: nn.Module, input_shape: tuple[int, ...], outputs: int) -> None:
+        """Refuse a model by what it gives for an image of `input_shape` (C, H, W).
+
+        outputs: how many classes, labels or values there are.
+
+        Raises:
+            UserError: what is needed instead.
+        """
+
     def check_epochs(self, model: nn.Module, epochs: int) -> None:
         """Refuse a training of fewer epochs than the task needs.
 
@@ -211,6 +220,10 @@ class Task:
         targets: Tensor,
     ) -> dict[str, Tensor]:
         """What evaluation keeps of each sample of a batch: (N, ...) by name."""
+        raise NotImplementedError
+
+    def answers_alone(self, model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
+        """What `cnnrun predict` keeps of images whose targets nobody knows, if not `answers`."""
         raise NotImplementedError
 
     def scores(self, predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:

@@ -78,9 +78,9 @@ def shapes(
     classes: the first so many of circle, square, triangle, star, cross, ring, crescent, bar.
     targets: what is to be answered. `labels`: which shape it is. `values`: where the centre of a
         crescent lies (x from the left, y from the top, in sides of the image), and the sine and
-        cosine of its turn. `label_sets`: which shapes there are, of up to four in an image, and
-        `masks`: of which shape each pixel is; there, each shape lies in a quarter of the image,
-        and `position` and `scale` are shares of the quarter's side.
+        cosine of its turn, clockwise. `label_sets`: which shapes there are, of up to four in an
+        image, and `masks`: of which shape each pixel is. There, each shape lies in a quarter of
+        the image, and `position` and `scale` are shares of the quarter's side.
     color: RGB in random colours that differ enough in luminance to be told apart, or else gray.
     noise: standard deviation of what is added to each value, as a share of its range.
     """

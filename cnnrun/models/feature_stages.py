@@ -1,0 +1,90 @@
+"""The feature maps of a network, the last ones of each size, for what is built on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnnrun.errors import UserError
+from cnnrun.models.surgery import StoppedAt
+
+
+class Stages(nn.Module):
+    """A network that is left after its last feature maps, and gives those of every size."""
+
+    def __init__(self, model: nn.Module, images: Tensor, name: str) -> None:
+        """images: (1, C, H, W), such as it takes. name: of the network, for messages.
+
+        Raises:
+            UserError: there are no maps of two sizes or more.
+        """
+        super().__init__()
+        found = last_of_each_size(model, images)
+        if len(found) < 2:
+            raise UserError(
+                f"encoder: {name} gives no feature maps of two sizes or more to build on"
+            )
+        self.names = list(found)
+        self.channels = list(found.values())
+        stopped = StoppedAt(model, self.names[-1])
+        stopped.drop_what_follows(images)
+        self.model = model
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(N, C, H, W) float32 to maps (N, channels[k], h, w), the largest first."""
+        kept: dict[str, Tensor] = {}
+        hooks = [
+            self.model.get_submodule(name).register_forward_hook(
+                lambda _module, _inputs, output, name=name: kept.__setitem__(name, output)
+            )
+            for name in self.names[:-1]
+        ]
+        try:
+            last = StoppedAt.run(self.model, self.names[-1], images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [*(kept[name] for name in self.names[:-1]), last]
+
+
+@torch.no_grad()
+def last_of_each_size(model: nn.Module, images: Tensor) -> dict[str, int]:
+    """The modules that give the last feature maps of each size, and how many maps; largest first.
+
+    Maps have the proportions of the images and more than one pixel; they only become smaller.
+
+    images: (1, C, H, W).
+    """
+    height, width = images.shape[2:]
+    found: dict[int, tuple[str, int]] = {}
+    smallest = height + 1
+
+    def note(name: str, output: Any) -> None:
+        nonlocal smallest
+        if not isinstance(output, Tensor) or output.dim() != 4 or min(output.shape[2:]) < 2:
+            return
+        rows, columns = output.shape[2:]
+        # Rounding at each halving moves a side by less than a pixel.
+        alike = abs(rows * width - columns * height) <= max(height, width)
+        if rows > smallest or not alike or (rows == columns and height != width):
+            return
+        smallest = rows
+        found[rows] = (name, output.shape[1])
+
+    hooks = [
+        module.register_forward_hook(lambda _m, _i, output, name=name: note(name, output))
+        for name, module in model.named_modules()
+        if name
+    ]
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, training in modes.items():
+            module.training = training
+    return dict(found[rows] for rows in sorted(found, reverse=True))
