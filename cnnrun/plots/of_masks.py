@@ -11,7 +11,7 @@ from pydantic import Field
 from cnnrun.errors import UserError
 from cnnrun.plots.drawing.overlays import draw_overlays
 from cnnrun.plots.style import Figure
-from cnnrun.plots.target import Target, as_pictures
+from cnnrun.plots.target import Target, as_floats
 from cnnrun.registry import plots
 from cnnrun.runtime.randomness import derive_seed
 
@@ -33,7 +33,7 @@ def overlays(target: Target, *, count: Annotated[int, Field(ge=1, le=24)] = 8) -
     counts = ious["counts"][order[:count]].reshape(len(chosen), 3, -1)
     right = counts[:, 0].sum(1) / np.maximum(counts[:, 2].sum(1), 1)
     return draw_overlays(
-        as_pictures(images),
+        as_floats(images),
         chosen.targets.held.numpy(),
         said,
         list(target.classes),
