@@ -17,7 +17,7 @@ Images = NDArray[np.floating[Any]]
 Masks = NDArray[np.integer[Any]]
 
 _IMAGE, _GAP, _NAME, _SWATCH = 120, 6, 84, 14
-_OPACITY = 0.65
+_OPACITY = 0.8
 # Of classes 1, 2, ...: Okabe and Ito's colours, then the same again, lighter.
 _COLOURS = ("#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#7F3C8D")
 
