@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 @app.command()
 def predict(
     target: TrainedTarget,
-    pictures: Annotated[
+    images: Annotated[
         list[str],
         typer.Argument(
-            metavar="IMAGE|FOLDER|GLOB|-...", help="Pictures; - reads paths from stdin, one a line."
+            metavar="IMAGE|FOLDER|GLOB|-...", help="Images; - reads paths from stdin, one a line."
         ),
     ],
     top: Annotated[int, typer.Option(min=1, help="So many classes of each, likeliest first.")] = 5,
@@ -43,7 +43,7 @@ def predict(
     ] = None,
     batch_size: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Pictures at once; changes the speed, not the answers."),
+        typer.Option(min=1, help="Images at once; changes the speed, not the answers."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     plugin: Plugins = None,
@@ -55,7 +55,7 @@ def predict(
     from cnnrun.evaluation.loading import open_trained
 
     file, parts, _ = open_trained(target, plugin or [], device)
-    files = prediction.find_pictures(_with_stdin(pictures))
+    files = prediction.find_images(_with_stdin(images))
     draw = _grad_cam(parts, gradcam) if gradcam else None
     show = _print_csv if as_csv else _print_text
     rows: list[dict[str, Any]] = []
@@ -72,7 +72,7 @@ def predict(
     if as_json:
         console.out(to_json({"checkpoint": str(file), "predictions": rows, "bad": bad}))
     if not rows:
-        console.warn(f"error: none of {len(files):,} files is a picture that can be read")
+        console.warn(f"error: none of {len(files):,} files is an image that can be read")
         raise typer.Exit(1)
 
 

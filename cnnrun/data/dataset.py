@@ -25,9 +25,9 @@ class BadFile:
 
 
 class Images(Protocol):
-    """N pictures of one size: a uint8 tensor, or something that reads like one.
+    """N images of one size: a uint8 tensor, or something that reads like one.
 
-    A tensor is the simplest; pictures that do not fit in memory are decoded when indexed.
+    A tensor is the simplest; images that do not fit in memory are decoded when indexed.
     """
 
     @property
@@ -36,7 +36,7 @@ class Images(Protocol):
         ...
 
     def __getitem__(self, indices: Tensor, /) -> Tensor:
-        """The pictures at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
+        """The images at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
         ...
 
 
@@ -119,7 +119,7 @@ class Split:
 
 @dataclass(frozen=True)
 class ImageSubset:
-    """Some pictures of a collection that is decoded when indexed, so that choosing reads none."""
+    """Some images of a collection that is decoded when indexed, so that choosing reads none."""
 
     images: Images
     indices: Tensor
@@ -133,7 +133,7 @@ class ImageSubset:
 
 
 def chosen(images: Images, indices: Tensor) -> Images:
-    """The pictures at `indices`; those of a tensor are copied, others stay undecoded."""
+    """The images at `indices`; those of a tensor are copied, others stay undecoded."""
     return images[indices] if isinstance(images, Tensor) else ImageSubset(images, indices)
 
 
@@ -156,7 +156,7 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every picture."""
+        """(C, H, W) of every image."""
         _, channels, height, width = self.train.images.shape
         return channels, height, width
 

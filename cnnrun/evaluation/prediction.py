@@ -1,7 +1,7 @@
 """What a trained network answers for images in files, prepared as its training prepared them.
 
-The pictures become the samples of a data set, which goes through the same pipeline, task and
-batches as a split in `evaluation`: so a picture gets the same answer here and in `cnnrun eval`.
+The images become the samples of a data set, which goes through the same pipeline, task and
+batches as a split in `evaluation`: so an image gets the same answer here and in `cnnrun eval`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cnnrun.components.tasks.metrics import likeliest, softmax
 from cnnrun.components.tasks.task import Array, Task
 from cnnrun.data.dataset import BadFile, Split
 from cnnrun.data.images.decoding import ImageFormat, ImageOptions
-from cnnrun.data.images.files import Files, empty_pictures
+from cnnrun.data.images.files import Files, empty_images
 from cnnrun.data.images.scan import scan
 from cnnrun.data.prefetch import prefetch
 from cnnrun.data.sources.folder_listing import images_below
@@ -35,7 +35,7 @@ from cnnrun.runtime.paths import expanded
 
 @dataclass(frozen=True)
 class Answers:
-    """What the model answers for the pictures of a batch.
+    """What the model answers for the images of a batch.
 
     files: N paths. images: (N, C, H, W) uint8, as the model is given them before normalization.
     answers: by name (N, ...), as the task's `answers`; {} where N is 0.
@@ -57,7 +57,7 @@ class Answers:
         return likeliest(self.probabilities, classes, count)
 
 
-def find_pictures(names: Iterable[str]) -> list[str]:
+def find_images(names: Iterable[str]) -> list[str]:
     """The files that `names` (files, folders, patterns such as `photos/**/*.jpg`) mean, each once.
 
     A name that means nothing stays in the list, so that it comes up as a file that is not there.
@@ -125,7 +125,7 @@ def predict_files(
     bad: dict[int, str] = {}
 
     def decode(indices: Tensor) -> Tensor:
-        images = empty_pictures(len(indices), form)
+        images = empty_images(len(indices), form)
         numbers = indices.tolist()
         findings = scan(Files([files[i] for i in numbers]), ImageOptions(), form, images)
         bad.update({numbers[row]: reason for row, reason in findings.bad.items()})
@@ -175,7 +175,7 @@ def answers_for(parts: Parts, images: Tensor) -> dict[str, Array]:
 
 
 def form_of(parts: Parts) -> ImageFormat:
-    """What every picture was brought to in training: size, channels and how it got there."""
+    """What every image was brought to in training: size, channels and how it got there."""
     channels, height, width = parts.dataset.input_shape
     dataset = parts.experiment.dataset
     return ImageFormat((height, width), channels, dataset.resize, dataset.bits or 16)

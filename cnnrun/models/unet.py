@@ -102,7 +102,7 @@ def _encoder(
     """The network that is named, and its name."""
     values = as_mapping(wanted)
     name = values.get("name")
-    if not isinstance(name, str) or name in ("unet", "picture"):
+    if not isinstance(name, str) or name in ("unet", "image"):
         raise UserError(f"encoder: {name!r} is no network for it; name a model such as cnn")
     schema = models.get(name).schema()
     if "weights" in values:

@@ -1,4 +1,4 @@
-"""Losses that compare pictures pixel by pixel or window by window (`mse` and `l1` also do)."""
+"""Losses that compare images pixel by pixel or window by window (`mse` and `l1` also do)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cnnrun.registry import losses
 
 @losses.register("bce")
 class BinaryCrossEntropy(nn.Module):
-    """Binary cross entropy of pixels in 0..1 (or of probabilities), mean over the picture."""
+    """Binary cross entropy of pixels in 0..1 (or of probabilities), mean over the image."""
 
     compares = ("pixels",)
 
@@ -23,7 +23,7 @@ class BinaryCrossEntropy(nn.Module):
 
 @losses.register("ssim")
 class Dissimilarity(nn.Module):
-    """1 - SSIM of pictures in 0..1 (Wang et al. 2004): structure counts more than brightness."""
+    """1 - SSIM of images in 0..1 (Wang et al. 2004): structure counts more than brightness."""
 
     compares = ("pixels",)
 

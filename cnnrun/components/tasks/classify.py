@@ -1,4 +1,4 @@
-"""Classification: one label a picture."""
+"""Classification: one label an image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_CLASSES = 20
 
 @tasks.register("classify")
 class Classify(Task):
-    """Tell which of K classes a picture belongs to; measured by accuracy."""
+    """Tell which of K classes an image belongs to; measured by accuracy."""
 
     defaults: ClassVar[dict[str, Any]] = {"loss": "cross_entropy"}
     measures = ("loss", "accuracy")
@@ -36,9 +36,9 @@ class Classify(Task):
     plots = ("samples", "curves", "confusion", "mistakes")
 
     def __init__(self, *, tta: Literal["none", "flip", "flip_and_shift"] = "none") -> None:
-        """tta: test-time augmentation: scores are of the logits' mean over views of a picture.
+        """tta: test-time augmentation: scores are of the logits' mean over views of an image.
 
-        `flip` is the picture and its mirror image; `flip_and_shift` both, also moved by one pixel
+        `flip` is the image and its mirror image; `flip_and_shift` both, also moved by one pixel
         along each diagonal (with reflected borders).
         """
         self.tta = tta
@@ -46,7 +46,7 @@ class Classify(Task):
     def check(self, model: nn.Module, loss: nn.Module) -> None:  # noqa: ARG002
         """See `Task.check`: a model that gives images is of no use."""
         if hasattr(model, "enter"):
-            raise UserError("the model `picture` is for `task: stylize`; it classifies nothing")
+            raise UserError("the model `image` is for `task: stylize`; it classifies nothing")
         if hasattr(model, "decode"):
             raise UserError(
                 "an autoencoder does not classify: use `task: reconstruct`, or the model "
@@ -76,7 +76,7 @@ class Classify(Task):
         return {"outputs": outputs, "losses": per_sample(loss(outputs, targets), len(inputs))}
 
     def views(self, inputs: Tensor) -> list[Tensor]:
-        """The pictures (N, C, H, W) that test-time augmentation looks at."""
+        """The images (N, C, H, W) that test-time augmentation looks at."""
         if self.tta == "none":
             return [inputs]
         moved = [inputs]

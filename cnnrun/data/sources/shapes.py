@@ -70,7 +70,7 @@ def shapes(
 ) -> Dataset:
     """Drawn circles, squares, triangles, stars ... in random places, sizes and turns; no download.
 
-    Each shape lies off the centre by up to `position` (a share of the picture's side) in each
+    Each shape lies off the centre by up to `position` (a share of the image's side) in each
     direction, has a diameter between the two numbers of `scale` (shares of the side), and is
     turned by up to `rotation` degrees either way. `test_position`, `test_scale` and
     `test_rotation` are the ranges of the test split; by default they are those of training.
