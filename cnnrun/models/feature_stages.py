@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnrun.errors import UserError
-from cnnrun.models.surgery import StoppedAt
+from cnnrun.models.surgery import StoppedAt, evaluated
 
 
 class Stages(nn.Module):
@@ -26,14 +26,52 @@ class Stages(nn.Module):
             raise UserError(
                 f"encoder: {name} gives no feature maps of two sizes or more to build on"
             )
-        self.names = list(found)
         self.channels = list(found.values())
-        stopped = StoppedAt(model, self.names[-1])
-        stopped.drop_what_follows(images)
-        self.model = model
+        self.maps = _traced(model, list(found)) or _Watched(model, list(found), images)
+        shapes = [maps.shape[1] for maps in evaluated(self, images)]
+        if shapes != self.channels:
+            raise UserError(
+                f"encoder: {name} uses its layers several times, so its maps are unknown"
+            )
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, C, H, W) float32 to maps (N, channels[k], h, w), the largest first."""
+        found: list[Tensor] = self.maps(images)
+        return found
+
+
+def _traced(model: nn.Module, names: list[str]) -> nn.Module | None:
+    """What gives the outputs of the named modules, as a graph; None for a model that has none."""
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    try:
+        return _InOrder(create_feature_extractor(model, {name: name for name in names}), names)
+    except Exception:
+        return None  # whatever Python a model's `forward` may hold
+
+
+class _InOrder(nn.Module):
+    """The outputs of a feature extractor as a list."""
+
+    def __init__(self, extractor: nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self.extractor, self.names = extractor, names
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        found = self.extractor(images)
+        return [found[name] for name in self.names]
+
+
+class _Watched(nn.Module):
+    """The same of a model that runs as it is, and is left at the last of the modules."""
+
+    def __init__(self, model: nn.Module, names: list[str], images: Tensor) -> None:
+        super().__init__()
+        self.names = names
+        StoppedAt(model, names[-1]).drop_what_follows(images)
+        self.model = model
+
+    def forward(self, images: Tensor) -> list[Tensor]:
         kept: dict[str, Tensor] = {}
         hooks = [
             self.model.get_submodule(name).register_forward_hook(

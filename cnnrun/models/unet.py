@@ -33,6 +33,7 @@ class Unet(nn.Module):
         encoder: str | dict[str, Any] = "cnn",
         weights: str | None = None,
         decoder: Widths | None = None,
+        batch_norm: bool = True,
     ) -> None:
         """encoder: a model by name, or with its parameters, e.g.
             {name: cnn, channels: [16, 32, 64]}.
@@ -43,6 +44,7 @@ class Unet(nn.Module):
         weights: trained ones of an encoder that has such (torchvision/..., timm/...), e.g. DEFAULT.
         decoder: channels of its steps, from the smallest maps on; by default those of the maps
             that are joined, 16 at least.
+        batch_norm: in the decoder.
 
         Raises:
             UserError: the encoder gives no feature maps of two sizes or more.
@@ -60,7 +62,7 @@ class Unet(nn.Module):
             )
         steps = []
         for channels, width in zip(reversed(larger), widths, strict=True):
-            steps.append(_Step(deepest + channels, width))
+            steps.append(_Step(deepest + channels, width, batch_norm))
             deepest = width
         self.decoder = nn.ModuleList(steps)
         self.head = nn.Conv2d(deepest, num_classes, kernel_size=1)
@@ -79,10 +81,10 @@ class Unet(nn.Module):
 class _Step(nn.Module):
     """Enlarges maps to those that are joined, and convolves both twice."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, batch_norm: bool) -> None:
         super().__init__()
-        self.first = _convolution(inputs, outputs)
-        self.second = _convolution(outputs, outputs)
+        self.first = _convolution(inputs, outputs, batch_norm)
+        self.second = _convolution(outputs, outputs, batch_norm)
 
     def forward(self, maps: Tensor, joined: Tensor) -> Tensor:
         maps = F.interpolate(maps, joined.shape[2:], mode="nearest")
@@ -90,10 +92,10 @@ class _Step(nn.Module):
         return both
 
 
-def _convolution(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
-    )
+def _convolution(inputs: int, outputs: int, batch_norm: bool) -> nn.Sequential:
+    norm = [nn.BatchNorm2d(outputs)] if batch_norm else []
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=not batch_norm)
+    return nn.Sequential(convolution, *norm, nn.ReLU())
 
 
 def _encoder(

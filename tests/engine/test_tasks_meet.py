@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from cnnrun import api
-from cnnrun.evaluation import scoring
 from cnnrun.evaluation.loading import open_checkpoint
+from cnnrun.evaluation.prediction import answers_for
 from cnnrun.registry import tasks as registered
 from cnnrun.runs.checkpoint import Checkpoint
 from tests.conftest import Command
@@ -101,8 +101,7 @@ def test_predict_answers_files_as_eval_does(
     ended = cnnrun("predict", runs(task), *files, "--json")
     assert ended.code == 0, ended.err
     rows = json.loads(ended.out)["predictions"]
-    answers = scoring.predict(parts, "test").answers
-    told = parts.task.told({k: v[:6] for k, v in answers.items()}, parts.dataset.classes, 5)
+    told = parts.task.told(answers_for(parts, images), parts.dataset.classes, 5)
     assert len(told) == 6
     for row, expected in zip(rows, told, strict=True):
         for name, value in expected[ANSWERS[task]].items():
@@ -176,8 +175,9 @@ def test_each_plot_is_drawn_or_refused(
 def test_two_processes_compute_what_one_does(cnnrun: Command, tmp_path: Path, task: str) -> None:
     """Uneven parts: 108 training images in batches of 32, 12 validation images."""
     plain = {"model": {**TASKS[task]["model"]}, "optimizer": {"name": "sgd", "lr": 0.05}}
-    if "batch_norm" in plain["model"]:  # each process would have statistics of its own
-        plain["model"]["batch_norm"] = False
+    plain["model"]["batch_norm"] = False  # each process would have statistics of its own
+    if "encoder" in plain["model"]:
+        plain["model"]["encoder"] = {**CNN, "batch_norm": False}
     file = write(task, tmp_path, **plain)
     alone = Path(cnnrun("train", file, "-q", "output=one").out.strip())
     ended = together(2, "train", file, "-q", "output=two")
@@ -254,7 +254,7 @@ def test_what_a_task_can_not_use_is_refused_with_its_place(
     told = {
         "dataset.targets=labels": f"needs {wanted.replace('_', ' ')}: dataset.targets={wanted}",
         "loss=ssim": "this loss compares pixels, not",
-        "model=conv_autoencoder": "task: ",
+        "model=conv_autoencoder": "task",
     }
     for change, message in told.items():
         ended = cnnrun("check", file, change)

@@ -59,7 +59,7 @@ def test_the_maps_are_the_networks_own() -> None:
     torch.manual_seed(0)
     model = Unet((3, 64, 64), 2, encoder="torchvision/resnet18").eval()
     whole = torchvision.models.resnet18(num_classes=2).eval()
-    whole.load_state_dict(model.encoder.model.state_dict(), strict=False)
+    whole.load_state_dict(model.encoder.maps.extractor.state_dict(), strict=False)
     images = torch.randn(1, 3, 64, 64)
     names = ["relu", "layer1", "layer2", "layer3", "layer4"]
     assert list(last_of_each_size(whole, images)) == names

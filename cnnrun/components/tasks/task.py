@@ -34,7 +34,13 @@ class Predictions:
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
-        """The class of each sample: (N,) int64."""
+        """The class of each sample: (N,) int64.
+
+        Raises:
+            UserError: the targets are of another kind.
+        """
+        if self.targets.ndim != 1:
+            raise UserError("this needs a network that tells one class an image")
         return self.targets
 
 
@@ -178,7 +184,7 @@ class Task:
         return False
 
     def end_epoch(self, model: nn.Module, folder: Path, epoch: int) -> None:
-        """Called after epoch number `epoch` (from 1), to leave pictures in `folder`."""
+        """Called after epoch number `epoch` (from 1), to leave images in `folder`."""
 
     def step(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
