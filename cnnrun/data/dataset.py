@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -40,6 +41,12 @@ class Images(Protocol):
         ...
 
 
+class Names(Protocol):
+    """What samples are called, where they have names: the paths of their files, say."""
+
+    def name(self, index: int) -> str: ...
+
+
 @dataclass(frozen=True)
 class Split:
     """Images and their targets.
@@ -54,6 +61,7 @@ class Split:
         may come and go; None in a fixed set, where positions decide.
     contents: (N,) int64, equal where samples hold the same bytes, if that is known; 0 where they
         can't be told, as they are another each time.
+    names: what each sample is called; None where it has no name but its position.
     """
 
     images: Images
@@ -63,6 +71,7 @@ class Split:
     ids: Tensor = field(default=None)  # type: ignore[assignment]
     keys: Tensor | None = None
     contents: Tensor | None = None
+    names: Names | None = None
 
     if TYPE_CHECKING:  # a tensor is taken for the kind of targets that it can only be
 
@@ -75,6 +84,7 @@ class Split:
             ids: Tensor = ...,
             keys: Tensor | None = None,
             contents: Tensor | None = None,
+            names: Names | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -100,6 +110,15 @@ class Split:
     def _kind(self) -> str:
         return self.targets.kind.replace("_", " ")
 
+    def name(self, index: int) -> str | None:
+        """What sample `index` is called, if it has a name."""
+        return self.names.name(index) if self.names else None
+
+    def caption(self, index: int) -> str:
+        """Sample `index` in a few letters: the file's own name, or the position."""
+        name = self.name(index)
+        return PurePath(name).name if name else f"image {index}"
+
     def take(self, indices: Tensor) -> Split:
         """The samples at `indices` (M,) int64."""
 
@@ -114,7 +133,19 @@ class Split:
             ids=self.ids[indices],
             keys=of(self.keys),
             contents=of(self.contents),
+            names=SomeNames(self.names, indices) if self.names else None,
         )
+
+
+@dataclass(frozen=True)
+class SomeNames:
+    """The names of some samples of a collection."""
+
+    names: Names
+    indices: Tensor
+
+    def name(self, index: int) -> str:
+        return self.names.name(int(self.indices[index]))
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from cnnrun.components.tasks.label_set_metrics import average_precision, precision_recall
 from cnnrun.components.tasks.multilabel import Multilabel, sigmoid
 from cnnrun.errors import UserError
-from cnnrun.plots.drawing.precision_recall import Curve, draw_precision_recall
+from cnnrun.plots.drawing.label_curves import Curve, draw_label_curves
 from cnnrun.plots.style import Figure
 from cnnrun.plots.target import Target
 from cnnrun.registry import plots
 
 
-@plots.register("precision_recall")
-def precision_recall_curves(target: Target) -> Figure:
+@plots.register("label_curves")
+def label_curves(target: Target) -> Figure:
     """Precision over recall of each label on the test split; a dot is the chosen threshold."""
     task = target.parts.task
     if not isinstance(task, Multilabel):
@@ -29,4 +29,4 @@ def precision_recall_curves(target: Target) -> Figure:
         curves.append(Curve(name, precision, recall, from_there, score))
     if not curves:
         raise UserError("no test image has any of the labels: there is nothing to draw")
-    return draw_precision_recall(curves, f"Precision and recall, {len(there):,} test images")
+    return draw_label_curves(curves, f"Precision and recall, {len(there):,} test images")

@@ -47,7 +47,7 @@ class Multilabel(Task):
     monitor = "macro_f1_half"
     main_metric = "map"
     headline = ("map", "macro_f1", "micro_f1", "exact", "loss")
-    plots = ("samples", "curves", "precision_recall")
+    plots = ("samples", "curves", "label_curves")
     targets = "label_sets"
     settles = True
     output = "logits (N, K); a label is there where its sigmoid reaches its one of `thresholds`"

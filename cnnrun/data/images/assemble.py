@@ -157,7 +157,7 @@ def _kind(form: ImageFormat) -> str:
 
 
 def _split(files: Encoded, images: Images, found: Findings, targets: Targets | Tensor) -> Split:
-    split = Split(images, targets, contents=found.contents)
+    split = Split(images, targets, contents=found.contents, names=files)
     ids = files.ids()
     return split if ids is None else replace(split, ids=ids)
 

@@ -36,7 +36,7 @@ class Curve:
 
 
 @styled
-def draw_precision_recall(curves: Sequence[Curve], title: str) -> Figure:
+def draw_label_curves(curves: Sequence[Curve], title: str) -> Figure:
     """A line for each label, the best one first in the legend; a dot at its threshold."""
     shown = sorted(curves, key=lambda curve: -curve.average_precision)[-MOST_LABELS:]
     if len(shown) < len(curves):
