@@ -34,6 +34,7 @@ def main(data: str) -> None:
         _classifier(mnist)
         _autoencoders(mnist)
         _style()
+        _targets()
     for picture in sorted(PICTURES.glob("*.png")):
         _shrink(picture)
         print(f"{picture.name}: {picture.stat().st_size / 1000:.0f} kB")
@@ -79,6 +80,15 @@ def _autoencoders(mnist: list[str]) -> None:
         run = _train(config, *mnist, "training.epochs=10")
         picture = PICTURES / f"{config.removeprefix('mnist_')}.png"
         _cnnrun("viz", plot, run, *parameters, "-o", picture)
+
+
+def _targets() -> None:
+    for config, plot in (
+        ("shapes_regress", "predicted"),
+        ("shapes_multilabel", "label_curves"),
+        ("shapes_segment", "overlays"),
+    ):
+        _cnnrun("viz", plot, _train(config), "-o", PICTURES / f"{plot}.png")
 
 
 def _style() -> None:
