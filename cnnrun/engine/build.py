@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from cnnrun import registry
-from cnnrun.components.tasks.task import Task, refuse_other_loss
+from cnnrun.components.tasks.loss_contract import refuse_other_loss
+from cnnrun.components.tasks.task import Task
 from cnnrun.config.experiment import Experiment
 from cnnrun.data import normalize
 from cnnrun.data.dataset import Dataset

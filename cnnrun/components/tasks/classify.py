@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.loss_contract import per_sample
 from cnnrun.components.tasks.metrics import classification_scores
-from cnnrun.components.tasks.task import Predictions, Task, exact_sum, per_sample
+from cnnrun.components.tasks.task import Predictions, Task, exact_sum
 from cnnrun.errors import UserError
 from cnnrun.measures import ACCURACY, AUROC, BALANCED, ECE, LOSS, MACRO_F1, MAJORITY, TOP5
 from cnnrun.registry import tasks

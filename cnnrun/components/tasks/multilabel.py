@@ -15,8 +15,9 @@ from cnnrun.components.tasks.label_set_metrics import (
     half,
     label_set_scores,
 )
+from cnnrun.components.tasks.loss_contract import per_sample
 from cnnrun.components.tasks.metrics import FloatArray
-from cnnrun.components.tasks.task import Array, Predictions, Task, exact_sum, per_sample
+from cnnrun.components.tasks.task import Array, Predictions, Task, exact_sum
 from cnnrun.data.dataset import Dataset
 from cnnrun.errors import UserError
 from cnnrun.measures import (

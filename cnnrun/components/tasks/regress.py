@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnrun.components.tasks.task import Array, Predictions, Task, exact_sum, per_sample
+from cnnrun.components.tasks.loss_contract import per_sample
+from cnnrun.components.tasks.task import Array, Predictions, Task, exact_sum
 from cnnrun.components.tasks.value_metrics import figures_of_sums, regression_scores
 from cnnrun.data.dataset import Dataset
 from cnnrun.errors import UserError

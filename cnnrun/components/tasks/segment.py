@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.loss_contract import LossError, per_sample
 from cnnrun.components.tasks.mask_metrics import of_counts, segmentation_scores
-from cnnrun.components.tasks.task import Array, LossError, Predictions, Task, exact_sum, per_sample
+from cnnrun.components.tasks.task import Array, Predictions, Task, exact_sum
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.targets import IGNORED
 from cnnrun.errors import UserError
