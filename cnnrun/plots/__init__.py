@@ -66,7 +66,10 @@ def draw(name: str, target: Target, output: Path, parameters: Iterable[str] = ()
     figure = figure_of(name, target, document)
     boxes = undrawable("".join(text.get_text() for text in figure.findobj(Text)))
     if boxes:
-        warn(f"the plot '{name}': no installed font has {boxes}; they are drawn as boxes")
+        warn(
+            f"the plot '{name}': no installed font has {boxes}; they are drawn as boxes. Install a "
+            "font that has them, such as Noto Sans"
+        )
     save(figure, output)
 
 
