@@ -20,6 +20,7 @@ from cnnrun.errors import UserError
 from cnnrun.evaluation.ranking_curves import ranking
 from cnnrun.plots import figure_of, style
 from cnnrun.plots.drawing.confusion import draw_confusion
+from cnnrun.plots.drawing.embedding import draw_embedding
 from cnnrun.plots.drawing.lettering import left_to_right, percent
 from cnnrun.plots.drawing.probabilities import OneClass, draw_calibration, draw_ranking
 from cnnrun.plots.style import Figure
@@ -209,3 +210,17 @@ def test_names_from_right_to_left_keep_their_order() -> None:
 )
 def test_small_shares_keep_their_digits(share: float, text: str) -> None:
     assert percent(share) == text
+
+
+def test_names_that_begin_with_an_underscore_are_in_legends() -> None:
+    random = np.random.default_rng(0)
+    mask = random.random(30) < 0.5
+    classes = [OneClass(name, ranking(random.random(30), mask)) for name in ("_private", "open")]
+    legend = draw_ranking(classes, "roc", "t").axes[1].get_legend()
+    names = [text.get_text().split("\n")[0].strip("\u200e") for text in legend.get_texts()]
+    assert names == ["_private", "open", "chance"]
+    points, labels = random.random((30, 2)), mask.astype(int)
+    figure = draw_embedding(points, labels, ["_private", "open"], ["x", "y"], "t")
+    assert_readable(figure)
+    texts = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert [text.strip("\u200e") for text in texts] == ["_private", "open"]
