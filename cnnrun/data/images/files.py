@@ -114,17 +114,17 @@ class ImageFiles:
         resized, from the file's own pixels.
         """
         out = empty_pictures(len(indices), self.form)
-        rows = indices.tolist()
+        rows, numbers = torch.split(out, 1), indices.tolist()
 
         def decode(row: int) -> None:
-            index = rows[row]
+            index = numbers[row]
             try:
-                frame(self.files.read(index), self.form, out[row], crop, epoch, index)
+                frame(self.files.read(index), self.form, rows[row], crop, epoch, index)
             except UnreadableError as error:
                 bad = BadFile(self.files.name(index), str(error))
                 raise BadImageError([bad]) from error
 
-        for_each(decode, range(len(rows)), self.threads)
+        for_each(decode, range(len(numbers)), self.threads)
         return out
 
 

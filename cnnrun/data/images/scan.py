@@ -78,7 +78,7 @@ def scan(
                 picture = open_picture(content)
                 picture.check(options.bits or 16)
             else:
-                picture = frame(content, form, into[index])
+                picture = frame(content, form, into[index : index + 1])
             modes[index] = picture.mode
             if (value := picture.highest()) is not None:
                 highest.append(value)
