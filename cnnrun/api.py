@@ -6,8 +6,8 @@
     model = load_model(run.path)
     model.predict(["photo.jpg"])
 
-Mistakes raise `cnnrun.errors.UserError` (`ConfigError` for a config), with the message that the
-command line prints.
+Mistakes raise `cnnrun.UserError` (`ConfigError` for a config), with the message that the command
+line prints.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cnnrun import runner
 from cnnrun.config.document import Document, read
 from cnnrun.config.experiment import from_dict, load
 from cnnrun.engine.parts import Parts
-from cnnrun.errors import UserError, mistakes_of_user_code
+from cnnrun.errors import ConfigError, UserError, mistakes_of_user_code
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.evaluation.loading import open_checkpoint, open_trained
 from cnnrun.runs.directory import RunDirectory
@@ -46,14 +46,14 @@ def train(
     experiment: AnyPath | Mapping[str, Any],
     *overrides: str,
     plugins: Iterable[AnyPath] = (),
-    quiet: bool = True,
+    quiet: bool = False,
 ) -> Run:
-    """Train an experiment to its end and return the run that it left.
+    """Train an experiment and return its run.
 
     experiment: a YAML file, the name of a shipped config (`digits_cnn`), or the same as a dict.
     overrides: changes to it, as on the command line, e.g. `"optimizer.lr=0.1"`.
     plugins: Python files that register components.
-    quiet: without the progress bar on stderr.
+    quiet: print no progress. By default it goes to stderr, which a notebook shows below the cell.
 
     Raises:
         ConfigError: every mistake in the experiment.
@@ -96,7 +96,7 @@ def evaluate(
 
 
 def load_run(path: AnyPath) -> Run:
-    """The run in a directory that `train` left, finished or not.
+    """The run in a run directory, finished or not.
 
     Raises:
         UserError: there is no run; where runs lie below it, the message names the newest.
@@ -110,7 +110,7 @@ def load_model(
 ) -> TrainedModel:
     """The trained network of a run (its best checkpoint) or of a checkpoint file, without its data.
 
-    plugins: those that it was trained with; a checkpoint alone never chooses which code is run.
+    plugins: those that it was trained with; a checkpoint alone never chooses which code runs.
     device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
 
     Raises:
@@ -136,7 +136,7 @@ class Run:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """A row an epoch, e.g. `{"epoch": 1, "train_loss": ..., "validation_accuracy": ...}`.
+        """One row per epoch, e.g. `{"epoch": 1, "train_loss": ..., "validation_accuracy": ...}`.
 
         `pandas.DataFrame(run.metrics)` makes a table of it.
         """
@@ -159,15 +159,15 @@ class Run:
 
     @mistakes_of_user_code()
     def show(self, plot: str, *, plugins: Iterable[AnyPath] = (), **parameters: Any) -> Figure:
-        """Draw a picture of the run, e.g. `show("confusion")` or `show("filters", layer="...")`.
+        """Draw a plot of the run, e.g. `show("confusion")` or `show("filters", layer="...")`.
 
         A notebook shows the figure that is returned; `figure.savefig("x.png")` writes it.
 
         plot: `cnnrun list plot` shows all, `cnnrun list plot NAME` the parameters of one.
 
         Raises:
-            ConfigError: no such picture or parameter.
-            UserError: the run lacks what the picture shows.
+            ConfigError: no such plot or parameter.
+            UserError: the run lacks what the plot shows.
         """
         from cnnrun.plots import figure_of
         from cnnrun.plots.target import Target
@@ -194,7 +194,7 @@ class TrainedModel:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the pictures."""
+        """(C, H, W) of the images."""
         return self._parts.dataset.input_shape
 
     @property
@@ -202,7 +202,7 @@ class TrainedModel:
         return self._parts.device
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Pictures as the network takes them: `(x / 255 - mean) / std` of the training.
+        """Images as the network takes them: `(x / 255 - mean) / std` of the training.
 
         images: (N, C, H, W) uint8 in 0..255, or float32 in 0..1.
         Returns: (N, C, H, W) float32 on the model's device.
@@ -211,7 +211,7 @@ class TrainedModel:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Any:
-        """What the network gives for pictures (N, C, H, W) as in `normalize`, which it includes.
+        """What the network gives for images (N, C, H, W) as in `normalize`, which it includes.
 
         Returns: logits (N, K) of a classifier, or an autoencoder's `Reconstruction`.
         """
@@ -223,14 +223,14 @@ class TrainedModel:
         images: (N, C, H, W) uint8 of `input_shape`.
 
         Raises:
-            UserError: the pictures have another shape or type, or the model does not classify.
+            UserError: the images have another shape or type, or the model does not classify.
         """
         from cnnrun.evaluation.prediction import predict_images
 
         if images.dtype != torch.uint8 or images.shape[1:] != self.input_shape:
             wanted = " x ".join(map(str, self.input_shape))
             got = " x ".join(map(str, images.shape))
-            raise UserError(f"expected uint8 pictures N x {wanted}, got {images.dtype} {got}")
+            raise UserError(f"expected uint8 images N x {wanted}, got {images.dtype} {got}")
         return predict_images(self._parts, images)
 
     def predict(self, files: Iterable[AnyPath], top: int = 5) -> dict[str, list[tuple[str, float]]]:
@@ -243,10 +243,10 @@ class TrainedModel:
             UserError: the model does not classify.
         """
         from cnnrun.data.images.decoding import BadImageError
-        from cnnrun.evaluation.prediction import find_pictures, predict_files
+        from cnnrun.evaluation.prediction import find_images, predict_files
 
         found: dict[str, list[tuple[str, float]]] = {}
-        for answers in predict_files(self._parts, find_pictures(map(str, files))):
+        for answers in predict_files(self._parts, find_images(map(str, files))):
             if answers.bad:
                 raise BadImageError(answers.bad)
             found.update(zip(answers.files, answers.top(top, self.classes), strict=True))
@@ -278,4 +278,13 @@ def _shown_inline(figure: Figure) -> Figure:
     return figure
 
 
-__all__ = ["Run", "TrainedModel", "evaluate", "load_model", "load_run", "train"]
+__all__ = [
+    "ConfigError",
+    "Run",
+    "TrainedModel",
+    "UserError",
+    "evaluate",
+    "load_model",
+    "load_run",
+    "train",
+]

@@ -14,11 +14,11 @@ from torch import Tensor
 from cnnrun.data.dataset import Images, ImageSubset, Split
 from cnnrun.data.decoding_plan import PIECE, plan
 from cnnrun.data.decoding_workers import DecodingWorkers, workers_of
-from cnnrun.data.images.files import ImageFiles, empty_pictures
+from cnnrun.data.images.files import ImageFiles, empty_images
 from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.prefetch import prefetch
 
-# Bytes of pictures that are gathered at once, as fit a core's cache.
+# Bytes of images that are gathered at once, as fit a core's cache.
 _GATHERED = 2**18
 
 Share = Callable[[int, int], tuple[int, int]]
@@ -36,7 +36,7 @@ class Batches:
         share: Share | None = None,
         smallest: int = 2,
     ) -> None:
-        """crop: taken of each picture while it is decoded, see `decodes_crops`.
+        """crop: taken of each image while it is decoded, see `decodes_crops`.
 
         share: of (first, last) of a batch the part that this process takes; None is all of it.
         smallest: a last batch of fewer samples joins the one before it.
@@ -142,7 +142,7 @@ class Batches:
         """The pieces of a batch on the device, with no copy on the way there."""
         files = image_files(self.images)
         assert files
-        batch = empty_pictures(sum(map(len, pieces)), files.form, self.device)
+        batch = empty_images(sum(map(len, pieces)), files.form, self.device)
         for rows, piece in zip(torch.split(batch, PIECE), pieces, strict=True):
             rows.copy_(piece, non_blocking=True)
         return batch

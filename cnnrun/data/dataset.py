@@ -1,9 +1,10 @@
-"""What a data source delivers: splits of pictures with labels, and the names of the classes."""
+"""What a data source delivers: splits of images with labels, and the names of the classes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Protocol
 
 import torch
@@ -22,9 +23,9 @@ class BadFile:
 
 
 class Images(Protocol):
-    """N pictures of one size: a uint8 tensor, or something that reads like one.
+    """N images of one size: a uint8 tensor, or something that reads like one.
 
-    A tensor is the simplest; pictures that do not fit in memory are decoded when indexed.
+    A tensor is the simplest; images that do not fit in memory are decoded when indexed.
     """
 
     @property
@@ -33,13 +34,19 @@ class Images(Protocol):
         ...
 
     def __getitem__(self, indices: Tensor, /) -> Tensor:
-        """The pictures at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
+        """The images at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
         ...
+
+
+class Names(Protocol):
+    """What samples are called, where they have names: the paths of their files, say."""
+
+    def name(self, index: int) -> str: ...
 
 
 @dataclass(frozen=True)
 class Split:
-    """Pictures and their labels.
+    """Images and their labels.
 
     images: (N, C, H, W) uint8, 0..255; C is 1 (gray) or 3 (RGB).
     labels: (N,) int64, 0..K-1.
@@ -50,6 +57,7 @@ class Split:
         may come and go; None in a fixed set, where positions decide.
     contents: (N,) int64, equal where samples hold the same bytes, if that is known; 0 where they
         can't be told, as they are another each time.
+    names: what each sample is called; None where it has no name but its position.
     """
 
     images: Images
@@ -59,6 +67,7 @@ class Split:
     ids: Tensor = field(default=None)  # type: ignore[assignment]
     keys: Tensor | None = None
     contents: Tensor | None = None
+    names: Names | None = None
 
     def __post_init__(self) -> None:
         if self.ids is None:
@@ -66,6 +75,15 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def name(self, index: int) -> str | None:
+        """What sample `index` is called, if it has a name."""
+        return self.names.name(index) if self.names else None
+
+    def caption(self, index: int) -> str:
+        """Sample `index` in a few letters: the file's own name, or the position."""
+        name = self.name(index)
+        return PurePath(name).name if name else f"image {index}"
 
     def take(self, indices: Tensor) -> Split:
         """The samples at `indices` (M,) int64."""
@@ -81,12 +99,24 @@ class Split:
             ids=self.ids[indices],
             keys=of(self.keys),
             contents=of(self.contents),
+            names=SomeNames(self.names, indices) if self.names else None,
         )
 
 
 @dataclass(frozen=True)
+class SomeNames:
+    """The names of some samples of a collection."""
+
+    names: Names
+    indices: Tensor
+
+    def name(self, index: int) -> str:
+        return self.names.name(int(self.indices[index]))
+
+
+@dataclass(frozen=True)
 class ImageSubset:
-    """Some pictures of a collection that is decoded when indexed, so that choosing reads none."""
+    """Some images of a collection that is decoded when indexed, so that choosing reads none."""
 
     images: Images
     indices: Tensor
@@ -100,7 +130,7 @@ class ImageSubset:
 
 
 def chosen(images: Images, indices: Tensor) -> Images:
-    """The pictures at `indices`; those of a tensor are copied, others stay undecoded."""
+    """The images at `indices`; those of a tensor are copied, others stay undecoded."""
     return images[indices] if isinstance(images, Tensor) else ImageSubset(images, indices)
 
 
@@ -120,7 +150,7 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every picture."""
+        """(C, H, W) of every image."""
         _, channels, height, width = self.train.images.shape
         return channels, height, width
 
@@ -137,7 +167,7 @@ class Dataset:
         return found
 
     def with_labels_of(self, classes: tuple[str, ...]) -> Dataset:
-        """The same pictures with the labels that `classes` (those of a checkpoint) give the names.
+        """The same images with the labels that `classes` (those of a checkpoint) give the names.
 
         Every class here must be in `classes`; the order may differ, and some may be absent here.
         """

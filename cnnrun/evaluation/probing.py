@@ -15,9 +15,10 @@ from cnnrun.data.dataset import Split
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.evaluation.scoring import predict
+from cnnrun.measures import MSE
 from cnnrun.runtime.randomness import generator
 
-# PCA of more training pictures would cost minutes and change nothing that shows.
+# PCA of more training images would cost minutes and change nothing that shows.
 _MOST = 10_000
 _NEIGHBOURS = 5
 
@@ -49,11 +50,12 @@ def worst(
 ) -> tuple[list[dict[str, Any]], str]:
     """The `count` largest reconstruction errors, worst first, as plain values and in words."""
     errors, labels = predictions.answers["mse"], predictions.labels
-    rows = [
-        {"index": int(i), "class": parts.dataset.classes[labels[i]], "mse": float(errors[i])}
-        for i in np.argsort(-errors, kind="stable")[:count]
-    ]
-    lines = [f"{row['mse']:.5f}  {split} image {row['index']} ({row['class']})" for row in rows]
+    rows, lines, data = [], [], parts.dataset.split(split)
+    for i in np.argsort(-errors, kind="stable")[:count].tolist():
+        name, file = parts.dataset.classes[labels[i]], data.name(i)
+        named = {"index": i} | ({"file": file} if file else {})
+        rows.append({**named, "class": name, "mse": float(errors[i])})
+        lines.append(f"{MSE.text(float(errors[i]))}  {file or f'{split} image {i}'} ({name})")
     return rows, "\n\nworst reconstructions\n" + "\n".join(lines)
 
 
@@ -68,7 +70,7 @@ def usefulness(parts: Parts, split: str, predictions: Predictions) -> dict[str, 
     """The code of an autoencoder beside the pixels and a PCA of the code's size.
 
     A linear classifier (logistic regression on standardized features) and k nearest neighbours
-    learn from `probe_labels` training pictures, as many of each class, drawn `probe_seeds` times;
+    learn from `probe_labels` training images, as many of each class, drawn `probe_seeds` times;
     they are tested on `split`, whose `predictions` are given.
 
     Returns: for `code`, `pca` and `pixels`: their `size`, the accuracies `linear` and `knn` (mean
@@ -119,7 +121,7 @@ def usefulness(parts: Parts, split: str, predictions: Predictions) -> dict[str, 
 
 def in_words(found: dict[str, Any]) -> str:
     lines = [
-        f"classifiers of {found['labels']} labelled training pictures "
+        f"classifiers of {found['labels']} labelled training images "
         f"(mean of {found['seeds']} draws), on",
         f"{'':8}numbers   linear (std)        {_NEIGHBOURS}-NN   squared error",
     ]

@@ -1,4 +1,4 @@
-"""Residual networks for small pictures, as in section 4.2 of He et al. 2015."""
+"""Residual networks for small images, as in section 4.2 of He et al. 2015."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Shortcut = Literal["identity", "projection"]
 
 @models.register("resnet")
 class ResNet(nn.Module):
-    """Residual network for small pictures: 6n + 2 layers in three stages (He et al. 2015)."""
+    """Residual network for small images: 6n + 2 layers in three stages (He et al. 2015)."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class ResNet(nn.Module):
         """width: channels of the first stage; each later stage halves the maps and doubles them.
 
         stem: `small` is a 3 x 3 convolution, `imagenet` a 7 x 7 one and a pool that together leave
-            a quarter of the height and width, for pictures of 100 pixels and more.
+            a quarter of the height and width, for images of 100 pixels and more.
         shortcut: where the shape changes, `identity` (the paper's option A) takes every other pixel
             and adds channels of zeros, `projection` (option B) learns a 1 x 1 convolution.
         dropout: before the last layer.

@@ -1,4 +1,4 @@
-"""VGG networks by depth, for pictures of any size (Simonyan & Zisserman 2014)."""
+"""VGG networks by depth, for images of any size (Simonyan & Zisserman 2014)."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class VGG(nn.Module):
     ) -> None:
         """width: channels of the first block; they double from block to block up to eight times.
 
-        A block pools only while its maps are larger than one pixel, so any picture will do.
+        A block pools only while its maps are larger than one pixel, so any image will do.
         head: units of the fully connected layers before the last one, `dropout` after each. The
-            paper's [4096, 4096] belong to pictures of 224 pixels and a thousand classes.
+            paper's [4096, 4096] belong to images of 224 pixels and a thousand classes.
         """
         super().__init__()
         inputs, height, map_width = input_shape

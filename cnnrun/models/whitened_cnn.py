@@ -20,7 +20,7 @@ _SMALLEST = 5e-4
 
 @models.register("whitened_cnn")
 class WhitenedCNN(nn.Module):
-    """A frozen whitening layer, then three groups of two convolutions: fast on small pictures."""
+    """A frozen whitening layer, then three groups of two convolutions: fast on small images."""
 
     def __init__(
         self,
@@ -32,13 +32,13 @@ class WhitenedCNN(nn.Module):
         head_scale: Annotated[float, Field(gt=0)] = 1 / 9,
         norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.4,
     ) -> None:
-        """patch: side of the whitening filters; each principal direction of the training pictures'
+        """patch: side of the whitening filters; each principal direction of the training images'
             patches gets two, of either sign.
         head_scale: of the logits, so that training begins with small ones.
         norm_momentum: share of a new batch in the running statistics.
 
         Raises:
-            UserError: pictures of less than 31 pixels a side.
+            UserError: images of less than 31 pixels a side.
         """
         super().__init__()
         depth, height, width = input_shape

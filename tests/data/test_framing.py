@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cnnrun.data.images.decoding import ImageFormat, Resize
-from cnnrun.data.images.formats import Window, open_picture
+from cnnrun.data.images.formats import Window, open_image
 from cnnrun.data.images.framing import RandomCrop, frame, middle
 
 CROP = RandomCrop(seed=5)
@@ -31,14 +31,14 @@ def image(height: int, width: int, channels: int, kind: str = "PNG") -> bytes:
 
 def resized(content: bytes, channels: int, window: Window, size: tuple[int, int]) -> Tensor:
     """The window (1, C, H, W) at that size, by F.interpolate."""
-    pixels = torch.tensor(open_picture(content).read(channels, window, size)).permute(2, 0, 1)[None]
+    pixels = torch.tensor(open_image(content).read(channels, window, size)).permute(2, 0, 1)[None]
     if pixels.shape[2:] != size:
         pixels = F.interpolate(pixels, size=size, mode="bilinear", antialias=True)
     return pixels
 
 
 def expected(content: bytes, form: ImageFormat, crop: RandomCrop | None) -> Tensor:
-    height, width = open_picture(content).size
+    height, width = open_image(content).size
     whole = Window(0, 0, height, width)
     if crop:
         return resized(content, form.channels, crop.window(height, width, 3, 8), form.size)

@@ -1,4 +1,4 @@
-"""Classification: one label a picture."""
+"""Classification: one label an image."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cnnrun.measures import ACCURACY, AUROC, BALANCED, ECE, LOSS, MACRO_F1, MAJO
 from cnnrun.registry import tasks
 from cnnrun.runtime.text_table import columns
 
-MOST_CLASSES = 20
-"""Rows of the table of classes that a screen holds beside the scores."""
+MOST_CLASSES, WORST_CLASSES = 20, 10
+"""Classes that are listed all; of more the worst, so that the scores above stay on the screen."""
 
 
 @tasks.register("classify")
 class Classify(Task):
-    """Tell which of K classes a picture belongs to; measured by accuracy."""
+    """Tell which of K classes an image belongs to; measured by accuracy."""
 
     defaults: ClassVar[dict[str, Any]] = {"loss": "cross_entropy"}
     measures = ("loss", "accuracy")
@@ -36,19 +36,20 @@ class Classify(Task):
     plots = ("samples", "curves", "confusion", "mistakes")
 
     def __init__(self, *, tta: Literal["none", "flip", "flip_and_shift"] = "none") -> None:
-        """tta: test-time augmentation: scores are of the logits' mean over views of a picture.
+        """tta: test-time augmentation: scores are of the logits' mean over views of an image.
 
-        `flip` is the picture and its mirror image; `flip_and_shift` both, also moved by one pixel
+        `flip` is the image and its mirror image; `flip_and_shift` both, also moved by one pixel
         along each diagonal (with reflected borders).
         """
         self.tta = tta
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:
-        """See `Task.check`: a loss of pictures and a model that gives pictures are of no use."""
-        if getattr(loss, "of_pictures", False):
-            raise UserError("this loss compares pictures; to classify, use e.g. cross_entropy")
+        """See `Task.check`: a loss of images and a model that gives images are of no use."""
+        # `of_pictures`, as losses of older plug-ins say it.
+        if getattr(loss, "of_images", getattr(loss, "of_pictures", False)):
+            raise UserError("this loss compares images; to classify, use e.g. cross_entropy")
         if hasattr(model, "enter"):
-            raise UserError("the model `picture` is for `task: stylize`; it classifies nothing")
+            raise UserError("the model `image` is for `task: stylize`; it classifies nothing")
         if hasattr(model, "decode"):
             raise UserError(
                 "an autoencoder does not classify: use `task: reconstruct`, or the model "
@@ -78,7 +79,7 @@ class Classify(Task):
         return {"outputs": outputs, "losses": per_sample(loss(outputs, targets), len(inputs))}
 
     def views(self, inputs: Tensor) -> list[Tensor]:
-        """The pictures (N, C, H, W) that test-time augmentation looks at."""
+        """The images (N, C, H, W) that test-time augmentation looks at."""
         if self.tta == "none":
             return [inputs]
         moved = [inputs]
@@ -102,8 +103,8 @@ class Classify(Task):
             told.append(f"{unanswered:,} outputs are NaN: counted as wrong")
         rows = scores["per_class"]
         if len(rows) > MOST_CLASSES:
-            rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))[:MOST_CLASSES]
-            more = f"(the {MOST_CLASSES} of {len(scores['per_class'])} classes with the least F1; "
+            rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))[:WORST_CLASSES]
+            more = f"(the {WORST_CLASSES} of {len(scores['per_class'])} classes with the least F1; "
             told.append(more + "--json has all)")
         told.append("\n".join(columns(_table(rows), right=(1, 2, 3, 4))))
         absent = [row["class"] for row in rows if not row["support"]]

@@ -30,7 +30,7 @@ _PIXELS = 60
 
 @datasets.register("csv")
 def csv_file(
-    pictures: ImageOptions,
+    options: ImageOptions,
     *,
     file: str,
     path_column: str = "path",
@@ -47,13 +47,13 @@ def csv_file(
     split_column: says train, val (or valid, validation) or test in each row, if it is there.
     group_column: what images come from, if it is there, e.g. a patient or a video: those of one
         group are all trained on, or all set aside.
-    test: without a column of splits, about this share of the pictures (or this number of them) is
+    test: without a column of splits, about this share of the images (or this number of them) is
         the test split. Each file's own name (or group) decides, so that no other row that is added
-        or removed moves it, and every class keeps a picture to train on.
+        or removed moves it, and every class keeps an image to train on.
 
     Raises:
-        UserError: with file and line: a column is missing, a row is incomplete, a picture is not
-            there, an unknown split; and for bad pictures.
+        UserError: with file and line: a column is missing, a row is incomplete, an image is not
+            there, an unknown split; and for bad images.
     """
     table = expanded(file)
     listings = {split: Listing() for split in ("train", "validation", "test")}
@@ -66,22 +66,22 @@ def csv_file(
             unlabelled += 1
             continue
         split = _split_name(where, cells[split_column]) if split_column in cells else "train"
-        path = _picture_path(where, table.parent, cells[path_column])
+        path = _image_path(where, table.parent, cells[path_column])
         group = cells.get(group_column, "")
         listings[split].add([path], class_name(cells[label_column]), group)
     if unlabelled:
-        pictures.notes.append(f"{file}: {unlabelled:,} rows without a {label_column} are left out")
-    _tell_repeated(file, listings, pictures)
-    return labelled_dataset(file, str(table.parent), listings, test, pictures)
+        options.notes.append(f"{file}: {unlabelled:,} rows without a {label_column} are left out")
+    _tell_repeated(file, listings, options)
+    return labelled_dataset(file, str(table.parent), listings, test, options)
 
 
-def _tell_repeated(file: str, listings: dict[str, Listing], pictures: ImageOptions) -> None:
+def _tell_repeated(file: str, listings: dict[str, Listing], options: ImageOptions) -> None:
     """One file, or images of one group, in several splits."""
     for what, kind in (("paths", "files"), ("groups", "groups")):
         splits = {name: set(filter(None, getattr(held, what))) for name, held in listings.items()}
         for later, earlier in (("test", "train"), ("test", "validation"), ("validation", "train")):
             if both := sorted(splits[later] & splits[earlier]):
-                pictures.notes.append(
+                options.notes.append(
                     f"{file}: {len(both):,} {kind} of the {later} split are in the {earlier} split "
                     f"as well: {listed(both, 3)}"
                 )
@@ -141,7 +141,7 @@ def _split_name(where: str, text: str) -> str:
     return split
 
 
-def _picture_path(where: str, folder: Path, text: str) -> str:
+def _image_path(where: str, folder: Path, text: str) -> str:
     """`text` from `folder`; tables written on Windows have backslashes."""
     for name in (text, text.replace("\\", "/")):
         path = os.path.join(folder, name)  # noqa: PTH118  (a Path for each row is slow)
