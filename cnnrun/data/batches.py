@@ -47,7 +47,7 @@ class Batches:
         self.images = split.images
         if isinstance(self.images, Tensor):
             self.images = self.images.to(device)
-        self.labels = split.labels.to(device)
+        self.targets = split.targets.held.to(device)
         self.borders = batch_borders(len(split), batch_size, smallest)
 
     def __len__(self) -> int:
@@ -65,12 +65,12 @@ class Batches:
 
     @property
     def samples(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def iterate(
         self, order: Tensor | None = None, start: int = 0, epoch: int = 0
     ) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """Yield (images (B, C, H, W) uint8, labels (B,) int64) from batch number `start` on.
+        """Yield (images (B, C, H, W) uint8, targets (B, ...)) from batch number `start` on.
 
         order: (N,) int64 on the CPU, a permutation of the samples; without it they come as they
             lie. epoch: which random crops are taken.
@@ -83,10 +83,10 @@ class Batches:
         if isinstance(self.images, Tensor):
             yield from self._gather(self.images, on_device, borders)
         else:
-            labels = (self.labels.index_select(0, on_device[a:b]) for a, b in borders)
+            targets = (self.targets.index_select(0, on_device[a:b]) for a, b in borders)
             # Closed by hand, so that an interrupted epoch ends its threads at once.
             with closing(self._read_ahead([order[a:b] for a, b in borders], epoch)) as images:
-                yield from zip(images, labels, strict=True)
+                yield from zip(images, targets, strict=True)
 
     def _gather(
         self, images: Tensor, order: Tensor, borders: list[tuple[int, int]]
@@ -100,7 +100,7 @@ class Batches:
             sizes = [b - a for a, b in block]
             yield from zip(
                 torch.split(images.index_select(0, indices), sizes),
-                torch.split(self.labels.index_select(0, indices), sizes),
+                torch.split(self.targets.index_select(0, indices), sizes),
                 strict=True,
             )
 
