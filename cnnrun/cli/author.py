@@ -22,7 +22,9 @@ _File = Annotated[
 def new(
     name: Annotated[str, typer.Argument(help="What the experiment is called.")],
     overrides: Overrides = None,
-    task: Annotated[str, typer.Option(help="classify, reconstruct or stylize.")] = "classify",
+    task: Annotated[
+        str, typer.Option(help="classify, multilabel, regress, segment, reconstruct or stylize.")
+    ] = "classify",
     dataset: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="`cnnrun list dataset` shows all."),

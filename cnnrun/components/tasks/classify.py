@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.loss_contract import per_sample
 from cnnrun.components.tasks.metrics import classification_scores
-from cnnrun.components.tasks.task import Predictions, Task, exact_sum, per_sample
+from cnnrun.components.tasks.task import Predictions, Task, exact_sum
 from cnnrun.errors import UserError
 from cnnrun.measures import ACCURACY, AUROC, BALANCED, ECE, LOSS, MACRO_F1, MAJORITY, TOP5
 from cnnrun.registry import tasks
@@ -43,11 +44,8 @@ class Classify(Task):
         """
         self.tta = tta
 
-    def check(self, model: nn.Module, loss: nn.Module) -> None:
-        """See `Task.check`: a loss of images and a model that gives images are of no use."""
-        # `of_pictures`, as losses of older plug-ins say it.
-        if getattr(loss, "of_images", getattr(loss, "of_pictures", False)):
-            raise UserError("this loss compares images; to classify, use e.g. cross_entropy")
+    def check(self, model: nn.Module, loss: nn.Module) -> None:  # noqa: ARG002
+        """See `Task.check`: a model that gives images is of no use."""
         if hasattr(model, "enter"):
             raise UserError("the model `image` is for `task: stylize`; it classifies nothing")
         if hasattr(model, "decode"):
