@@ -50,7 +50,7 @@ class DatasetOptions(Component):
     cache_dir: str | None = None
     """The folder of `cache: disk`; by default one in the user's cache."""
     threads: Positive | None = None
-    """Threads that decode image files; by default as many as there are cores."""
+    """Threads or processes that decode image files; by default as many as there are cores."""
 
     def image_options(self) -> ImageOptions:
         """What sources and conversions are told about the form of images."""
