@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from cnnrun.config import shipped
 from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.registry import KINDS, Entry
 
@@ -17,14 +18,20 @@ from cnnrun.registry import KINDS, Entry
 def components(kind: str | None, name: str | None) -> dict[str, list[dict[str, Any]]]:
     """The components of `kind` (or of all kinds), or the one called `name`, by kind.
 
+    Shipped experiments, studies and sweeps are kinds, too.
+
     Raises:
         ConfigError: no such kind or name; the nearest is suggested.
     """
-    if kind is not None and kind.removesuffix("s") in KINDS:
-        kind = kind.removesuffix("s")
-    if kind is not None and kind not in KINDS:
-        hint = did_you_mean(kind, KINDS)
-        raise ConfigError(f"unknown kind '{kind}'{hint or '; kinds: ' + ', '.join(KINDS)}")
+    kinds = [*KINDS, *shipped.LISTED]
+    for plural, singular in (("ies", "y"), ("s", "")):
+        if kind is not None and kind.removesuffix(plural) + singular in kinds:
+            kind = kind.removesuffix(plural) + singular
+    if kind is not None and kind not in kinds:
+        hint = did_you_mean(kind, kinds)
+        raise ConfigError(f"unknown kind '{kind}'{hint or '; kinds: ' + ', '.join(kinds)}")
+    if kind in shipped.LISTED:
+        return {kind: _shipped(kind, name)}
     if kind is not None and name is not None:
         family = f"{name.partition('/')[0]}/*" if "/" in name else ""
         if not {name, family} & set(KINDS[kind].names()):
@@ -32,11 +39,21 @@ def components(kind: str | None, name: str | None) -> dict[str, list[dict[str, A
             hint = did_you_mean(name, names) or (did_you_mean(family, names) if family else "")
             raise ConfigError(f"unknown {kind} '{name}'{hint}; `cnnrun list {kind}` shows all")
         return {kind: [describe(KINDS[kind].get(name))]}
-    return {
+    found = {
         k: [describe(registry.get(n)) for n in registry.names()]
         for k, registry in KINDS.items()
         if kind in (None, k)
     }
+    return found if kind else {**found, **{k: _shipped(k, None) for k in shipped.LISTED}}
+
+
+def _shipped(kind: str, name: str | None) -> list[dict[str, Any]]:
+    entries = shipped.described(kind)
+    found = [entry for entry in entries if name in (None, entry["name"])]
+    if not found:
+        hint = did_you_mean(name or "", [entry["name"] for entry in entries])
+        raise ConfigError(f"unknown {kind} '{name}'{hint}; `cnnrun list {kind}` shows all")
+    return found
 
 
 def describe(entry: Entry) -> dict[str, Any]:
@@ -120,7 +137,8 @@ def as_text(found: dict[str, list[dict[str, Any]]], full: bool) -> str:
                 lines += [f"{kind} {entry['name']}", "", entry["description"], ""]
             else:
                 lines.append(f"  {entry['name']:{width}}  {entry['summary']}")
-            lines += _parameter_lines(entry["parameters"]) if full else []
+            if full and "parameters" in entry:
+                lines += _parameter_lines(entry["parameters"])
         lines.append("")
     return "\n".join(lines).rstrip()
 

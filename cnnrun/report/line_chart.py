@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from cnnrun.report.page import embedded
+from cnnrun.measures import Metric
+from cnnrun.report.page import bdi, embedded
 from cnnrun.report.scale import Scale
 
 MOST_LINES = 7
@@ -25,6 +26,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 46
 _DASHES = ("", "7 4", "2 4", "9 3 2 3", "12 4", "4 2", "1 3")
 
 Values = Sequence[float | None]
+
+LEARNING_RATE = Metric("lr", higher_is_better=False, display_name="learning rate", format=".4g")
+"""Not that less of it is better: it is drawn as errors are."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +54,24 @@ def shown_epochs(count: int) -> list[int]:
     return list(range(count, 0, -step))[::-1] if count else []
 
 
-def line_chart(title: str, x: Sequence[float], lines: Sequence[Line], unit: str = "") -> str:
-    """Lines against the epoch. `unit` follows the values, e.g. ` %`."""
+def line_chart(
+    title: str, x: Sequence[float], lines: Sequence[Line], metric: Metric = LEARNING_RATE
+) -> str:
+    """Lines against the epoch, of values in the unit of `metric`.
+
+    Errors and learning rates are on a log scale where they span a decade, as in the plots.
+    """
+    unit = f" {metric.unit}" if metric.unit else ""
     shown = lines[:MOST_LINES]
     ends = [v for line in shown for v in _reach(line) if v is not None and math.isfinite(v)]
     if not ends:
         return f"<p>{escape(title)}: no numbers to draw.</p>"
     low, high = min(ends), max(ends)
-    log = low > 0 and high / low > 10
-    if not log:
+    values = [value for line in shown for value in line.values]
+    log = metric.wants_log_axis(values)
+    if log:  # a band that reaches below all means, perhaps to zero, is cut
+        low = min(v for v in values if v is not None and math.isfinite(v))
+    else:
         margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
         low, high = low - margin, high + margin
     across = Scale(min(x), max(x), _LEFT + 8, _WIDTH - _RIGHT - 8)
@@ -83,8 +96,9 @@ def line_chart(title: str, x: Sequence[float], lines: Sequence[Line], unit: str 
             for line in shown
         ],
         "unit": unit,
+        "decimals": _decimals(metric),
     }
-    last = "; ".join(f"{line.name} ends at {_last(line)}{unit}" for line in shown)
+    last = "; ".join(f"{line.name} ends at {_last(line, metric)}" for line in shown)
     label = escape(f"{title} by epoch: {last}. Arrow keys read the values.", quote=True)
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
@@ -106,9 +120,14 @@ def _number(value: float | None) -> float | None:
     return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
 
 
-def _last(line: Line) -> str:
+def _decimals(metric: Metric) -> int | None:
+    """The digits behind the point that scores are written with; None where that depends."""
+    return int(metric.format[-2]) if metric.format.endswith("f") else None
+
+
+def _last(line: Line, metric: Metric) -> str:
     known = [v for v in line.values if v is not None and math.isfinite(v)]
-    return f"{known[-1]:.4g}" if known else "no number"
+    return metric.text(known[-1] / metric.scale) if known else "no number"
 
 
 def _axes(across: Scale, up: Scale, marks: Sequence[float], xlabel: str, unit: str) -> str:
@@ -174,5 +193,5 @@ def _legend(lines: Sequence[Line]) -> str:
             f'<svg width="34" height="10" aria-hidden="true"><line class="line c{number}"{dash} '
             'x1="1" x2="33" y1="5" y2="5"/></svg>'
         )
-        items.append(f"<li>{sample}{escape(line.name)}</li>")
+        items.append(f"<li>{sample}{bdi(line.name)}</li>")
     return f'<ul class="legend">{"".join(items)}</ul>'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shlex
 from collections.abc import Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from cnnrun.comparison import Run
@@ -12,7 +13,19 @@ from cnnrun.errors import UserError
 from cnnrun.report.confusion import confusion
 from cnnrun.report.figures import plots
 from cnnrun.report.line_chart import Line, line_chart, shown_epochs
-from cnnrun.report.page import Section, code, details, facts, image, page, sentences, table
+from cnnrun.report.page import (
+    Html,
+    Section,
+    bdi,
+    code,
+    details,
+    facts,
+    image,
+    isolated,
+    page,
+    sentences,
+    table,
+)
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.reading import CONFIG_BYTES, read_json, read_text
 
@@ -49,7 +62,7 @@ def _lead(run: Run) -> str:
     metrics = [(run.metric(name), score) for name, score in _test(run).items()]
     scores = ", ".join(f"{metric.display_name} {metric.text(v)}" for metric, v in metrics)
     told = f"{scores} on the test split" if scores else "no test score"
-    return f"A {run.state} run of {run.task} ({run.path}): {told}."
+    return Html(f"A {run.state} run of {bdi(run.task)} ({bdi(run.path)}): {escape(told)}.")
 
 
 def _summary(run: Run) -> Section:
@@ -99,8 +112,7 @@ def _curves(run: Run) -> Section:
             for split in ("train", "validation")
             if f"{split}_{metric.name}" in keys
         ]
-        unit = f" {metric.unit}" if metric.unit else ""
-        drawn.append(line_chart(metric.display_name, x, lines, unit))
+        drawn.append(line_chart(metric.display_name, x, lines, metric))
     if "lr" in keys:
         rate = Line("learning rate", [_scaled(row.get("lr"), 1) for row in rows])
         drawn.append(line_chart("learning rate", x, [rate]))
@@ -108,7 +120,7 @@ def _curves(run: Run) -> Section:
     numbers = table(
         f"The log, a row an epoch{some}",
         list(keys),
-        [[_short(row.get(k)) for k in keys] for row in rows],
+        [[_cell(run, k, row.get(k)) for k in keys] for row in rows],
     )
     charts = f'<div class="charts">{"".join(drawn)}</div>'
     return Section("Curves", charts + details("The numbers", numbers))
@@ -125,8 +137,12 @@ def _scaled(value: Any, scale: int) -> float | None:
     return scale * value if isinstance(value, (int, float)) else None
 
 
-def _short(value: Any) -> Any:
-    return (value, f"{value:.5g}") if isinstance(value, float) else value
+def _cell(run: Run, key: str, value: Any) -> Any:
+    """A number of the log as people read it."""
+    split, _, name = key.partition("_")
+    if split in ("train", "validation") and isinstance(value, (int, float)):
+        return (value, run.metric(name).text(value))
+    return (value, f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _of_task(run: Run, plugins: Sequence[str]) -> list[Section]:
@@ -164,7 +180,7 @@ def _share(value: float | None) -> str:
 
 
 def _mistakes(parts: Parts, predictions: Predictions) -> str:
-    """The test images that were told wrongly with the most confidence."""
+    """The test images that were classified wrongly with the most confidence."""
     import numpy as np
     import torch
 
@@ -176,15 +192,18 @@ def _mistakes(parts: Parts, predictions: Predictions) -> str:
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
     names = parts.dataset.classes
     if not len(wrong):
-        return sentences(["There is none: every test image was told rightly."])
-    images = parts.dataset.test.images[torch.from_numpy(shown)].cpu().numpy()
+        return sentences(["There is none: every test image was classified correctly."])
+    data = parts.dataset.test
+    images = data.images[torch.from_numpy(shown)].cpu().numpy()
     items = []
-    for pixels, k in zip(images, shown, strict=True):
+    for pixels, k in zip(images, shown.tolist(), strict=True):
         true, said = names[predictions.labels[k]], names[predicted[k]]
-        alt = f"test image {k}: {true}, taken for {said}"
-        text = sentences([f"{true} taken for {said} ({100 * confidence[k]:.0f} %)"])
+        alt = f"test image {k}: {isolated(true)}, taken for {isolated(said)}"
+        sure = f"{100 * confidence[k]:.0f} %"
+        told = Html(f"{bdi(true)} taken for {bdi(said)} ({sure})")
+        text = sentences([told, bdi(data.caption(k))])
         items.append(f"<li>{image(_png(pixels), alt)}{text}</li>")
-    count = f"{len(wrong):,} of {len(predicted):,} test images were told wrongly"
+    count = f"{len(wrong):,} of {len(predicted):,} test images were classified wrongly"
     most = f"; these are the {len(shown)} with the most confidence." if len(wrong) > 1 else "."
     return f'{sentences([count + most])}<ul class="mistakes">{"".join(items)}</ul>'
 

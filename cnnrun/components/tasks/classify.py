@@ -16,8 +16,8 @@ from cnnrun.measures import ACCURACY, AUROC, BALANCED, ECE, LOSS, MACRO_F1, MAJO
 from cnnrun.registry import tasks
 from cnnrun.runtime.text_table import columns
 
-MOST_CLASSES = 20
-"""Rows of the table of classes that a screen holds beside the scores."""
+MOST_CLASSES, WORST_CLASSES = 20, 10
+"""Classes that are listed all; of more the worst, so that the scores above stay on the screen."""
 
 
 @tasks.register("classify")
@@ -103,8 +103,8 @@ class Classify(Task):
             told.append(f"{unanswered:,} outputs are NaN: counted as wrong")
         rows = scores["per_class"]
         if len(rows) > MOST_CLASSES:
-            rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))[:MOST_CLASSES]
-            more = f"(the {MOST_CLASSES} of {len(scores['per_class'])} classes with the least F1; "
+            rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))[:WORST_CLASSES]
+            more = f"(the {WORST_CLASSES} of {len(scores['per_class'])} classes with the least F1; "
             told.append(more + "--json has all)")
         told.append("\n".join(columns(_table(rows), right=(1, 2, 3, 4))))
         absent = [row["class"] for row in rows if not row["support"]]

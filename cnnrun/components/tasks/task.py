@@ -15,6 +15,7 @@ from cnnrun.data.dataset import Dataset
 from cnnrun.data.pixel_targets import Noise
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.measures import Metric, described, with_directions
+from cnnrun.runtime.text_table import padded, width_of
 
 Array = npt.NDArray[Any]
 
@@ -179,8 +180,8 @@ class Task:
     def lines_of(self, scores: Mapping[str, Any], names: Iterable[str]) -> str:
         """A line for each of the named scores that there are, their values under one another."""
         shown = [(self.metric(name), scores[name]) for name in names if name in scores]
-        width = max((len(metric.display_name) for metric, _ in shown), default=0)
-        return "\n".join(f"{m.display_name:{width}}  {m.text(value)}" for m, value in shown)
+        width = max((width_of(metric.display_name) for metric, _ in shown), default=0)
+        return "\n".join(f"{padded(m.display_name, width)}  {m.text(v)}" for m, v in shown)
 
 
 def exact_sum(values: Tensor) -> Tensor:
