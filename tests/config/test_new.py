@@ -73,7 +73,7 @@ def test_overrides_are_written(cnnrun: Command) -> None:
         (["x", "--task", "clasify"], "unknown task 'clasify'; did you mean 'classify'?"),
         (["x", "--model", "resnett"], "unknown name 'resnett'; did you mean 'resnet'?"),
         (["x", "--dataset", "folder"], "dataset.root: this key is required"),
-        (["x", "training.epoch=1"], "unknown key; did you mean 'epochs'?"),
+        (["x", "training.epohcs=1"], "unknown key; did you mean 'epochs'?"),
         (["../x"], "name: expected text of the form"),
     ],
 )
