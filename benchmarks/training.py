@@ -69,6 +69,7 @@ def limit(workload: Workload) -> Contestant:
     inputs, targets = parts.pipeline(images, labels, None)
     model, optimizer = parts.model, build_optimizer(parts)
     steps = len(batches) * workload.epochs
+    half = parts.experiment.training.amp == "bf16"
 
     def all_steps() -> float:
         model.train()
@@ -76,7 +77,8 @@ def limit(workload: Workload) -> Contestant:
         started = time.perf_counter()
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
-            loss = F.cross_entropy(model(inputs), targets)
+            with torch.autocast(parts.device.type, torch.bfloat16, enabled=half):
+                loss = F.cross_entropy(model(inputs), targets)
             loss.backward()
             optimizer.step()
         if parts.device.type == "cuda":

@@ -21,7 +21,12 @@ class Options(BaseModel):
     """A mapping in the YAML file: unknown keys, wrong types and non-finite numbers are refused."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, allow_inf_nan=False, frozen=True, protected_namespaces=()
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        frozen=True,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
     )
 
     @field_validator("*")

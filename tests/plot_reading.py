@@ -20,7 +20,7 @@ ODD_NAMES = [LONG, "$5 bill $x_2$", "日本語の猫 кошка", "", "قطة �
 
 
 def drawn_texts(figure: Figure) -> list[tuple[Text, Any]]:
-    """Every text that reaches the picture, with its bounding box in pixels."""
+    """Every text that reaches the plot, with its bounding box in pixels."""
     found = []
     draw = Text.draw
 
@@ -39,7 +39,7 @@ def words(figure: Figure) -> list[str]:
 
 
 def assert_readable(figure: Figure) -> None:
-    """Texts are large enough, never formulas, apart from one another, wholly on the picture."""
+    """Texts are large enough, never formulas, apart from one another, wholly on the plot."""
     texts = drawn_texts(figure)
     width, height = figure.canvas.get_width_height()
     for text, box in texts:
@@ -56,14 +56,14 @@ def assert_readable(figure: Figure) -> None:
 
 
 def rendered(figure: Figure) -> np.ndarray:
-    """The picture's pixels (H, W, 3) uint8."""
+    """The plot's pixels (H, W, 3) uint8."""
     with style.look():
         figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3]
 
 
-def pictures(figure: Figure) -> list[np.ndarray]:
-    """The pixels of the pictures on a sheet, in the order in which they were drawn."""
+def images_of(figure: Figure) -> list[np.ndarray]:
+    """The pixels of the images on a sheet, in the order in which they were drawn."""
     pixels = rendered(figure)
     found = []
     for image in figure.axes[0].images[1::2]:  # each lies on its one-pixel frame

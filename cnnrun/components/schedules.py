@@ -18,9 +18,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ScheduleOptions(Component):
-    """What every schedule has: epochs over which the rate first rises linearly."""
+    """What every schedule has."""
 
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """Epochs over which the learning rate first rises linearly."""
 
 
 class Schedule:

@@ -32,79 +32,83 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Training(Options):
-    """How long to train and what to keep."""
+    """The section `training`."""
 
     epochs: Positive = 10
-    # Stop after this many epochs without a better validation score.
+    """Passes over the training images."""
     patience: Positive | None = None
-    # The measure that tells which epoch is best; `auto` is the task's own (accuracy for classify).
+    """Stop after this many epochs without a better validation score."""
     monitor: str = "auto"
-    # Also save every `100 steps` or `60 seconds`: a killed run loses no more than that.
+    """The metric that tells which epoch is best; `auto`: the task's own (accuracy for classify)."""
     checkpoint_every: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|seconds)$")] | None = None
-    # Pieces of a batch that go through the model one after the other: less memory, same steps
-    # (but for batch normalization and dropout). `auto_batch` doubles them while memory runs out.
+    """Also save every `100 steps` or `60 seconds`: a killed run loses no more than that."""
     accumulate: Positive = 1
+    """Pieces of a batch that go through the model one after the other: less memory, same steps
+    (but for batch normalization and dropout).
+    """
     auto_batch: bool = False
-    # Gradients longer than this are shortened to it.
+    """Double `accumulate` while memory runs out."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
-    # Validate and keep a running average of the weights with this decay, e.g. 0.999.
+    """Gradients longer than this are shortened to it."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    # A loss that is no number: stop, or leave that batch out.
+    """Validate and keep a running average of the weights with this decay, e.g. 0.999."""
     on_nan: Literal["stop", "skip"] = "stop"
-    # Compute in 16 bits where that is safe (Micikevicius et al. 2018); scores stay in 32.
+    """A loss that is no number: stop, or leave that batch out."""
     amp: Literal["off", "bf16", "fp16"] = "off"
-    # torch.compile: pays on GPUs and long runs only. `cuda_graphs` compiles nothing, but starts the
-    # model's kernels at once, which pays where they are small.
+    """Compute in 16 bits where that is safe (Micikevicius et al. 2018); scores stay in 32."""
     compile: bool | Literal["cuda_graphs"] = False
-    # Measure a few steps with each of `channels_last` and `compile`, and keep the fastest.
+    """torch.compile: pays on GPUs and long runs only. `cuda_graphs` compiles nothing, but
+    starts the model's kernels at once, which pays where they are small.
+    """
     auto_speed: bool = False
-    # Train on smaller pictures first: from this share of height and width ...
+    """Measure a few steps with each of `channels_last` and `compile`, and keep the fastest."""
     progressive_from: Annotated[float, Field(gt=0, le=1)] = 1.0
-    # ... growing to all of it at this share of the epochs.
+    """Train on smaller images first: from this fraction of height and width ..."""
     progressive_until: Annotated[float, Field(gt=0, le=1)] = 0.75
-    # With many GPUs: batch normalization over the batch of all of them.
+    """Images have grown to their full size after this fraction of the epochs."""
     sync_batch_norm: bool = False
-    # torch's own switch: algorithms that give equal bits each time, or an error.
+    """With many GPUs: batch normalization over the batch of all of them."""
     deterministic: bool = False
-    # Draw the task's pictures when training has ended; `cnnrun viz` draws them at any time.
+    """torch's own switch: algorithms that give equal bits each time, or an error."""
     draw: bool = True
-    # Convolutions on a CPU or GPU read channels-last memory 11-27 % faster.
+    """Draw the task's plots when training has ended; `cnnrun viz` draws them at any time."""
     channels_last: bool = True
+    """Convolutions on a CPU or GPU read channels-last memory 11-27 % faster."""
 
 
 class Experiment(Options):
     """The whole YAML file. The sections that name components are narrowed by `experiment_model`."""
 
-    # What the run directory is called; the name of the file where it is not given.
     name: Annotated[str, Field(pattern=r"^[^\W_][\w.+-]*$", max_length=100)]
-    # What is trained for: it decides what a step is, what is measured and what is drawn.
+    """What the run directory is called; the name of the file where it is not given."""
     task: Component
-    # Of all randomness: initial weights, order of images, augmentation, dropout.
+    """What is trained for: it decides what a step is, what is measured and what is drawn."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    # `auto` is the fastest one here: a GPU, else the CPU.
+    """Of all randomness: initial weights, order of images, augmentation, dropout."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
-    # The folder of all runs; this one goes to <output>/<name>/<time>-<short id>/.
+    """`auto` is the fastest one here: a GPU, else the CPU."""
     output: str = "runs"
-    # Python files of your own that register components.
+    """The folder of all runs; this one goes to <output>/<name>/<time>-<short id>/."""
     plugins: list[str] = []
-    # The pictures, and how they are chosen, batched and prepared.
+    """Python files of your own that register components."""
     dataset: DatasetOptions
-    # The network.
+    """The images, and how they are chosen, batched and prepared."""
     model: Component
-    # How weights begin; `default` is what each layer of torch does.
+    """The network."""
     initializer: Component
-    # What is minimized; a task has a default.
+    """How weights begin; `default` is what each layer of torch does."""
     loss: Component
-    # How weights are changed, and its learning rate `lr`.
+    """What is minimized; a task has a default."""
     optimizer: Component
-    # How the learning rate changes while training.
+    """How weights are changed, and its learning rate `lr`."""
     schedule: ScheduleOptions
-    # What is taken over from a trained network.
+    """How the learning rate changes while training."""
     transfer: Transfer | None = None
-    # How long to train and what to keep.
+    """What is taken over from a trained network."""
     training: Training = Training()
-    # Where else the log goes: csv, tensorboard, mlflow, wandb; several at once.
+    """How long to train and what to keep."""
     loggers: list[Any] = []
+    """Where else the log goes: csv, tensorboard, mlflow, wandb; several at once."""
 
     _document: Document = PrivateAttr(default_factory=lambda: Document("the experiment", {}))
 
@@ -220,8 +224,11 @@ def experiment_model() -> type[Experiment]:
 
 @lru_cache(maxsize=8)
 def _experiment_model(_entries: tuple[tuple[Entry, ...], ...]) -> type[Experiment]:
+    texts = {key: field.description for key, field in Experiment.model_fields.items()}
+
     def section(kind: registry.Registry, default: Any = ...) -> Any:
-        return kind.annotation(), Field(default, validate_default=True)
+        text = texts[kind.kind]
+        return kind.annotation(), Field(default, validate_default=True, description=text)
 
     loggers: Any = list.__class_getitem__(registry.loggers.annotation())
     return create_model(
@@ -234,7 +241,7 @@ def _experiment_model(_entries: tuple[tuple[Entry, ...], ...]) -> type[Experimen
         loss=section(registry.losses),
         optimizer=section(registry.optimizers, _DEFAULTS["optimizer"]),
         schedule=section(registry.schedules, _DEFAULTS["schedule"]),
-        loggers=(loggers, []),
+        loggers=(loggers, Field([], description=texts["loggers"])),
     )
 
 

@@ -1,7 +1,7 @@
 """JSON Schema of experiments: an editor completes keys, shows what they mean and marks mistakes.
 
-Derived from what validates experiments (`config.experiment_model`), with the texts of docstrings
-and comments. It accepts what cnnrun accepts: a component as a bare name or as a mapping, a section
+Derived from what validates experiments (`config.experiment_model`), with the texts of docstrings.
+It accepts what cnnrun accepts: a component as a bare name or as a mapping, a section
 left out where the task has a default for it.
 """
 
@@ -10,12 +10,9 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from pydantic import BaseModel
-
 from cnnrun import registry
-from cnnrun.config.experiment import Experiment, Training, default_names, experiment_model
-from cnnrun.config.key_docs import entry_texts, field_texts
-from cnnrun.data.options import DatasetOptions
+from cnnrun.config.experiment import Training, default_names, experiment_model
+from cnnrun.config.key_docs import entry_texts
 from cnnrun.models.transfer import Transfer
 from cnnrun.registry import Component, Entry, Registry
 
@@ -43,13 +40,12 @@ def experiment_schema() -> Schema:
             _add_component(definitions, entry, shared)
     for options in (Training, Transfer):
         _add_definition(definitions, options.__name__, options.model_json_schema())
-        _describe(definitions[options.__name__], field_texts(options))
     for section, kind in _SECTIONS.items():
-        default = whole["properties"][section].get("default")
-        whole["properties"][section] = _component(kind) | ({"default": default} if default else {})
-    whole["properties"]["loggers"] = {"type": "array", "items": _component(registry.loggers)}
+        field = whole["properties"][section]
+        kept = {key: field[key] for key in ("default", "description") if field.get(key)}
+        whole["properties"][section] = _component(kind) | kept
+    whole["properties"]["loggers"]["items"] = _component(registry.loggers)
     whole["$defs"] = definitions
-    _describe(whole, field_texts(Experiment))
     _require(whole)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -89,13 +85,12 @@ def _key(entry: Entry) -> str:
 def _add_component(definitions: Schema, entry: Entry, shared: type[Component]) -> None:
     """shared: the keys that all components of its kind have."""
     schema = entry.schema(shared).model_json_schema()
-    texts_of_all = field_texts(DatasetOptions) if entry.kind == "dataset" else {}
-    texts = {"name": entry.summary, **texts_of_all, **entry_texts(entry)}
     _add_definition(definitions, _key(entry), schema)
     schema["description"] = inspect.getdoc(entry.factory) or ""
     named = set() if entry.name in default_names(entry.kind) else {"name"}
     schema["required"] = sorted({*named, *schema.get("required", [])})
-    _describe(schema, texts)
+    for name, text in {"name": entry.summary, **entry_texts(entry)}.items():
+        schema["properties"][name]["description"] = text
     if "augment" in schema["properties"]:
         schema["properties"]["augment"]["items"] = _component(registry.augmentations)
 
@@ -103,28 +98,8 @@ def _add_component(definitions: Schema, entry: Entry, shared: type[Component]) -
 def _add_definition(definitions: Schema, key: str, schema: Schema) -> None:
     """Move the definitions that `schema` brings along, `MeanStd` say, to the others."""
     for name, definition in schema.pop("$defs", {}).items():
-        owner = _owner_of(name)
-        if owner is not None:
-            _describe(definition, field_texts(owner))
         definitions.setdefault(name, definition)
     definitions[key] = schema
-
-
-def _owner_of(name: str) -> type[BaseModel] | None:
-    """The class of options called `name`, to read its comments."""
-    waiting: list[type[BaseModel]] = [registry.Options]
-    while waiting:
-        found = waiting.pop()
-        if found.__name__ == name and not issubclass(found, Component):
-            return found
-        waiting += found.__subclasses__()
-    return None
-
-
-def _describe(schema: Schema, texts: dict[str, str]) -> None:
-    for name, text in texts.items():
-        if name in schema.get("properties", {}):
-            schema["properties"][name]["description"] = text
 
 
 def _require(whole: Schema) -> None:

@@ -1,4 +1,4 @@
-"""What the source says about each YAML key: comments above fields, lines of factories' docstrings.
+"""What the source says about each YAML key: docstrings of fields, lines of factories' docstrings.
 
 For `cnnrun schema` (an editor's hover text) and the comments that `cnnrun new` writes.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from functools import lru_cache
 
 from pydantic import BaseModel
 
@@ -15,8 +14,6 @@ from cnnrun.registry import Entry
 
 # `noise: of the inputs alone` or `probe_labels, probe_seeds: how ...`, as docstrings have them.
 _PARAMETERS = re.compile(r"(\w+(?:, \w+)*): (.*)")
-_FIELD = re.compile(r"    (\w+): ")
-_COMMENT = re.compile(r"    # ?(.*)")
 
 
 def entry_texts(entry: Entry) -> dict[str, str]:
@@ -49,29 +46,10 @@ def _described(doc: str) -> dict[str, str]:
     return found
 
 
-@lru_cache(maxsize=64)
 def field_texts(model: type[BaseModel]) -> dict[str, str]:
-    """A text for each field of a class of options: the comment above it, those of bases included.
-
-    A comment stands for the fields that follow it without an empty line or a comment of their own.
-    """
-    found: dict[str, str] = {}
-    for owner in reversed(model.__mro__):
-        if not issubclass(owner, BaseModel) or owner is BaseModel:
-            continue
-        try:
-            lines = inspect.getsource(owner).splitlines()
-        except (OSError, TypeError):
-            continue  # made at run time; its bases have the source
-        comment: list[str] = []
-        ended = True
-        for line in lines:
-            if match := _COMMENT.fullmatch(line):
-                comment, ended = ([] if ended else comment) + [match[1]], False
-            elif match := _FIELD.match(line):
-                ended = True
-                if match[1] in owner.model_fields and comment:
-                    found[match[1]] = " ".join(comment)
-            elif not line.strip():
-                comment, ended = [], True
-    return found
+    """A text for each field of a class of options: the docstring below it, in one line."""
+    return {
+        name: " ".join(field.description.split())
+        for name, field in model.model_fields.items()
+        if field.description
+    }

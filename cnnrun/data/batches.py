@@ -104,9 +104,13 @@ class Batches:
 
     def _reader(self, epoch: int) -> Callable[[Tensor], Tensor]:
         images, crop = self.images, self.crop
-        if crop is None:
-            return images.__getitem__
-        return lambda indices: cropped(images, indices, crop, epoch)
+
+        def read(indices: Tensor) -> Tensor:
+            found = images[indices] if crop is None else cropped(images, indices, crop, epoch)
+            # A GPU fetches from pinned memory by itself; for the rest, the loop would wait for it.
+            return found.pin_memory() if self.device.type == "cuda" else found
+
+        return read
 
 
 def decodes_crops(images: Images) -> bool:

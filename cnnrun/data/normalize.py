@@ -23,7 +23,9 @@ class MeanStd(Options):
     """Numbers for each channel, in units of 0..1."""
 
     mean: list[float]
+    """What is subtracted from pixels."""
     std: list[Annotated[float, Field(gt=0)]]
+    """What pixels are divided by then."""
 
 
 Normalize = Literal["auto", "imagenet", "half", "none"] | MeanStd

@@ -15,36 +15,42 @@ Side = Annotated[int, Field(ge=1, le=65_535)]
 
 
 class DatasetOptions(Component):
-    """How the pictures that a source delivers are chosen, batched and prepared."""
+    """How the images that a source delivers are chosen, batched and prepared."""
 
-    # Images of a training step.
     batch_size: Positive = 64
-    # Small-data experiments: so many training images in all, or of each class.
+    """Images of a training step."""
     limit: Positive | None = None
+    """Small-data experiments: so many training images in all."""
     per_class: Positive | None = None
-    # Set aside from the training split to choose by: a share (0.1) or a number of images (500).
+    """Small-data experiments: so many training images of each class."""
     validation: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] = 0.1
-    # Cross-validation instead: "2/5" validates on the second of five parts.
+    """Set aside from the training split to choose by: a fraction or a number of images."""
     fold: Annotated[str, Field(pattern=r"^[1-9]\d{0,3}/[1-9]\d{0,3}$")] | None = None
-    # What pictures are brought to: height and width (one number for both), and how they get there.
+    """Cross-validation instead: "2/5" validates on the second of five parts."""
     size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None = None
+    """Height and width that images are brought to; one number for both."""
     resize: Literal["crop", "squash", "pad"] = "crop"
+    """How images of other proportions get to `size`."""
     channels: Literal["auto", "gray", "rgb"] = "auto"
-    # Bits that each value of 16-bit gray images has, e.g. 12 of a camera's: then 4095 is white.
+    """The channels that images are brought to; `auto`: those of the data."""
     bits: Annotated[int, Field(ge=8, le=16)] | None = None
-    # Moves every picture of every split, once, by up to this share of its height and width.
+    """Bits that each value of 16-bit gray images has, e.g. 12 of a camera's: then 4095 is white."""
     displace: Annotated[float, Field(ge=0, le=1)] = 0.0
-    # What is subtracted from pixels and what they are divided by; `auto` measures the training set.
+    """Moves every image of every split, once, by up to this fraction of its height and width."""
     normalize: Normalize = "auto"
-    # Random changes to training images, in this order.
+    """What pixels are shifted and divided by; `auto` measures the training set."""
     augment: list[Any] = []
-    # How geometric augmentations read between pixels.
+    """Random changes to training images, in this order."""
     interpolation: Literal["nearest", "bilinear"] = "nearest"
-    # Image files: what a damaged one means, where decoded pictures are kept, how many decode.
+    """How geometric augmentations read between pixels."""
     on_error: Literal["stop", "skip"] = "stop"
+    """Image files: what a damaged one means."""
     cache: Literal["none", "ram", "disk"] = "none"
+    """Image files: where decoded images are kept."""
     cache_dir: str | None = None
+    """The folder of `cache: disk`; by default one in the user's cache."""
     threads: Positive | None = None
+    """Threads that decode image files; by default as many as there are cores."""
 
     def pictures(self) -> ImageOptions:
         """What sources and conversions are told about the form of pictures."""
@@ -64,5 +70,7 @@ class DatasetOptions(Component):
 
 def dataset_options() -> type[DatasetOptions]:
     """`DatasetOptions` whose `augment` is a list of what is registered now, plug-ins included."""
-    fields: dict[str, Any] = {"augment": (list.__class_getitem__(augmentations.annotation()), [])}
-    return create_model("DatasetOptions", __base__=DatasetOptions, **fields)
+    known: Any = list.__class_getitem__(augmentations.annotation())
+    text = DatasetOptions.model_fields["augment"].description
+    augment: Any = known, Field([], description=text)
+    return create_model("DatasetOptions", __base__=DatasetOptions, augment=augment)

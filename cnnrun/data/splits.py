@@ -138,7 +138,7 @@ def chosen_by_key(keys: Tensor, labels: Tensor, amount: int | float, seed: int) 
     draws, which = _draws(keys, seed), labels.numpy()
     highest = np.full(int(which.max(initial=-1)) + 1, -1.0)
     np.maximum.at(highest, which, draws)
-    free = draws < highest[which]
+    free = ~np.isin(draws, highest)  # of all classes: a group with several stays together
     by_draw = np.sort(draws[free])
     if not len(by_draw):
         return torch.empty(0, dtype=torch.int64)

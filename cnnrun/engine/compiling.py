@@ -76,4 +76,5 @@ def recorded(model: nn.Module) -> nn.Module:
     kernels, starting them takes longer than they do. The output lies where the next replay
     writes: who keeps it clones it.
     """
-    return torch.compile(model, backend="cudagraphs")  # type: ignore[return-value]
+    # A graph is of one shape; left to itself, torch takes the last, smaller batch for any size.
+    return torch.compile(model, backend="cudagraphs", dynamic=False)  # type: ignore[return-value]

@@ -142,5 +142,15 @@ def in_words(found: RangeTest) -> str:
     return (
         f"steepest fall at         {found.steepest:.2g}\n"
         f"least loss {least:<8.4g} at   {at:.2g}, a tenth of it {found.tenth_of_least:.2g}\n"
-        f"suggestion               optimizer.lr={found.suggestion:.2g}"
+        f"suggestion               optimizer.lr={found.suggestion:.2g}{_beyond(found, at)}"
     )
+
+
+def _beyond(found: RangeTest, at: float) -> str:
+    """What to try where the rates that were tried do not hold what is looked for."""
+    first, last = found.rates[0], found.rates[-1]
+    if found.suggestion < first:
+        return f" (below all that was tried; look there: --least {found.suggestion / 100:.1g})"
+    if at == last:
+        return f" (the loss still fell at the greatest rate; try --greatest {last * 10:.2g})"
+    return ""

@@ -14,6 +14,7 @@ from cnnrun.engine.snapshot import take_over
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import UserError
 from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.runtime.weights import some
 
 Row = Mapping[str, Any]
 
@@ -37,10 +38,12 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
     try:
         take_over(checkpoint, trainer.full, stepper, trainer.schedule)
     except UserError as error:
-        if experiment.to_dict()["optimizer"] == checkpoint.config["optimizer"]:
+        now, held = experiment.to_dict()["optimizer"], checkpoint.config["optimizer"]
+        changed = [key for key, value in now.items() if value != held.get(key)]
+        if not changed:
             raise
-        told = f"a run can't go on with these settings ({error}); start a new run"
-        raise experiment.error(["optimizer"], told) from error
+        told = f"a run can't go on with another {some(changed)} ({error}); start a new run"
+        raise experiment.error(["optimizer", changed[0]], told) from error
     if trainer.world.is_main:  # what others sum is added to it
         trainer.sums.add(progress.sums)
     trainer.sums.samples = progress.samples

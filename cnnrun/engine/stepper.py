@@ -52,6 +52,7 @@ class Stepper:
                 "out of memory would not come; set training.accumulate instead",
             )
         self.renew_optimizer()
+        self.parallel = parts.model
         self.renew_wrappers()
         kind = parts.device.type
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.options.amp)
@@ -81,8 +82,10 @@ class Stepper:
 
     def renew_wrappers(self) -> None:
         """Wrap the model anew, as its wrappers know what trains when they are made."""
+        wrapped = self.parallel is not self.parts.model
         self.model = self.parallel = self.parts.model
-        gc.collect()  # the last wrapper's hooks end with it
+        if wrapped:
+            gc.collect()  # the last wrapper's hooks end with it
         if not self.agrees:
             self.parallel = parallel(self.parts.model, self.parts.device)
         self.model = compiled(self.parallel, self.parts.experiment, self.parts.device)

@@ -24,19 +24,21 @@ class Transfer(Options):
     """What is taken over from a trained network."""
 
     case: Case | None = None
-    # `imagenet` (torchvision/... and timm/... models), a weights file, or a run directory.
+    """One of the textbook's cases, as defaults of the other keys."""
     weights: str | None = None
-    # `none`, `features` (all but the head), `all`, or a pattern of names, e.g. features.0*
+    """`imagenet` (torchvision/... and timm/... models), a weights file, or a run directory."""
     freeze: str | None = None
-    # The last layer that is kept (see `cnnrun describe`); a new head follows it.
+    """`none`, `features` (all but the head), `all`, or a pattern of names, e.g. features.0*"""
     cut: str | None = None
-    # Hidden layers of a new head; not given, the model keeps its own, untrained one.
+    """The last layer that is kept (see `cnnrun describe`); a new head follows it."""
     head: Widths | None = None
+    """Hidden layers of a new head; not given, the model keeps its own, untrained one."""
     head_pooling: Literal["flatten", "average"] = "flatten"
-    # Patterns of names to factors of the learning rate; the first that matches counts.
+    """How the kept layers' feature maps become the new head's input."""
     lr_multipliers: dict[str, Annotated[float, Field(ge=0)]] = {}
-    # Train everything from this epoch on (counted from 1).
+    """Patterns of names to factors of the learning rate; the first that matches counts."""
     unfreeze_at: Annotated[int, Field(ge=1)] | None = None
+    """Train everything from this epoch on (counted from 1)."""
 
     def in_words(self) -> str:
         values = self.model_dump(exclude_defaults=True)

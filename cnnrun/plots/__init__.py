@@ -1,6 +1,6 @@
-"""Pictures. `draw_*` functions take arrays and return a Figure; the `of_*` modules register them.
+"""Plots. `draw_*` functions take arrays and return a Figure; the `of_*` modules register them.
 
-A new picture is a `draw_...` function and, beside it in an `of_*` module, a function with
+A new plot is a `draw_...` function and, beside it in an `of_*` module, a function with
 `@plots.register("name")` that takes a `Target` and gives the arrays to it.
 """
 
@@ -43,13 +43,13 @@ __all__ = [
 
 
 def draw(name: str, target: Target, output: Path, parameters: Iterable[str] = ()) -> None:
-    """Draw the picture called `name` of `target` into the PNG file `output`.
+    """Draw the plot called `name` of `target` into the PNG file `output`.
 
-    parameters: `key=value` texts for the picture's own parameters.
+    parameters: `key=value` texts for the plot's own parameters.
 
     Raises:
-        ConfigError: no such picture or parameter.
-        UserError: the target lacks what the picture shows.
+        ConfigError: no such plot or parameter.
+        UserError: the target lacks what the plot shows.
     """
     document = Document("command line: -p", {"name": name})
     for text in parameters:
@@ -62,15 +62,15 @@ def draw(name: str, target: Target, output: Path, parameters: Iterable[str] = ()
 
 
 def figure_of(name: str, target: Target, document: Document) -> Figure:
-    """The picture called `name` of `target`; `document` has its name and parameters.
+    """The plot called `name` of `target`; `document` has its name and parameters.
 
     Raises:
-        ConfigError: no such picture or parameter.
-        UserError: the target lacks what the picture shows.
+        ConfigError: no such plot or parameter.
+        UserError: the target lacks what the plot shows.
     """
     if name not in plots.names():
         known = ", ".join(plots.names())
-        raise ConfigError(f"unknown picture '{name}'; there are {known}")
+        raise ConfigError(f"unknown plot '{name}'; there are {known}")
     schema = plots.get(name).schema()
     try:
         config = schema.model_validate(document.values)

@@ -1,4 +1,4 @@
-"""Pictures of an autoencoder: what comes back, the plane of codes, and walks through it."""
+"""Plots of an autoencoder: what comes back, the plane of codes, and walks through it."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def decoded_grid(target: Target, *, side: Annotated[int, Field(ge=2, le=40)] = 1
     low, high = np.percentile(codes, [2, 98], axis=0)
     x, y = (np.linspace(low[i], high[i], side) for i in (0, 1))
     points = np.stack(np.meshgrid(x, y[::-1]), axis=-1).reshape(-1, 2).astype(np.float32)
-    pictures = _array(_decoded(target, torch.from_numpy(points)))
-    return draw_square(pictures, x.tolist(), y.tolist(), "Pictures that codes stand for")
+    images = _array(_decoded(target, torch.from_numpy(points)))
+    return draw_square(images, x.tolist(), y.tolist(), "Images that codes stand for")
 
 
 def _pipeline(target: Target) -> PixelPipeline:
@@ -128,7 +128,7 @@ def _pipeline(target: Target) -> PixelPipeline:
     """
     pipeline = target.parts.pipeline
     if not isinstance(pipeline, PixelPipeline) or not hasattr(target.parts.model, "encode"):
-        raise UserError(f"{target.path}: this picture needs an autoencoder (task: reconstruct)")
+        raise UserError(f"{target.path}: this plot needs an autoencoder (task: reconstruct)")
     return pipeline
 
 
@@ -143,7 +143,7 @@ def _drawn(target: Target, count: int) -> Split:
 
 @torch.no_grad()
 def _through(target: Target, chosen: Split) -> tuple[Tensor, Tensor, Tensor]:
-    """Clean pictures, the model's inputs before normalization, and what comes back: 0..1."""
+    """Clean images, the model's inputs before normalization, and what comes back: 0..1."""
     pipeline, parts = _pipeline(target), target.parts
     images = chosen.images[torch.arange(len(chosen))].to(parts.device)
     clean, noisy = pipeline.pixels(images, chosen.labels.to(parts.device), None)
@@ -153,7 +153,7 @@ def _through(target: Target, chosen: Split) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def _encoded(target: Target, chosen: Split) -> NDArray[np.float32]:
-    """Codes (N, D) of pictures, without noise."""
+    """Codes (N, D) of images, without noise."""
     parts = target.parts
     parts.model.eval()
     codes = []
@@ -165,15 +165,15 @@ def _encoded(target: Target, chosen: Split) -> NDArray[np.float32]:
 
 @torch.no_grad()
 def _decoded(target: Target, codes: Tensor) -> Tensor:
-    """Pictures (N, C, H, W) in 0..1 of codes (N, D)."""
+    """Images (N, C, H, W) in 0..1 of codes (N, D)."""
     model = target.parts.model.eval()
-    pictures: Tensor = model.decode(codes.to(target.parts.device))  # type: ignore[operator]
-    return pictures.float().clamp(0, 1).cpu()
+    images: Tensor = model.decode(codes.to(target.parts.device))  # type: ignore[operator]
+    return images.float().clamp(0, 1).cpu()
 
 
 def _code_size(target: Target) -> int:
     return int(_encoded(target, target.split("test").take(torch.arange(1))).shape[1])
 
 
-def _array(pictures: Tensor) -> NDArray[np.float32]:
-    return pictures.numpy()
+def _array(images: Tensor) -> NDArray[np.float32]:
+    return images.numpy()

@@ -1,4 +1,4 @@
-"""Pictures of the data: samples, augmentations, pixels."""
+"""Plots of the data: samples, augmentations, pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field
 from cnnrun.errors import UserError
 from cnnrun.plots.drawing.images import draw_augmentations, draw_pixels, draw_samples
 from cnnrun.plots.style import Figure
-from cnnrun.plots.target import Target, as_pictures
+from cnnrun.plots.target import Target, as_floats
 from cnnrun.registry import plots
 from cnnrun.runtime.randomness import derive_seed, generator
 
@@ -21,14 +21,14 @@ Index = Annotated[int, Field(ge=0)]
 
 @plots.register("samples")
 def samples(target: Target, *, split: SplitName = "train", count: Count = 24) -> Figure:
-    """Pictures of a split, drawn at random (by the experiment's seed), with their class names."""
+    """Images of a split, drawn at random (by the experiment's seed), with their class names."""
     data = target.split(split)
     seed = derive_seed(target.parts.experiment.seed, "samples")
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     chosen = data.take(order[:count])
     titles = [target.classes[label] for label in chosen.labels.tolist()]
     return draw_samples(
-        as_pictures(chosen.images[torch.arange(len(chosen))]),
+        as_floats(chosen.images[torch.arange(len(chosen))]),
         titles,
         f"{len(titles)} of {len(data):,} {split} images ({target.parts.experiment.dataset.name})",
     )
@@ -38,7 +38,7 @@ def samples(target: Target, *, split: SplitName = "train", count: Count = 24) ->
 def augmentations(
     target: Target, *, split: SplitName = "train", index: Index = 0, count: Count = 15
 ) -> Figure:
-    """One picture as training sees it: many draws of the augmentations, with their parameters."""
+    """One image as training sees it: many draws of the augmentations, with their parameters."""
     parts = target.parts
     if not parts.experiment.dataset.augment:
         raise UserError("dataset.augment: this experiment augments nothing; add, say, [rotation]")
@@ -47,7 +47,7 @@ def augmentations(
     random = generator(parts.experiment.seed, "viz", index, device=parts.device)
     drawn, draws = parts.pipeline.augment_with_draws(many, random)
     return draw_augmentations(
-        as_pictures(image)[0],
+        as_floats(image)[0],
         drawn.clamp(0, 1).cpu().numpy(),
         parts.pipeline.captions(draws),
         f"{count} draws of {split} image {index}",
@@ -56,7 +56,7 @@ def augmentations(
 
 @plots.register("pixels")
 def pixels(target: Target, *, split: SplitName = "train", index: Index = 0) -> Figure:
-    """One picture as the numbers that it is: each pixel's gray value, 0..255, in its cell."""
+    """One image as the numbers that it is: each pixel's gray value, 0..255, in its cell."""
     image = _image(target, split, index)[0].float().mean(0).round().to(torch.uint8)
     label = int(target.split(split).labels[index])
     return draw_pixels(image.numpy(), f"{split} image {index}: {target.classes[label]}")

@@ -1,4 +1,4 @@
-"""The picture of one model's invariance."""
+"""The plot of one model's invariance."""
 
 from __future__ import annotations
 

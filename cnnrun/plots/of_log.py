@@ -1,4 +1,4 @@
-"""Pictures of a run's log."""
+"""Plots of a run's log."""
 
 from __future__ import annotations
 

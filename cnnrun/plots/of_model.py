@@ -1,4 +1,4 @@
-"""Pictures of a trained model: what it confuses, its filters, its feature maps."""
+"""Plots of a trained model: what it confuses, its filters, its feature maps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cnnrun.plots.drawing.histograms import thinned
 from cnnrun.plots.drawing.images import draw_mistakes
 from cnnrun.plots.of_data import Index
 from cnnrun.plots.style import Figure
-from cnnrun.plots.target import Target, as_pictures
+from cnnrun.plots.target import Target, as_floats
 from cnnrun.registry import plots
 from cnnrun.runtime.weights import some
 
@@ -51,7 +51,7 @@ def mistakes(target: Target, *, count: Annotated[int, Field(ge=1, le=100)] = 20)
     images = target.split("test").images[torch.from_numpy(wrong)]
     names = target.classes
     return draw_mistakes(
-        as_pictures(images),
+        as_floats(images),
         [names[k] for k in predictions.labels[wrong]],
         [names[k] for k in predicted[wrong]],
         confidence[wrong].tolist(),
@@ -66,7 +66,7 @@ def _outputs(predictions: Predictions) -> NDArray[np.float32]:
         UserError: the model does not classify.
     """
     if "outputs" not in predictions.answers:
-        raise UserError("this picture needs a classifier")
+        raise UserError("this plot needs a classifier")
     return predictions.answers["outputs"]
 
 
@@ -84,12 +84,12 @@ def filters(target: Target, *, layer: str | None = None) -> Figure:
 
 @plots.register("features")
 def features(target: Target, *, index: Index = 0, layer: str | None = None) -> Figure:
-    """What each convolution, or one layer alone, answers to one test picture."""
+    """What each convolution, or one layer alone, answers to one test image."""
     data, parts = target.split("test"), target.parts
     if index >= len(data):
         raise UserError(f"index {index}: the test split has images 0 to {len(data) - 1}")
-    picture = data.images[torch.tensor([index])]
-    images = parts.pipeline.normalize(picture.to(parts.device))
+    image = data.images[torch.tensor([index])]
+    images = parts.pipeline.normalize(image.to(parts.device))
     if layer:
         layers, most = {layer: layer_named(parts.model, layer)}, MOST_FILTERS
         of_all = ""
@@ -108,7 +108,7 @@ def features(target: Target, *, index: Index = 0, layer: str | None = None) -> F
     maps = [(name, answer[0].float().cpu().numpy()) for name, answer in answers.items()]
     return draw_features(
         maps,
-        as_pictures(picture)[0],
+        as_floats(image)[0],
         f"test image {index}: {target.classes[int(data.labels[index])]}{of_all}",
         most=most,
     )

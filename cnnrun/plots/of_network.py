@@ -1,4 +1,4 @@
-"""Pictures of what a network has learnt: its weights, outputs, attention, and its features."""
+"""Plots of what a network has learnt: its weights, outputs, attention, and its features."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cnnrun.plots.drawing.embedding import Method, draw_embedding, to_plane
 from cnnrun.plots.drawing.histograms import LayerWeights, draw_weights
 from cnnrun.plots.drawing.layer_outputs import LayerOutputs, draw_activations, summarize
 from cnnrun.plots.style import Figure
-from cnnrun.plots.target import Target, as_pictures
+from cnnrun.plots.target import Target, as_floats
 from cnnrun.registry import plots
 from cnnrun.runtime.randomness import derive_seed
 
@@ -195,7 +195,7 @@ def _answered(target: Target, count: int) -> _Answered:
 def _attributions(target: Target, shown: _Answered, maps: Tensor, title: str) -> Figure:
     predicted = shown.probabilities.argmax(1)
     return draw_attributions(
-        as_pictures(shown.images),
+        as_floats(shown.images),
         maps.float().cpu().numpy(),
         [target.classes[k] for k in shown.labels],
         [target.classes[k] for k in predicted],

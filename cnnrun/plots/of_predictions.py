@@ -11,7 +11,7 @@ from cnnrun.evaluation.attribution import explained_layer, grad_cam_maps
 from cnnrun.evaluation.prediction import Answers
 from cnnrun.plots.drawing.attribution import draw_attributions
 from cnnrun.plots.style import save
-from cnnrun.plots.target import as_pictures
+from cnnrun.plots.target import as_floats
 
 
 class GradCam:
@@ -29,7 +29,7 @@ class GradCam:
         self._layer = parts.model.get_submodule(self._name)
 
     def draw(self, answers: Answers) -> list[Path]:
-        """The PNG files written, one for each picture of `answers`."""
+        """The PNG files written, one for each image of `answers`."""
         if not answers.files:
             return []
         inputs = self._parts.pipeline.normalize(answers.images.to(self._parts.device))
@@ -39,7 +39,7 @@ class GradCam:
         written = []
         for row, file in enumerate(answers.files):
             figure = draw_attributions(
-                as_pictures(answers.images[row : row + 1]),
+                as_floats(answers.images[row : row + 1]),
                 maps[row : row + 1],
                 None,
                 [self._parts.dataset.classes[best[row]]],

@@ -1,4 +1,4 @@
-"""The picture of a style transfer: what went in, how it went, what came out."""
+"""The plot of a style transfer: what went in, how it went, what came out."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from cnnrun.data.images.one_image import read_picture, resized, scaled_size
 from cnnrun.errors import UserError
 from cnnrun.plots.drawing.images import draw_large
 from cnnrun.plots.style import Figure
-from cnnrun.plots.target import Target, as_pictures
+from cnnrun.plots.target import Target, as_floats
 from cnnrun.registry import plots
 
 
 @plots.register("style")
 def style(target: Target, *, progress: Annotated[int, Field(ge=0, le=12)] = 4) -> Figure:
-    """Content and styles of a style transfer, the picture after some epochs, and the result."""
+    """Content and styles of a style transfer, the image after some epochs, and the result."""
     parts = target.parts
     if parts.experiment.task.name != "stylize":
-        raise UserError(f"{target.path}: this picture needs a run of style transfer")
-    content = as_pictures(parts.dataset.train.images[torch.arange(1)])
+        raise UserError(f"{target.path}: this plot needs a run of style transfer")
+    content = as_floats(parts.dataset.train.images[torch.arange(1)])
     size = content.shape[2:]
     shown = [("content", content[0])]
     for one in parts.experiment.loss.styles:  # type: ignore[attr-defined]
@@ -31,19 +31,19 @@ def style(target: Target, *, progress: Annotated[int, Field(ge=0, le=12)] = 4) -
     files = sorted((target.run.plots / "progress").glob("epoch_*.png"))
     steps = np.linspace(0, len(files) - 1, min(progress + 1, len(files))).round().astype(int)
     for k in dict.fromkeys(steps[:-1].tolist()):
-        picture = resized(read_picture(str(files[k])), *size)
-        shown.append((f"after epoch {int(files[k].stem[6:])}", picture.numpy()))
+        image = resized(read_picture(str(files[k])), *size)
+        shown.append((f"after epoch {int(files[k].stem[6:])}", image.numpy()))
     with torch.no_grad():
         result = parts.model.eval()(parts.model.content).cpu()
     shown.append(("result", resized(result, *size)[0].numpy()))
-    titles, pictures = zip(*shown, strict=True)
-    return draw_large(np.stack(pictures), titles, f"Style transfer ({parts.experiment.name})")
+    titles, images = zip(*shown, strict=True)
+    return draw_large(np.stack(images), titles, f"Style transfer ({parts.experiment.name})")
 
 
-def _within(picture: torch.Tensor, size: tuple[int, ...]) -> NDArray[np.float32]:
-    """All of `picture` (C, H, W), as large as it can be, on gray of `size` (height, width)."""
-    scale = min(size[0] / picture.shape[1], size[1] / picture.shape[2])
-    small = resized(picture, *scaled_size(picture.shape[1:], scale))
+def _within(image: torch.Tensor, size: tuple[int, ...]) -> NDArray[np.float32]:
+    """All of `image` (C, H, W), as large as it can be, on gray of `size` (height, width)."""
+    scale = min(size[0] / image.shape[1], size[1] / image.shape[2])
+    small = resized(image, *scaled_size(image.shape[1:], scale))
     height, width = (min(a, b) for a, b in zip(small.shape[1:], size, strict=True))
     canvas = torch.full((3, *size), 0.85)
     top, left = (size[0] - height) // 2, (size[1] - width) // 2

@@ -1,6 +1,6 @@
-"""How every picture looks and how it is saved: colours, sizes, and the settings of matplotlib.
+"""How every plot looks and how it is saved: colours, sizes, and the settings of matplotlib.
 
-A picture is the same on every machine: matplotlib's own defaults and the few settings below apply,
+A plot is the same on every machine: matplotlib's own defaults and the few settings below apply,
 never a `matplotlibrc`, `MPLBACKEND` or display that happens to be there. Figures are made without
 `pyplot`, so nothing keeps them alive once they are saved.
 """
@@ -53,13 +53,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DPI = 128
-"""Dots per inch of a saved picture. A power of two: whole pixels stay whole as floats in inches."""
+"""Dots per inch of a saved plot. A power of two: whole pixels stay whole as floats in inches."""
 
 MAX_WIDTH = 1280
-"""The widest picture in pixels: fits a screen at 100 %."""
+"""The widest plot in pixels: fits a screen at 100 %."""
 
 MARGIN = 18
-"""Empty pixels around a picture."""
+"""Empty pixels around a plot."""
 
 TITLE, TEXT, SMALL = 12.0, 9.0, 7.0
 """Font sizes in points: 21, 16 and 12 pixels."""
@@ -158,7 +158,7 @@ def save(figure: Figure, path: Path | str) -> Path:
     path = Path(path)
     ending = path.suffix.lower() or ".png"
     if ending not in FORMATS:
-        raise UserError(f"{path}: pictures are written as {', '.join(FORMATS)}, not as '{ending}'")
+        raise UserError(f"{path}: plots are written as {', '.join(FORMATS)}, not as '{ending}'")
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +166,7 @@ def save(figure: Figure, path: Path | str) -> Path:
             figure.savefig(unfinished, format=ending[1:], dpi=DPI)
         unfinished.replace(path)
     except OSError as error:
-        raise UserError(f"could not write the picture {path}: {error.strerror or error}") from error
+        raise UserError(f"could not write the plot {path}: {error.strerror or error}") from error
     finally:
         with suppress(OSError):
             unfinished.unlink()

@@ -1,4 +1,4 @@
-"""What a picture is drawn of: an experiment, a run or a checkpoint, opened as far as needed."""
+"""What a plot is drawn of: an experiment, a run or a checkpoint, opened as far as needed."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Target:
     ) -> None:
         self.path, self._overrides, self._plugins = path, list(overrides), list(plugins)
         self._opened_before, self._predictions = opened, dict(predictions or {})
-        load_plugins(self._plugins)  # the picture itself may be one of theirs
-        # Known before the run has its summary, while it draws its own pictures.
+        load_plugins(self._plugins)  # the plot itself may be one of theirs
+        # Known before the run has its summary, while it draws its own plots.
         self.best_epoch: int | None = None
 
     @cached_property
@@ -98,7 +98,7 @@ class Target:
             UserError: the target is an experiment that has not been trained.
         """
         if not self._opened.trained:
-            raise UserError(f"{self.path}: this picture needs a trained model; name a run")
+            raise UserError(f"{self.path}: this plot needs a trained model; name a run")
         if split not in self._predictions:
             self._predictions[split] = evaluation.predict(self.parts, split)
         return self._predictions[split]
@@ -115,6 +115,6 @@ class Target:
         return split
 
 
-def as_pictures(images: Tensor) -> npt.NDArray[np.float32]:
+def as_floats(images: Tensor) -> npt.NDArray[np.float32]:
     """(N, C, H, W) uint8 to float32 0..1 as the drawing functions want them."""
     return images.cpu().to(torch.float32).div(255).numpy()

@@ -1,4 +1,4 @@
-"""Picture files inside the page, as many and as large as a page bears."""
+"""Plots inside the page, as many and as large as a page bears."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cnnrun.errors import UserError
-from cnnrun.report.page import picture, sentences
+from cnnrun.report.page import image, sentences
 from cnnrun.runtime.reading import IMAGE_BYTES, read_bytes
 
 MOST_BYTES = 3_000_000
-"""Of all pictures together, before base64 makes them a third larger; a page stays below 5 MB."""
+"""Of all plots together, before base64 makes them a third larger; a page stays below 5 MB."""
 
 _LARGE_BYTES, _MOST_SIDE = 400_000, 1280
 
 
-def pictures(files: Sequence[Path]) -> str:
+def plots(files: Sequence[Path]) -> str:
     """PNG files as figures; those that can't be read, or are too much, are named instead."""
     shown, unread, beyond, size = [], [], [], 0
     for file in files:
@@ -27,10 +27,10 @@ def pictures(files: Sequence[Path]) -> str:
             beyond.append(file.name)
         else:
             size += len(data)
-            shown.append(picture(data, f"picture {file.stem}", file.stem))
+            shown.append(image(data, f"plot {file.stem}", file.stem))
     told = []
     if unread:
-        told.append(f"Not to be read as pictures: {', '.join(unread)}.")
+        told.append(f"Not to be read as images: {', '.join(unread)}.")
     if beyond:
         folder = files[0].parent
         told.append(f"Left out, for the page's size: {', '.join(beyond)}; they lie in {folder}.")
@@ -45,11 +45,11 @@ def _data(file: Path) -> bytes | None:
         data = read_bytes(file, IMAGE_BYTES)
         if not data.startswith(b"\x89PNG"):  # a link to anything else is not shown to others
             return None
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
+        with Image.open(io.BytesIO(data)) as opened:
+            opened.load()
             if len(data) <= _LARGE_BYTES:
                 return data
-            small = image.convert("RGB")
+            small = opened.convert("RGB")
     except (OSError, ValueError, SyntaxError, UserError):  # what Pillow raises for a damaged file
         return None
     small.thumbnail((_MOST_SIDE, _MOST_SIDE))

@@ -16,7 +16,7 @@ from cnnrun.comparison.groups import short, telling_keys, written
 from cnnrun.comparison.runs import Run
 from cnnrun.comparison.text import pair_sentences, score_texts, score_titles
 from cnnrun.errors import UserError
-from cnnrun.report.figures import pictures
+from cnnrun.report.figures import plots
 from cnnrun.report.line_chart import MOST_LINES, Line, line_chart, shown_epochs
 from cnnrun.report.page import Section, details, page, sentences, table
 from cnnrun.report.parallel import parallel
@@ -61,8 +61,8 @@ def report(
     sections += [trials(standing.results)] if standing else []
     sections.append(Section("Runs", _runs(runs, groups, compared)))
     drawn = [folder / Path(str(name)).name for name in study.get("pictures") or []]
-    if found := pictures([file for file in drawn if file.is_file()]):
-        sections.append(Section("Pictures", found))
+    if found := plots([file for file in drawn if file.is_file()]):
+        sections.append(Section("Plots", found))
     return page(title, str(study.get("about") or _lead(runs, groups, compared)), sections)
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from cnnrun.comparison import Run
 from cnnrun.errors import UserError
 from cnnrun.report.confusion import confusion
-from cnnrun.report.figures import pictures
+from cnnrun.report.figures import plots
 from cnnrun.report.line_chart import Line, line_chart, shown_epochs
-from cnnrun.report.page import Section, code, details, facts, page, picture, sentences, table
+from cnnrun.report.page import Section, code, details, facts, image, page, sentences, table
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.reading import CONFIG_BYTES, read_json, read_text
 
@@ -26,7 +26,7 @@ _FIGURES = (
     ("seconds", "time", "{:,.1f} s"),
     ("images_per_second", "speed", "{:,.0f} images/s"),
 )
-# Pixels that a small picture is written with; the page enlarges it.
+# Pixels that a small image is written with; the page enlarges it.
 _MOST_SIDE = 128
 
 
@@ -130,9 +130,9 @@ def _short(value: Any) -> Any:
 
 
 def _of_task(run: Run, plugins: Sequence[str]) -> list[Section]:
-    """The confusion and mistakes of a classifier; of other tasks, the run's own pictures."""
+    """The confusion and mistakes of a classifier; of other tasks, the run's own plots."""
     if run.task != "classify":
-        return _pictures(run)
+        return _plots(run)
     try:
         from cnnrun.evaluation import scoring as evaluation
         from cnnrun.evaluation.loading import open_checkpoint
@@ -142,8 +142,8 @@ def _of_task(run: Run, plugins: Sequence[str]) -> list[Section]:
     except Exception as error:
         # Whatever is wrong with data or weights by now, the rest of the page is as good as it was.
         why = str(error).strip() or type(error).__name__
-        told = f"Nothing about single classes and pictures: {why}"
-        return [Section("Classes", sentences([told], "warning")), *_pictures(run)]
+        told = f"Nothing about single classes and images: {why}"
+        return [Section("Classes", sentences([told], "warning")), *_plots(run)]
     matrix = confusion(scores["confusion"], scores["classes"])
     shares = ("precision", "recall", "f1")
     rows = [
@@ -164,7 +164,7 @@ def _share(value: float | None) -> str:
 
 
 def _mistakes(parts: Parts, predictions: Predictions) -> str:
-    """The test pictures that were told wrongly with the most confidence."""
+    """The test images that were told wrongly with the most confidence."""
     import numpy as np
     import torch
 
@@ -179,18 +179,18 @@ def _mistakes(parts: Parts, predictions: Predictions) -> str:
         return sentences(["There is none: every test image was told rightly."])
     images = parts.dataset.test.images[torch.from_numpy(shown)].cpu().numpy()
     items = []
-    for image, k in zip(images, shown, strict=True):
+    for pixels, k in zip(images, shown, strict=True):
         true, said = names[predictions.labels[k]], names[predicted[k]]
         alt = f"test image {k}: {true}, taken for {said}"
         text = sentences([f"{true} taken for {said} ({100 * confidence[k]:.0f} %)"])
-        items.append(f"<li>{picture(_png(image), alt)}{text}</li>")
+        items.append(f"<li>{image(_png(pixels), alt)}{text}</li>")
     count = f"{len(wrong):,} of {len(predicted):,} test images were told wrongly"
     most = f"; these are the {len(shown)} with the most confidence." if len(wrong) > 1 else "."
     return f'{sentences([count + most])}<ul class="mistakes">{"".join(items)}</ul>'
 
 
 def _png(image: Any) -> bytes:
-    """A picture (C, H, W) uint8 as a PNG, no larger than what a page needs."""
+    """An image (C, H, W) uint8 as a PNG, no larger than what a page needs."""
     from PIL import Image
 
     pixels = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
@@ -201,10 +201,10 @@ def _png(image: Any) -> bytes:
     return stream.getvalue()
 
 
-def _pictures(run: Run) -> list[Section]:
+def _plots(run: Run) -> list[Section]:
     found = sorted(RunDirectory(run.path).plots.glob("*.png"))
     files = [file for file in found if file.stem != "curves"]  # the page has its own
-    return [Section("Pictures", pictures(files))] if files else []
+    return [Section("Plots", plots(files))] if files else []
 
 
 def _config(run: Run) -> Section:

@@ -113,13 +113,13 @@ def code(text: str, label: str) -> str:
     )
 
 
-def picture(image: bytes, alt: str, caption: str = "") -> str:
+def image(data: bytes, alt: str, caption: str = "") -> str:
     """A PNG or JPEG inside the page."""
-    kind = "jpeg" if image.startswith(_JPEG) else "png"
-    data = base64.b64encode(image).decode("ascii")
+    kind = "jpeg" if data.startswith(_JPEG) else "png"
+    encoded = base64.b64encode(data).decode("ascii")
     text = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     name = escape(alt, quote=True)
-    return f'<figure><img alt="{name}" src="data:image/{kind};base64,{data}">{text}</figure>'
+    return f'<figure><img alt="{name}" src="data:image/{kind};base64,{encoded}">{text}</figure>'
 
 
 def details(summary: str, body: str) -> str:

@@ -70,7 +70,7 @@ def test_show_returns_a_figure_that_a_notebook_shows(small_run: Path) -> None:
     assert png.startswith(b"\x89PNG")
     with pytest.raises(ConfigError, match=r"show\('mistakes'\): cuont: unknown key"):
         load_run(small_run).show("mistakes", cuont=3)
-    with pytest.raises(ConfigError, match="unknown picture"):
+    with pytest.raises(ConfigError, match="unknown plot"):
         load_run(small_run).show("curvs")
 
 

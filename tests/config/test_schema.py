@@ -115,7 +115,11 @@ def test_what_a_task_needs_is_required(validator: jsonschema.Draft202012Validato
 
 
 def test_keys_have_texts(schema: dict[str, Any]) -> None:
-    """Of comments above fields, and of docstrings."""
+    """Every key that is a field has its docstring, parameters have their factory's."""
+    definitions = schema["$defs"]
+    for name in ("Training", "Transfer", "MeanStd", "Style", "dataset.digits"):
+        properties = definitions[name]["properties"]
+        assert [key for key, value in properties.items() if not value.get("description")] == []
     properties = schema["properties"]
     assert all(value.get("description") for value in properties.values())
     assert (

@@ -15,6 +15,7 @@ from PIL import Image
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.huggingface import huggingface
+from cnnrun.data.splits import with_validation
 from cnnrun.errors import UserError
 
 _NAMES = ["zebra", "ant", "猫"]
@@ -64,6 +65,48 @@ def test_saved_to_disk(tmp_path: Path) -> None:
     assert len(dataset.split("validation")) == 3
     with pytest.raises(UserError, match="no split 'tesst'; did you mean 'test'"):
         _load(tmp_path / "saved", test_split="tesst")
+
+
+def _reds(dataset: Dataset, split: str) -> set[int]:
+    part = dataset.split(split)
+    return set(part.images[torch.arange(len(part))][:, 0, 0, 0].tolist())
+
+
+def test_one_table_alone_is_divided_by_its_images(tmp_path: Path) -> None:
+    """Rows that are added move no other from training to testing."""
+    _table(0, 60).save_to_disk(tmp_path / "saved")
+    dataset = _load(tmp_path / "saved")
+    train, test = (_reds(dataset, name) for name in ("train", "test"))
+    assert (train | test, train & test) == (set(range(60)), set())
+    assert 4 < len(test) < 24
+    _table(0, 90).shuffle(seed=1).save_to_disk(tmp_path / "more")
+    more = _load(tmp_path / "more")
+    assert _reds(more, "test") & set(range(60)) == test
+    with_validation(more, 0.2, seed=0)
+    with pytest.raises(UserError, match="test: 60 of 60 images leaves none to train on"):
+        _load(tmp_path / "saved", test=60)
+
+
+def test_one_table_alone_in_slices_of_ones_own_or_scored_whole(tmp_path: Path) -> None:
+    _table(0, 20).save_to_disk(tmp_path / "saved")
+    sliced = _load(tmp_path / "saved", train_split="train[:75%]", test_split="train[75%:]")
+    _check(sliced, list(range(15)), list(range(15, 20)))
+    options = ImageOptions(size=(4, 5), channels=3, cache="ram", whole=True)
+    whole = huggingface(options, path=str(tmp_path / "saved"))
+    assert (len(whole.train), len(whole.test)) == (0, 20)
+
+
+def test_slices_of_saved_tables(tmp_path: Path) -> None:
+    hub.DatasetDict({"train": _table(0, 9), "more": _table(9, 6)}).save_to_disk(tmp_path / "saved")
+    dataset = _load(tmp_path / "saved", train_split="train+more[:3]", test_split="more[3:]")
+    _check(dataset, list(range(12)), list(range(12, 15)))
+
+
+def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
+    _table(0, 9).save_to_disk(tmp_path / "saved")
+    (tmp_path / "saved" / "state.json").write_text("{")
+    with pytest.raises(UserError, match=r"saved: can't be loaded"):
+        _load(tmp_path / "saved")
 
 
 def test_parquet_files_and_slices(tmp_path: Path) -> None:

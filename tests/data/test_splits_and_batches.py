@@ -117,6 +117,19 @@ def test_every_class_keeps_a_sample_to_train_on(
         assert len(taken)
 
 
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 3)), max_size=60),
+       st.floats(0.05, 0.9), st.integers(0, 99))  # fmt: skip
+@settings(max_examples=200, deadline=None)
+def test_samples_with_one_key_go_together_whatever_their_classes(
+    pairs: list[tuple[int, int]], amount: float, seed: int
+) -> None:
+    """As the images of one patient, of whom some are healthy and some ill."""
+    split = _keyed([(2**62 + 7919 * group, label) for group, label in pairs])
+    train, taken = divided(split, chosen_by_key(split.ids, split.labels, amount, seed))
+    assert not set(train.ids.tolist()) & set(taken.ids.tolist())
+    assert set(train.labels.tolist()) == set(split.labels.tolist())
+
+
 def test_a_share_of_keys_is_near_the_share_and_a_number_exact() -> None:
     split = _keyed([(2**62 + k, k % 7) for k in range(20_000)])
     assert abs(len(_taken(split, 0.2, 1)) - 4000) < 250

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cnnrun.config.experiment import load
-from cnnrun.engine.lr_finder import RangeTest, find_rate
+from cnnrun.engine.lr_finder import RangeTest, find_rate, in_words
 from tests.conftest import Command
 
 
@@ -24,6 +24,23 @@ def test_the_rules_on_a_known_curve() -> None:
     assert found.steepest == pytest.approx(1e-3, rel=0.2)
     assert found.tenth_of_least == pytest.approx(1e-2, rel=0.2)
     assert found.suggestion == found.steepest
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "told"),
+    [
+        (1e-6, 1.0, ""), (3e-2, 1.0, "below all that was tried; look there: --least 0.0001"),
+        (1e-6, 3e-2, "the loss still fell at the greatest rate; try --greatest 0.3"),
+    ],
+)  # fmt: skip
+def test_a_range_that_lacks_what_is_looked_for(first: float, last: float, told: str) -> None:
+    """Of a loss that is least at a rate of 0.1."""
+    rates = np.geomspace(first, last, 100)
+    losses = np.log10(rates / 0.1) ** 2
+    words = in_words(RangeTest(rates.tolist(), losses.tolist(), losses.tolist()))
+    assert words.endswith(f" ({told})" if told else words.split()[-1])
+    assert told in words
+    assert told or "(" not in words
 
 
 def test_on_a_parabola_the_least_loss_is_below_the_rate_that_diverges(tiny: Path) -> None:

@@ -275,10 +275,10 @@ CHECKPOINTS = [
 ]  # fmt: skip
 
 PICTURES = [
-    Case("unknown picture 'confussion'; there are", "There is no such picture.",
+    Case("unknown plot 'confussion'; there are", "There is no such plot.",
          "Take one that is named.",
          "viz confussion run"),
-    Case("this picture needs a trained model; name a run", "An experiment alone has no answers.",
+    Case("this plot needs a trained model; name a run", "An experiment alone has no answers.",
          "Name a run or a checkpoint.", "viz confusion x.yaml", code=1),
     Case("the model has no convolution, so no", "An MLP has no filters or maps.",
          "Draw it of another model.", "viz filters run",
@@ -294,7 +294,7 @@ PICTURES = [
     Case("no epoch has ended yet; there is nothing to draw", "The log is empty.",
          "Wait for it.", "viz curves run",
          code=1, files=lambda f: (f / "run/metrics.jsonl").write_text("")),
-    Case("this picture needs an autoencoder (task: reconstruct)",
+    Case("this plot needs an autoencoder (task: reconstruct)",
          "A classifier gives no pictures back.",
          "Draw it of one.",
          "viz reconstructions run", code=1),
@@ -302,10 +302,10 @@ PICTURES = [
          "A plane shows two numbers.",
          "Train one with such "
          "codes.", "viz decoded_grid coder", code=1),
-    Case("pictures are written as …, not as '.jpg'", "The ending of the name chooses the format.",
+    Case("plots are written as …, not as '.jpg'", "The ending of the name chooses the format.",
          "Take one of these endings.",
          "viz curves run -o c.jpg", code=1),
-    Case("could not write the picture", "The folder can't be written to.", "Name another by `-o`.",
+    Case("could not write the plot", "The folder can't be written to.", "Name another by `-o`.",
          "viz curves run -o x.yaml/c.png", code=1),
 ]  # fmt: skip
 

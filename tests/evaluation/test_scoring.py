@@ -175,7 +175,7 @@ def test_pictures_of_a_config(cnnrun: Command, tiny: Path) -> None:
         (("filters", tiny), 1, "the model has no convolution"),
         (("curves", tiny), 1, "not a run directory"),
         (("pixels", tiny, "-p", "index=99999"), 1, "index 99999: the train split has images 0 to"),
-        (("picasso", tiny), 2, "unknown picture 'picasso'"),
+        (("picasso", tiny), 2, "unknown plot 'picasso'"),
     ):
         ended = cnnrun("viz", *arguments)
         assert ended.code == code

@@ -7,13 +7,12 @@ another order would be another experiment.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from cnnrun.config.experiment import load
+from cnnrun.config.experiment import Experiment
 from cnnrun.data.batches import cropped
 from cnnrun.engine.build import build
 from cnnrun.runtime.randomness import generator, seed_default, shuffled
@@ -32,10 +31,11 @@ CPU = torch.device("cpu")
 
 
 class Reference:
-    """`Reference(file).train()` gives the log's rows (without the rate) and the last weights."""
+    """`Reference(experiment).train()` gives the log's rows (without the rate), the last weights."""
 
-    def __init__(self, file: Path) -> None:
-        self.experiment = load(file)
+    def __init__(self, experiment: Experiment, head: str | None = None) -> None:
+        """head: what turns features into classes; the last fully connected layer by default."""
+        self.experiment = experiment
         self.values: dict[str, Any] = self.experiment.to_dict()
         self.options = self.experiment.training
         self.parts = build(self.experiment)
@@ -43,9 +43,7 @@ class Reference:
         self.model = self.parts.model.to(memory_format=torch.contiguous_format)
         self.data = self.parts.dataset
         self.loss = Loss(self.values, self.data)
-        self.frozen = Frozen(
-            self.model, self.values["transfer"], build(load(file, ["transfer=null"])).model
-        )
+        self.frozen = Frozen(self.model, self.parts.transfer, head or self.last_layer())
         lr = self.values["optimizer"]["lr"]
         self.frozen.start(lr)
         self.optimizer = optimizer_of(self.values["optimizer"], self.frozen.groups)
@@ -53,6 +51,11 @@ class Reference:
         self.rate = Rate(self.values["schedule"], len(self.borders) - 1, self.options.epochs)
         self.average = Average(self.model, self.options.ema)
         self.step = 0
+
+    def last_layer(self) -> str:
+        """Of the model before a new head took its place."""
+        model = build(self.experiment.model_copy(update={"transfer": None})).model
+        return [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)][-1]
 
     def train(self) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
         rows: list[dict[str, float]] = []

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnrun.models.transfer import Transfer
+
 
 class Loss:
     """One loss a sample, and the second metric's sum: accuracy, or the squared error of pixels."""
@@ -62,31 +64,25 @@ class Loss:
 
 
 class Frozen:
-    """What does not train, and at which rates the rest does.
+    """What does not train, and at which rates the rest does."""
 
-    The head is the last fully connected layer, or all that took its place.
-    """
-
-    def __init__(self, model: nn.Module, transfer: dict[str, Any] | None, whole: nn.Module) -> None:
-        self.model, self.transfer = model, transfer or {}
-        self.head = [n for n, m in whole.named_modules() if isinstance(m, nn.Linear)][-1:]
-        self.frozen = self.chosen(self.transfer.get("freeze") or "none")
+    def __init__(self, model: nn.Module, transfer: Transfer | None, head: str) -> None:
+        self.model, self.transfer, self.head = model, transfer or Transfer(), head
+        self.frozen = self.chosen(self.transfer.freeze or "none")
+        if self.transfer.head is not None:  # a new head is none of the old layers
+            self.frozen = {name for name in self.frozen if not _below(name, head)}
         self.groups: list[dict[str, Any]] = []
 
     def chosen(self, pattern: str) -> set[str]:
-        """The names of parameters that a pattern means; a new head is none of the old layers."""
-        names = [name for name, _ in self.model.named_parameters()]
-        in_head = {name for name in names if _below(name, *self.head)}
-        if pattern == "none":
-            return set()
+        """The names of parameters that a pattern means."""
+        names = {name for name, _ in self.model.named_parameters()}
         if pattern == "features":
-            return set(names) - in_head
-        found = {n for n in names if _below(n, pattern) or fnmatchcase(n, pattern)}
-        return found - in_head if self.transfer.get("head") is not None else found
+            return {name for name in names if not _below(name, self.head)}
+        return {name for name in names if pattern != "none" and _means(pattern, name)}
 
     def start(self, lr: float) -> None:
         self.factors = dict.fromkeys((name for name, _ in self.model.named_parameters()), 1.0)
-        for pattern, factor in reversed((self.transfer.get("lr_multipliers") or {}).items()):
+        for pattern, factor in reversed(self.transfer.lr_multipliers.items()):
             self.factors |= dict.fromkeys(self.chosen(pattern), factor)
         self.lr = lr
         for name, parameter in self.model.named_parameters():
@@ -102,7 +98,7 @@ class Frozen:
 
     def thaw(self, epoch: int) -> bool:
         """Whether something trains from this epoch (from 0) on that did not before."""
-        at = self.transfer.get("unfreeze_at")
+        at = self.transfer.unfreeze_at
         if not at or epoch + 1 < at or not self.frozen:
             return False
         for parameter in self.model.parameters():
@@ -133,6 +129,14 @@ class Frozen:
                 module.eval()
         for name in leaves[:last]:
             modules[name].eval()
+        for name, module in modules.items():
+            plain = not list(module.parameters()) and list(module.buffers())
+            if plain and _means(self.transfer.freeze or "none", name):
+                module.eval()
+
+
+def _means(pattern: str, name: str) -> bool:
+    return _below(name, pattern) or fnmatchcase(name, pattern)
 
 
 def _below(name: str, *parents: str) -> bool:

@@ -26,6 +26,7 @@ import yaml
 from safetensors.torch import load_file
 
 from cnnrun.cli import main
+from cnnrun.config.experiment import load
 from cnnrun.engine.trainer import Trainer
 from tests.chaos.runs import assert_same_end
 from tests.fuzz.reference import Reference
@@ -165,7 +166,7 @@ def _reference(values: dict[str, Any], file: Path, run: Path) -> bool:
     """The plain loop of `reference.py` gives the same log and weights."""
     if values["training"].get("amp") or values["training"].get("progressive_from"):
         return False
-    rows, weights = Reference(file).train()
+    rows, weights = Reference(load(file)).train()
     logged = [
         {key: value for key, value in row.items() if key not in ("lr", "skipped")}
         for row in log_of(run)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cnnrun.config.experiment import load
+from cnnrun.config.experiment import Experiment, load
 from cnnrun.engine import frozen_features, trainer
 from cnnrun.engine.build import build
 from cnnrun.errors import ConfigError, UserError
@@ -21,8 +21,8 @@ from cnnrun.models.trainable import Trainable
 from cnnrun.models.transfer import Transfer
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runtime.distributed import synchronize_norms
-from tests import reference_loop
 from tests.conftest import Command
+from tests.fuzz.reference import Reference
 
 CONFIG = """\
 name: matrix
@@ -38,48 +38,48 @@ ADAM = "optimizer={name: adam, lr: 0.01}"
 NO_DROPOUT = "model={name: cnn, channels: [4, 6], batch_norm: true, head: [12]}"
 PLAIN = "model={name: cnn, channels: [4, 6], head: [12]}"
 
-# What is asked for, the head that it has, whether that is new, and whether features are kept.
-MATRIX: dict[str, tuple[list[str], str, bool, bool]] = {
-    "all trains": (["transfer={freeze: none}"], "head.4", False, False),
-    "features": (["transfer={freeze: features}"], "head.4", False, True),
-    "features, adam": (["transfer={freeze: features}", ADAM], "head.4", False, True),
-    "a new layer": (["transfer={freeze: features, head: []}"], "head.4", True, True),
-    "a new head of two": (["transfer={freeze: features, head: [7]}"], "head.4", True, True),
-    "of three, adam": (["transfer={freeze: features, head: [7, 5]}", ADAM], "head.4", True, True),
-    "cut": (["transfer={freeze: features, cut: features.0, head: [9]}"], "head", True, True),
-    "a case": (["transfer={case: small_different, head: [9]}"], "head", True, True),
-    "pattern with its dropout": (["transfer={freeze: 'features*'}"], "head.4", False, True),
-    "first block": (["transfer={freeze: features.0}"], "head.4", False, False),
-    "names with a star": (["transfer={freeze: '*conv*'}"], "head.4", False, False),
-    "norms alone": (["transfer={freeze: '*norm*'}"], "head.4", False, False),
-    "the last layer": (["transfer={freeze: head.4}"], "head.4", False, False),
-    "all, new head": (["transfer={freeze: '*', head: [7]}"], "head.4", True, True),
+# What is asked for, the head that it has, and whether features are kept.
+MATRIX: dict[str, tuple[list[str], str, bool]] = {
+    "all trains": (["transfer={freeze: none}"], "head.4", False),
+    "features": (["transfer={freeze: features}"], "head.4", True),
+    "features, adam": (["transfer={freeze: features}", ADAM], "head.4", True),
+    "a new layer": (["transfer={freeze: features, head: []}"], "head.4", True),
+    "a new head of two": (["transfer={freeze: features, head: [7]}"], "head.4", True),
+    "of three, adam": (["transfer={freeze: features, head: [7, 5]}", ADAM], "head.4", True),
+    "cut": (["transfer={freeze: features, cut: features.0, head: [9]}"], "head", True),
+    "a case": (["transfer={case: small_different, head: [9]}"], "head", True),
+    "pattern with its dropout": (["transfer={freeze: 'features*'}"], "head.4", True),
+    "first block": (["transfer={freeze: features.0}"], "head.4", False),
+    "names with a star": (["transfer={freeze: '*conv*'}"], "head.4", False),
+    "norms alone": (["transfer={freeze: '*norm*'}"], "head.4", False),
+    "the last layer": (["transfer={freeze: head.4}"], "head.4", False),
+    "all, new head": (["transfer={freeze: '*', head: [7]}"], "head.4", True),
     "rates": (
         ["transfer={lr_multipliers: {features.0: 0.1, features: 0.5}, head: [7]}"],
-        "head.4", True, False,
+        "head.4", False,
     ),
-    "large similar": (["transfer={case: large_similar, head: [7]}"], "head.4", True, False),
-    "thaws": (["transfer={freeze: features, unfreeze_at: 2}"], "head.4", False, False),
-    "thaws at once": (["transfer={freeze: features, unfreeze_at: 1}"], "head.4", False, False),
-    "thaws never": (["transfer={freeze: features, unfreeze_at: 9}"], "head.4", False, False),
+    "large similar": (["transfer={case: large_similar, head: [7]}"], "head.4", False),
+    "thaws": (["transfer={freeze: features, unfreeze_at: 2}"], "head.4", False),
+    "thaws at once": (["transfer={freeze: features, unfreeze_at: 1}"], "head.4", False),
+    "thaws never": (["transfer={freeze: features, unfreeze_at: 9}"], "head.4", False),
     "thaws at its rates": (
         ["transfer={freeze: features, unfreeze_at: 2, head: [7], "
          "lr_multipliers: {features.0: 0.05, features: 0.2, head.4.3: 2}}"],
-        "head.4", True, False,
+        "head.4", False,
     ),
     "thaws at its rates, adam": (
         ["transfer={freeze: features.*, unfreeze_at: 3, lr_multipliers: {features: 0.1}}", ADAM],
-        "head.4", False, False,
+        "head.4", False,
     ),
     "cut, thaws": (
         ["transfer={cut: features.1, freeze: features, head: [], unfreeze_at: 2}", NO_DROPOUT],
-        "head", True, False,
+        "head", False,
     ),
     "augmented": (
-        ["transfer={freeze: features}", "dataset.augment=[rotation]"], "head.4", False, False,
+        ["transfer={freeze: features}", "dataset.augment=[rotation]"], "head.4", False,
     ),
-    "no dropout": (["transfer={freeze: features, head: [7]}", NO_DROPOUT], "head.3", True, True),
-    "plain": (["transfer={freeze: 'features*', unfreeze_at: 3}", PLAIN], "head.3", False, False),
+    "no dropout": (["transfer={freeze: features, head: [7]}", NO_DROPOUT], "head.3", True),
+    "plain": (["transfer={freeze: 'features*', unfreeze_at: 3}", PLAIN], "head.3", False),
 }  # fmt: skip
 
 
@@ -94,22 +94,23 @@ def rows_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def assert_as_reference(run: Path, wanted: reference_loop.Reference) -> None:
+def assert_as_reference(run: Path, experiment: Experiment, head: str) -> None:
+    wanted, last = Reference(experiment, head).train()
     rows = rows_of(run)
-    assert [row["train_loss"] for row in rows] == pytest.approx(wanted.train_loss, rel=1e-4)
-    validation = [row["validation_loss"] for row in rows]
-    assert validation == pytest.approx(wanted.validation_loss, rel=1e-4)
+    for key in ("train_loss", "validation_loss"):
+        expected = [row[key] for row in wanted]
+        assert [row[key] for row in rows] == pytest.approx(expected, rel=1e-4), key
     weights = Checkpoint.load(run / "checkpoints" / "last.pt").model
-    assert weights.keys() == wanted.weights.keys()
+    assert weights.keys() == last.keys()
     for key, value in weights.items():
-        torch.testing.assert_close(value, wanted.weights[key], rtol=1e-3, atol=1e-5, msg=key)
+        torch.testing.assert_close(value, last[key], rtol=1e-3, atol=1e-5, msg=key)
 
 
 @pytest.mark.parametrize("name", MATRIX)
 def test_what_trains_is_what_the_plain_loop_trains(
     cnnrun: Command, config: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changes, head, new, kept = MATRIX[name]
+    changes, head, kept = MATRIX[name]
     cached: list[bool] = []
     original = trainer.on_frozen_features
 
@@ -122,8 +123,7 @@ def test_what_trains_is_what_the_plain_loop_trains(
     ended = cnnrun("train", config, "-q", *changes)
     assert ended.code == 0, ended.err
     assert cached == [kept]
-    wanted = reference_loop.train(load(config, changes), head, new)
-    assert_as_reference(Path(ended.out.strip()), wanted)
+    assert_as_reference(Path(ended.out.strip()), load(config, changes), head)
 
 
 @pytest.mark.parametrize(
@@ -132,12 +132,10 @@ def test_what_trains_is_what_the_plain_loop_trains(
 def test_features_that_are_kept_change_nothing(
     cnnrun: Command, config: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changes, head, new, _ = MATRIX[name]
+    changes, head, _ = MATRIX[name]
     monkeypatch.setattr(trainer, "on_frozen_features", lambda *_: None)
     ended = cnnrun("train", config, "-q", *changes)
-    assert_as_reference(
-        Path(ended.out.strip()), reference_loop.train(load(config, changes), head, new)
-    )
+    assert_as_reference(Path(ended.out.strip()), load(config, changes), head)
 
 
 @pytest.mark.parametrize("step", [5, 7, 9, 13])
@@ -207,8 +205,7 @@ def test_two_processes_thaw_alike(shell: Command, config: Path) -> None:
     arguments = " ".join(f"'{change}'" for change in changes)
     ended = shell(f"{TWO} {arguments}")
     assert ended.code == 0, ended.err
-    wanted = reference_loop.train(load(config, changes), "head.3", new=True)
-    assert_as_reference(config.parent / ended.out.strip(), wanted)
+    assert_as_reference(config.parent / ended.out.strip(), load(config, changes), "head.3")
 
 
 def test_norms_that_were_converted_rest_where_they_are_frozen() -> None:

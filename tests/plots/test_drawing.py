@@ -1,4 +1,4 @@
-"""What the pictures show: images, curves, filters and feature maps."""
+"""What the plots show: images, curves, filters and feature maps."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.plot_reading import (
     curves,
     drawn_texts,
     enlarged,
+    images_of,
     luminance,
-    pictures,
     rendered,
     share_of,
     words,
@@ -31,22 +31,22 @@ from tests.plot_reading import (
 
 def test_gray_samples_are_drawn_pixel_for_pixel_and_never_stretched() -> None:
     dim = 0.25 + GRAY / 4
-    drawn = pictures(draw_samples(dim, [""] * len(dim), ""))
+    drawn = images_of(draw_samples(dim, [""] * len(dim), ""))
     assert len(drawn) == len(dim)
-    for picture, image in zip(drawn, dim, strict=True):
-        np.testing.assert_allclose(picture, enlarged(image, 16), atol=1)
+    for drawn_image, image in zip(drawn, dim, strict=True):
+        np.testing.assert_allclose(drawn_image, enlarged(image, 16), atol=1)
 
 
 def test_rgb_samples_keep_their_colours() -> None:
-    for picture, image in zip(pictures(draw_samples(RGB, ["x"] * 5, "t")), RGB, strict=True):
-        np.testing.assert_allclose(picture, enlarged(image, 4), atol=1)
+    for drawn_image, image in zip(images_of(draw_samples(RGB, ["x"] * 5, "t")), RGB, strict=True):
+        np.testing.assert_allclose(drawn_image, enlarged(image, 4), atol=1)
 
 
 def test_large_images_are_averaged_not_thinned() -> None:
     """A checkerboard of single pixels turns gray; taking every second one would give black."""
     board = (np.indices((512, 512)).sum(0) % 2).astype(np.float32)[None, None]
-    (picture,) = pictures(draw_samples(board, ["board"], "t"))
-    assert abs(picture[8:-8, 8:-8].astype(int) - 128).max() < 30
+    (drawn,) = images_of(draw_samples(board, ["board"], "t"))
+    assert abs(drawn[8:-8, 8:-8].astype(int) - 128).max() < 30
 
 
 def test_each_sample_has_its_name_above_it() -> None:
@@ -72,8 +72,8 @@ def test_long_names_keep_their_beginning_and_end() -> None:
 def test_augmentations_begin_with_the_original_and_name_the_parameters() -> None:
     captions = [f"rotation: angle {k}\nflip: yes" for k in range(4)]
     figure = draw_augmentations(RGB[0], RGB[1:], captions, "4 draws")
-    for picture, image in zip(pictures(figure), RGB, strict=True):
-        np.testing.assert_allclose(picture, enlarged(image, 4), atol=1)
+    for drawn_image, image in zip(images_of(figure), RGB, strict=True):
+        np.testing.assert_allclose(drawn_image, enlarged(image, 4), atol=1)
     shown = words(figure)
     assert shown[:2] == ["4 draws", "original"]
     assert [w for w in shown if w.startswith("draw")] == [f"draw {k}" for k in range(1, 5)]
@@ -183,7 +183,7 @@ def test_one_epoch_is_visible_and_its_axis_has_whole_epochs() -> None:
 
 
 def no_epoch() -> Figure:
-    """The same picture with nothing measured: what is blue here is the legend."""
+    """The same plot with nothing measured: what is blue here is the legend."""
     nothing = {split: [float("nan")] for split in ("train", "validation")}
     return curves(1, series={"loss": nothing, "accuracy": nothing})
 
@@ -240,7 +240,7 @@ def test_gray_filters_share_one_scale_around_zero() -> None:
 def test_rgb_filters_have_gray_for_zero_and_keep_the_channels() -> None:
     weights = np.zeros((2, 3, 2, 2))
     weights[0, 0, 0, 0], weights[1, 2, 1, 1] = 0.5, -0.5
-    first, second = pictures(draw_filters(weights, "conv1"))
+    first, second = images_of(draw_filters(weights, "conv1"))
     np.testing.assert_allclose(first[0, 0], [255, 128, 128], atol=1)
     np.testing.assert_allclose(first[-1, -1], [128, 128, 128], atol=1)
     np.testing.assert_allclose(second[-1, -1], [128, 128, 0], atol=1)

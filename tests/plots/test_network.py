@@ -1,4 +1,4 @@
-"""Pictures of what a network has learnt: weights, outputs, attribution, features on a plane."""
+"""Plots of what a network has learnt: weights, outputs, attribution, features on a plane."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from cnnrun.plots.target import Opened, Target
 from cnnrun.registry import plots
 from cnnrun.runs.checkpoint import Checkpoint
 from tests.conftest import Command
-from tests.plot_reading import GRAY, ODD_NAMES, RGB, assert_readable, pictures, words
+from tests.plot_reading import GRAY, ODD_NAMES, RGB, assert_readable, images_of, words
 
 RANDOM = np.random.default_rng(0)
 
@@ -86,7 +86,7 @@ def mlp() -> Target:
     return Target(Path("mlp.yaml"), opened=Opened(build(from_dict(experiment, "mlp")), False))
 
 
-PICTURES = ("activations", "weights", "saliency", "gradcam", "embeddings")
+PLOTS = ("activations", "weights", "saliency", "gradcam", "embeddings")
 
 
 def figure_of(name: str, target: Target, **parameters: object) -> Figure:
@@ -95,7 +95,7 @@ def figure_of(name: str, target: Target, **parameters: object) -> Figure:
     return figure
 
 
-def test_every_picture_of_a_run(trained: Target) -> None:
+def test_every_plot_of_a_run(trained: Target) -> None:
     assert "features.0.conv (Conv2d)" in words(figure_of("activations", trained))
     assert "Weights (small)" in words(figure_of("weights", trained))
     saliency = words(figure_of("saliency", trained, count=4, of="label"))
@@ -108,8 +108,8 @@ def test_every_picture_of_a_run(trained: Target) -> None:
     assert {*"0123456789"} <= set(words(figure_of("embeddings", trained, count=90)))
 
 
-def test_pictures_by_the_command(cnnrun: Command, trained: Target) -> None:
-    assert set(PICTURES) <= set(plots.names())
+def test_plots_by_the_command(cnnrun: Command, trained: Target) -> None:
+    assert set(PLOTS) <= set(plots.names())
     parameters = ("-p", "count=5", "-p", "layer=features.0.pool", "-p", "of=label")
     assert cnnrun("viz", "gradcam", trained.path, *parameters, "-o", "x.png").code == 0
     ended = cnnrun("viz", "gradcam", trained.path, "-p", "layer=features.1.covn")
@@ -303,7 +303,7 @@ def test_attributions_say_what_was_answered() -> None:
     figure = draw_attributions(RGB, maps, names, [*names[:4], "dog"], [0.5, 1, 0, 0.25, 0.9], "Map")
     assert_readable(figure)
     assert {"true: cat", "predicted, 90 %: dog"} <= {word.strip() for word in words(figure)}
-    shown = pictures(figure)
+    shown = images_of(figure)
     assert len(shown) == 15
     assert np.percentile(shown[4], 80) <= 3  # a map of zeros is black ...
     assert "empty" in words(figure)  # ... and said to be so

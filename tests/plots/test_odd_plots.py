@@ -1,4 +1,4 @@
-"""What went wrong for people with pictures in other tools, as users of this one."""
+"""What went wrong for people with plots in other tools, as users of this one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_no_backend_of_the_environment_stops_a_run(
     assert Path("c.png").stat().st_size > 1000
 
 
-def test_a_picture_that_fails_costs_no_trained_model(
+def test_a_plot_that_fails_costs_no_trained_model(
     cnnrun: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cnnrun.plots import style
@@ -50,7 +50,7 @@ def test_a_picture_that_fails_costs_no_trained_model(
 
 @pytest.mark.slow
 def test_a_thousand_classes(cnnrun: Command, tmp_path: Path) -> None:
-    """1,000 folders of one random picture each: seconds, and every number in the JSON."""
+    """1,000 folders of one random image each: seconds, and every number in the JSON."""
     random = np.random.default_rng(0)
     for split in ("train", "val"):
         for k in range(1000):
@@ -68,8 +68,8 @@ def test_a_thousand_classes(cnnrun: Command, tmp_path: Path) -> None:
     started = time.process_time()
     assert cnnrun("viz", "confusion", run).code == 0
     assert time.process_time() - started < 10
-    with Image.open(Path(run) / "plots" / "confusion.png") as picture:
-        assert max(picture.size) < 5000
+    with Image.open(Path(run) / "plots" / "confusion.png") as drawn:
+        assert max(drawn.size) < 5000
     scores = json.loads(cnnrun("eval", run, "--json").out)
     assert np.asarray(scores["confusion"]).shape == (1000, 1000)
     assert np.asarray(scores["confusion"]).sum() == 1000
@@ -78,7 +78,7 @@ def test_a_thousand_classes(cnnrun: Command, tmp_path: Path) -> None:
     assert len(text.splitlines()) < 1100
 
 
-def test_many_pictures_leave_no_figure_open(cnnrun: Command, tiny: Path) -> None:
+def test_many_plots_leave_no_figure_open(cnnrun: Command, tiny: Path) -> None:
     run = cnnrun("train", tiny, "-q", "training.epochs=1").out.strip()
     with warnings.catch_warnings():
         warnings.simplefilter("error")

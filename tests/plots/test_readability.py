@@ -1,4 +1,4 @@
-"""Every picture can be read: texts fit, names come out in any script."""
+"""Every plot can be read: texts fit, names come out in any script."""
 
 from __future__ import annotations
 

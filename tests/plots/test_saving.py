@@ -24,7 +24,7 @@ from tests.plot_reading import (
 )
 
 
-def test_a_saved_picture_is_opaque_and_has_the_size_of_the_figure(tmp_path: Path) -> None:
+def test_a_saved_plot_is_opaque_and_has_the_size_of_the_figure(tmp_path: Path) -> None:
     figure = draw_samples(GRAY, ["x"] * 12, "t")
     path = style.save(figure, tmp_path / "new folder" / "samples.png")
     with Image.open(path) as image:
@@ -55,7 +55,7 @@ def test_another_ending_is_refused_with_those_that_work(tmp_path: Path) -> None:
         style.save(curves(1), tmp_path / "curves.gif")
 
 
-def test_a_failed_save_leaves_the_earlier_picture_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failed_save_leaves_the_earlier_plot_and_nothing_else(tmp_path: Path) -> None:
     path = style.save(curves(1), tmp_path / "curves.png")
     before = path.read_bytes()
     full = OSError(28, "No space left on device")

@@ -1,4 +1,4 @@
-"""The pictures of studies: every variant is drawn, told apart, and readable."""
+"""The plots of studies: every variant is drawn, told apart, and readable."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_against_parameters(count: int, parameters: float) -> None:
 @pytest.mark.parametrize("runs", [1, 3])
 def test_invariance(count: int, runs: int) -> None:
     found = {name: curves(runs) for name in names(count)}
-    figure = draw_invariance(found, "Accuracy on moved pictures")
+    figure = draw_invariance(found, "Accuracy on moved images")
     assert_readable(figure)
     for axes in figure.axes[1:]:
         assert len(axes.lines) == count + 1  # and where nothing is changed

@@ -19,7 +19,7 @@ from cnnrun.multirun.launcher import workers
 from cnnrun.multirun.sweep import sweep
 from cnnrun.report import many_runs, one_run
 from cnnrun.report.confusion import MOST_CELLS, MOST_PAIRS, confusion
-from cnnrun.report.figures import MOST_BYTES, pictures
+from cnnrun.report.figures import MOST_BYTES, plots
 from cnnrun.report.line_chart import MOST_EPOCHS, Line, line_chart, shown_epochs
 from cnnrun.report.page import Section, page, table
 from cnnrun.report.parallel import parallel
@@ -74,7 +74,7 @@ def many(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def assert_sound(opened: Page, file: Path) -> None:
-    """No complaint, no request, every picture decoded, every chart there to be seen."""
+    """No complaint, no request, every image decoded, every chart there to be seen."""
     opened.complaints()
     opened.requests()
     opened.open(file)
@@ -394,7 +394,7 @@ def test_data_that_are_gone_are_told_in_the_page(
     file = tmp_path / "page.html"
     file.write_text(one_run.report(find_runs([run])[0]))
     assert_sound(opened, file)
-    assert "Nothing about single classes and pictures" in opened.texts("#classes .warning")[0]
+    assert "Nothing about single classes and images" in opened.texts("#classes .warning")[0]
     assert "environment.json is not there" in opened.texts("#environment")[0]
 
 
@@ -475,15 +475,15 @@ def test_thousands_of_epochs_make_no_large_page(
     assert column(opened, "#curves details", 1)[-1] == "5000"
 
 
-def test_pictures_are_as_many_as_a_page_bears(opened: Page, tmp_path: Path) -> None:
+def test_plots_are_as_many_as_a_page_bears(opened: Page, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (1400, 1400, 3), dtype=np.uint8)
     for k in range(4):
         Image.fromarray(noise).save(tmp_path / f"photo{k}.png", compress_level=0)
     Image.fromarray(noise[:40, :40]).save(tmp_path / "small.png")
     (tmp_path / "damaged.png").write_bytes((tmp_path / "small.png").read_bytes()[:900])
-    shown = pictures(sorted(tmp_path.glob("*.png")))
+    shown = plots(sorted(tmp_path.glob("*.png")))
     file = tmp_path / "page.html"
-    file.write_text(page("p", "p", [Section("Pictures", shown)]))
+    file.write_text(page("p", "p", [Section("Plots", shown)]))
     assert_sound(opened, file)
     assert 1 < opened.run("return document.images.length") < 6
     assert file.stat().st_size < 4 / 3 * MOST_BYTES + 20_000

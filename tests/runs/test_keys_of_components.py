@@ -54,10 +54,12 @@ SECTIONS = ("task", "model", "initializer", "loss", "optimizer", "schedule")
 OTHERS = {
     "channels": "[6]", "hidden": "[6]", "head": "[6]", "weight": "balanced", "sigma": "[0.2, 1.0]",
     "scale": "[0.1, 0.5]", "ratio": "[0.5, 2.0]", "milestones": "[2]", "pool_stride": "1",
-    "root": "elsewhere", "file": "elsewhere.csv", "limit": "40", "per_class": "5", "size": "12",
+    "root": "nowhere", "file": "nowhere.csv", "limit": "40", "per_class": "5", "size": "12",
     "fold": "1/3", "augment": "[{name: rotation}]", "test": "0.3", "validation": "0.3",
     "cache_dir": "elsewhere", "threads": "1", "bits": "8", "displace": "0.1", "groups": "2",
-    "split_column": "split", "group_column": "group", "max": "1.3", "min": "0.8",
+    "split_column": "part", "group_column": "whose", "path_column": "file", "label_column": "kind",
+    "max": "1.3", "min": "0.8",
+    "test_position": "0.25", "test_rotation": "10", "test_scale": "[0.4, 0.5]",
 }  # fmt: skip
 
 
@@ -121,6 +123,7 @@ def changes(name: str, keys: dict[str, Any], config: dict[str, Any]) -> Iterator
             continue
         value = other_value(key, config[section][key], schema)
         assert value is not None, f"{name}: what else could {key} be?"
+        assert yaml.safe_load(value) != config[section][key], f"{name}.{key} is {value} already"
         yield f"{section}.{key}", f"{section}.{key}={value}"
 
 

@@ -22,12 +22,14 @@ _STYLE_LAYERS = {f"relu{block}_1": 1.0 for block in range(1, 6)}
 
 
 class Style(Options):
-    """One style picture."""
+    """One style image."""
 
     file: str
+    """A path, or `sample:flower.jpg`."""
     weight: Annotated[float, Field(gt=0)] = 1.0
-    # White where this style goes, black where not; of any size, stretched over the content.
+    """Of this style, relative to the others."""
     mask: str | None = None
+    """White where this style goes, black where not; of any size, stretched over the content."""
 
 
 class Targets(NamedTuple):

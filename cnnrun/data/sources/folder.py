@@ -15,6 +15,7 @@ from cnnrun.data.sources.folder_listing import (
     is_folder,
     is_image,
 )
+from cnnrun.data.sources.groups import By, sources, tell_series
 from cnnrun.data.sources.labelled_files import (
     Amount,
     Listing,
@@ -32,7 +33,13 @@ _FORM = "<folder>/<class>/<picture>"
 
 
 @datasets.register("folder")
-def folder(pictures: ImageOptions, *, root: str, test: Amount = 0.2) -> Dataset:
+def folder(
+    pictures: ImageOptions,
+    *,
+    root: str,
+    test: Amount = 0.2,
+    group: By | None = None,
+) -> Dataset:
     """Your own pictures: `root/train/CLASS/*.jpg`, or `root/CLASS/*.jpg` to be split.
 
     root: has either the folders `train`, `val` and `test` (or `training_set`, `seg_train`, `valid`,
@@ -43,6 +50,10 @@ def folder(pictures: ImageOptions, *, root: str, test: Amount = 0.2) -> Dataset:
         of them) is the test split. Each file's own name decides, so that no other one that is added
         or removed moves it, and every class keeps a picture to train on. Where there is `val` but
         no `test`, `val` is the test split, and `dataset.validation` is set aside from `train`.
+    group: what comes from one source, such as the frames of a video or the images of a patient, and
+        is never divided between splits: files of one `folder` below a class folder (the same name
+        in two classes is one source), or files whose `name` is the same up to its last number
+        (`v1_0001.png`, `v1_0002.png`).
 
     The labels are numbers of the training classes in natural order (9 before 10).
 
@@ -58,6 +69,11 @@ def folder(pictures: ImageOptions, *, root: str, test: Amount = 0.2) -> Dataset:
     for split in listings:
         if split in places and not _is_unlabelled(places[split], split, listings, pictures):
             _list_classes(places[split], listings[split], pictures, split == "train", left_out)
+            if group:
+                listings[split].groups = sources(listings[split].paths, places[split], group)
+    if not group and "test" not in places and "train" in places:
+        held = listings["train"]
+        tell_series(held.paths, held.classes, places["train"], pictures)
     return labelled_dataset(root, str(base), listings, test, pictures)
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cnnrun.data.dataset import Dataset
+from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.images.assemble import picture_splits
 from cnnrun.data.images.decoding import ImageOptions, read_bytes
+from cnnrun.data.sources.labelled_files import Amount
+from cnnrun.data.splits import chosen_by_key, divided
 from cnnrun.errors import NetworkError, UserError, did_you_mean
 from cnnrun.registry import datasets
 from cnnrun.runtime.paths import expanded
+from cnnrun.runtime.randomness import derive_seed
 
 
 @datasets.register("huggingface")
@@ -28,14 +32,18 @@ def huggingface(
     test_split: str = "test",
     validation_split: str | None = None,
     revision: str | None = None,
+    test: Amount = 0.2,
 ) -> Dataset:
     """A data set of the Hugging Face hub or in its formats; needs the extra `huggingface`.
 
     path: its name on the hub (`uoft-cs/cifar10`), or a folder: one written by `save_to_disk`, or of
-        parquet files, or of pictures in class folders.
+        parquet files, or of images in class folders.
     config: which of its configurations, where there are several.
     train_split, test_split, validation_split: their names there; slices as `train[:10%]` work.
     revision: branch, tag or commit on the hub; a commit makes a run repeatable for good.
+    test: where a folder holds one table alone, as `Dataset.save_to_disk` writes it, it is `train`,
+        and about this share of its images (or this number of them) is the test split, unless
+        `test_split` is a slice of it. Each image's content decides.
 
     Code that comes with a data set is never run.
 
@@ -45,7 +53,14 @@ def huggingface(
     parts = {"train": train_split, "test": test_split}
     if validation_split is not None:
         parts["validation"] = validation_split
-    tables = {name: _load(path, config, split, revision) for name, split in parts.items()}
+    saved = _saved(path)
+    alone = saved is not None and set(saved) == {"train"} and test_split == "test"
+    if alone:
+        del parts["test"]
+    tables = {
+        name: _load(path, config, split, revision) if saved is None else _part(path, saved, split)
+        for name, split in parts.items()
+    }
     classes = _class_names(tables, label_column)
     found = {
         name: (
@@ -55,35 +70,87 @@ def huggingface(
         for name, table in tables.items()
     }
     splits = picture_splits(found, pictures)
+    if alone:
+        splits |= _divided(path, splits["train"], test, pictures.whole)
     return Dataset(classes, splits["train"], splits["test"], splits.get("validation"))
 
 
-def _load(path: str, config: str | None, split: str, revision: str | None) -> Any:
-    """One split as a `datasets.Dataset`."""
+def _divided(path: str, split: Split, test: Amount, whole: bool) -> dict[str, Split]:
+    """Training and testing; all is to be tested where the `whole` is to be scored."""
+    split = replace(split, keys=split.contents)
+    if whole:
+        return {"train": split.take(torch.arange(0)), "test": split}
+    assert split.keys is not None
+    chosen = chosen_by_key(split.keys, split.labels, test, derive_seed(0, "test split"))
+    if (isinstance(test, int) and test >= len(split)) or not len(chosen):
+        raise UserError(
+            f"{path}: test: {test} of {len(split):,} images leaves none to train on or none to "
+            "test on, as every class keeps one to train on"
+        )
+    train, tested = divided(split, chosen)
+    return {"train": train, "test": tested}
+
+
+def _hub() -> Any:
+    """The package `datasets`."""
     try:
-        import datasets as hub
+        import datasets
     except ImportError as error:
         raise UserError(
             "dataset 'huggingface' needs the package `datasets`: pip install 'cnnrun[huggingface]'"
         ) from error
+    return datasets
+
+
+def _saved(path: str) -> Mapping[str, Any] | None:
+    """The tables by name that `save_to_disk` wrote; None of what was had by another way."""
+    folder = expanded(path)
+    if not any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        return None
+    hub = _hub()
+    # The package's errors have no common ancestor.
+    try:
+        held = hub.load_from_disk(str(folder))
+    except Exception as error:
+        raise UserError(f"{path}: can't be loaded ({_first_line(error)})") from error
+    return {"train": held} if isinstance(held, hub.Dataset) else held
+
+
+def _part(path: str, held: Mapping[str, Any], split: str) -> Any:
+    """One of the tables, or a slice such as `train[:10%]`."""
+    if split in held:
+        return held[split]
+    hub = _hub()
+    try:
+        sizes = {name: len(table) for name, table in held.items()}
+        slices = hub.ReadInstruction.from_spec(split).to_absolute(sizes)
+    except (ValueError, AssertionError) as error:
+        raise UserError(
+            f"{path} has no split '{split}'{did_you_mean(split, held)} (it has {', '.join(held)}, "
+            "and slices such as train[:80%])"
+        ) from error
+    return hub.concatenate_datasets(
+        [held[part.splitname].select(range(part.from_, part.to)) for part in slices]
+    )
+
+
+def _load(path: str, config: str | None, split: str, revision: str | None) -> Any:
+    """One split as a `datasets.Dataset`, from the hub or files that the package reads."""
+    hub = _hub()
     if path.startswith(("~", "$")):  # a folder; a name on the hub begins with a letter
         path = str(expanded(path))
-    saved = (Path(path) / "dataset_dict.json").is_file()
     try:
-        if not saved:
-            return hub.load_dataset(path, config, split=split, revision=revision)
-        held = hub.load_from_disk(path)
+        return hub.load_dataset(path, config, split=split, revision=revision)
     # The package's errors have no common ancestor: network, hub, formats, names ...
     except Exception as error:
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
         from_network = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
-        kind = NetworkError if from_network and not saved else UserError
-        raise kind(f"{path}, split '{split}': can't be loaded ({reason})") from error
-    if split not in held:
-        raise UserError(
-            f"{path} has no split '{split}'{did_you_mean(split, held)} (it has {', '.join(held)})"
-        )
-    return held[split]
+        kind = NetworkError if from_network else UserError
+        told = f"{path}, split '{split}': can't be loaded ({_first_line(error)})"
+        raise kind(told) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0]
 
 
 def _class_names(tables: dict[str, Any], column: str) -> tuple[str, ...]:
@@ -127,7 +194,7 @@ def _labels(table: Any, where: str, column: str, classes: tuple[str, ...]) -> Te
 
 
 class ImageColumn:
-    """The pictures of a table, undecoded."""
+    """The images of a table, undecoded."""
 
     def __init__(self, table: Any, where: str, column: str) -> None:
         import datasets as hub

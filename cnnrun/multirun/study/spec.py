@@ -42,28 +42,28 @@ RUN = "run:"
 class Study(Options):
     """The whole file."""
 
-    # What is asked, in a sentence or two.
     about: str = ""
+    """What is asked, in a sentence or two."""
     base: str
-    # Changes that all variants have, by dotted key.
     set: Settings = {}
-    # Runs that are trained before, by name: changes to the base, or `base` and changes to that.
+    """Changes that all variants have, by dotted key."""
     first: dict[Name, Settings] = {}
+    """Runs that are trained before, by name: changes to the base, or `base` and changes to that."""
     variants: Annotated[dict[Name, Settings], Field(min_length=2)]
-    # Pairs of variants to test; the fewer, the more can be claimed.
     contrasts: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
-    # How many seeds each variant is trained with, from the base's seed on; or which.
+    """Pairs of variants to test; the fewer, the more can be claimed."""
     seeds: Positive | Annotated[list[Seed], Field(min_length=1)] = 3
-    # Train the seeds of a variant together, in one process: for small models.
+    """How many seeds each variant is trained with, from the base's seed on; or which."""
     seeds_in_parallel: bool = False
-    # What is compared, by default the task's own measure.
+    """Train the seeds of a variant together, in one process: for small models."""
     measure: str | None = None
-    # Beside the comparison, which is always drawn.
+    """What is compared, by default the task's own measure."""
     pictures: list[Picture] = []
-    # Processes side by side; by default one for each GPU, else one.
+    """Beside the comparison, which is always drawn."""
     workers: Positive | None = None
-    # By default the file's name.
+    """Processes side by side; by default one for each GPU, else one."""
     name: Name
+    """By default the file's name."""
     output: str = "studies"
 
     _document: Document = PrivateAttr(default_factory=lambda: Document("the study", {}))

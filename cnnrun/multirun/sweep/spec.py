@@ -51,8 +51,8 @@ class OptunaSearch(Options):
     trials: Positive
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     sampler: Literal["tpe", "random"] = "tpe"
-    # `median`: worse than half of the others at that epoch; `asha`: Li et al. 2020.
     pruner: Literal["none", "median", "asha"] = "none"
+    """`median`: worse than half of the others at that epoch; `asha`: Li et al. 2020."""
     space: Space
 
 
@@ -60,24 +60,24 @@ class Sweep(Options):
     """The whole file."""
 
     base: str
-    # Changes to the base that all trials have, by dotted key.
     set: dict[str, Any] = {}
+    """Changes to the base that all trials have, by dotted key."""
     grid: Grid | None = None
     random: RandomSearch | None = None
     optuna: OptunaSearch | None = None
-    # How many seeds each trial is trained with, from the base's seed on; or which.
     seeds: Positive | Annotated[list[Seed], Field(min_length=1)] = 1
-    # Train the seeds of a trial together, in one process: for small models (see `train --seeds`).
+    """How many seeds each trial is trained with, from the base's seed on; or which."""
     seeds_in_parallel: bool = False
-    # What is compared: a measure of the validation split, by default that which chooses epochs.
+    """Train the seeds of a trial together, in one process, as `train --seeds`: for small models."""
     measure: str = "auto"
-    # Processes side by side; by default one for each GPU, else one.
+    """What is compared: a measure of the validation split, by default that which chooses epochs."""
     workers: Positive | None = None
-    # By default the file's name.
+    """Processes side by side; by default one for each GPU, else one."""
     name: Annotated[str, Field(pattern=NAME, max_length=80)]
+    """By default the file's name."""
     output: str = "sweeps"
-    # Where trials are shared out: an SQLite file in the sweep's folder, or e.g. postgresql://...
     storage: str | None = None
+    """Where workers get their trials: by default an SQLite file in the sweep's folder."""
 
     _document: Document = PrivateAttr(default_factory=lambda: Document("the sweep", {}))
 

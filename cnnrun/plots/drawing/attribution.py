@@ -24,8 +24,8 @@ from cnnrun.plots.style import (
     styled,
 )
 
-_PICTURE, _BETWEEN = 112, 4
-"""Pixels of a picture's longest side, and between the three pictures of a tile."""
+_IMAGE, _BETWEEN = 112, 4
+"""Pixels of an image's longest side, and between the three images of a tile."""
 
 _COLOURS = "inferno"
 """From black to light yellow with steadily rising lightness: no hue needs to be told apart."""
@@ -46,7 +46,7 @@ def draw_attributions(
     `confidences` in 0..1, `true_names` None where nobody knows them. Each map is drawn from zero to
     its own greatest value.
     """
-    height, width = fit_pixels(images.shape[2:], _PICTURE)
+    height, width = fit_pixels(images.shape[2:], _IMAGE)
     tiles = Tiles(
         len(images),
         (height, 3 * width + 2 * _BETWEEN),
@@ -77,8 +77,8 @@ def draw_attributions(
         step = width + _BETWEEN
         show_image(tiles.sheet, image, left, top, (height, width))
         heat = {"cmap": _COLOURS, "vmin": 0, "vmax": 1}
-        tiles.sheet.picture(share, left + step, top, (height, width), **heat)
-        tiles.sheet.picture(overlay(image, share), left + 2 * step, top, (height, width))
+        tiles.sheet.image(share, left + step, top, (height, width), **heat)
+        tiles.sheet.image(overlay(image, share), left + 2 * step, top, (height, width))
     text = "image, map, both; each map from 0 (black) to its own greatest value (light yellow)"
     tiles.sheet.write(MARGIN, tiles.bottom + 8, text, size=SMALL, color=MUTED)
     return tiles.figure

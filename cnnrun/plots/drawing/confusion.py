@@ -66,9 +66,9 @@ def draw_confusion(
     width = max(layout.width, min(MAX_WIDTH, text_width(title, TITLE) + 2 * MARGIN))
     sheet = Sheet(width, layout.height, title)
     axes = new_axes(sheet.figure, layout.left, HEADER, layout.side, layout.side)
-    picture = _draw_shares(axes, matrix, layout)
+    drawn = _draw_shares(axes, matrix, layout)
     _label(axes, layout)
-    _draw_scale(sheet, picture, layout)
+    _draw_scale(sheet, drawn, layout)
     if layout.crowded:
         _list_pairs(sheet, most_confused(matrix, class_names, MOST_PAIRS), layout)
     else:
@@ -197,10 +197,10 @@ def _write_counts(axes: Axes, matrix: Matrix, size: float) -> None:
         axes.text(column, row, str(count), **centre)
 
 
-def _draw_scale(sheet: Sheet, picture: AxesImage, layout: _Layout) -> None:
+def _draw_scale(sheet: Sheet, drawn: AxesImage, layout: _Layout) -> None:
     """What the colours mean."""
     axes = new_axes(sheet.figure, layout.right + 20, HEADER, 18, min(layout.side, 400))
-    scale = sheet.figure.colorbar(picture, cax=axes)
+    scale = sheet.figure.colorbar(drawn, cax=axes)
     percent = (0, 1, 5, 20, 50, 100)
     labels = [">0", *(str(number) for number in percent[1:])]
     scale.set_ticks([math.sqrt(number / 100) for number in percent], labels=labels)

@@ -1,4 +1,4 @@
-"""The report on a data set as one picture: classes, pixels, sizes, and copies to look at."""
+"""The report on a data set as one plot: classes, pixels, sizes, and copies to look at."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ _MOST_NAMED = 150
 
 _MOST_WARNINGS, _MOST_PAIRS, _MOST_SIZES = 6, 8, 6
 
-_PICTURE = 96
-"""Pixels of the longest side of a picture that occurs twice."""
+_IMAGE = 96
+"""Pixels of the longest side of an image that occurs twice."""
 
 _NO_PAIRS = np.empty((0, 2, 1, 1, 1), np.float32)
 
@@ -108,7 +108,7 @@ class _ClassTicks:
 
 
 def _draw_classes(sheet: Sheet, report: dict[str, Any], ticks: _ClassTicks, top: int) -> None:
-    """A bar for each class, of its pictures in each split one on top of the other."""
+    """A bar for each class, of its images in each split one on top of the other."""
     axes = new_axes(sheet.figure, _LEFT, top, *_BARS)
     counts = {split: np.asarray(of_split) for split, of_split in report["counts"].items()}
     classes = np.arange(len(counts["train"]))
@@ -123,7 +123,7 @@ def _draw_classes(sheet: Sheet, report: dict[str, Any], ticks: _ClassTicks, top:
         else:
             axes.bar(classes, upper - base, 0.8, base, **bar)
         base = upper
-    axes.set(xlim=(-0.5, len(classes) - 0.5), ylim=(0, 1.05 * base.max()), ylabel="pictures")
+    axes.set(xlim=(-0.5, len(classes) - 0.5), ylim=(0, 1.05 * base.max()), ylabel="images")
     axes.grid(visible=False, axis="x")
     if ticks.many:
         axes.set_xlabel(f"the {len(classes):,} classes, the largest in training first")
@@ -195,10 +195,10 @@ def _sizes_differ(report: dict[str, Any]) -> bool:
 
 
 class _PairTiles:
-    """Pairs of pictures side by side, their captions below."""
+    """Pairs of images side by side, their captions below."""
 
     def __init__(self, pairs: NDArray[np.floating[Any]]) -> None:
-        self.size = fit_pixels(pairs.shape[3:], _PICTURE)
+        self.size = fit_pixels(pairs.shape[3:], _IMAGE)
         self._width = max(2 * self.size[1] + 4, 160)
         self._columns = max(1, (_WIDTH - 2 * MARGIN + GAP) // (self._width + GAP))
         self._pitch = self.size[0] + 2 * line_height(SMALL) + GAP + 4
@@ -213,13 +213,13 @@ class _PairTiles:
         top: int,
     ) -> None:
         if len(pairs):
-            sheet.write(MARGIN, top + 12, "pictures that occur twice, or nearly so")
+            sheet.write(MARGIN, top + 12, "images that occur twice, or nearly so")
         for index, (pair, caption) in enumerate(zip(pairs, captions, strict=False)):
             row, column = divmod(index, self._columns)
             left = MARGIN + column * (self._width + GAP)
             y = top + _HEADING + row * self._pitch
-            for side, picture in enumerate(pair):
-                show_image(sheet, picture, left + side * (self.size[1] + 4), y, self.size)
+            for side, image in enumerate(pair):
+                show_image(sheet, image, left + side * (self.size[1] + 4), y, self.size)
             for number, line in enumerate(caption.split("\n")):
                 baseline = y + self.size[0] + (number + 0.9) * line_height(SMALL)
                 line = shorten(line, self._width, SMALL)

@@ -36,7 +36,7 @@ from cnnrun.plots.style import (
 )
 
 MOST_BOXES = 32
-"""More are drawn together by the beginnings of their names, so that the picture stays legible."""
+"""More are drawn together by the beginnings of their names, so that the plot stays legible."""
 
 BOXES, WORDS, NUMBERS = 220, 470, 140
 """Pixels: the widest box, what is written right of the boxes, each of two columns of numbers."""
@@ -84,7 +84,7 @@ class Box:
 
 
 def boxes_of(description: Description) -> list[Box]:
-    """What is drawn of each part of the network, from the picture on."""
+    """What is drawn of each part of the network, from the image on."""
     # A row that sums up what a module does itself is no step on the way.
     inner = {layer.name.rpartition(".")[0] for layer in description.layers}
     layers = [n for n in description.layers if n.name != "(model)" and n.name not in inner]
@@ -177,7 +177,7 @@ def _without_repeats(boxes: Iterator[Box]) -> list[Box]:
 
 @styled
 def draw_diagram(description: Description) -> Figure:
-    """The network from the picture above to the logits below.
+    """The network from the image above to the logits below.
 
     A box is as wide as its maps (square root) and as high as they are many (logarithm). Norms and
     activations share the box of the layer that they follow; a residual block or the like is one
@@ -191,7 +191,7 @@ def draw_diagram(description: Description) -> Figure:
     width = 2 * MARGIN + BOXES + WORDS + 2 * NUMBERS
     title = (
         f"{description.model}: {description.parameters:,} parameters, "
-        f"{count_text(description.multiply_adds)} multiply-adds a picture"
+        f"{count_text(description.multiply_adds)} MACs an image"
     )
     sheet = Sheet(width, tops[-1] + rows[-1] + MARGIN, title)
     middles = [top + row / 2 for top, row in zip(tops, rows, strict=True)]
@@ -206,10 +206,10 @@ def draw_diagram(description: Description) -> Figure:
     return sheet.figure
 
 
-def _box_size(shape: Shape, picture: Shape) -> tuple[float, float]:
+def _box_size(shape: Shape, image: Shape) -> tuple[float, float]:
     """(width, height) in pixels."""
     maps = shape if len(shape) == 3 else (shape[-1] if shape else 1, 1, 1)
-    width = BOXES * min(math.sqrt(maps[2] / picture[2]), 1)
+    width = BOXES * min(math.sqrt(maps[2] / image[2]), 1)
     return max(width, 14), 12 + 3.2 * math.log2(maps[0] + 1)
 
 
@@ -234,7 +234,7 @@ def _draw_arrow(sheet: Sheet, start: float, end: float) -> None:
 def _write_input(sheet: Sheet, shape: Shape, middle: float) -> None:
     baseline = middle + 6
     left = MARGIN + BOXES + 24
-    sheet.write(left, baseline, "picture", color=MUTED)
+    sheet.write(left, baseline, "image", color=MUTED)
     sheet.write(left + WORDS, baseline, shape_text(shape), color=MUTED, ha="right")
     for i, heading in enumerate(("parameters", "multiply-adds")):
         right = left + WORDS + (i + 1) * NUMBERS - 24

@@ -74,7 +74,7 @@ def _draw_rgb(tiles: Tiles, kernels: Floats) -> None:
     limit = _largest(kernels)
     for index, kernel in enumerate(kernels):
         colours = np.nan_to_num(0.5 + 0.5 * kernel.transpose(1, 2, 0) / limit, nan=0.5)
-        tiles.sheet.picture(np.clip(colours, 0, 1), *tiles.corner(index), tiles.size)
+        tiles.sheet.image(np.clip(colours, 0, 1), *tiles.corner(index), tiles.size)
     text = f"RGB: dark -{limit:.3g}, middle gray 0, bright +{limit:.3g}"
     tiles.sheet.write(MARGIN, tiles.bottom + 16, text, size=SMALL, color=MUTED)
 
@@ -82,11 +82,11 @@ def _draw_rgb(tiles: Tiles, kernels: Floats) -> None:
 def _draw_signed(tiles: Tiles, kernels: Floats) -> None:
     limit = _largest(kernels)
     for index, kernel in enumerate(kernels):
-        picture = tiles.sheet.picture(
+        drawn = tiles.sheet.image(
             kernel, *tiles.corner(index), tiles.size, cmap="RdBu_r", vmin=-limit, vmax=limit
         )
     axes = new_axes(tiles.figure, MARGIN + 24, tiles.bottom + 4, 240, 12)
-    scale = tiles.figure.colorbar(picture, cax=axes, orientation="horizontal")
+    scale = tiles.figure.colorbar(drawn, cax=axes, orientation="horizontal")
     scale.set_ticks([-limit, 0, limit], labels=[f"-{limit:.3g}", "0", f"+{limit:.3g}"])
     scale.set_label("weight", size=SMALL)
 
@@ -151,4 +151,4 @@ def _draw_layer(
         left = MARGIN + column * (size[1] + GAP)
         map_top = top + line_height(TEXT) + SPACE + row * (size[0] + GAP)
         limits = {"vmin": low, "vmax": high if high > low else low + 1}
-        sheet.picture(values, left, map_top, size, cmap="viridis", **limits)
+        sheet.image(values, left, map_top, size, cmap="viridis", **limits)

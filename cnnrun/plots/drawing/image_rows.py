@@ -1,4 +1,4 @@
-"""Rows of pictures that belong together column by column, and a square of pictures with axes."""
+"""Rows of images that belong together column by column, and a square of images with axes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cnnrun.plots.style import (
 
 Images = NDArray[np.floating[Any]]
 
-_PICTURE, _GAP, _LONGEST_NAME = 96, 6, 160
+_SIDE, _GAP, _LONGEST_NAME = 96, 6, 160
 _LEFT, _BELOW = 74, 56
 
 
@@ -33,7 +33,7 @@ _LEFT, _BELOW = 74, 56
 def draw_rows(
     rows: Sequence[tuple[str, Images]], titles: Sequence[str], suptitle: str, below: str = ""
 ) -> Figure:
-    """Pictures in rows, each row named at its left.
+    """Images in rows, each row named at its left.
 
     rows: (name, (N, C, H, W) float 0..1), the same N in each. titles: N texts over the columns, or
     none. below: a line under it all.
@@ -42,7 +42,7 @@ def draw_rows(
     count, _, height, width = rows[0][1].shape
     left = MARGIN + math.ceil(widest(names)) + 10
     room = (MAX_WIDTH - left - MARGIN) // count - _GAP
-    size = fit_pixels((height, width), min(_PICTURE, room))
+    size = fit_pixels((height, width), min(_SIDE, room))
     top = HEADER + (line_height(SMALL) + 4 if titles else 0)
     pitch = size[0] + _GAP
     total = left + count * (size[1] + _GAP) - _GAP + MARGIN
@@ -65,7 +65,7 @@ def draw_rows(
 
 @styled
 def draw_square(images: Images, x: Sequence[float], y: Sequence[float], title: str) -> Figure:
-    """Pictures at the points of a square lattice of a plane.
+    """Images at the points of a square lattice of a plane.
 
     images: (len(y) * len(x), C, H, W) float 0..1, row by row from the greatest y to the least.
     """

@@ -1,4 +1,4 @@
-"""Pictures of images: samples, augmentations, mistakes, and one image's pixel values."""
+"""Plots of images: samples, augmentations, mistakes, and one image's pixel values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from cnnrun.plots.style import (
 Images = NDArray[np.floating[Any]]
 """(N, C, H, W) with 1 or 3 channels, values 0..1, normalization undone."""
 
-PICTURE = 128
+SIDE = 128
 """Pixels that the longest side of an image is drawn at, or nearly."""
 
 LARGE = 300
@@ -66,8 +66,8 @@ def draw_samples(images: Images, titles: Sequence[str], suptitle: str) -> Figure
 
 @styled
 def draw_large(images: Images, titles: Sequence[str], suptitle: str) -> Figure:
-    """Some large pictures of one size, (N, 3, H, W) float 0..1, with a title over each."""
-    return _grid(images, suptitle, picture=LARGE, above=Captions([clean(t) for t in titles]))
+    """Some large images of one size, (N, 3, H, W) float 0..1, with a title over each."""
+    return _grid(images, suptitle, side=LARGE, above=Captions([clean(t) for t in titles]))
 
 
 @styled
@@ -109,8 +109,8 @@ def draw_mistakes(
     return _grid(images, suptitle, below=below)
 
 
-def _grid(images: Images, title: str, picture: int = PICTURE, **captions: Any) -> Figure:
-    size = fit_pixels(images.shape[2:], picture)
+def _grid(images: Images, title: str, side: int = SIDE, **captions: Any) -> Figure:
+    size = fit_pixels(images.shape[2:], side)
     tiles = Tiles(len(images), size, title, **captions)
     for index, image in enumerate(images):
         show_image(tiles.sheet, image, *tiles.corner(index), size)

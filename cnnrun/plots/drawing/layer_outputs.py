@@ -36,7 +36,7 @@ class LayerOutputs:
 
     quantiles: the 1, 25, 50, 75 and 99 % quantile of the finite values; NaN if there are none.
     zeros, not_finite: shares 0..1 of the values. dead: units (maps or neurons) that were zero for
-    every picture and at every place, of `units`.
+    every image and at every place, of `units`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A figure addressed in pixels, and small pictures with their texts laid out on it in a grid."""
+"""A figure addressed in pixels, and small images with their texts laid out on it in a grid."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ GAP = 14
 """Empty pixels between neighbouring tiles."""
 
 SPACE = 5
-"""Empty pixels between a picture and its captions."""
+"""Empty pixels between an image and its captions."""
 
 HEADER = MARGIN + line_height(TITLE) + 8
 """Pixels that the margin and the title take above everything else."""
 
 
 def fit_pixels(shape: tuple[int, ...], target: int) -> tuple[int, int]:
-    """(height, width) at which to draw a picture of `shape` (H, W), its longest side near `target`.
+    """(height, width) at which to draw an image of `shape` (H, W), its longest side near `target`.
 
-    Small pictures grow by a whole factor, so that each of their pixels is an equal square.
+    Small images grow by a whole factor, so that each of their pixels is an equal square.
     """
     height, width = shape
     longest = max(shape)
@@ -71,7 +71,7 @@ class Sheet:
         options = {"color": INK, "fontfamily": font_families(text), **options}
         self._axes.text(x, baseline, text, size=size, va="baseline", **options)
 
-    def picture(
+    def image(
         self,
         values: NDArray[Any],
         left: float,
@@ -82,7 +82,7 @@ class Sheet:
         """Draw `values` (H, W) or (H, W, 3) in a thin frame; `size` is (height, width) in pixels.
 
         `colours` (`cmap`, `vmin`, `vmax`) go to `imshow`. Pixels stay sharp when they are enlarged
-        and are averaged when the picture shrinks.
+        and are averaged when the image shrinks.
         """
         height, width = size
         outline = np.full((1, 1, 3), _gray(FRAME))
@@ -105,7 +105,7 @@ class Sheet:
 
 @cache
 def _colormap(name: str) -> Colormap:
-    """matplotlib copies one at each look-up by name, half the time of a small picture."""
+    """matplotlib copies one at each look-up by name, half the time of a small image."""
     return matplotlib.colormaps[name]
 
 
@@ -114,8 +114,8 @@ def show_image(
 ) -> AxesImage:
     """Draw an image (C, H, W) of 1 or 3 channels in 0..1; its brightness is never stretched."""
     if image.shape[0] == 1:
-        return sheet.picture(image[0], left, top, size, cmap="gray", vmin=0, vmax=1)
-    return sheet.picture(np.clip(image.transpose(1, 2, 0), 0, 1), left, top, size)
+        return sheet.image(image[0], left, top, size, cmap="gray", vmin=0, vmax=1)
+    return sheet.image(np.clip(image.transpose(1, 2, 0), 0, 1), left, top, size)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Captions:
 
     @property
     def height(self) -> int:
-        """Pixels for the lines and the space between them and the picture; 0 without captions."""
+        """Pixels for the lines and the space between them and the image; 0 without captions."""
         return self.lines * line_height(self.size) + SPACE if self.lines else 0
 
     @property
@@ -147,7 +147,7 @@ MAX_CAPTION = 200
 
 
 class Tiles:
-    """Equal tiles in rows: captions, a picture, captions. The caller draws the pictures."""
+    """Equal tiles in rows: captions, an image, captions. The caller draws the images."""
 
     def __init__(
         self,
@@ -179,7 +179,7 @@ class Tiles:
         return self.sheet.figure
 
     def corner(self, index: int) -> tuple[float, float]:
-        """(left, top) of the picture of tile `index`."""
+        """(left, top) of the image of tile `index`."""
         row, column = divmod(index, self._columns)
         left = MARGIN + column * (self._tile_width + GAP) + (self._tile_width - self.size[1]) // 2
         return left, HEADER + row * self._row_height + self._above.height
@@ -209,7 +209,7 @@ class Tiles:
 
 
 def message(text: str, title: str) -> Figure:
-    """A small figure that says `text`, for a picture that has nothing to show."""
+    """A small figure that says `text`, for a plot that has nothing to show."""
     room = MAX_WIDTH - 2 * MARGIN
     text = shorten(text, room)
     width = max(360, min(room, text_width(title, TITLE)), text_width(text)) + 2 * MARGIN

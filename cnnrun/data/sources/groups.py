@@ -1,0 +1,71 @@
+"""Files that come from one source, such as the frames of a video, by where they lie or their names.
+
+Split apart, such files make a test that asks for what was trained on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+from cnnrun.data.images.decoding import ImageOptions
+
+By = Literal["folder", "name"]
+
+_DIGITS, _MARKS = "0123456789", " _-.,#()[]"
+_BEHIND = re.compile(r"[^0-9]*$")
+# Names are told to look like series where so much of the files belongs to one.
+_MOST = 0.8
+
+
+def sources(paths: Sequence[str], base: str, by: By) -> list[str]:
+    """A name for the source of each file, below its class folder in `base`; "" where it has none.
+
+    by: `folder`: the one that the file lies in. `name`: what comes before its last number, too.
+    """
+    found, start = [], len(base.rstrip(os.sep)) + 1
+    for path in paths:
+        folder, _, file = path[start:].rpartition(os.sep)
+        place = folder.partition(os.sep)[2].replace(os.sep, "/")
+        if by == "name":
+            place = _series(place, file)
+        found.append(place)
+    return found
+
+
+def _series(place: str, file: str) -> str:
+    """The name up to its last number; "" of a name without one, or that is only one."""
+    stem = file.rpartition(".")[0] or file
+    if stem[-1] not in _DIGITS:  # v1_0001_left
+        stem = stem[: _BEHIND.search(stem).start()]  # type: ignore[union-attr]
+    if not stem:
+        return ""
+    name = stem.rstrip(_DIGITS).rstrip(_MARKS)
+    return f"{place}/{name}" if place else name
+
+
+def tell_series(
+    paths: Sequence[str], classes: Sequence[str], base: str, pictures: ImageOptions
+) -> None:
+    """Note that files look as if several came from one source, though each is split by itself.
+
+    classes: of each file. Where most files of a class are one series, it is the class's own name.
+    """
+    kinds: tuple[tuple[By, str, int], ...] = (
+        ("folder", "lie in {} folders below the classes, such as {}", 2),
+        ("name", "are numbered within {} names, such as {}", 2 * len(set(classes))),
+    )
+    for by, words, least in kinds:
+        sizes = Counter(filter(None, sources(paths, base, by)))
+        series = {name: size for name, size in sizes.items() if size > 1}
+        count = sum(series.values())
+        if len(series) >= least and count >= _MOST * len(paths):
+            told = words.format(f"{len(series):,}", min(series))
+            pictures.notes.append(
+                f"{base}: {count:,} images {told}; if each is one video, one patient or the like, "
+                f"say so by dataset.group: {by}, or testing asks for what was trained on"
+            )
+            return
