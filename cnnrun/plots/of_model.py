@@ -41,7 +41,10 @@ def confusion(target: Target) -> Figure:
 
 @plots.register("mistakes")
 def mistakes(target: Target, *, count: Annotated[int, Field(ge=1, le=100)] = 20) -> Figure:
-    """The test images that were told wrongly with the most confidence."""
+    """The test images that were told wrongly with the most confidence.
+
+    count: Number of images.
+    """
     predictions = target.predictions()
     probabilities = softmax(_outputs(predictions))
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)
@@ -72,7 +75,10 @@ def _outputs(predictions: Predictions) -> NDArray[np.float32]:
 
 @plots.register("filters")
 def filters(target: Target, *, layer: str | None = None) -> Figure:
-    """The kernels of a convolution, by default the first: what it looks for in its input."""
+    """The kernels of a convolution, by default the first: what it looks for in its input.
+
+    layer: Name of the convolution (`cnnrun describe` shows them).
+    """
     convolutions = _convolutions(target.model, target.path, "filters")
     name = layer or next(iter(convolutions))
     module = layer_named(target.model, name)
@@ -84,7 +90,11 @@ def filters(target: Target, *, layer: str | None = None) -> Figure:
 
 @plots.register("features")
 def features(target: Target, *, index: Index = 0, layer: str | None = None) -> Figure:
-    """What each convolution, or one layer alone, answers to one test image."""
+    """What each convolution, or one layer alone, answers to one test image.
+
+    index: Which test image, from 0 on.
+    layer: Name of a layer to draw alone (`cnnrun describe` shows them).
+    """
     data, parts = target.split("test"), target.parts
     if index >= len(data):
         raise UserError(f"index {index}: the test split has images 0 to {len(data) - 1}")

@@ -13,7 +13,13 @@ from cnnrun.errors import UserError
 from cnnrun.registry import losses
 
 NonNegative = Annotated[float, Field(ge=0)]
-ClassWeights = Literal["none", "balanced"] | list[NonNegative]
+ClassWeights = Annotated[
+    Literal["none", "balanced"] | list[NonNegative],
+    Field(
+        description="Weights of the classes against class imbalance: `balanced` by their number of "
+        "training images, or a list of one for each class."
+    ),
+]
 
 
 @losses.register("cross_entropy")
@@ -34,6 +40,7 @@ class CrossEntropy(nn.Module):
         label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         weight: ClassWeights = "none",
     ) -> None:
+        """label_smoothing: Part of each target that is spread evenly over all classes, e.g. 0.1."""
         super().__init__()
         self.label_smoothing = label_smoothing
         self.register_buffer("weight", class_weights(weight, num_classes, class_counts))
@@ -131,6 +138,7 @@ class Focal(nn.Module):
         gamma: NonNegative = 2.0,
         weight: ClassWeights = "none",
     ) -> None:
+        """gamma: How much less easy samples count; 0 is cross entropy."""
         super().__init__()
         self.gamma = gamma
         self.register_buffer("alpha", class_weights(weight, num_classes, class_counts))

@@ -41,15 +41,20 @@ def csv_file(
 ) -> Dataset:
     """A CSV file with the columns path and label, and, if you like, split or group.
 
-    file: UTF-8, with a header; columns are separated by commas, semicolons or tabs. Paths are
-        relative to its folder. A label is the name of a class, or a number, which is a name too;
-        rows without one are left out.
-    split_column: says train, val (or valid, validation) or test in each row, if it is there.
-    group_column: what images come from, if it is there, e.g. a patient or a video: those of one
-        group are all trained on, or all set aside.
-    test: without a column of splits, about this share of the pictures (or this number of them) is
-        the test split. Each file's own name (or group) decides, so that no other row that is added
-        or removed moves it, and every class keeps a picture to train on.
+    Columns are separated by commas, semicolons or tabs. A label is the name of a class, or a
+    number, which is a name too.
+
+    Each file's own name (or group) decides which split it is in, so adding or removing rows does
+    not move it, and every class keeps an image to train on.
+
+    file: The CSV file, with a header; paths in it start at its folder.
+    path_column: Column of the image files.
+    label_column: Column of the classes; rows without one are left out.
+    split_column: Column that says train, val (or valid, validation) or test, if there is one.
+    group_column: Column of what images come from, e.g. a patient or a video, if there is one; a
+        group is never divided between splits.
+    test: Without a column of splits, about this fraction of the images (or this many) is the test
+        split.
 
     Raises:
         UserError: with file and line: a column is missing, a row is incomplete, a picture is not

@@ -42,20 +42,22 @@ def folder(
 ) -> Dataset:
     """Your own pictures: `root/train/CLASS/*.jpg`, or `root/CLASS/*.jpg` to be split.
 
-    root: has either the folders `train`, `val` and `test` (or `training_set`, `seg_train`, `valid`,
-        `Testing` and the like), each with a folder for each class; or the class folders themselves.
-        Folders within a class folder belong to the class. Hidden files and what systems leave
-        behind are passed over, and so is a `test` without class folders, which has no labels.
-    test: where there is neither `val` nor `test`, about this share of the pictures (or this number
-        of them) is the test split. Each file's own name decides, so that no other one that is added
-        or removed moves it, and every class keeps a picture to train on. Where there is `val` but
-        no `test`, `val` is the test split, and `dataset.validation` is set aside from `train`.
-    group: what comes from one source, such as the frames of a video or the images of a patient, and
-        is never divided between splits: files of one `folder` below a class folder (the same name
-        in two classes is one source), or files whose `name` is the same up to its last number
-        (`v1_0001.png`, `v1_0002.png`).
 
     The labels are numbers of the training classes in natural order (9 before 10).
+
+    Folders within a class folder belong to the class. Hidden files and what systems leave behind
+    are skipped, and so is a `test` without class folders, which has no labels.
+
+    Each file's own name decides which split it is in, so adding or removing others does not move
+    it, and every class keeps an image to train on. Where there is `val` but no `test`, `val` is the
+    test split, and `dataset.validation` is set aside from `train`.
+
+    root: Folder with `train`, `val` and `test` (or the like) and class folders in each, or with the
+        class folders themselves.
+    test: Where there is neither `val` nor `test`, about this fraction of the images (or this many)
+        is the test split.
+    group: What comes from one source is never divided between splits: files of one `folder` below a
+        class folder, or files whose `name` is the same up to its last number.
 
     Raises:
         UserError: no such folder, no pictures, pictures without class folders, classes that

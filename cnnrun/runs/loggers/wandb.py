@@ -19,7 +19,10 @@ class WandB(Logger):
         project: str | None = None,
         mode: Literal["offline", "online"] = "offline",
     ) -> None:
-        """project: by default the run's name."""
+        """project: W&B project; by default the run's name.
+        mode: `offline` writes to the run directory (`wandb sync` uploads it later), `online`
+            uploads at once.
+        """
         self.wandb = require("wandb", "wandb")
         self.project, self.mode = project, mode
 
