@@ -59,8 +59,8 @@ def main() -> None:
         Path(folder, "cnn.yaml").write_text(CNN)
         commands = {
             "import torch": ([sys.executable, "-c", "import torch"], 0),
-            "digits, 1 epoch, 4 pictures": ([*TRAIN, *DIGITS], 1293),
-            "digits, 1 epoch, no pictures": ([*TRAIN, *DIGITS, "training.draw=false"], 1293),
+            "digits, 1 epoch, 4 plots": ([*TRAIN, *DIGITS], 1293),
+            "digits, 1 epoch, no plots": ([*TRAIN, *DIGITS, "training.draw=false"], 1293),
             "CIFAR-size CNN, cnnrun": ([*TRAIN, "cnn.yaml"], 2 * 4096),
             "CIFAR-size CNN, tutorial": ([sys.executable, str(HERE / "tutorial.py"), "2"], 0),
         }

@@ -69,7 +69,7 @@ def our_ways(paths: list[str], folder: Path, threads: int) -> dict[str, Way]:
         "cnnrun, first epoch, random crops": lambda: count(
             prefetch(lambda chosen: images.batch(chosen, crop), batches)
         ),
-        "cnnrun, first epoch, whole picture": lambda: count(prefetch(images.__getitem__, batches)),
+        "cnnrun, first epoch, whole image": lambda: count(prefetch(images.__getitem__, batches)),
         "cnnrun, cache: ram": lambda: count(rows_of(in_ram, chosen) for chosen in batches),
         "cnnrun, cache: disk": lambda: count(mapped[chosen] for chosen in batches),
     }

@@ -152,7 +152,7 @@ def lightning(workload: Workload) -> Contestant:
 
 
 def _loader(parts: Parts, workload: Workload) -> DataLoader[Any]:
-    # Two workers slow small pictures down and help JPEGs.
+    # Two workers slow small images down and help JPEGs.
     decodes = not isinstance(parts.dataset.train.images, torch.Tensor)
     return DataLoader(
         Samples(parts, workload),

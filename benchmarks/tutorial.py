@@ -2,7 +2,7 @@
 
     python benchmarks/tutorial.py EPOCHS
 
-Pictures of random pixels; per-sample transforms with Pillow, DataLoader, `.item()` at each step.
+Images of random pixels; per-sample transforms with Pillow, DataLoader, `.item()` at each step.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ NORMALIZE = [transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.25,) * 3
 AUGMENT = [transforms.RandomHorizontalFlip(), transforms.RandomRotation(10)]
 
 
-class Pictures(datasets.VisionDataset):
-    """Random pictures that lie in memory, as torchvision's CIFAR10 keeps its own."""
+class Images(datasets.VisionDataset):
+    """Random images that lie in memory, as torchvision's CIFAR10 keeps its own."""
 
     def __init__(self, count: int, steps: list[Any]) -> None:
         super().__init__("", transform=transforms.Compose([*steps, *NORMALIZE]))
@@ -46,8 +46,8 @@ def network() -> nn.Module:
 
 
 def main(epochs: int) -> None:
-    train = DataLoader(Pictures(4096, AUGMENT), 128, shuffle=True)
-    test = DataLoader(Pictures(1024, []), 128)
+    train = DataLoader(Images(4096, AUGMENT), 128, shuffle=True)
+    test = DataLoader(Images(1024, []), 128)
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     for epoch in range(epochs):

@@ -105,7 +105,7 @@ def jpegs(count: int) -> str:
 
 
 class Samples(Dataset[tuple[torch.Tensor, int]]):
-    """One picture at a time through PIL and per-sample transforms, as torchvision's sets do it."""
+    """One image at a time through PIL and per-sample transforms, as torchvision's sets do it."""
 
     def __init__(self, parts: Parts, workload: Workload) -> None:
         split = parts.dataset.train

@@ -159,15 +159,15 @@ class Run:
 
     @mistakes_of_user_code()
     def show(self, plot: str, *, plugins: Iterable[AnyPath] = (), **parameters: Any) -> Figure:
-        """Draw a picture of the run, e.g. `show("confusion")` or `show("filters", layer="...")`.
+        """Draw a plot of the run, e.g. `show("confusion")` or `show("filters", layer="...")`.
 
         A notebook shows the figure that is returned; `figure.savefig("x.png")` writes it.
 
         plot: `cnnrun list plot` shows all, `cnnrun list plot NAME` the parameters of one.
 
         Raises:
-            ConfigError: no such picture or parameter.
-            UserError: the run lacks what the picture shows.
+            ConfigError: no such plot or parameter.
+            UserError: the run lacks what the plot shows.
         """
         from cnnrun.plots import figure_of
         from cnnrun.plots.target import Target
@@ -194,7 +194,7 @@ class TrainedModel:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the pictures."""
+        """(C, H, W) of the images."""
         return self._parts.dataset.input_shape
 
     @property
@@ -202,7 +202,7 @@ class TrainedModel:
         return self._parts.device
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Pictures as the network takes them: `(x / 255 - mean) / std` of the training.
+        """Images as the network takes them: `(x / 255 - mean) / std` of the training.
 
         images: (N, C, H, W) uint8 in 0..255, or float32 in 0..1.
         Returns: (N, C, H, W) float32 on the model's device.
@@ -211,7 +211,7 @@ class TrainedModel:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Any:
-        """What the network gives for pictures (N, C, H, W) as in `normalize`, which it includes.
+        """What the network gives for images (N, C, H, W) as in `normalize`, which it includes.
 
         Returns: logits (N, K) of a classifier, or an autoencoder's `Reconstruction`.
         """
@@ -223,14 +223,14 @@ class TrainedModel:
         images: (N, C, H, W) uint8 of `input_shape`.
 
         Raises:
-            UserError: the pictures have another shape or type, or the model does not classify.
+            UserError: the images have another shape or type, or the model does not classify.
         """
         from cnnrun.evaluation.prediction import predict_images
 
         if images.dtype != torch.uint8 or images.shape[1:] != self.input_shape:
             wanted = " x ".join(map(str, self.input_shape))
             got = " x ".join(map(str, images.shape))
-            raise UserError(f"expected uint8 pictures N x {wanted}, got {images.dtype} {got}")
+            raise UserError(f"expected uint8 images N x {wanted}, got {images.dtype} {got}")
         return predict_images(self._parts, images)
 
     def predict(self, files: Iterable[AnyPath], top: int = 5) -> dict[str, list[tuple[str, float]]]:
@@ -243,10 +243,10 @@ class TrainedModel:
             UserError: the model does not classify.
         """
         from cnnrun.data.images.decoding import BadImageError
-        from cnnrun.evaluation.prediction import find_pictures, predict_files
+        from cnnrun.evaluation.prediction import find_images, predict_files
 
         found: dict[str, list[tuple[str, float]]] = {}
-        for answers in predict_files(self._parts, find_pictures(map(str, files))):
+        for answers in predict_files(self._parts, find_images(map(str, files))):
             if answers.bad:
                 raise BadImageError(answers.bad)
             found.update(zip(answers.files, answers.top(top, self.classes), strict=True))

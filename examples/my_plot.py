@@ -1,4 +1,4 @@
-"""A picture of your own: cnnrun viz confidence RUN --plugin examples/my_plot.py"""
+"""A plot of your own: cnnrun viz confidence RUN --plugin examples/my_plot.py"""
 
 from cnnrun.plugin import Figure, Target, new_figure, plots, softmax, styled
 

@@ -23,7 +23,7 @@ _schema = cache(config.experiment_model)
 def bounded(patch: pytest.MonkeyPatch) -> Iterator[None]:
     """Within the block, what needs more memory fails.
 
-    The schema is always the same, and a run's pictures are not the point: both are spared.
+    The schema is always the same, and a run's plots are not the point: both are spared.
     """
     import torchvision  # noqa: F401  (libraries count, and are none of the file's doing)
 

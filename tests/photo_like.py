@@ -1,4 +1,4 @@
-"""Pictures like photographs, and what copies of them go through."""
+"""Images like photographs, and what copies of them go through."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def photos(count: int, size: int = 64, channels: int = 3, seed: int = 0) -> torc
     return torch.from_numpy((waves + 128).clip(0, 255).astype(np.uint8))
 
 
-def jpeg(picture: torch.Tensor, quality: int) -> torch.Tensor:
+def jpeg(image: torch.Tensor, quality: int) -> torch.Tensor:
     stream = io.BytesIO()
-    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(stream, "JPEG", quality=quality)
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(stream, "JPEG", quality=quality)
     return torch.from_numpy(np.array(Image.open(stream))).permute(2, 0, 1)
 
 
-def brighter(pictures: torch.Tensor) -> torch.Tensor:
-    return (pictures.float() * 1.1 + 10).clamp(0, 255).to(torch.uint8)
+def brighter(images: torch.Tensor) -> torch.Tensor:
+    return (images.float() * 1.1 + 10).clamp(0, 255).to(torch.uint8)

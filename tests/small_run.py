@@ -28,7 +28,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(folder / "small.yaml", f"output={folder}").path
 
 
-def write_test_pictures(folder: Path, count: int) -> torch.Tensor:
+def write_test_images(folder: Path, count: int) -> torch.Tensor:
     """The first test digits as PNG files `000.png` ...; returns them, (count, 1, 8, 8) uint8."""
     from cnnrun.data.sources.digits import digits
 

@@ -1,4 +1,4 @@
-"""`cnnrun eval` and `cnnrun viz`: a run to scores and pictures."""
+"""`cnnrun eval` and `cnnrun viz`: a run to scores and plots."""
 
 from __future__ import annotations
 
@@ -58,19 +58,19 @@ def evaluate(
         if not probing.has_codes(parts):
             raise ConfigError("--outliers ranks by reconstruction error: it needs an autoencoder")
         rows, more = probing.worst(parts, split, predictions, outliers)
-        picture = _picture_file(target, "outliers")
+        plot = _plot_file(target, "outliers")
         opened = Target(
             target, opened=Opened(parts, trained=True), predictions={split: predictions}
         )
-        draw("outliers", opened, picture, [f"count={outliers}", f"split={split}"])
-        scores |= {"outliers": rows, "picture": str(picture)}
-        words += f"{more}\npicture   {picture}"
+        draw("outliers", opened, plot, [f"count={outliers}", f"split={split}"])
+        scores |= {"outliers": rows, "plot": str(plot)}
+        words += f"{more}\nplot      {plot}"
     console.out(to_json({"checkpoint": str(file), **scores}) if as_json else words)
 
 
 @app.command()
 def viz(
-    plot: Annotated[str, typer.Argument(help="Which picture; `cnnrun list plot` shows all.")],
+    plot: Annotated[str, typer.Argument(help="Which plot; `cnnrun list plot` shows all.")],
     target: Annotated[
         Path, typer.Argument(metavar="TARGET", help="A YAML file or its name, a run or checkpoint.")
     ],
@@ -78,23 +78,21 @@ def viz(
     output: Output = None,
     parameter: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            "-p", help="A parameter of the picture, e.g. -p count=36", metavar="KEY=VALUE"
-        ),
+        typer.Option("-p", help="A parameter of the plot, e.g. -p count=36", metavar="KEY=VALUE"),
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Draw one picture of an experiment, a run or a checkpoint."""
+    """Draw one plot of an experiment, a run or a checkpoint."""
     from cnnrun.plots import draw
     from cnnrun.plots.target import Target
 
     drawn_of = Target(target, overrides or [], plugin or [])
-    output = output or _picture_file(target, plot)
+    output = output or _plot_file(target, plot)
     draw(plot, drawn_of, output, parameter or [])
     console.out(output)
 
 
-def _picture_file(target: Path, plot: str) -> Path:
-    """Where a picture goes: with the others of its run, or here."""
+def _plot_file(target: Path, plot: str) -> Path:
+    """Where a plot goes: with the others of its run, or here."""
     folder = target / "plots" if (target / "plots").is_dir() else Path()
     return folder / f"{plot}.png"

@@ -25,7 +25,7 @@ def export(
         typer.Option("--output", "-o", help="The file to write.", metavar="FILE"),
     ] = None,
     preprocessing: Annotated[
-        bool, typer.Option("--preprocessing", help="Take uint8 pictures and normalize them.")
+        bool, typer.Option("--preprocessing", help="Take uint8 images and normalize them.")
     ] = False,
     as_json: AsJson = False,
     plugin: Plugins = None,
@@ -43,16 +43,16 @@ def export(
     _, parts, checkpoint = open_trained(target, plugins, "cpu")
     parts, missing = exports.with_data(target, parts, plugins)
     if missing:
-        console.warn(f"compared on random pictures, as the data can't be read: {missing}")
+        console.warn(f"compared on random images, as the data can't be read: {missing}")
     name = Path(parts.experiment.name + FORMATS[format].ending)
     file = output / name if output and output.is_dir() else output or name
     done = exports.export(parts, checkpoint, chosen, file, preprocessing)
     if as_json:
         console.out(to_json({**asdict(done), "file": str(done.file)}))
         return
-    kind = "test pictures" if done.real else "random pictures"
+    kind = "test images" if done.real else "random images"
     console.warn(
-        f"compared on {done.pictures} {kind}: outputs differ by {done.largest_difference:.2g} "
+        f"compared on {done.images} {kind}: outputs differ by {done.largest_difference:.2g} "
         "at most",
     )
     console.out(done.file)

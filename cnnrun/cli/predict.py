@@ -1,4 +1,4 @@
-"""`cnnrun predict`: a trained classifier's answers for pictures in files."""
+"""`cnnrun predict`: a trained classifier's answers for images in files."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 @app.command()
 def predict(
     target: TrainedTarget,
-    pictures: Annotated[
+    images: Annotated[
         list[str],
         typer.Argument(
-            metavar="IMAGE|FOLDER|GLOB|-...", help="Pictures; - reads paths from stdin, one a line."
+            metavar="IMAGE|FOLDER|GLOB|-...", help="Images; - reads paths from stdin, one a line."
         ),
     ],
     top: Annotated[int, typer.Option(min=1, help="So many classes of each, likeliest first.")] = 5,
@@ -42,19 +42,19 @@ def predict(
     ] = None,
     batch_size: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Pictures at once; changes the speed, not the answers."),
+        typer.Option(min=1, help="Images at once; changes the speed, not the answers."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     plugin: Plugins = None,
 ) -> None:
-    """Name the classes of pictures, prepared as in training; bad files are told and passed over."""
+    """Name the classes of images, prepared as in training; bad files are told and passed over."""
     if as_json and as_csv:
         raise ConfigError("--json and --csv: choose one of them")
     from cnnrun.evaluation import prediction
     from cnnrun.evaluation.loading import open_trained
 
     file, parts, _ = open_trained(target, plugin or [], device)
-    files = prediction.find_pictures(_with_stdin(pictures))
+    files = prediction.find_images(_with_stdin(images))
     draw = _grad_cam(parts, gradcam) if gradcam else None
     show = _print_csv if as_csv else _print_text
     rows: list[dict[str, Any]] = []
@@ -71,7 +71,7 @@ def predict(
     if as_json:
         console.out(to_json({"checkpoint": str(file), "predictions": rows, "bad": bad}))
     if not rows:
-        console.warn(f"error: none of {len(files):,} files is a picture that can be read")
+        console.warn(f"error: none of {len(files):,} files is an image that can be read")
         raise typer.Exit(1)
 
 
@@ -105,7 +105,7 @@ def _paths_from_stdin() -> list[str]:
 def _rows(
     answers: Answers, tops: list[list[tuple[str, float]]], drawn: list[Path]
 ) -> list[dict[str, Any]]:
-    """What is told of each picture."""
+    """What is told of each image."""
     rows = [
         {
             "file": file,
@@ -115,8 +115,8 @@ def _rows(
         }
         for file, top in zip(answers.files, tops, strict=True)
     ]
-    for row, picture in zip(rows, drawn, strict=False):
-        row["gradcam"] = str(picture)
+    for row, plot in zip(rows, drawn, strict=False):
+        row["gradcam"] = str(plot)
     return rows
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from cnnrun.config.renamed import present
 from cnnrun.config.yaml_words import resolve
 from cnnrun.errors import ConfigError
 from cnnrun.runtime.printable import printable
@@ -280,11 +281,11 @@ def _explain(error: yaml.MarkedYAMLError, text: str, file: str) -> str:
 
 
 def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted keys."""
+    """Nested mappings as dotted keys; components have their present names, to be compared."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict) and value:
             flat |= flattened(value, f"{prefix}{key}.")
         else:
-            flat[prefix + str(key)] = value
+            flat[prefix + str(key)] = present(prefix + str(key), value)
     return flat

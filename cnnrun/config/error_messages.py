@@ -183,8 +183,8 @@ def _nearest_key(
             if having := _having(word, section, model):
                 return f"; did you mean '{section}.{word}'?{having}"
         inside = {k: s for s in model.model_fields for k in keys_at((s,), values, model)}
-        if near := slip_of(word, inside):
-            return f"; did you mean '{inside[near]}.{near}'?"
+        if slip_here := slip_of(word, inside):
+            return f"; did you mean '{inside[slip_here]}.{slip_here}'?"
     return f"; the keys here are {nearest(word, here) or 'none'}"
 
 

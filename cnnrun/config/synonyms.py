@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cnnrun import registry
+from cnnrun.config import renamed
 from cnnrun.config.document import Document, KeyPath, dotted_path
 from cnnrun.config.places import (
     is_mapping,
@@ -167,6 +168,9 @@ def _accept_value(document: Document, path: KeyPath, detail: ErrorDetails) -> bo
             path = (*path, "name")
     where = where_of(path).removesuffix(".name")
     found = lookup(f"{where}=", as_text(value))
+    if (new := renamed.present(f"{where}.name", value)) is not value:
+        renamed.say(document, path, value, new)
+        found = Word((new,), same=True, note="")
     if found is None and isinstance(value, str):
         alike = spelled_alike(value, words_in(detail))
         found = Word((alike,), same=True, note="") if alike else None

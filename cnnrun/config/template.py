@@ -37,8 +37,8 @@ _BEGINNINGS: dict[str, dict[str, Any]] = {
         "training": {"epochs": 20},
     },
     "stylize": {
-        "dataset": {"name": "picture", "file": "sample:china.jpg", "longest": 256},
-        "model": "picture",
+        "dataset": {"name": "image", "file": "sample:china.jpg", "longest": 256},
+        "model": "image",
         "loss": {"name": "neural_style", "styles": [{"file": "sample:flower.jpg"}]},
         "optimizer": {"name": "lbfgs", "lr": 1.0},
         "training": {"epochs": 6},

@@ -1,4 +1,4 @@
-"""Batches of a split: one index_select each where the pictures lie in memory, else read ahead."""
+"""Batches of a split: one index_select each where the images lie in memory, else read ahead."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cnnrun.data.images.files import ImageFiles
 from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.prefetch import prefetch
 
-# Bytes of pictures that are gathered at once, as fit a core's cache.
+# Bytes of images that are gathered at once, as fit a core's cache.
 _GATHERED = 2**18
 
 Share = Callable[[int, int], tuple[int, int]]
@@ -30,7 +30,7 @@ class Batches:
         share: Share | None = None,
         smallest: int = 2,
     ) -> None:
-        """crop: taken of each picture while it is decoded, see `decodes_crops`.
+        """crop: taken of each image while it is decoded, see `decodes_crops`.
 
         share: of (first, last) of a batch the part that this process takes; None is all of it.
         smallest: a last batch of fewer samples joins the one before it.
@@ -114,12 +114,12 @@ class Batches:
 
 
 def decodes_crops(images: Images) -> bool:
-    """Whether these pictures are decoded anew each time, so that only a random part need be."""
+    """Whether these images are decoded anew each time, so that only a random part need be."""
     return isinstance(images.images if isinstance(images, ImageSubset) else images, ImageFiles)
 
 
 def cropped(images: Images, indices: Tensor, crop: RandomCrop, epoch: int) -> Tensor:
-    """Random crops of the pictures at `indices`, of images for which `decodes_crops`."""
+    """Random crops of the images at `indices`, of images for which `decodes_crops`."""
     if isinstance(images, ImageSubset):
         return cropped(images.images, images.indices[indices], crop, epoch)
     assert isinstance(images, ImageFiles)

@@ -1,4 +1,4 @@
-"""What a data source delivers: splits of pictures with labels, and the names of the classes."""
+"""What a data source delivers: splits of images with labels, and the names of the classes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class BadFile:
 
 
 class Images(Protocol):
-    """N pictures of one size: a uint8 tensor, or something that reads like one.
+    """N images of one size: a uint8 tensor, or something that reads like one.
 
-    A tensor is the simplest; pictures that do not fit in memory are decoded when indexed.
+    A tensor is the simplest; images that do not fit in memory are decoded when indexed.
     """
 
     @property
@@ -33,13 +33,13 @@ class Images(Protocol):
         ...
 
     def __getitem__(self, indices: Tensor, /) -> Tensor:
-        """The pictures at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
+        """The images at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
         ...
 
 
 @dataclass(frozen=True)
 class Split:
-    """Pictures and their labels.
+    """Images and their labels.
 
     images: (N, C, H, W) uint8, 0..255; C is 1 (gray) or 3 (RGB).
     labels: (N,) int64, 0..K-1.
@@ -86,7 +86,7 @@ class Split:
 
 @dataclass(frozen=True)
 class ImageSubset:
-    """Some pictures of a collection that is decoded when indexed, so that choosing reads none."""
+    """Some images of a collection that is decoded when indexed, so that choosing reads none."""
 
     images: Images
     indices: Tensor
@@ -100,7 +100,7 @@ class ImageSubset:
 
 
 def chosen(images: Images, indices: Tensor) -> Images:
-    """The pictures at `indices`; those of a tensor are copied, others stay undecoded."""
+    """The images at `indices`; those of a tensor are copied, others stay undecoded."""
     return images[indices] if isinstance(images, Tensor) else ImageSubset(images, indices)
 
 
@@ -120,7 +120,7 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every picture."""
+        """(C, H, W) of every image."""
         _, channels, height, width = self.train.images.shape
         return channels, height, width
 
@@ -137,7 +137,7 @@ class Dataset:
         return found
 
     def with_labels_of(self, classes: tuple[str, ...]) -> Dataset:
-        """The same pictures with the labels that `classes` (those of a checkpoint) give the names.
+        """The same images with the labels that `classes` (those of a checkpoint) give the names.
 
         Every class here must be in `classes`; the order may differ, and some may be absent here.
         """

@@ -1,4 +1,4 @@
-"""Pictures moved out of their place, once: data for the question whether a model needs it."""
+"""Images moved out of their place, once: data for the question whether a model needs it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,19 @@ _AT_ONCE = 2000
 
 
 def displaced(dataset: Dataset, share: float) -> Dataset:
-    """Every picture of every split moved by up to `share` of its height and width, black behind it.
+    """Every image of every split moved by up to `share` of its height and width, black behind it.
 
-    Each picture's move is the same in every run, whatever its seed: it belongs to the data.
+    Each image's move is the same in every run, whatever its seed: it belongs to the data.
 
     Raises:
-        UserError: the pictures are decoded as they are used, and so can't be moved once.
+        UserError: the images are decoded as they are used, and so can't be moved once.
     """
     if not share:
         return dataset
 
     def move(split: Split, name: str) -> Split:
         if not isinstance(split.images, Tensor):
-            raise UserError(
-                "displace: only pictures that lie in memory can be moved; use `augment`"
-            )
+            raise UserError("displace: only images that lie in memory can be moved; use `augment`")
         return replace(split, images=_moved(split.images, share, name))
 
     return replace(

@@ -68,7 +68,7 @@ def identified(dataset: Dataset) -> Dataset:
 def fingerprint(dataset: Dataset) -> str:
     """Of all samples' names, labels and contents, however they are divided into splits.
 
-    What a file holds is known from the time it was decoded to find out whether it can be; pictures
+    What a file holds is known from the time it was decoded to find out whether it can be; images
     in memory are hashed (0.1 s for CIFAR-10); of those that are made or read when they are asked
     for (HDF5 files, a user's lazy Dataset) only numbers and labels count.
     """
@@ -104,7 +104,7 @@ def mixed(numbers: Tensor | Numbers) -> Numbers:
 def _bytes_of(images: Images) -> bytes:
     if not isinstance(images, Tensor) or not len(images):
         return b""
-    once = images[:1] if images.stride(0) == 0 else images  # one picture, seen many times
+    once = images[:1] if images.stride(0) == 0 else images  # one image, seen many times
     return hashlib.sha256(once.contiguous().numpy().data).digest()
 
 

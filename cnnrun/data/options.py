@@ -52,8 +52,8 @@ class DatasetOptions(Component):
     threads: Positive | None = None
     """Threads that decode image files; by default one for each core."""
 
-    def pictures(self) -> ImageOptions:
-        """What sources and conversions are told about the form of pictures."""
+    def image_options(self) -> ImageOptions:
+        """What sources and conversions are told about the form of images."""
         size = [self.size, self.size] if isinstance(self.size, int) else self.size
         wanted: dict[str, Literal[1, 3] | None] = {"auto": None, "gray": 1, "rgb": 3}
         return ImageOptions(

@@ -1,4 +1,4 @@
-"""From a batch of stored pictures to the model's input: augment and normalize, on the device."""
+"""From a batch of stored images to the model's input: augment and normalize, on the device."""
 
 from __future__ import annotations
 

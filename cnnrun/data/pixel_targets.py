@@ -1,4 +1,4 @@
-"""Batches whose targets are the pictures themselves: clean pixels out, perhaps noisy inputs in."""
+"""Batches whose targets are the images themselves: clean pixels out, perhaps noisy inputs in."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Noise:
         return torch.rand(one_channel, generator=generator, device=generator.device)
 
     def add(self, pixels: Tensor, drawn: Tensor) -> Tensor:
-        """Noisy pictures: (N, C, H, W) float32 in 0..1."""
+        """Noisy images: (N, C, H, W) float32 in 0..1."""
         if self.kind == "gaussian":
             return (pixels + self.strength * drawn).clamp(0, 1)
         return pixels * (drawn >= self.strength)
 
 
 class PixelPipeline(Pipeline):
-    """Gives the augmented pictures as targets, and the same with noise, normalized, as inputs."""
+    """Gives the augmented images as targets, and the same with noise, normalized, as inputs."""
 
     noise: Noise | None = None  # set once, when the experiment is built
 
@@ -70,7 +70,7 @@ class PixelPipeline(Pipeline):
         samples: Tensor | None = None,
         epoch: int = 0,
     ) -> tuple[Tensor, Tensor]:
-        """The pictures as they are to come out and as they go in: (N, C, H, W) float32, 0..1."""
+        """The images as they are to come out and as they go in: (N, C, H, W) float32, 0..1."""
         patterns = None if generator else self._patterns_of(images)
         if generator and self.augmentations:
             images, _, _ = self._augment(images, labels, generator, samples, epoch)
@@ -83,9 +83,9 @@ class PixelPipeline(Pipeline):
         return pixels, self.noise.add(pixels, patterns)
 
     def _patterns_of(self, images: Tensor) -> Tensor | None:
-        """Noise of an evaluation: which fixed pattern a picture gets follows from its own bytes.
+        """Noise of an evaluation: which fixed pattern an image gets follows from its own bytes.
 
-        So neither the batch size nor the order of the pictures changes a figure.
+        So neither the batch size nor the order of the images changes a figure.
         """
         if self.noise is None:
             return None

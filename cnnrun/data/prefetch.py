@@ -14,14 +14,14 @@ def prefetch(
 ) -> Generator[Tensor, None, None]:
     """Yield `read(indices)` for each of `batches`, in order, with `ahead` more in the making.
 
-    read: `images.__getitem__`, or anything that turns indices (M,) into pictures (M, C, H, W).
+    read: `images.__getitem__`, or anything that turns indices (M,) into images (M, C, H, W).
 
     When the iterator is closed, or an exception or Ctrl-C passes through it, what was begun is
     finished, what was not is dropped, and the threads end. An exception of `read` is raised where
     its batch would have come.
     """
     waiting: deque[Future[Tensor]] = deque()
-    # As many readers as batches: no core idles while the last picture of one batch is decoded.
+    # As many readers as batches: no core idles while the last image of one batch is decoded.
     pool = ThreadPoolExecutor(ahead, thread_name_prefix="prefetch")
     try:
         for indices in batches:

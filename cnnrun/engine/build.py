@@ -85,7 +85,7 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
     dataset: what to compute on; its labels become those of the checkpoint, by class name.
 
     Raises:
-        UserError: the data has classes or a picture size that the model was not trained for, or
+        UserError: the data has classes or an image size that the model was not trained for, or
             the weights do not fit the model.
     """
     device = select_device(experiment.device)

@@ -33,18 +33,20 @@ def build_dataset(experiment: Experiment, whole: bool = False) -> Dataset:
 
     whole: to be scored, not trained on: files without splits of their own are all the test split.
     """
-    pictures = replace(experiment.dataset.pictures(), whole=whole)
-    with fitting_memory(experiment, "dataset"):
-        dataset: Dataset = registry.datasets.build(experiment.dataset, pictures=pictures)
+    options = replace(experiment.dataset.image_options(), whole=whole)
     entry = registry.datasets.get(experiment.dataset.name)
+    # As sources of older plug-ins call it.
+    older = {"pictures": options} if "pictures" in entry.given else {}
+    with fitting_memory(experiment, "dataset"):
+        dataset: Dataset = registry.datasets.build(experiment.dataset, options=options, **older)
     if entry.is_users:
         with experiment.located("dataset"):
             check_dataset(dataset, entry)
-    dataset = replace(dataset, bad_files=tuple(pictures.bad_files), notes=tuple(pictures.notes))
+    dataset = replace(dataset, bad_files=tuple(options.bad_files), notes=tuple(options.notes))
     with experiment.located("dataset"), fitting_memory(experiment, "dataset"):
         check_labels(dataset)
         dataset = identified(dataset)
-        dataset = displaced(with_form(dataset, pictures), experiment.dataset.displace)
+        dataset = displaced(with_form(dataset, options), experiment.dataset.displace)
         if whole and not len(dataset.train):
             return dataset
         return with_copies_told(apply_splits(dataset, experiment.dataset, experiment.seed))
@@ -124,7 +126,7 @@ def with_checkpoint_labels(dataset: Dataset, checkpoint: Checkpoint) -> Dataset:
         )
     if list(dataset.input_shape) != checkpoint.input_shape:
         raise UserError(
-            f"the data's pictures are {_shape(dataset.input_shape)}, "
+            f"the data's images are {_shape(dataset.input_shape)}, "
             f"but the model was trained on {_shape(checkpoint.input_shape)}"
         )
     return dataset if dataset.classes == known else dataset.with_labels_of(known)

@@ -75,8 +75,8 @@ class Seeds:
         self.trainers, self.stop, self.device = list(trainers), stop, device
         self.failed: dict[Trainer, UserError] = {}
         images, labels = next(trainers[0].train_batches.iterate())
-        picture, _ = trainers[0].stepped.pipeline(images[:1], labels[:1], None)
-        self.models = StackedModels([trainer.stepped.model for trainer in trainers], picture)
+        image, _ = trainers[0].stepped.pipeline(images[:1], labels[:1], None)
+        self.models = StackedModels([trainer.stepped.model for trainer in trainers], image)
         for trainer in trainers:
             trainer.stepper.renew_average()  # the weights lie elsewhere now
         self.optimizer = self._stacked_optimizer()

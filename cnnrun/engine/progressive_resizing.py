@@ -1,4 +1,4 @@
-"""Progressive resizing: small pictures first, which cost less, then whole ones (Howard 2018)."""
+"""Progressive resizing: small images first, which cost less, then whole ones (Howard 2018)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnnrun.engine.parts import Parts
 def progressive(inputs: Tensor, options: Training, epoch: int) -> Tensor:
     """The inputs (N, C, H, W) at the size of `epoch` (from 0), averaged down where it is smaller.
 
-    The network must take pictures of any size: with an average before its head, not a flattening.
+    The network must take images of any size: with an average before its head, not a flattening.
     """
     share = share_of_size(options, epoch)
     if share == 1:
@@ -24,7 +24,7 @@ def progressive(inputs: Tensor, options: Training, epoch: int) -> Tensor:
 
 @torch.no_grad()
 def check_sizes(parts: Parts) -> None:
-    """Refuse a model that can't look at the smallest pictures.
+    """Refuse a model that can't look at the smallest images.
 
     Raises:
         ConfigError: with the place of `progressive_from`.
@@ -32,14 +32,14 @@ def check_sizes(parts: Parts) -> None:
     options = parts.experiment.training
     if options.progressive_from == 1:
         return
-    picture = torch.zeros(1, *parts.dataset.input_shape, device=parts.device)
+    image = torch.zeros(1, *parts.dataset.input_shape, device=parts.device)
     training = parts.model.training
     try:
-        parts.model.eval()(progressive(picture, options, 0))
+        parts.model.eval()(progressive(image, options, 0))
     except RuntimeError as error:
         raise parts.experiment.error(
             ["training", "progressive_from"],
-            "the model takes pictures of one size only; give it an average before its head "
+            "the model takes images of one size only; give it an average before its head "
             "(head_pooling: average)",
         ) from error
     finally:
@@ -47,6 +47,6 @@ def check_sizes(parts: Parts) -> None:
 
 
 def share_of_size(options: Training, epoch: int) -> float:
-    """What share of height and width the pictures of `epoch` have: it rises linearly to 1."""
+    """What share of height and width the images of `epoch` have: it rises linearly to 1."""
     grown = epoch / (options.progressive_until * options.epochs)
     return min(1.0, options.progressive_from + (1 - options.progressive_from) * grown)

@@ -25,12 +25,12 @@ class StackedModels:
     Each model goes on to work by itself: its tensors are views of the stacked ones.
     """
 
-    def __init__(self, models: Sequence[nn.Module], picture: Tensor) -> None:
-        """picture: (1, C, H, W), by which the model is traced."""
+    def __init__(self, models: Sequence[nn.Module], image: Tensor) -> None:
+        """image: (1, C, H, W), by which the model is traced."""
         first = models[0]
         # A copy with masks in place of dropout, whose own tensors are never used.
         self.base = copy.deepcopy(first)
-        self.dropouts = _given_masks(self.base, picture)
+        self.dropouts = _given_masks(self.base, image)
         self.base.train()
         # What an optimizer steps, by the parameters' names.
         self.leaves: dict[str, nn.Parameter] = {}
@@ -61,7 +61,7 @@ class StackedModels:
         return outputs
 
     def draw_masks(self, count: int) -> dict[str, Tensor]:
-        """What dropout multiplies a batch of `count` pictures by, drawn from torch's own stream.
+        """What dropout multiplies a batch of `count` images by, drawn from torch's own stream.
 
         In the order and, on a CPU, to the bits in which the model by itself would draw it.
         """
@@ -89,7 +89,7 @@ def _turned(stacked: Tensor) -> Tensor:
     return stacked.transpose(1, 2) if stacked.dim() == 3 else stacked
 
 
-def _given_masks(model: nn.Module, picture: Tensor) -> dict[str, _Masked]:
+def _given_masks(model: nn.Module, image: Tensor) -> dict[str, _Masked]:
     """Replace the dropout layers of `model`; returns the new ones by name, in order of use."""
     layers = [(n, m) for n, m in model.named_modules() if type(m) in _DROPOUTS]
     used: dict[str, _Masked] = {}
@@ -100,7 +100,7 @@ def _given_masks(model: nn.Module, picture: Tensor) -> dict[str, _Masked]:
         setattr(model.get_submodule(parent), own, masked if layer.p else nn.Identity())
     model.eval()
     with torch.no_grad():
-        model(picture)
+        model(image)
     return used
 
 
@@ -116,7 +116,7 @@ class _Masked(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         if not self.training:
-            # A tensor of one picture's form, and in its order in memory, for masks to be like.
+            # A tensor of one image's form, and in its order in memory, for masks to be like.
             self.like = torch.empty_like(inputs)
             return inputs
         return inputs * self.mask

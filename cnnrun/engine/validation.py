@@ -14,14 +14,14 @@ from cnnrun.engine.parts import Parts
 def evaluation_batches(
     parts: Parts, split: str, batch_size: int | None = None, share: Share | None = None
 ) -> Batches:
-    """Batches of a split for a pass without gradients, which small pictures want larger."""
+    """Batches of a split for a pass without gradients, which small images want larger."""
     if batch_size is None:
         batch_size = evaluation_batch_size(parts)
     return Batches(parts.dataset.split(split), batch_size, parts.device, share=share)
 
 
 def evaluation_batch_size(parts: Parts) -> int:
-    """The experiment's own, or more where pictures are small."""
+    """The experiment's own, or more where images are small."""
     numbers = math.prod(parts.dataset.train.images.shape[1:])
     return max(parts.experiment.dataset.batch_size, min(1024, 2**22 // numbers))
 

@@ -1,6 +1,6 @@
 """A trained network as a file for other programs, compared with the network before it is kept.
 
-    onnx           for onnxruntime and others; any number of pictures at a time
+    onnx           for onnxruntime and others; any number of images at a time
     torch-export   a `.pt2` file for `torch.export.load`, likewise
     torchscript    for `torch.jit.load` and libtorch (C++)
     safetensors    the weights alone
@@ -36,13 +36,13 @@ _COMPARED = 16
 
 
 class Network(nn.Module):
-    """What is exported: pictures to logits (N, K), or to pixels (N, C, H, W) and code (N, D)."""
+    """What is exported: images to logits (N, K), or to pixels (N, C, H, W) and code (N, D)."""
 
     factor: Tensor | None
     shift: Tensor | None
 
     def __init__(self, model: nn.Module, factor: Tensor | None, shift: Tensor | None) -> None:
-        """factor, shift: (1, C, 1, 1), of the preprocessing of uint8 pictures, where included."""
+        """factor, shift: (1, C, 1, 1), of the preprocessing of uint8 images, where included."""
         super().__init__()
         self.model = model
         self.register_buffer("factor", factor)
@@ -60,14 +60,14 @@ class Network(nn.Module):
 class Export:
     """A file that was written, and how far its answers are from the network's.
 
-    largest_difference: between outputs, over all compared pictures. pictures: how many those were.
-    real: whether they are the run's own test pictures, or made up as the data are not here.
+    largest_difference: between outputs, over all compared images. images: how many those were.
+    real: whether they are the run's own test images, or made up as the data are not here.
     """
 
     file: Path
     format: str
     largest_difference: float
-    pictures: int
+    images: int
     real: bool
 
 
@@ -76,7 +76,7 @@ def export(
 ) -> Export:
     """Write the network to `file` and compare it with the one in memory.
 
-    preprocessing: the file takes pictures (N, C, H, W) uint8 of the right size and normalizes them
+    preprocessing: the file takes images (N, C, H, W) uint8 of the right size and normalizes them
         itself; otherwise it takes them float32 and normalized, `(x / 255 - mean) / std`.
 
     Raises:
@@ -90,7 +90,7 @@ def export(
         )
     kind = FORMATS[format]
     network = _network(parts, preprocessing)
-    images, real = _pictures(parts)
+    images, real = _images(parts)
     inputs = images if preprocessing else parts.pipeline.normalize(images.to(parts.device)).cpu()
     told = metadata(parts, checkpoint, preprocessing)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -136,8 +136,8 @@ def _network(parts: Parts, preprocessing: bool) -> Network:
     return network
 
 
-def _pictures(parts: Parts) -> tuple[Tensor, bool]:
-    """Pictures (N, C, H, W) uint8 to compare with, and whether they are real ones."""
+def _images(parts: Parts) -> tuple[Tensor, bool]:
+    """Images (N, C, H, W) uint8 to compare with, and whether they are real ones."""
     test = parts.dataset.test
     if len(test):
         return test.images[torch.arange(min(_COMPARED, len(test)))].cpu().contiguous(), True
@@ -162,7 +162,7 @@ def _compare(
     inputs: Tensor,
     format: str,
 ) -> float:
-    """The largest difference of any output, one picture at a time and all together.
+    """The largest difference of any output, one image at a time and all together.
 
     Raises:
         UserError: it is more than rounding.

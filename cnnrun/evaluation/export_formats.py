@@ -43,7 +43,7 @@ def as_arrays(answer: Any) -> list[npt.NDArray[Any]]:
 
 
 def _exported(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
-    """The network's graph for any number of pictures."""
+    """The network's graph for any number of images."""
     try:
         return torch.export.export(
             network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},)

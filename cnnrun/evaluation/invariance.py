@@ -1,4 +1,4 @@
-"""How a classifier's accuracy falls as the test pictures are turned, scaled and shifted."""
+"""How a classifier's accuracy falls as the test images are turned, scaled and shifted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Curve:
 
     @property
     def drop(self) -> float:
-        """How far the mean over all amounts lies below the accuracy on untouched pictures."""
+        """How far the mean over all amounts lies below the accuracy on untouched images."""
         untouched = self.accuracies[self.amounts.index(UNTOUCHED[self.change])]
         return float(untouched - self.accuracies.mean())
 
@@ -51,13 +51,13 @@ class Curve:
 
 @torch.no_grad()
 def invariance(parts: Parts, count: int = 1000) -> list[Curve]:
-    """The curves of a trained classifier, on `count` test pictures evenly spread over the split.
+    """The curves of a trained classifier, on `count` test images evenly spread over the split.
 
     Raises:
-        UserError: the model does not classify, or there are no test pictures.
+        UserError: the model does not classify, or there are no test images.
     """
     if parts.experiment.task.name != "classify":
-        raise UserError("invariance is a matter of classifiers: their accuracy on moved pictures")
+        raise UserError("invariance is a matter of classifiers: their accuracy on moved images")
     if not len(parts.dataset.test):
         raise UserError("the test split is empty")
     parts.model.eval()

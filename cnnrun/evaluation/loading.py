@@ -16,6 +16,7 @@ from torch import nn
 
 from cnnrun.config.experiment import Experiment, from_dict, load
 from cnnrun.config.own_code import changed, code_of
+from cnnrun.config.renamed import present
 from cnnrun.config.shipped import names_experiment
 from cnnrun.config.trust import consenting, trusted
 from cnnrun.data.dataset import Dataset, Split
@@ -80,7 +81,7 @@ def lies_elsewhere(experiment: Experiment, checkpoint: Checkpoint) -> bool:
     if not isinstance(before, dict):
         return True
     own = {"name", *now} - (set(DatasetOptions.model_fields) - {"name"}) - _NO_PLACE
-    return any(now.get(key) != before.get(key) for key in own)
+    return any(now.get(key) != present(f"dataset.{key}", before.get(key)) for key in own)
 
 
 def open_run_of(experiment: Experiment, run: Path) -> tuple[Path, Parts, Checkpoint]:
@@ -97,7 +98,7 @@ def open_trained(
 ) -> tuple[Path, Parts, Checkpoint]:
     """The parts of a run (its best checkpoint) or of a checkpoint file; the data stay unread.
 
-    The data set of these parts knows the classes and the form of a picture, and has no samples.
+    The data set of these parts knows the classes and the form of an image, and has no samples.
 
     device: as in a config; `auto`, and not where the run was trained, as that may be elsewhere.
 
@@ -108,7 +109,7 @@ def open_trained(
     checkpoint = Checkpoint.load(file)
     experiment = _experiment(file, checkpoint, (), plugins, opens_data=False, device=device)
     if experiment.task.name == "stylize":
-        raise UserError(f"{target}: style transfer trains one picture; there is no network in it")
+        raise UserError(f"{target}: style transfer trains one image; there is no network in it")
     _tell_of_other_code(file, checkpoint, experiment, opens_data=False)
     return file, rebuild(checkpoint, experiment, _without_samples(checkpoint)), checkpoint
 
@@ -116,7 +117,7 @@ def open_trained(
 def model_of(
     target: Path, overrides: Iterable[str] = (), plugins: Iterable[str] = ()
 ) -> tuple[nn.Module, tuple[int, int, int]]:
-    """The network, untrained, and the picture shape (C, H, W) of an experiment, run or checkpoint.
+    """The network, untrained, and the image shape (C, H, W) of an experiment, run or checkpoint.
 
     Raises:
         UserError: there is none, or an experiment's data are not there.

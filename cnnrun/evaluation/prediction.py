@@ -1,7 +1,7 @@
-"""What a trained classifier answers for pictures in files, prepared as its training prepared them.
+"""What a trained classifier answers for images in files, prepared as its training prepared them.
 
-The pictures become the samples of a data set, which goes through the same pipeline, task and
-batches as a split in `evaluation`: so a picture gets the same answer here and in `cnnrun eval`.
+The images become the samples of a data set, which goes through the same pipeline, task and
+batches as a split in `evaluation`: so an image gets the same answer here and in `cnnrun eval`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from cnnrun.components.tasks.metrics import softmax
 from cnnrun.data.dataset import BadFile, Split
 from cnnrun.data.images.decoding import ImageFormat, ImageOptions
-from cnnrun.data.images.files import Files, empty_pictures
+from cnnrun.data.images.files import Files, empty_images
 from cnnrun.data.images.scan import scan
 from cnnrun.data.prefetch import prefetch
 from cnnrun.data.sources.folder_listing import images_below
@@ -33,7 +33,7 @@ from cnnrun.runtime.paths import expanded
 
 @dataclass(frozen=True)
 class Answers:
-    """What the model answers for the pictures of a batch.
+    """What the model answers for the images of a batch.
 
     files: N paths. images: (N, C, H, W) uint8, as the model is given them before normalization.
     probabilities: (N, K) float64, by class. bad: files of the batch that could not be decoded.
@@ -45,7 +45,7 @@ class Answers:
     bad: list[BadFile]
 
     def top(self, count: int, classes: Sequence[str]) -> list[list[tuple[str, float]]]:
-        """For each picture its `count` likeliest (class, probability), the likeliest first."""
+        """For each image its `count` likeliest (class, probability), the likeliest first."""
         order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
         return [
             [(classes[k], float(row[k])) for k in best]
@@ -53,7 +53,7 @@ class Answers:
         ]
 
 
-def find_pictures(names: Iterable[str]) -> list[str]:
+def find_images(names: Iterable[str]) -> list[str]:
     """The files that `names` (files, folders, patterns such as `photos/**/*.jpg`) mean, each once.
 
     A name that means nothing stays in the list, so that it comes up as a file that is not there.
@@ -109,7 +109,7 @@ def predict_files(
 ) -> Iterator[Answers]:
     """What the model answers for image files, a batch at a time, the next ones being decoded.
 
-    parts: of a trained classifier; its data set's form of pictures is what they are brought to.
+    parts: of a trained classifier; its data set's form of images is what they are brought to.
     batch_size: None is what evaluation takes.
 
     Raises:
@@ -119,7 +119,7 @@ def predict_files(
     bad: dict[int, str] = {}
 
     def decode(indices: Tensor) -> Tensor:
-        images = empty_pictures(len(indices), form)
+        images = empty_images(len(indices), form)
         numbers = indices.tolist()
         findings = scan(Files([files[i] for i in numbers]), ImageOptions(), form, images)
         bad.update({numbers[row]: reason for row, reason in findings.bad.items()})
@@ -139,7 +139,7 @@ def predict_files(
 
 
 def predict_images(parts: Parts, images: Tensor) -> npt.NDArray[np.float64]:
-    """The probabilities (N, K) of pictures (N, C, H, W) uint8 that have the model's form already.
+    """The probabilities (N, K) of images (N, C, H, W) uint8 that have the model's form already.
 
     Raises:
         UserError: the model does not classify.
@@ -156,7 +156,7 @@ def predict_images(parts: Parts, images: Tensor) -> npt.NDArray[np.float64]:
 
 
 def form_of(parts: Parts) -> ImageFormat:
-    """What every picture was brought to in training: size, channels and how it got there."""
+    """What every image was brought to in training: size, channels and how it got there."""
     channels, height, width = parts.dataset.input_shape
     dataset = parts.experiment.dataset
     return ImageFormat((height, width), channels, dataset.resize, dataset.bits or 16)

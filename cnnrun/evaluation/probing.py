@@ -17,7 +17,7 @@ from cnnrun.errors import UserError
 from cnnrun.evaluation.scoring import predict
 from cnnrun.runtime.randomness import generator
 
-# PCA of more training pictures would cost minutes and change nothing that shows.
+# PCA of more training images would cost minutes and change nothing that shows.
 _MOST = 10_000
 _NEIGHBOURS = 5
 
@@ -68,7 +68,7 @@ def usefulness(parts: Parts, split: str, predictions: Predictions) -> dict[str, 
     """The code of an autoencoder beside the pixels and a PCA of the code's size.
 
     A linear classifier (logistic regression on standardized features) and k nearest neighbours
-    learn from `probe_labels` training pictures, as many of each class, drawn `probe_seeds` times;
+    learn from `probe_labels` training images, as many of each class, drawn `probe_seeds` times;
     they are tested on `split`, whose `predictions` are given.
 
     Returns: for `code`, `pca` and `pixels`: their `size`, the accuracies `linear` and `knn` (mean
@@ -119,7 +119,7 @@ def usefulness(parts: Parts, split: str, predictions: Predictions) -> dict[str, 
 
 def in_words(found: dict[str, Any]) -> str:
     lines = [
-        f"classifiers of {found['labels']} labelled training pictures "
+        f"classifiers of {found['labels']} labelled training images "
         f"(mean of {found['seeds']} draws), on",
         f"{'':8}numbers   linear (std)        {_NEIGHBOURS}-NN   squared error",
     ]

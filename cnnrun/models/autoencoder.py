@@ -1,4 +1,4 @@
-"""Autoencoders: a picture to a short code, and the code back to a picture.
+"""Autoencoders: an image to a short code, and the code back to an image.
 
 One idea each: `linear_autoencoder` finds the plane that PCA finds, `conv_autoencoder` bends it with
 local filters, `vae` makes the codes fill a ball without holes so that they can be walked in.
@@ -25,7 +25,7 @@ Output = Literal["sigmoid", "linear"]
 
 
 class Reconstruction(NamedTuple):
-    """What an autoencoder gives for pictures.
+    """What an autoencoder gives for images.
 
     pixels: (N, C, H, W), in 0..1. code: (N, D). penalty: (N,), to be added to the loss of a pixel.
     """
@@ -42,14 +42,14 @@ class Autoencoder(nn.Module):
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
-        """Normalized pictures (N, C, H, W) to codes (N, D)."""
+        """Normalized images (N, C, H, W) to codes (N, D)."""
 
     @abstractmethod
     def decode(self, code: Tensor) -> Tensor:
         """Codes (N, D) to pixels (N, C, H, W)."""
 
     def forward(self, images: Tensor) -> Reconstruction:
-        """Normalized pictures (N, C, H, W) float32 to their reconstruction."""
+        """Normalized images (N, C, H, W) float32 to their reconstruction."""
         code = self.encode(images)
         return Reconstruction(self.decode(code), code)
 

@@ -136,7 +136,7 @@ class Block:
             raise self._error(
                 f"{key} reaches over {reach} pixels, but its maps are {height} x {width} (padding "
                 f"{padding}); use fewer blocks, less pooling or stride, a smaller {key}, or larger "
-                "pictures (dataset.size)"
+                "images (dataset.size)"
             )
         after = [(size + 2 * padding - reach) // stride + 1 for size in (height, width)]
         return self.channels, after[0], after[1]

@@ -18,9 +18,9 @@ def adapt_channels(model: nn.Module, channels: int, *, pretrained: bool) -> None
 
 
 def with_channels(first: nn.Conv2d, channels: int, *, pretrained: bool) -> nn.Conv2d:
-    """`first`, a convolution of colour pictures, for pictures of `channels` channels.
+    """`first`, a convolution of colour images, for images of `channels` channels.
 
-    Trained kernels are summed for gray: the answer is that to the gray picture as a colour one.
+    Trained kernels are summed for gray: the answer is that to the gray image as a colour one.
     For more channels they repeat, scaled so that the answer keeps its size. Untrained kernels are
     drawn anew, so that the variance of the answer stays as the network's author chose it.
     """

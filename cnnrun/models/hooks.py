@@ -1,4 +1,4 @@
-"""The layers of a model by name and by depth, and what they give while it looks at pictures."""
+"""The layers of a model by name and by depth, and what they give while it looks at images."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 
 @models.register("mlp")
 class MLP(nn.Module):
-    """Multilayer perceptron on the flattened picture."""
+    """Multilayer perceptron on the flattened image."""
 
     def __init__(
         self,

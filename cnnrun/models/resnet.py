@@ -1,4 +1,4 @@
-"""Residual networks for small pictures, as in section 4.2 of He et al. 2015."""
+"""Residual networks for small images, as in section 4.2 of He et al. 2015."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Shortcut = Literal["identity", "projection"]
 
 @models.register("resnet")
 class ResNet(nn.Module):
-    """Residual network for small pictures: 6n + 2 layers in three stages (He et al. 2015)."""
+    """Residual network for small images: 6n + 2 layers in three stages (He et al. 2015)."""
 
     def __init__(
         self,

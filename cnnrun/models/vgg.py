@@ -1,4 +1,4 @@
-"""VGG networks by depth, for pictures of any size (Simonyan & Zisserman 2014)."""
+"""VGG networks by depth, for images of any size (Simonyan & Zisserman 2014)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _SMALLEST = 5e-4
 
 @models.register("whitened_cnn")
 class WhitenedCNN(nn.Module):
-    """A frozen whitening layer, then three groups of two convolutions: fast on small pictures."""
+    """A frozen whitening layer, then three groups of two convolutions: fast on small images."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class WhitenedCNN(nn.Module):
         norm_momentum: Weight of a new batch in the running statistics.
 
         Raises:
-            UserError: pictures of less than 31 pixels a side.
+            UserError: images of less than 31 pixels a side.
         """
         super().__init__()
         depth, height, width = input_shape

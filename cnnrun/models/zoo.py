@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm: any picture size and channel count, a head for our classes."""
+"""Networks of torchvision and timm: any image size and channel count, a head for our classes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def torchvision_model(
         it.
 
     Raises:
-        UserError: no such network or weights, weights that can't be fetched, or pictures of a size
+        UserError: no such network or weights, weights that can't be fetched, or images of a size
             that the network can't take.
     """
     import torchvision.models as library
@@ -89,7 +89,7 @@ def timm_model(
 
     Raises:
         UserError: timm is not installed, has no such network or weights, can't fetch them, or the
-            network can't take pictures of that size.
+            network can't take images of that size.
     """
     try:
         import timm
@@ -122,7 +122,7 @@ def timm_model(
     except Exception as error:
         if weights is None:
             raise UserError(
-                f"timm/{variant} can't be built for {_size(input_shape)} pictures: {error}"
+                f"timm/{variant} can't be built for {_size(input_shape)} images: {error}"
             ) from error
         raise NetworkError(f"timm/{variant}: {_not_fetched(error)}") from error
     check_size(model, input_shape, f"timm/{variant}")
@@ -161,10 +161,10 @@ def _constructor_options(variant: str, shape: Shape) -> dict[str, Any]:
 
 
 def _check_grid(name: str, shape: Shape, cell: int, *, square: bool) -> None:
-    """Refuse pictures that can't be cut into cells of `cell` pixels."""
+    """Refuse images that can't be cut into cells of `cell` pixels."""
     height, width = shape[1:]
     if height % cell or width % cell or (square and height != width):
-        form = "square pictures" if square else "pictures"
+        form = "square images" if square else "images"
         raise UserError(
             f"{name} takes {form} of {cell}, {2 * cell}, {3 * cell} ... pixels, not {_size(shape)} "
             "(dataset.size)"
@@ -245,7 +245,7 @@ def set_dropout(model: nn.Module, probability: float) -> None:
 
 
 def check_size(model: nn.Module, shape: Shape, name: str) -> None:
-    """Look at one picture of `shape`, so that a size that won't do is told at once.
+    """Look at one image of `shape`, so that a size that won't do is told at once.
 
     Raises:
         UserError: the network can't take it; the message has the smallest size that it can take.
@@ -258,7 +258,7 @@ def check_size(model: nn.Module, shape: Shape, name: str) -> None:
     while _problem(model, (shape[0], enough, enough)):
         too_small, enough = enough, 2 * enough
         if enough > 1024:
-            raise UserError(f"{name} can't take {_size(shape)} pictures: {problem}") from problem
+            raise UserError(f"{name} can't take {_size(shape)} images: {problem}") from problem
     while enough - too_small > 1:
         middle = (too_small + enough) // 2
         if _problem(model, (shape[0], middle, middle)):
@@ -266,14 +266,14 @@ def check_size(model: nn.Module, shape: Shape, name: str) -> None:
         else:
             enough = middle
     raise UserError(
-        f"{name} takes pictures of {enough} x {enough} pixels and more, not {_size(shape)} "
+        f"{name} takes images of {enough} x {enough} pixels and more, not {_size(shape)} "
         "(dataset.size)"
     ) from problem
 
 
 @torch.no_grad()
 def _problem(model: nn.Module, shape: Shape) -> Exception | None:
-    """What goes wrong when the network looks at a picture of `shape`, in eval mode."""
+    """What goes wrong when the network looks at an image of `shape`, in eval mode."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

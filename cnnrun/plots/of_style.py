@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cnnrun.data.images.one_image import read_picture, resized, scaled_size
+from cnnrun.data.images.one_image import read_image, resized, scaled_size
 from cnnrun.errors import UserError
 from cnnrun.plots.drawing.images import draw_large
 from cnnrun.plots.style import Figure
@@ -30,11 +30,11 @@ def style(target: Target, *, progress: Annotated[int, Field(ge=0, le=12)] = 4) -
     size = content.shape[2:]
     shown = [("content", content[0])]
     for one in parts.experiment.loss.styles:  # type: ignore[attr-defined]
-        shown.append((f"style: {one.file}", _within(read_picture(one.file), size)))
+        shown.append((f"style: {one.file}", _within(read_image(one.file), size)))
     files = sorted((target.run.plots / "progress").glob("epoch_*.png"))
     steps = np.linspace(0, len(files) - 1, min(progress + 1, len(files))).round().astype(int)
     for k in dict.fromkeys(steps[:-1].tolist()):
-        image = resized(read_picture(str(files[k])), *size)
+        image = resized(read_image(str(files[k])), *size)
         shown.append((f"after epoch {int(files[k].stem[6:])}", image.numpy()))
     with torch.no_grad():
         result = parts.model.eval()(parts.model.content).cpu()

@@ -60,7 +60,7 @@ def report(
         sections.insert(0, Section("Problems", sentences(told, "warning")))
     sections += [trials(standing.results)] if standing else []
     sections.append(Section("Runs", _runs(runs, groups, compared)))
-    drawn = [folder / Path(str(name)).name for name in study.get("pictures") or []]
+    drawn = [folder / Path(str(n)).name for n in study.get("plots", study.get("pictures")) or []]
     if found := plots([file for file in drawn if file.is_file()]):
         sections.append(Section("Plots", found))
     return page(title, str(study.get("about") or _lead(runs, groups, compared)), sections)

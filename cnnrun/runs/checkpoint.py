@@ -19,7 +19,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Normalization:
-    """Per channel, in units of the 0..1 range of pictures: `(x - mean) / std`."""
+    """Per channel, in units of the 0..1 range of images: `(x - mean) / std`."""
 
     mean: list[float]
     std: list[float]

@@ -7,7 +7,7 @@
     changes.jsonl      what was changed when the run was resumed (where anything was)
     summary.json       the end of it: best epoch, test scores, speed
     checkpoints/       last.pt, best.pt
-    plots/             pictures
+    plots/             what was drawn
     bad_files.csv      image files that could not be decoded, and why (where there are any)
 """
 

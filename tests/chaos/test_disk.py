@@ -87,7 +87,7 @@ class Trials:
 @pytest.fixture
 def trials(cnnrun: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Trials:
     (tmp_path / "x.yaml").write_text(CONFIG)
-    # A hundred runs in seconds: the schema is always the same, and pictures are not the point.
+    # A hundred runs in seconds: the schema is always the same, and plots are not the point.
     monkeypatch.setattr(config, "experiment_model", cache(config.experiment_model))
     monkeypatch.setattr(finishing, "draw_plots", lambda *_: None)
     return Trials(cnnrun, tmp_path)

@@ -35,13 +35,13 @@ def _evil_array(file: Path) -> None:
         np.save(stream, np.array([_Evil()], object), allow_pickle=True)
 
 
-def test_a_cache_of_pictures_runs_no_code(cnnrun: Command, tmp_path: Path) -> None:
+def test_a_cache_of_images_runs_no_code(cnnrun: Command, tmp_path: Path) -> None:
     for label in "ab":
-        (tmp_path / "pictures" / label).mkdir(parents=True)
+        (tmp_path / "images" / label).mkdir(parents=True)
         for number in range(8):
-            Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / label / f"{number}.png")
+            Image.new("RGB", (8, 8)).save(tmp_path / "images" / label / f"{number}.png")
     (tmp_path / "x.yaml").write_text(
-        "dataset: {name: folder, root: pictures, cache: disk, cache_dir: cache}\n"
+        "dataset: {name: folder, root: images, cache: disk, cache_dir: cache}\n"
         "model: {name: mlp, hidden: [4]}\n"
     )
     assert cnnrun("check", "x.yaml").code == 0

@@ -16,7 +16,7 @@ from cnnrun import evaluate, load_model, load_run, train
 from cnnrun.data.images.decoding import BadImageError
 from cnnrun.errors import ConfigError, UserError
 from tests.conftest import Command
-from tests.small_run import small_run, write_test_pictures
+from tests.small_run import small_run, write_test_images
 
 __all__ = ["small_run"]
 
@@ -74,8 +74,8 @@ def test_show_returns_a_figure_that_a_notebook_shows(small_run: Path) -> None:
         load_run(small_run).show("curvs")
 
 
-def test_a_model_prepares_pictures_as_training_did(small_run: Path, tmp_path: Path) -> None:
-    images = write_test_pictures(tmp_path / "pictures", 6)
+def test_a_model_prepares_images_as_training_did(small_run: Path, tmp_path: Path) -> None:
+    images = write_test_images(tmp_path / "images", 6)
     model = load_model(small_run, device="cpu")
     assert (model.classes, model.input_shape) == (tuple("0123456789"), (1, 8, 8))
     probabilities = model.probabilities(images)
@@ -84,10 +84,10 @@ def test_a_model_prepares_pictures_as_training_did(small_run: Path, tmp_path: Pa
     summary = load_run(small_run).summary["normalization"]
     wanted = (images.float() / 255 - summary["mean"][0]) / summary["std"][0]
     torch.testing.assert_close(model.normalize(images), wanted)
-    answers = model.predict([tmp_path / "pictures"], top=1)
+    answers = model.predict([tmp_path / "images"], top=1)
     assert [best[0][0] for best in answers.values()] == [str(k) for k in probabilities.argmax(1)]
-    with pytest.raises(UserError, match="expected uint8 pictures N x 1 x 8 x 8"):
+    with pytest.raises(UserError, match="expected uint8 images N x 1 x 8 x 8"):
         model.probabilities(images.float())
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(BadImageError, match=r"bad\.png"):
         model.predict([tmp_path / "bad.png"])

@@ -59,8 +59,8 @@ def test_run_directory_is_whole(cnnrun: Command, tiny: Path, tmp_path: Path) -> 
         "checkpoints/best.pt", "checkpoints/last.pt",
         "plots/samples.png", "plots/curves.png", "plots/confusion.png", "plots/mistakes.png",
     }  # fmt: skip
-    for picture in (run / "plots").iterdir():
-        pixels = np.asarray(Image.open(picture).convert("RGB"))
+    for plot in (run / "plots").iterdir():
+        pixels = np.asarray(Image.open(plot).convert("RGB"))
         assert min(pixels.shape[:2]) > 200
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -131,7 +131,7 @@ class CtrlC(Logger):
             Path("press").unlink()
             os.kill(os.getpid(), signal.SIGINT)
 
-    def picture(self, name, file):
+    def plot(self, name, file):
         pass
 
     def end(self, summary):
@@ -164,7 +164,7 @@ def test_interrupt_and_resume_end_at_the_same_bits(
 
 
 @pytest.mark.parametrize("backend", ["module://nope", "TkAgg"])
-def test_pictures_need_no_display(shell: Command, tiny: Path, backend: str) -> None:
+def test_plots_need_no_display(shell: Command, tiny: Path, backend: str) -> None:
     ended = shell(
         f"env -u DISPLAY HOME=/nonexistent MPLBACKEND={backend} "
         f"cnnrun train {tiny} training.epochs=1"

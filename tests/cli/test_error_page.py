@@ -40,13 +40,13 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "x.yaml").write_text(CONFIG.replace("MODEL", "mlp, hidden: [4]"))
     (folder / "cnn.yaml").write_text(CONFIG.replace("MODEL", "cnn, channels: [4, 4]"))
     (folder / "p.yaml").write_text(
-        "dataset: {name: folder, root: pictures, cache_dir: cache}\n"
+        "dataset: {name: folder, root: images, cache_dir: cache}\n"
         "model: {name: mlp, hidden: [4]}\ndevice: cpu\ntraining: {epochs: 1}\n"
     )
     for name in "ab":
-        (folder / "pictures" / name).mkdir(parents=True)
+        (folder / "images" / name).mkdir(parents=True)
         for i in range(8):
-            Image.new("L", (8, 8), 30 * i).save(folder / "pictures" / name / f"{i}.png")
+            Image.new("L", (8, 8), 30 * i).save(folder / "images" / name / f"{i}.png")
     Image.new("L", (9, 9)).save(folder / "big.png")
     changes = {"run": [], "coder": ["task=reconstruct", "model={name: linear_autoencoder, code: 3}",
                                     "loss=mse"]}  # fmt: skip
@@ -59,7 +59,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The schema of what is built in is always the same; a run's pictures are not the point."""
+    """The schema of what is built in is always the same; a run's plots are not the point."""
     monkeypatch.setattr(finishing, "draw_plots", lambda *_: None)
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
 
@@ -100,11 +100,11 @@ UNTESTED = {
     "device mps: not available here": "needs a Mac",
     "another one ended": "needs processes that die under torchrun",
     "labels of the … split go from … to …; there are": "no data set of torchvision's has such",
-    "can't be built for … pictures": "what timm can't build changes with timm",
+    "can't be built for … images": "what timm can't build changes with timm",
     "has no split '…'… (it has": "needs the hub, or seconds of imports",
     "torch can't export this network's graph": "no network here that torch can't export",
     "torch can't trace this network": "no network here that torch can't trace",
-    "a walk needs two test images": "no split is so small that its picture is not drawn before",
+    "a walk needs two test images": "no split is so small that its plot is not drawn before",
 }
 
 

@@ -253,7 +253,7 @@ def test_thousands_of_runs_are_listed_quickly_without_torch(runs: Runs) -> None:
 
 
 @pytest.mark.parametrize("groups", [1, 2, 12, 45])
-def test_the_picture_is_readable(runs: Runs, groups: int) -> None:
+def test_the_plot_is_readable(runs: Runs, groups: int) -> None:
     for k in range(groups):
         for seed in range(3):
             lr = round(0.1 * (k + 1), 1)
@@ -269,7 +269,7 @@ def test_the_picture_is_readable(runs: Runs, groups: int) -> None:
     assert any("5 groups more are not shown" in text for text in told) == (groups == 45)
 
 
-def test_the_picture_shows_the_means_and_what_is_no_number(runs: Runs) -> None:
+def test_the_plot_shows_the_means_and_what_is_no_number(runs: Runs) -> None:
     for seed in range(2):
         runs.add(seed, 0.8 + 0.1 * seed, log=[0.2 + 0.2 * seed, 0.5])
         runs.add(seed, None, optimizer__lr=9.0, log=[0.1])

@@ -18,7 +18,7 @@ LABELS = torch.tensor([0] * 20 + [1] * 10 + [2] * 6 + [3] * 3 + [4])
 COUNTS = torch.bincount(LABELS)
 SHARES = torch.rand(40, 5).softmax(1)
 CLASSIFYING = [
-    name for name in losses.names() if not getattr(losses.get(name).factory, "of_pictures", False)
+    name for name in losses.names() if not getattr(losses.get(name).factory, "of_images", False)
 ]
 
 
@@ -94,7 +94,7 @@ def test_focal_without_focus_is_cross_entropy_and_with_it_is_its_definition() ->
     torch.testing.assert_close(_loss("focal")(OUTPUTS, LABELS), (1 - p) ** 2 * -p.log())
 
 
-def test_mse_and_l1_on_labels_and_on_pictures() -> None:
+def test_mse_and_l1_on_labels_and_on_images() -> None:
     one_hot = F.one_hot(LABELS, 5).float()
     torch.testing.assert_close(_loss("mse")(OUTPUTS, LABELS).mean(), F.mse_loss(OUTPUTS, one_hot))
     torch.testing.assert_close(_loss("l1")(OUTPUTS, LABELS).mean(), F.l1_loss(OUTPUTS, one_hot))

@@ -29,7 +29,7 @@ FIRST = int(os.environ.get("CNNRUN_FUZZ_FIRST", "0"))
 # Whole lines of `error:`; what a case may say that is not about the file but about this machine.
 _ABOUT_THE_MACHINE = re.compile(
     r"device (cuda|mps)|could not be downloaded|download is false|no such (file|folder|directory)"
-    r"|memory|needs .* package|imagenet|weights|file name too long|no sample picture"
+    r"|memory|needs .* package|imagenet|weights|file name too long|no sample image"
 )
 _PLACE = re.compile(
     r"^(error: )?(case\.yaml:\d+(:\d+)?: |command line: |'.*' is no override: )", re.S

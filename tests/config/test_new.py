@@ -103,7 +103,7 @@ def test_configs_have_names(cnnrun: Command) -> None:
 
 def test_describe_and_viz_take_names_of_configs(cnnrun: Command) -> None:
     """As `train` does; a run of that name would come first."""
-    assert cnnrun("describe", "digits_cnn").out.startswith("CNN for pictures of 1x8x8")
+    assert cnnrun("describe", "digits_cnn").out.startswith("CNN for images of 1x8x8")
     drawn = cnnrun("viz", "samples", "digits_cnn")
     assert drawn.code == 0, drawn.err
     assert Path("samples.png").read_bytes().startswith(b"\x89PNG")

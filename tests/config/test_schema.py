@@ -108,10 +108,10 @@ def test_it_accepts_what_cnnrun_accepts(
 def test_what_a_task_needs_is_required(validator: jsonschema.Draft202012Validator) -> None:
     assert not validator.is_valid({"dataset": "digits"})
     assert not validator.is_valid({"model": "mlp"})
-    picture = {"name": "picture", "file": "x.jpg"}
+    image = {"name": "image", "file": "x.jpg"}
     style = {"name": "neural_style", "styles": [{"file": "y.jpg"}]}
-    assert validator.is_valid({"task": "stylize", "dataset": picture, "loss": style})
-    assert not validator.is_valid({"task": "stylize", "dataset": picture})
+    assert validator.is_valid({"task": "stylize", "dataset": image, "loss": style})
+    assert not validator.is_valid({"task": "stylize", "dataset": image})
 
 
 def test_keys_have_texts(schema: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from cnnrun.data.augmentations.rectangles import draw_rectangles
 from cnnrun.data.augmentations.sampling import Sampler
 
 
-def pictures(count: int = 8, channels: int = 3, height: int = 16, width: int = 16) -> Tensor:
+def random_images(count: int = 8, channels: int = 3, height: int = 16, width: int = 16) -> Tensor:
     """(N, C, H, W) float32 in 0..1, of 256 levels."""
     generator = torch.Generator().manual_seed(count)
     shape = (count, channels, height, width)
@@ -56,7 +56,7 @@ def one_by_one(operation: Any, images: Tensor, values: Tensor) -> Tensor:
 @given(seed=st.integers(0, 99))
 @settings(max_examples=10, deadline=None)
 def test_factors_do_what_torchvision_does(ours: Any, theirs: Any, channels: int, seed: int) -> None:
-    images = pictures(6, channels, 7, 9)
+    images = random_images(6, channels, 7, 9)
     factors = sampler(6, seed=seed).uniform(0, 2.5)
     torch.testing.assert_close(ours(images, factors), one_by_one(theirs, images, factors))
 
@@ -64,7 +64,7 @@ def test_factors_do_what_torchvision_does(ours: Any, theirs: Any, channels: int,
 @given(seed=st.integers(0, 99))
 @settings(max_examples=20, deadline=None)
 def test_hue_turns_as_in_torchvision(seed: int) -> None:
-    images = pictures(6)
+    images = random_images(6)
     images[0] = 0.25  # gray has no hue
     turns = sampler(6, seed=seed).uniform(-0.5, 0.5)
     expected = one_by_one(tv.adjust_hue, images, turns)
@@ -72,14 +72,14 @@ def test_hue_turns_as_in_torchvision(seed: int) -> None:
 
 
 def test_grayscale_is_the_gray_of_torchvision() -> None:
-    item, images = Grayscale(probability=0.5), pictures()
+    item, images = Grayscale(probability=0.5), random_images()
     draws = item.draw(sampler(8))
     expected = torch.where(base.per_image(draws["gray"]), tv.rgb_to_grayscale(images, 3), images)
     torch.testing.assert_close(item.apply(images, draws), expected)
 
 
 def test_color_jitter_is_its_four_parts_in_turn() -> None:
-    item, images = ColorJitter(), pictures()
+    item, images = ColorJitter(), random_images()
     draws = item.draw(sampler(8))
     expected = images
     for name in ("brightness", "contrast", "saturation", "hue"):
@@ -88,7 +88,7 @@ def test_color_jitter_is_its_four_parts_in_turn() -> None:
 
 
 def test_blur_is_torchvisions() -> None:
-    images, sigmas = pictures(5), torch.tensor([0.1, 0.5, 0.9, 1.3, 2.0])
+    images, sigmas = random_images(5), torch.tensor([0.1, 0.5, 0.9, 1.3, 2.0])
     expected = one_by_one(lambda image, s: tv.gaussian_blur(image, [7, 7], [s, s]), images, sigmas)
     torch.testing.assert_close(blur.gaussian_blur(images, sigmas, radius=3), expected)
 
@@ -160,7 +160,7 @@ TORCHVISION: dict[str, tuple[float, Any]] = {
 @pytest.mark.parametrize("name", policies.OPERATIONS)
 def test_each_operation_of_a_policy_is_torchvisions(name: str) -> None:
     value, theirs = TORCHVISION[name]
-    images = (pictures(3, 3, 21, 21) * 200 + 20).byte() / 255
+    images = (random_images(3, 3, 21, 21) * 200 + 20).byte() / 255
     # The image in the middle has the operation, the others none.
     draws = {
         "operation_0": torch.tensor([0, policies.OPERATIONS.index(name), 0]),
@@ -194,7 +194,7 @@ def test_trivial_augment_has_all_strengths() -> None:
 @pytest.mark.parametrize("operation", [color.adjust_hue, color.adjust_contrast])
 def test_computing_on_the_marked_images_alone_is_exact(operation: Any) -> None:
     """The CPU's way of `apply_where_` and that of all other devices agree."""
-    images, values = pictures(), torch.linspace(-0.4, 0.4, 8)
+    images, values = random_images(), torch.linspace(-0.4, 0.4, 8)
     marked = torch.tensor([True, False, True, True, False, False, False, True])
     everywhere = torch.where(base.per_image(marked), operation(images, values), images)
     assert torch.equal(base.apply_where_(marked, images.clone(), operation, values), everywhere)
@@ -214,7 +214,7 @@ def test_shares_have_the_beta_distribution(alpha: float) -> None:
 
 
 def test_mixup_shares_images_and_labels_alike() -> None:
-    images, targets = pictures(), torch.eye(8)
+    images, targets = random_images(), torch.eye(8)
     draws = Mixup(alpha=1.0).draw(sampler(8))
     mixed, shares = Mixup(alpha=1.0).apply(images, targets, draws)
     torch.testing.assert_close(mixed, torch.einsum("nk,kchw->nchw", shares, images))

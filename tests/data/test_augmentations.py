@@ -47,7 +47,7 @@ def build(name: str, **parameters: Any) -> Any:
     return augmentations.build(schema(name=name, **parameters))
 
 
-def pictures(count: int = 8, channels: int = 3, height: int = 16, width: int = 16) -> Tensor:
+def random_images(count: int = 8, channels: int = 3, height: int = 16, width: int = 16) -> Tensor:
     generator = torch.Generator().manual_seed(count)
     shape = (count, channels, height, width)
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
@@ -79,14 +79,14 @@ def test_every_augmentation_is_tested() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", ALL)
 def test_zero_parameters_change_nothing(name: str, channels: int, interpolation: str) -> None:
-    images = pictures(channels=channels)
+    images = random_images(channels=channels)
     result = augment(images, build(name, **NOTHING[name]), interpolation=interpolation)
     torch.testing.assert_close(result, images / 255, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", HAVE_PROBABILITY)
 def test_probability_zero_changes_nothing(name: str) -> None:
-    images = pictures(height=11)
+    images = random_images(height=11)
     result = augment(images, build(name, probability=0.0))
     torch.testing.assert_close(result, images / 255, rtol=0, atol=1e-6)
 
@@ -97,7 +97,7 @@ def test_probability_zero_changes_nothing(name: str) -> None:
 def test_values_and_shape_are_kept(
     name: str, shape: tuple[int, int, int], interpolation: str
 ) -> None:
-    images = pictures(40, *shape)
+    images = random_images(40, *shape)
     result = augment(images, build(name), interpolation=interpolation)
     assert result.shape == images.shape
     assert result.dtype == torch.float32
@@ -107,7 +107,7 @@ def test_values_and_shape_are_kept(
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_seed_repeats_and_another_differs(name: str) -> None:
-    images, item = pictures(32), build(name)
+    images, item = random_images(32), build(name)
     first = augment(images, item, seed=1)
     assert torch.equal(first, augment(images, item, seed=1))
     assert not torch.equal(first, augment(images, item, seed=2))
@@ -115,24 +115,24 @@ def test_a_seed_repeats_and_another_differs(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted({*ALL} - {"mixup", "cutmix"}))
 def test_each_image_has_its_own_draw(name: str) -> None:
-    copies = pictures(1).expand(64, -1, -1, -1)
+    copies = random_images(1).expand(64, -1, -1, -1)
     augmented = augment(copies, build(name))
     assert not torch.equal(augmented, augmented.roll(1, 0))
 
 
 @pytest.mark.parametrize("name", sorted({*ALL} - {"mixup", "cutmix"}))
 def test_neighbours_in_the_batch_do_not_matter(name: str) -> None:
-    images, item = pictures(16), build(name)
+    images, item = random_images(16), build(name)
     others = images.flip(0)
     others[3] = images[3]
     assert torch.equal(augment(images, item)[3], augment(others, item)[3])
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_stored_pictures_and_the_global_stream_are_left_alone(name: str) -> None:
-    images, state = pictures(), torch.get_rng_state()
+def test_stored_images_and_the_global_stream_are_left_alone(name: str) -> None:
+    images, state = random_images(), torch.get_rng_state()
     augment(images, build(name))
-    assert torch.equal(images, pictures())
+    assert torch.equal(images, random_images())
     assert torch.equal(torch.get_rng_state(), state)
 
 

@@ -1,4 +1,4 @@
-"""Sizes and channels of pictures that come as arrays, against Pillow."""
+"""Sizes and channels of images that come as arrays, against Pillow."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnrun.data.dataset import Dataset, Split, chosen
-from cnnrun.data.images.assemble import picture_splits
+from cnnrun.data.images.assemble import image_splits
 from cnnrun.data.images.decoding import BadFile, ImageOptions
 from cnnrun.data.images.files import Files
 from cnnrun.data.inspection.examples import example_pairs
@@ -29,16 +29,16 @@ from tests.plot_reading import LONG, ODD_NAMES, assert_readable, rendered, share
 
 
 def dataset(labels: torch.Tensor | None = None, classes: int = 3) -> Dataset:
-    """60 training, 20 validation and 40 test pictures, no two alike."""
-    pictures = photos(120)
+    """60 training, 20 validation and 40 test images, no two alike."""
+    images = photos(120)
     labels = torch.arange(120) % classes if labels is None else labels
     names = tuple(f"class {k}" for k in range(classes))
-    parts = [Split(pictures[a:b].clone(), labels[a:b]) for a, b in ((0, 60), (60, 80), (80, 120))]
+    parts = [Split(images[a:b].clone(), labels[a:b]) for a, b in ((0, 60), (60, 80), (80, 120))]
     return Dataset(names, parts[0], parts[2], parts[1])
 
 
 def tensors(data: Dataset) -> list[torch.Tensor]:
-    """The pictures of the training, validation and test split, to be changed."""
+    """The images of the training, validation and test split, to be changed."""
     found = [data.split(name).images for name in ("train", "validation", "test")]
     assert all(isinstance(images, torch.Tensor) for images in found)
     return found  # type: ignore[return-value]
@@ -67,21 +67,21 @@ def test_planted_faults_are_found_and_nothing_else() -> None:
     train[41] = torch.roll(train[44], 1, dims=2)
     found = report(data)
     exact, near = found["exact"], found["near"]
-    assert [where(group) for group in exact["pictures"]] == [
+    assert [where(group) for group in exact["images"]] == [
         [("train", 6), ("test", 3)],
         [("train", 8), ("validation", 2)],
         [("train", 20), ("train", 23)],
     ]
     assert exact["leaked"] == {"validation": 1, "test": 1}
     assert (exact["groups"], exact["surplus"], exact["across"], exact["conflicts"]) == (3, 3, 2, 1)
-    assert sorted(where(pair) for pair in near["pictures"]) == [
+    assert sorted(where(pair) for pair in near["images"]) == [
         [("train", 12), ("test", 11)],
         [("train", 13), ("test", 12)],
         [("train", 41), ("train", 44)],
     ]
     assert near["leaked"] == {"validation": 0, "test": 2}
     assert near["across"] == 2
-    assert where(found["blank"]["pictures"]) == [("train", 30), ("train", 31), ("test", 5)]
+    assert where(found["blank"]["images"]) == [("train", 30), ("train", 31), ("test", 5)]
 
 
 def test_report_can_be_written_as_json() -> None:
@@ -134,13 +134,13 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told[-1] == 0
 
 
-def test_no_training_pictures_is_said() -> None:
+def test_no_training_images_is_said() -> None:
     data = dataset()
-    with pytest.raises(UserError, match="no training pictures"):
+    with pytest.raises(UserError, match="no training images"):
         report(replace(data, train=data.train.take(torch.arange(0))))
 
 
-def test_tiny_pictures_are_not_searched() -> None:
+def test_tiny_images_are_not_searched() -> None:
     data = dataset()
     small = data.each_split(
         lambda split: Split(split.images[torch.arange(len(split))][:, :, :8, :8], split.labels)
@@ -151,16 +151,16 @@ def test_tiny_pictures_are_not_searched() -> None:
 
 
 def folder_data(folder: Path) -> Dataset:
-    pictures = photos(12, size=24)
-    pictures[9] = pictures[2]
+    images = photos(12, size=24)
+    images[9] = images[2]
     paths = [str(folder / f"p{k} \u65e5.png") for k in range(12)]
-    for path, picture in zip(paths, pictures, strict=True):
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(path)
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
     Image.new("L", (40, 30), 9).save(paths[11])
     options = ImageOptions(size=(24, 24), cache_dir=str(folder / "cache"))
     labels = torch.arange(6) % 2
     parts = {"train": (Files(paths[:6]), labels), "test": (Files(paths[6:]), labels)}
-    splits = picture_splits(parts, options)
+    splits = image_splits(parts, options)
     return Dataset(("a", "b"), splits["train"], splits["test"])
 
 
@@ -173,7 +173,7 @@ def test_files_are_named_and_their_own_sizes_counted(tmp_path: Path) -> None:
         "sizes": {"24 x 24": 11, "30 x 40": 1},
         "modes": {"RGB": 11, "L": 1},
     }
-    ((first, second),) = found["exact"]["pictures"]
+    ((first, second),) = found["exact"]["images"]
     assert first == {
         "split": "train",
         "index": 2,
@@ -181,7 +181,7 @@ def test_files_are_named_and_their_own_sizes_counted(tmp_path: Path) -> None:
         "file": str(tmp_path / "p2 日.png"),
     }
     assert (second["index"], second["file"]) == (2, str(tmp_path / "p9 日.png"))
-    assert found["blank"]["pictures"][0]["file"] == str(tmp_path / "p11 日.png")
+    assert found["blank"]["images"][0]["file"] == str(tmp_path / "p11 日.png")
     assert found["bad_files"] == [{"path": "x\udce4.png", "reason": "is empty"}]
     text = as_text(found)
     assert "1 file can't be decoded" in text
@@ -199,16 +199,16 @@ def test_the_worst_warning_comes_first() -> None:
     lines = warnings(report(data))
     starts = [line.split(":")[0] for line in lines]
     assert starts == ["leakage", "labels", "classes", "classes", "classes", "classes", "blank"]
-    assert "1 of 40 test pictures (2.50%)" in lines[0]
-    assert "1 of 3 have no picture in the train split: class 2" in lines[2]
+    assert "1 of 40 test images (2.50%)" in lines[0]
+    assert "1 of 3 have no image in the train split: class 2" in lines[2]
     assert as_text(report(data)).startswith(f"WARNING  {lines[0]}")
 
 
 def test_imbalance_is_a_warning_above_ten() -> None:
     labels = torch.tensor([0] * 55 + [1] * 5 + [0, 1] * 30)
     (few, imbalance) = warnings(report(dataset(labels, classes=2)))
-    assert "fewer than 10 training pictures: class 1" in few
-    assert "11 times as many training pictures of class 0 (55) as of class 1 (5)" in imbalance
+    assert "fewer than 10 training images: class 1" in few
+    assert "11 times as many training images of class 0 (55) as of class 1 (5)" in imbalance
 
 
 def test_examples_show_the_leak_first() -> None:
@@ -217,11 +217,11 @@ def test_examples_show_the_leak_first() -> None:
     train[20], train[40], test[4] = train[23], train[7], train[7]
     test[12] = brighter(train[13])
     found = report(data)
-    pictures, captions = example_pairs(data, found)
+    images, captions = example_pairs(data, found)
     assert captions[0] == "train 7: class 1\ntest 4: class 0"
     assert captions[1] == "train 13: class 1\ntest 12: class 2"
     assert captions[2] == "train 20: class 2\ntrain 23: class 2"
-    np.testing.assert_array_equal(pictures[1, 1], test[12].numpy() / np.float32(255))
+    np.testing.assert_array_equal(images[1, 1], test[12].numpy() / np.float32(255))
     assert example_pairs(data, found, most=1)[0].shape == (1, 2, 3, 64, 64)
 
 
@@ -244,7 +244,7 @@ DRAWN = {
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_the_picture_is_readable(name: str) -> None:
+def test_the_plot_is_readable(name: str) -> None:
     pairs = photos(16).reshape(8, 2, 3, 64, 64).numpy() / 255
     captions = [f"train 12345: {LONG}\ntest 1: {ODD_NAMES[2]}"] * 8
     figure = draw_data_report(DRAWN[name](), pairs, captions, title=f"{LONG} {LONG}")
@@ -259,5 +259,5 @@ def test_the_bars_are_as_high_as_the_counts() -> None:
     assert share_of(rendered(figure), style.BLUE) > 0.02
     told = words(figure)
     assert "train (60)" in told
-    assert any("have no picture in the test split: class 0" in line for line in told)
-    assert "pictures that occur twice, or nearly so" not in told
+    assert any("have no image in the test split: class 0" in line for line in told)
+    assert "images that occur twice, or nearly so" not in told

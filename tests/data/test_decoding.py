@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
 from cnnrun.data.images.decoding import BadImageError, ImageFormat, decode
-from cnnrun.data.images.formats import Window, open_picture
+from cnnrun.data.images.formats import Window, open_image
 from cnnrun.data.images.framing import RandomCrop, frame, middle
 from cnnrun.data.images.modes import UnreadableError
 
@@ -40,8 +40,8 @@ def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 def decoded(content: bytes, channels: int = 3) -> NDArray[np.uint8]:
     """(H, W) or (H, W, 3)."""
-    picture = open_picture(content)
-    pixels = picture.read(channels, Window(0, 0, *picture.size), picture.size)
+    image = open_image(content)
+    pixels = image.read(channels, Window(0, 0, *image.size), image.size)
     return pixels[:, :, 0] if channels == 1 else pixels
 
 
@@ -96,12 +96,12 @@ def test_gray_files_become_three_equal_channels(kind: str) -> None:
     pixels = decoded(content)
     assert difference(pixels, pillow(content)) == 0
     assert (pixels == pixels[:, :, :1]).all()
-    assert open_picture(content).gray
+    assert open_image(content).gray
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_pictures_stand_upright(orientation: int, kind: str) -> None:
+def test_images_stand_upright(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = saved(photograph(), kind, exif=exif.tobytes())
@@ -109,7 +109,7 @@ def test_pictures_stand_upright(orientation: int, kind: str) -> None:
     assert difference(decoded(content), np.asarray(upright)) <= 1
     window = (5, 7, 20, 30)
     top, left, height, width = window
-    part = open_picture(content).read(3, Window(*window), (height, width))
+    part = open_image(content).read(3, Window(*window), (height, width))
     box = (left, top, left + width, top + height)
     assert difference(part, np.asarray(upright.crop(box))) <= 1
 
@@ -127,7 +127,7 @@ def test_cmyk_jpegs_are_not_inverted() -> None:
     red = Image.new("RGB", (16, 16), (200, 30, 20))
     content = saved(red.convert("CMYK"), "JPEG", quality=95)
     assert Image.open(io.BytesIO(content)).info["adobe"]  # stored inverted
-    assert open_picture(content).mode == "CMYK"
+    assert open_image(content).mode == "CMYK"
     assert difference(decoded(content), pillow(content)) == 0
     assert difference(decoded(content), np.asarray(red)) <= 8
 
@@ -228,9 +228,9 @@ def test_palettes_with_transparency(kind: str) -> None:
 def test_palette_without_transparency_and_gray_palette() -> None:
     content = saved(photograph().quantize(16), "PNG")
     assert difference(decoded(content), pillow(content)) == 0
-    assert not open_picture(content).gray
+    assert not open_image(content).gray
     gray = photograph().convert("L").quantize(8)
-    assert open_picture(saved(gray, "PNG")).gray
+    assert open_image(saved(gray, "PNG")).gray
 
 
 def test_a_transparent_color_of_a_png() -> None:
@@ -280,10 +280,10 @@ def test_a_cut_or_damaged_jpeg_is_found_by_the_cheap_check_too(progressive: bool
     damaged = content[:middle_of_it] + bytes(60) + content[middle_of_it + 60 :]
     for bad in (content[:-40], content[:middle_of_it], damaged):
         with pytest.raises(UnreadableError, match="damaged"):
-            open_picture(bad).check()
+            open_image(bad).check()
         with pytest.raises(UnreadableError, match="damaged"):
             decoded(bad)
-    open_picture(content).check()
+    open_image(content).check()
 
 
 def test_filling_bytes_do_not_spoil_a_jpeg() -> None:
@@ -303,7 +303,7 @@ def test_damaged_cmyk_jpeg_is_refused() -> None:
     ("content", "reason"),
     [
         (b"", "the file is empty"),
-        (b"not a picture at all", "not an image"),
+        (b"not an image at all", "not an image"),
         (b"\xff\xd8\xff" + b"x" * 200, "not an image"),
         (b"\x89PNG\r\n\x1a\n", "not an image"),
         (b"<!DOCTYPE html><html>", "a web page"),
@@ -312,10 +312,10 @@ def test_damaged_cmyk_jpeg_is_refused() -> None:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
     ],
 )
-def test_what_is_no_picture_is_named_with_its_reason(
+def test_what_is_no_image_is_named_with_its_reason(
     tmp_path: Path, content: bytes, reason: str
 ) -> None:
-    path = tmp_path / "picture.jpg"
+    path = tmp_path / "image.jpg"
     path.write_bytes(content)
     with pytest.raises(BadImageError, match=reason) as caught:
         decode(path, channels=3)
@@ -343,7 +343,7 @@ def test_decompression_bombs_are_refused(monkeypatch: pytest.MonkeyPatch, kind: 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3), (500, 1), (1, 5000), (5000, 1)])
 @pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_tiny_pictures_are_resized(size: tuple[int, int], resize: Any, kind: str) -> None:
+def test_tiny_images_are_resized(size: tuple[int, int], resize: Any, kind: str) -> None:
     content = saved(Image.new("RGB", size[::-1], (90, 160, 230)), kind, quality=100)
     pixels = framed(content, ImageFormat((24, 32), 3, resize))
     colored = pixels[(pixels > 0).any(axis=2)]
@@ -380,7 +380,7 @@ def test_large_jpegs_decoded_at_reduced_scale_keep_their_quality() -> None:
     content = saved(photograph(900, 1300), "JPEG", quality=95)
     calls = framed(content, ImageFormat((100, 144), 3, "squash"))
     image = Image.open(io.BytesIO(content)).convert("RGB")
-    assert open_picture(content).read(3, Window(0, 0, 900, 1300), (100, 144)).shape[0] < 900
+    assert open_image(content).read(3, Window(0, 0, 900, 1300), (100, 144)).shape[0] < 900
     expected = image.resize((144, 100), Image.Resampling.BILINEAR)
     assert psnr(calls, np.asarray(expected)) > NEAR_LOSSLESS_DB
 
@@ -410,9 +410,9 @@ def test_random_windows_are_distributed_as_torchvisions() -> None:
     from torchvision.transforms import RandomResizedCrop
 
     torch.manual_seed(0)
-    picture = torch.empty(3, 90, 130)
+    image = torch.empty(3, 90, 130)
     theirs = np.array(
-        [RandomResizedCrop.get_params(picture, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(3000)]
+        [RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(3000)]
     )
     ours = np.array([RandomCrop(seed=0).window(90, 130, 0, index) for index in range(3000)])
     error = np.sqrt(theirs.var(axis=0) / 3000 + ours.var(axis=0) / 3000)
@@ -431,7 +431,7 @@ def test_the_middle_is_centered_and_reaches_two_edges(
     assert abs(2 * window.left + window.width - width) <= 1
 
 
-def test_a_random_crop_is_that_part_of_the_full_picture() -> None:
+def test_a_random_crop_is_that_part_of_the_full_image() -> None:
     image = photograph(120, 160)
     crop = RandomCrop(seed=5)
     for index in range(5):

@@ -1,4 +1,4 @@
-"""Copies are found, changed or not, and pictures that only look alike are not taken for them."""
+"""Copies are found, changed or not, and images that only look alike are not taken for them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_exact_groups_equal_a_search_by_hand(numbers: list[int]) -> None:
 COPIES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "brighter": brighter,
     "darker": lambda x: (x.float() * 0.8).to(torch.uint8),
-    "JPEG 30": lambda x: torch.stack([jpeg(picture, 30) for picture in x]),
+    "JPEG 30": lambda x: torch.stack([jpeg(image, 30) for image in x]),
     "moved by 1 pixel": lambda x: torch.roll(x, 1, dims=3),
     "noise": lambda x: (
         (x.float() + 8 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)))
@@ -42,8 +42,8 @@ COPIES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 def real_crops() -> torch.Tensor:
     """Parts of two photographs, 64x64 each, side by side; those of plain sky are left out."""
-    pictures = [torch.tensor(image).permute(2, 0, 1) for image in load_sample_images().images]
-    parts = [p.unfold(1, 64, 64).unfold(2, 64, 64).flatten(1, 2) for p in pictures]
+    images = [torch.tensor(image).permute(2, 0, 1) for image in load_sample_images().images]
+    parts = [p.unfold(1, 64, 64).unfold(2, 64, 64).flatten(1, 2) for p in images]
     crops = torch.cat([part.transpose(0, 1) for part in parts]).contiguous()
     return crops[crops.float().mean(1).std((1, 2)) > 15]
 
@@ -52,8 +52,8 @@ def real_crops() -> torch.Tensor:
 @pytest.mark.parametrize("source", ["spectrum of photographs", "photographs"])
 def test_changed_copies_are_found_among_strangers(kind: str, source: str) -> None:
     base = photos(400) if source != "photographs" else real_crops()
-    pictures = torch.cat([base, COPIES[kind](base[-40:])])
-    pairs = near_copies(fingerprint(pictures)).pairs
+    images = torch.cat([base, COPIES[kind](base[-40:])])
+    pairs = near_copies(fingerprint(images)).pairs
     right = pairs[:, 1] - pairs[:, 0] == 40
     assert right.sum() >= 38
     assert (~right).sum() == 0
@@ -67,29 +67,29 @@ def test_strangers_that_look_alike_are_no_copies() -> None:
     for slope, width in random.uniform((-0.5, 1.5), (0.5, 3), size=(600, 2)):
         inside = (np.abs(columns - slope * rows) < width) & (np.abs(rows) < 10)
         bars.append(255 * inside)
-    pictures = torch.from_numpy(np.array(bars, np.uint8))[:, None]
-    found = near_copies(fingerprint(pictures))
+    images = torch.from_numpy(np.array(bars, np.uint8))[:, None]
+    found = near_copies(fingerprint(images))
     assert found.comparisons > 0
-    assert len(found.pairs) < 0.02 * len(pictures)
+    assert len(found.pairs) < 0.02 * len(images)
 
 
 @pytest.mark.parametrize("spread", [0, 1, 2])
-def test_flat_pictures_are_not_copies_of_one_another(spread: int) -> None:
+def test_flat_images_are_not_copies_of_one_another(spread: int) -> None:
     noise = torch.randint(
         0, spread + 1, (50, 1, 32, 32), generator=torch.Generator().manual_seed(1)
     )
-    pictures = (100 + noise).to(torch.uint8)
-    assert len(near_copies(fingerprint(pictures)).pairs) == 0
+    images = (100 + noise).to(torch.uint8)
+    assert len(near_copies(fingerprint(images)).pairs) == 0
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_few_pictures(count: int) -> None:
+def test_few_images(count: int) -> None:
     base = photos(count)
-    pictures = torch.cat([base, brighter(base[:1])])
-    assert near_copies(fingerprint(pictures)).pairs.tolist() == [[0, count]]
+    images = torch.cat([base, brighter(base[:1])])
+    assert near_copies(fingerprint(images)).pairs.tolist() == [[0, count]]
 
 
-def test_the_work_grows_with_the_number_of_pictures_not_its_square() -> None:
+def test_the_work_grows_with_the_number_of_images_not_its_square() -> None:
     hashes = np.random.default_rng(0).integers(0, 2**63, 8000).astype(np.uint64)
     few, many = (duplicates._candidates(hashes[:n])[1] for n in (2000, 8000))
     assert many < 4.1 * few

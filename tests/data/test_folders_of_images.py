@@ -16,7 +16,7 @@ from tests.conftest import Command, Result
 COLOURS = {"cat": 0, "dog": 2, "ant": 1}
 
 
-def _picture(random: np.random.Generator, kind: str, size: int = 32) -> Image.Image:
+def _image(random: np.random.Generator, kind: str, size: int = 32) -> Image.Image:
     """Noise, reddish for cats, bluish for dogs, greenish for ants."""
     pixels = random.integers(0, 81, (size, size, 3)).astype(np.uint8)
     pixels[..., COLOURS[kind]] += 150
@@ -29,7 +29,7 @@ def _add(root: Path, kind: str) -> None:
         folder = root / split / kind
         folder.mkdir(parents=True)
         for i in range(count):
-            _picture(random, kind).save(folder / f"{i:02}.png")
+            _image(random, kind).save(folder / f"{i:02}.png")
 
 
 @pytest.fixture
@@ -60,14 +60,14 @@ def _accuracy(cnnrun: Command, ended: Result) -> float:
 
 
 def test_cmyk_jpegs_are_converted_and_counted(cnnrun: Command, base: Path, data: Path) -> None:
-    picture = Image.open(data / "train/cat/00.png").convert("CMYK")
-    picture.save(data / "train/cat/cmyk.jpg")
+    image = Image.open(data / "train/cat/00.png").convert("CMYK")
+    image.save(data / "train/cat/cmyk.jpg")
     ended = cnnrun("train", base, "-q")
     assert ended.code == 0, ended.err
     assert "1 of mode CMYK" in ended.err
 
 
-def test_16_bit_pictures_keep_their_range(cnnrun: Command, base: Path, data: Path) -> None:
+def test_16_bit_images_keep_their_range(cnnrun: Command, base: Path, data: Path) -> None:
     random = np.random.default_rng(0)
     for kind, level in (("cat", 10_000), ("dog", 50_000)):
         for file in sorted(data.glob(f"*/{kind}/*.png")):
@@ -126,7 +126,7 @@ def test_endings_in_any_case_are_found(cnnrun: Command, base: Path, data: Path) 
     assert "48" in json.dumps(report)
 
 
-def test_tiny_and_long_pictures_are_resized(cnnrun: Command, base: Path, data: Path) -> None:
+def test_tiny_and_long_images_are_resized(cnnrun: Command, base: Path, data: Path) -> None:
     for width, height in ((1, 1), (3, 1), (1, 500), (5000, 1)):
         Image.new("RGB", (width, height), (200, 0, 0)).save(
             data / "train/cat" / f"{width}x{height}.png"
@@ -181,9 +181,7 @@ def test_imagenet_as_plain_folders(cnnrun: Command, base: Path, data: Path, tmp_
     assert "Traceback" not in ended.err
 
 
-def test_names_in_any_script_from_folder_to_picture(
-    cnnrun: Command, base: Path, data: Path
-) -> None:
+def test_names_in_any_script_from_folder_to_image(cnnrun: Command, base: Path, data: Path) -> None:
     names = {"cat": "猫 $x_1$", "dog": "Ångström кот"}
     for split in ("train", "val"):
         for old, new in names.items():

@@ -27,7 +27,7 @@ from tests.photo_like import photos
 
 FIRST = int(os.environ.get("CNNRUN_FUZZ_FIRST", "0"))
 _SECONDS = 20
-# Above what the process holds already. Pillow lets a picture have up to 179 million pixels.
+# Above what the process holds already. Pillow lets an image have up to 179 million pixels.
 _MEMORY = 4 * 2**30
 
 # Bytes at the edges of what lengths, sizes and markers may be.
@@ -38,7 +38,7 @@ _EDGES = [b"\x00", b"\xff", b"\x7f", b"\x80", b"\x00" * 4, b"\xff" * 4, b"\x7f\x
 
 @cache
 def _originals() -> list[bytes]:
-    """Small pictures of every kind of file, with what else such files hold."""
+    """Small images of every kind of file, with what else such files hold."""
     photo = Image.fromarray(photos(1, 32)[0, :, :24].permute(1, 2, 0).numpy())
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -149,29 +149,29 @@ def _fuzz(count: int, folder: Path) -> Counter[str]:
 
 
 @pytest.mark.usefixtures("bounds")
-def test_damaged_pictures_are_decoded_or_named(tmp_path: Path) -> None:
+def test_damaged_images_are_decoded_or_named(tmp_path: Path) -> None:
     verdicts = _fuzz(400, tmp_path)
     assert min(verdicts["decoded"], verdicts["refused"]) > 40
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("bounds")
-def test_5_000_damaged_pictures_are_decoded_or_named(tmp_path: Path) -> None:
+def test_5_000_damaged_images_are_decoded_or_named(tmp_path: Path) -> None:
     started = time.perf_counter()
     print(_fuzz(5000, tmp_path), f"{time.perf_counter() - started:.0f} s")
 
 
 @pytest.mark.parametrize("cache", ["none", "ram", "disk"])
-def test_a_folder_of_damaged_pictures_trains_on_the_rest(
+def test_a_folder_of_damaged_images_trains_on_the_rest(
     cnnrun: Command, tmp_path: Path, cache: str
 ) -> None:
     for number in range(80):
-        folder = tmp_path / "pictures" / f"class{number % 2}"
+        folder = tmp_path / "images" / f"class{number % 2}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{number}.png").write_bytes(damaged_image(number))
         (folder / f"good{number}.jpg").write_bytes(_originals()[0])
     (tmp_path / "x.yaml").write_text(
-        f"dataset: {{name: folder, root: pictures, size: 16, on_error: skip, cache: {cache},\n"
+        f"dataset: {{name: folder, root: images, size: 16, on_error: skip, cache: {cache},\n"
         "  cache_dir: cache, channels: rgb}\n"
         "model: {name: mlp, hidden: [4]}\nloss: cross_entropy\ntraining: {epochs: 1}\n"
     )

@@ -1,4 +1,4 @@
-"""Pictures, tables and shards of strangers: they write nothing elsewhere, the memory they cost is
+"""Images, tables and shards of strangers: they write nothing elsewhere, the memory they cost is
 bounded, and one message says what was refused."""
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def _pictures(folder: Path, count: int = 8) -> None:
+def _images(folder: Path, count: int = 8) -> None:
     folder.mkdir(parents=True)
     for i in range(count):
         Image.new("RGB", (8, 8), (i, i, i)).save(folder / f"{i}.png")
 
 
 def test_class_names_are_no_paths(cnnrun: Command, tmp_path: Path) -> None:
-    """Those of a CSV file may be any text; they end in the log and on pictures alone."""
-    _pictures(tmp_path / "work" / "pictures")
+    """Those of a CSV file may be any text; they end in the log and on plots alone."""
+    _images(tmp_path / "work" / "images")
     names = ["../../evil", "/tmp/evil", "a/../../b", "$(touch pwned)", "x\u202ey"]
     rows = [f'{i % 8}.png,"{name}",{split}' for i, name in enumerate(names)
             for split in ("train", "train", "val", "test")]  # fmt: skip
-    (tmp_path / "work" / "pictures" / "table.csv").write_text(
+    (tmp_path / "work" / "images" / "table.csv").write_text(
         "path,label,split\n" + "\n".join(rows) + "\n"
     )
     (tmp_path / "work" / "c.yaml").write_text(
-        "dataset: {name: csv, file: work/pictures/table.csv, cache: disk, cache_dir: work/cache}\n"
+        "dataset: {name: csv, file: work/images/table.csv, cache: disk, cache_dir: work/cache}\n"
         "model: {name: mlp, hidden: [4]}\ndevice: cpu\noutput: work/runs\ntraining: {epochs: 1}\n"
     )
     before = {p for p in tmp_path.rglob("*") if "work" not in p.parts}
@@ -54,21 +54,21 @@ def test_class_names_are_no_paths(cnnrun: Command, tmp_path: Path) -> None:
     assert cnnrun("viz", "mistakes", found).code == 0
     assert {p for p in tmp_path.rglob("*") if "work" not in p.parts} == before
     assert not Path("pwned").exists()
-    table = tmp_path / "work" / "pictures" / "table.csv"
+    table = tmp_path / "work" / "images" / "table.csv"
     table.write_text(table.read_text().replace("$(touch", "\x1b[2J$(touch"))
     refused(cnnrun("check", "work/c.yaml"), r"'\x1b[2J$(touch pwned)'", "control character")
 
 
 def test_paths_in_a_table_that_lead_elsewhere(cnnrun: Command, tmp_path: Path) -> None:
-    """Read as pictures, at most; what is none is named, and not shown."""
-    _pictures(tmp_path / "pictures")
+    """Read as images, at most; what is none is named, and not shown."""
+    _images(tmp_path / "images")
     (tmp_path / "secret.txt").write_text("a password")
     for path in ("../secret.txt", "/etc/passwd", "/dev/zero", "../../../../dev/urandom", "."):
-        (tmp_path / "pictures" / "table.csv").write_text(
+        (tmp_path / "images" / "table.csv").write_text(
             f"path,label,split\n0.png,a,train\n1.png,a,test\n{path},b,train\n"
         )
         (tmp_path / "c.yaml").write_text(
-            "dataset: {name: csv, file: pictures/table.csv, cache_dir: cache}\n"
+            "dataset: {name: csv, file: images/table.csv, cache_dir: cache}\n"
             "model: {name: mlp, hidden: [4]}\ndevice: cpu\n"
         )
         ended = cnnrun("check", "c.yaml")
@@ -116,7 +116,7 @@ def test_shards_write_nothing_and_follow_no_link(cnnrun: Command, tmp_path: Path
     assert not list(tmp_path.rglob("*.cls"))
 
 
-# Pictures -----------------------------------------------------------------------------------------
+# Images -----------------------------------------------------------------------------------------
 
 
 def _png_of(width: int, height: int, data: bytes) -> bytes:
@@ -161,14 +161,14 @@ def _bombs() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", _bombs())
-def test_a_picture_that_unpacks_to_gigabytes(cnnrun: Command, tmp_path: Path, kind: str) -> None:
+def test_an_image_that_unpacks_to_gigabytes(cnnrun: Command, tmp_path: Path, kind: str) -> None:
     for label in "ab":
-        _pictures(tmp_path / "pictures" / label)
-    bomb = tmp_path / "pictures" / "a" / "bomb.png"
+        _images(tmp_path / "images" / label)
+    bomb = tmp_path / "images" / "a" / "bomb.png"
     bomb.write_bytes(_bombs()[kind])
     assert bomb.stat().st_size < 1_000_000
     (tmp_path / "p.yaml").write_text(
-        "dataset: {name: folder, root: pictures, cache_dir: cache, size: 8}\n"
+        "dataset: {name: folder, root: images, cache_dir: cache, size: 8}\n"
         "model: {name: mlp, hidden: [4]}\ndevice: cpu\ntraining: {epochs: 1}\n"
     )
     ended = cnnrun("check", "p.yaml")

@@ -47,7 +47,7 @@ def test_names_and_contents_are_told_apart() -> None:
 
 
 def noise(place: Path, names: list[str], seed: int) -> None:
-    """Gray pictures of noise: all of one size, most of one number of bytes."""
+    """Gray images of noise: all of one size, most of one number of bytes."""
     place.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
     for name in names:
@@ -139,12 +139,12 @@ def test_what_was_trained_on_is_known_by_content_first(root: Path) -> None:
     assert trained_on(dataset.train, held) == len(dataset.train)
     assert trained_on(dataset.test, held) == 0
     assert trained_on(dataset.train, {}) is None
-    # Another folder has pictures of the same names, but not the same pictures.
+    # Another folder has images of the same names, but not the same images.
     other = root.with_name("other")
     noise(other / "a", [f"{k}" for k in range(12)], 7)
     noise(other / "b", [f"{k}" for k in range(12)], 8)
     assert trained_on(opened(other).train, held) == 0
-    # The same pictures under other names are the same pictures.
+    # The same images under other names are the same images.
     for file in sorted((root / "a").iterdir()):
         file.rename(root / "a" / f"x{file.name}")
     renamed = opened(root)

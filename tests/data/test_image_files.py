@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from cnnrun.data.images import cache
-from cnnrun.data.images.assemble import picture_splits, resolve_form
+from cnnrun.data.images.assemble import image_splits, resolve_form
 from cnnrun.data.images.decoding import BadImageError, ImageFormat, ImageOptions, Resize
 from cnnrun.data.images.files import Files, ImageFiles, for_each
 from cnnrun.data.images.framing import RandomCrop
@@ -38,7 +38,7 @@ def write(path: Path, seed: int, size: tuple[int, int] = (40, 50), mode: str = "
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     endings = ["jpg", "png"]
     return [write(folder / f"{i}.{endings[i % 2]}", i, (40 + i, 60 - i)) for i in range(12)]
 
@@ -182,12 +182,12 @@ def test_prefetching_works_while_the_consumer_does() -> None:
 
 @pytest.mark.parametrize("where", ["none", "ram", "disk"])
 @pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
-def test_cached_pictures_equal_decoded_ones(
+def test_cached_images_equal_decoded_ones(
     paths: list[str], options: ImageOptions, where: str, resize: Resize
 ) -> None:
     labels = torch.arange(12) % 3
     options = replace(options, cache=where, resize=resize)  # type: ignore[arg-type]
-    split = picture_splits({"train": (Files(paths), labels)}, options)["train"]
+    split = image_splits({"train": (Files(paths), labels)}, options)["train"]
     indices = torch.tensor([11, 0, 5, 5])
     expected = ImageFiles(Files(paths), ImageFormat((20, 24), 3, resize))[indices]
     assert split.images.shape == (12, 3, 20, 24)
@@ -206,7 +206,7 @@ def test_bad_files_are_skipped_with_their_labels(
     parts = {"train": (Files(own), torch.arange(13)), "test": (Files(paths), torch.arange(12))}
     for _ in range(2):  # the second time from what is remembered
         options = replace(options, cache=where, on_error="skip", bad_files=[])  # type: ignore[arg-type]
-        splits = picture_splits(parts, options)
+        splits = image_splits(parts, options)
         kept = [i for i in range(12) if i not in (2, 5)]
         assert splits["train"].labels.tolist() == kept
         assert splits["train"].images.shape[0] == 10
@@ -228,7 +228,7 @@ def test_bad_files_stop_a_run_before_it_starts(
     halve(own[2])
     options = replace(options, cache=where)  # type: ignore[arg-type]
     with pytest.raises(BadImageError, match=r"2\.jpg: damaged") as caught:
-        picture_splits({"train": (Files(own), torch.arange(12))}, options)
+        image_splits({"train": (Files(own), torch.arange(12))}, options)
     assert "on_error: skip" in str(caught.value)
     assert [bad.path for bad in caught.value.files] == [own[2]]
     assert options.bad_files == caught.value.files
@@ -238,12 +238,12 @@ def test_a_split_without_any_good_file(options: ImageOptions, tmp_path: Path) ->
     (tmp_path / "a.png").write_bytes(b"no")
     parts = {"test": (Files([str(tmp_path / "a.png")]), torch.arange(1))}
     with pytest.raises(UserError, match="no file of the test split"):
-        picture_splits(parts, replace(options, on_error="skip"))
+        image_splits(parts, replace(options, on_error="skip"))
 
 
 def test_conversions_are_counted(options: ImageOptions, tmp_path: Path) -> None:
     files = [write(tmp_path / f"{i}.jpg", i, mode="CMYK" if i < 2 else "RGB") for i in range(4)]
-    picture_splits({"train": (Files(files), torch.arange(4))}, options)
+    image_splits({"train": (Files(files), torch.arange(4))}, options)
     assert options.notes == ["converted to 8-bit RGB: 2 of mode CMYK"]
 
 
@@ -297,7 +297,7 @@ def test_files_are_read_again_only_if_they_or_settings_changed(
 
     def open_again(options: ImageOptions = options) -> int:
         read.clear()
-        picture_splits({"train": (Files(own), torch.arange(12))}, options)
+        image_splits({"train": (Files(own), torch.arange(12))}, options)
         return len(read)
 
     assert open_again() == 12
@@ -367,7 +367,7 @@ def test_a_folder_that_can_hold_no_cache(paths: list[str], tmp_path: Path) -> No
     with pytest.raises(UserError, match=r"dataset.cache: .*dataset.cache_dir"):
         cache.on_disk(Files(paths), FORM, options)
     # Without a place to remember it, files are just looked at each time.
-    split = picture_splits(
+    split = image_splits(
         {"train": (Files(paths), torch.arange(12))},
         replace(options, cache="none", size=(20, 24)),
     )["train"]

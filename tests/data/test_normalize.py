@@ -20,7 +20,7 @@ GRAY = torch.arange(256, dtype=torch.uint8).view(4, 1, 8, 8)
 
 
 class Stored:
-    """Pictures that are read by indices, as from a disk; remembers the largest request."""
+    """Images that are read by indices, as from a disk; remembers the largest request."""
 
     def __init__(self, images: Tensor) -> None:
         self.images, self.largest = images, 0

@@ -25,7 +25,7 @@ from cnnrun.data.pipeline import Pipeline
 from cnnrun.registry import augmentations
 
 
-def pictures(count: int = 4, channels: int = 3, height: int = 24, width: int = 32) -> Tensor:
+def random_images(count: int = 4, channels: int = 3, height: int = 24, width: int = 32) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     shape = (count, channels, height, width)
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
@@ -50,7 +50,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def test_neighbours_are_applied_in_the_order_of_the_list() -> None:
-    images = pictures(30)
+    images = random_images(30)
     items = (HorizontalFlip(), ShiftCrop(padding=6), VerticalFlip(), Translation(fraction=0.2))
     result, steps = pipeline(*items).augment_with_draws(images, generator())
     canvas = F.pad(images, (40,) * 4)  # so large that nothing is lost on the way
@@ -64,7 +64,7 @@ def test_neighbours_are_applied_in_the_order_of_the_list() -> None:
 @pytest.mark.parametrize("rotation_first", [True, False])
 def test_padding_sees_what_came_before(mode: Any, rotation_first: bool, interpolation: Any) -> None:
     """By quarter turns and whole pixels, one resampling equals one after the other exactly."""
-    images = pictures(4, 3, 12, 12)
+    images = random_images(4, 3, 12, 12)
     turn = Rotation().matrices({"degrees": torch.tensor([0.0, 90.0, 180.0, 270.0])})
     crop = ShiftCrop(padding_mode=mode)
     draws = {"right": torch.tensor([3, -4, 2, 4]), "down": torch.tensor([-1, 4, 2, -3])}
@@ -87,7 +87,7 @@ def test_corners_that_became_black_stay_black_under_reflection() -> None:
 
 
 def test_color_between_moves_keeps_its_place() -> None:
-    images = pictures()
+    images = random_images()
     shift, contrast = ShiftCrop(padding=8), Contrast(amount=0.9)
     result, steps = pipeline(contrast, shift, contrast).augment_with_draws(images, generator())
     (_, first), (_, moved), (_, last) = steps
@@ -101,7 +101,7 @@ def test_color_between_moves_keeps_its_place() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_evaluation_only_normalizes(channels: int) -> None:
-    images, labels = pictures(channels=channels), torch.arange(4)
+    images, labels = random_images(channels=channels), torch.arange(4)
     path = pipeline(HorizontalFlip(), Mixup(), channels=channels)
     result, targets = path(images, labels, None)
     expected = tv.normalize(
@@ -115,7 +115,7 @@ def test_evaluation_only_normalizes(channels: int) -> None:
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 def test_training_normalizes_what_was_augmented(interpolation: Any) -> None:
-    images, labels = pictures(), torch.arange(4)
+    images, labels = random_images(), torch.arange(4)
     path = pipeline(Rotation(degrees=90), Brightness(), interpolation=interpolation)
     augmented, _ = path.augment_with_draws(images, generator(7))
     result, targets = path(images, labels, generator(7))
@@ -124,7 +124,7 @@ def test_training_normalizes_what_was_augmented(interpolation: Any) -> None:
 
 
 def test_normalize_and_denormalize_are_inverse_and_leave_their_input() -> None:
-    images = pictures()
+    images = random_images()
     path = pipeline()
     values = path.denormalize(path.normalize(images))
     torch.testing.assert_close(values, images / 255, rtol=0, atol=1e-6)
@@ -135,7 +135,7 @@ def test_normalize_and_denormalize_are_inverse_and_leave_their_input() -> None:
 
 def test_mixing_gives_shares_of_classes() -> None:
     labels = torch.tensor([0, 1, 1, 4])
-    _, targets = pipeline(Mixup(alpha=1.0), Cutmix())(pictures(), labels, generator())
+    _, targets = pipeline(Mixup(alpha=1.0), Cutmix())(random_images(), labels, generator())
     assert targets.shape == (4, 5)
     assert targets.dtype == torch.float32
     torch.testing.assert_close(targets.sum(1), torch.ones(4))
@@ -144,7 +144,7 @@ def test_mixing_gives_shares_of_classes() -> None:
 
 def test_draws_come_with_names_and_captions() -> None:
     path = pipeline(Rotation(degrees=30), HorizontalFlip(), Brightness())
-    images = pictures(1).expand(6, -1, -1, -1)
+    images = random_images(1).expand(6, -1, -1, -1)
     result, steps = path.augment_with_draws(images, generator())
     assert [name for name, _ in steps] == ["rotation", "horizontal_flip", "brightness"]
     assert result.shape == images.shape

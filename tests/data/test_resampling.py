@@ -32,7 +32,7 @@ from cnnrun.data.augmentations.sampling import Sampler
 SIZES = st.tuples(st.sampled_from([1, 3]), st.integers(2, 40), st.integers(2, 40))
 
 
-def pictures(count: int = 4, channels: int = 3, height: int = 24, width: int = 32) -> Tensor:
+def random_images(count: int = 4, channels: int = 3, height: int = 24, width: int = 32) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     shape = (count, channels, height, width)
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
@@ -59,16 +59,16 @@ def pillow(image: Tensor, transform: Any) -> Tensor:
 @given(size=SIZES, angle=st.floats(-180, 180, width=32))
 @settings(max_examples=200, deadline=None)
 def test_nearest_rotation_is_pillows_to_the_pixel(size: tuple[int, int, int], angle: float) -> None:
-    (image,) = images = pictures(1, *size)
+    (image,) = images = random_images(1, *size)
     (result,) = move(images, Rotation(), degrees=[angle])
-    assert torch.equal(result, pillow(image, lambda picture: picture.rotate(angle)))
+    assert torch.equal(result, pillow(image, lambda opened: opened.rotate(angle)))
 
 
 def test_a_whole_batch_rotates_as_pillow_does() -> None:
-    images = pictures(200, 3, 32, 32)
+    images = random_images(200, 3, 32, 32)
     angles = torch.linspace(-10, 10, 200)
     expected = [
-        pillow(image, lambda picture, angle=angle: picture.rotate(angle))
+        pillow(image, lambda opened, angle=angle: opened.rotate(angle))
         for image, angle in zip(images, angles.tolist(), strict=True)
     ]
     assert torch.equal(move(images, Rotation(), degrees=angles.tolist()), torch.stack(expected))
@@ -84,7 +84,7 @@ def test_a_whole_batch_rotates_as_pillow_does() -> None:
 def test_neighbours_are_one_affine_transform_of_pillow(
     size: tuple[int, int, int], angle: float, factor: float, slant: float
 ) -> None:
-    (image,) = images = pictures(1, *size)
+    (image,) = images = random_images(1, *size)
     warps = [
         Warp(Scale().matrices({"factor": torch.tensor([factor])})),
         Warp(Shear().matrices({"degrees": torch.tensor([slant])})),
@@ -101,7 +101,7 @@ def test_neighbours_are_one_affine_transform_of_pillow(
 
 @pytest.mark.parametrize("factor", [0.5, 0.8, 1.3, 2.0])
 def test_scale_is_torchvisions(factor: float) -> None:
-    images = pictures() / 255
+    images = random_images() / 255
     expected = tv.affine(
         images,
         angle=0,
@@ -117,7 +117,7 @@ def test_scale_is_torchvisions(factor: float) -> None:
 @pytest.mark.parametrize(("item", "axis"), [(HorizontalFlip(), 3), (VerticalFlip(), 2)])
 @pytest.mark.parametrize("size", [(24, 32), (7, 5), (1, 2)])
 def test_flips_are_exact(item: Geometric, axis: int, size: tuple[int, int]) -> None:
-    images = pictures(2, 3, *size)
+    images = random_images(2, 3, *size)
     flipped = move(images, item, flipped=[True, False])
     assert torch.equal(flipped[0], images.flip(axis)[0])
     assert torch.equal(flipped[1], images[1])
@@ -128,7 +128,7 @@ def test_flips_are_exact(item: Geometric, axis: int, size: tuple[int, int]) -> N
 @given(right=st.integers(-9, 9), down=st.integers(-9, 9))
 @settings(max_examples=30, deadline=None)
 def test_translation_moves_by_whole_pixels(interpolation: str, right: int, down: int) -> None:
-    images = pictures(1)
+    images = random_images(1)
     expected = tv.affine(images, angle=0, translate=[right, down], scale=1, shear=[0, 0])
     moved = move(images, Translation(), interpolation, right=[right], down=[down])
     if interpolation == "bilinear":
@@ -145,7 +145,7 @@ def test_shift_crop_pads_as_numpy_does(
     mode: Any, numpy_mode: Any, size: tuple[int, int], interpolation: str
 ) -> None:
     height, width = size
-    (image,) = images = pictures(1, 3, height, width)
+    (image,) = images = random_images(1, 3, height, width)
     padded = torch.from_numpy(np.pad(image.numpy(), ((0, 0), (4, 4), (4, 4)), mode=numpy_mode))
     item = ShiftCrop(padding_mode=mode)
     for right in range(-4, 5):
@@ -163,7 +163,7 @@ def test_shift_crop_pads_as_numpy_does(
 @given(size=SIZES, angle=st.floats(-180, 180))
 @settings(max_examples=50, deadline=None)
 def test_bilinear_rotation_is_torchvisions(size: tuple[int, int, int], angle: float) -> None:
-    images = pictures(1, *size)
+    images = random_images(1, *size)
     expected = tv.rotate(images / 255, angle, InterpolationMode.BILINEAR)
     moved = move(images, Rotation(), "bilinear", degrees=[angle])
     torch.testing.assert_close(moved, expected, rtol=0, atol=2e-3)
@@ -173,7 +173,7 @@ def test_bilinear_rotation_is_torchvisions(size: tuple[int, int, int], angle: fl
 @settings(max_examples=50, deadline=None)
 def test_random_resized_crop_is_torchvisions(seed: int) -> None:
     height, width = 24, 32
-    images = pictures(1, 3, height, width)
+    images = random_images(1, 3, height, width)
     item = RandomResizedCrop()
     sampler = Sampler(1, height, width, torch.Generator().manual_seed(seed))
     draws = item.draw(sampler)

@@ -1,4 +1,4 @@
-"""Pictures in class folders and in tables, with what people and systems leave in them."""
+"""Images in class folders and in tables, with what people and systems leave in them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fill(place: Path, count: int = 3, level: int = 0, start: int = 0, ending: str = "png") -> None:
-    """Pictures of one gray level, so that a label can be told from the pixels."""
+    """Images of one gray level, so that a label can be told from the pixels."""
     place.mkdir(parents=True, exist_ok=True)
     for number in range(start, start + count):
         Image.new("RGB", (8, 6), (level, level, level)).save(place / f"{number:02}.{ending}")
@@ -46,7 +46,7 @@ def opened(root: Path, **keys: Any) -> tuple[Dataset, ImageOptions]:
 
 
 def levels(dataset: Dataset, split: str) -> dict[str, set[int]]:
-    """The gray levels of the pictures of each class."""
+    """The gray levels of the images of each class."""
     part = dataset.split(split)
     found: dict[str, set[int]] = {}
     for image, label in zip(part.images[torch.arange(len(part))], part.labels, strict=True):
@@ -159,7 +159,7 @@ def test_what_people_call_the_splits(
         *(("", place) for place in ("test", "Testing/Testing", "seg_pred/seg_pred", "unlabeled")),
     ],
 )
-def test_pictures_without_labels_are_left_out(tmp_path: Path, train: str, place: str) -> None:
+def test_images_without_labels_are_left_out(tmp_path: Path, train: str, place: str) -> None:
     root = tmp_path / "D"
     for kind in ("cat", "dog"):
         fill(root / train / kind, 10, level=len(kind))
@@ -184,7 +184,7 @@ def test_odd_layouts_are_told(tmp_path: Path) -> None:
         opened(tmp_path / "E")
 
 
-def test_litter_is_no_class_and_no_picture(tmp_path: Path) -> None:
+def test_litter_is_no_class_and_no_image(tmp_path: Path) -> None:
     root = base_data(tmp_path / "D")
     for place in (".ipynb_checkpoints", "__MACOSX", "@eaDir", ".git"):
         fill(root / "train" / place, 2, level=200)
@@ -194,7 +194,7 @@ def test_litter_is_no_class_and_no_picture(tmp_path: Path) -> None:
     (root / "val" / ".ipynb_checkpoints2").mkdir()
     for name in ("Thumbs.db", ".DS_Store", "desktop.ini", "._00.png", "THUMBS.DB"):
         for place in (root, root / "train", root / "train" / "cat"):
-            (place / name).write_bytes(b"\x89PNG no picture")
+            (place / name).write_bytes(b"\x89PNG no image")
     dataset, options = opened(root)
     assert dataset.classes == ("cat", "dog")
     assert (len(dataset.train), len(dataset.test)) == (12, 4)
@@ -202,17 +202,17 @@ def test_litter_is_no_class_and_no_picture(tmp_path: Path) -> None:
     assert len(options.notes) == 1  # of the test split
 
 
-def test_any_case_of_ending_and_pictures_without_one(tmp_path: Path) -> None:
+def test_any_case_of_ending_and_images_without_one(tmp_path: Path) -> None:
     root = base_data(tmp_path)
     for number, name in enumerate(("IMG_1.JPG", "b.Jpeg", "c.PNG", "no ending", "photo.jpg_large")):
         Image.new("RGB", (8, 6)).save(
             root / "train" / "cat" / name, "PNG" if number % 2 else "JPEG"
         )
-    (root / "train" / "cat" / "notes.txt").write_text("not a picture")
+    (root / "train" / "cat" / "notes.txt").write_text("not an image")
     (root / "train" / "cat" / "labels.csv").write_text("a,b")
     dataset, options = opened(root)
     assert dataset.class_counts.tolist() == [11, 6]
-    assert f"{root}/train: passed over 2 files that are no pictures" in options.notes
+    assert f"{root}/train: passed over 2 files that are no images" in options.notes
 
 
 def test_folders_within_a_class_belong_to_it(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_linked_folders_and_files_are_read(tmp_path: Path) -> None:
 def test_a_class_that_training_lacks_is_named(tmp_path: Path) -> None:
     root = base_data(tmp_path, ("ant", "cat", "dog"))
     (root / "val" / "cat").rename(root / "val" / "emu")
-    with pytest.raises(UserError, match=r"classes that training has no pictures of: emu;"):
+    with pytest.raises(UserError, match=r"classes that training has no images of: emu;"):
         opened(root)
 
 
@@ -267,7 +267,7 @@ def test_a_class_may_be_absent_from_val(tmp_path: Path, how: str) -> None:
     dataset, options = opened(root)
     assert dataset.classes == ("ant", "cat", "dog")
     assert levels(dataset, "test") == {"ant": {0}, "dog": {20}}
-    assert any("no pictures in cat" in note for note in options.notes) == (how == "empty")
+    assert any("no images in cat" in note for note in options.notes) == (how == "empty")
 
 
 def test_an_empty_training_class_is_a_note(tmp_path: Path) -> None:
@@ -275,16 +275,16 @@ def test_an_empty_training_class_is_a_note(tmp_path: Path) -> None:
     (root / "train" / "emu").mkdir()
     dataset, options = opened(root)
     assert dataset.classes == ("cat", "dog")
-    assert f"{root}/train: no pictures in emu" in options.notes
+    assert f"{root}/train: no images in emu" in options.notes
     fill(root / "val" / "emu")
     with pytest.raises(UserError, match="emu"):
         opened(root)
 
 
-def test_pictures_without_class_folders_are_refused(tmp_path: Path) -> None:
+def test_images_without_class_folders_are_refused(tmp_path: Path) -> None:
     fill(tmp_path / "train" / "n01440764", 3)
     fill(tmp_path / "val", 5, ending="jpg")
-    with pytest.raises(UserError, match=r"val has 5 pictures, but no class folders; .*<class>"):
+    with pytest.raises(UserError, match=r"val has 5 images, but no class folders; .*<class>"):
         opened(tmp_path)
 
 
@@ -292,8 +292,8 @@ def test_pictures_without_class_folders_are_refused(tmp_path: Path) -> None:
     ("make", "message"),
     [
         (lambda root: root.exists(), "no class folders"),
-        (lambda root: fill(root), "3 pictures, but no class folders"),
-        (lambda root: (root / "cat").mkdir(), "no pictures in cat"),
+        (lambda root: fill(root), "3 images, but no class folders"),
+        (lambda root: (root / "cat").mkdir(), "no images in cat"),
         (lambda root: fill(root / "val" / "cat"), "no folder `train`"),
         (lambda root: (root / "train").mkdir(), "no class folders"),
         (lambda root: [fill(root / n / "a") for n in ("train", "val", "valid")], "are both valid"),
@@ -347,14 +347,14 @@ def test_a_16_bit_data_set_keeps_its_levels(tmp_path: Path) -> None:
 
 
 def table(place: Path, text: str, encoding: str = "utf-8") -> str:
-    fill(place / "pictures", 10)
+    fill(place / "images", 10)
     path = place / "table.csv"
     path.write_bytes(text.encode(encoding))
     return str(path)
 
 
 def rows(*cells: str) -> str:
-    return "".join(f"pictures/{number:02}.png,{cell}\n" for number, cell in enumerate(cells))
+    return "".join(f"images/{number:02}.png,{cell}\n" for number, cell in enumerate(cells))
 
 
 def read(file: str, **keys: Any) -> Dataset:
@@ -383,7 +383,7 @@ def test_a_group_is_never_divided(tmp_path: Path) -> None:
 def test_what_is_odd_in_a_table_is_told(tmp_path: Path) -> None:
     options = ImageOptions(threads=1)
     splits = ["a,train", "b,train", "a,test"]
-    text = "path,label,split\n" + rows(*splits) + "pictures/00.png,a,test\npictures/05.png,,test\n"
+    text = "path,label,split\n" + rows(*splits) + "images/00.png,a,test\nimages/05.png,,test\n"
     csv_file(options, file=table(tmp_path, text))
     assert any("1 rows without a label" in note for note in options.notes)
     assert any("1 files of the test split are in the train split" in n for n in options.notes)
@@ -420,7 +420,7 @@ def test_a_table_with_splits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])
 def test_tables_of_spreadsheets(tmp_path: Path, delimiter: str) -> None:
-    text = 'where,kind\r\n"pictures\\00.png",9\r\npictures/01.png, 10\r\n\r\npictures/02.png,9\r\n'
+    text = 'where,kind\r\n"images\\00.png",9\r\nimages/01.png, 10\r\n\r\nimages/02.png,9\r\n'
     file = table(tmp_path, text.replace(",", delimiter), "utf-8-sig")
     dataset = read(file, path_column="where", label_column="kind", test=1)
     assert dataset.classes == ("9", "10")
@@ -432,12 +432,12 @@ def test_tables_of_spreadsheets(tmp_path: Path, delimiter: str) -> None:
     [
         ("", r"table.csv:1: the header has no column 'path'"),
         ("path,lable\n", r"table.csv:1: .*'label'; did you mean 'lable'"),
-        ("path,label\n" + rows("a", "b") + "pictures/77.png,a\n", r"table.csv:4: there is no file"),
-        ("path,label\n" + rows("a") + "\npictures/01.png\n", r"table.csv:4: 1 cells"),
+        ("path,label\n" + rows("a", "b") + "images/77.png,a\n", r"table.csv:4: there is no file"),
+        ("path,label\n" + rows("a") + "\nimages/01.png\n", r"table.csv:4: 1 cells"),
         ("path,label\n" + rows("a", "b") + ",a\n", r"table.csv:4: no path"),
         ("path,label,split\n" + rows("a,train", "b,trian"), r"table.csv:3: the split is 'trian'"),
-        ("path,label,split\n" + rows("a,train", "b,test"), r"training has no pictures of: b"),
-        ("path,label\n", "no pictures to train on"),
+        ("path,label,split\n" + rows("a,train", "b,test"), r"training has no images of: b"),
+        ("path,label\n", "no images to train on"),
     ],
 )
 def test_mistakes_in_tables_are_named_by_line(tmp_path: Path, text: str, message: str) -> None:

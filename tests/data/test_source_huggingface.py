@@ -27,14 +27,14 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("datasets.config.HF_DATASETS_OFFLINE", True)
 
 
-def _picture(value: int) -> Image.Image:
+def _image(value: int) -> Image.Image:
     return Image.new("RGB", (5, 4), (value, 7, 255 - value))
 
 
 def _table(first: int, count: int, **columns: Any) -> hub.Dataset:
-    """Sample i is a picture of red value i, of class i modulo 3."""
+    """Sample i is an image of red value i, of class i modulo 3."""
     numbers = range(first, first + count)
-    content = {"image": [_picture(i) for i in numbers], "label": [i % 3 for i in numbers]}
+    content = {"image": [_image(i) for i in numbers], "label": [i % 3 for i in numbers]}
     features = {"image": hub.Image(), "label": hub.ClassLabel(names=_NAMES)}
     content |= columns
     features |= {name: hub.Value("string") for name in columns}
@@ -42,8 +42,8 @@ def _table(first: int, count: int, **columns: Any) -> hub.Dataset:
 
 
 def _load(path: Path, **keys: Any) -> Dataset:
-    pictures = ImageOptions(size=(4, 5), channels=3, cache_dir=str(path.parent / "known"))
-    return huggingface(pictures, path=str(path), **keys)
+    images = ImageOptions(size=(4, 5), channels=3, cache_dir=str(path.parent / "known"))
+    return huggingface(images, path=str(path), **keys)
 
 
 def _check(dataset: Dataset, train: list[int], test: list[int]) -> None:
@@ -121,11 +121,11 @@ def test_parquet_files_and_slices(tmp_path: Path) -> None:
         _load(folder, test_split="dev")
 
 
-def test_pictures_in_class_folders(tmp_path: Path) -> None:
+def test_images_in_class_folders(tmp_path: Path) -> None:
     for i in range(12):
         folder = tmp_path / "images" / ("train" if i < 9 else "test") / _NAMES[i % 3]
         folder.mkdir(parents=True, exist_ok=True)
-        _picture(i).save(folder / f"{i:02d}.png")
+        _image(i).save(folder / f"{i:02d}.png")
     dataset = _load(tmp_path / "images")
     red = dataset.train.images[torch.arange(9)][:, 0, 0, 0].tolist()
     named = [dataset.classes[k] for k in dataset.train.labels.tolist()]
@@ -150,7 +150,7 @@ def test_labels_that_are_text(tmp_path: Path) -> None:
             {"label_column": "lable"},
             "label_column: there is no column 'lable'; did you mean 'label'",
         ),
-        ({"image_column": "label"}, "not pictures"),
+        ({"image_column": "label"}, "not images"),
     ],
 )
 def test_wrong_columns_are_named(tmp_path: Path, keys: dict[str, str], message: str) -> None:

@@ -66,10 +66,10 @@ def test_splits_by_name_and_a_module_on_the_path(
         "self.train,", "self.train, "
     )
     code = code.replace("= train, offset", '= split == "fit", offset')
-    (tmp_path / "my_pictures.py").write_text(code)
+    (tmp_path / "my_images.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     dataset = own(
-        target="my_pictures:Mine",
+        target="my_images:Mine",
         split_argument="split",
         train="fit",
         test="held out",
@@ -92,23 +92,23 @@ def test_labels_are_those_of_the_items(tmp_path: Path, lazy: bool) -> None:
     assert dataset.train.labels.tolist() == [0, 1] * 3
 
 
-def test_every_kind_of_picture_becomes_bytes() -> None:
+def test_every_kind_of_image_becomes_bytes() -> None:
     random = np.random.default_rng(0)
     rgb = random.integers(0, 256, (4, 5, 3), dtype=np.uint8)
     gray = rgb[:, :, 0]
     planes = torch.from_numpy(rgb).permute(2, 0, 1)
     same: list[Any] = [Image.fromarray(rgb), rgb, planes, planes / 255, rgb / np.float32(255)]
-    for picture in same:
-        assert torch.equal(as_bytes(picture), planes)
+    for image in same:
+        assert torch.equal(as_bytes(image), planes)
     same = [Image.fromarray(gray), gray, gray[:, :, None], planes[0], planes[:1], planes[0] / 255]
-    for picture in same:
-        assert torch.equal(as_bytes(picture), planes[:1])
+    for image in same:
+        assert torch.equal(as_bytes(image), planes[:1])
     palette = Image.fromarray(rgb).convert("P")
     assert torch.equal(as_bytes(palette), as_bytes(palette.convert("RGB")))
 
 
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    ("image", "message"),
     [
         (torch.randn(3, 4, 4), "leave normalizing to cnnrun"),
         (torch.full((3, 4, 4), torch.nan), "leave normalizing to cnnrun"),
@@ -117,9 +117,9 @@ def test_every_kind_of_picture_becomes_bytes() -> None:
         ("cat.png", "is a str"),
     ],
 )
-def test_other_pictures_are_refused(picture: Any, message: str) -> None:
+def test_other_images_are_refused(image: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        as_bytes(picture)
+        as_bytes(image)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_other_pictures_are_refused(picture: Any, message: str) -> None:
         ("index % 2", "'cat'", "the label is 'cat'"),
         ("index % 2", "index % 2 - 1", "the label is -1"),
         ("index % 2", "index", "labels go up to 5, but `classes` has 2"),
-        (", index % 2", "", r"expected \(picture, label\)"),
+        (", index % 2", "", r"expected \(image, label\)"),
         (
             "def __len__(self):",
             "def __len__(self):\n        1 / 0",

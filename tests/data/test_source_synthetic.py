@@ -1,4 +1,4 @@
-"""The sources that need no file: drawn shapes and fake pictures."""
+"""The sources that need no file: drawn shapes and fake images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cnnrun.registry import datasets
 
 
 def _masks(dataset: Dataset) -> Tensor:
-    """How much of each test pixel the shape covers, from the two colours of a picture: (N, H, W).
+    """How much of each test pixel the shape covers, from the two colours of an image: (N, H, W).
 
     The ground is the colour of the corner; the shape's is the one farthest from it.
     """
@@ -34,7 +34,7 @@ def _one_kind(dataset: Dataset, name: str) -> Tensor:
 
 
 def _still(**keys: Any) -> dict[str, Any]:
-    """All shapes centred, upright and of one size, 80 % of the picture's side."""
+    """All shapes centred, upright and of one size, 80 % of the image's side."""
     fixed = {"position": 0.0, "scale": [0.8, 0.8], "rotation": 0.0, "classes": 8, "side": 48}
     return {**fixed, "train": 8, "test": 48, **keys}
 
@@ -134,7 +134,7 @@ def test_scale_is_written_smaller_number_first() -> None:
 
 @given(st.lists(st.integers(0, 10**6 - 1), min_size=1, max_size=8), st.booleans())
 @settings(max_examples=30, deadline=None)
-def test_fake_pictures_depend_on_seed_and_index_only(indices: list[int], learnable: bool) -> None:
+def test_fake_images_depend_on_seed_and_index_only(indices: list[int], learnable: bool) -> None:
     patterns = np.full((4, 3, 9, 7), 100, np.uint8) if learnable else None
     images = FakeImages(10**6, (3, 9, 7), seed=3, patterns=patterns)
     together = images[torch.tensor(indices)]
@@ -144,7 +144,7 @@ def test_fake_pictures_depend_on_seed_and_index_only(indices: list[int], learnab
     assert torch.equal(together, alone)
 
 
-def test_few_fake_pictures_are_a_tensor_with_the_pixels_of_many() -> None:
+def test_few_fake_images_are_a_tensor_with_the_pixels_of_many() -> None:
     few, many = (FakeImages(count, (3, 64, 64), seed=5, patterns=None) for count in (10, 10**6))
     assert torch.equal(few[torch.arange(10)], many[torch.arange(10)])
     assert isinstance(fake(count=10).train.images, Tensor)
@@ -152,7 +152,7 @@ def test_few_fake_pictures_are_a_tensor_with_the_pixels_of_many() -> None:
     assert not torch.equal(fake().train.images[:200], fake().test.images[:200])  # type: ignore[index]
 
 
-def test_a_million_large_fake_pictures_need_no_memory() -> None:
+def test_a_million_large_fake_images_need_no_memory() -> None:
     tracemalloc.start()
     dataset = fake(count=10**6, height=224, width=224)
     batch = dataset.train.images[torch.tensor([999_999, 3])]
@@ -160,11 +160,11 @@ def test_a_million_large_fake_pictures_need_no_memory() -> None:
     tracemalloc.stop()
     assert dataset.train.images.shape == (10**6, 3, 224, 224)
     assert batch.shape == (2, 3, 224, 224)
-    # 8 bytes a label, and as many while they are made; the pictures would be 150 GB.
+    # 8 bytes a label, and as many while they are made; the images would be 150 GB.
     assert peak < 50e6
 
 
-def test_a_class_of_learnable_fake_pictures_has_its_own_mean() -> None:
+def test_a_class_of_learnable_fake_images_has_its_own_mean() -> None:
     dataset = fake(count=500, classes=5)
     images, labels = dataset.train.images[torch.arange(500)].float(), dataset.train.labels
     means = torch.stack([images[labels == k].mean(0) for k in range(5)])

@@ -52,8 +52,8 @@ def _same(split: Split, *others: Any) -> None:
     """The split holds just what torchvision's objects hold, whatever the order."""
     expected = []
     for other in others:
-        for picture, label in other:
-            pixels = np.asarray(picture)
+        for image, label in other:
+            pixels = np.asarray(image)
             pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
             expected.append((pixels.tobytes(), int(label)))
     assert len(expected) > 2
@@ -118,7 +118,7 @@ def test_svhn(tmp_path: Path, extra: bool) -> None:
     _same(dataset.test, theirs.SVHN(tmp_path, split="test"))
 
 
-def test_stl10_needs_no_unlabelled_pictures(tmp_path: Path) -> None:
+def test_stl10_needs_no_unlabelled_images(tmp_path: Path) -> None:
     folder = tmp_path / "stl10_binary"
     folder.mkdir()
     for name in ("train", "test"):
@@ -130,7 +130,7 @@ def test_stl10_needs_no_unlabelled_pictures(tmp_path: Path) -> None:
     _same(dataset.train, theirs.STL10(tmp_path, split="train"))
     _same(dataset.test, theirs.STL10(tmp_path, split="test"))
     (folder / "test_y.bin").write_bytes(bytes(5))
-    with pytest.raises(UserError, match=r"test_X.bin does not hold the 5 pictures"):
+    with pytest.raises(UserError, match=r"test_X.bin does not hold the 5 images"):
         arrays.stl10(root=str(tmp_path), download=False)
 
 
@@ -182,7 +182,7 @@ def test_pcam_is_read_as_needed(tmp_path: Path) -> None:
 
 
 def _save(file: Path, seed: int) -> None:
-    """A picture of its own for each seed; PNG content keeps the pixels, whatever the ending."""
+    """An image of its own for each seed; PNG content keeps the pixels, whatever the ending."""
     file.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
     with file.open("wb") as stream:
@@ -414,8 +414,8 @@ _FILE_SETS: dict[str, tuple[Callable[[Path], None], _Their, list[str]]] = {
 
 
 def _build(name: str, root: Path, **keys: Any) -> Dataset:
-    pictures = ImageOptions(size=(6, 7), channels=3, cache_dir=str(root / "cache"))
-    dataset: Dataset = datasets.get(name).factory(pictures, root=str(root), **keys)
+    images = ImageOptions(size=(6, 7), channels=3, cache_dir=str(root / "cache"))
+    dataset: Dataset = datasets.get(name).factory(images, root=str(root), **keys)
     return dataset
 
 
@@ -448,7 +448,7 @@ def test_absent_files_are_said_once_and_leave_nothing(
 ) -> None:
     keys: dict[str, Any] = {"root": str(tmp_path / "data")}
     entry = datasets.get(name)
-    given = {"pictures": ImageOptions()} if entry.given else {}
+    given = {"options": ImageOptions()} if entry.given else {}
     with pytest.raises(UserError, match="put these files into"):
         entry.factory(**given, **keys, download=False)
 
@@ -485,8 +485,8 @@ def test_a_damaged_listing_is_named(tmp_path: Path) -> None:
 
 
 def _imagenet(root: Path) -> Dataset:
-    pictures = ImageOptions(size=(6, 7), channels=3, cache_dir=str(root / "cache"))
-    return imagenet(pictures, root=str(root))
+    images = ImageOptions(size=(6, 7), channels=3, cache_dir=str(root / "cache"))
+    return imagenet(images, root=str(root))
 
 
 def test_imagenet_is_plain_class_folders(tmp_path: Path) -> None:
@@ -506,5 +506,5 @@ def test_imagenet_without_class_folders_is_told_the_form(tmp_path: Path) -> None
         _imagenet(tmp_path)
     _write_classes(tmp_path / "train", ["n01440764"], "JPEG")
     _save(tmp_path / "val" / "ILSVRC2012_val_00000001.JPEG", 1)
-    with pytest.raises(UserError, match="val has no class folders; sort its pictures into <root>"):
+    with pytest.raises(UserError, match="val has no class folders; sort its images into <root>"):
         _imagenet(tmp_path)

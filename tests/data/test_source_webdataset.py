@@ -49,7 +49,7 @@ def _write(tar: Path, members: list[tuple[str, bytes]]) -> None:
 
 
 def _shards(folder: Path, count: int = 3, each: int = 5) -> None:
-    """Sample i of all is a picture of red value i, of class i modulo 3."""
+    """Sample i of all is an image of red value i, of class i modulo 3."""
     folder.mkdir(exist_ok=True)
     for s in range(count):
         numbers = range(s * each, (s + 1) * each)
@@ -102,9 +102,9 @@ def test_an_index_is_kept_and_made_anew_when_the_shard_changes(
 
 
 def _load(train: Path, test: Path, **keys: Any) -> Dataset:
-    pictures = ImageOptions(size=(3, 4), channels=3, cache_dir=str(train.parent / "cache"))
+    images = ImageOptions(size=(3, 4), channels=3, cache_dir=str(train.parent / "cache"))
     spool = str(train.parent / "spool")
-    return webdataset(pictures, train=str(train), test=str(test), spool=spool, **keys)
+    return webdataset(images, train=str(train), test=str(test), spool=spool, **keys)
 
 
 def test_the_source_decodes_and_names_classes(tmp_path: Path) -> None:
@@ -128,19 +128,19 @@ def test_the_source_decodes_and_names_classes(tmp_path: Path) -> None:
 def test_labels_that_are_names(tmp_path: Path) -> None:
     for tar, kinds in (("a", "dog cat dog"), ("b", "cat"), ("c", "emu cat")):
         pairs = [(f"{i}.txt", k.encode()) for i, k in enumerate(kinds.split())]
-        pictures = [(f"{i}.png", _png(i)) for i in range(len(pairs))]
-        _write(tmp_path / f"{tar}.tar", [*pairs, *pictures])
+        images = [(f"{i}.png", _png(i)) for i in range(len(pairs))]
+        _write(tmp_path / f"{tar}.tar", [*pairs, *images])
     dataset = _load(tmp_path / "a.tar", tmp_path / "b.tar", label="txt")
     assert dataset.classes == ("cat", "dog")
     assert dataset.train.labels.tolist() == [1, 0, 1]
     assert dataset.test.labels.tolist() == [0]
     with pytest.raises(UserError, match="test split has classes that training has not: emu"):
         _load(tmp_path / "a.tar", tmp_path / "c.tar", label="txt")
-    with pytest.raises(UserError, match=r"a.tar: '0' has a picture but no label '0.cls'"):
+    with pytest.raises(UserError, match=r"a.tar: '0' has an image but no label '0.cls'"):
         _load(tmp_path / "a.tar", tmp_path / "b.tar")
 
 
-def test_a_damaged_picture_is_named_by_shard_and_key(tmp_path: Path) -> None:
+def test_a_damaged_image_is_named_by_shard_and_key(tmp_path: Path) -> None:
     members = [("0.png", _png(0)), ("0.cls", b"0"), ("1.png", _png(1)[:50]), ("1.cls", b"0")]
     _write(tmp_path / "a.tar", members)
     with pytest.raises(BadImageError, match=r"a\.tar/1: "):
@@ -270,7 +270,7 @@ def _whole() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (_whole(), "'b' has a picture but no label 'b.cls'"),
+        (_whole(), "'b' has an image but no label 'b.cls'"),
         (_whole()[:3000], "broken"),
         (gzip.compress(_whole()), "gunzip"),
         (b"<html>not found</html>" * 100, "not a plain tar"),
@@ -329,7 +329,7 @@ def test_an_order_that_needs_few_shards_at_a_time(sizes: list[int], window: int,
 def test_an_epoch_with_a_small_spool_fetches_each_shard_once(
     tmp_path: Path, server: tuple[str, Counter[str]]
 ) -> None:
-    """Shuffled over all samples, nearly every picture would cost the transfer of a shard."""
+    """Shuffled over all samples, nearly every image would cost the transfer of a shard."""
     address, asked = server
     _shards(tmp_path / "web", count=6)
     room = 3 * (tmp_path / "web" / "train-000.tar").stat().st_size + 100

@@ -163,9 +163,9 @@ def test_measuring_is_training_without_a_record(tiny: Path) -> None:
     [
         (("training.patience=2", "dataset.validation=0"), "training.patience: waits for a better"),
         (
-            ("task=stylize", "dataset={name: picture, longest: 32, file: 'sample:china.jpg'}",
+            ("task=stylize", "dataset={name: image, longest: 32, file: 'sample:china.jpg'}",
              "loss={name: neural_style, weights: random, styles: [{file: 'sample:flower.jpg'}]}",
-             "model={name: picture, stages: 3}", "optimizer=lbfgs"),
+             "model={name: image, stages: 3}", "optimizer=lbfgs"),
             "training.epochs: 2 can't go through the 3 sizes",
         ),
     ],

@@ -154,7 +154,7 @@ def test_the_other_records_build_in_the_shapes_that_they_state() -> None:
         assert from_dict(experiment.to_dict(), name).to_dict() == experiment.to_dict()
 
 
-def test_pictures_too_small_to_whiten_are_told(cnnrun: Command, tiny: Path) -> None:
+def test_images_too_small_to_whiten_are_told(cnnrun: Command, tiny: Path) -> None:
     ended = cnnrun("check", tiny, "model=whitened_cnn")
     assert ended.code == 2
     assert "whitened_cnn needs 31 pixels a side, not 8 x 8" in ended.err

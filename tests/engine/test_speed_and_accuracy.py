@@ -18,7 +18,7 @@ from cnnrun.engine.progressive_resizing import progressive, share_of_size
 from tests.conftest import Command
 
 
-def test_pictures_grow_linearly_to_their_size() -> None:
+def test_images_grow_linearly_to_their_size() -> None:
     options = Training(epochs=10, progressive_from=0.5, progressive_until=0.5)
     shares = [share_of_size(options, epoch) for epoch in range(10)]
     assert shares == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9, 1, 1, 1, 1, 1])
@@ -30,7 +30,7 @@ def test_pictures_grow_linearly_to_their_size() -> None:
     assert progressive(inputs, Training(), 0) is inputs
 
 
-def test_a_run_with_growing_pictures_resumes_and_scores_whole_ones(
+def test_a_run_with_growing_images_resumes_and_scores_whole_ones(
     cnnrun: Command, tiny: Path
 ) -> None:
     changes = ("model={name: cnn, channels: [8, 8], head_pooling: average}",
@@ -39,19 +39,19 @@ def test_a_run_with_growing_pictures_resumes_and_scores_whole_ones(
     assert ended.code == 0, ended.err
     flattened = cnnrun("train", tiny, "model={name: mlp}", "training.progressive_from=0.5")
     assert flattened.code == 2
-    assert "training.progressive_from: the model takes pictures of one size only" in flattened.err
+    assert "training.progressive_from: the model takes images of one size only" in flattened.err
 
 
 def test_views_are_mirror_images_and_small_moves() -> None:
-    picture = torch.arange(16.0).view(1, 1, 4, 4)
-    assert len(Classify().views(picture)) == 1
-    one, mirrored = Classify(tta="flip").views(picture)
-    assert torch.equal(one, picture)
-    assert torch.equal(mirrored, picture.flip(3))
-    views = Classify(tta="flip_and_shift").views(picture)
+    image = torch.arange(16.0).view(1, 1, 4, 4)
+    assert len(Classify().views(image)) == 1
+    one, mirrored = Classify(tta="flip").views(image)
+    assert torch.equal(one, image)
+    assert torch.equal(mirrored, image.flip(3))
+    views = Classify(tta="flip_and_shift").views(image)
     assert len(views) == 6
-    assert torch.equal(views[2][..., 1:, 1:], picture[..., :-1, :-1])
-    assert torch.equal(views[4][..., :-1, :-1], picture[..., 1:, 1:])
+    assert torch.equal(views[2][..., 1:, 1:], image[..., :-1, :-1])
+    assert torch.equal(views[4][..., :-1, :-1], image[..., 1:, 1:])
 
 
 def test_views_are_averaged_when_a_run_is_scored(cnnrun: Command, tiny: Path) -> None:

@@ -214,7 +214,7 @@ def test_out_of_memory_says_what_would_fit_and_auto_batch_finds_it(
         assert torch.equal(_weights(Path(found.out.strip()))[key], value)
 
 
-def test_out_of_memory_with_single_pictures_is_the_end(
+def test_out_of_memory_with_single_images_is_the_end(
     cnnrun: Command, tiny: Path, tmp_path: Path
 ) -> None:
     body = "        raise torch.OutOfMemoryError('CUDA out of memory.')\n"

@@ -1,4 +1,4 @@
-"""Style transfer: its loss against a direct computation, its picture, its limits."""
+"""Style transfer: its loss against a direct computation, its image, its limits."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from PIL import Image
 
 from cnnrun.components.losses.neural_style import NeuralStyle, Style, gram_matrix, roughness
 from cnnrun.components.losses.vgg_features import VGGFeatures, layer_names
-from cnnrun.data.images.one_image import read_picture, resized
+from cnnrun.data.images.one_image import read_image, resized
 from cnnrun.errors import UserError
-from cnnrun.models.picture import Picture
+from cnnrun.models.image import TrainedImage
 from cnnrun.runner.finishing import rising
 from cnnrun.runs.checkpoint import Checkpoint
 from tests.conftest import CONFIGS, Command
@@ -55,10 +55,10 @@ def test_gram_matrix_and_its_gradient_against_loops_and_finite_differences() -> 
 
 def test_the_loss_is_that_of_the_paper_computed_directly() -> None:
     loss = _loss(content_weight=2.0, style_weight=3.0, smoothness=4.0)
-    content, picture = torch.rand(1, 3, 24, 32), torch.rand(1, 3, 24, 32)
-    ours = loss.parts(picture, content)
-    seen, of_content = loss.features(picture), loss.features(content)
-    flower = resized(read_picture("sample:flower.jpg", longest=32), 21, 32)
+    content, image = torch.rand(1, 3, 24, 32), torch.rand(1, 3, 24, 32)
+    ours = loss.parts(image, content)
+    seen, of_content = loss.features(image), loss.features(content)
+    flower = resized(read_image("sample:flower.jpg", longest=32), 21, 32)
     of_style = loss.features(flower[None])
     expected_content = 2 * (seen["relu2_2"] - of_content["relu2_2"]).square().mean()
     torch.testing.assert_close(ours[0], expected_content)
@@ -71,14 +71,14 @@ def test_the_loss_is_that_of_the_paper_computed_directly() -> None:
             assert grams[-1].shape == (channels, channels)
         expected = expected + weight * (grams[0] - grams[1]).square().mean()
     torch.testing.assert_close(ours[1], 3 * expected, rtol=2e-3, atol=1e-6)
-    torch.testing.assert_close(loss(picture, content), ours.sum()[None])
+    torch.testing.assert_close(loss(image, content), ours.sum()[None])
 
 
-def test_a_style_picture_against_itself_has_no_style_loss() -> None:
+def test_a_style_image_against_itself_has_no_style_loss() -> None:
     loss = _loss()
-    flower = read_picture("sample:flower.jpg", longest=48)
+    flower = read_image("sample:flower.jpg", longest=48)
     [flower] = [resized(flower, 32, 48)[None]]
-    loss.pictures = [flower[0]]
+    loss.images = [flower[0]]
     content, style, _ = loss.parts(flower, flower)
     assert style == 0
     assert content == 0
@@ -115,10 +115,10 @@ def test_weights_of_a_file_are_those_that_torchvision_would_use(
     else:
         save_file(whole.state_dict(), file)
     loss = _loss(network="vgg16", weights=str(file))
-    picture = torch.rand(1, 3, 16, 16)
+    image = torch.rand(1, 3, 16, 16)
     features = loss.features
-    expected = whole.features[: len(features.names)]((picture - features.mean) / features.std)
-    torch.testing.assert_close(features(picture)["relu2_2"], expected)
+    expected = whole.features[: len(features.names)]((image - features.mean) / features.std)
+    torch.testing.assert_close(features(image)["relu2_2"], expected)
     with pytest.raises(UserError, match=r"is not torchvision's vgg19|does not fit vgg19"):
         _loss(network="vgg19", weights=str(file), content_layers={"relu3_4": 1.0})
 
@@ -131,10 +131,10 @@ def test_masks_say_where_a_style_goes(tmp_path: Path) -> None:
         styles=[Style(file="sample:flower.jpg", mask=str(tmp_path / "left.png"))],
         content_weight=0.0, smoothness=0.0,
     )  # fmt: skip
-    picture = torch.rand(1, 3, 32, 64, requires_grad=True)
-    loss(picture, picture.detach()).sum().backward()
-    assert picture.grad is not None
-    moved = picture.grad.abs().sum(1)[0]
+    image = torch.rand(1, 3, 32, 64, requires_grad=True)
+    loss(image, image.detach()).sum().backward()
+    assert image.grad is not None
+    moved = image.grad.abs().sum(1)[0]
     assert moved[:, :24].sum() > 0
     assert moved[:, 44:].sum() == 0
     Image.fromarray(0 * left).save(tmp_path / "black.png")
@@ -144,7 +144,7 @@ def test_masks_say_where_a_style_goes(tmp_path: Path) -> None:
 
 def test_colors_of_the_content_are_kept() -> None:
     content = torch.rand(1, 3, 12, 16) * 0.4 + 0.3
-    model = Picture((3, 12, 16), stages=1, colors="content")
+    model = TrainedImage((3, 12, 16), stages=1, colors="content")
     assert model.enter(0, content)
     torch.testing.assert_close(model(content), content)
     with torch.no_grad():
@@ -157,7 +157,7 @@ def test_colors_of_the_content_are_kept() -> None:
 
 def test_stages_go_from_coarse_to_fine() -> None:
     content = torch.rand(1, 3, 40, 24)
-    model = Picture((3, 40, 24), stages=3)
+    model = TrainedImage((3, 40, 24), stages=3)
     sizes = []
     for stage in range(3):
         assert model.enter(stage, content)
@@ -167,7 +167,7 @@ def test_stages_go_from_coarse_to_fine() -> None:
     assert sizes == [(10, 6), (20, 12), (40, 24)]
 
 
-def test_a_run_ends_with_a_picture_and_resumes_to_the_same_bits(
+def test_a_run_ends_with_an_image_and_resumes_to_the_same_bits(
     killed_and_resumed: Callable[..., tuple[Path, Path]],
 ) -> None:
     # Step 5 is in the middle of the first epoch of the second size.
@@ -199,11 +199,11 @@ def test_the_loss_of_two_photos_falls_by_ten(cnnrun: Command, optimizer: str) ->
                    "dataset.steps=3")  # fmt: skip
     assert ended.code == 0, ended.err
     run = Path(ended.out.strip())
-    content = read_picture("sample:china.jpg", longest=128)[None]
+    content = read_image("sample:china.jpg", longest=128)[None]
     loss = NeuralStyle(styles=[Style(file="sample:flower.jpg")], weights="random")
     with torch.no_grad():
         first = loss(content, content).item()
-        result = read_picture(str(run / "plots" / "result.png"))[None]
+        result = read_image(str(run / "plots" / "result.png"))[None]
         last = loss(result, content).item()
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert last < first / 10
@@ -215,7 +215,7 @@ def test_the_loss_of_two_photos_falls_by_ten(cnnrun: Command, optimizer: str) ->
 def test_a_photo_larger_than_memory_is_taken_smaller(
     cnnrun: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cnnrun.data.sources.picture.free_bytes", lambda: 8_000_000)
+    monkeypatch.setattr("cnnrun.data.sources.image.free_bytes", lambda: 8_000_000)
     Image.new("RGB", (600, 400)).save(tmp_path / "big.png")
     ended = cnnrun("check", CONFIGS / "stylize.yaml", *SMALL, "dataset.file=big.png",
                    "dataset.longest=600")  # fmt: skip
@@ -225,7 +225,7 @@ def test_a_photo_larger_than_memory_is_taken_smaller(
     assert "dataset.longest chooses the size" in ended.err
 
 
-def test_a_thin_picture_and_a_style_larger_than_it(cnnrun: Command, tmp_path: Path) -> None:
+def test_a_thin_image_and_a_style_larger_than_it(cnnrun: Command, tmp_path: Path) -> None:
     Image.new("RGB", (4000, 10)).save(tmp_path / "thin.png")
     ended = cnnrun("check", CONFIGS / "stylize.yaml", *SMALL, "dataset.file=thin.png",
                    "dataset.longest=500")  # fmt: skip
@@ -250,17 +250,17 @@ def test_a_photo_straight_from_a_camera_does_not_end_the_process(
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "P", "I;16"])
-def test_pictures_of_any_mode_are_content_and_style(
+def test_images_of_any_mode_are_content_and_style(
     cnnrun: Command, tmp_path: Path, mode: str
 ) -> None:
     values = np.linspace(0, 255, 20 * 30 * 3).reshape(20, 30, 3).astype(np.uint8)
-    picture = Image.fromarray(values)
+    image = Image.fromarray(values)
     if mode == "I;16":
-        picture = Image.fromarray(values[..., 0].astype(np.uint16) * 257)
+        image = Image.fromarray(values[..., 0].astype(np.uint16) * 257)
     elif mode != "RGB":
-        picture = picture.convert(mode)
+        image = image.convert(mode)
     file = tmp_path / ("one.jpg" if mode == "CMYK" else "one.png")
-    picture.save(file)
+    image.save(file)
     ended = cnnrun("check", CONFIGS / "stylize.yaml", *SMALL, f"dataset.file={file}",
                    f"loss.styles=[{{file: {file}}}]")  # fmt: skip
     assert ended.code == 0, ended.err
@@ -271,10 +271,10 @@ def test_pictures_of_any_mode_are_content_and_style(
     ("changes", "told"),
     [
         (["dataset.file=nowhere.jpg"], "nowhere.jpg: No such file or directory"),
-        (["dataset.file=sample:rome.jpg"], "no sample picture 'rome.jpg'; there are china.jpg"),
+        (["dataset.file=sample:rome.jpg"], "no sample image 'rome.jpg'; there are china.jpg"),
         (["loss.styles=[{file: gone.png}]"], "gone.png: No such file or directory"),
         (["loss.content_layers={relu9_1: 1}"], "vgg19 has no layer 'relu9_1'"),
-        (["model={name: mlp}"], "task stylize trains a picture"),
+        (["model={name: mlp}"], "task stylize trains an image"),
         (["loss=mse"], "task stylize needs the loss neural_style"),
         (["loss.weights=none.pth"], "none.pth: there is no such file"),
     ],
@@ -299,7 +299,7 @@ def test_without_a_network_the_weights_file_is_named(shell: Command, tmp_path: P
     assert not list((tmp_path / "cache").rglob("*.pth"))
 
 
-def test_a_picture_whose_loss_only_rises_is_not_called_the_best_in_silence(
+def test_an_image_whose_loss_only_rises_is_not_called_the_best_in_silence(
     cnnrun: Command,
 ) -> None:
     usual = ("train", CONFIGS / "stylize.yaml", *SMALL[:4], *SMALL[5:], "model.stages=1",

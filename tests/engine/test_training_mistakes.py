@@ -55,7 +55,7 @@ def _rows(run: Path) -> list[dict[str, Any]]:
 
 
 def test_a_last_batch_of_one_with_maps_of_one_pixel(cnnrun: Command, base: Path) -> None:
-    """17 pictures of 32x32: the last maps of resnet18 are 1x1, so one picture has no variance."""
+    """17 images of 32x32: the last maps of resnet18 are 1x1, so one image has no variance."""
     small = ("model=torchvision/resnet18", "dataset.validation=0", "training.epochs=1")
     run = _run(cnnrun, base, *small, "dataset.batch_size=16")
     assert np.isfinite(_rows(run)[0]["train_loss"])

@@ -21,7 +21,7 @@ class Case:
     says: the message; `…` stands for what depends on the case.
     means, do: for the page of documentation.
     command: what stands after `cnnrun`, in a folder with `x.yaml`, `cnn.yaml` and `p.yaml`
-        (experiments on digits and on `pictures`) and `run` (what training `x.yaml` left).
+        (experiments on digits and on `images`) and `run` (what training `x.yaml` left).
     files: changes this folder first.
     """
 

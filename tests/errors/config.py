@@ -42,7 +42,7 @@ FILE = [
     Case("holds a control character: in double quotes \\n and \\t mean one. Use single quotes, or "
          "/ in paths", "`\"C:\\new\"` has a line break in it.", "Use single quotes or `/`.",
          "train bad.yaml", files=text('output: "C:\\new"\n')),
-    Case("not UTF-8 text; is this a YAML file?", "It is a picture, a checkpoint or text in an old "
+    Case("not UTF-8 text; is this a YAML file?", "It is an image, a checkpoint or text in an old "
          "encoding.", "Name the YAML file, or save it as UTF-8.", "train bad.yaml",
          files=text(b"name: \xff\n")),
     Case("a character that YAML does not allow", "There is an unprintable character in the file.",

@@ -11,19 +11,19 @@ from tests.errors import Case
 
 
 def table(content: str | bytes) -> Callable[[Path], object]:
-    """`pictures/table.csv` holds this."""
+    """`images/table.csv` holds this."""
     raw = content if isinstance(content, bytes) else content.encode()
-    return lambda folder: (folder / "pictures" / "table.csv").write_bytes(raw)
+    return lambda folder: (folder / "images" / "table.csv").write_bytes(raw)
 
 
 def moved(**moves: str) -> Callable[[Path], object]:
-    """Folders below `pictures` have other places."""
+    """Folders below `images` have other places."""
 
     def move(folder: Path) -> None:
         for old, new in moves.items():
-            target = folder / "pictures" / new
+            target = folder / "images" / new
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(folder / "pictures" / old, target)
+            shutil.move(folder / "images" / old, target)
 
     return move
 
@@ -41,7 +41,7 @@ def item(body: str, before: str = "") -> Callable[[Path], object]:
 
 
 OWN = "check x.yaml 'dataset={name: own, target: \"mine.py:Mine\", validation: 4}'"
-CSV = "check x.yaml 'dataset={name: csv, file: pictures/table.csv, cache_dir: cache}'"
+CSV = "check x.yaml 'dataset={name: csv, file: images/table.csv, cache_dir: cache}'"
 GRAY = "torch.zeros(1, 8, 8, dtype=torch.uint8)"
 
 
@@ -71,12 +71,12 @@ def _no_mnist(folder: Path) -> None:
 
 
 def _half_file(folder: Path) -> None:
-    file = folder / "pictures" / "a" / "0.png"
+    file = folder / "images" / "a" / "0.png"
     file.write_bytes(file.read_bytes()[:44])
 
 
-def _no_picture(folder: Path) -> None:
-    for file in (folder / "pictures").rglob("*.png"):
+def _no_image(folder: Path) -> None:
+    for file in (folder / "images").rglob("*.png"):
         file.write_text("text")
 
 
@@ -84,32 +84,32 @@ FOLDERS = [
     Case("dataset.root: there is no folder … (paths are from …)", "`root` names nothing.",
          "Name it from the folder that you stand in, or in full.",
          "check p.yaml dataset.root=nowhere", code=1),
-    Case("there are no pictures in …; the form is", "Class folders are empty, or hold other files.",
-         "Put pictures there, or remove the folder.", "check p.yaml", code=1,
-         files=lambda f: [p.unlink() for p in (f / "pictures").rglob("*.png")]),
+    Case("there are no images in …; the form is", "Class folders are empty, or hold other files.",
+         "Put images there, or remove the folder.", "check p.yaml", code=1,
+         files=lambda f: [p.unlink() for p in (f / "images").rglob("*.png")]),
     Case("…, but no folder `train`", "There is a `val` or `test` alone.",
-         "Name the folder of training pictures `train`.", "check p.yaml", code=1,
+         "Name the folder of training images `train`.", "check p.yaml", code=1,
          files=moved(a="val/a", b="val/b")),
     Case("training and train are both train", "Two folders mean the same split.",
          "Remove one.", "check p.yaml", code=1, files=moved(a="train/a", b="training/b")),
-    Case("0.png: …", "A file can't be decoded: cut short, empty, or no picture.",
+    Case("0.png: …", "A file can't be decoded: cut short, empty, or no image.",
          "Replace it, or leave such files out: `dataset.on_error: skip`.", "check p.yaml", code=1,
          files=_half_file),
-    Case("no file is an image that can be read", "All files are damaged or no pictures.",
+    Case("no file is an image that can be read", "All files are damaged or no images.",
          "Look at one of them with another program.", "check p.yaml dataset.on_error=skip", code=1,
-         files=_no_picture),
-    Case("say by dataset.size which all are brought to", "A batch needs pictures of one size.",
+         files=_no_image),
+    Case("say by dataset.size which all are brought to", "A batch needs images of one size.",
          "Set `dataset.size`.", "check p.yaml", code=1,
-         files=lambda f: shutil.copy(f / "big.png", f / "pictures" / "a" / "big.png")),
+         files=lambda f: shutil.copy(f / "big.png", f / "images" / "a" / "big.png")),
     Case("validation takes … of … training images; none is left",
          "`dataset.validation` is a number of images, or a share below 1.", "Take fewer.",
          "check x.yaml dataset.validation=60"),
     Case("fold: this data set comes with a validation split; folds would ignore it",
-         "Folds are parts of the training pictures.", "Leave `fold` out, or merge the folders.",
+         "Folds are parts of the training images.", "Leave `fold` out, or merge the folders.",
          "check p.yaml dataset.fold=1/2", files=lambda f: (
              moved(a="train/a", b="train/b")(f), shutil.copytree(
-                 f / "pictures/train", f / "pictures/val"), shutil.copytree(
-                 f / "pictures/train", f / "pictures/test"))),
+                 f / "images/train", f / "images/val"), shutil.copytree(
+                 f / "images/train", f / "images/test"))),
     Case("fold 9/9: with … training images there can be folds 1/…", "There are fewer images than "
          "folds, or no such fold.", "Write `1/5` to `5/5`.",
          "check x.yaml dataset.fold=9/9 dataset.limit=8"),
@@ -149,7 +149,7 @@ SOURCES = [
          code=1, files=_cifar({b"data": [[1]], b"labels": [1], b"label_names": [b"a"] * 10})),
     Case("no shards are named", "A list of shards is empty.", "Name one or more.",
          "check x.yaml 'dataset={name: webdataset, train: [], test: x.tar}'", code=1),
-    Case("imagenet: there is no folder …; unpack the pictures as", "ImageNet can't be downloaded "
+    Case("imagenet: there is no folder …; unpack the images as", "ImageNet can't be downloaded "
          "by a program.", "Register at image-net.org and unpack it so.",
          "check x.yaml 'dataset={name: imagenet, root: nowhere}'", code=1),
     Case("dataset.file: …: No such file", "The table is not there.", "Look at the path.", CSV,
@@ -172,10 +172,10 @@ SOURCES = [
     Case("test: 0.2 of 2 images leaves none to train on or none to test on, as every class keeps "
          "one", "There are too few images.", "Add a column `split`, or more images.", CSV, code=1,
          files=table("path,label\na/0.png,a\nb/0.png,b\n")),
-    Case("there are classes that training has no pictures of: c", "A class stands in val or test "
+    Case("there are classes that training has no images of: c", "A class stands in val or test "
          "alone.", "Add it to training, or remove it.", CSV, code=1,
          files=table("path,label,split\na/0.png,a,train\na/1.png,c,test\n")),
-    Case("there are no pictures to train on", "No line is of the split `train`.",
+    Case("there are no images to train on", "No line is of the split `train`.",
          "Look at the column `split`.", CSV, code=1,
          files=table("path,label,split\na/0.png,a,test\n")),
     Case("no shard matches … (paths are from …)", "The pattern finds no file.",
@@ -202,21 +202,21 @@ SOURCES = [
          "check x.yaml 'dataset={name: own, target: \"mine.py:Empty\"}'", code=1, files=item("0")),
     Case("item 0 failed at …: ZeroDivisionError: division by zero", "Your code broke off.",
          "`--debug` shows where.", OWN, code=1, files=item("1 / 0")),
-    Case("expected (picture, label), found int", "An item is a pair.", "Return both.", OWN, code=1,
+    Case("expected (image, label), found int", "An item is a pair.", "Return both.", OWN, code=1,
          files=item("3")),
     Case("the label is 1.5, not a whole number from 0 on", "A label is the number of a class.",
          "Count classes from 0.", OWN, code=1, files=item(f"{GRAY}, 1.5")),
-    Case("the picture is a str, not a PIL image, numpy array or tensor", "It may be a path.",
+    Case("the image is a str, not a PIL image, numpy array or tensor", "It may be a path.",
          "Open it in your Dataset.", OWN, code=1, files=item("'a.png', 0")),
     Case("1 or 3 channels are meant", "The channels are of another number, or not where they are "
          "meant.", "(C, H, W) tensors, (H, W, C) arrays.", OWN, code=1,
          files=item("torch.zeros(5, 8, 8), 0")),
     Case("uint8 or float in 0..1 is meant", "Other types have no agreed range.", "Convert it.", OWN,
          code=1, files=item("torch.zeros(1, 8, 8, dtype=torch.int64), 0")),
-    Case("float in 0..1 is meant (leave normalizing to cnnrun)", "The pictures are normalized, or "
+    Case("float in 0..1 is meant (leave normalizing to cnnrun)", "The images are normalized, or "
          "go to 255.", "Leave `Normalize` out; divide by 255.", OWN, code=1,
          files=item("torch.full((1, 8, 8), -3.0), 0")),
-    Case("but item 0 is …; give all pictures one size and mode in your Dataset",
-         "Pictures differ in size or channels.", "Resize them in your Dataset.", OWN, code=1,
+    Case("but item 0 is …; give all images one size and mode in your Dataset",
+         "Images differ in size or channels.", "Resize them in your Dataset.", OWN, code=1,
          files=item("torch.zeros(1, 8 + i, 8, dtype=torch.uint8), 0")),
 ]  # fmt: skip

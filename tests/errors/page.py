@@ -5,17 +5,17 @@ from __future__ import annotations
 from tests.errors import Case
 from tests.errors.config import FILE, KEYS
 from tests.errors.data import FOLDERS, SOURCES
-from tests.errors.running import CHECKPOINTS, MODELS, PICTURES, SWEEPS, TRAINING
+from tests.errors.running import CHECKPOINTS, MODELS, PLOTS, SWEEPS, TRAINING
 
 SECTIONS: dict[str, list[Case]] = {
     "The config file": FILE,
     "Keys, values and the command line": KEYS,
-    "Pictures and splits": FOLDERS,
+    "Images and splits": FOLDERS,
     "Data sources": SOURCES,
     "Model, loss and optimizer": MODELS,
     "Training and resuming": TRAINING,
     "Checkpoints and weights": CHECKPOINTS,
-    "Drawing": PICTURES,
+    "Drawing": PLOTS,
     "Sweeps": SWEEPS,
 }
 _HEAD = """\

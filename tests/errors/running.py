@@ -1,4 +1,4 @@
-"""Errors about models, training, checkpoints, pictures and sweeps."""
+"""Errors about models, training, checkpoints, plots and sweeps."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ STYLE_LOSS = {
     "name": "neural_style", "weights": "w.pt", "styles": [{"file": "sample:flower.jpg"}],
 }  # fmt: skip
 STYLE = (
-    "task=stylize 'dataset={name: picture, file: \"sample:china.jpg\", longest: 32}' "
+    "task=stylize 'dataset={name: image, file: \"sample:china.jpg\", longest: 32}' "
     f"'loss={json.dumps(STYLE_LOSS)}'"
 )
 
@@ -97,7 +97,7 @@ MODELS = [
          "One value for all, or as many as `channels` has.",
          "check cnn.yaml 'model.kernel_size=[3, 3, 3]'"),
     Case("block …: kernel_size reaches over … pixels, but its maps are", "The maps have shrunk "
-         "below the kernel.", "Fewer blocks, less pooling, larger pictures (`dataset.size`).",
+         "below the kernel.", "Fewer blocks, less pooling, larger images (`dataset.size`).",
          "check cnn.yaml model.padding=valid model.kernel_size=9"),
     Case("weight: 2 numbers for 10 classes", "One weight a class is meant.", "Write so many.",
          "check x.yaml 'loss={name: cross_entropy, weight: [1, 2]}'"),
@@ -109,9 +109,9 @@ MODELS = [
     Case("uniform: low 1 is above high 0; give both, low first", "The smaller number comes first.",
          "Exchange them.", "check x.yaml 'initializer={name: uniform, low: 1, high: 0}'"),
     Case("task reconstruct needs an autoencoder, e.g. conv_autoencoder", "The model gives no "
-         "pictures back.", "Take an autoencoder, or `task: classify`.",
+         "images back.", "Take an autoencoder, or `task: classify`.",
          "check x.yaml task=reconstruct loss=mse"),
-    Case("the loss can't compare pictures; mse, l1, bce and ssim can", "The loss wants labels.",
+    Case("the loss can't compare images; mse, l1, bce and ssim can", "The loss wants labels.",
          "Take one of these.",
          "check x.yaml task=reconstruct model=linear_autoencoder loss=cross_entropy"),
     Case("'acuracy' is not measured; did you mean 'accuracy'?", "The task has no such measure.",
@@ -120,7 +120,7 @@ MODELS = [
          "There is no such model in torchvision.",
          "Take the one that is named.",
          "check x.yaml model=torchvision/resnet19"),
-    Case("pixels and more, not … (dataset.size)", "The network halves pictures more often than "
+    Case("pixels and more, not … (dataset.size)", "The network halves images more often than "
          "they can be halved.", "Enlarge them: `dataset.size`.",
          "check x.yaml model=torchvision/squeezenet1_1"),
     Case("weights: imagenet: only torchvision/... and timm/... models have them", "The model has "
@@ -234,8 +234,8 @@ CHECKPOINTS = [
     Case("the checkpoint's state of the optimizer is not of this experiment: ",
          "The checkpoint is damaged, or was put together of two.", "Take another copy.",
          "train --resume run training.epochs=9", code=1, files=_without_moments),
-    Case("the data's pictures are 1 x 9 x 9, but the model was trained on 1 x 8 x 8",
-         "A network may take pictures of one size only.",
+    Case("the data's images are 1 x 9 x 9, but the model was trained on 1 x 8 x 8",
+         "A network may take images of one size only.",
          "Set `dataset.size` to that of the training.", "eval run dataset.size=9", code=1),
     Case("the data has classes that the model was not trained on: 9 (it knows",
          "There would be no answer for them.",
@@ -255,26 +255,26 @@ CHECKPOINTS = [
          "Name the folder of the images.", "predict run run", code=1),
     Case("--json and --csv: choose one of them", "stdout holds one of them.",
          "Do so.", "predict run big.png --json --csv"),
-    Case("task reconstruct gives no classes to predict", "An autoencoder answers with pictures.",
+    Case("task reconstruct gives no classes to predict", "An autoencoder answers with images.",
          "`cnnrun viz reconstructions RUN`.", "predict coder big.png", code=1),
-    Case("style transfer trains one picture; there is no network in it", "There is nothing to "
+    Case("style transfer trains one image; there is no network in it", "There is nothing to "
          "predict with.", "Name a run of a classifier.", "predict changed.pt big.png", code=1,
          files=content(lambda c: c["config"].update(task="stylize", loss=STYLE_LOSS))),
     Case("weights: w.pt does not fit vgg19: ", "The file is of another network.",
-         "Name a file of torchvision's.", f"check x.yaml {STYLE} model=picture",
+         "Name a file of torchvision's.", f"check x.yaml {STYLE} model=image",
          files=weights(lambda torch: {
              **{f"features.{i}.weight": torch.zeros(1) for i in range(40)},
              **{f"features.{i}.bias": torch.zeros(1) for i in range(40)}})),
-    Case("a picture has 3 channels, not 1; set dataset.channels: rgb",
-         "Style transfer is for colour pictures.",
-         "Do so.", "check x.yaml model=picture"),
+    Case("an image has 3 channels, not 1; set dataset.channels: rgb",
+         "Style transfer is for colour images.",
+         "Do so.", "check x.yaml model=image"),
     Case("--outliers ranks by reconstruction error: it needs an autoencoder",
-         "A classifier gives no pictures back.",
+         "A classifier gives no images back.",
          "Leave it out.",
          "eval run --outliers 3"),
 ]  # fmt: skip
 
-PICTURES = [
+PLOTS = [
     Case("unknown plot 'confussion'; there are", "There is no such plot.",
          "Take one that is named.",
          "viz confussion run"),
@@ -295,7 +295,7 @@ PICTURES = [
          "Wait for it.", "viz curves run",
          code=1, files=lambda f: (f / "run/metrics.jsonl").write_text("")),
     Case("this plot needs an autoencoder (task: reconstruct)",
-         "A classifier gives no pictures back.",
+         "A classifier gives no images back.",
          "Draw it of one.",
          "viz reconstructions run", code=1),
     Case("decoded_grid needs codes of 2 numbers (model.code=2), not 3",

@@ -18,21 +18,21 @@ from cnnrun import load_model
 from cnnrun.evaluation import export, export_formats
 from cnnrun.evaluation.loading import open_trained
 from tests.conftest import Command
-from tests.small_run import small_run, write_test_pictures
+from tests.small_run import small_run, write_test_images
 
 __all__ = ["small_run"]
 
 
 def test_onnxruntime_gives_the_networks_answers(cnnrun: Command, small_run: Path) -> None:
-    images = write_test_pictures(Path("pictures"), 7)
+    images = write_test_images(Path("images"), 7)
     model = load_model(small_run, device="cpu")
     ended = cnnrun("export", small_run, "--preprocessing", "-o", "x.onnx", "--json")
     assert ended.code == 0, ended.err
     told = json.loads(ended.out)
     assert told["real"]
-    assert told["pictures"] == 16
+    assert told["images"] == 16
     session = onnxruntime.InferenceSession("x.onnx")
-    for batch in (images, images[:1], images[2:5]):  # any number of pictures
+    for batch in (images, images[:1], images[2:5]):  # any number of images
         (logits,) = session.run(None, {"images": batch.numpy()})
         np.testing.assert_allclose(logits, model(batch).numpy(), atol=1e-4)
     about = {entry.key: entry.value for entry in onnx.load("x.onnx").metadata_props}
@@ -43,7 +43,7 @@ def test_onnxruntime_gives_the_networks_answers(cnnrun: Command, small_run: Path
 
 @pytest.mark.parametrize("format", ["torch-export", "torchscript"])
 def test_torch_gives_the_networks_answers(cnnrun: Command, small_run: Path, format: str) -> None:
-    images = write_test_pictures(Path("pictures"), 5)
+    images = write_test_images(Path("images"), 5)
     model = load_model(small_run, device="cpu")
     ended = cnnrun("export", small_run, "--format", format)
     assert ended.code == 0, ended.err

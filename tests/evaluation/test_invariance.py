@@ -1,4 +1,4 @@
-"""Pictures that are moved: at test time, to see what accuracy is left; and once, as data."""
+"""Images that are moved: at test time, to see what accuracy is left; and once, as data."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from tests.small_run import small_run
 
 __all__ = ["small_run"]
 
-PICTURES = torch.randint(0, 256, (3, 1, 28, 28), dtype=torch.uint8)
+IMAGES = torch.randint(0, 256, (3, 1, 28, 28), dtype=torch.uint8)
 
 
 class TestMove:
     @pytest.mark.parametrize("change", list(AMOUNTS))
     def test_nothing_changes_at_the_untouched_amount(self, change: str) -> None:
-        moved = move(PICTURES, change, UNTOUCHED[change])
-        torch.testing.assert_close(moved, PICTURES / 255)
+        moved = move(IMAGES, change, UNTOUCHED[change])
+        torch.testing.assert_close(moved, IMAGES / 255)
 
     def test_torchvision_turns_and_scales_alike(self) -> None:
-        smooth = TF.gaussian_blur(PICTURES.float() / 255, [9, 9], [3.0, 3.0])
+        smooth = TF.gaussian_blur(IMAGES.float() / 255, [9, 9], [3.0, 3.0])
         for change, angle, scale in (("rotation", 30.0, 1.0), ("scale", 0.0, 1.5)):
             # Its angle turns clockwise, ours the other way.
             options = {"translate": [0, 0], "shear": [0.0], "scale": scale}
@@ -45,8 +45,8 @@ class TestMove:
             )
 
     def test_a_quarter_to_the_right(self) -> None:
-        moved = move(PICTURES, "shift", 0.25)
-        torch.testing.assert_close(moved[..., 7:], PICTURES[..., :-7] / 255)
+        moved = move(IMAGES, "shift", 0.25)
+        torch.testing.assert_close(moved[..., 7:], IMAGES[..., :-7] / 255)
         assert not moved[..., :6].any()
 
 
@@ -76,7 +76,7 @@ def test_viz_draws_it_and_refuses_what_does_not_classify(
 
 class TestDisplace:
     def dataset(self, size: int = 12) -> Dataset:
-        """Pictures with a single white pixel in the middle of nine."""
+        """Images with a single white pixel in the middle of nine."""
         images = torch.zeros((40, 1, size, size), dtype=torch.uint8)
         images[..., size // 2, size // 2] = 255
         split = Split(images, torch.arange(40) % 2)
@@ -88,12 +88,12 @@ class TestDisplace:
         for split in (moved.train, moved.test, moved.validation):
             assert split is not None
             _, _, rows, columns = split.images[torch.arange(40)].nonzero().unbind(1)
-            assert len(rows) == 40  # it stays in the picture, and stays one pixel
+            assert len(rows) == 40  # it stays in the image, and stays one pixel
             for places in (rows, columns):
                 assert int((places - 6).abs().max()) <= round(share * 12)
         assert torch.equal(moved.train.labels, self.dataset().train.labels)
 
-    def test_splits_and_pictures_move_apart_and_always_alike(self) -> None:
+    def test_splits_and_images_move_apart_and_always_alike(self) -> None:
         first, second = displaced(self.dataset(), 0.3), displaced(self.dataset(), 0.3)
         assert torch.equal(first.train.images, second.train.images)
         assert not torch.equal(first.train.images, first.test.images)
@@ -107,7 +107,7 @@ class TestDisplace:
         assert torch.equal(moved.test.images, other.test.images)
         assert torch.equal(moved.test.labels, plain.test.labels)
 
-    def test_pictures_that_are_decoded_when_used(self, cnnrun: Command, tmp_path: Path) -> None:
+    def test_images_that_are_decoded_when_used(self, cnnrun: Command, tmp_path: Path) -> None:
         from PIL import Image
 
         for name in ("train/a", "train/b", "test/a", "test/b"):
@@ -118,4 +118,4 @@ class TestDisplace:
             "check", "digits_cnn", "dataset={name: folder, root: own, size: 8, displace: 0.1}"
         )
         assert refused.code == 2, refused.err
-        assert "displace: only pictures that lie in memory can be moved" in refused.err
+        assert "displace: only images that lie in memory can be moved" in refused.err

@@ -19,16 +19,16 @@ from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.evaluation.loading import open_checkpoint, open_trained
 from tests.conftest import Command
-from tests.small_run import small_run, write_test_pictures
+from tests.small_run import small_run, write_test_images
 
 __all__ = ["small_run"]
 
 
-def test_a_picture_has_the_probabilities_that_eval_gives_it(
+def test_an_image_has_the_probabilities_that_eval_gives_it(
     cnnrun: Command, small_run: Path
 ) -> None:
-    write_test_pictures(Path("pictures"), 40)
-    ended = cnnrun("predict", small_run, "pictures", "--json", "--top", 10)
+    write_test_images(Path("images"), 40)
+    ended = cnnrun("predict", small_run, "images", "--json", "--top", 10)
     assert ended.code == 0, ended.err
     rows = json.loads(ended.out)["predictions"]
     assert [Path(row["file"]).name for row in rows] == [f"{n:03}.png" for n in range(40)]
@@ -45,10 +45,10 @@ def _pairs(row: dict) -> list[tuple[str, float]]:
 
 
 @pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
-def test_pictures_are_brought_to_the_form_of_training(
+def test_images_are_brought_to_the_form_of_training(
     cnnrun: Command, tmp_path: Path, resize: str
 ) -> None:
-    """Colour pictures of another shape, by the data set's own way and normalization."""
+    """Colour images of another shape, by the data set's own way and normalization."""
     random = np.random.default_rng(0)
     for number in range(24):
         kind, pixels = number % 2, random.integers(0, 128, (20, 31, 3), dtype=np.uint8)
@@ -74,32 +74,32 @@ def test_pictures_are_brought_to_the_form_of_training(
 
 
 def test_bad_files_are_told_and_passed_over(cnnrun: Command, small_run: Path) -> None:
-    write_test_pictures(Path("pictures"), 3)
-    Path("pictures/001.png").write_bytes(b"\x89PNG and no more")
-    ended = cnnrun("predict", small_run, "pictures", "none.png", "--top", 1, "--batch-size", 2)
+    write_test_images(Path("images"), 3)
+    Path("images/001.png").write_bytes(b"\x89PNG and no more")
+    ended = cnnrun("predict", small_run, "images", "none.png", "--top", 1, "--batch-size", 2)
     assert ended.code == 0
     assert [line.split(":")[0] for line in ended.out.splitlines()] == [
-        "pictures/000.png",
-        "pictures/002.png",
+        "images/000.png",
+        "images/002.png",
     ]
-    assert "pictures/001.png: " in ended.err
+    assert "images/001.png: " in ended.err
     assert "none.png: No such file" in ended.err
-    alone = cnnrun("predict", small_run, "pictures/001.png", "--json")
+    alone = cnnrun("predict", small_run, "images/001.png", "--json")
     assert alone.code == 1
     assert "none of 1 files" in alone.err
     found = json.loads(alone.out)
     assert found["predictions"] == []
-    assert [bad["file"] for bad in found["bad"]] == ["pictures/001.png"]
+    assert [bad["file"] for bad in found["bad"]] == ["images/001.png"]
 
 
 def test_paths_come_from_patterns_and_stdin(
     cnnrun: Command, small_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_test_pictures(Path("pictures/deep"), 4)
-    monkeypatch.setattr(sys, "stdin", io.StringIO("pictures/deep/003.png\n\n"))
-    ended = cnnrun("predict", small_run, "pictures/**/00[01].png", "-", "--csv", "--top", 2)
+    write_test_images(Path("images/deep"), 4)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("images/deep/003.png\n\n"))
+    ended = cnnrun("predict", small_run, "images/**/00[01].png", "-", "--csv", "--top", 2)
     rows = list(csv.DictReader(io.StringIO(ended.out)))
-    files = [f"pictures/deep/00{n}.png" for n in (0, 0, 1, 1, 3, 3)]
+    files = [f"images/deep/00{n}.png" for n in (0, 0, 1, 1, 3, 3)]
     assert [row["file"] for row in rows] == files
     assert [row["rank"] for row in rows] == ["1", "2"] * 3
     assert all(
@@ -108,16 +108,16 @@ def test_paths_come_from_patterns_and_stdin(
     )
 
 
-def test_gradcam_draws_a_picture_for_each(cnnrun: Command, small_run: Path) -> None:
-    write_test_pictures(Path("a"), 2)
-    write_test_pictures(Path("b"), 1)
+def test_gradcam_draws_a_plot_for_each(cnnrun: Command, small_run: Path) -> None:
+    write_test_images(Path("a"), 2)
+    write_test_images(Path("b"), 1)
     ended = cnnrun("predict", small_run, "a", "b", "--gradcam", "maps", "--json")
     assert ended.code == 0, ended.err
     written = [Path(row["gradcam"]) for row in json.loads(ended.out)["predictions"]]
     assert [file.name for file in written] == ["000.png", "001.png", "000-2.png"]
     for file in written:
-        with Image.open(file) as picture:
-            assert picture.width > 300
+        with Image.open(file) as image:
+            assert image.width > 300
 
 
 def test_what_can_not_predict_says_so(cnnrun: Command, small_run: Path, tmp_path: Path) -> None:
@@ -128,8 +128,8 @@ def test_what_can_not_predict_says_so(cnnrun: Command, small_run: Path, tmp_path
         "device: cpu\ntraining: {epochs: 1, draw: false}\n"
     )
     run = cnnrun("train", "ae.yaml", "-q").out.strip()
-    write_test_pictures(Path("pictures"), 1)
-    ended = cnnrun("predict", run, "pictures")
+    write_test_images(Path("images"), 1)
+    ended = cnnrun("predict", run, "images")
     assert ended.code == 1
     assert "task reconstruct gives no classes" in ended.err
 
@@ -148,12 +148,12 @@ def test_a_runs_own_plots_are_not_predicted(
 ) -> None:
     run = tmp_path / "work" / "runs" / "x"
     shutil.copytree(small_run, run)
-    write_test_pictures(run / "plots", 2)
+    write_test_images(run / "plots", 2)
     for place in (run, run / "plots"):
         ended = cnnrun("predict", run, place)
         assert ended.code == 1
         assert "its own plots; name the folder" in ended.err
-    write_test_pictures(tmp_path / "work" / "new", 3)
+    write_test_images(tmp_path / "work" / "new", 3)
     ended = cnnrun("predict", run, tmp_path / "work")
     assert ended.code == 0
     assert len(ended.out.splitlines()) == 3
@@ -169,7 +169,7 @@ class _Stdin:
 def test_stdin_may_have_zero_bytes_between_paths_but_no_image(
     cnnrun: Command, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_test_pictures(tmp_path, 2)
+    write_test_images(tmp_path, 2)
     monkeypatch.setattr(sys, "stdin", _Stdin(b"000.png\x00001.png\x00"))
     assert len(cnnrun("predict", small_run, "-").out.splitlines()) == 2
     monkeypatch.setattr(sys, "stdin", _Stdin((tmp_path / "000.png").read_bytes()))

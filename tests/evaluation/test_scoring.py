@@ -97,7 +97,7 @@ def test_classes_that_differ_are_refused_and_named(cnnrun: Command, run: Path) -
     ("changes", "wanted"),
     [
         ({"model": {}}, "the weights do not fit the model; missing: features"),
-        ({"input_shape": [1, 9, 9]}, "the data's pictures are 1 x 8 x 8, but the model was"),
+        ({"input_shape": [1, 9, 9]}, "the data's images are 1 x 8 x 8, but the model was"),
         ({"format": 99}, "not a checkpoint of cnnrun"),
         ({"surplus": 1}, "not a whole checkpoint"),
         ({"config": {"name": "x", "model": "mlp"}}, "(config): dataset: this key is required"),
@@ -151,18 +151,18 @@ def test_eval_options(cnnrun: Command, run: Path) -> None:
     assert "dataset.roott: unknown key" in ended.err
 
 
-PICTURES = ("samples", "curves", "confusion", "mistakes", "filters", "features", "pixels")
+PLOTS = ("samples", "curves", "confusion", "mistakes", "filters", "features", "pixels")
 
 
-@pytest.mark.parametrize("picture", PICTURES)
-def test_every_picture_of_a_run(cnnrun: Command, run: Path, picture: str) -> None:
-    ended = cnnrun("viz", picture, run, "-o", "x.png")
+@pytest.mark.parametrize("plot", PLOTS)
+def test_every_plot_of_a_run(cnnrun: Command, run: Path, plot: str) -> None:
+    ended = cnnrun("viz", plot, run, "-o", "x.png")
     assert ended.code == 0, ended.err
     assert ended.out == "x.png\n"
     assert Image.open("x.png").format == "PNG"
 
 
-def test_pictures_of_a_config(cnnrun: Command, tiny: Path) -> None:
+def test_plots_of_a_config(cnnrun: Command, tiny: Path) -> None:
     assert cnnrun("viz", "samples", tiny, "-p", "count=7", "-p", "split=test").code == 0
     assert Path("samples.png").is_file()
     augmented = "dataset.augment=[rotation, brightness]"

@@ -172,10 +172,25 @@ def _reference(values: dict[str, Any], file: Path, run: Path) -> bool:
         for row in log_of(run)
     ]
     assert len(rows) == len(logged), f"{len(logged)} epochs, not {len(rows)}"
-    for row, wanted in zip(logged, rows, strict=True):
-        close(row, wanted, CLOSE)
-    same_weights(weights_of(run), weights)
+    try:
+        for row, wanted in zip(logged, rows, strict=True):
+            close(row, wanted, CLOSE)
+        same_weights(weights_of(run), weights)
+    except AssertionError as difference:
+        if is_chaotic(file, run):
+            raise Refused("another last digit changes as much") from difference
+        raise
     return True
+
+
+def is_chaotic(file: Path, run: Path) -> bool:
+    """Whether another seventh digit of the learning rate alone leads elsewhere."""
+    nearly = load(file).optimizer.lr * (1 + 1e-7)  # type: ignore[attr-defined]
+    try:
+        same_course(train(file, "nearly", f"optimizer.lr={nearly!r}"), run)
+    except AssertionError:
+        return True
+    return False
 
 
 def _resumed(values: dict[str, Any], file: Path, run: Path) -> bool:

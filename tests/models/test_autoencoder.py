@@ -36,7 +36,7 @@ def autoencoder(tmp_path: Path) -> Path:
     return file
 
 
-def _pictures(*shape: int, seed: int = 0) -> torch.Tensor:
+def _images(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -47,9 +47,9 @@ def test_ssim_and_psnr_are_those_of_torchmetrics(channels: int) -> None:
         structural_similarity_index_measure,
     )
 
-    a = _pictures(4, channels, 40, 32)
+    a = _images(4, channels, 40, 32)
     b = (a + 0.2 * torch.randn(a.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
-    # torchmetrics also counts windows over a reflected border; the paper's lie in the picture.
+    # torchmetrics also counts windows over a reflected border; the paper's lie in the image.
     _, likeness = structural_similarity_index_measure(
         a, b, data_range=1.0, reduction="none", return_full_image=True
     )
@@ -63,20 +63,20 @@ def test_ssim_and_psnr_are_those_of_torchmetrics(channels: int) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 3), st.integers(3, 20), st.integers(3, 20), st.integers(0, 2**31))
-def test_ssim_is_symmetric_and_1_for_equal_pictures(
+def test_ssim_is_symmetric_and_1_for_equal_images(
     channels: int, height: int, width: int, seed: int
 ) -> None:
-    a, b = _pictures(2, channels, height, width, seed=seed).split(1)
+    a, b = _images(2, channels, height, width, seed=seed).split(1)
     torch.testing.assert_close(ssim(a, b), ssim(b, a))
     torch.testing.assert_close(ssim(a, a), torch.ones(1))
     assert ssim(a, b) < 1
 
 
 @pytest.mark.parametrize("name", ["bce", "mse", "l1", "ssim"])
-def test_pixel_losses_are_least_where_pictures_are_equal_and_have_gradients(name: str) -> None:
+def test_pixel_losses_are_least_where_images_are_equal_and_have_gradients(name: str) -> None:
     loss = losses.build(losses.get(name).schema()(), num_classes=2, class_counts=torch.ones(2))
-    target = 0.1 + 0.8 * _pictures(3, 1, 12, 12)
-    other = (0.1 + 0.8 * _pictures(3, 1, 12, 12, seed=1)).requires_grad_()
+    target = 0.1 + 0.8 * _images(3, 1, 12, 12)
+    other = (0.1 + 0.8 * _images(3, 1, 12, 12, seed=1)).requires_grad_()
     values = loss(other, target)
     assert values.shape == (3,)
     assert (values > loss(target, target)).all()
@@ -179,7 +179,7 @@ def test_a_run_of_an_autoencoder_from_training_to_outliers(
     assert [row["mse"] for row in whole["outliers"]] == sorted(
         (row["mse"] for row in whole["outliers"]), reverse=True
     )
-    assert Path(whole["picture"]).is_file()
+    assert Path(whole["plot"]).is_file()
     per_class = sum(row["mse"] * row["support"] for row in whole["per_class"]) / whole["samples"]
     assert per_class == pytest.approx(whole["mse"], rel=1e-5)
     assert whole["compression"] == {"numbers": 8.0, "bytes": 2.0}
@@ -192,7 +192,7 @@ def test_a_run_of_an_autoencoder_from_training_to_outliers(
     text = cnnrun("eval", run).out
     assert "PSNR" in text
     assert "100 labelled" not in text  # this experiment asks for 50
-    assert "50 labelled training pictures (mean of 2 draws)" in text
+    assert "50 labelled training images (mean of 2 draws)" in text
 
 
 def test_a_killed_vae_ends_like_one_never_stopped(
@@ -235,7 +235,7 @@ def test_the_encoder_of_a_run_serves_a_classifier(cnnrun: Command, autoencoder: 
     ("changes", "told"),
     [
         (["model={name: mlp, hidden: [8]}"], "task: task reconstruct needs an autoencoder"),
-        (["loss=cross_entropy"], "the loss can't compare pictures; mse, l1, bce and ssim can"),
+        (["loss=cross_entropy"], "the loss can't compare images; mse, l1, bce and ssim can"),
         (["training.monitor=accuracy"], "training.monitor: 'accuracy' is not measured"),
         (["task.noise=2"], "task.noise"),
     ],
@@ -252,9 +252,9 @@ def test_what_does_not_fit_an_autoencoder_is_told(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("loss=ssim", "compares pictures"),
+        ("loss=ssim", "compares images"),
         ("model=vae", "an autoencoder does not classify"),
-        ("model=picture", "it classifies nothing"),
+        ("model=image", "it classifies nothing"),
     ],
 )
 def test_what_does_not_classify_is_told(
@@ -264,7 +264,7 @@ def test_what_does_not_classify_is_told(
     assert (ended.code, told in ended.err) == (2, True), ended.err
 
 
-def test_pictures_and_outliers_of_a_classifier_are_refused(cnnrun: Command, tiny: Path) -> None:
+def test_plots_and_outliers_of_a_classifier_are_refused(cnnrun: Command, tiny: Path) -> None:
     run = cnnrun("train", tiny, "-q", "training.epochs=1").out.strip()
     assert "needs an autoencoder" in cnnrun("viz", "reconstructions", run).err
     ended = cnnrun("eval", run, "--outliers", 3)

@@ -28,11 +28,11 @@ from cnnrun.registry import models
 from tests.models.test_zoo import on_meta
 from tests.plot_reading import assert_readable, words
 
-# Neither the pixels of a picture nor two layers are what these tests are about.
+# Neither the pixels of an image nor two layers are what these tests are about.
 REGISTERED = [
     name
     for name in models.names()
-    if not name.endswith("/*") and name not in ("picture", "linear_autoencoder")
+    if not name.endswith("/*") and name not in ("image", "linear_autoencoder")
 ]
 # torchinfo counts a transposed convolution at each output pixel, which is four times too often.
 CHANGED = {key: {"upsampling": "nearest"} for key in ("conv_autoencoder", "vae")}
@@ -122,8 +122,8 @@ def check_fields(model: nn.Module, shape: tuple[int, int, int], most: int = 20) 
 
     for name, module in linear.named_modules():
         module.register_forward_hook(lambda _, __, output, name=name: keep(name, output))
-    picture = torch.rand(1, *shape, dtype=torch.float64, requires_grad=True)
-    linear(picture)
+    image = torch.rand(1, *shape, dtype=torch.float64, requires_grad=True)
+    linear(image)
     exactly = 0
     for row in rows:
         output = outputs[row.name]
@@ -132,7 +132,7 @@ def check_fields(model: nn.Module, shape: tuple[int, int, int], most: int = 20) 
         height, width = output.shape[2:] if output.ndim == 4 else (1, 1)
         for i, j in {(height // 2, width // 2), (height - 1, 0)}:
             unit = output[0, :, i, j] if output.ndim == 4 else output[0]
-            (gradient,) = torch.autograd.grad(unit.sum(), picture, retain_graph=True)
+            (gradient,) = torch.autograd.grad(unit.sum(), image, retain_graph=True)
             for axis, place in enumerate((i, j)):
                 reached = gradient[0].abs().sum((0, 2 - axis)).nonzero().flatten().tolist()
                 first, last = predicted(row, axis, place)
@@ -165,7 +165,7 @@ def predicted(row: Layer, axis: int, place: int) -> tuple[int, int]:
     ],
 )
 def test_receptive_fields_are_where_gradients_reach(name: str, height: int) -> None:
-    """High pictures, so that most units see nothing beyond the border."""
+    """High images, so that most units see nothing beyond the border."""
     shape = (3, height, 32)
     model = VGG(shape, 10, width=4, head=[8]) if name == "vgg" else built(name, shape)
     assert check_fields(model, shape) > 10

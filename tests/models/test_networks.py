@@ -255,7 +255,7 @@ def test_vgg_pools_only_what_is_larger_than_a_pixel() -> None:
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
-def test_every_classifier_maps_pictures_to_logits(name: str, shape: tuple[int, int, int]) -> None:
+def test_every_classifier_maps_images_to_logits(name: str, shape: tuple[int, int, int]) -> None:
     config = models.get(name).schema()(name=name)
     model = models.build(config, input_shape=shape, num_classes=7).eval()
     images = torch.randn(3, *shape)

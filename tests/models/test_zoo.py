@@ -1,4 +1,4 @@
-"""torchvision's and timm's networks: every one takes our pictures and classes."""
+"""torchvision's and timm's networks: every one takes our images and classes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_torchvision_model_takes_gray_pictures_and_ten_classes(
+def test_every_torchvision_model_takes_gray_images_and_ten_classes(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(zoo, "check_size", lambda *_: None)
@@ -60,7 +60,7 @@ def test_every_torchvision_model_takes_gray_pictures_and_ten_classes(
 
 
 @pytest.mark.parametrize("name", SMALLEST)
-def test_the_smallest_of_each_family_trains_on_small_colour_pictures(name: str) -> None:
+def test_the_smallest_of_each_family_trains_on_small_colour_images(name: str) -> None:
     torch.manual_seed(0)
     model = zoo.torchvision_model(name, (3, 32, 32), 10)
     assert model.training
@@ -87,11 +87,11 @@ def test_names_are_components_with_a_schema() -> None:
         ("resnet18", (3, 32, 32), {"weights": "IMAGENET1K_V2"},
          "torchvision/resnet18 has no weights 'IMAGENET1K_V2'; did you mean 'IMAGENET1K_V1'?"),
         ("squeezenet1_1", (1, 12, 12), {},
-         "takes pictures of 17 x 17 pixels and more, not 12 x 12 (dataset.size)"),
+         "takes images of 17 x 17 pixels and more, not 12 x 12 (dataset.size)"),
         ("vit_b_32", (3, 48, 48), {},
-         "takes square pictures of 32, 64, 96 ... pixels, not 48 x 48 (dataset.size)"),
+         "takes square images of 32, 64, 96 ... pixels, not 48 x 48 (dataset.size)"),
         ("maxvit_t", (3, 96, 96), {},
-         "takes pictures of 224, 448, 672 ... pixels, not 96 x 96 (dataset.size)"),
+         "takes images of 224, 448, 672 ... pixels, not 96 x 96 (dataset.size)"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_told(
@@ -195,7 +195,7 @@ def zoo_without_check(name: str, shape: Any, **options: Any) -> nn.Module:
         return zoo.torchvision_model(name, shape, 10, **options)
 
 
-def test_trained_kernels_answer_gray_as_the_same_picture_in_colour() -> None:
+def test_trained_kernels_answer_gray_as_the_same_image_in_colour() -> None:
     first = nn.Conv2d(3, 8, 7, stride=2, padding=3)
     gray = torch.rand(2, 1, 20, 20)
     summed = with_channels(first, 1, pretrained=True)
@@ -244,7 +244,7 @@ def test_timm_tells_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
         zoo.timm_model("resnet10tt", (3, 32, 32), 10)
     with pytest.raises(UserError, match=r"timm/resnet10t has no weights 'c3'; it has c3_in1k$"):
         zoo.timm_model("resnet10t", (3, 32, 32), 10, weights="c3")
-    with pytest.raises(UserError, match="timm/vgg11 takes pictures of 32 x 32 pixels and more"):
+    with pytest.raises(UserError, match="timm/vgg11 takes images of 32 x 32 pixels and more"):
         zoo.timm_model("vgg11", (3, 31, 31), 10)
 
     def refuse(*_: Any, **__: Any) -> None:
@@ -268,7 +268,7 @@ def test_resnets_have_the_papers_size(depth: Any, parameters: int) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"stem": "imagenet"}, {"shortcut": "projection"}])
-def test_resnets_take_any_picture_and_train(options: dict[str, Any]) -> None:
+def test_resnets_take_any_image_and_train(options: dict[str, Any]) -> None:
     for shape in ((1, 28, 28), (3, 33, 17)):
         model = ResNet(shape, 5, depth=8, width=4, **options)
         logits = model(torch.randn(3, *shape))

@@ -41,7 +41,7 @@ variants:
 contrasts: [[kaiming, constant]]
 seeds: 2
 workers: 2
-pictures: [curves, parameters, weights, activations, invariance]
+plots: [curves, parameters, weights, activations, invariance]
 """
 
 
@@ -82,7 +82,7 @@ def test_a_study_tells_what_was_found_and_why(
     assert "diverging, seed 0, failed: the loss is" in text
     names = ["comparison", "curves", "parameters", "weights", "activations", "invariance"]
     for name in names:
-        assert f"picture: studies/begin/{name}.png" in text
+        assert f"plot: studies/begin/{name}.png" in text
         assert (folder / f"studies/begin/{name}.png").stat().st_size > 5000
     assert (folder / "studies/begin/findings.txt").read_text() == again.out
     found = json.loads((folder / "studies/begin/study.json").read_text())
@@ -100,7 +100,7 @@ def test_a_variants_config_is_a_plain_experiment(
     assert "kaiming_normal" in compared.out
 
 
-def test_invariance_of_an_untouched_picture_is_the_accuracy(
+def test_invariance_of_an_untouched_image_is_the_accuracy(
     trained: tuple[Path, studies.Findings],
 ) -> None:
     folder, findings = trained
@@ -219,7 +219,7 @@ def test_nothing_to_compare(
         ),
         (("lr: 0.5", "lr: fast"), r"begin.yaml:6:\d+: optimizer.lr: expected a number"),
         (("value: 0.1", "valeu: 0.1"), r"begin.yaml:4:\d+: .*valeu"),
-        (("pictures: [curves", "pictures: [curvs"), "curvs"),
+        (("plots: [curves", "plots: [curvs"), "curvs"),
         (("seeds: 2", "seeds: 0"), "seeds"),
         (("base: base.yaml", "base: bsae.yaml"), "bsae.yaml"),
     ],
@@ -296,7 +296,7 @@ class TestDiagnosis:
         with torch.no_grad():
             parts.model.features[1].bias.fill_(-1e6)
             assert "all units of features.2 are dead" in diagnosis._silent(parts)
-            assert "the same for every picture" in diagnosis._all_alike(parts)
+            assert "the same for every image" in diagnosis._all_alike(parts)
 
     def test_of_what_can_not_be_told(self, trained: tuple[Path, studies.Findings]) -> None:
         _, findings = trained

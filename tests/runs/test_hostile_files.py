@@ -125,8 +125,8 @@ def test_a_pickle_that_calls_itself_safetensors(cnnrun: Command) -> None:
 def test_weights_of_style_transfer_run_no_code(cnnrun: Command, tmp_path: Path) -> None:
     _forms({"features.0.weight": _Evil()}, tmp_path / "evil.pth", "zip")
     (tmp_path / "style.yaml").write_text(
-        "task: stylize\ndataset: {name: picture, file: 'sample:china.jpg', longest: 32, steps: 1}\n"
-        "model: {name: picture}\ndevice: cpu\ntraining: {epochs: 1}\n"
+        "task: stylize\ndataset: {name: image, file: 'sample:china.jpg', longest: 32, steps: 1}\n"
+        "model: {name: image}\ndevice: cpu\ntraining: {epochs: 1}\n"
         "loss: {name: neural_style, weights: evil.pth, styles: [{file: 'sample:flower.jpg'}]}\n"
     )
     refused(cnnrun("train", "style.yaml"), "evil.pth: refused", "could run code")

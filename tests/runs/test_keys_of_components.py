@@ -48,7 +48,7 @@ CARRIED: dict[str, dict[str, Any]] = {
                                 "validation": 0.2, "test": 0.2}},
 }  # fmt: skip
 # Not by a small experiment: they need files, weights or networks of others.
-NOT_CARRIED = {"task.stylize", "model.picture", "model.timm", "model.torchvision",
+NOT_CARRIED = {"task.stylize", "model.image", "model.timm", "model.torchvision",
                "loss.neural_style", "loss.nll"}  # fmt: skip
 SECTIONS = ("task", "model", "initializer", "loss", "optimizer", "schedule")
 OTHERS = {

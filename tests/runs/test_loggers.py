@@ -85,7 +85,7 @@ class TestTensorBoard:
         events.Reload()
         return events
 
-    def test_scalars_pictures_and_hparams(self, cnnrun: Command, tiny: Path) -> None:
+    def test_scalars_plots_and_hparams(self, cnnrun: Command, tiny: Path) -> None:
         run = trained(cnnrun, tiny, "loggers=[tensorboard]")
         events = self.read(run)
         for measure in ("loss", "accuracy"):
@@ -95,8 +95,8 @@ class TestTensorBoard:
                 expected = [row[f"{split}_{measure}"] for row in rows(run)]
                 assert [event.value for event in found] == pytest.approx(expected, rel=1e-6)
         assert set(events.Tags()["images"]) == {"samples", "curves", "confusion", "mistakes"}
-        picture = events.Images("curves")[0]
-        assert picture.encoded_image_string[1:4] == b"PNG"
+        plot = events.Images("curves")[0]
+        assert plot.encoded_image_string[1:4] == b"PNG"
         summary = json.loads((run / "summary.json").read_text())
         [accuracy] = events.Scalars("test/accuracy")
         assert accuracy.value == pytest.approx(summary["test"]["accuracy"], rel=1e-6)

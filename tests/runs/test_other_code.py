@@ -11,7 +11,7 @@ import torch
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
 from tests.conftest import Command
-from tests.small_run import write_test_pictures
+from tests.small_run import write_test_images
 
 pytestmark = pytest.mark.usefixtures("nothing_stays_registered")
 
@@ -63,7 +63,7 @@ COMMANDS = {
 def test_other_code_than_that_which_trained_is_told(
     run: Path, tmp_path: Path, cnnrun: Command, command: str
 ) -> None:
-    write_test_pictures(tmp_path / "images", 2)
+    write_test_images(tmp_path / "images", 2)
     words = [str(run) if word == "RUN" else word for word in COMMANDS[command]]
     same = cnnrun(*words, "--plugin", "mine.py")
     assert (same.code, "other code" in same.err) == (0, False), same.err

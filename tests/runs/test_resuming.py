@@ -104,11 +104,11 @@ def _folder(tmp_path: Path, classes: dict[str, int]) -> Path:
 
     for split in ("train", "test"):
         for k, (name, count) in enumerate(classes.items()):
-            folder = tmp_path / "pictures" / split / name
+            folder = tmp_path / "images" / split / name
             folder.mkdir(parents=True, exist_ok=True)
             for i in range(count):
                 Image.new("RGB", (8, 8), (20 * i, 100 * k, 50)).save(folder / f"{i}.png")
-    return tmp_path / "pictures"
+    return tmp_path / "images"
 
 
 def test_data_that_changed_are_refused_and_data_that_moved_are_not(

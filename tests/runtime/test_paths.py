@@ -101,7 +101,7 @@ def test_paths_of_a_config_and_of_options(cnnrun: Command, home: Path, tiny: Pat
     "source",
     [
         *("name: folder, root: ", "name: csv, file: ", "name: mnist, download: false, root: "),
-        *("name: cifar10, download: false, root: ", "name: picture, file: "),
+        *("name: cifar10, download: false, root: ", "name: image, file: "),
         *("name: pcam, download: false, root: ", "name: stl10, download: false, root: "),
         *("name: imagenet, root: ", "name: webdataset, train: a.tar, test: a.tar, spool: "),
         *("name: webdataset, test: a.tar, train: ", "name: digits, cache_dir: "),

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cnnrun.components.losses.vgg_features import Network, Pooling, VGGFeatures, load_vgg
-from cnnrun.data.images.one_image import read_picture, resized, scaled_size
+from cnnrun.data.images.one_image import read_image, resized, scaled_size
 from cnnrun.errors import UserError
 from cnnrun.registry import Options, losses
 from cnnrun.runtime import console
@@ -33,7 +33,7 @@ class Style(Options):
 
 
 class Targets(NamedTuple):
-    """What a picture of one size is compared with.
+    """What an image of one size is compared with.
 
     content: features by layer. grams: for each style, Gram matrices (C, C) by layer. guides: for
     each style where it goes (1, 1, h, w), 0..1, or None for everywhere.
@@ -46,9 +46,9 @@ class Targets(NamedTuple):
 
 @losses.register("neural_style")
 class NeuralStyle(nn.Module):
-    """Content and style of pictures in the features of a VGG (Gatys, Ecker, Bethge 2016)."""
+    """Content and style of images in the features of a VGG (Gatys, Ecker, Bethge 2016)."""
 
-    of_pictures = True
+    of_images = True
 
     def __init__(
         self,
@@ -87,9 +87,9 @@ class NeuralStyle(nn.Module):
         self.features = VGGFeatures(network, [*content_layers, *style_layers], pooling)
         load_vgg(self.features, network, weights)
         self.styles = styles
-        self.pictures = [read_picture(style.file) for style in styles]
+        self.images = [read_image(style.file) for style in styles]
         self.masks = [
-            read_picture(style.mask, channels=1) if style.mask else None for style in styles
+            read_image(style.mask, channels=1) if style.mask else None for style in styles
         ]
         for style, mask in zip(styles, self.masks, strict=True):
             if mask is not None and not mask.any():
@@ -97,7 +97,7 @@ class NeuralStyle(nn.Module):
         self._targets: tuple[tuple[int, ...], Targets] | None = None
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The picture (1, 3, h, w) and the content (1, 3, H, W), both in 0..1, to a loss (1,)."""
+        """The image (1, 3, h, w) and the content (1, 3, H, W), both in 0..1, to a loss (1,)."""
         return self.parts(outputs, targets).sum()[None]
 
     def parts(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -127,9 +127,9 @@ class NeuralStyle(nn.Module):
             seen = self.features(resized(content[:1], *size))
             kept = {layer: seen[layer] for layer in self.content_layers}
             grams, guides = [], []
-            for picture, mask in zip(self.pictures, self.masks, strict=True):
-                scale = min(1.0, max(size) / max(picture.shape[1:]))
-                small = resized(picture, *scaled_size(picture.shape[1:], scale))
+            for image, mask in zip(self.images, self.masks, strict=True):
+                scale = min(1.0, max(size) / max(image.shape[1:]))
+                small = resized(image, *scaled_size(image.shape[1:], scale))
                 maps = self.features(small[None].to(outputs.device))
                 grams.append({layer: gram_matrix(maps[layer]) for layer in self.style_layers})
                 guides.append(None if mask is None else mask[None].to(outputs.device))
@@ -150,8 +150,8 @@ def gram_matrix(maps: Tensor, guide: Tensor | None = None) -> Tensor:
     return (flat * counts) @ flat.T / (counts.sum().clamp(min=1e-6) * channels)
 
 
-def roughness(pictures: Tensor) -> Tensor:
+def roughness(images: Tensor) -> Tensor:
     """The mean squared difference of neighbouring pixels of (N, C, H, W): ()."""
-    down, right = pictures.diff(dim=2), pictures.diff(dim=3)
+    down, right = images.diff(dim=2), images.diff(dim=3)
     count = max(down.numel() + right.numel(), 1)
     return (down.square().sum() + right.square().sum()) / count

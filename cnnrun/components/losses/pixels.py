@@ -1,4 +1,4 @@
-"""Losses that compare pictures pixel by pixel or window by window (`mse` and `l1` also do)."""
+"""Losses that compare images pixel by pixel or window by window (`mse` and `l1` also do)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cnnrun.registry import losses
 
 @losses.register("bce")
 class BinaryCrossEntropy(nn.Module):
-    """Binary cross entropy of pixels in 0..1 (or of probabilities), mean over the picture."""
+    """Binary cross entropy of pixels in 0..1 (or of probabilities), mean over the image."""
 
-    of_pictures = True  # classification has no use for it
+    of_images = True  # classification has no use for it
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(N, ...) in 0..1, both, to losses (N,); outside of 0..1 outputs count as the border."""
@@ -23,9 +23,9 @@ class BinaryCrossEntropy(nn.Module):
 
 @losses.register("ssim")
 class Dissimilarity(nn.Module):
-    """1 - SSIM of pictures in 0..1 (Wang et al. 2004): structure counts more than brightness."""
+    """1 - SSIM of images in 0..1 (Wang et al. 2004): structure counts more than brightness."""
 
-    of_pictures = True
+    of_images = True
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(N, C, H, W) in 0..1, both, to losses (N,) in 0..2."""

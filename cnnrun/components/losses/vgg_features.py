@@ -1,4 +1,4 @@
-"""What the layers of VGG see in a picture, up to the deepest one that is asked for."""
+"""What the layers of VGG see in an image, up to the deepest one that is asked for."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ class VGGFeatures(nn.Module):
             elif name.startswith("relu"):
                 self.features.append(nn.ReLU())
             else:
-                # A picture of one row keeps it.
+                # An image of one row keeps it.
                 kind = nn.MaxPool2d if pooling == "max" else nn.AvgPool2d
                 self.features.append(kind(2, ceil_mode=True))
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1))
         self.requires_grad_(False)
 
-    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
-        """Pictures (N, 3, H, W) in 0..1 to the maps (N, C, h, w) of each wanted layer."""
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Images (N, 3, H, W) in 0..1 to the maps (N, C, h, w) of each wanted layer."""
         found = {}
-        maps = (pictures - self.mean) / self.std
+        maps = (images - self.mean) / self.std
         for name, layer in zip(self.names, self.features, strict=True):
             maps = layer(maps)
             if name in self.wanted:

@@ -1,4 +1,4 @@
-"""Classification: one label a picture."""
+"""Classification: one label an image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_CLASSES = 20
 
 @tasks.register("classify")
 class Classify(Task):
-    """Tell which of K classes a picture belongs to; measured by accuracy."""
+    """Tell which of K classes an image belongs to; measured by accuracy."""
 
     defaults: ClassVar[dict[str, Any]] = {"loss": "cross_entropy"}
     measures = ("loss", "accuracy")
@@ -44,11 +44,12 @@ class Classify(Task):
         self.tta = tta
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:
-        """See `Task.check`: a loss of pictures and a model that gives pictures are of no use."""
-        if getattr(loss, "of_pictures", False):
-            raise UserError("this loss compares pictures; to classify, use e.g. cross_entropy")
+        """See `Task.check`: a loss of images and a model that gives images are of no use."""
+        # `of_pictures`, as losses of older plug-ins say it.
+        if getattr(loss, "of_images", getattr(loss, "of_pictures", False)):
+            raise UserError("this loss compares images; to classify, use e.g. cross_entropy")
         if hasattr(model, "enter"):
-            raise UserError("the model `picture` is for `task: stylize`; it classifies nothing")
+            raise UserError("the model `image` is for `task: stylize`; it classifies nothing")
         if hasattr(model, "decode"):
             raise UserError(
                 "an autoencoder does not classify: use `task: reconstruct`, or the model "
@@ -78,7 +79,7 @@ class Classify(Task):
         return {"outputs": outputs, "losses": per_sample(loss(outputs, targets), len(inputs))}
 
     def views(self, inputs: Tensor) -> list[Tensor]:
-        """The pictures (N, C, H, W) that test-time augmentation looks at."""
+        """The images (N, C, H, W) that test-time augmentation looks at."""
         if self.tta == "none":
             return [inputs]
         moved = [inputs]

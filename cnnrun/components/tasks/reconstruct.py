@@ -1,4 +1,4 @@
-"""Reconstruction: a picture through a short code and back."""
+"""Reconstruction: an image through a short code and back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @tasks.register("reconstruct")
 class Reconstruct(Task):
-    """Give a picture back from a short code (autoencoders); measured by the squared error."""
+    """Give an image back from a short code (autoencoders); measured by the squared error."""
 
     defaults: ClassVar[dict[str, Any]] = {"loss": "mse"}
     measures = ("loss", "mse")
@@ -55,16 +55,16 @@ class Reconstruct(Task):
         self.probe_labels, self.probe_seeds = probe_labels, probe_seeds
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:
-        """See `Task.check`: the model must encode and decode, the loss compare pictures."""
+        """See `Task.check`: the model must encode and decode, the loss compare images."""
         if not (hasattr(model, "encode") and hasattr(model, "decode")):
             raise UserError(
                 "task reconstruct needs an autoencoder, e.g. conv_autoencoder, "
                 "linear_autoencoder or vae (or your own with `encode` and `decode`)"
             )
-        picture = torch.full((1, 1, 8, 8), 0.5, device=_device_of(model))
-        told = "the loss can't compare pictures; mse, l1, bce and ssim can"
+        image = torch.full((1, 1, 8, 8), 0.5, device=_device_of(model))
+        told = "the loss can't compare images; mse, l1, bce and ssim can"
         try:
-            compared = loss(picture, picture)
+            compared = loss(image, image)
         except Exception as error:
             raise UserError(f"{told} ({error})") from error
         if compared.numel() != 1:

@@ -1,4 +1,4 @@
-"""Style transfer: the pixels of one picture are trained."""
+"""Style transfer: the pixels of one image are trained."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cnnrun.registry import tasks
 
 @tasks.register("stylize")
 class Stylize(Task):
-    """Paint one picture (the content) in the style of others (Gatys, Ecker, Bethge 2016)."""
+    """Paint one image (the content) in the style of others (Gatys, Ecker, Bethge 2016)."""
 
     defaults: ClassVar[dict[str, Any]] = {
-        "model": "picture",
+        "model": "image",
         "optimizer": "lbfgs",
-        # One picture is one batch, and nothing is set aside of it.
+        # One image is one batch, and nothing is set aside of it.
         "dataset": {"batch_size": 1, "validation": 0},
         # L-BFGS lines all pixels up, in the order in which they lie.
         "training": {"channels_last": False},
@@ -36,33 +36,33 @@ class Stylize(Task):
     def check(self, model: nn.Module, loss: nn.Module) -> None:
         """See `Task.check`: pixels are what is trained, and the loss knows its parts."""
         if not hasattr(model, "enter"):
-            raise UserError("task stylize trains a picture: leave `model` out, or use `picture`")
+            raise UserError("task stylize trains an image: leave `model` out, or use `image`")
         if not hasattr(loss, "parts"):
             raise UserError("task stylize needs the loss neural_style")
 
     def check_epochs(self, model: nn.Module, epochs: int) -> None:
-        """See `Task.check_epochs`: each size of the picture takes one at least."""
+        """See `Task.check_epochs`: each size of the image takes one at least."""
         stages = len(model.levels)  # type: ignore[arg-type]
         if epochs < stages:
             raise UserError(
-                f"{epochs} can't go through the {stages} sizes of the picture, the last of which "
+                f"{epochs} can't go through the {stages} sizes of the image, the last of which "
                 f"is the whole one; take {stages} or more, or fewer model.stages"
             )
 
     def begin_epoch(self, model: nn.Module, dataset: Dataset, epoch: int, epochs: int) -> bool:
-        """See `Task.begin_epoch`; the epochs are shared evenly between the sizes of the picture."""
-        picture: Any = model
+        """See `Task.begin_epoch`; the epochs are shared evenly between the sizes of the image."""
+        image: Any = model
         content = dataset.train.images[torch.arange(1)].float() / 255
-        stages = len(picture.levels)
+        stages = len(image.levels)
         stage = min(epoch * stages // epochs, stages - 1)
-        return bool(picture.enter(stage, content.to(picture.content.device)))
+        return bool(image.enter(stage, content.to(image.content.device)))
 
     def step(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See `Task.step`; the outputs are the three parts of the loss, (N, 3).
 
-        Each sample of a batch is the one picture again.
+        Each sample of a batch is the one image again.
         """
         parts = loss.parts(model(inputs), targets)  # type: ignore[operator]
         return parts.sum().expand(len(inputs)), parts.detach().expand(len(inputs), 3)
@@ -73,13 +73,13 @@ class Stylize(Task):
 
     @torch.no_grad()
     def end_epoch(self, model: nn.Module, folder: Path, epoch: int) -> None:
-        """See `Task.end_epoch`: `result.png`, and the same as a picture of the progress."""
+        """See `Task.end_epoch`: `result.png`, and the same as an image of the progress."""
         from PIL import Image
 
         model.eval()
         pixels = model(model.content)[0].mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
-        picture = Image.fromarray(pixels)
+        image = Image.fromarray(pixels)
         progress = folder / "progress"
         progress.mkdir(parents=True, exist_ok=True)
-        picture.save(progress / f"epoch_{epoch:04}.png")
-        picture.save(folder / "result.png")
+        image.save(progress / f"epoch_{epoch:04}.png")
+        image.save(folder / "result.png")

@@ -1,6 +1,6 @@
 """What an augmentation is: a draw for every image of a batch, and what the draws do.
 
-Drawing and applying are apart, so that a picture can show the parameters beside their effect and a
+Drawing and applying are apart, so that a plot can show the parameters beside their effect and a
 test can choose them. No augmentation asks the device for a value: it would have to wait for a GPU.
 """
 
@@ -36,7 +36,7 @@ class Augmentation(ABC):
         """Parameters for `sampler.count` images of `sampler.height` x `sampler.width` pixels."""
 
     def describe(self, draws: Draws) -> list[str]:
-        """The parameters of each image in words, for the title of a picture."""
+        """The parameters of each image in words, for the title of a plot."""
         columns = {name: values.tolist() for name, values in draws.items()}
         count = max(map(len, columns.values()), default=0)
         return [

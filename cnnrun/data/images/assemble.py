@@ -26,7 +26,7 @@ _SAMPLE = 1_000
 _AS_THEY_ARE = ("L", "RGB")
 
 
-def picture_splits(
+def image_splits(
     parts: Mapping[str, tuple[Encoded, Tensor]], options: ImageOptions
 ) -> dict[str, Split]:
     """Splits by name, of image files and their labels (N,) int64; every file is decoded once.
@@ -55,7 +55,7 @@ def picture_splits(
 
 
 def resolve_form(parts: list[Encoded], options: ImageOptions) -> ImageFormat:
-    """The size and channels that all pictures are brought to.
+    """The size and channels that all images are brought to.
 
     Raises:
         UserError: no size is asked for, and the files differ in theirs.
@@ -99,7 +99,7 @@ def _only_size(sizes: dict[tuple[int, int], str]) -> tuple[int, int]:
             f"{sizes[size]} is {size[0]} x {size[1]}" for size in (by_area[0], by_area[-1])
         )
         raise UserError(
-            f"the pictures have {len(by_area):,} sizes: {least}, {most} (height x width); "
+            f"the images have {len(by_area):,} sizes: {least}, {most} (height x width); "
             "say by dataset.size which all are brought to, e.g. dataset.size: [224, 224]"
         )
     return by_area[0]

@@ -1,4 +1,4 @@
-"""Pictures that were decoded and resized once, kept in memory or in a file."""
+"""Images that were decoded and resized once, kept in memory or in a file."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _PIECE = 2**24
 _PARTIAL = re.compile(r"[a-z]+-[0-9a-f]{32}\.[a-z]+\.[0-9]+-[0-9a-f]{8}\.partial")
 
 
-class StoredPictures:
-    """Pictures that lie ready in memory or in a mapped file, and are copied out batch by batch."""
+class StoredImages:
+    """Images that lie ready in memory or in a mapped file, and are copied out batch by batch."""
 
     def __init__(self, rows: NDArray[np.uint8]) -> None:
         """rows: (N, C, H, W) uint8."""
@@ -52,21 +52,21 @@ class StoredPictures:
         return torch.Size(self._rows.shape)
 
     def __getitem__(self, indices: Tensor, /) -> Tensor:
-        """The pictures at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
+        """The images at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
         return torch.from_numpy(np.take(self._rows, indices.numpy(), axis=0))
 
 
 def in_memory(files: Encoded, form: ImageFormat, options: ImageOptions) -> tuple[Images, Findings]:
-    """All pictures, decoded now; rows of bad files are black."""
+    """All images, decoded now; rows of bad files are black."""
     shape = _shape(files, form)
-    pictures = torch.zeros(shape, dtype=torch.uint8)
-    findings = scan(files, options, form, pictures)
-    small = pictures.numel() <= _SMALL
-    return (pictures if small else StoredPictures(pictures.numpy())), findings
+    images = torch.zeros(shape, dtype=torch.uint8)
+    findings = scan(files, options, form, images)
+    small = images.numel() <= _SMALL
+    return (images if small else StoredImages(images.numpy())), findings
 
 
 def on_disk(files: Encoded, form: ImageFormat, options: ImageOptions) -> tuple[Images, Findings]:
-    """All pictures as a mapped file, decoded now if the files or settings are new or changed.
+    """All images as a mapped file, decoded now if the files or settings are new or changed.
 
     Two runs may do this at once: each writes a file of its own and puts it in place when done.
 
@@ -87,7 +87,7 @@ def on_disk(files: Encoded, form: ImageFormat, options: ImageOptions) -> tuple[I
             ) from error
         rows = _mapped(stored, _shape(files, form))
         assert rows is not None
-    return StoredPictures(rows), findings
+    return StoredImages(rows), findings
 
 
 def _shape(files: Encoded, form: ImageFormat) -> tuple[int, int, int, int]:
@@ -137,7 +137,7 @@ def _build(stored: Path, files: Encoded, form: ImageFormat, options: ImageOption
         _put_in_place(partial, stored)
     finally:
         partial.unlink(missing_ok=True)
-    # Written last: it says that the pictures are complete.
+    # Written last: it says that the images are complete.
     write_findings(stored.with_suffix(".json"), findings)
     return findings
 
@@ -154,7 +154,7 @@ def _require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"dataset.cache: the pictures need {needed / 1e9:.1f} GB in {folder}, where "
+            f"dataset.cache: the images need {needed / 1e9:.1f} GB in {folder}, where "
             f"{free / 1e9:.1f} GB are free; name another folder by dataset.cache_dir"
         )
 

@@ -1,4 +1,4 @@
-"""Pictures that come as arrays, brought to the size and channels that are asked for."""
+"""Images that come as arrays, brought to the size and channels that are asked for."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from cnnrun.data.images.framing import middle
 _CHUNK_BYTES = 2**26
 
 
-def with_form(dataset: Dataset, pictures: ImageOptions) -> Dataset:
-    """Every split with the size and channels of `pictures`; what is None stays as it is.
+def with_form(dataset: Dataset, options: ImageOptions) -> Dataset:
+    """Every split with the size and channels of `options`; what is None stays as it is.
 
-    Pictures in files have them already: their source was given `pictures`.
+    Images in files have them already: their source was given `options`.
     """
     channels, height, width = dataset.input_shape
     form = ImageFormat(
-        pictures.size or (height, width), pictures.channels or channels, pictures.resize
+        options.size or (height, width), options.channels or channels, options.resize
     )
     if (channels, height, width) == (form.channels, *form.size):
         return dataset

@@ -1,4 +1,4 @@
-"""What pictures are decoded to, and one image file as a tensor."""
+"""What images are decoded to, and one image file as a tensor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cnnrun.data.dataset import BadFile
-from cnnrun.data.images.formats import Window, open_picture
+from cnnrun.data.images.formats import Window, open_image
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.errors import UserError
 from cnnrun.runtime import reading
@@ -22,7 +22,7 @@ Resize = Literal["crop", "squash", "pad"]
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """What every picture is brought to.
+    """What every image is brought to.
 
     size: (height, width).
     channels: 1 (gray) or 3 (RGB).
@@ -39,18 +39,18 @@ class ImageFormat:
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """What the `dataset` section says of pictures in files; sources are given it.
+    """What the `dataset` section says of images in files; sources are given it.
 
     size, channels, resize, bits: as in `ImageFormat`; size None is the files' own where all have
         one, channels None is gray where all that are looked at are gray, or else RGB, bits None is
         16, but refused where nothing would be brighter than 16 of 255.
     on_error: "stop" refuses a data set with bad files, "skip" leaves them out.
-    cache: where decoded and resized pictures are kept: nowhere, in memory, or in a file on disk.
+    cache: where decoded and resized images are kept: nowhere, in memory, or in a file on disk.
     cache_dir: folder of the disk cache and of what is known of files; None is the platform's.
     threads: that decode; None is one a core.
     whole: a data set is asked for to be scored: without splits of its own, all of it is the test
         split, and there need be nothing to train on.
-    progress: is told what is done, how many pictures of how many, every second or so.
+    progress: is told what is done, how many images of how many, every second or so.
     bad_files, notes: what the sources found, for the run directory and the person to read.
     """
 
@@ -80,7 +80,7 @@ class BadImageError(UserError):
 
 
 def decode(path: str | Path, channels: int) -> Tensor:
-    """The picture in the file at its own size: (C, H, W) uint8, 0..255; `channels` is 1 or 3.
+    """The image in the file at its own size: (C, H, W) uint8, 0..255; `channels` is 1 or 3.
 
     Upright by its EXIF orientation; the first, of several frames; `as_8_bit` says what happens to
     color modes and bit depths.
@@ -89,9 +89,9 @@ def decode(path: str | Path, channels: int) -> Tensor:
         BadImageError: not an image, damaged, cut short, empty, too large, or not to be read.
     """
     try:
-        picture = open_picture(read_bytes(path))
-        height, width = picture.size
-        pixels = picture.read(channels, Window(0, 0, height, width), picture.size)
+        image = open_image(read_bytes(path))
+        height, width = image.size
+        pixels = image.read(channels, Window(0, 0, height, width), image.size)
     except UnreadableError as error:
         raise BadImageError([BadFile(str(path), str(error))]) from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

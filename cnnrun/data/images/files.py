@@ -1,4 +1,4 @@
-"""Pictures that stay in their files and are decoded, by threads, when a batch asks for them."""
+"""Images that stay in their files and are decoded, by threads, when a batch asks for them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class ImageFiles:
         return torch.Size((len(self.files), self.form.channels, *self.form.size))
 
     def __getitem__(self, indices: Tensor, /) -> Tensor:
-        """The pictures at `indices` (M,) int64, framed as `form.resize` says: (M, C, H, W) uint8.
+        """The images at `indices` (M,) int64, framed as `form.resize` says: (M, C, H, W) uint8.
 
         Raises:
             BadImageError: a file can't be decoded.
@@ -108,12 +108,12 @@ class ImageFiles:
         return self.batch(indices)
 
     def batch(self, indices: Tensor, crop: RandomCrop | None = None, epoch: int = 0) -> Tensor:
-        """The pictures at `indices` (M,) int64, with a random crop of each: (M, C, H, W) uint8.
+        """The images at `indices` (M,) int64, with a random crop of each: (M, C, H, W) uint8.
 
         A crop depends on (crop.seed, epoch, index in this collection) alone, and only that part is
         resized, from the file's own pixels.
         """
-        out = empty_pictures(len(indices), self.form)
+        out = empty_images(len(indices), self.form)
         rows = indices.tolist()
 
         def decode(row: int) -> None:
@@ -128,7 +128,7 @@ class ImageFiles:
         return out
 
 
-def empty_pictures(count: int, form: ImageFormat) -> Tensor:
+def empty_images(count: int, form: ImageFormat) -> Tensor:
     """(count, C, H, W) uint8 in channels-last memory, not initialized."""
     return torch.empty((count, *form.size, form.channels), dtype=torch.uint8).permute(0, 3, 1, 2)
 

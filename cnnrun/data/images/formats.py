@@ -30,7 +30,7 @@ from cnnrun.data.images.modes import (
 Pixels = NDArray[np.uint8]
 
 # What Pillow may take a file for. Not among them: formats that start other programs (EPS), and
-# those that are no pictures of their own (e.g. PDF, HDF5).
+# those that are no images of their own (e.g. PDF, HDF5).
 _FORMATS = (
     "AVIF BMP CUR DDS DIB GIF ICNS ICO IM JPEG JPEG2000 MPO MSP PCX PNG PPM QOI SGI SUN TGA TIFF "
     "WEBP XBM XPM"
@@ -53,17 +53,17 @@ _ORIENTATIONS = {
     7: (True, True, True),
     8: (True, True, False),
 }
-_NOT_PICTURES = {
-    b"version https://git-lfs": "a Git LFS pointer, not the picture; run `git lfs pull`",
-    b"<!doctype html": "a web page, not a picture",
-    b"<html": "a web page, not a picture",
+_NOT_IMAGES = {
+    b"version https://git-lfs": "a Git LFS pointer, not the image; run `git lfs pull`",
+    b"<!doctype html": "a web page, not an image",
+    b"<html": "a web page, not an image",
     b"<svg": "an SVG drawing; save it as PNG",
     b"%pdf": "a PDF document; save its pages as PNG",
 }
 
 
 class Window(NamedTuple):
-    """A rectangle of a picture that stands upright, in pixels."""
+    """A rectangle of an image that stands upright, in pixels."""
 
     top: int
     left: int
@@ -72,7 +72,7 @@ class Window(NamedTuple):
 
 
 class Opened(Protocol):
-    """A picture whose header is read. Methods raise `UnreadableError`."""
+    """An image whose header is read. Methods raise `UnreadableError`."""
 
     size: tuple[int, int]
     """(height, width), upright."""
@@ -96,8 +96,8 @@ class Opened(Protocol):
         ...
 
 
-def open_picture(content: bytes) -> Opened:
-    """Find out by content, not by name, what kind of picture it is.
+def open_image(content: bytes) -> Opened:
+    """Find out by content, not by name, what kind of image it is.
 
     Raises:
         UnreadableError: empty, no image, or a damaged header.
@@ -106,15 +106,15 @@ def open_picture(content: bytes) -> Opened:
         try:
             height, width, colors, _ = simplejpeg.decode_jpeg_header(content)
         except ValueError:
-            return PillowPicture(content)  # rare kinds of JPEG, or a reason from Pillow
+            return PillowImage(content)  # rare kinds of JPEG, or a reason from Pillow
         if colors in ("Gray", "YCbCr", "RGB"):
-            return JpegPicture(content, (height, width), gray=colors == "Gray")
+            return JpegImage(content, (height, width), gray=colors == "Gray")
         _refuse_large(height, width)
         _decode_jpeg(content, colorspace="CMYK")  # Pillow overlooks damage in the middle
-    return PillowPicture(content)
+    return PillowImage(content)
 
 
-class JpegPicture:
+class JpegImage:
     """A gray or color JPEG."""
 
     def __init__(self, content: bytes, stored: tuple[int, int], gray: bool) -> None:
@@ -157,7 +157,7 @@ class JpegPicture:
         return pixels
 
     def _decode(self, channels: int, part: tuple[int, int], size: tuple[int, int]) -> Pixels:
-        """All of the picture, as small as leaves `part` of it large enough for `size`."""
+        """All of the image, as small as leaves `part` of it large enough for `size`."""
         room = min(now / wanted for now, wanted in zip(part, size, strict=True))
         factor = next((f for f in (8, 4, 2) if room >= f * _REDUCING_GAP), 1)
         least = [-(-length // factor) for length in self._stored]
@@ -175,7 +175,7 @@ class JpegPicture:
         _decode_jpeg(self._content, colorspace="GRAY", min_height=1, min_width=1, min_factor=8)
 
 
-class PillowPicture:
+class PillowImage:
     """Any other format; decoded at once, as Pillow turns some upright only then."""
 
     def __init__(self, content: bytes) -> None:
@@ -211,7 +211,7 @@ class PillowPicture:
 
 
 def has_several(content: bytes) -> bool:
-    """Whether the file of a picture that was decoded holds more pages or frames than the first."""
+    """Whether the file of an image that was decoded holds more pages or frames than the first."""
     if content[:3] == b"\xff\xd8\xff":
         return False
     try:
@@ -247,7 +247,7 @@ def _decode_jpeg(content: bytes, **options: Any) -> Pixels:
 
 
 def _is_padding(content: bytes, message: str) -> bool:
-    """Whether the decoder only complains of filling bytes between the picture and its end."""
+    """Whether the decoder only complains of filling bytes between the image and its end."""
     found = re.search(r"(\d+) extraneous bytes before marker 0xd9", message)
     if not found:
         return False
@@ -267,7 +267,7 @@ def _jpeg_orientation(content: bytes) -> int:
 def _orientation(image: Image.Image) -> int:
     try:
         found = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # damaged EXIF says nothing, and is no reason to lose the picture
+    except Exception:  # damaged EXIF says nothing, and is no reason to lose the image
         return 1
     return found if isinstance(found, int) else 1
 
@@ -301,8 +301,8 @@ def _too_large(height: int, width: int) -> str:
 def _foreign(content: bytes) -> str | None:
     start = content[:64].lstrip().lower()
     if content[4:8] == b"ftyp" and content[8:11] in (b"hei", b"hev", b"mif", b"msf"):
-        return "a HEIC picture, which Pillow does not read; save it as JPEG or PNG"
-    return next((says for begin, says in _NOT_PICTURES.items() if start.startswith(begin)), None)
+        return "a HEIC image, which Pillow does not read; save it as JPEG or PNG"
+    return next((says for begin, says in _NOT_IMAGES.items() if start.startswith(begin)), None)
 
 
 def _reason(error: BaseException) -> str:

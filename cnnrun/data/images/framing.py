@@ -1,4 +1,4 @@
-"""Pictures of any size brought to one: which part is taken, and how it is resized.
+"""Images of any size brought to one: which part is taken, and how it is resized.
 
 Resizing is bilinear with antialiasing; torch's kernel for bytes does it in channels-last memory
 without the GIL, and gives Pillow's values within 1 of 255.
@@ -15,15 +15,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cnnrun.data.images.decoding import ImageFormat
-from cnnrun.data.images.formats import Opened, Pixels, Window, open_picture
+from cnnrun.data.images.formats import Opened, Pixels, Window, open_image
 from cnnrun.runtime.randomness import derive_seed
 
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """A random part of the picture, resized: Inception's crop (Szegedy et al. 2015).
+    """A random part of the image, resized: Inception's crop (Szegedy et al. 2015).
 
-    scale: least and greatest share of the picture's area.
+    scale: least and greatest share of the image's area.
     ratio: least and greatest width / height.
     """
 
@@ -42,7 +42,7 @@ class RandomCrop:
             if 0 < wide <= width and 0 < tall <= height:
                 top, left = int((height - tall + 1) * draw()), int((width - wide + 1) * draw())
                 return Window(top, left, tall, wide)
-        # Too long a picture for any: the middle, as near to the wanted proportions as can be.
+        # Too long an image for any: the middle, as near to the wanted proportions as can be.
         nearest = min(max(width / height, self.ratio[0]), self.ratio[1])
         return middle(height, width, nearest)
 
@@ -65,13 +65,13 @@ def frame(
     """Decode the content of a file into `out` (C, H, W) uint8, as `form` says.
 
     With `crop`, its part of sample `index` in `epoch` instead of what `form.resize` says.
-    Returns the picture as it was opened, which knows how it is stored.
+    Returns the image as it was opened, which knows how it is stored.
 
     Raises:
         UnreadableError: it can't be decoded.
     """
-    picture = open_picture(content)
-    height, width = picture.size
+    image = open_image(content)
+    height, width = image.size
     if crop is not None:
         window = crop.window(height, width, epoch, index)
     elif form.resize == "crop":
@@ -79,19 +79,19 @@ def frame(
     else:
         window = Window(0, 0, height, width)
         if form.resize == "pad":
-            _pad(picture, form, out)
-            return picture
-    _resize_into(out, picture.read(form.channels, window, form.size, form.bits))
-    return picture
+            _pad(image, form, out)
+            return image
+    _resize_into(out, image.read(form.channels, window, form.size, form.bits))
+    return image
 
 
-def _pad(picture: Opened, form: ImageFormat, out: Tensor) -> None:
-    height, width = picture.size
+def _pad(image: Opened, form: ImageFormat, out: Tensor) -> None:
+    height, width = image.size
     scale = min(form.size[0] / height, form.size[1] / width)
     tall, wide = max(round(height * scale), 1), max(round(width * scale), 1)
     top, left = (form.size[0] - tall) // 2, (form.size[1] - wide) // 2
     out.zero_()
-    pixels = picture.read(form.channels, Window(0, 0, height, width), (tall, wide), form.bits)
+    pixels = image.read(form.channels, Window(0, 0, height, width), (tall, wide), form.bits)
     _resize_into(out[:, top : top + tall, left : left + wide], pixels)
 
 
@@ -100,7 +100,7 @@ def _resize_into(out: Tensor, pixels: Pixels) -> None:
     source = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     size = (out.shape[1], out.shape[2])
     if source.shape[2:] != size:
-        # The fast kernel is for whole channels-last pictures: a copy of the window pays.
+        # The fast kernel is for whole channels-last images: a copy of the window pays.
         source = source.contiguous(memory_format=torch.channels_last)
         source = F.interpolate(source, size=size, mode="bilinear", antialias=True)
     out.copy_(source[0])

@@ -14,7 +14,7 @@ _WHITE_IS_ZERO = 0
 
 
 class UnreadableError(Exception):
-    """Why some bytes are no picture that can be used, in words for a person."""
+    """Why some bytes are no image that can be used, in words for a person."""
 
 
 def as_8_bit(image: Image.Image, channels: int, bits: int = 16) -> Image.Image:
@@ -48,7 +48,7 @@ def with_black_as_zero(image: Image.Image) -> Image.Image:
 def is_gray(image: Image.Image) -> bool:
     """Whether the mode, or every color of the palette, is gray; reads no pixel."""
     if image.palette is not None and image.mode in ("P", "PA"):
-        # `image.getpalette` would decode the picture.
+        # `image.getpalette` would decode the image.
         order, colors = image.palette.getdata()
         whole = len(colors) - len(colors) % len(order)  # a damaged file's last color may be cut off
         values = np.frombuffer(colors[:whole], np.uint8).reshape(-1, len(order))[:, :3]

@@ -1,4 +1,4 @@
-"""One picture from a file, no larger than asked for: content and styles of style transfer."""
+"""One image from a file, no larger than asked for: content and styles of style transfer."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from cnnrun.runtime.paths import expanded
 _SAMPLES = ("china.jpg", "flower.jpg")
 
 
-def read_picture(file: str, longest: int | None = None, channels: int = 3) -> Tensor:
-    """The picture in `file`: (C, H, W) float32, 0..1, upright, transparency on white.
+def read_image(file: str, longest: int | None = None, channels: int = 3) -> Tensor:
+    """The image in `file`: (C, H, W) float32, 0..1, upright, transparency on white.
 
     file: a path, or `sample:china.jpg` and `sample:flower.jpg`, photos that ship in scikit-learn.
-    longest: of height and width, in pixels; a larger picture is averaged down.
+    longest: of height and width, in pixels; a larger image is averaged down.
 
     Raises:
         UserError: there is none, or it can't be decoded.
     """
-    pixels = decode(picture_path(file), channels)
+    pixels = decode(image_path(file), channels)
     scale = 1.0 if longest is None else longest / max(pixels.shape[1:])
     whole = pixels.float().div_(255)
     return whole if scale >= 1 else resized(whole, *scaled_size(whole.shape[1:], scale))
 
 
-def picture_path(file: str) -> Path:
-    """Where the picture called `file` lies.
+def image_path(file: str) -> Path:
+    """Where the image called `file` lies.
 
     Raises:
         UserError: there is no such sample.
@@ -40,7 +40,7 @@ def picture_path(file: str) -> Path:
         return expanded(file)
     name = file.removeprefix("sample:")
     if name not in _SAMPLES:
-        raise UserError(f"no sample picture '{name}'; there are {', '.join(_SAMPLES)}")
+        raise UserError(f"no sample image '{name}'; there are {', '.join(_SAMPLES)}")
     # Importing scikit-learn to learn its folder would take 0.8 s.
     spec = importlib.util.find_spec("sklearn")
     assert spec is not None
@@ -49,14 +49,14 @@ def picture_path(file: str) -> Path:
 
 
 def scaled_size(size: tuple[int, ...], scale: float) -> tuple[int, int]:
-    """(height, width) of a picture scaled down; a thin one keeps a pixel."""
+    """(height, width) of an image scaled down; a thin one keeps a pixel."""
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def resized(picture: Tensor, height: int, width: int) -> Tensor:
+def resized(image: Tensor, height: int, width: int) -> Tensor:
     """(C, H, W) or (N, C, H, W) at another size, averaged where it shrinks; 0..1 stays 0..1."""
-    whole = picture if picture.dim() == 4 else picture[None]
+    whole = image if image.dim() == 4 else image[None]
     if whole.shape[2:] == (height, width):
-        return picture
+        return image
     new = F.interpolate(whole, (height, width), mode="bilinear", antialias=True).clamp_(0, 1)
-    return new if picture.dim() == 4 else new[0]
+    return new if image.dim() == 4 else new[0]

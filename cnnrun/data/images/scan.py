@@ -20,7 +20,7 @@ from cnnrun.data.dataset import BadFile
 from cnnrun.data.identity import id_of_content
 from cnnrun.data.images.decoding import ImageFormat, ImageOptions
 from cnnrun.data.images.files import Encoded, for_each
-from cnnrun.data.images.formats import has_several, open_picture
+from cnnrun.data.images.formats import has_several, open_image
 from cnnrun.data.images.framing import frame
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.errors import UserError
@@ -41,7 +41,7 @@ class Findings:
 
     bad: reasons by index. modes: how many files are stored in which of Pillow's modes.
     contents: (N,) int64, equal where files hold the same bytes; 0 of those that can't be had.
-    highest: value in gray pictures of more than 8 bits; -1 where there are none.
+    highest: value in gray images of more than 8 bits; -1 where there are none.
     several: how many files hold more pages or frames than the first.
     """
 
@@ -75,12 +75,12 @@ def scan(
             content = files.read(index)
             contents[index] = id_of_content(content)
             if into is None or form is None:
-                picture = open_picture(content)
-                picture.check(options.bits or 16)
+                image = open_image(content)
+                image.check(options.bits or 16)
             else:
-                picture = frame(content, form, into[index])
-            modes[index] = picture.mode
-            if (value := picture.highest()) is not None:
+                image = frame(content, form, into[index])
+            modes[index] = image.mode
+            if (value := image.highest()) is not None:
                 highest.append(value)
             if has_several(content):
                 several.append(index)
@@ -93,7 +93,7 @@ def scan(
         end = min(start + _CHUNK, len(files))
         for_each(look, range(start, end), options.threads or cores())
         if options.progress:
-            options.progress("checking pictures", end, len(files))
+            options.progress("checking images", end, len(files))
     stored = Counter(filter(None, modes))
     return Findings(dict(sorted(bad.items())), stored, contents, max(highest), len(several) - 1)
 

@@ -1,28 +1,28 @@
-"""Pictures that occur more than once: the same pixels, or nearly so.
+"""Images that occur more than once: the same pixels, or nearly so.
 
-Exact: pictures whose pixels have the same 128-bit BLAKE2b digest.
+Exact: images whose pixels have the same 128-bit BLAKE2b digest.
 
 Near: copies that were shifted by a pixel or two, brightened, compressed again, or got some noise.
 
-1. Each picture is averaged to 16x16 gray, and a 64-bit perceptual hash is taken: the signs of its
-   64 lowest frequencies, without the mean (DCT hash: Zauner 2010). Similar pictures differ in few
+1. Each image is averaged to 16x16 gray, and a 64-bit perceptual hash is taken: the signs of its
+   64 lowest frequencies, without the mean (DCT hash: Zauner 2010). Similar images differ in few
    bits.
 2. Not all pairs are compared: the hashes are sorted in 16 orders, each by another permutation of
-   the bits, and each picture is compared with the 16 that follow it (Charikar 2002). So the number
-   of comparisons is 256 N, whatever the pictures, and memory is 280 bytes a picture.
+   the bits, and each image is compared with the 16 that follow it (Charikar 2002). So the number
+   of comparisons is 256 N, whatever the images, and memory is 280 bytes an image.
 3. Pairs that differ in at most 10 bits (fewer, where these are more than 32 N) are looked at
-   closely: what part of one 16x16 picture can't be had from the other by contrast and a small
+   closely: what part of one 16x16 image can't be had from the other by contrast and a small
    shift (to first order: Lucas and Kanade 1981)? This rest must be at most 0.12 of the variance,
-   and a tenth of the rest from a stranger, the fifth nearest in a random sample of 2,048 pictures
+   and a tenth of the rest from a stranger, the fifth nearest in a random sample of 2,048 images
    (a copy that leaves 0.003 is always one). Handwritten ones all look alike, so two must agree far
    better than two photographs.
 
-Measured: of 64x64 pictures with the spectrum of photographs, all copies are found that were moved
+Measured: of 64x64 images with the spectrum of photographs, all copies are found that were moved
 by 1 pixel, brightened by 20 %, saved as JPEG of quality 30 or got noise of 10 levels, and 80 % of
-those moved by 2 pixels, with no false alarm; 10,000 pictures of MNIST give 2 pairs. On one core
-60,000 pictures of 32x32 take 1.3 s, or 5 s where each looks like many others.
+those moved by 2 pixels, with no false alarm; 10,000 images of MNIST give 2 pairs. On one core
+60,000 images of 32x32 take 1.3 s, or 5 s where each looks like many others.
 
-Pictures without structure, and those below 12 pixels a side, have too little to be told by.
+Images without structure, and those below 12 pixels a side, have too little to be told by.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from torch import Tensor
 from torch.nn import functional
 
 SIDE = 16
-"""Rows and columns of the small pictures that are compared."""
+"""Rows and columns of the small images that are compared."""
 
 SMALLEST = 12
-"""Pictures with fewer rows or columns are not searched for near copies."""
+"""Images with fewer rows or columns are not searched for near copies."""
 
 _BITS = 64
 _ORDERS, _WINDOW = 16, 16
 _MOST_BITS, _CANDIDATES = 10, 32
 
-_FLATTEST = 2.0  # standard deviation, of 0..255, of what is still a picture
+_FLATTEST = 2.0  # standard deviation, of 0..255, of what is still an image
 
 _SURE_REST, _LARGEST_REST = 0.003, 0.12
 _SHARE_OF_STRANGERS = 0.1
@@ -66,10 +66,10 @@ Pairs = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """What N pictures are known by.
+    """What N images are known by.
 
     digest: (N, 2) uint64, of the pixels.
-    small: (N, 256) int8, the 16x16 gray picture less its mean, at full contrast.
+    small: (N, 256) int8, the 16x16 gray image less its mean, at full contrast.
     hash: (N,) uint64.
     blank: (N,) bool: all pixels of a channel are equal, in every channel.
     distinct: (N,) bool: enough structure for `small` and `hash` to mean something.
@@ -91,19 +91,19 @@ class Fingerprints:
         )
 
 
-def fingerprint(pictures: Tensor) -> Fingerprints:
-    """Of `pictures` (N, C, H, W) uint8, N of any size that fits in memory as float32."""
-    pictures = pictures.contiguous()
-    rows = pictures.flatten(2)
-    gray = pictures.float().mean(1, keepdim=True)
+def fingerprint(images: Tensor) -> Fingerprints:
+    """Of `images` (N, C, H, W) uint8, N of any size that fits in memory as float32."""
+    images = images.contiguous()
+    rows = images.flatten(2)
+    gray = images.float().mean(1, keepdim=True)
     small = functional.interpolate(gray, (SIDE, SIDE), mode="bilinear", antialias=True).flatten(1)
     small = small - small.mean(1, keepdim=True)
-    enough = min(pictures.shape[2:]) >= SMALLEST
+    enough = min(images.shape[2:]) >= SMALLEST
     # `small` is rounded to whole numbers, and the hash taken of these: both then agree.
     contrast = 127 / small.abs().amax(1, keepdim=True).clamp(min=1e-3)
     rounded = (small * contrast).round().to(torch.int8).numpy()
     return Fingerprints(
-        _digests(pictures),
+        _digests(images),
         rounded,
         _packed(rounded.astype(np.float32) @ _basis() > 0),
         (rows.amax(2) == rows.amin(2)).all(1).numpy(),
@@ -111,9 +111,9 @@ def fingerprint(pictures: Tensor) -> Fingerprints:
     )
 
 
-def _digests(pictures: Tensor) -> NDArray[np.uint64]:
-    array = pictures.numpy()
-    joined = b"".join(blake2b(picture, digest_size=16).digest() for picture in array)
+def _digests(images: Tensor) -> NDArray[np.uint64]:
+    array = images.numpy()
+    joined = b"".join(blake2b(image, digest_size=16).digest() for image in array)
     return np.frombuffer(joined, np.uint64).reshape(-1, 2)
 
 
@@ -135,7 +135,7 @@ def _packed(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
 
 
 def exact_groups(prints: Fingerprints) -> list[NDArray[np.int64]]:
-    """Sets of two or more pictures with the same pixels, each in rising order; blanks left out."""
+    """Sets of two or more images with the same pixels, each in rising order; blanks left out."""
     kept = np.flatnonzero(~prints.blank)
     digest = prints.digest[kept]
     order = np.lexsort((kept, digest[:, 0], digest[:, 1]))
@@ -146,7 +146,7 @@ def exact_groups(prints: Fingerprints) -> list[NDArray[np.int64]]:
 
 @dataclass(frozen=True)
 class NearCopies:
-    """Pairs of pictures that are nearly the same, the most alike first.
+    """Pairs of images that are nearly the same, the most alike first.
 
     pairs: (P, 2) int64, the smaller number first.
     rest: (P,) what part (of the variance, 0..1) of one can't be had from the other.
@@ -159,7 +159,7 @@ class NearCopies:
 
 
 def near_copies(prints: Fingerprints) -> NearCopies:
-    """Of pictures with the same pixels, the first stands for all."""
+    """Of images with the same pixels, the first stands for all."""
     first = np.ones(len(prints), bool)
     for group in exact_groups(prints):
         first[group[1:]] = False
@@ -256,7 +256,7 @@ def _allowed_rest(small: NDArray[np.int8], candidates: Pairs) -> Floats:
 
 
 def _rest(small: NDArray[np.int8], pairs: Pairs) -> Floats:
-    """(P,) the part of the second picture that the first, its shifts and contrast don't explain."""
+    """(P,) the part of the second image that the first, its shifts and contrast don't explain."""
     first, second = _unit(small[pairs[:, 0]]), _unit(small[pairs[:, 1]])
     rows = first.reshape(-1, SIDE, SIDE)
     slopes = [np.asarray(np.gradient(rows, axis=k)).reshape(len(pairs), -1) for k in (1, 2)]

@@ -1,4 +1,4 @@
-"""Pictures that occur twice, to be looked at beside a report on a data set."""
+"""Images that occur twice, to be looked at beside a report on a data set."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def example_pairs(
 
     Those in two splits come first, then those with two labels; exact copies before near ones.
     """
-    pairs = [_worst_of(group) for group in report["exact"]["pictures"]]
-    pairs += [(first, second) for first, second in report["near"]["pictures"]]
+    pairs = [_worst_of(group) for group in report["exact"]["images"]]
+    pairs += [(first, second) for first, second in report["near"]["images"]]
     worst = sorted(pairs, key=_harmless)[:most]
     shape = (len(worst), 2, *dataset.input_shape)
-    pictures = np.zeros(shape, np.float32)
-    for row, pair in zip(pictures, worst, strict=True):
-        row[:] = [_picture(dataset, place) for place in pair]
-    return pictures, ["\n".join(map(_caption, pair)) for pair in worst]
+    images = np.zeros(shape, np.float32)
+    for row, pair in zip(images, worst, strict=True):
+        row[:] = [_image(dataset, place) for place in pair]
+    return images, ["\n".join(map(_caption, pair)) for pair in worst]
 
 
 def _worst_of(group: list[Place]) -> Pair:
@@ -42,9 +42,9 @@ def _harmless(pair: Pair) -> tuple[bool, bool]:
     return first["split"] == second["split"], first["class"] == second["class"]
 
 
-def _picture(dataset: Dataset, place: Place) -> NDArray[np.float32]:
-    pictures = dataset.split(place["split"]).images[torch.tensor([place["index"]])]
-    return pictures[0].cpu().float().div(255).numpy()
+def _image(dataset: Dataset, place: Place) -> NDArray[np.float32]:
+    images = dataset.split(place["split"]).images[torch.tensor([place["index"]])]
+    return images[0].cpu().float().div(255).numpy()
 
 
 def _caption(place: Place) -> str:

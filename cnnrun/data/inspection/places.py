@@ -1,4 +1,4 @@
-"""Which picture is meant: its split, index, class and file, for a person to find it."""
+"""Which image is meant: its split, index, class and file, for a person to find it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cnnrun.data.dataset import Images, ImageSubset, Split
 from cnnrun.data.images.files import ImageFiles
 
 Place = dict[str, Any]
-"""`split`, `index` in it, `class`, and `file` where the picture comes from one."""
+"""`split`, `index` in it, `class`, and `file` where the image comes from one."""
 
 
 class Places:
-    """From the number of a picture among all splits to its split, index, class and file."""
+    """From the number of an image among all splits to its split, index, class and file."""
 
     def __init__(self, classes: tuple[str, ...], splits: dict[str, Split]) -> None:
         self._classes, self._splits = classes, splits
@@ -36,11 +36,11 @@ class Places:
         return place | ({"file": file} if file is not None else {})
 
     def differ(self, numbers: NDArray[np.int64]) -> tuple[bool, bool]:
-        """Whether these pictures are (of several splits, of several classes)."""
+        """Whether these images are (of several splits, of several classes)."""
         return len(set(self.split[numbers])) > 1, len(set(self.label[numbers])) > 1
 
     def leaked(self, groups: list[NDArray[np.int64]]) -> dict[str, int]:
-        """How many pictures of each later split are also in one before it."""
+        """How many images of each later split are also in one before it."""
         late = [
             group[self.split[group] > self.split[group].min()] for group in groups if len(group)
         ]
@@ -50,7 +50,7 @@ class Places:
 
 
 def _file_name(images: Images, index: int) -> str | None:
-    """The file of a picture, unless it lies decoded in memory."""
+    """The file of an image, unless it lies decoded in memory."""
     images, numbers = origin(images, torch.tensor([index]))
     return images.files.name(int(numbers[0])) if isinstance(images, ImageFiles) else None
 

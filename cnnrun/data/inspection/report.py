@@ -35,7 +35,7 @@ IMBALANCED = 10
 """Times as many samples in the largest class as in the smallest that deserve a warning."""
 
 LISTED = 200
-"""At most so many blank pictures, groups and pairs are listed; the counts are of all."""
+"""At most so many blank images, groups and pairs are listed; the counts are of all."""
 
 _LISTED_IN_GROUP = 20
 _CHUNK_BYTES = 2**24
@@ -45,22 +45,22 @@ Report = dict[str, Any]
 
 
 def report(dataset: Dataset, progress: Progress | None = None) -> Report:
-    """Look at every picture of `dataset` once; the result can be written as JSON.
+    """Look at every image of `dataset` once; the result can be written as JSON.
 
-    `counts` (by split and class), `totals`, `imbalance`, `missing` and `few` classes; `picture`
-    (channels, height, width) and `files` (their own sizes and modes, where pictures come from
+    `counts` (by split and class), `totals`, `imbalance`, `missing` and `few` classes; `image`
+    (channels, height, width) and `files` (their own sizes and modes, where images come from
     files); `pixels` of the training split (mean, std, brightness in 0..1, histogram); `blank`
-    pictures; `bad_files`; `exact` and `near` duplicates, with those across splits and with
-    differing labels first. Pictures are named by split and index in it, class, and file if any.
-    Blank pictures are no duplicates of one another.
+    images; `bad_files`; `exact` and `near` duplicates, with those across splits and with
+    differing labels first. Images are named by split and index in it, class, and file if any.
+    Blank images are no duplicates of one another.
 
-    progress: is told what is done, how many pictures of how many.
+    progress: is told what is done, how many images of how many.
 
     Raises:
         UserError: there is nothing to train on.
     """
     if not len(dataset.train):
-        raise UserError("there are no training pictures to report on")
+        raise UserError("there are no training images to report on")
     splits = {name: dataset.split(name) for name in ("train", "validation", "test")}
     splits = {name: split for name, split in splits.items() if len(split)}
     looked = _look(splits, progress)
@@ -69,7 +69,7 @@ def report(dataset: Dataset, progress: Progress | None = None) -> Report:
     return {
         "classes": list(dataset.classes),
         **_class_counts(dataset.classes, splits),
-        "picture": {"channels": channels, "height": height, "width": width},
+        "image": {"channels": channels, "height": height, "width": width},
         "files": _files(splits),
         "pixels": _pixels(looked),
         "blank": _blank(looked.prints, places),
@@ -84,7 +84,7 @@ def report(dataset: Dataset, progress: Progress | None = None) -> Report:
 class _Looked:
     """What one pass over all splits found.
 
-    prints: of all pictures, split after split. histogram: (C, 256) and brightness: (N,) 0..1, of
+    prints: of all images, split after split. histogram: (C, 256) and brightness: (N,) 0..1, of
     the training split.
     """
 
@@ -100,20 +100,20 @@ def _look(splits: dict[str, Split], progress: Progress | None) -> _Looked:
     for name, split in splits.items():
         step = max(1, _CHUNK_BYTES // max(1, split.images.shape[1:].numel()))
         for start in range(0, len(split), step):
-            pictures = split.images[torch.arange(start, min(start + step, len(split)))].cpu()
-            prints.append(fingerprint(pictures))
+            images = split.images[torch.arange(start, min(start + step, len(split)))].cpu()
+            prints.append(fingerprint(images))
             if name == "train":
-                histogram += _histogram(pictures)
-                brightness.append(pictures.float().mean((1, 2, 3)).numpy() / 255)
-            done += len(pictures)
+                histogram += _histogram(images)
+                brightness.append(images.float().mean((1, 2, 3)).numpy() / 255)
+            done += len(images)
             if progress:
-                progress("looking at pictures", done, total)
+                progress("looking at images", done, total)
     return _Looked(Fingerprints.joined(prints), histogram.numpy(), np.concatenate(brightness))
 
 
-def _histogram(pictures: Tensor) -> Tensor:
+def _histogram(images: Tensor) -> Tensor:
     """(C, 256) how often each value occurs in each channel of (N, C, H, W) uint8."""
-    channels = pictures.unbind(1)
+    channels = images.unbind(1)
     return torch.stack([torch.bincount(c.flatten(), minlength=256) for c in channels])
 
 
@@ -159,11 +159,11 @@ def _pixels(looked: _Looked) -> Report:
 
 def _blank(prints: Fingerprints, places: Places) -> Report:
     numbers = np.flatnonzero(prints.blank)
-    return {"count": len(numbers), "pictures": [places[n] for n in numbers[:LISTED]]}
+    return {"count": len(numbers), "images": [places[n] for n in numbers[:LISTED]]}
 
 
 def _exact(prints: Fingerprints, places: Places) -> Report:
-    """Groups of pictures with the same pixels, those that spoil training first."""
+    """Groups of images with the same pixels, those that spoil training first."""
     groups = exact_groups(prints)
     differ = [places.differ(group) for group in groups]
     order = sorted(range(len(groups)), key=lambda k: (not differ[k][0], not differ[k][1], k))
@@ -173,7 +173,7 @@ def _exact(prints: Fingerprints, places: Places) -> Report:
         "across": sum(across for across, _ in differ),
         "leaked": places.leaked(groups),
         "conflicts": sum(conflict for _, conflict in differ),
-        "pictures": [[places[n] for n in groups[k][:_LISTED_IN_GROUP]] for k in order[:LISTED]],
+        "images": [[places[n] for n in groups[k][:_LISTED_IN_GROUP]] for k in order[:LISTED]],
     }
 
 
@@ -189,7 +189,7 @@ def _near(prints: Fingerprints, places: Places, side: int) -> Report:
         "across": sum(across for across, _ in differ),
         "leaked": places.leaked(pairs),
         "conflicts": sum(conflict for _, conflict in differ),
-        "pictures": [[places[n] for n in pairs[k]] for k in order],
+        "images": [[places[n] for n in pairs[k]] for k in order],
         "likeness": [round(1 - float(found.rest[k]), 4) for k in order],
     }
 

@@ -27,7 +27,7 @@ def warnings(report: Report) -> list[str]:
         *_conflicts(report),
         *_classes_missing(report),
         *_imbalance(report),
-        *_bad_pictures(report),
+        *_bad_images(report),
     ]
 
 
@@ -38,7 +38,7 @@ def _leaks(report: Report) -> list[str]:
             if count:
                 total = report["totals"][split]
                 lines.append(
-                    f"leakage: {count:,} of {total:,} {split} pictures ({count / total:.2%}) are "
+                    f"leakage: {count:,} of {total:,} {split} images ({count / total:.2%}) are "
                     f"also in {_earlier(split)}, {words}"
                 )
     return lines
@@ -52,7 +52,7 @@ def _conflicts(report: Report) -> list[str]:
     exact, near = report["exact"]["conflicts"], report["near"]["conflicts"]
     lines = []
     if exact:
-        lines.append(f"labels: {_count(exact, 'picture')} with several labels at once")
+        lines.append(f"labels: {_count(exact, 'image')} with several labels at once")
     if near:
         lines.append(f"labels: {_count(near, 'pair')} of near copies with different labels")
     return lines
@@ -62,14 +62,14 @@ def _classes_missing(report: Report) -> list[str]:
     lines = [f"classes: there is only one class, {_some(report['classes'])}: nothing to tell apart"]
     lines = lines if len(report["classes"]) == 1 else []
     lines += [
-        f"classes: {len(names):,} of {len(report['classes']):,} have no picture in the {split} "
+        f"classes: {len(names):,} of {len(report['classes']):,} have no image in the {split} "
         f"split: {_some(names)}"
         for split, names in report["missing"].items()
         if names
     ]
     if report["few"]:
         few = report["few"]
-        lines.append(f"classes: {len(few):,} have fewer than {FEW} training pictures: {_some(few)}")
+        lines.append(f"classes: {len(few):,} have fewer than {FEW} training images: {_some(few)}")
     return lines
 
 
@@ -78,20 +78,20 @@ def _imbalance(report: Report) -> list[str]:
     if ratio is None or ratio <= IMBALANCED:
         return []
     return [
-        f"imbalance: {ratio:,.0f} times as many training pictures of {printable(largest['class'])} "
+        f"imbalance: {ratio:,.0f} times as many training images of {printable(largest['class'])} "
         f"({largest['count']:,}) as of {printable(smallest['class'])} ({smallest['count']:,}); "
         "accuracy will hide the small class"
     ]
 
 
-def _bad_pictures(report: Report) -> list[str]:
+def _bad_images(report: Report) -> list[str]:
     lines = []
     if report["bad_files"]:
         lines.append(f"files: {_count(len(report['bad_files']), 'file')} can't be decoded")
     if report["blank"]["count"]:
-        places = [_place(place) for place in report["blank"]["pictures"]]
+        places = [_place(place) for place in report["blank"]["images"]]
         count = report["blank"]["count"]
-        lines.append(f"blank: {_count(count, 'picture')} of one color: {_some(places, count)}")
+        lines.append(f"blank: {_count(count, 'image')} of one color: {_some(places, count)}")
     return lines
 
 
@@ -126,9 +126,9 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _pixels(report: Report) -> list[str]:
-    picture, pixels = report["picture"], report["pixels"]
-    kind = {1: "gray", 3: "RGB"}.get(picture["channels"], f"{picture['channels']} channels")
-    lines = [f"pictures    {picture['height']} x {picture['width']} (height x width), {kind}"]
+    image, pixels = report["image"], report["pixels"]
+    kind = {1: "gray", 3: "RGB"}.get(image["channels"], f"{image['channels']} channels")
+    lines = [f"images      {image['height']} x {image['width']} (height x width), {kind}"]
     for name, found in (report["files"] or {}).items():
         most = [f"{what} ({count:,})" for what, count in found.items()]
         lines.append(f"files'      {name}: {_some(most)}")
@@ -146,13 +146,13 @@ def _copies(report: Report) -> list[str]:
     lines = [
         f"exact duplicates  {_count(exact['groups'], 'group')}, {exact['across']:,} across splits"
     ]
-    lines += [f"  {' = '.join(map(_place, group[:3]))}" for group in exact["pictures"][:_SHOWN]]
+    lines += [f"  {' = '.join(map(_place, group[:3]))}" for group in exact["images"][:_SHOWN]]
     if not near["searched"]:
-        return [*lines, "near duplicates   not searched: the pictures are too small to tell"]
+        return [*lines, "near duplicates   not searched: the images are too small to tell"]
     lines.append(
         f"near duplicates   {_count(near['pairs'], 'pair')}, {near['across']:,} across splits"
     )
-    return lines + [f"  {' ~ '.join(map(_place, pair))}" for pair in near["pictures"][:_SHOWN]]
+    return lines + [f"  {' ~ '.join(map(_place, pair))}" for pair in near["images"][:_SHOWN]]
 
 
 def _bad_files(report: Report) -> list[str]:

@@ -1,7 +1,7 @@
-"""Where pictures come from. Each source is a function that returns a `Dataset`.
+"""Where images come from. Each source is a function that returns a `Dataset`.
 
 A new one is a file here with `@datasets.register("name")` over a function whose keyword-only
-parameters are its YAML keys, and a line below. A source of image files takes `pictures` and leaves
+parameters are its YAML keys, and a line below. A source of image files takes `options` and leaves
 decoding to `cnnrun.data.images.assemble`.
 """
 
@@ -13,10 +13,10 @@ from cnnrun.data.sources import (
     folder,
     huggingface,
     idx,
+    image,
     imagenet,
     own,
     pcam,
-    picture,
     shapes,
     torchvision_arrays,
     torchvision_sets,
@@ -31,10 +31,10 @@ __all__ = [
     "folder",
     "huggingface",
     "idx",
+    "image",
     "imagenet",
     "own",
     "pcam",
-    "picture",
     "shapes",
     "torchvision_arrays",
     "torchvision_sets",

@@ -30,7 +30,7 @@ _PIXELS = 60
 
 @datasets.register("csv")
 def csv_file(
-    pictures: ImageOptions,
+    options: ImageOptions,
     *,
     file: str,
     path_column: str = "path",
@@ -57,8 +57,8 @@ def csv_file(
         split.
 
     Raises:
-        UserError: with file and line: a column is missing, a row is incomplete, a picture is not
-            there, an unknown split; and for bad pictures.
+        UserError: with file and line: a column is missing, a row is incomplete, an image is not
+            there, an unknown split; and for bad images.
     """
     table = expanded(file)
     listings = {split: Listing() for split in ("train", "validation", "test")}
@@ -71,22 +71,22 @@ def csv_file(
             unlabelled += 1
             continue
         split = _split_name(where, cells[split_column]) if split_column in cells else "train"
-        path = _picture_path(where, table.parent, cells[path_column])
+        path = _image_path(where, table.parent, cells[path_column])
         group = cells.get(group_column, "")
         listings[split].add([path], class_name(cells[label_column]), group)
     if unlabelled:
-        pictures.notes.append(f"{file}: {unlabelled:,} rows without a {label_column} are left out")
-    _tell_repeated(file, listings, pictures)
-    return labelled_dataset(file, str(table.parent), listings, test, pictures)
+        options.notes.append(f"{file}: {unlabelled:,} rows without a {label_column} are left out")
+    _tell_repeated(file, listings, options)
+    return labelled_dataset(file, str(table.parent), listings, test, options)
 
 
-def _tell_repeated(file: str, listings: dict[str, Listing], pictures: ImageOptions) -> None:
+def _tell_repeated(file: str, listings: dict[str, Listing], options: ImageOptions) -> None:
     """One file, or images of one group, in several splits."""
     for what, kind in (("paths", "files"), ("groups", "groups")):
         splits = {name: set(filter(None, getattr(held, what))) for name, held in listings.items()}
         for later, earlier in (("test", "train"), ("test", "validation"), ("validation", "train")):
             if both := sorted(splits[later] & splits[earlier]):
-                pictures.notes.append(
+                options.notes.append(
                     f"{file}: {len(both):,} {kind} of the {later} split are in the {earlier} split "
                     f"as well: {listed(both, 3)}"
                 )
@@ -146,7 +146,7 @@ def _split_name(where: str, text: str) -> str:
     return split
 
 
-def _picture_path(where: str, folder: Path, text: str) -> str:
+def _image_path(where: str, folder: Path, text: str) -> str:
     """`text` from `folder`; tables written on Windows have backslashes."""
     for name in (text, text.replace("\\", "/")):
         path = os.path.join(folder, name)  # noqa: PTH118  (a Path for each row is slow)

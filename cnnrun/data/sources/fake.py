@@ -1,4 +1,4 @@
-"""Random pictures of any number and size, for load tests: a million of them need no memory."""
+"""Random images of any number and size, for load tests: a million of them need no memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnnrun.runtime.randomness import derive_seed
 Bytes = NDArray[np.uint8]
 Positive = Annotated[int, Field(ge=1)]
 
-# Up to so many bytes a split is made at once and kept; beyond, each picture is made when asked for.
+# Up to so many bytes a split is made at once and kept; beyond, each image is made when asked for.
 _IN_MEMORY = 2**28
 
 
@@ -33,7 +33,7 @@ def fake(
     learnable: bool = True,
     seed: int = 0,
 ) -> Dataset:
-    """Random pictures of any number and size, for load tests; nothing is read or downloaded.
+    """Random images of any number and size, for load tests; nothing is read or downloaded.
 
     count: Training images; the classes take turns.
     test: Test images; the classes take turns.
@@ -49,9 +49,9 @@ def fake(
     patterns = _patterns(shape, classes, seed) if learnable else None
 
     def split(name: str, length: int) -> Split:
-        pictures = FakeImages(length, shape, derive_seed(seed, f"fake {name}"), patterns)
+        made = FakeImages(length, shape, derive_seed(seed, f"fake {name}"), patterns)
         small = length * channels * height * width <= _IN_MEMORY
-        images: Images = pictures[torch.arange(length)] if small else pictures
+        images: Images = made[torch.arange(length)] if small else made
         return Split(images, torch.arange(length) % classes)
 
     names = tuple(f"class {k}" for k in range(classes))
@@ -59,18 +59,18 @@ def fake(
 
 
 class FakeImages:
-    """Pictures whose bytes depend only on (seed, index), made when indexed."""
+    """Images whose bytes depend only on (seed, index), made when indexed."""
 
     def __init__(
         self, count: int, shape: tuple[int, int, int], seed: int, patterns: Bytes | None
     ) -> None:
-        """patterns: (K, C, H, W) uint8 of 0..127; picture i gets number i modulo K."""
+        """patterns: (K, C, H, W) uint8 of 0..127; image i gets number i modulo K."""
         self.shape = torch.Size((count, *shape))
         self._seed = seed
         self._patterns = patterns
 
     def __getitem__(self, indices: Tensor, /) -> Tensor:
-        """The pictures at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
+        """The images at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
         images = np.empty((len(indices), *self.shape[1:]), np.uint8)
         for image, index in zip(images, indices.tolist(), strict=True):
             # A counter-based generator starts anywhere at once; word 2 of its counter is free.
@@ -86,7 +86,7 @@ class FakeImages:
 
 
 def _patterns(shape: tuple[int, int, int], classes: int, seed: int) -> Bytes:
-    """One picture of coarse patches for each class: (K, C, H, W) uint8, 0..127."""
+    """One image of coarse patches for each class: (K, C, H, W) uint8, 0..127."""
     channels, height, width = shape
     random = np.random.default_rng(derive_seed(seed, "fake patterns"))
     patches = random.integers(0, 128, (classes, channels, 4, 4), np.uint8)

@@ -1,4 +1,4 @@
-"""Pictures in folders, one for each class."""
+"""Images in folders, one for each class."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from cnnrun.errors import UserError
 from cnnrun.registry import datasets
 from cnnrun.runtime.paths import expanded
 
-_FORM = "<folder>/<class>/<picture>"
+_FORM = "<folder>/<class>/<image>"
 
 
 @datasets.register("folder")
 def folder(
-    pictures: ImageOptions,
+    options: ImageOptions,
     *,
     root: str,
     test: Amount = 0.2,
     group: By | None = None,
 ) -> Dataset:
-    """Your own pictures: `root/train/CLASS/*.jpg`, or `root/CLASS/*.jpg` to be split.
+    """Your own images: `root/train/CLASS/*.jpg`, or `root/CLASS/*.jpg` to be split.
 
 
     The labels are numbers of the training classes in natural order (9 before 10).
@@ -60,26 +60,26 @@ def folder(
         class folder, or files whose `name` is the same up to its last number.
 
     Raises:
-        UserError: no such folder, no pictures, pictures without class folders, classes that
-            training lacks, or bad pictures.
+        UserError: no such folder, no images, images without class folders, classes that
+            training lacks, or bad images.
     """
     base = expanded(root)
     if not base.is_dir():
         raise UserError(f"dataset.root: there is no folder {root} (paths are from {Path.cwd()})")
-    places, left_out = _named_splits(base, pictures)
+    places, left_out = _named_splits(base, options)
     listings = {split: Listing() for split in ("train", "validation", "test")}
     for split in listings:
-        if split in places and not _is_unlabelled(places[split], split, listings, pictures):
-            _list_classes(places[split], listings[split], pictures, split == "train", left_out)
+        if split in places and not _is_unlabelled(places[split], split, listings, options):
+            _list_classes(places[split], listings[split], options, split == "train", left_out)
             if group:
                 listings[split].groups = sources(listings[split].paths, places[split], group)
     if not group and "test" not in places and "train" in places:
         held = listings["train"]
-        tell_series(held.paths, held.classes, places["train"], pictures)
-    return labelled_dataset(root, str(base), listings, test, pictures)
+        tell_series(held.paths, held.classes, places["train"], options)
+    return labelled_dataset(root, str(base), listings, test, options)
 
 
-def _named_splits(base: Path, pictures: ImageOptions) -> tuple[dict[str, str], list[str]]:
+def _named_splits(base: Path, options: ImageOptions) -> tuple[dict[str, str], list[str]]:
     """Folders by the split they are, and those without labels beside class folders.
 
     Where no folder is called `train`, `base` itself is the training split.
@@ -96,10 +96,10 @@ def _named_splits(base: Path, pictures: ImageOptions) -> tuple[dict[str, str], l
     if "train" in found:
         others += [unlabelled] if unlabelled else []
         if others:
-            pictures.notes.append(f"{base}: {listed(others)} beside the splits: not used")
+            options.notes.append(f"{base}: {listed(others)} beside the splits: not used")
         return found, []
     if found and not others:
-        if pictures.whole and "test" in found:
+        if options.whole and "test" in found:
             return found, []
         raise UserError(f"{base} has {listed(tops)}, but no folder `train`")
     for split, path in found.items():
@@ -128,7 +128,7 @@ def _same_split(inner: str, outer: str) -> bool:
 
 
 def _is_unlabelled(
-    path: str, split: str, listings: dict[str, Listing], pictures: ImageOptions
+    path: str, split: str, listings: dict[str, Listing], options: ImageOptions
 ) -> bool:
     """Whether a test split has no class folders, as where labels were never published; told."""
     if split != "test":
@@ -137,13 +137,13 @@ def _is_unlabelled(
     known = set(listings["train"].classes)
     if inner and (len(inner) > 1 or inner[0] in known or not known):
         return False
-    _tell_unlabelled(path, pictures)
+    _tell_unlabelled(path, options)
     return True
 
 
-def _tell_unlabelled(path: str, pictures: ImageOptions) -> None:
+def _tell_unlabelled(path: str, options: ImageOptions) -> None:
     count = len(images_below(path)[0])
-    pictures.notes.append(
+    options.notes.append(
         f"{path}: {count:,} images without class folders, so nobody says what they show: left out"
     )
 
@@ -151,18 +151,18 @@ def _tell_unlabelled(path: str, pictures: ImageOptions) -> None:
 def _list_classes(
     path: str,
     listing: Listing,
-    pictures: ImageOptions,
+    options: ImageOptions,
     must_be_there: bool,
     left_out: list[str],
 ) -> None:
-    """Add the pictures of all class folders in `path`."""
+    """Add the images of all class folders in `path`."""
     found_here = entries(path)
     classes = [e for e in found_here if is_folder(e) and e.path not in left_out]
     classes.sort(key=lambda e: natural_order(e.name))
     loose = sum(1 for e in found_here if not is_folder(e) and is_image(e))
     if not classes:
-        what = f"{loose:,} pictures, but no class folders" if loose else "no class folders"
-        raise UserError(f"{path} has {what}; pictures are to lie as {_FORM}")
+        what = f"{loose:,} images, but no class folders" if loose else "no class folders"
+        raise UserError(f"{path} has {what}; images are to lie as {_FORM}")
     empty, others, above = [], 0, identities(path)
     for entry in classes:
         found, passed_over = images_below(entry.path, above)
@@ -171,33 +171,33 @@ def _list_classes(
         if not found:
             empty.append(entry.name)
     if not listing.paths and must_be_there:
-        raise UserError(f"{path}: there are no pictures in {listed(empty)}; the form is {_FORM}")
+        raise UserError(f"{path}: there are no images in {listed(empty)}; the form is {_FORM}")
     for unlabelled in left_out:
-        _tell_unlabelled(unlabelled, pictures)
+        _tell_unlabelled(unlabelled, options)
     if empty:
-        pictures.notes.append(f"{path}: no pictures in {listed(map(class_name, empty))}")
+        options.notes.append(f"{path}: no images in {listed(map(class_name, empty))}")
     if loose:
-        pictures.notes.append(f"{path}: {loose:,} pictures outside class folders are not used")
+        options.notes.append(f"{path}: {loose:,} images outside class folders are not used")
     if others:
-        pictures.notes.append(f"{path}: passed over {others:,} files that are no pictures")
+        options.notes.append(f"{path}: passed over {others:,} files that are no images")
     if must_be_there:
-        _tell_odd_classes(path, classes, pictures)
+        _tell_odd_classes(path, classes, options)
 
 
-def _tell_odd_classes(path: str, classes: list[os.DirEntry[str]], pictures: ImageOptions) -> None:
+def _tell_odd_classes(path: str, classes: list[os.DirEntry[str]], options: ImageOptions) -> None:
     """What a person should know who named a folder one level too high, or splits as classes."""
     inner = [sorted(entry.name for entry in folders(cls.path)) for cls in classes]
     alike = len(inner[0]) > 1 and all(names == inner[0] for names in inner)
     if len(classes) == 1 and inner[0]:
-        pictures.notes.append(
+        options.notes.append(
             f"{path} has one folder, {classes[0].name}, which is taken for the only class; if the "
             f"classes are {listed(inner[0])}, name {classes[0].path}"
         )
     elif alike:
-        pictures.notes.append(
+        options.notes.append(
             f"{path}: all class folders ({listed(c.name for c in classes)}) hold the same folders "
             f"{listed(inner[0])}; these are taken for parts of the classes, not for the classes"
         )
     odd = [entry.name for entry in classes if split_named(entry.name)]
     if odd:
-        pictures.notes.append(f"{path}: {listed(odd)} is named like a split, but taken for a class")
+        options.notes.append(f"{path}: {listed(odd)} is named like a split, but taken for a class")

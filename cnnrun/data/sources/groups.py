@@ -48,7 +48,7 @@ def _series(place: str, file: str) -> str:
 
 
 def tell_series(
-    paths: Sequence[str], classes: Sequence[str], base: str, pictures: ImageOptions
+    paths: Sequence[str], classes: Sequence[str], base: str, options: ImageOptions
 ) -> None:
     """Note that files look as if several came from one source, though each is split by itself.
 
@@ -64,7 +64,7 @@ def tell_series(
         count = sum(series.values())
         if len(series) >= least and count >= _MOST * len(paths):
             told = words.format(f"{len(series):,}", min(series))
-            pictures.notes.append(
+            options.notes.append(
                 f"{base}: {count:,} images {told}; if each is one video, one patient or the like, "
                 f"say so by dataset.group: {by}, or testing asks for what was trained on"
             )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cnnrun.data.dataset import Dataset, Split
-from cnnrun.data.images.assemble import picture_splits
+from cnnrun.data.images.assemble import image_splits
 from cnnrun.data.images.decoding import ImageOptions, read_bytes
 from cnnrun.data.sources.labelled_files import Amount
 from cnnrun.data.splits import chosen_by_key, divided
@@ -22,7 +22,7 @@ from cnnrun.runtime.randomness import derive_seed
 
 @datasets.register("huggingface")
 def huggingface(
-    pictures: ImageOptions,
+    options: ImageOptions,
     *,
     path: str,
     config: str | None = None,
@@ -76,9 +76,9 @@ def huggingface(
         )
         for name, table in tables.items()
     }
-    splits = picture_splits(found, pictures)
+    splits = image_splits(found, options)
     if alone:
-        splits |= _divided(path, splits["train"], test, pictures.whole)
+        splits |= _divided(path, splits["train"], test, options.whole)
     return Dataset(classes, splits["train"], splits["test"], splits.get("validation"))
 
 
@@ -209,7 +209,7 @@ class ImageColumn:
         _require_column(table, column, "image_column")
         if not isinstance(table.features[column], hub.Image):
             raise UserError(
-                f"image_column: '{column}' of {where} holds {table.features[column]}, not pictures"
+                f"image_column: '{column}' of {where} holds {table.features[column]}, not images"
             )
         self._table = table.select_columns([column]).cast_column(column, hub.Image(decode=False))
         self._where = where
@@ -219,13 +219,13 @@ class ImageColumn:
         return len(self._table)
 
     def read(self, index: int) -> bytes:
-        """The file of picture `index`, undecoded."""
+        """The file of image `index`, undecoded."""
         cell = self._table[index][self._column]
         content: bytes | None = cell["bytes"]
         return read_bytes(cell["path"]) if content is None else content
 
     def name(self, index: int) -> str:
-        """What to call picture `index` in a message."""
+        """What to call image `index` in a message."""
         return f"{self._where}, row {index}"
 
     def identity(self) -> str:

@@ -37,7 +37,7 @@ def mnist(*, root: Root = "data", download: Download = True) -> Dataset:
 
 @datasets.register("fashion_mnist")
 def fashion_mnist(*, root: Root = "data", download: Download = True) -> Dataset:
-    """Pictures of clothes, gray 28x28, 10 classes (Xiao et al. 2017)."""
+    """Images of clothes, gray 28x28, 10 classes (Xiao et al. 2017)."""
     shoes = ("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
     classes = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", *shoes)
     return _load("FashionMNIST", root, download, classes)

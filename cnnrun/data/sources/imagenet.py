@@ -16,7 +16,7 @@ _FORM = "<root>/train/<class>/*.JPEG and <root>/val/<class>/*.JPEG, e.g. train/n
 
 
 @datasets.register("imagenet")
-def imagenet(pictures: ImageOptions, *, root: str) -> Dataset:
+def imagenet(options: ImageOptions, *, root: str) -> Dataset:
     """ImageNet, 1,000 kinds of things in 1.3 million photos (Russakovsky et al. 2015); by hand.
 
 
@@ -28,33 +28,33 @@ def imagenet(pictures: ImageOptions, *, root: str) -> Dataset:
     root: Folder with `train` and `val`, each with a folder for each class.
 
     Raises:
-        UserError: one of the two is not there or has no class folders, or there are bad pictures.
+        UserError: one of the two is not there or has no class folders, or there are bad images.
     """
     listings = {"validation": Listing()}
     for split, name in (("train", "train"), ("test", "val")):
         listings[split] = Listing()
         for entry in _class_folders(expanded(root) / name):
-            listings[split].add(_pictures(entry), entry.name)
+            listings[split].add(_images(entry), entry.name)
     # Never used as there is a test listing, and ImageNet has no fourth split.
-    return labelled_dataset(root, str(expanded(root)), listings, 1, pictures)
+    return labelled_dataset(root, str(expanded(root)), listings, 1, options)
 
 
 def _class_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(
-            f"imagenet: there is no folder {folder}; unpack the pictures as {_FORM} "
+            f"imagenet: there is no folder {folder}; unpack the images as {_FORM} "
             "(https://image-net.org gives them to those who register)"
         )
     folders = sorted(entry for entry in folder.iterdir() if entry.is_dir())
     if not folders:
         raise UserError(
-            f"imagenet: {folder} has no class folders; sort its pictures into {_FORM} (for the "
+            f"imagenet: {folder} has no class folders; sort its images into {_FORM} (for the "
             "official flat `val`, the script valprep.sh of soumith/imagenetloader.torch does it)"
         )
     return folders
 
 
-def _pictures(folder: Path) -> list[str]:
+def _images(folder: Path) -> list[str]:
     """All files but hidden ones, sorted."""
     with os.scandir(folder) as entries:
         return sorted(e.path for e in entries if e.name[0] != "." and e.is_file())

@@ -23,6 +23,6 @@ def known_form(options: DatasetOptions) -> tuple[Shape, int] | None:
     if options.name not in _KNOWN:
         return None
     (channels, height, width), classes = _KNOWN[options.name]
-    wanted = options.pictures()
+    wanted = options.image_options()
     height, width = wanted.size or (height, width)
     return (wanted.channels or channels, height, width), classes

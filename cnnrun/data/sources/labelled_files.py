@@ -15,14 +15,14 @@ from torch import Tensor
 
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.identity import ids_of_names
-from cnnrun.data.images.assemble import picture_splits
+from cnnrun.data.images.assemble import image_splits
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.images.files import Files
 from cnnrun.data.splits import chosen_by_key
 from cnnrun.errors import UserError
 from cnnrun.runtime.randomness import derive_seed
 
-# A share of the pictures (0.2) or a number of them (500).
+# A share of the images (0.2) or a number of them (500).
 Amount = Annotated[float, Field(gt=0, lt=1)] | Annotated[int, Field(ge=1)]
 
 # Files, their labels (N,) int64, and the keys (N,) int64 that decide what is set aside.
@@ -44,7 +44,7 @@ class Listing:
 
 
 def labelled_dataset(
-    where: str, root: str, listings: dict[str, Listing], test: Amount, pictures: ImageOptions
+    where: str, root: str, listings: dict[str, Listing], test: Amount, options: ImageOptions
 ) -> Dataset:
     """The data set of the listings "train", "validation" and "test".
 
@@ -55,27 +55,27 @@ def labelled_dataset(
     where: the folder or table, for messages. root: the folder that files are known from.
 
     Raises:
-        UserError: nothing to train on, classes that training lacks, or bad pictures.
+        UserError: nothing to train on, classes that training lacks, or bad images.
     """
     listings = {split: listing for split, listing in listings.items() if listing.paths}
-    if pictures.whole and set(listings) == {"train"}:
+    if options.whole and set(listings) == {"train"}:
         listings = {"test": listings["train"]}
-    if "train" not in listings and not (pictures.whole and "test" in listings):
-        raise UserError(f"{where}: there are no pictures to train on")
+    if "train" not in listings and not (options.whole and "test" in listings):
+        raise UserError(f"{where}: there are no images to train on")
     named_by = listings["train" if "train" in listings else "test"]
     names = sorted(set(named_by.classes), key=natural_order)
     parts = {split: _part(where, root, split, held, names) for split, held in listings.items()}
-    _tell_odd_labels(where, names, sum(len(held.paths) for held in listings.values()), pictures)
+    _tell_odd_labels(where, names, sum(len(held.paths) for held in listings.values()), options)
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
-        pictures.notes.append(
-            f"{where} has no test split: its validation pictures are the test split, and those to "
+        options.notes.append(
+            f"{where} has no test split: its validation images are the test split, and those to "
             "choose by are set aside from training (dataset.validation)"
         )
     elif "test" not in parts:
         parts["train"], parts["test"] = _divided(where, *parts["train"], test)
-        _tell_untested(where, names, parts["test"][1], pictures)
-    splits = picture_splits({name: part[:2] for name, part in parts.items()}, pictures)
+        _tell_untested(where, names, parts["test"][1], options)
+    splits = image_splits({name: part[:2] for name, part in parts.items()}, options)
     for name, (files, _, keys) in parts.items():
         splits[name] = replace(splits[name], keys=_kept(files, keys, splits[name]))
     nothing = splits["test"].take(torch.arange(0))
@@ -98,26 +98,26 @@ def _kept(files: Files, keys: Tensor, split: Split) -> Tensor:
     return torch.tensor([known[number] for number in split.ids.tolist()], dtype=torch.int64)
 
 
-def _tell_untested(where: str, names: list[str], labels: Tensor, pictures: ImageOptions) -> None:
+def _tell_untested(where: str, names: list[str], labels: Tensor, options: ImageOptions) -> None:
     tested = set(labels.tolist())
     untested = [name for k, name in enumerate(names) if k not in tested]
     if untested:
-        pictures.notes.append(
+        options.notes.append(
             f"{where}: no test image of {len(untested):,} of {len(names):,} classes: "
             f"{listed(untested)} (a class keeps its only image to train on)"
         )
 
 
-def _tell_odd_labels(where: str, names: list[str], count: int, pictures: ImageOptions) -> None:
+def _tell_odd_labels(where: str, names: list[str], count: int, options: ImageOptions) -> None:
     """Measurements are no classes, though they can be written into the same column."""
     measured = [name for name in names if re.fullmatch(r"[-+]?\d*[.,]\d+(e[-+]?\d+)?", name, re.I)]
     if len(measured) > 1 and len(measured) * 2 > len(names):
-        pictures.notes.append(
+        options.notes.append(
             f"{where}: {len(names):,} classes for {count:,} images, named {listed(names, 3)}: "
             "these look like measurements; each value is taken for a class of its own"
         )
     elif len(names) > 20 and len(names) * 2 > count:
-        pictures.notes.append(
+        options.notes.append(
             f"{where}: {len(names):,} classes for {count:,} images; is the right column or folder "
             "taken for the labels?"
         )
@@ -127,7 +127,7 @@ def _labels(where: str, listing: Listing, numbers: dict[str, int]) -> Tensor:
     unknown = sorted(set(listing.classes) - set(numbers), key=natural_order)
     if unknown:
         raise UserError(
-            f"{where}: there are classes that training has no pictures of: {listed(unknown)}; "
+            f"{where}: there are classes that training has no images of: {listed(unknown)}; "
             "add them to training, or remove them here"
         )
     return torch.tensor([numbers[name] for name in listing.classes], dtype=torch.int64)

@@ -34,7 +34,7 @@ Choice = bool | int | str
 
 @datasets.register("own")
 def own(
-    pictures: ImageOptions | None = None,
+    options: ImageOptions | None = None,
     *,
     target: str,
     arguments: dict[str, Any] = {},
@@ -52,7 +52,7 @@ def own(
     `split="train"` and `split="test"`, say `split_argument: split`, `train: train`, `test: test`
     (and `val: val`, where there is such a split).
 
-    Its items are (picture, label): a PIL image, or a numpy array (H, W), (H, W, 1) or (H, W, 3), or
+    Its items are (image, label): a PIL image, or a numpy array (H, W), (H, W, 1) or (H, W, 3), or
     a tensor (H, W), (1, H, W) or (3, H, W); uint8 in 0..255 or float in 0..1, not normalized; all
     of one size. PIL images of other modes are converted as those in files are. Labels are whole
     numbers from 0 on. `classes` names them; by default the Dataset's own attribute `classes` does.
@@ -73,7 +73,7 @@ def own(
             its file), or its items are not as said.
     """
     kind = _load_class(target)
-    options = pictures or ImageOptions()
+    options = options or ImageOptions()
     splits = {}
     for name, value in (("train", train), ("test", test), ("validation", val)):
         if value is not None:
@@ -143,24 +143,24 @@ def _split(kind: type, made: Any, where: str, lazy: bool, options: ImageOptions)
         count = len(made)
     if count == 0:
         raise UserError(f"{where}: has no items")
-    pictures = OwnImages(kind, made, where, count, options.bits or 16)
-    images = None if lazy else torch.empty(pictures.shape, dtype=torch.uint8)
+    items = OwnImages(kind, made, where, count, options.bits or 16)
+    images = None if lazy else torch.empty(items.shape, dtype=torch.uint8)
     labels, contents = torch.empty(count, dtype=torch.int64), torch.empty(count, dtype=torch.int64)
     for index in range(count):
-        image, label = pictures.item(index)
+        image, label = items.item(index)
         labels[index], contents[index] = label, id_of_content(image.contiguous().numpy().tobytes())
         if images is not None:
             images[index] = image
     if options.bits is None:
-        check_range(pictures.highest, options)
-    read: Images = pictures if images is None else images
-    if not all(torch.equal(pictures.item(k)[0], pictures.item(k)[0]) for k in range(min(count, 3))):
+        check_range(items.highest, options)
+    read: Images = items if images is None else images
+    if not all(torch.equal(items.item(k)[0], items.item(k)[0]) for k in range(min(count, 3))):
         return Split(read, labels, contents=torch.zeros_like(labels))
     return Split(read, labels, ids=contents, keys=contents, contents=contents)
 
 
 class OwnImages:
-    """The pictures of a user's Dataset, read through its `__getitem__` when indexed."""
+    """The images of a user's Dataset, read through its `__getitem__` when indexed."""
 
     def __init__(self, kind: type, dataset: Any, where: str, count: int, bits: int) -> None:
         """bits: of PIL images in 16-bit gray, of which `highest` is the highest value so far."""
@@ -174,7 +174,7 @@ class OwnImages:
         self.shape = torch.Size((count, *self._read(0)[0].shape))
 
     def __getitem__(self, indices: Tensor, /) -> Tensor:
-        """The pictures at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
+        """The images at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
         images = torch.empty((len(indices), *self.shape[1:]), dtype=torch.uint8)
         with self._turn:
             for row, index in enumerate(indices.tolist()):
@@ -182,12 +182,12 @@ class OwnImages:
         return images
 
     def item(self, index: int) -> tuple[Tensor, int]:
-        """Picture (C, H, W) uint8 of the common size, and label."""
+        """Image (C, H, W) uint8 of the common size, and label."""
         image, label = self._read(index)
         if image.shape != self.shape[1:]:
             raise UserError(
                 f"{self._where}, item {index}: {_sizes(image)}, but item 0 is {_sizes(self)}; "
-                "give all pictures one size and mode in your Dataset"
+                "give all images one size and mode in your Dataset"
             )
         return image, label
 
@@ -196,23 +196,23 @@ class OwnImages:
         with _errors_of(self._kind, where):
             item = self._dataset[index]
         if not isinstance(item, tuple | list) or len(item) != 2:
-            raise UserError(f"{where}: expected (picture, label), found {type(item).__name__}")
-        picture, label = item
+            raise UserError(f"{where}: expected (image, label), found {type(item).__name__}")
+        image, label = item
         try:
             number = int(label)
         except (TypeError, ValueError):
             number = -1
         if number < 0 or number != label:
             raise UserError(f"{where}: the label is {label!r}, not a whole number from 0 on")
-        if isinstance(picture, Image.Image):
-            self.highest = max(self.highest, highest_value(picture) or -1)
+        if isinstance(image, Image.Image):
+            self.highest = max(self.highest, highest_value(image) or -1)
         try:
-            return as_bytes(picture, self._bits), number
+            return as_bytes(image, self._bits), number
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
 
 
-def as_bytes(picture: Any, bits: int = 16) -> Tensor:
+def as_bytes(image: Any, bits: int = 16) -> Tensor:
     """A PIL image, numpy array or tensor as (C, H, W) uint8, 0..255; C is 1 or 3.
 
     bits: of each value of a PIL image in 16-bit gray, see `as_8_bit`, which converts all modes.
@@ -220,23 +220,23 @@ def as_bytes(picture: Any, bits: int = 16) -> Tensor:
     Raises:
         UserError: another type, number of channels, or range of values.
     """
-    if isinstance(picture, Image.Image):
+    if isinstance(image, Image.Image):
         try:
-            gray = is_gray(picture) and picture.mode not in ("P", "PA")
-            picture = np.asarray(as_8_bit(picture, 1 if gray else 3, bits))
+            gray = is_gray(image) and image.mode not in ("P", "PA")
+            image = np.asarray(as_8_bit(image, 1 if gray else 3, bits))
         except UnreadableError as error:
             raise UserError(str(error)) from error
-    if isinstance(picture, np.ndarray):
-        tensor = torch.from_numpy(np.array(picture))
+    if isinstance(image, np.ndarray):
+        tensor = torch.from_numpy(np.array(image))
         tensor = tensor.movedim(-1, 0) if tensor.dim() == 3 else tensor
-    elif isinstance(picture, Tensor):
-        tensor = picture
+    elif isinstance(image, Tensor):
+        tensor = image
     else:
-        kind = type(picture).__name__
-        raise UserError(f"the picture is a {kind}, not a PIL image, numpy array or tensor")
+        kind = type(image).__name__
+        raise UserError(f"the image is a {kind}, not a PIL image, numpy array or tensor")
     tensor = tensor[None] if tensor.dim() == 2 else tensor
     if tensor.dim() != 3 or tensor.shape[0] not in (1, 3):
-        raise UserError(f"the picture has shape {tuple(picture.shape)}; 1 or 3 channels are meant")
+        raise UserError(f"the image has shape {tuple(image.shape)}; 1 or 3 channels are meant")
     return _quantized(tensor)
 
 
@@ -244,11 +244,11 @@ def _quantized(tensor: Tensor) -> Tensor:
     if tensor.dtype == torch.uint8:
         return tensor
     if not tensor.is_floating_point():
-        raise UserError(f"the picture is {tensor.dtype}; uint8 or float in 0..1 is meant")
+        raise UserError(f"the image is {tensor.dtype}; uint8 or float in 0..1 is meant")
     low, high = (float(value) for value in tensor.aminmax())
     if not (low >= 0 and high <= 1):
         raise UserError(
-            f"the picture's values go from {low:g} to {high:g}; float in 0..1 is meant "
+            f"the image's values go from {low:g} to {high:g}; float in 0..1 is meant "
             "(leave normalizing to cnnrun)"
         )
     return tensor.mul(255).round().to(torch.uint8)

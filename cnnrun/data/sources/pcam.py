@@ -23,7 +23,7 @@ _PARTS = {"train": "train", "test": "test", "validation": "valid"}
 
 @datasets.register("pcam")
 def pcam(*, root: Root = "data", download: Download = True) -> Dataset:
-    """Tissue with or without tumour, RGB 96x96, 327,680 pictures (Veeling et al. 2018).
+    """Tissue with or without tumour, RGB 96x96, 327,680 images (Veeling et al. 2018).
 
     Needs the package `h5py`, and `gdown` to download.
     """
@@ -48,11 +48,11 @@ def _file(part: str, kind: str) -> str:
 
 
 def _split(folder: Path, part: str) -> Split:
-    pictures, labels = HDF5Images(folder / _file(part, "x")), folder / _file(part, "y")
+    images, labels = HDF5Images(folder / _file(part, "x")), folder / _file(part, "y")
     numbers = np.asarray(_open(labels)["y"], dtype=np.int64).reshape(-1)
-    if len(numbers) != pictures.shape[0]:
-        raise UserError(f"{labels} has {len(numbers):,} labels for {pictures.shape[0]:,} pictures")
-    return Split(pictures, torch.from_numpy(numbers))
+    if len(numbers) != images.shape[0]:
+        raise UserError(f"{labels} has {len(numbers):,} labels for {images.shape[0]:,} images")
+    return Split(images, torch.from_numpy(numbers))
 
 
 def _open(file: Path) -> Any:
@@ -65,7 +65,7 @@ def _open(file: Path) -> Any:
 
 
 class HDF5Images:
-    """The pictures (N, H, W, C) uint8 in an HDF5 file's data set `x`, read when indexed."""
+    """The images (N, H, W, C) uint8 in an HDF5 file's data set `x`, read when indexed."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -75,7 +75,7 @@ class HDF5Images:
         self.shape = torch.Size((count, channels, height, width))
 
     def __getitem__(self, indices: Tensor, /) -> Tensor:
-        """The pictures at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
+        """The images at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
         _, channels, height, width = self.shape
         images = np.empty((len(indices), height, width, channels), np.uint8)
         with self._lock:

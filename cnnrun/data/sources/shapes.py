@@ -37,7 +37,7 @@ Degrees = Annotated[float, Field(ge=0, le=180)]
 
 # A pixel is the mean of so many samples a side; more is slower and looks the same.
 _SAMPLES = 3
-# Pictures drawn at a time: few enough that their grids stay in the processor's cache.
+# Images drawn at a time: few enough that their grids stay in the processor's cache.
 _CHUNK = 16
 # The least difference in luminance between a shape and its ground (0..1).
 _CONTRAST = 0.3
@@ -63,7 +63,7 @@ def shapes(
 ) -> Dataset:
     """Drawn circles, squares, triangles, stars ... in random places, sizes and turns; no download.
 
-    Each shape lies off the centre by up to `position` (a share of the picture's side) in each
+    Each shape lies off the centre by up to `position` (a share of the image's side) in each
     direction, has a diameter between the two numbers of `scale` (shares of the side), and is
     turned by up to `rotation` degrees either way. `test_position`, `test_scale` and
     `test_rotation` are the ranges of the test split; by default they are those of training.
@@ -133,7 +133,7 @@ def _draw_split(style: _Style, ranges: _Ranges, count: int, seed: int) -> Split:
 
 
 def _placements(ranges: _Ranges, count: int, random: np.random.Generator) -> Floats:
-    """Centre x, centre y and radius (in sides of the picture), and turn (radians): (N, 4)."""
+    """Centre x, centre y and radius (in sides of the image), and turn (radians): (N, 4)."""
     drawn = random.random((count, 4))
     drawn[:, :2] = 0.5 + ranges.position * (2 * drawn[:, :2] - 1)
     drawn[:, 2] = (ranges.smallest + drawn[:, 2] * (ranges.largest - ranges.smallest)) / 2

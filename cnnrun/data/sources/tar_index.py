@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cnnrun.data.sources.tar_members import BrokenTarError, members
 from cnnrun.errors import UserError
 
-# What the last ending of a picture's name may be.
+# What the last ending of an image's name may be.
 IMAGE_ENDINGS = frozenset(("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "ppm", "pgm"))
 # No class has a longer name (bytes).
 _LONGEST_LABEL = 2**10
@@ -29,7 +29,7 @@ _MOST_BYTES = 2**31
 class TarIndex:
     """One entry for each sample, in the order of the tar.
 
-    keys: (N,) names of the samples. offsets, sizes: (N,) int64, bytes of the pictures in the tar.
+    keys: (N,) names of the samples. offsets, sizes: (N,) int64, bytes of the images in the tar.
     labels: (N,) text of the label files. total: bytes of the whole tar.
     """
 
@@ -89,13 +89,13 @@ def read_index(tar: BinaryIO, name: str, label: str) -> TarIndex:
     """Read through `tar` once; nothing is unpacked, so the names of its members do no harm.
 
     Raises:
-        UserError: no tar, a compressed or a broken one, or a picture without a label.
+        UserError: no tar, a compressed or a broken one, or an image without a label.
     """
     total = os.fstat(tar.fileno()).st_size
     samples = list(_samples(tar, name, label, total))
     if not samples:
         raise UserError(
-            f"{name}: holds no sample; a picture `name.jpg` (or another of "
+            f"{name}: holds no sample; an image `name.jpg` (or another of "
             f"{', '.join(sorted(IMAGE_ENDINGS))}) needs a label in `name.{label}`"
         )
     keys, offsets, sizes, labels = zip(*samples, strict=True)
@@ -116,7 +116,7 @@ def _samples(
     tar: BinaryIO, name: str, label: str, total: int
 ) -> Iterator[tuple[str, int, int, str]]:
     """Key, offset, size and label of each sample; files of one sample follow one another."""
-    pictures: dict[str, tuple[int, int]] = {}
+    images: dict[str, tuple[int, int]] = {}
     labels: dict[str, str] = {}
     try:
         for member in members(tar, total):
@@ -127,15 +127,15 @@ def _samples(
                 tar.seek(member.offset)
                 labels[key] = tar.read(member.size).decode("utf-8", "replace").strip()
             elif ending.rpartition(".")[2] in IMAGE_ENDINGS:
-                pictures.setdefault(key, (member.offset, member.size))
+                images.setdefault(key, (member.offset, member.size))
     except (BrokenTarError, OSError) as error:
         raise UserError(
             f"{name}: not a plain tar, or a broken one ({error}); a compressed one can't be read "
             "at random, so unpack it (gunzip) first"
         ) from error
-    for key, (offset, size) in pictures.items():
+    for key, (offset, size) in images.items():
         if key not in labels:
-            raise UserError(f"{name}: '{key}' has a picture but no label '{key}.{label}'")
+            raise UserError(f"{name}: '{key}' has an image but no label '{key}.{label}'")
         yield key, offset, size, labels[key]
 
 

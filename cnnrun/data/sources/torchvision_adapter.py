@@ -88,7 +88,7 @@ def array_split(images: Any, labels: Any) -> Split:
 
 
 def listing(made: Any) -> list[tuple[str, int]]:
-    """Path and label of every picture of a torchvision data set of files, ordered by path."""
+    """Path and label of every image of a torchvision data set of files, ordered by path."""
     if hasattr(made, "categories"):
         pairs: Iterable[tuple[Any, int]] = _caltech(made)
     elif hasattr(made, "all_categories"):

@@ -1,4 +1,4 @@
-"""The small data sets of torchvision, whose pictures are one array in memory."""
+"""The small data sets of torchvision, whose images are one array in memory."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def stl10(*, root: Root = "data", download: Download = True) -> Dataset:
     files = tuple(f"stl10_binary/{s}_{kind}.bin" for s in ("train", "test") for kind in "Xy")
     TorchvisionSet("STL10", files, _BY_SPLIT).require(root, download)
     classes = "airplane bird car cat deer dog horse monkey ship truck"
-    # Read here, as torchvision would first check 2.6 GB of unlabelled pictures, 10 s at every run.
+    # Read here, as torchvision would first check 2.6 GB of unlabelled images, 10 s at every run.
     folder = expanded(root) / "stl10_binary"
     return assemble(
         tuple(classes.split()),
@@ -139,7 +139,7 @@ def _stl10_part(folder: Path, name: str) -> tuple[Any, Any]:
     labels = np.fromfile(folder / f"{name}_y.bin", np.uint8)
     if images.size != labels.size * 3 * 96 * 96:
         raise UserError(
-            f"{folder / f'{name}_X.bin'} does not hold the {labels.size:,} pictures that "
+            f"{folder / f'{name}_X.bin'} does not hold the {labels.size:,} images that "
             f"{name}_y.bin has labels for; delete both to fetch them again"
         )
     return images.reshape(-1, 3, 96, 96).swapaxes(2, 3), labels.astype(np.int64) - 1

@@ -1,4 +1,4 @@
-"""The data sets of torchvision whose pictures are files: only their paths are kept in memory."""
+"""The data sets of torchvision whose images are files: only their paths are kept in memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.images.assemble import picture_splits
+from cnnrun.data.images.assemble import image_splits
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.images.files import Files
 from cnnrun.data.sources.keys import Download, Root
@@ -60,7 +60,7 @@ _TABLE: list[tuple[str, str, str, TorchvisionSet]] = [
     ),
     (
         "gtsrb",
-        "German traffic signs, 43 kinds, 51,839 pictures (Stallkamp et al. 2012).",
+        "German traffic signs, 43 kinds, 51,839 images (Stallkamp et al. 2012).",
         "",
         TorchvisionSet(
             "GTSRB",
@@ -74,7 +74,7 @@ _TABLE: list[tuple[str, str, str, TorchvisionSet]] = [
     ),
     (
         "eurosat",
-        "Satellite pictures of land use, RGB 64x64, 10 classes (Helber et al. 2019).",
+        "Satellite images of land use, RGB 64x64, 10 classes (Helber et al. 2019).",
         _UNSPLIT,
         TorchvisionSet("EuroSAT", ("eurosat/2750",), _ONE),
     ),
@@ -147,7 +147,7 @@ _TABLE: list[tuple[str, str, str, TorchvisionSet]] = [
     ),
     (
         "rendered_sst2",
-        "Sentences drawn as pictures, kind or unkind, 2 classes (Radford et al. 2021).",
+        "Sentences drawn as images, kind or unkind, 2 classes (Radford et al. 2021).",
         "",
         TorchvisionSet("RenderedSST2", ("rendered-sst2",), _THREE),
     ),
@@ -157,8 +157,8 @@ _TABLE: list[tuple[str, str, str, TorchvisionSet]] = [
 def _register(name: str, summary: str, remark: str, known: TorchvisionSet) -> None:
     """A factory for one row of the table."""
 
-    def load(pictures: ImageOptions, *, root: Root = "data", download: Download = True) -> Dataset:
-        return load_files(known, root, download, pictures)
+    def load(options: ImageOptions, *, root: Root = "data", download: Download = True) -> Dataset:
+        return load_files(known, root, download, options)
 
     load.__name__ = load.__qualname__ = name
     load.__doc__ = f"{summary}\n\n{remark}" if remark else summary
@@ -171,7 +171,7 @@ for _row in _TABLE:
 
 @datasets.register("imagenette")
 def imagenette(
-    pictures: ImageOptions,
+    options: ImageOptions,
     *,
     files: Literal["full", "320px", "160px"] = "160px",
     root: Root = "data",
@@ -186,12 +186,12 @@ def imagenette(
     folder = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}[files]
     parts = {name: {**chosen, "size": files} for name, chosen in _TRAIN_VAL.items()}
     known = TorchvisionSet("Imagenette", (f"{folder}/train", f"{folder}/val"), parts)
-    return load_files(known, root, download, pictures)
+    return load_files(known, root, download, options)
 
 
 @datasets.register("dtd")
 def dtd(
-    pictures: ImageOptions,
+    options: ImageOptions,
     *,
     partition: Annotated[int, Field(ge=1, le=10)] = 1,
     root: Root = "data",
@@ -203,12 +203,12 @@ def dtd(
     """
     parts = {name: {**chosen, "partition": partition} for name, chosen in _THREE.items()}
     known = TorchvisionSet("DTD", ("dtd/dtd/labels", "dtd/dtd/images"), parts)
-    return load_files(known, root, download, pictures)
+    return load_files(known, root, download, options)
 
 
 @datasets.register("fgvc_aircraft")
 def fgvc_aircraft(
-    pictures: ImageOptions,
+    options: ImageOptions,
     *,
     level: Literal["variant", "family", "manufacturer"] = "variant",
     root: Root = "data",
@@ -220,12 +220,12 @@ def fgvc_aircraft(
     """
     parts = {name: {**chosen, "annotation_level": level} for name, chosen in _THREE.items()}
     known = TorchvisionSet("FGVCAircraft", ("fgvc-aircraft-2013b/data",), parts)
-    return load_files(known, root, download, pictures)
+    return load_files(known, root, download, options)
 
 
 @datasets.register("inaturalist")
 def inaturalist(
-    pictures: ImageOptions,
+    options: ImageOptions,
     *,
     train: Literal["2021_train_mini", "2021_train"] = "2021_train_mini",
     root: Root = "data",
@@ -239,14 +239,14 @@ def inaturalist(
     """
     parts: Parts = {"train": {"version": train}, "test": {"version": "2021_valid"}}
     known = TorchvisionSet("INaturalist", (train, "2021_valid"), parts)
-    return load_files(known, root, download, pictures)
+    return load_files(known, root, download, options)
 
 
-def load_files(known: TorchvisionSet, root: str, download: bool, pictures: ImageOptions) -> Dataset:
-    """A set whose pictures are files, with the class names that torchvision gives it."""
+def load_files(known: TorchvisionSet, root: str, download: bool, options: ImageOptions) -> Dataset:
+    """A set whose images are files, with the class names that torchvision gives it."""
     made = known.open(root, download)
     parts = {name: _files_and_labels(part, root) for name, part in made.items()}
-    return assemble(_class_names(known.kind, made["train"]), picture_splits(parts, pictures))
+    return assemble(_class_names(known.kind, made["train"]), image_splits(parts, options))
 
 
 def _files_and_labels(made: Any, root: str) -> tuple[Files, Tensor]:

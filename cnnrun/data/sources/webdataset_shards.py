@@ -22,7 +22,7 @@ from torch import Tensor
 
 from cnnrun.data.dataset import Dataset, ImageSubset, Split
 from cnnrun.data.identity import ids_of_names
-from cnnrun.data.images.assemble import picture_splits
+from cnnrun.data.images.assemble import image_splits
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.shard_spool import ShardSpool
 from cnnrun.data.sources.tar_index import TarIndex, load_index
@@ -47,7 +47,7 @@ _AT_ONCE = 8
 
 @datasets.register("webdataset")
 def webdataset(
-    pictures: ImageOptions,
+    options: ImageOptions,
     *,
     train: Patterns,
     test: Patterns,
@@ -82,8 +82,8 @@ def webdataset(
         parts["validation"] = val
     samples = {name: _index(name, patterns, label, store) for name, patterns in parts.items()}
     names, numbers = _numbers({name: part.labels for name, part in samples.items()}, classes)
-    splits = picture_splits(
-        {name: (part, _labels(part.labels, numbers)) for name, part in samples.items()}, pictures
+    splits = image_splits(
+        {name: (part, _labels(part.labels, numbers)) for name, part in samples.items()}, options
     )
     # Shards may be added: each sample's own name decides whether it is set aside.
     splits["train"] = replace(splits["train"], keys=splits["train"].ids)
@@ -113,7 +113,7 @@ class Shards:
         return len(self.shard)
 
     def read(self, index: int) -> bytes:
-        """The content of picture `index`, undecoded."""
+        """The content of image `index`, undecoded."""
         which = self.shard[index]
         address = self.addresses[which]
         open_shard = self.store.open if _is_url(address) else _open_file
@@ -124,7 +124,7 @@ class Shards:
             return shard.read(int(self.sizes[index]))
 
     def name(self, index: int) -> str:
-        """What to call picture `index` in a message: the shard's address and the key in it."""
+        """What to call image `index` in a message: the shard's address and the key in it."""
         return f"{self.addresses[self.shard[index]]}/{self.keys[index]}"
 
     def identity(self) -> str:

@@ -42,7 +42,7 @@ class Layer:
     output_shape: Shape
     # How the output's size follows from the input's, e.g. (28 + 2*1 - 3)/1 + 1 = 28
     arithmetic: str
-    # Pixels (height, width) of the picture that a unit sees, padding included, how far apart its
+    # Pixels (height, width) of the image that a unit sees, padding included, how far apart its
     # neighbour's lie, and where the first unit's begin; None where that can't be known. Where all
     # units see the same, the jump is None.
     receptive_field: tuple[int, int] | None
@@ -50,9 +50,9 @@ class Layer:
     field_start: tuple[int, int] | None
     # Of a layer that is used again: 0.
     parameters: int
-    # For one picture; a bias is no multiplication.
+    # For one image; a bias is no multiplication.
     multiply_adds: int
-    # Bytes of the output for one picture in float32.
+    # Bytes of the output for one image in float32.
     memory: int
     # The outermost first; the network itself is left out.
     blocks: tuple[Block, ...] = ()
@@ -60,7 +60,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Description:
-    """A network, layer by layer in the order of computation, for pictures of `input_shape`."""
+    """A network, layer by layer in the order of computation, for images of `input_shape`."""
 
     model: str
     input_shape: Shape
@@ -70,12 +70,12 @@ class Description:
 
     @property
     def multiply_adds(self) -> int:
-        """For one picture."""
+        """For one image."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     @property
     def memory(self) -> int:
-        """Bytes of all layers' outputs for one picture in float32: what training must keep."""
+        """Bytes of all layers' outputs for one image in float32: what training must keep."""
         return sum(layer.memory for layer in self.layers)
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Description:
         return "\n".join([self._heading(), "", lines[0], rule, *lines[1:], rule, *self._totals()])
 
     def _heading(self) -> str:
-        return f"{self.model} for pictures of {shape_text(self.input_shape)}"
+        return f"{self.model} for images of {shape_text(self.input_shape)}"
 
     def _totals(self) -> list[str]:
         frozen = self.parameters - self.trainable_parameters
@@ -120,7 +120,7 @@ class Description:
         return [
             f"parameters  {self.parameters:,}{trains}, {bytes_text(4 * self.parameters)}",
             f"MACs        {self.multiply_adds:,} multiply-accumulates an image",
-            f"memory      {bytes_text(self.memory)} of outputs a picture, in float32",
+            f"memory      {bytes_text(self.memory)} of outputs an image, in float32",
             "field       pixels that a unit sees / pixels from one unit to the next; - is unknown",
         ]
 

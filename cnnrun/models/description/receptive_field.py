@@ -18,7 +18,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Axis:
-    """What the units of a tensor see of one axis of the picture, and where in it they lie.
+    """What the units of a tensor see of one axis of the image, and where in it they lie.
 
     Unit i of `count` sees the pixels `i * jump + low` to `i * jump + high` (padding included).
     The units lie along dimension `dim` (negative, so that broadcasting keeps it), `inner` entries
@@ -75,8 +75,8 @@ class Axis:
         return self.blurred()
 
 
-def whole_picture(height: int, width: int) -> Field:
-    """The field of the picture itself, (N, C, H, W): each pixel sees itself."""
+def whole_image(height: int, width: int) -> Field:
+    """The field of the image itself, (N, C, H, W): each pixel sees itself."""
     return Axis(-2, 1, height, 1, 0, 0), Axis(-1, 1, width, 1, 0, 0)
 
 
@@ -136,7 +136,7 @@ class Call:
 
 
 class FieldsOfTensors:
-    """Tensor, by identity, to field. A tensor that the picture has no part in isn't there."""
+    """Tensor, by identity, to field. A tensor that the image has no part in isn't there."""
 
     def __init__(self) -> None:
         from torch.utils.weak import WeakTensorKeyDictionary

@@ -1,4 +1,4 @@
-"""Describing a network by watching it look at one picture of zeros."""
+"""Describing a network by watching it look at one image of zeros."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cnnrun.models.description.receptive_field import (
     Field,
     FieldsOfTensors,
     tensors_in,
-    whole_picture,
+    whole_image,
 )
 from cnnrun.models.locally_connected import LocallyConnected2d
 
@@ -27,22 +27,22 @@ WINDOWS = (nn.Conv2d, LocallyConnected2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
 def describe(model: nn.Module, input_shape: tuple[int, int, int]) -> Description:
-    """Every layer of `model` as it is used on a picture of `input_shape` (C, H, W).
+    """Every layer of `model` as it is used on an image of `input_shape` (C, H, W).
 
     One forward pass on zeros, in eval mode, on the model's device; the model, its modes and torch's
     random numbers are afterwards as before. Layers are the modules without children, and those
     that have parameters or multiply themselves, such as attention.
 
-    Raises: whatever the model raises for pictures of that shape.
+    Raises: whatever the model raises for images of that shape.
     """
     watch = _Watch(model)
     parameter = next(model.parameters(), None)
-    picture = torch.zeros(1, *input_shape)
+    image = torch.zeros(1, *input_shape)
     if parameter is not None:
-        picture = picture.to(parameter.device, parameter.dtype)
-    watch.fields[picture] = whole_picture(*input_shape[1:])
+        image = image.to(parameter.device, parameter.dtype)
+    watch.fields[image] = whole_image(*input_shape[1:])
     with _undisturbed(model), watch.hooks(), watch:
-        model(picture)
+        model(image)
     parameters = list(model.parameters())
     return Description(
         model=type(model).__name__,

@@ -1,5 +1,5 @@
 """Studies: several variants of an experiment under several seeds, and what was found.
 
 A study is a YAML file over the runner: `spec.py` reads it, `study.py` trains what is missing,
-`findings.py` says what was found, `pictures.py` draws it, `diagnosis.py` says why one didn't learn.
+`findings.py` says what was found, `figures.py` draws it, `diagnosis.py` says why one didn't learn.
 """

@@ -84,7 +84,7 @@ def _is_symmetric(weight: Tensor) -> bool:
 
 
 def _silent(parts: Parts) -> str:
-    """A layer of activations that gives zero for every picture."""
+    """A layer of activations that gives zero for every image."""
     found: list[str] = []
 
     def note(name: str, layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -92,22 +92,22 @@ def _silent(parts: Parts) -> str:
         if isinstance(output, Tensor) and is_hidden and not output.any():
             found.append(name)
 
-    visit_layers(parts.model, _pictures(parts), note)
-    return f"all units of {found[0]} are dead: they give 0 for every picture" if found else ""
+    visit_layers(parts.model, _images(parts), note)
+    return f"all units of {found[0]} are dead: they give 0 for every image" if found else ""
 
 
 @torch.no_grad()
 def _all_alike(parts: Parts) -> str:
-    """Outputs that hardly depend on the picture."""
-    outputs = parts.model(_pictures(parts)).float().cpu().numpy()
+    """Outputs that hardly depend on the image."""
+    outputs = parts.model(_images(parts)).float().cpu().numpy()
     between, within = outputs.std(0).mean(), np.abs(outputs).mean()
     if between > 1e-3 * within:
         return ""
-    return "its outputs are the same for every picture: the signal is lost on the way"
+    return "its outputs are the same for every image: the signal is lost on the way"
 
 
-def _pictures(parts: Parts) -> Tensor:
-    """Up to 100 test pictures, as the model gets them."""
+def _images(parts: Parts) -> Tensor:
+    """Up to 100 test images, as the model gets them."""
     images = parts.dataset.test.images[torch.arange(min(100, len(parts.dataset.test)))]
     return parts.pipeline.normalize(images.to(parts.device))
 

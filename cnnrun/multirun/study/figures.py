@@ -1,4 +1,4 @@
-"""The pictures of a study: what `plots` draws, gathered from the variants' runs."""
+"""The plots of a study: what `plots` draws, gathered from the variants' runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _WEIGHTED = (nn.Linear, nn.Conv2d)
 
 
 def draw_all(findings: Findings) -> list[Path]:
-    """Draw the comparison and every picture that the study names; returns their files."""
+    """Draw the comparison and every plot that the study names; returns their files."""
     drawing: dict[str, Callable[[Findings], Figure]] = {
         "comparison": lambda findings: draw_comparison(findings.comparison),
         "curves": lambda findings: draw_curves_of_groups(findings.comparison, "loss"),
@@ -43,7 +43,7 @@ def draw_all(findings: Findings) -> list[Path]:
         "activations": _activations,
         "invariance": _invariance,
     }
-    names = dict.fromkeys(["comparison", *findings.study.pictures])
+    names = dict.fromkeys(["comparison", *findings.study.plots])
     folder = findings.study.folder
     return [save(drawing[name](findings), folder / f"{name}.png") for name in names]
 
@@ -57,7 +57,7 @@ def invariances(findings: Findings) -> dict[str, list[list[Curve]]]:
 
 
 def _invariance(findings: Findings) -> Figure:
-    title = "Accuracy on test pictures that are turned, scaled, shifted"
+    title = "Accuracy on test images that are turned, scaled, shifted"
     return draw_invariance(findings.invariances, title)
 
 

@@ -1,4 +1,4 @@
-"""What a study found: a table, sentences that claim no more than the seeds allow, pictures."""
+"""What a study found: a table, sentences that claim no more than the seeds allow, plots."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class Findings:
     comparison: Comparison
     failures: list[str]
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
-    pictures: list[Path] = field(default_factory=list)
+    plots: list[Path] = field(default_factory=list)
 
     def draw(self) -> None:
-        """Draw the comparison and the study's own pictures into its folder."""
+        """Draw the comparison and the study's own plots into its folder."""
         from cnnrun.multirun.study.figures import draw_all
 
-        self.pictures = draw_all(self)
+        self.plots = draw_all(self)
 
     @cached_property
     def invariances(self) -> dict[str, list[list[Curve]]]:
-        """By variant, for each run, how its accuracy falls as pictures move; if that is asked."""
-        if "invariance" not in self.study.pictures:
+        """By variant, for each run, how its accuracy falls as images move; if that is asked."""
+        if "invariance" not in self.study.plots:
             return {}
         from cnnrun.multirun.study.figures import invariances
 
@@ -70,7 +70,7 @@ class Findings:
                 for name, runs in self.invariances.items()
             }
             shown = ", ".join(f"{100 * drop:.1f} ({name})" for name, drop in drops.items())
-            said.append(f"On {_CHANGED[curve.change]} pictures accuracy falls by {shown} points.")
+            said.append(f"On {_CHANGED[curve.change]} images accuracy falls by {shown} points.")
         return said
 
     def _not_learnt(self) -> list[str]:
@@ -104,7 +104,7 @@ class Findings:
         warnings = [*self.failures, *comparison.caveats]
         if warnings:
             lines += ["", *(f"warning: {text}" for text in warnings)]
-        return "\n".join([*lines, "", *(f"picture: {file}" for file in self.pictures)]).rstrip()
+        return "\n".join([*lines, "", *(f"plot: {file}" for file in self.plots)]).rstrip()
 
     def to_dict(self) -> dict[str, Any]:
         """What `--json` prints and `study.json` holds."""
@@ -120,7 +120,7 @@ class Findings:
                 name: [{curve.change: curve.to_dict() for curve in run} for run in runs]
                 for name, runs in self.invariances.items()
             },
-            "pictures": [str(file) for file in self.pictures],
+            "plots": [str(file) for file in self.plots],
         }
 
 

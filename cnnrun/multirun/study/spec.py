@@ -8,7 +8,7 @@
       kaiming: {initializer: kaiming_normal}
     contrasts: [[kaiming, zeros]]  # what is tested; by default each against each
     seeds: 3
-    pictures: [curves, weights]
+    plots: [curves, weights]
 
 A variant may have a `base` of its own. Runs under `first` are trained before, once; a variant takes
 over the weights of such a run by `transfer.weights: run:NAME`.
@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
+from cnnrun.config import renamed
 from cnnrun.config.document import Document, read
 from cnnrun.config.error_messages import explain
 from cnnrun.config.identity import why_not_set
@@ -32,7 +33,7 @@ from cnnrun.multirun.sweep.spec import Positive, Seed
 from cnnrun.registry import Options
 from cnnrun.runtime.paths import expanded
 
-Picture = Literal["curves", "parameters", "weights", "activations", "invariance"]
+Plot = Literal["curves", "parameters", "weights", "activations", "invariance"]
 Name = Annotated[str, Field(pattern=r"^[^\W_][\w.+-]*$", max_length=40)]
 
 RUN = "run:"
@@ -64,7 +65,7 @@ class Study(Options):
     """Train the seeds of a variant together in one process, which pays for small models."""
     measure: str | None = None
     """Metric that variants are compared by; by default the task's own."""
-    pictures: list[Picture] = []
+    plots: list[Plot] = []
     """Plots to draw beside the comparison."""
     workers: Positive | None = None
     """Processes side by side; by default one for each GPU, else one."""
@@ -117,7 +118,9 @@ def load(file: Path, overrides: Iterable[str] = ()) -> Study:
     """
     file = find_config(file, "study")
     document = read(file)
-    override(document, overrides, Study.model_fields, ("first", "variants"))
+    own = Study.model_fields
+    override(document, overrides, [*own, *renamed.former(own)], ("first", "variants"))
+    renamed.accept_keys(document, own)
     document.values.setdefault("name", file.stem)
     try:
         study = Study.model_validate(document.values)

@@ -40,7 +40,7 @@ def run(file: Path, overrides: Iterable[str] = (), how: How = How()) -> Findings
     """Train the runs of the study in `file` that are not there yet, and say what was found.
 
     Leaves in `<output>/<name>/`: `configs/` with an experiment a variant, `runs/`, `study.json`,
-    `findings.txt` and the pictures.
+    `findings.txt` and the plots.
 
     Raises:
         ConfigError: every problem found, before anything runs.

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
+from cnnrun.config import renamed
 from cnnrun.config.document import Document, read
 from cnnrun.config.error_messages import explain
 from cnnrun.config.identity import why_not_varied
@@ -174,7 +175,9 @@ def load(file: Path, overrides: Iterable[str] = ()) -> Sweep:
     """
     file = find_config(file, "sweep")
     document = read(file)
-    override(document, overrides, Sweep.model_fields)
+    own = Sweep.model_fields
+    override(document, overrides, [*own, *renamed.former(own)])
+    renamed.accept_keys(document, own)
     document.values.setdefault("name", file.stem)
     try:
         sweep = Sweep.model_validate(document.values)

@@ -1,4 +1,4 @@
-"""One picture, as the content of style transfer."""
+"""One image, as the content of style transfer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.images.decoding import ImageOptions, decode
-from cnnrun.data.images.one_image import picture_path, resized, scaled_size
+from cnnrun.data.images.one_image import image_path, resized, scaled_size
 from cnnrun.registry import datasets
 from cnnrun.runtime.memory import free_bytes
 
@@ -17,44 +17,45 @@ Positive = Annotated[int, Field(ge=1)]
 
 # What VGG-19 up to its fifth block and a step of L-BFGS take for each pixel, measured on a CPU.
 BYTES_PER_PIXEL = 4_000
-# What of the free memory a picture may take.
+# What of the free memory an image may take.
 _SHARE = 0.7
 
 
-@datasets.register("picture")
-def picture(
-    pictures: ImageOptions,
+@datasets.register("image")
+def image(
+    options: ImageOptions,
     *,
     file: str = "sample:china.jpg",
     longest: Annotated[int, Field(ge=16)] = 512,
     steps: Positive = 50,
 ) -> Dataset:
-    """One picture file, e.g. the content of style transfer; its proportions are kept.
+    """One image file, e.g. the content of style transfer; its proportions are kept.
 
     file: A path, or `sample:china.jpg` or `sample:flower.jpg` (from scikit-learn).
     longest: Pixels of the longer side; a larger image is averaged down, and further where memory
         would not do.
     steps: Steps of an epoch, all on this image.
     """
-    pixels = decode(picture_path(file), 3).float().div_(255)
+    pixels = decode(image_path(file), 3).float().div_(255)
     whole = tuple(pixels.shape[1:])
     size = scaled_size(whole, min(1.0, longest / max(whole)))
     free = free_bytes()
     if size[0] * size[1] * BYTES_PER_PIXEL > _SHARE * free:
         wished = size
         size = scaled_size(size, (_SHARE * free / BYTES_PER_PIXEL / (size[0] * size[1])) ** 0.5)
-        pictures.notes.append(
+        options.notes.append(
             f"{_by(wished)} pixels would take about {_gigabytes(wished)}, and "
             f"{free / 1e9:.1f} GB are free: taken at {_by(size)} ({_gigabytes(size)}); "
             "dataset.longest chooses the size"
         )
     elif size != whole:
-        pictures.notes.append(
+        options.notes.append(
             f"{file}: {_by(whole)} pixels taken at {_by(size)}, about {_gigabytes(size)} of "
             "memory; dataset.longest chooses the size"
         )
     content = resized(pixels, *size).mul(255).round().byte()
-    # Views of one picture: they take no memory.
+    # The class's name is what it has been in checkpoints from the first version on.
+    # Views of one image: they take no memory.
     images = content.expand(steps, -1, -1, -1)
     labels = torch.zeros(steps, dtype=torch.int64)
     nothing = Split(images[:0], labels[:0])

@@ -1,4 +1,4 @@
-"""A picture whose pixels are what is trained."""
+"""An image whose pixels are what is trained."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cnnrun.models.block import Shape
 from cnnrun.registry import models
 
 
-@models.register("picture")
-class Picture(nn.Module):
-    """A picture as a model: its pixels are the parameters, on growing sizes (coarse to fine)."""
+@models.register("image")
+class TrainedImage(nn.Module):
+    """An image as a model: its pixels are the parameters, on growing sizes (coarse to fine)."""
 
     stage: Tensor
     content: Tensor
@@ -35,12 +35,12 @@ class Picture(nn.Module):
             et al. 2016).
 
         Raises:
-            UserError: not an RGB picture.
+            UserError: not an RGB image.
         """
         super().__init__()
         channels, height, width = input_shape
         if channels != 3:
-            raise UserError(f"a picture has 3 channels, not {channels}; set dataset.channels: rgb")
+            raise UserError(f"an image has 3 channels, not {channels}; set dataset.channels: rgb")
         self.start, self.keeps_colors = start, colors == "content"
         self.levels = nn.ParameterList(
             torch.zeros(1, 1 if self.keeps_colors else 3, *_shrunk(height, width, 2**k))
@@ -79,7 +79,7 @@ class Picture(nn.Module):
             level.requires_grad_(k == max(stage, 0))
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: ARG002
-        """The picture as it is now, (1, 3, h, w) in 0..1, whatever it is shown."""
+        """The image as it is now, (1, 3, h, w) in 0..1, whatever it is shown."""
         level: Tensor = self.levels[max(self.current, 0)]
         if self.training:
             with torch.no_grad():
@@ -99,14 +99,14 @@ def _shrunk(height: int, width: int, factor: int) -> tuple[int, int]:
     return max(1, height // factor), max(1, width // factor)
 
 
-def _luminance(picture: Tensor) -> Tensor:
+def _luminance(image: Tensor) -> Tensor:
     """(N, 3, H, W) to (N, 1, H, W), by the weights of the eye (ITU-R BT.601)."""
-    weights = torch.tensor([0.299, 0.587, 0.114], device=picture.device).view(1, 3, 1, 1)
-    return (picture * weights).sum(1, keepdim=True)
+    weights = torch.tensor([0.299, 0.587, 0.114], device=image.device).view(1, 3, 1, 1)
+    return (image * weights).sum(1, keepdim=True)
 
 
-def _resized(picture: Tensor, size: torch.Size) -> Tensor:
-    if picture.shape[2:] == size:
-        return picture
-    new = nn.functional.interpolate(picture, tuple(size), mode="bilinear", antialias=True)
+def _resized(image: Tensor, size: torch.Size) -> Tensor:
+    if image.shape[2:] == size:
+        return image
+    new = nn.functional.interpolate(image, tuple(size), mode="bilinear", antialias=True)
     return new.clamp(0, 1)
