@@ -14,6 +14,8 @@ from cnnrun.data.sources.folder_listing import (
     images_below,
     is_folder,
     is_image,
+    run_around,
+    run_below,
 )
 from cnnrun.data.sources.groups import By, sources, tell_series
 from cnnrun.data.sources.labelled_files import (
@@ -66,6 +68,7 @@ def folder(
     base = expanded(root)
     if not base.is_dir():
         raise UserError(f"dataset.root: there is no folder {root} (paths are from {Path.cwd()})")
+    _check_is_no_run(base)
     places, left_out = _named_splits(base, options)
     listings = {split: Listing() for split in ("train", "validation", "test")}
     for split in listings:
@@ -77,6 +80,15 @@ def folder(
         held = listings["train"]
         tell_series(held.paths, held.classes, places["train"], options)
     return labelled_dataset(root, str(base), listings, test, options)
+
+
+def _check_is_no_run(base: Path) -> None:
+    """Refuse a run directory and a folder of runs, whose images are plots."""
+    if run := run_around(base) or run_below(base):
+        raise UserError(
+            f"dataset.root: the images in the run directory {run} are its own plots; name the "
+            "folder of the images to train on"
+        )
 
 
 def _named_splits(base: Path, options: ImageOptions) -> tuple[dict[str, str], list[str]]:
