@@ -72,13 +72,24 @@ def _accept_name(document: Document, path: KeyPath, kind: registry.Registry) -> 
     if not isinstance(given, dict) or "name" in given:
         return
     naming = [key for key in given if lookup("name", key)]
+    again = [key for key in given if _stands_for(key, path)]
     if len(naming) == 1:
         move(document, (*path, naming[0]), (*path, "name"))
+    elif len(again) == 1:  # `model: {net: {name: cnn}}`
+        inner = isinstance(given[again[0]], dict)
+        move(document, (*path, again[0]), path if inner else (*path, "name"))
+        _accept_name(document, path, kind)
     elif len(given) == 1:
         word, parameters = next(iter(given.items()))
         if isinstance(parameters, dict) and (name := spelled_alike(word, kind.names())):
             move(document, (*path, word), path)
             document.put((*path, "name"), name, document.place(path))
+
+
+def _stands_for(key: str, path: KeyPath) -> bool:
+    """Whether `key` is another tool's word for the section at `path`."""
+    found = lookup("key", key)
+    return found is not None and found.same and found.here == (where_of(path),)
 
 
 def accept(
@@ -200,6 +211,8 @@ def move(document: Document, path: KeyPath, to: KeyPath) -> None:
             document.put(to, {}, where)
         for key in list(value):
             move(document, (*path, key), (*to, key))
+    elif isinstance(there, dict) and "name" not in there and isinstance(value, str):
+        document.put((*to, "name"), value, where)
     elif there is None or _is_weaker(document, _written_at(document, to), where):
         moved = {p: w for p, w in document.places.items() if p[: len(path)] == path}
         document.put(to, value, where)
