@@ -51,7 +51,7 @@ def new(
 
     file = output or Path(f"{name}.yaml")
     if file.exists():
-        raise ConfigError(f"{file} is there already; choose another name, or a file with -o FILE")
+        raise ConfigError(f"{file} already exists; choose another name, or a file with -o FILE")
     text = new_experiment(name, task, dataset, model, overrides or [], plugin or [])
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, text)
@@ -77,7 +77,7 @@ def schema(output: _File = None, plugin: Plugins = None) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, text)
     console.warn(
-        "the first line of a config tells an editor (yaml-language-server) of it:\n"
+        "the first line of a config points an editor (yaml-language-server) to it:\n"
         f"# yaml-language-server: $schema={output.resolve()}",
     )
     console.out(output)

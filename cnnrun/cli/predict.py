@@ -79,7 +79,7 @@ def predict(
     bad: list[dict[str, str]] = []
     for answers in prediction.predict_files(parts, files, batch_size):
         for each in answers.bad:
-            console.warn(f"{printable(each.path)}: {each.reason}; passed over")
+            console.warn(f"{printable(each.path)}: {each.reason}; skipped")
             bad.append({"file": each.path, "reason": each.reason})
         drawn = draw(answers) if draw else []
         found = _rows(answers, answers.top(top, parts.dataset.classes), drawn)

@@ -151,7 +151,7 @@ def _print_summary(path: Path, summary: dict[str, Any]) -> None:
         console.out(f"plot      {plot}")
     if console.stderr.isatty():
         spent = duration(summary["seconds"])
-        console.note(f"{spent} in all; go on with cnnrun eval {path}, or cnnrun report {path}")
+        console.note(f"{spent} in all; next: cnnrun eval {path}, or cnnrun report {path}")
 
 
 def _scores(summary: dict[str, Any]) -> str:

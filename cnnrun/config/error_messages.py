@@ -49,7 +49,7 @@ _OFF_BY_DEFAULT = {("training", "amp"), ("training", "ema"), ("dataset", "augmen
 # Texts of a certain form, in words.
 _FORMS = {
     "device": "auto, cpu, mps, cuda or cuda:1",
-    "name": "letters, digits and ._+-, beginning with a letter or digit",
+    "name": "letters, digits and ._+-, starting with a letter or digit",
     "training.checkpoint_every": "100 steps or 60 seconds",
     "dataset.fold": "2/5",
 }

@@ -41,7 +41,7 @@ def confusion(target: Target) -> Figure:
 
 @plots.register("mistakes")
 def mistakes(target: Target, *, count: Annotated[int, Field(ge=1, le=100)] = 20) -> Figure:
-    """The test images that were told wrongly with the most confidence.
+    """The misclassified test images, most confident first.
 
     count: Number of images.
     """

@@ -164,7 +164,7 @@ def _share(value: float | None) -> str:
 
 
 def _mistakes(parts: Parts, predictions: Predictions) -> str:
-    """The test images that were told wrongly with the most confidence."""
+    """The misclassified test images, most confident first."""
     import numpy as np
     import torch
 
@@ -176,7 +176,7 @@ def _mistakes(parts: Parts, predictions: Predictions) -> str:
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
     names = parts.dataset.classes
     if not len(wrong):
-        return sentences(["There is none: every test image was told rightly."])
+        return sentences(["There are none: every test image was classified correctly."])
     images = parts.dataset.test.images[torch.from_numpy(shown)].cpu().numpy()
     items = []
     for pixels, k in zip(images, shown, strict=True):
@@ -184,7 +184,7 @@ def _mistakes(parts: Parts, predictions: Predictions) -> str:
         alt = f"test image {k}: {true}, taken for {said}"
         text = sentences([f"{true} taken for {said} ({100 * confidence[k]:.0f} %)"])
         items.append(f"<li>{image(_png(pixels), alt)}{text}</li>")
-    count = f"{len(wrong):,} of {len(predicted):,} test images were told wrongly"
+    count = f"{len(wrong):,} of {len(predicted):,} test images were misclassified"
     most = f"; these are the {len(shown)} with the most confidence." if len(wrong) > 1 else "."
     return f'{sentences([count + most])}<ul class="mistakes">{"".join(items)}</ul>'
 
@@ -216,7 +216,7 @@ def _environment(run: Run) -> Section:
     try:
         values = dict(read_json(RunDirectory(run.path).environment))
     except (UserError, ValueError, TypeError):
-        return Section("Environment", sentences(["environment.json is not there."]))
+        return Section("Environment", sentences(["environment.json is missing."]))
     rows = [[key, _in_words(value)] for key, value in values.items()]
     return Section("Environment", table("Where it was trained", ["what", "value"], rows, False))
 
@@ -229,7 +229,7 @@ def _in_words(value: Any) -> str:
 
 def _reproduce(run: Run) -> Section:
     words = "The config above, saved as config.yaml, gives this run again:"
-    state = "" if run.state == "finished" else f"; it goes on by cnnrun train --resume {run.path}"
+    state = "" if run.state == "finished" else f"; resume it with cnnrun train --resume {run.path}"
     command = code("cnnrun train config.yaml", "the command")
     bits = "Bits are equal on the same kind of machine with the same versions" + state + "."
     return Section("Reproduce", sentences([words]) + command + sentences([bits]))

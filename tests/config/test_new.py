@@ -22,7 +22,7 @@ def test_what_new_writes_passes_check(cnnrun: Command, task: str) -> None:
     assert cnnrun("check", "mine.yaml", "device=cpu").code == 0
     again = cnnrun("new", "mine")
     assert again.code == 2
-    assert "mine.yaml is there already" in again.err
+    assert "mine.yaml already exists" in again.err
 
 
 def test_every_model_and_dataset_can_begin_an_experiment(tmp_path: Path) -> None:

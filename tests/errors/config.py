@@ -101,7 +101,7 @@ KEYS = [
     Case("'seed' holds no keys", "It is a number, not a section.", "Look at the path.",
          "train x.yaml seed.x.y=1", files=lambda folder: (folder / "x.yaml").write_text(
              "dataset: digits\nmodel: mlp\nseed: 1\n")),
-    Case("name an experiment's YAML file, or a run with --resume RUN", "Neither was given, or "
+    Case("name a config file, or a run with --resume RUN", "Neither was given, or "
          "both.",
          "`cnnrun train FILE` or `cnnrun train --resume RUN`.", "train"),
     Case("unknown kind 'modle'; did you mean 'model'?", "There is no such kind of component.",

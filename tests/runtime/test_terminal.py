@@ -107,7 +107,7 @@ def test_a_run_on_a_terminal(
     assert any(line.startswith("epoch 3/3") for line in live)
     for stage in ("importing ...", "loading data and model ...", "testing ...", "drawing curves"):
         assert any(stage in line for line in shown), stage
-    assert "in all; go on with cnnrun eval runs/tiny/" in terminal.getvalue()
+    assert "in all; next: cnnrun eval runs/tiny/" in terminal.getvalue()
     assert "\x1b[32m" not in terminal.getvalue(), "colour was not wanted"
 
 

@@ -191,7 +191,7 @@ def _list_classes(
     if loose:
         options.notes.append(f"{path}: {loose:,} images outside class folders are not used")
     if others:
-        options.notes.append(f"{path}: passed over {others:,} files that are no images")
+        options.notes.append(f"{path}: skipped {others:,} files that are no images")
     if must_be_there:
         _tell_odd_classes(path, classes, options)
 

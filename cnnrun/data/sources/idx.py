@@ -121,7 +121,7 @@ def read_idx(file: Path, dimensions: int) -> Tensor:
         raise UserError(f"{file}: can't be read ({error}); delete it to fetch it again") from error
     if not whole:
         raise UserError(
-            f"{file}: announces {' x '.join(map(str, shape))} bytes but does not hold so many; "
+            f"{file}: announces {' x '.join(map(str, shape))} bytes but holds fewer; "
             "delete it to fetch it again"
         )
     return torch.from_numpy(values)

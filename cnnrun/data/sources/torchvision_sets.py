@@ -114,7 +114,7 @@ _TABLE: list[tuple[str, str, str, TorchvisionSet]] = [
     ),
     (
         "country211",
-        "Photos from 211 countries, to tell where, with a validation split (Radford et al. 2021).",
+        "Photos to be located in one of 211 countries, with a validation split (Radford et al. 2021).",
         "",
         TorchvisionSet(
             "Country211",

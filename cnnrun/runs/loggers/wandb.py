@@ -11,7 +11,7 @@ from cnnrun.runs.loggers.logger import Logger, Row, numbers, require
 
 @loggers.register("wandb")
 class WandB(Logger):
-    """A run of Weights & Biases, offline unless told; `wandb sync` sends it (`cnnrun[wandb]`)."""
+    """A run of Weights & Biases, offline by default; `wandb sync` sends it (`cnnrun[wandb]`)."""
 
     def __init__(
         self,
