@@ -9,7 +9,7 @@ PIP_INSTALL = $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python 
 RUNTIME := $(VENV)/.installed
 TOOLS := $(VENV)/.tools-installed
 
-.PHONY: help install install-dev demo test test-long test-busy chaos benchmarks docs pictures lint format clean
+.PHONY: help install install-dev demo test test-long test-busy chaos benchmarks docs images pictures lint format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,8 +58,9 @@ docs: install-dev ## Write the reference pages, build the site into site/
 	$(BIN)/python -m tests.errors > docs/errors.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-pictures: install-dev ## Train shipped configs, draw the pictures of README and docs (DATA=folder of MNIST)
-	$(BIN)/python -m docs_build.pictures $(DATA)
+pictures: images
+images: install-dev ## Train shipped configs, draw the plots of README and docs (DATA=folder of MNIST)
+	$(BIN)/python -m docs_build.images $(DATA)
 
 lint: install-dev ## ruff (lint and format) and mypy --strict
 	$(BIN)/ruff check .

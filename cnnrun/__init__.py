@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from cnnrun.api import load_model as load_model
     from cnnrun.api import load_run as load_run
     from cnnrun.api import train as train
+    from cnnrun.errors import ConfigError as ConfigError
+    from cnnrun.errors import UserError as UserError
 
 
-_API = ("evaluate", "load_model", "load_run", "train")
+_API = ("ConfigError", "UserError", "evaluate", "load_model", "load_run", "train")
 
 
 def __getattr__(name: str) -> Any:

@@ -6,8 +6,8 @@
     model = load_model(run.path)
     model.predict(["photo.jpg"])
 
-Mistakes raise `cnnrun.errors.UserError` (`ConfigError` for a config), with the message that the
-command line prints.
+Mistakes raise `cnnrun.UserError` (`ConfigError` for a config), with the message that the command
+line prints.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cnnrun import runner
 from cnnrun.config.document import Document, read
 from cnnrun.config.experiment import from_dict, load
 from cnnrun.engine.parts import Parts
-from cnnrun.errors import UserError, mistakes_of_user_code
+from cnnrun.errors import ConfigError, UserError, mistakes_of_user_code
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.evaluation.loading import open_checkpoint, open_trained
 from cnnrun.runs.directory import RunDirectory
@@ -46,14 +46,14 @@ def train(
     experiment: AnyPath | Mapping[str, Any],
     *overrides: str,
     plugins: Iterable[AnyPath] = (),
-    quiet: bool = True,
+    quiet: bool = False,
 ) -> Run:
-    """Train an experiment to its end and return the run that it left.
+    """Train an experiment and return its run.
 
     experiment: a YAML file, the name of a shipped config (`digits_cnn`), or the same as a dict.
     overrides: changes to it, as on the command line, e.g. `"optimizer.lr=0.1"`.
     plugins: Python files that register components.
-    quiet: without the progress bar on stderr.
+    quiet: print no progress. By default it goes to stderr, which a notebook shows below the cell.
 
     Raises:
         ConfigError: every mistake in the experiment.
@@ -96,7 +96,7 @@ def evaluate(
 
 
 def load_run(path: AnyPath) -> Run:
-    """The run in a directory that `train` left, finished or not.
+    """The run in a run directory, finished or not.
 
     Raises:
         UserError: there is no run; where runs lie below it, the message names the newest.
@@ -110,7 +110,7 @@ def load_model(
 ) -> TrainedModel:
     """The trained network of a run (its best checkpoint) or of a checkpoint file, without its data.
 
-    plugins: those that it was trained with; a checkpoint alone never chooses which code is run.
+    plugins: those that it was trained with; a checkpoint alone never chooses which code runs.
     device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
 
     Raises:
@@ -136,7 +136,7 @@ class Run:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """A row an epoch, e.g. `{"epoch": 1, "train_loss": ..., "validation_accuracy": ...}`.
+        """One row per epoch, e.g. `{"epoch": 1, "train_loss": ..., "validation_accuracy": ...}`.
 
         `pandas.DataFrame(run.metrics)` makes a table of it.
         """
@@ -278,4 +278,13 @@ def _shown_inline(figure: Figure) -> Figure:
     return figure
 
 
-__all__ = ["Run", "TrainedModel", "evaluate", "load_model", "load_run", "train"]
+__all__ = [
+    "ConfigError",
+    "Run",
+    "TrainedModel",
+    "UserError",
+    "evaluate",
+    "load_model",
+    "load_run",
+    "train",
+]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -51,6 +51,11 @@ class Metric:
         """The name for an axis, with the unit."""
         return f"{self.display_name} ({self.unit})" if self.unit else self.display_name
 
+    def wants_log_axis(self, values: Iterable[float | None]) -> bool:
+        """Whether it is an error whose values span a decade: the last would all look alike."""
+        is_error = self.higher_is_better is False and self.unit != "%"
+        return is_error and span_a_decade(values)
+
     def text(self, value: float | None) -> str:
         """A score as people read it, the same everywhere; `-` where nothing was measured."""
         if value is None:
@@ -76,6 +81,12 @@ class Metric:
         values = asdict(self)
         del values["name"]
         return values
+
+
+def span_a_decade(values: Iterable[float | None]) -> bool:
+    """Whether the finite ones are positive, and the largest is ten times the smallest or more."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return bool(known) and min(known) > 0 and max(known) >= 10 * min(known)
 
 
 LOSS = Metric("loss", False, of_the_loss=True)

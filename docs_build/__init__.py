@@ -1,7 +1,8 @@
-"""What of the documentation is made by the code: reference pages and pictures.
+"""The part of the documentation that is made from the code: reference pages, figures, plots.
 
-`python -m docs_build` writes the pages of `docs/reference/`, `python -m docs_build.pictures` those
-of `docs/pictures/`. A test holds the pages up to date. Not part of the wheel.
+`python -m docs_build` writes pages and the figure of the concepts, `python -m docs_build.images`
+trains networks and draws the plots of `docs/images/`. A test keeps the pages up to date. Not part
+of the wheel.
 """
 
 from __future__ import annotations
@@ -12,11 +13,24 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 
 def generated_pages() -> dict[Path, str]:
-    """The Markdown of each page that is made from the code, by its path below `docs/`."""
-    from docs_build import cli_page, components_page, config_page
+    """The text of each file that is made from the code, by its path below `docs/`."""
+    from docs_build import (
+        api_page,
+        cli_page,
+        components_page,
+        concepts,
+        config_page,
+        gallery_page,
+        shipped_page,
+    )
 
+    kinds = components_page.pages()
     return {
         Path("reference/config.md"): config_page.page(),
-        Path("reference/components.md"): components_page.page(),
         Path("reference/cli.md"): cli_page.page(),
+        Path("reference/api.md"): api_page.page(),
+        Path("reference/shipped.md"): shipped_page.page(),
+        Path("gallery.md"): gallery_page.page(),
+        **{Path("reference/components") / name: text for name, text in kinds.items()},
+        **{Path("images") / name: drawing for name, drawing in concepts.figures().items()},
     }

@@ -7,17 +7,17 @@ from typing import Any
 import typer
 
 from cnnrun.cli import app
-from docs_build.tables import cell, value
+from docs_build.tables import cell, code, value
 
 _HEAD = """\
 # Commands
 
-Every command with its arguments and options. Made from the code by `make docs`;
-`cnnrun COMMAND --help` prints the same, and `cnnrun --install-completion` teaches your shell
-commands, keys and values.
+Every command with its arguments and options. `cnnrun COMMAND --help` prints the same.
+`cnnrun --install-completion` adds completion of commands, keys and values to your shell.
 
-stdout is data, stderr is progress and errors. Exit codes: 0 done, 2 wrong usage or config, 130,
-143 and 129 interrupted (Ctrl-C, SIGTERM, SIGHUP) with the state saved, 1 the rest.
+Results go to stdout, progress and errors to stderr. With `-q`, `train` prints the run directory alone; with `--json`, a
+command prints a JSON object. Exit codes: 0 success; 2 wrong usage or an invalid config; 130, 143 and 129 interrupted
+by Ctrl-C, SIGTERM and SIGHUP with the state saved; 1 any other error.
 """
 # Their texts change with typer and the shell.
 _TYPERS_OWN = ("install_completion", "show_completion")
@@ -37,7 +37,7 @@ def _command(name: str, command: Any) -> list[str]:
     usage = " ".join(["cnnrun", name, *map(_shown, arguments), "[OPTIONS]"])
     lines = [command.help.replace("\n", " "), "", "```text", usage, "```", ""]
     if arguments:
-        rows = [f"| `{cell(_name(p))}` | {cell(p.help or '')} |" for p in arguments]
+        rows = [f"| {code(_name(p))} | {cell(p.help or '')} |" for p in arguments]
         lines += ["| argument | |", "|---|---|", *rows, ""]
     return lines + _options(command)
 
@@ -48,9 +48,14 @@ def _options(command: Any) -> list[str]:
         if option.param_type_name != "option" or option.name in _TYPERS_OWN:
             continue
         names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
-        kind = "" if option.is_flag else f" `{cell(_name(option))}`"
-        rows.append(f"| {names}{kind} | {_default(option)} | {cell(option.help or '')} |")
-    return ["| option | default | |", "|---|---|---|", *rows, ""] if rows else []
+        kind = "" if option.is_flag else f" {code(_name(option))}"
+        rows.append((f"{names}{kind}", _default(option), cell(option.help or "")))
+    if not rows:
+        return []
+    if any(default for _, default, _ in rows):
+        table = ["| option | default | |", "|---|---|---|"]
+        return [*table, *(f"| {' | '.join(row)} |" for row in rows), ""]
+    return ["| option | |", "|---|---|", *(f"| {row[0]} | {row[2]} |" for row in rows), ""]
 
 
 def _name(parameter: Any) -> str:

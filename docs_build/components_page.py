@@ -1,4 +1,4 @@
-"""`docs/reference/components.md`: everything that can be named in an experiment."""
+"""`docs/reference/components/`: everything that an experiment can name, a page for each kind."""
 
 from __future__ import annotations
 
@@ -8,22 +8,51 @@ from cnnrun.config.key_docs import parameter_texts, prose
 from cnnrun.registry import KINDS, Entry, Registry
 from docs_build.tables import keys_table
 
-_HEAD = """\
+_INDEX = """\
 # Components
 
-Everything that can be named in an experiment, with its parameters. Made from the code by
-`make docs`; `cnnrun list` prints the same, your own components included. Keys that all data sets
-and all schedules have are on the page of the [config file](config.md).
+A component is anything that an experiment names: a data set, a model, a loss. Each kind has a page with all
+components and their parameters. `cnnrun list KIND NAME` prints the same, including components of your own.
+
+In YAML, a component is a name, or a mapping with `name` and parameters:
+
+```yaml
+loss: cross_entropy
+optimizer: {name: adam, lr: 0.003}
+```
+
+| kind | what it is |
+|---|---|
 """
+_TITLES = {"dataset": "Data sets", "loss": "Losses"}
+_KINDS = {
+    "task": "What the network is trained for: it decides what a step does, what is measured and which plots are drawn.",
+    "dataset": "Where the images come from. Keys that all data sets share are in the [config file](../config.md#dataset).",
+    "augmentation": "Random changes to training images (data augmentation), listed under `dataset.augment`.",
+    "model": "The network: your own CNN block by block, ResNets, autoencoders, everything in torchvision and timm.",
+    "initializer": "How the weights start, before training.",
+    "loss": "What training minimizes.",
+    "optimizer": "How gradients change the weights.",
+    "schedule": "How the learning rate changes during training.",
+    "plot": "What `cnnrun viz PLOT RUN` draws. The [gallery](../../gallery.md) shows each plot.",
+    "logger": "Where else the metrics go: TensorBoard, MLflow, W&B, CSV.",
+}
 
 
-def page() -> str:
-    """The whole page, as Markdown."""
-    parts = [_HEAD]
-    for registry in KINDS.values():
-        parts += [f"## {registry.kind}", "", *_summaries(registry), ""]
-        for name in registry.names():
-            parts += _component(registry.get(name))
+def pages() -> dict[str, str]:
+    """The Markdown of the index and of each kind's page, by file name."""
+    rows = [f"| [{kind}]({kind}.md) | {text} |" for kind, text in _KINDS.items()]
+    found = {"index.md": _INDEX + "\n".join(rows) + "\n"}
+    for kind, registry in KINDS.items():
+        found[f"{kind}.md"] = _page(registry, _KINDS[kind])
+    return found
+
+
+def _page(registry: Registry, about: str) -> str:
+    title = _TITLES.get(registry.kind, f"{registry.kind.capitalize()}s")
+    parts = [f"# {title}", "", about, "", *_summaries(registry), ""]
+    for name in registry.names():
+        parts += _component(registry.get(name))
     return "\n".join(parts)
 
 
@@ -41,7 +70,7 @@ def _component(entry: Entry) -> list[str]:
     texts = parameter_texts(entry)
     fields = entry.schema().model_fields
     own = {name: fields[name] for name in entry.parameters}
-    lines = [f"### {entry.name} {{: #{_anchor(entry)} }}", "", _prose(entry.summary), ""]
+    lines = [f"## {entry.name} {{: #{_anchor(entry)} }}", "", _prose(entry.summary), ""]
     for paragraph in prose(entry):
         lines += [_prose(paragraph), ""]
     return lines + ([*keys_table(own, texts), ""] if own else [])

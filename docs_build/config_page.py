@@ -15,20 +15,28 @@ from docs_build.tables import cell, default, keys_table
 _HEAD = """\
 # The config file
 
-Every key of an experiment, with type, default and meaning. Made from the code by `make docs`;
-`cnnrun new NAME` writes the same as a commented file to begin with, and `cnnrun schema` as JSON
-Schema for editors. On the command line a key is written with dots:
+Every key of an experiment, with type, default and meaning. `cnnrun new NAME` writes a file with all of them and
+comments; `cnnrun schema` writes a JSON Schema for your editor. On the command line, separate sections with dots:
 `cnnrun train FILE optimizer.lr=0.01`.
 
-Where a [component](components.md) is named, `adam` is short for `{name: adam}`, and all parameters
-of the component are keys beside `name`.
+Where a key names a [component](components/index.md), `adam` is short for `{name: adam}`, and the parameters of the
+component are keys beside `name`.
 
 ## The whole file
 """
 _SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
-    "dataset": (DatasetOptions, "Keys of every data set, beside its own."),
-    "schedule": (ScheduleOptions, "Keys of every schedule, beside its own."),
-    "transfer": (Transfer, "Not given, a network begins untrained."),
+    "dataset": (
+        DatasetOptions,
+        "Keys that all data sets share. Each data set has keys of its own, too.",
+    ),
+    "schedule": (
+        ScheduleOptions,
+        "Keys that all schedules share. Each schedule has keys of its own, too.",
+    ),
+    "transfer": (
+        Transfer,
+        "Transfer learning and fine-tuning. Without this section, training starts from new weights.",
+    ),
     "training": (Training, ""),
 }
 
@@ -49,7 +57,7 @@ def _experiment() -> list[str]:
     for key, field in experiment_model().model_fields.items():
         text = cell(texts[key])
         if key in KINDS:
-            kind = f"[component](components.md#{key})"
+            kind = f"[component](components/{key}.md)"
             begins = default(field)
         elif key in _SECTIONS:
             kind, begins = f"[mapping](#{key})", "`null`" if field.default is None else ""

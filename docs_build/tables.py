@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -27,6 +28,11 @@ def value(given: Any) -> str:
     if given is None:
         return "null"
     return str(given).lower() if isinstance(given, bool) else str(given)
+
+
+def code(text: str) -> str:
+    """Code in a table; `\\|` would show its backslash there."""
+    return f"<code>{escape(text).replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 
 
 def cell(text: str) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from cnnrun.cli.app import AsJson, Output, Overrides, Plugins, TrainedTarget, app
 from cnnrun.cli.help_text import examples
-from cnnrun.errors import ConfigError
+from cnnrun.errors import ConfigError, UserError
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
+
+if TYPE_CHECKING:
+    from cnnrun.plots.target import Target
 
 
 @app.command(
@@ -73,13 +76,13 @@ def evaluate(
         if not probing.has_codes(parts):
             raise ConfigError("--outliers ranks by reconstruction error: it needs an autoencoder")
         rows, more = probing.worst(parts, split, predictions, outliers)
-        plot = _plot_file(target, "outliers")
+        plot = _plots_folder(target) / "outliers.png"
         opened = Target(
             target, opened=Opened(parts, trained=True), predictions={split: predictions}
         )
         draw("outliers", opened, plot, [f"count={outliers}", f"split={split}"])
         scores |= {"outliers": rows, "plot": str(plot)}
-        words += f"{more}\nplot      {plot}"
+        words += f"{more}\nplot  {plot}"
     console.out(to_json({"checkpoint": str(file), **scores}) if as_json else words)
 
 
@@ -91,7 +94,8 @@ def evaluate(
 )
 def viz(
     plot: Annotated[
-        str, typer.Argument(help="Name of a plot (`cnnrun list plot`).", metavar="PLOT")
+        str,
+        typer.Argument(help="Name of a plot, or `all` (`cnnrun list plot`).", metavar="PLOT"),
     ],
     target: Annotated[
         Path,
@@ -107,17 +111,35 @@ def viz(
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Draw a plot of a config, a run or a checkpoint."""
+    """Draw plots of a config, a run or a checkpoint."""
     from cnnrun.plots import draw
     from cnnrun.plots.target import Target
 
     drawn_of = Target(target, overrides or [], plugin or [])
-    output = output or _plot_file(target, plot)
+    if plot == "all":
+        _draw_all(drawn_of, output or _plots_folder(target), parameter or [])
+        return
+    output = output or _plots_folder(target) / f"{plot}.png"
     draw(plot, drawn_of, output, parameter or [])
     console.out(output)
 
 
-def _plot_file(target: Path, plot: str) -> Path:
-    """Where a plot goes: with the others of its run, or here."""
-    folder = target / "plots" if (target / "plots").is_dir() else Path()
-    return folder / f"{plot}.png"
+def _draw_all(target: Target, folder: Path, parameters: list[str]) -> None:
+    from cnnrun.plots import draw_all
+
+    if parameters:
+        raise ConfigError(f"-p {parameters[0]}: parameters are those of one plot; name it")
+    if folder.suffix or folder.is_file():
+        raise ConfigError(f"-o {folder}: all plots go into a folder; name one")
+    files, refused = draw_all(target, folder)
+    for file in files:
+        console.out(file)
+    for name, reason in refused.items():
+        console.note(f"not drawn: {name}: {reason}")
+    if not files:
+        raise UserError(f"{target.path}: none of the plots could be drawn")
+
+
+def _plots_folder(target: Path) -> Path:
+    """Where plots go: with the others of the run, or here."""
+    return target / "plots" if (target / "plots").is_dir() else Path()

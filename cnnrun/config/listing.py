@@ -3,76 +3,61 @@
 from __future__ import annotations
 
 import inspect
-import re
 import types
 from collections.abc import Iterable, Iterator
-from itertools import takewhile
-from pathlib import Path
 from textwrap import wrap
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from cnnrun.config import shipped
 from cnnrun.config.key_docs import parameter_texts, prose
-from cnnrun.config.shipped import Kind, config_names, find_config
 from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.registry import KINDS, Entry
 
-SHIPPED: dict[str, Kind] = {"config": "config", "study": "study", "sweep": "sweep"}
-
 _WIDTH, _INDENT = 80, " " * 6
-_LONGEST = 110
 
 
 def components(kind: str | None, name: str | None) -> dict[str, list[dict[str, Any]]]:
     """The components of `kind` (or of all kinds), or the one called `name`, by kind.
 
-    Shipped configs, studies and sweeps are kinds, too.
+    Shipped experiments, studies and sweeps are kinds, too.
 
     Raises:
         ConfigError: no such kind or name; the nearest is suggested.
     """
-    kinds = (*KINDS, *SHIPPED)
+    kinds = [*KINDS, *shipped.LISTED]
+    for plural, singular in (("ies", "y"), ("s", "")):
+        if kind is not None and kind.removesuffix(plural) + singular in kinds:
+            kind = kind.removesuffix(plural) + singular
     if kind is not None and kind not in kinds:
-        singular = {"studies": "study"}.get(kind, kind.removesuffix("s"))
-        if singular not in kinds:
-            hint = did_you_mean(kind, kinds)
-            raise ConfigError(f"unknown kind '{kind}'{hint or '; kinds: ' + ', '.join(kinds)}")
-        kind = singular
+        hint = did_you_mean(kind, kinds)
+        raise ConfigError(f"unknown kind '{kind}'{hint or '; kinds: ' + ', '.join(kinds)}")
+    if kind in shipped.LISTED:
+        return {kind: _shipped(kind, name)}
     if kind is not None and name is not None:
-        return {kind: [_one(kind, name)]}
-    return {k: _all(k) for k in kinds if kind in (None, k)}
+        family = f"{name.partition('/')[0]}/*" if "/" in name else ""
+        if not {name, family} & set(KINDS[kind].names()):
+            names = KINDS[kind].names()
+            hint = did_you_mean(name, names) or (did_you_mean(family, names) if family else "")
+            raise ConfigError(f"unknown {kind} '{name}'{hint}; `cnnrun list {kind}` shows all")
+        return {kind: [describe(KINDS[kind].get(name))]}
+    found = {
+        k: [describe(registry.get(n)) for n in registry.names()]
+        for k, registry in KINDS.items()
+        if kind in (None, k)
+    }
+    return found if kind else {**found, **{k: _shipped(k, None) for k in shipped.LISTED}}
 
 
-def _all(kind: str) -> list[dict[str, Any]]:
-    if kind in KINDS:
-        return [describe(entry) for entry in KINDS[kind].entries()]
-    return [_shipped(kind, name) for name in config_names(SHIPPED[kind])]
-
-
-def _one(kind: str, name: str) -> dict[str, Any]:
-    names = KINDS[kind].names() if kind in KINDS else config_names(SHIPPED[kind])
-    family = f"{name.partition('/')[0]}/*" if "/" in name else ""
-    if not {name, family} & set(names):
-        hint = did_you_mean(name, names) or (did_you_mean(family, names) if family else "")
+def _shipped(kind: str, name: str | None) -> list[dict[str, Any]]:
+    entries = shipped.described(kind)
+    found = [entry for entry in entries if name in (None, entry["name"])]
+    if not found:
+        hint = did_you_mean(name or "", [entry["name"] for entry in entries])
         raise ConfigError(f"unknown {kind} '{name}'{hint}; `cnnrun list {kind}` shows all")
-    return describe(KINDS[kind].get(name)) if kind in KINDS else _shipped(kind, name)
-
-
-def _shipped(kind: str, name: str) -> dict[str, Any]:
-    """A shipped file: the first sentence of its comment, and the whole of it."""
-    text = find_config(Path(name), SHIPPED[kind]).read_text("utf-8")
-    comment = " ".join(line[2:] for line in takewhile(_is_prose, text.splitlines()))
-    summary = re.split(r"(?<=[.;]) (?=[A-Z`])", comment)[0]
-    if len(summary) > _LONGEST:
-        summary = summary.partition(":")[0]
-    return {"name": name, "summary": summary, "description": text.strip(), "parameters": []}
-
-
-def _is_prose(line: str) -> bool:
-    """Whether a line is of the comment at the top, and no command in it."""
-    return line.startswith("# ") and not line.startswith("#   ")
+    return found
 
 
 def describe(entry: Entry) -> dict[str, Any]:
@@ -167,7 +152,8 @@ def as_text(found: dict[str, list[dict[str, Any]]], full: bool) -> str:
                 lines += [f"{kind} {entry['name']}", "", entry["description"], ""]
             else:
                 lines.append(f"  {entry['name']:{width}}  {entry['summary']}")
-            lines += _parameter_lines(entry["parameters"]) if full and kind in KINDS else []
+            if full and "parameters" in entry:
+                lines += _parameter_lines(entry["parameters"])
         lines.append("")
     return "\n".join(lines).rstrip()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,8 @@ Kind = Literal["config", "study", "sweep"]
 _PACKAGE = Path(__file__).parent.parent
 # Below `configs`; all other folders there have configs.
 _FOLDERS = {"study": "studies", "sweep": "sweeps"}
+LISTED: dict[str, Kind] = {"experiment": "config", "study": "study", "sweep": "sweep"}
+"""What `cnnrun list` calls the kinds."""
 
 
 def find_config(name: Path, kind: Kind = "config") -> Path:
@@ -42,6 +45,20 @@ def names_experiment(target: Path) -> bool:
 def config_names(kind: Kind = "config") -> list[str]:
     """The names that `find_config` knows, those in this directory left out."""
     return sorted({file.stem for folder in _folders() for file in _files(folder, kind)})
+
+
+def described(kind: str) -> list[dict[str, str]]:
+    """Name, first paragraph of the comment and whole text of each shipped file of a kind."""
+    files = {f.stem: f for f in _files(_folders()[1], LISTED[kind])}
+    return [
+        {"name": name, "summary": _summary(text), "description": text.rstrip()}
+        for name, text in ((n, files[n].read_text(encoding="utf-8")) for n in sorted(files))
+    ]
+
+
+def _summary(text: str) -> str:
+    paragraph = takewhile(lambda line: line.startswith("# "), text.splitlines())
+    return " ".join(" ".join(line[1:] for line in paragraph).split())
 
 
 def _files(folder: Path, kind: Kind) -> Iterator[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Protocol
 
 import torch
@@ -37,6 +38,12 @@ class Images(Protocol):
         ...
 
 
+class Names(Protocol):
+    """What samples are called, where they have names: the paths of their files, say."""
+
+    def name(self, index: int) -> str: ...
+
+
 @dataclass(frozen=True)
 class Split:
     """Images and their labels.
@@ -50,6 +57,7 @@ class Split:
         may come and go; None in a fixed set, where positions decide.
     contents: (N,) int64, equal where samples hold the same bytes, if that is known; 0 where they
         can't be told, as they are another each time.
+    names: what each sample is called; None where it has no name but its position.
     """
 
     images: Images
@@ -59,6 +67,7 @@ class Split:
     ids: Tensor = field(default=None)  # type: ignore[assignment]
     keys: Tensor | None = None
     contents: Tensor | None = None
+    names: Names | None = None
 
     def __post_init__(self) -> None:
         if self.ids is None:
@@ -66,6 +75,15 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def name(self, index: int) -> str | None:
+        """What sample `index` is called, if it has a name."""
+        return self.names.name(index) if self.names else None
+
+    def caption(self, index: int) -> str:
+        """Sample `index` in a few letters: the file's own name, or the position."""
+        name = self.name(index)
+        return PurePath(name).name if name else f"image {index}"
 
     def take(self, indices: Tensor) -> Split:
         """The samples at `indices` (M,) int64."""
@@ -81,7 +99,19 @@ class Split:
             ids=self.ids[indices],
             keys=of(self.keys),
             contents=of(self.contents),
+            names=SomeNames(self.names, indices) if self.names else None,
         )
+
+
+@dataclass(frozen=True)
+class SomeNames:
+    """The names of some samples of a collection."""
+
+    names: Names
+    indices: Tensor
+
+    def name(self, index: int) -> str:
+        return self.names.name(int(self.indices[index]))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from cnnrun.data.dataset import Split
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.evaluation.scoring import predict
+from cnnrun.measures import MSE
 from cnnrun.runtime.randomness import generator
 
 # PCA of more training images would cost minutes and change nothing that shows.
@@ -49,11 +50,12 @@ def worst(
 ) -> tuple[list[dict[str, Any]], str]:
     """The `count` largest reconstruction errors, worst first, as plain values and in words."""
     errors, labels = predictions.answers["mse"], predictions.labels
-    rows = [
-        {"index": int(i), "class": parts.dataset.classes[labels[i]], "mse": float(errors[i])}
-        for i in np.argsort(-errors, kind="stable")[:count]
-    ]
-    lines = [f"{row['mse']:.5f}  {split} image {row['index']} ({row['class']})" for row in rows]
+    rows, lines, data = [], [], parts.dataset.split(split)
+    for i in np.argsort(-errors, kind="stable")[:count].tolist():
+        name, file = parts.dataset.classes[labels[i]], data.name(i)
+        named = {"index": i} | ({"file": file} if file else {})
+        rows.append({**named, "class": name, "mse": float(errors[i])})
+        lines.append(f"{MSE.text(float(errors[i]))}  {file or f'{split} image {i}'} ({name})")
     return rows, "\n\nworst reconstructions\n" + "\n".join(lines)
 
 

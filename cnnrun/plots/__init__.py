@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from cnnrun.config.document import Document
 from cnnrun.config.error_messages import explain
-from cnnrun.errors import ConfigError
+from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.plots import (
     of_autoencoder,
     of_data,
@@ -21,16 +21,18 @@ from cnnrun.plots import (
     of_log,
     of_model,
     of_network,
+    of_scores,
     of_style,
 )
 from cnnrun.plots.drawing.lettering import undrawable
 from cnnrun.plots.style import Figure, Text, save
 from cnnrun.plots.target import Target
 from cnnrun.registry import plots
-from cnnrun.runtime.console import warn
+from cnnrun.runtime.console import stage, warn
 
 __all__ = [
     "draw",
+    "draw_all",
     "figure_of",
     "of_autoencoder",
     "of_data",
@@ -38,6 +40,7 @@ __all__ = [
     "of_log",
     "of_model",
     "of_network",
+    "of_scores",
     "of_style",
 ]
 
@@ -61,6 +64,22 @@ def draw(name: str, target: Target, output: Path, parameters: Iterable[str] = ()
     save(figure, output)
 
 
+def draw_all(target: Target, folder: Path) -> tuple[list[Path], dict[str, str]]:
+    """Draw every plot that `target` has into `folder`: `confusion.png` and so on.
+
+    Returns: the files, and why which of the other plots was not drawn.
+    """
+    files, refused = [], {}
+    for name in plots.names():
+        stage(f"drawing {name}")
+        try:
+            draw(name, target, folder / f"{name}.png")
+            files.append(folder / f"{name}.png")
+        except Exception as error:  # a plot that fails costs no other one
+            refused[name] = str(error) or type(error).__name__
+    return files, refused
+
+
 def figure_of(name: str, target: Target, document: Document) -> Figure:
     """The plot called `name` of `target`; `document` has its name and parameters.
 
@@ -69,8 +88,9 @@ def figure_of(name: str, target: Target, document: Document) -> Figure:
         UserError: the target lacks what the plot shows.
     """
     if name not in plots.names():
-        known = ", ".join(plots.names())
-        raise ConfigError(f"unknown plot '{name}'; there are {known}")
+        known = plots.names()
+        told = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+        raise ConfigError(f"unknown plot '{name}'{told}")
     schema = plots.get(name).schema()
     try:
         config = schema.model_validate(document.values)

@@ -14,8 +14,10 @@ from cnnrun.components.image_metrics import psnr
 from cnnrun.data.dataset import Split
 from cnnrun.data.pixel_targets import PixelPipeline
 from cnnrun.errors import UserError
+from cnnrun.measures import MSE, PSNR
 from cnnrun.plots.drawing.embedding import Method, draw_embedding, to_plane
 from cnnrun.plots.drawing.image_rows import draw_rows, draw_square
+from cnnrun.plots.drawing.lettering import left_to_right
 from cnnrun.plots.of_data import SplitName
 from cnnrun.plots.style import Figure
 from cnnrun.plots.target import Target
@@ -35,13 +37,10 @@ def reconstructions(target: Target, *, count: Some = 12) -> Figure:
     """
     chosen = _drawn(target, count)
     clean, noisy, back = _through(target, chosen)
-    rows = [("original", _array(clean))]
-    if _pipeline(target).noise:
-        rows.append(("noisy input", _array(noisy)))
-    rows.append(("reconstruction", _array(back)))
     quality = psnr((back - clean).square().flatten(1).mean(1))
-    titles = [f"{value:.1f} dB" for value in quality.tolist()]
-    size = f"{clean[0].numel():,} pixels through {_code_size(target)} numbers"
+    titles = [PSNR.text(value) for value in quality.tolist()]
+    size = f"{clean[0].numel():,} values through {_code_size(target)} numbers"
+    rows = _rows(target, clean, noisy, back)
     return draw_rows(rows, titles, f"Reconstructions of test images: {size}")
 
 
@@ -56,15 +55,16 @@ def outliers(target: Target, *, count: Some = 12, split: SplitName = "test") -> 
     data, errors = target.split(split), target.predictions(split).answers["mse"]
     worst = np.argsort(-errors, kind="stable")[:count]
     chosen = data.take(torch.from_numpy(worst))
-    clean, _, back = _through(target, chosen)
-    names = [target.classes[k] for k in chosen.labels.tolist()]
-    titles = [f"{i}: {name}" for i, name in zip(worst, names, strict=True)]
-    middle = float(np.median(errors))
+    titles = [
+        f"{data.caption(i)}\n{target.classes[label]}\n{MSE.text(float(errors[i]))}"
+        for i, label in zip(worst.tolist(), chosen.labels.tolist(), strict=True)
+    ]
     return draw_rows(
-        [("original", _array(clean)), ("reconstruction", _array(back))],
+        _rows(target, *_through(target, chosen)),
         titles,
         f"The {len(worst)} worst reconstructions of {len(errors):,} {split} images",
-        f"squared errors {errors[worst[0]]:.4f} to {errors[worst[-1]]:.4f}; median {middle:.4f}",
+        f"over each image its {MSE.display_name}; the median of all is "
+        f"{MSE.text(float(np.median(errors)))}",
     )
 
 
@@ -114,7 +114,10 @@ def walks(
         start, end = codes[2 * k], codes[2 * k + 1]
         first, last = (target.classes[int(chosen.labels[2 * k + i])] for i in (0, 1))
         rows.append(
-            (f"{first} to {last}", _array(_decoded(target, start + shares * (end - start))))
+            (
+                left_to_right(first, " to ", last),
+                _array(_decoded(target, start + shares * (end - start))),
+            )
         )
     titles = [f"{share:.0%}" for share in shares.flatten().tolist()]
     return draw_rows(rows, titles, "Walks between the codes of two test images")
@@ -157,6 +160,16 @@ def _drawn(target: Target, count: int) -> Split:
     seed = derive_seed(target.parts.experiment.seed, "viz")
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     return data.take(order[:count])
+
+
+def _rows(
+    target: Target, clean: Tensor, noisy: Tensor, back: Tensor
+) -> list[tuple[str, NDArray[np.float32]]]:
+    """What goes in and comes back, each with its name; where there is noise, also the input."""
+    rows = [("original", _array(clean))]
+    if _pipeline(target).noise:
+        rows.append(("noisy input", _array(noisy)))
+    return [*rows, ("reconstruction", _array(back))]
 
 
 @torch.no_grad()

@@ -1,25 +1,20 @@
-"""Plots of a trained model: what it confuses, its filters, its feature maps."""
+"""Plots of a trained model: its filters, its feature maps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from cnnrun.components.tasks import Predictions
-from cnnrun.components.tasks.metrics import confusion_matrix, softmax
 from cnnrun.errors import UserError
 from cnnrun.models.hooks import layer_named
-from cnnrun.plots.drawing.confusion import draw_confusion
 from cnnrun.plots.drawing.filters import MOST_FILTERS, MOST_MAPS, draw_features, draw_filters
 from cnnrun.plots.drawing.histograms import thinned
-from cnnrun.plots.drawing.images import draw_mistakes
 from cnnrun.plots.of_data import Index
 from cnnrun.plots.style import Figure
 from cnnrun.plots.target import Target, as_floats
@@ -27,50 +22,7 @@ from cnnrun.registry import plots
 from cnnrun.runtime.weights import some
 
 MOST_LAYERS = 8
-"""Deep networks would make a plot of metres; `layer` shows any other one."""
-
-
-@plots.register("confusion")
-def confusion(target: Target) -> Figure:
-    """How many test images of each true class were taken for each class."""
-    predictions = target.predictions()
-    predicted = _outputs(predictions).argmax(1)
-    matrix = confusion_matrix(predictions.labels, predicted, len(target.classes))
-    return draw_confusion(matrix, list(target.classes))
-
-
-@plots.register("mistakes")
-def mistakes(target: Target, *, count: Annotated[int, Field(ge=1, le=100)] = 20) -> Figure:
-    """The misclassified test images, most confident first.
-
-    count: Number of images.
-    """
-    predictions = target.predictions()
-    probabilities = softmax(_outputs(predictions))
-    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
-    wrong = np.flatnonzero(predicted != predictions.labels)
-    total = len(wrong)
-    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
-    images = target.split("test").images[torch.from_numpy(wrong)]
-    names = target.classes
-    return draw_mistakes(
-        as_floats(images),
-        [names[k] for k in predictions.labels[wrong]],
-        [names[k] for k in predicted[wrong]],
-        confidence[wrong].tolist(),
-        f"{len(wrong)} of {total:,} mistakes on {len(predicted):,} test images",
-    )
-
-
-def _outputs(predictions: Predictions) -> NDArray[np.float32]:
-    """The logits (N, K).
-
-    Raises:
-        UserError: the model does not classify.
-    """
-    if "outputs" not in predictions.answers:
-        raise UserError("this plot needs a classifier")
-    return predictions.answers["outputs"]
+"""Deep networks would make a plot of metres: these are some layers, or a page of them."""
 
 
 @plots.register("filters")
@@ -89,11 +41,19 @@ def filters(target: Target, *, layer: str | None = None) -> Figure:
 
 
 @plots.register("features")
-def features(target: Target, *, index: Index = 0, layer: str | None = None) -> Figure:
+def features(
+    target: Target,
+    *,
+    index: Index = 0,
+    layer: str | None = None,
+    page: Annotated[int, Field(ge=1)] | None = None,
+) -> Figure:
     """What each convolution, or one layer alone, answers to one test image.
 
     index: Which test image, from 0 on.
     layer: Name of a layer to draw alone (`cnnrun describe` shows them).
+    page: Of networks with more than eight convolutions, which eight to draw; by default eight from
+        the first to the last.
     """
     data, parts = target.split("test"), target.parts
     if index >= len(data):
@@ -107,8 +67,7 @@ def features(target: Target, *, index: Index = 0, layer: str | None = None) -> F
         layers = _convolutions(parts.model, target.path, "feature maps")
         used, most = outputs_of(parts.model, layers, images), MOST_MAPS
         layers = {name: layers[name] for name in used}  # training alone may have a use for others
-        names = [list(layers)[k] for k in thinned(len(layers), MOST_LAYERS)]
-        of_all = f", {len(names)} of {len(layers)} convolutions" * (len(names) < len(layers))
+        names, of_all = _some_layers(list(layers), page)
         layers = {name: layers[name] for name in names}
     answers = outputs_of(parts.model, layers, images)
     if layer and not answers:
@@ -122,6 +81,19 @@ def features(target: Target, *, index: Index = 0, layer: str | None = None) -> F
         f"test image {index}: {target.classes[int(data.labels[index])]}{of_all}",
         most=most,
     )
+
+
+def _some_layers(names: Sequence[str], page: int | None) -> tuple[list[str], str]:
+    """Names of layers that a plot has room for, and how to see the others."""
+    pages = math.ceil(len(names) / MOST_LAYERS)
+    if page is not None:
+        if page > pages:
+            raise UserError(f"page {page}: the layers fill {pages}; take one of 1 to {pages}")
+        start = MOST_LAYERS * (page - 1)
+        return list(names[start : start + MOST_LAYERS]), f", page {page} of {pages}"
+    some = [names[k] for k in thinned(len(names), MOST_LAYERS)]
+    more = f", {len(some)} of {len(names)} convolutions (all: -p page=1 to {pages})"
+    return some, more if pages > 1 else ""
 
 
 def _convolutions(model: nn.Module, path: Path, what: str) -> dict[str, nn.Module]:

@@ -59,12 +59,16 @@ def activations(target: Target, *, count: Annotated[int, Field(ge=1, le=1000)] =
 
 
 @plots.register("weights")
-def weights(target: Target) -> Figure:
-    """Histograms of each layer's weights, against those that training began with."""
+def weights(target: Target, *, of: Literal["values", "change"] = "values") -> Figure:
+    """Histograms of each layer's weights against those that training began with, or of the change.
+
+    of: `values` are the weights themselves, `change` is how far each moved from the start.
+    """
     layers = layer_weights(target.parts)
     if not layers:
         raise UserError(f"{target.path}: the model has no weights to draw")
-    return draw_weights(layers, f"Weights ({target.parts.experiment.name})")
+    what = "Weights" if of == "values" else "Change of the weights"
+    return draw_weights(layers, f"{what} ({target.parts.experiment.name})", of == "change")
 
 
 def layer_weights(parts: Parts) -> list[LayerWeights]:
@@ -120,6 +124,8 @@ def embeddings(
     method: Method = "pca",
 ) -> Figure:
     """Test images as the last layer is given them, on a plane (PCA or t-SNE), by class.
+
+    `tsne` shows neighbours.
 
     `tsne` shows neighbours.
 
@@ -197,6 +203,7 @@ def _answered(target: Target, count: int) -> _Answered:
     parts = target.parts
     chosen = _some_of_the_test_split(target, count)
     inputs = parts.pipeline.normalize(chosen.images.to(parts.device))
+    target.check_classifies()
     parts.model.eval()
     with torch.no_grad():
         outputs = parts.model(inputs)

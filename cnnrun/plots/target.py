@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnrun.components.tasks import Predictions
+from cnnrun.components.tasks.classify import Classify
 from cnnrun.config.experiment import load
 from cnnrun.config.plugins import load_plugins
 from cnnrun.config.shipped import names_experiment
@@ -102,6 +103,22 @@ class Target:
         if split not in self._predictions:
             self._predictions[split] = evaluation.predict(self.parts, split)
         return self._predictions[split]
+
+    def logits(self, split: str = "test") -> npt.NDArray[np.float32]:
+        """What a trained classifier gives for the samples of a split: (N, K).
+
+        Raises:
+            UserError: the target is no trained classifier.
+        """
+        if self._opened.trained:
+            self.check_classifies()
+        found: npt.NDArray[np.float32] = self.predictions(split).answers["outputs"]
+        return found
+
+    def check_classifies(self) -> None:
+        """Raise a `UserError` where the task is not to tell one class of several."""
+        if not isinstance(self.parts.task, Classify):
+            raise UserError(f"{self.path}: this plot needs a classifier (task: classify)")
 
     def split(self, name: str) -> Split:
         """The split called `name`.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from cnnrun.measures import Metric
 from cnnrun.report.page import embedded
 from cnnrun.report.scale import Scale
 
@@ -25,6 +26,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 46
 _DASHES = ("", "7 4", "2 4", "9 3 2 3", "12 4", "4 2", "1 3")
 
 Values = Sequence[float | None]
+
+LEARNING_RATE = Metric("lr", higher_is_better=False, display_name="learning rate", format=".4g")
+"""Not that less of it is better: it is drawn as errors are."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +54,24 @@ def shown_epochs(count: int) -> list[int]:
     return list(range(count, 0, -step))[::-1] if count else []
 
 
-def line_chart(title: str, x: Sequence[float], lines: Sequence[Line], unit: str = "") -> str:
-    """Lines against the epoch. `unit` follows the values, e.g. ` %`."""
+def line_chart(
+    title: str, x: Sequence[float], lines: Sequence[Line], metric: Metric = LEARNING_RATE
+) -> str:
+    """Lines against the epoch, of values in the unit of `metric`.
+
+    Errors and learning rates are on a log scale where they span a decade, as in the plots.
+    """
+    unit = f" {metric.unit}" if metric.unit else ""
     shown = lines[:MOST_LINES]
     ends = [v for line in shown for v in _reach(line) if v is not None and math.isfinite(v)]
     if not ends:
         return f"<p>{escape(title)}: no numbers to draw.</p>"
     low, high = min(ends), max(ends)
-    log = low > 0 and high / low > 10
-    if not log:
+    values = [value for line in shown for value in line.values]
+    log = metric.wants_log_axis(values)
+    if log:  # a band that reaches below all means, perhaps to zero, is cut
+        low = min(v for v in values if v is not None and math.isfinite(v))
+    else:
         margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
         low, high = low - margin, high + margin
     across = Scale(min(x), max(x), _LEFT + 8, _WIDTH - _RIGHT - 8)

@@ -197,7 +197,7 @@ def _curves(comparison: Comparison) -> str:
                 x = shown_epochs(max(len(line.values) for line in lines))
                 lines = [line.at(x) for line in lines]
                 unit = f" {metric.unit}" if metric.unit else ""
-                drawn.append(line_chart(f"{split} {metric.display_name}", x, lines, unit))
+                drawn.append(line_chart(f"{split} {metric.display_name}", x, lines, metric))
                 title = f"{split} {metric.display_name}{unit}"
                 numbers.append(_numbers_of(title, lines, x))
     more = len(comparison.results) - MOST_LINES

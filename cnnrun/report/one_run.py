@@ -99,8 +99,7 @@ def _curves(run: Run) -> Section:
             for split in ("train", "validation")
             if f"{split}_{metric.name}" in keys
         ]
-        unit = f" {metric.unit}" if metric.unit else ""
-        drawn.append(line_chart(metric.display_name, x, lines, unit))
+        drawn.append(line_chart(metric.display_name, x, lines, metric))
     if "lr" in keys:
         rate = Line("learning rate", [_scaled(row.get("lr"), 1) for row in rows])
         drawn.append(line_chart("learning rate", x, [rate]))
@@ -177,12 +176,14 @@ def _mistakes(parts: Parts, predictions: Predictions) -> str:
     names = parts.dataset.classes
     if not len(wrong):
         return sentences(["There are none: every test image was classified correctly."])
-    images = parts.dataset.test.images[torch.from_numpy(shown)].cpu().numpy()
+    data = parts.dataset.test
+    images = data.images[torch.from_numpy(shown)].cpu().numpy()
     items = []
-    for pixels, k in zip(images, shown, strict=True):
+    for pixels, k in zip(images, shown.tolist(), strict=True):
         true, said = names[predictions.labels[k]], names[predicted[k]]
         alt = f"test image {k}: {true}, taken for {said}"
-        text = sentences([f"{true} taken for {said} ({100 * confidence[k]:.0f} %)"])
+        told = f"{true} taken for {said} ({100 * confidence[k]:.0f} %)"
+        text = sentences([told, data.caption(k)])
         items.append(f"<li>{image(_png(pixels), alt)}{text}</li>")
     count = f"{len(wrong):,} of {len(predicted):,} test images were misclassified"
     most = f"; these are the {len(shown)} with the most confidence." if len(wrong) > 1 else "."

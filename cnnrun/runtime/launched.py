@@ -104,5 +104,6 @@ def warn_of_copies() -> None:
         if copies.isdecimal() and int(copies) > 1 and os.environ.get(number, "0") == "0":
             console.warn(
                 f"{count}={copies}: where {starter} starts this command, each of its {copies} "
-                f"tasks trains a run of its own; one run of them all is torchrun's (docs/scale.md)"
+                f"tasks trains a run of its own; for one run of them all, use torchrun "
+                "(docs/howto/multi_gpu.md)"
             )

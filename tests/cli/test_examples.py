@@ -24,7 +24,7 @@ from tests.conftest import REPOSITORY, Command
 from tests.small_run import CONFIG
 
 _IMPORTED = re.compile(r"^from (cnnrun[\w.]*) import", re.MULTILINE)
-EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
+EXAMPLES = sorted((REPOSITORY / "examples").glob("my_*.py"))
 
 pytestmark = pytest.mark.usefixtures("nothing_stays_registered")
 

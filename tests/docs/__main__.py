@@ -1,15 +1,17 @@
 """Writes what commands print into pages: `python -m tests.docs README.md docs/tutorial.md`.
 
-Where a page leaves lines out (`...`), as many as before stay above and below.
+Where a page leaves lines out (`...`), as many as before stay above and below; where it does so
+several times, the lines that it shows are found again.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.docs.pages import Command, blocks, commands, set_up
+from tests.docs.pages import Command, alike, blocks, commands, set_up
 from tests.docs.session import quick_cnnrun, type_in
 
 
@@ -18,11 +20,21 @@ def refreshed(shown: list[str], output: str) -> list[str]:
     lines = [line.rstrip() for line in output.strip("\n").splitlines()]
     if "..." not in shown:
         return lines if shown else []
+    if shown.count("...") > 1:
+        return list(_found_again(shown, lines))
     above = shown.index("...")
     below = len(shown) - above - 1
     if len(lines) <= above + below:
         return lines
     return [*lines[:above], "...", *lines[len(lines) - below :]]
+
+
+def _found_again(shown: list[str], lines: list[str]) -> Iterator[str]:
+    """The lines that are shown between several `...`, with today's numbers where there are any."""
+    rest = iter(lines)
+    for line in shown:
+        same = (new for new in rest if alike(new) == alike(line))
+        yield line if line == "..." else next(same, line)
 
 
 def refresh(page: Path, path: Path) -> None:

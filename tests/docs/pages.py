@@ -64,7 +64,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 def set_up(page: Path, folder: Path) -> None:
     """Write the files that a page's reader has: the examples, and those with a title."""
-    shutil.copytree(REPOSITORY / "examples", folder / "examples")
+    shutil.copytree(REPOSITORY / "examples", folder / "examples", dirs_exist_ok=True)
     for block in blocks(page):
         if block.title:
             (folder / block.title).write_text(block.text, encoding="utf-8")

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from torchvision.models import ResNet18_Weights, resnet18
 
 from cnnrun.config.document import read
 from cnnrun.config.experiment import from_dict
+from cnnrun.registry import KINDS
 from docs_build import DOCS, generated_pages
 from tests.conftest import REPOSITORY, Command
 from tests.docs.pages import PAGES, alike, all_blocks, blocks, commands, name_of, set_up
@@ -22,12 +25,14 @@ from tests.docs.session import quick_cnnrun, type_in
 # ```bash blocks are not run: page, what the block begins with, why.
 NOT_RUN = {
     ("README.md", "make install"): "needs the network",
+    ("README.md", "cnnrun train photos.yaml"): "downloads weights; run below with stand-ins",
+    ("docs/howto/fine_tuning.md", "cnnrun train photos.yaml"): "downloads weights; the same line",
     ("CONTRIBUTING.md", "make install-dev"): "is what runs this test",
-    ("docs/howto/resume.md", "#!/bin/bash"): "needs Slurm",
+    ("docs/howto/multi_gpu.md", "#!/bin/bash"): "needs Slurm",
     ("docs/howto/sweeps.md", "cnnrun sweep --join"): "needs a PostgreSQL server and other machines",
     ("docs/howto/sweeps.md", "#!/bin/bash"): "needs Slurm",
-    ("docs/scale.md", "torchrun --nproc"): "needs GPUs",
-    ("docs/scale.md", "torchrun --nnodes"): "needs several machines",
+    ("docs/howto/multi_gpu.md", "torchrun --nproc"): "needs GPUs",
+    ("docs/howto/multi_gpu.md", "torchrun --nnodes"): "needs several machines",
     ("docs/ideas/style_transfer.md", "cnnrun train"): "needs the weights of a VGG, 548 MB",
     ("docs/ideas/initialization.md", "cnnrun study"): "needs MNIST and minutes",
     ("docs/ideas/mlp_vs_cnn.md", "cnnrun study"): "needs MNIST and minutes",
@@ -37,7 +42,10 @@ NOT_RUN = {
 # Pages whose sessions take longest.
 SLOW = {
     "docs/howto/compare.md",
-    "docs/howto/export.md",
+    "docs/howto/class_imbalance.md",
+    "docs/howto/deploy.md",
+    "docs/howto/overfitting.md",
+    "docs/howto/python.md",
     "docs/howto/own_components.md",
     "docs/howto/resume.md",
     "docs/howto/studies.md",
@@ -97,6 +105,49 @@ def test_commands_that_are_not_run_are_known() -> None:
     assert not hidden
 
 
+@pytest.fixture
+def stand_in_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights under the name of those that torchvision would download."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    file = Path(ResNet18_Weights.IMAGENET1K_V1.url).name
+    (tmp_path / "torch" / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(resnet18().state_dict(), tmp_path / "torch" / "hub" / "checkpoints" / file)
+
+
+@pytest.mark.usefixtures("stand_in_weights")
+def test_the_line_that_fine_tunes_works(path: Path, tmp_path: Path) -> None:
+    """The README's own line, on the photos of its first recipe, at a smaller size."""
+    recipes = [b for b in all_blocks("bash") if b.text.startswith("cnnrun train photos")]
+    assert {name_of(block.page) for block in recipes} == {"README.md", "docs/howto/fine_tuning.md"}
+    assert len({block.text for block in recipes}) == 1
+    set_up(recipes[0].page, tmp_path)
+    line = recipes[0].text.replace("dataset.size=224", "dataset.size=32 training.epochs=1 -q")
+    assert line != recipes[0].text
+    draw = "python examples/make_photos.py"
+    begin = "cnnrun new photos --dataset folder dataset.root=photos"
+    for code, output in type_in([draw, begin, line.strip()], tmp_path, path, timeout=120):
+        assert code == 0, output
+
+
+@pytest.mark.slow
+def test_the_readme_and_then_the_tutorial_work_in_one_folder(path: Path, tmp_path: Path) -> None:
+    pages = (REPOSITORY / "README.md", DOCS / "tutorial.md")
+    typed = []
+    for page in pages:
+        set_up(page, tmp_path)
+        typed += [c for b in blocks(page) if b.language == "console" for c in commands(b)]
+    ended = type_in([command.text for command in typed], tmp_path, path, timeout=600)
+    for command, (code, output) in zip(typed, ended, strict=True):
+        fails = bool(command.shown) and command.shown[-1].startswith("error:")
+        assert bool(code) == fails, f"$ {command.text}\n{output}"
+
+
+def test_no_page_guesses_which_run_is_meant() -> None:
+    """`RUN=$(cnnrun train ... -q)` is one run; `ls` lists all that are there."""
+    for page in PAGES:
+        assert "ls -d" not in page.read_text(encoding="utf-8"), page
+
+
 WHOLE = [block for block in all_blocks("yaml") if block.title]
 PARTS = [block for block in all_blocks("yaml") if not block.title]
 
@@ -105,8 +156,7 @@ PARTS = [block for block in all_blocks("yaml") if not block.title]
 def test_whole_configs_pass_check(block: Any, path: Path, tmp_path: Path) -> None:
     """By `cnnrun check`, with the other files of the page; sweeps by `--dry-run`."""
     set_up(block.page, tmp_path)
-    titles = [other.title or "" for other in blocks(block.page)]
-    before = [f"python {title}" for title in titles if title.startswith("make_")]
+    before = ["python examples/make_photos.py"] if "root: photos" in block.text else []
     command = f"cnnrun check {block.title}"
     values = yaml.safe_load(block.text)
     if "base" in values:
@@ -157,13 +207,18 @@ def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Pat
     assert any(d["location"].startswith("reference/config.html") for d in index["docs"])
 
 
-def test_pictures_are_small_and_shown() -> None:
-    pictures = list((DOCS / "pictures").glob("*.png"))
-    assert 6 <= len(pictures) <= 14
+def test_images_are_small_and_shown() -> None:
+    images = [file for file in (DOCS / "images").rglob("*") if file.is_file()]
+    assert len(images) > 20
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
-    for picture in pictures:
-        assert picture.stat().st_size < 150_000, picture.name
-        assert f"pictures/{picture.name})" in text, picture.name
+    for image in images:
+        assert image.stat().st_size < 150_000, image.name
+        assert f"/{image.relative_to(DOCS / 'images').as_posix()}" in text, image.name
+
+
+def test_the_gallery_shows_every_plot() -> None:
+    for plot in KINDS["plot"].names():
+        assert (DOCS / "images" / "gallery" / f"{plot}.png").is_file(), "make images"
 
 
 def test_every_command_is_in_the_docs(cnnrun: Command) -> None:

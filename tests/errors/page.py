@@ -21,12 +21,12 @@ SECTIONS: dict[str, list[Case]] = {
 _HEAD = """\
 # Error messages
 
-What cnnrun says when something is wrong, what it means, and what to do. `…` stands for what depends
-on the case. Before most messages stands the place: `file:line:column: key:`, or the override on the
-command line. `--debug` shows the traceback as well. Exit codes: 2 for wrong usage or config, 130,
-143 and 129 for an interrupted run whose state is saved, 1 for the rest.
+What cnnrun prints when something is wrong, what it means, and what to do. Search this page for a
+part of your message; `…` stands for what depends on the case.
 
-A test provokes each of them through the command line.
+Most messages start with the place: `file:line:column: key:`, or the override on the command line.
+`--debug` adds the traceback. Exit codes: 2 for wrong usage or an invalid config; 130, 143 and 129
+for an interrupted run whose state is saved; 1 for everything else. A test provokes every message.
 """
 
 
@@ -35,7 +35,7 @@ def page() -> str:
     parts = [_HEAD]
     for title, cases in SECTIONS.items():
         rows = [f"| {_code(c.says)} | {_cell(c.means)} | {_cell(c.do)} |" for c in cases]
-        table = ["| it says | it means | what to do |", "|---|---|---|", *rows]
+        table = ["| message | meaning | what to do |", "|---|---|---|", *rows]
         parts.append("\n".join([f"## {title}", "", *table, ""]))
     return "\n".join(parts)
 

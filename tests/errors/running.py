@@ -275,7 +275,7 @@ CHECKPOINTS = [
 ]  # fmt: skip
 
 PLOTS = [
-    Case("unknown plot 'confussion'; there are", "There is no such plot.",
+    Case("unknown plot 'confussion'; did you mean 'confusion'?", "There is no such plot.",
          "Take one that is named.",
          "viz confussion run"),
     Case("this plot needs a trained model; name a run", "An experiment alone has no answers.",

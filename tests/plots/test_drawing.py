@@ -82,23 +82,27 @@ def test_augmentations_begin_with_the_original_and_name_the_parameters() -> None
 
 
 def test_mistakes_tell_true_from_predicted_by_word_and_by_colour() -> None:
-    figure = draw_mistakes(GRAY[:2], ["cat", "dog"], ["dog", "cat"], [0.987, 0.5], "2 of 9")
+    figure = draw_mistakes(
+        GRAY[:2], ["a.png", "image 7"], ["cat", "dog"], ["dog", "cat"], [0.987, 0.5], "2 of 9"
+    )
     colours = {text.get_text(): text.get_color() for text, _ in drawn_texts(figure)}
     assert list(colours) == [
         "2 of 9",
         "true: cat",
         "predicted: dog",
         "99 % sure",
+        "a.png",
         "true: dog",
         "predicted: cat",
         "50 % sure",
+        "image 7",
     ]
     assert colours["true: cat"] == style.RIGHT_TEXT != colours["predicted: dog"]
     assert colours["predicted: dog"] == colours["predicted: cat"] == style.WRONG_TEXT
 
 
 def test_no_mistakes_is_said() -> None:
-    assert any("no mistakes" in w for w in words(draw_mistakes(GRAY[:0], [], [], [])))
+    assert any("no mistakes" in w for w in words(draw_mistakes(GRAY[:0], [], [], [], [])))
 
 
 def test_pixel_values_stand_in_their_cells() -> None:
@@ -256,18 +260,19 @@ def test_many_filters_and_channels_are_cut_and_averaged_as_the_title_says() -> N
     assert words(figure)[0] == "conv2, 64 of 70 shown, mean over 4 input channels"
 
 
-def test_feature_maps_share_the_scale_of_their_layer() -> None:
+def test_feature_maps_share_the_scale_of_their_layer_around_zero() -> None:
     maps = np.random.default_rng(2).normal(size=(20, 7, 7))
     figure = draw_features([("conv1", maps), ("conv2", maps[:3] * 9)], GRAY[0], "image 0")
     image, *drawn = figure.axes[0].images[1::2]
     np.testing.assert_array_equal(image.get_array(), GRAY[0, 0])
     assert len(drawn) == 16 + 3
-    assert {one.get_clim() for one in drawn[:16]} == {(maps.min(), maps.max())}
+    limit = abs(maps).max()  # zero is white
+    assert {one.get_clim() for one in drawn[:16]} == {(-limit, limit)}
     np.testing.assert_array_equal(drawn[15].get_array(), maps[15])
     first, second = (w for w in words(figure) if w.startswith("conv"))
     assert first.startswith("conv1:  20 x 7 x 7, values")
     assert first.endswith("first 16 of 20 maps")
-    assert f"{maps.min():.3g} (dark) to {maps.max():.3g} (bright)" in first
+    assert f"{maps.min():.3g} to {maps.max():.3g}" in first
     assert second.startswith("conv2:  3 x 7 x 7")
     assert "first" not in second
 

@@ -47,8 +47,8 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "augmentations": lambda: draw_augmentations(
         RGB[0], RGB, ["flip: yes\nrotation: angle 7.2\n" + LONG] * 5, "5 draws"
     ),
-    "mistakes": lambda: draw_mistakes(RGB, ODD_NAMES, ODD_NAMES[::-1], [0.9] * 5),
-    "mistakes, none": lambda: draw_mistakes(RGB[:0], [], [], []),
+    "mistakes": lambda: draw_mistakes(RGB, [LONG] * 5, ODD_NAMES, ODD_NAMES[::-1], [0.9] * 5),
+    "mistakes, none": lambda: draw_mistakes(RGB[:0], [], [], [], []),
     "pixels 8": lambda: draw_pixels((GRAY[0, 0] * 255).astype(np.uint8), "image 0: 0"),
     "pixels 32": lambda: draw_pixels(np.full((32, 32), 255, np.uint8), LONG * 9),
     "pixels 2000": lambda: draw_pixels(np.full((2000, 1500), 200, np.uint8), "photo"),

@@ -6,6 +6,7 @@ them equal to scikit-learn's and torchmetrics', whose import would cost each run
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def classification_scores(
     if len(classes) >= TOP_FROM:
         scores["top5"] = float(top_k_hits(known, of_known, 5).sum() / len(labels))
     return scores | {
-        "ece": calibration_error(probabilities, of_known) if answered.all() else None,
+        "ece": calibration(probabilities, of_known).error if answered.all() else None,
         "per_class": rows,
         "confusion": matrix.tolist(),
         "classes": list(classes),
@@ -130,15 +131,33 @@ def auroc(scores: FloatArray, labels: IntArray) -> float | None:
     return float((ranks[labels == 1].sum() - positive * (positive + 1) / 2) / pairs)
 
 
-def calibration_error(probabilities: FloatArray, labels: IntArray, bins: int = 15) -> float:
-    """Expected calibration error (Guo et al. 2017): |confidence - accuracy|, mean over samples.
+@dataclass(frozen=True)
+class Calibration:
+    """Samples in bins of equal width by the confidence of the predicted class: (bins,) each.
 
-    Samples are binned by the confidence of the predicted class, in `bins` bins of equal width.
+    confidence: its sum, each 0..1. correct: how many are right. counts: how many there are.
     """
+
+    confidence: FloatArray
+    correct: FloatArray
+    counts: IntArray
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: |confidence - accuracy|, mean over samples, 0..1.
+
+        Source: Guo et al. 2017.
+        """
+        return float(np.abs(self.confidence - self.correct).sum() / self.counts.sum())
+
+
+def calibration(probabilities: FloatArray, labels: IntArray, bins: int = 15) -> Calibration:
+    """From probabilities (N, K) and labels (N,), N > 0."""
     confidence = probabilities.max(1)
     correct = probabilities.argmax(1) == labels
     bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(bin_of, weights=confidence, minlength=bins) - np.bincount(
-        bin_of, weights=correct, minlength=bins
+    return Calibration(
+        np.bincount(bin_of, weights=confidence, minlength=bins).astype(np.float64),
+        np.bincount(bin_of, weights=correct, minlength=bins).astype(np.float64),
+        np.bincount(bin_of, minlength=bins),
     )
-    return float(np.abs(gaps).sum() / len(labels))

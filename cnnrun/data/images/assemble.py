@@ -156,7 +156,7 @@ def _kind(form: ImageFormat) -> str:
 
 
 def _split(files: Encoded, images: Images, found: Findings, labels: Tensor) -> Split:
-    split = Split(images, labels, contents=found.contents)
+    split = Split(images, labels, contents=found.contents, names=files)
     ids = files.ids()
     return split if ids is None else replace(split, ids=ids)
 

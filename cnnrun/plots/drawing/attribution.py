@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnrun.plots.drawing.images import Images
-from cnnrun.plots.drawing.lettering import clean, line_height, shorten
+from cnnrun.plots.drawing.lettering import clean, line_height, percent, shorten
 from cnnrun.plots.drawing.sheet import MAX_CAPTION, SPACE, Captions, Tiles, fit_pixels, show_image
 from cnnrun.plots.style import (
     INK,
@@ -61,7 +61,7 @@ def draw_attributions(
         if true_names is not None:
             right = predicted_names[index] == true_names[index]
             colour = RIGHT_TEXT if right else WRONG_TEXT
-        answer = f"predicted, {100 * confidences[index]:.0f} %: {clean(predicted_names[index])}"
+        answer = f"predicted, {percent(confidences[index])}: {clean(predicted_names[index])}"
         tiles.sheet.write(
             left + tiles.size[1] / 2,
             top - SPACE - 0.25 * line_height(TEXT),

@@ -104,7 +104,7 @@ def marker_of(number: int, every: int = 1) -> dict[str, Any]:
 def draw_curves_of_groups(comparison: Comparison, measure: str) -> Figure:
     """A measure of the training and of the validation split by epoch, a line for each group.
 
-    On logarithmic axes where the groups lie a decade or more apart.
+    Errors are on logarithmic axes where they span a decade.
     """
     shown = comparison.results[:MOST_CURVES]
     names = [shorten(result.title, _NAME, SMALL) for result in shown]
@@ -118,7 +118,7 @@ def draw_curves_of_groups(comparison: Comparison, measure: str) -> Figure:
         _draw_curves(axes, [r.group for r in shown], split, metric, names)
         values = np.concatenate([line.get_ydata() for line in axes.lines] or [np.ones(1)])
         values = values[np.isfinite(values)]
-        if values.size and values.min() > 0 and values.max() > 10 * values.min():
+        if metric.wants_log_axis(values):
             axes.set_ylim(0.8 * values.min(), 1.25 * values.max())
             set_log_scale(axes, "y")
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.02), fontsize=SMALL)

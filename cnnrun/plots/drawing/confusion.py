@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnrun.plots.drawing.lettering import line_height, set_fonts, shorten, text_width, widest
+from cnnrun.plots.drawing.lettering import (
+    left_to_right,
+    line_height,
+    set_fonts,
+    shorten,
+    text_width,
+    widest,
+)
 from cnnrun.plots.drawing.sheet import HEADER, Sheet
 from cnnrun.plots.style import (
+    BLUE,
     INK,
     MARGIN,
     MAX_WIDTH,
@@ -44,8 +52,8 @@ _LONGEST_NAME = 150
 MOST_PAIRS = 25
 """Lines in the list of confused pairs."""
 
-_SCALE, _PAIRS = 104, 400
-"""Pixels that the colour scale and the list of pairs take to the right of the matrix."""
+_RECALL, _SCALE, _PAIRS = 150, 104, 400
+"""Pixels right of the matrix for the bars of recall, the colour scale and the list of pairs."""
 
 _NO_IMAGES = "#d9d9d7"
 """The row of a class without a single image."""
@@ -53,26 +61,32 @@ _NO_IMAGES = "#d9d9d7"
 
 @styled
 def draw_confusion(
-    matrix: Matrix, class_names: Sequence[str], title: str = "Confusion matrix"
+    matrix: Matrix,
+    class_names: Sequence[str],
+    title: str = "Confusion matrix",
+    normalized: bool = False,
 ) -> Figure:
     """The confusion matrix: true classes down, predicted ones across.
 
     `matrix` (K, K) counts, `class_names` K names. The colour of a cell is its share of the row, on
-    a square-root scale on which rare mistakes still show. Up to 20 classes the cells hold their
-    counts; with more, names are thinned out and the most confused pairs are listed beside.
+    a square-root scale on which rare mistakes still show; a bar beside each row is its recall.
+    Up to 20 classes the cells hold their counts, or if `normalized` their shares of the row in per
+    cent; with more, names are thinned out and the most confused pairs are listed beside.
     """
-    layout = _Layout(matrix, class_names)
+    texts = _shares_in_words(matrix) if normalized else matrix.astype(str)
+    layout = _Layout(matrix, texts, class_names)
     title = f"{title}: {_score(matrix)}"
     width = max(layout.width, min(MAX_WIDTH, text_width(title, TITLE) + 2 * MARGIN))
     sheet = Sheet(width, layout.height, title)
     axes = new_axes(sheet.figure, layout.left, HEADER, layout.side, layout.side)
     drawn = _draw_shares(axes, matrix, layout)
     _label(axes, layout)
+    _draw_recall(sheet, matrix, layout)
     _draw_scale(sheet, drawn, layout)
     if layout.crowded:
         _list_pairs(sheet, most_confused(matrix, class_names, MOST_PAIRS), layout)
     else:
-        _write_counts(axes, matrix, layout.size)
+        _write_texts(axes, matrix, texts, layout.size)
     set_fonts(sheet.figure)
     return sheet.figure
 
@@ -91,15 +105,15 @@ def most_confused(matrix: Matrix, names: Sequence[str], limit: int) -> list[tupl
 
 
 class _Layout:
-    """Where things lie, in pixels, for a number of classes, their counts and their names."""
+    """Where things lie, in pixels, for a matrix, the texts of its cells and the classes' names."""
 
-    def __init__(self, matrix: Matrix, class_names: Sequence[str]) -> None:
+    def __init__(self, matrix: Matrix, texts: NDArray[np.str_], class_names: Sequence[str]) -> None:
         classes = len(matrix)
         self.crowded = classes > MOST_CELLS_WITH_TEXT
         self.size = TEXT if classes <= 12 else SMALL
         self.block = math.ceil(classes / MOST_DOTS)
         self.dots = math.ceil(classes / self.block)
-        self.side = self.dots * self._dot_side(matrix)
+        self.side = self.dots * self._dot_side(texts)
         cell = self.side / (self.dots * self.block)
         self.step = _round_step(line_height(SMALL) / cell)
         self.shown = range(0, classes, self.step)
@@ -112,14 +126,15 @@ class _Layout:
         self.right = self.left + self.side
         below = widest_name if self.vertical else line_height(self.size)
         below += axis_name + MARGIN + (line_height(TEXT) if self.note else 0)
-        self.width = self.right + _SCALE + (_PAIRS if self.crowded else 0) + MARGIN
+        self.width = self.right + _RECALL + _SCALE + (_PAIRS if self.crowded else 0) + MARGIN
         self.height = HEADER + self.side + below
 
-    def _dot_side(self, matrix: Matrix) -> int:
-        """Pixels a dot: room for the largest count, or as many as make a large square."""
+    def _dot_side(self, texts: NDArray[np.str_]) -> int:
+        """Pixels a dot: room for the longest text, or as many as make a large square."""
         if self.crowded:
             return max(1, round(900 / self.dots))
-        room_for_text = math.ceil(text_width(str(matrix.max(initial=0)), self.size)) + 10
+        longest = max(texts.flat, key=len, default="")
+        room_for_text = math.ceil(text_width("0" * len(longest), self.size)) + 10
         return max(room_for_text, min(100, 640 // self.dots), math.ceil(200 / self.dots))
 
 
@@ -189,17 +204,43 @@ def _ordinal(number: int) -> str:
     return "2nd" if number == 2 else f"{number}th"
 
 
-def _write_counts(axes: Axes, matrix: Matrix, size: float) -> None:
+def _write_texts(axes: Axes, matrix: Matrix, texts: NDArray[np.str_], size: float) -> None:
     for (row, column), share in np.ndenumerate(_shares(matrix)):
-        count = matrix[row, column]
-        colour = MUTED if count == 0 else "white" if share > 0.4 else INK
+        colour = MUTED if matrix[row, column] == 0 else "white" if share > 0.4 else INK
         centre: dict[str, Any] = {"ha": "center", "va": "center", "color": colour, "size": size}
-        axes.text(column, row, str(count), **centre)
+        axes.text(column, row, texts[row, column], **centre)
+
+
+def _shares_in_words(matrix: Matrix) -> NDArray[np.str_]:
+    """Per cent of the row; what is there, but too little to be written, is `<0.1`."""
+
+    def text(share: float) -> str:
+        if not share > 0:
+            return "0" if share == 0 else "-"
+        return "<0.1" if share < 0.0005 else f"{100 * share:.1f}"
+
+    return np.array([[text(float(share)) for share in row] for row in _shares(matrix)])
+
+
+def _draw_recall(sheet: Sheet, matrix: Matrix, layout: _Layout) -> None:
+    """A bar beside each row: which share of the class was found."""
+    left = layout.right + 14
+    written = 0 if layout.crowded else 44
+    axes = new_axes(sheet.figure, left, HEADER, _RECALL - 30 - written, layout.side)
+    recall = 100 * _shares(matrix).diagonal()
+    rows = np.arange(len(matrix))
+    axes.barh(rows, np.nan_to_num(recall), height=0.7 if written else 1, color=BLUE, linewidth=0)
+    axes.set(ylim=(layout.dots * layout.block - 0.5, -0.5), xlim=(0, 100), xlabel="recall (%)")
+    axes.set_yticks([])
+    axes.set_xticks([0, 50, 100] if not written else [0, 100])
+    for row, value in enumerate(recall if written else ()):
+        text = "-" if np.isnan(value) else f"{value:.1f}"
+        axes.text(104, row, text, size=SMALL, va="center")
 
 
 def _draw_scale(sheet: Sheet, drawn: AxesImage, layout: _Layout) -> None:
     """What the colours mean."""
-    axes = new_axes(sheet.figure, layout.right + 20, HEADER, 18, min(layout.side, 400))
+    axes = new_axes(sheet.figure, layout.right + _RECALL + 20, HEADER, 18, min(layout.side, 400))
     scale = sheet.figure.colorbar(drawn, cax=axes)
     percent = (0, 1, 5, 20, 50, 100)
     labels = [">0", *(str(number) for number in percent[1:])]
@@ -209,13 +250,13 @@ def _draw_scale(sheet: Sheet, drawn: AxesImage, layout: _Layout) -> None:
 
 
 def _list_pairs(sheet: Sheet, pairs: Sequence[tuple[str, str, int]], layout: _Layout) -> None:
-    left, pitch = layout.right + _SCALE + 14, line_height(TEXT)
+    left, pitch = layout.right + _RECALL + _SCALE + 14, line_height(TEXT)
     sheet.write(left, HEADER + 12, "Most confused: count, true → predicted")
     counts = widest([f"{count:,}" for *_, count in pairs])
     room = (_PAIRS - 14 - counts - 16 - text_width(" → ")) / 2
     for line, (true, predicted, count) in enumerate(pairs, 2):
         baseline = HEADER + 12 + line * pitch
-        text = f"{shorten(true, room)} → {shorten(predicted, room)}"
+        text = left_to_right(shorten(true, room), " → ", shorten(predicted, room))
         sheet.write(left + counts, baseline, f"{count:,}", ha="right", color=MUTED)
         sheet.write(left + counts + 12, baseline, text)
     if not pairs:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnrun.measures import Metric, described
+from cnnrun.measures import Metric, described, span_a_decade
 from cnnrun.plots.drawing.lettering import set_fonts
 from cnnrun.plots.drawing.scales import set_log_scale
 from cnnrun.plots.drawing.sheet import HEADER, Sheet
@@ -67,7 +67,7 @@ def draw_curves(
 
     `epochs` (E,); `series` maps a metric (`loss`, `accuracy` as a share 0..1 ...) to its splits
     (`train`, `validation` ...) of E values each, NaN where nothing was measured; `lr` E values, or
-    empty for no such panel. Learning rate and loss are on a log scale when they span a decade.
+    empty for no such panel. Learning rate and errors are on a log scale when they span a decade.
     A vertical line marks `best_epoch`, unless it is None. `metrics`: what is not cnnrun's own.
     """
     x = np.asarray(epochs, dtype=np.float64)
@@ -116,7 +116,7 @@ def _draw_metric(
         )
     axes.set_ylabel(metric.label)
     known = np.concatenate([_finite(values) for values in splits.values()])
-    if metric.of_the_loss and _spread(known) >= 10:
+    if metric.wants_log_axis(known):
         set_log_scale(axes, "y")
     if metric.unit == "%":
         axes.set_ylim(top=min(axes.get_ylim()[1], 101))
@@ -126,17 +126,11 @@ def _draw_metric(
 def _draw_learning_rate(axes: Axes, x: Values, lr: Values) -> None:
     axes.plot(x, lr, color=INK, linewidth=1.6, **_markers(lr, "o"))
     axes.set_ylabel("learning rate")
-    if _spread(lr) >= 10:
+    if span_a_decade(lr):
         set_log_scale(axes, "y")
     elif np.isfinite(lr).any():
         # From zero: a constant rate should look constant, not like noise in its last digits.
         axes.set_ylim(0, 1.1 * np.nanmax(lr) or 1)
-
-
-def _spread(values: Values) -> float:
-    """The largest of `values` over the smallest; 1 where a log scale cannot show them all."""
-    known = values[np.isfinite(values)]
-    return float(known.max() / known.min()) if known.size and known.min() > 0 else 1.0
 
 
 def _finite(values: Sequence[float]) -> Values:

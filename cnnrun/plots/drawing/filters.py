@@ -104,8 +104,8 @@ def draw_features(
     """An image, and below it for each layer what its first channels answer to it.
 
     `layers` are (name, maps (C, H, W)) in the order of the network, `image` (C, H, W) float 0..1.
-    At most `most` maps a layer; all maps of a layer share one scale from its least to its largest
-    value, which the heading of the layer states.
+    At most `most` maps a layer; all maps of a layer share one scale from blue (negative) over white
+    (zero) to red (positive), which ends at the largest magnitude; its heading states the range.
     """
     image_size = fit_pixels(image.shape[1:], 128)
     sizes = [fit_pixels(maps.shape[1:], _MAP) for _, maps in layers]
@@ -117,13 +117,15 @@ def draw_features(
     ]
     wished = max(640, *widths, text_width(title, TITLE) + GAP, image_size[1])
     width = min(MAX_WIDTH, wished - GAP + 2 * MARGIN)
-    height = HEADER + image_size[0] + GAP + sum(heights) + MARGIN
+    height = HEADER + image_size[0] + GAP + sum(heights) + line_height(SMALL) + MARGIN
     sheet = Sheet(width, height, title)
     show_image(sheet, image, MARGIN, HEADER, image_size)
     top = HEADER + image_size[0] + GAP
     for (name, maps), size, block_height in zip(layers, sizes, heights, strict=True):
         _draw_layer(sheet, name, maps, top, size, most)
         top += block_height
+    note = "blue: negative, white: zero, red: positive, up to the largest magnitude of the layer"
+    sheet.write(MARGIN, top + 0.75 * line_height(SMALL), note, size=SMALL, color=MUTED)
     return sheet.figure
 
 
@@ -136,11 +138,10 @@ def _draw_layer(
     sheet: Sheet, name: str, maps: Floats, top: float, size: tuple[int, int], most: int
 ) -> None:
     finite = maps[np.isfinite(maps)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    shown = maps[:most]
+    shown, limit = maps[:most], _largest(maps)
     heading = " x ".join(str(side) for side in maps.shape)
-    scale = f"values {low:.3g} (dark) to {high:.3g} (bright)"
-    heading += f", {scale if finite.size else 'no finite value'}"
+    scale = f"values {finite.min():.3g} to {finite.max():.3g}" if finite.size else "no finite value"
+    heading += f", {scale}"
     if len(shown) < len(maps):
         heading += f", first {len(shown)} of {len(maps)} maps"
     room = sheet.width - 2 * MARGIN - text_width(f":  {heading}")
@@ -150,5 +151,4 @@ def _draw_layer(
         row, column = divmod(index, MAPS_IN_A_ROW)
         left = MARGIN + column * (size[1] + GAP)
         map_top = top + line_height(TEXT) + SPACE + row * (size[0] + GAP)
-        limits = {"vmin": low, "vmax": high if high > low else low + 1}
-        sheet.image(values, left, map_top, size, cmap="viridis", **limits)
+        sheet.image(values, left, map_top, size, cmap="RdBu_r", vmin=-limit, vmax=limit)

@@ -35,15 +35,16 @@ def draw_rows(
 ) -> Figure:
     """Images in rows, each row named at its left.
 
-    rows: (name, (N, C, H, W) float 0..1), the same N in each. titles: N texts over the columns, or
-    none. below: a line under it all.
+    rows: (name, (N, C, H, W) float 0..1), the same N in each. titles: N texts over the columns, of
+    equally many lines each, or none. below: a line under it all.
     """
     names = [shorten(name, _LONGEST_NAME) for name, _ in rows]
     count, _, height, width = rows[0][1].shape
     left = MARGIN + math.ceil(widest(names)) + 10
     room = (MAX_WIDTH - left - MARGIN) // count - _GAP
     size = fit_pixels((height, width), min(_SIDE, room))
-    top = HEADER + (line_height(SMALL) + 4 if titles else 0)
+    lines = titles[0].count("\n") + 1 if titles else 0
+    top = HEADER + (lines * line_height(SMALL) + 4 if titles else 0)
     pitch = size[0] + _GAP
     total = left + count * (size[1] + _GAP) - _GAP + MARGIN
     needed = max(total, text_width(suptitle, TITLE) + 2 * MARGIN, text_width(below) + 2 * MARGIN)
@@ -51,9 +52,10 @@ def draw_rows(
     sheet = Sheet(min(needed, MAX_WIDTH), bottom + MARGIN, suptitle)
     for column in range(count):
         x = left + column * (size[1] + _GAP)
-        if titles:
-            text = shorten(titles[column], size[1] + _GAP, SMALL)
-            sheet.write(x + size[1] / 2, top - 6, text, size=SMALL, color=MUTED, ha="center")
+        for number, line in enumerate(reversed(titles[column].split("\n")) if titles else ()):
+            baseline = top - 6 - number * line_height(SMALL)
+            text = shorten(line, size[1] + _GAP - 4, SMALL)
+            sheet.write(x + size[1] / 2, baseline, text, size=SMALL, color=MUTED, ha="center")
         for row, (_, images) in enumerate(rows):
             show_image(sheet, images[column], x, top + row * pitch, size)
     for row, name in enumerate(names):

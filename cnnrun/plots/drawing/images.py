@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnrun.plots.drawing.lettering import clean, text_width, widest
+from cnnrun.plots.drawing.lettering import clean, percent, text_width, widest
 from cnnrun.plots.drawing.sheet import (
     HEADER,
     Captions,
@@ -88,6 +88,7 @@ def draw_augmentations(
 @styled
 def draw_mistakes(
     images: Images,
+    captions: Sequence[str],
     true_names: Sequence[str],
     predicted_names: Sequence[str],
     confidences: Sequence[float],
@@ -95,14 +96,16 @@ def draw_mistakes(
 ) -> Figure:
     """Images that were classified wrongly: the true class, the predicted one and its probability.
 
-    `images` (N, C, H, W) float 0..1; the rest N values each, `confidences` in 0..1.
+    `images` (N, C, H, W) float 0..1; the rest N values each: `captions` say which images they are,
+    `confidences` lie in 0..1.
     """
     if len(images) == 0:
         return message("There are no mistakes: every image was classified correctly.", suptitle)
     texts = [
-        f"true: {clean(true)}\npredicted: {clean(predicted)}\n{100 * confidence:.0f} % sure"
-        for true, predicted, confidence in zip(
-            true_names, predicted_names, confidences, strict=True
+        f"true: {clean(true)}\npredicted: {clean(predicted)}\n{percent(confidence)} sure"
+        f"\n{clean(caption)}"
+        for true, predicted, confidence, caption in zip(
+            true_names, predicted_names, confidences, captions, strict=True
         )
     ]
     below = Captions(texts, colours=(RIGHT_TEXT, WRONG_TEXT, MUTED), size=8)

@@ -154,6 +154,20 @@ def _without_middle(text: str, kept: int) -> str:
     return f"{text[:head].rstrip()}…{end.lstrip()}"
 
 
+def left_to_right(*parts: str) -> str:
+    """Parts beside one another from left to right, also names that are read from right to left.
+
+    A mark of that direction (U+200E) stands around each: `A → B` would else be drawn as `B ← A`,
+    with the arrow still pointing to the right.
+    """
+    return "\u200e".join(("", *parts, ""))
+
+
+def percent(share: float) -> str:
+    """`97 %`; below one per cent with two digits: of a thousand classes, 0.4 % is sure."""
+    return f"{100 * share:.0f} %" if share >= 0.00995 or not share > 0 else f"{100 * share:.2g} %"
+
+
 def numbered(count: int, noun: str) -> str:
     """`1 image`, `2 images`, `1,000 images`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

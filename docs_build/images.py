@@ -1,6 +1,6 @@
-"""Trains shipped configs and draws the pictures of the README and of `docs/`: `make pictures`.
+"""Trains shipped configs and draws the plots of the README and of `docs/`: `make images`.
 
-    python -m docs_build.pictures [DATA]
+    python -m docs_build.images [DATA]
 
 DATA is the folder that has `MNIST/raw` (by default `$CNNRUN_DATA`, else `data`, and MNIST is
 fetched where it is not there). Takes ten minutes on two cores; every command is printed.
@@ -18,14 +18,15 @@ from pathlib import Path
 from PIL import Image
 
 from docs_build import DOCS
+from docs_build.gallery_page import GALLERY
 
-PICTURES = DOCS / "pictures"
+IMAGES = DOCS / "images"
 LIMIT = 150_000
-"""Bytes of a picture: a page of documentation is to open at once."""
+"""Bytes of an image: a page of documentation is to open at once."""
 
 
 def main(data: str) -> None:
-    PICTURES.mkdir(exist_ok=True)
+    GALLERY.mkdir(exist_ok=True, parents=True)
     mnist = [f"dataset.root={Path(data).resolve()}", "dataset.limit=20000"]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -34,28 +35,28 @@ def main(data: str) -> None:
         _classifier(mnist)
         _autoencoders(mnist)
         _style()
-    for picture in sorted(PICTURES.glob("*.png")):
-        _shrink(picture)
-        print(f"{picture.name}: {picture.stat().st_size / 1000:.0f} kB")
+    for image in sorted(IMAGES.rglob("*.png")):
+        _shrink(image)
+        print(f"{image.name}: {image.stat().st_size / 1000:.0f} kB")
 
 
 def _digits() -> None:
     run = _train("digits_cnn")
     for plot in ("curves", "confusion", "mistakes"):
-        _cnnrun("viz", plot, run, "-o", PICTURES / f"{plot}.png")
-    _cnnrun("describe", "digits_cnn", "-o", PICTURES / "network.png")
+        _cnnrun("viz", plot, run, "-o", IMAGES / f"{plot}.png")
+    _cnnrun("describe", "digits_cnn", "-o", IMAGES / "network.png")
     for norm in ("true", "false"):
         for seed in range(5):
             _train("digits_cnn", f"model.batch_norm={norm}", f"seed={seed}", *_FEW)
-    # Only runs of few pictures: the first one is another experiment.
-    _cnnrun("compare", "few", "-o", PICTURES / "compare.png")
+    # Only runs of few images: the first one is another experiment.
+    _cnnrun("compare", "few", "-o", IMAGES / "compare.png")
 
 
 _FEW = ("dataset.per_class=20", "training.epochs=10", "training.draw=false", "output=few")
 
 
 def _initializers() -> None:
-    _cnnrun("viz", "activations", "digits_cnn", *_DEEP, "-o", PICTURES / "activations.png")
+    _cnnrun("viz", "activations", "digits_cnn", *_DEEP, "-o", IMAGES / "activations.png")
 
 
 _DEEP = (
@@ -66,8 +67,10 @@ _DEEP = (
 
 def _classifier(mnist: list[str]) -> None:
     run = _train("mnist_cnn", *mnist, "training.epochs=3")
-    _cnnrun("viz", "features", run, "-o", PICTURES / "features.png")
-    _cnnrun("viz", "augmentations", "mnist_pretrain", *mnist, "-o", PICTURES / "augmentations.png")
+    _cnnrun("viz", "features", run, "-o", IMAGES / "features.png")
+    _gallery(run, *_OF_CLASSIFIERS)
+    _cnnrun("viz", "augmentations", "mnist_pretrain", *mnist, "-o", GALLERY / "augmentations.png")
+    _cnnrun("viz", "augmentations", "mnist_pretrain", *mnist, "-o", IMAGES / "augmentations.png")
 
 
 def _autoencoders(mnist: list[str]) -> None:
@@ -77,14 +80,18 @@ def _autoencoders(mnist: list[str]) -> None:
         ("mnist_vae", "decoded_grid", "-p", "side=10"),
     ):
         run = _train(config, *mnist, "training.epochs=10")
-        picture = PICTURES / f"{config.removeprefix('mnist_')}.png"
-        _cnnrun("viz", plot, run, *parameters, "-o", picture)
+        image = IMAGES / f"{config.removeprefix('mnist_')}.png"
+        for file in (image, GALLERY / f"{plot}.png"):
+            _cnnrun("viz", plot, run, *parameters, "-o", file)
+        if config == "mnist_autoencoder":
+            _gallery(run, "outliers", "latent", "walks")
 
 
 def _style() -> None:
     """With random weights, as those of a trained VGG can't be shipped."""
     run = _train("stylize", *_RANDOM_JUDGE)
-    _cnnrun("viz", "style", run, "-o", PICTURES / "style.png")
+    _cnnrun("viz", "style", run, "-o", IMAGES / "style.png")
+    _gallery(run, "style")
 
 
 _RANDOM_JUDGE = (
@@ -93,6 +100,19 @@ _RANDOM_JUDGE = (
     "model.stages=1",
     "dataset.longest=128",
     "training.epochs=2",
+)
+
+
+def _gallery(run: str, *plots: str) -> None:
+    """Draw plots of a run for the page that shows all of them."""
+    for plot in plots:
+        _cnnrun("viz", plot, run, "-o", GALLERY / f"{plot}.png")
+
+
+_OF_CLASSIFIERS = (
+    *("samples", "pixels", "curves", "confusion", "mistakes", "invariance", "gradcam", "saliency"),
+    *("calibration", "precision_recall", "roc"),
+    *("features", "filters", "weights", "activations", "embeddings"),
 )
 
 
@@ -107,14 +127,14 @@ def _cnnrun(*arguments: object) -> str:
     return subprocess.run(program, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def _shrink(picture: Path) -> None:
-    """Fewer colours where that brings a picture below the limit."""
-    if picture.stat().st_size < LIMIT:
+def _shrink(image: Path) -> None:
+    """Fewer colours where that brings a image below the limit."""
+    if image.stat().st_size < LIMIT:
         return
-    with Image.open(picture) as image:
-        fewer = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    fewer.save(picture, optimize=True)
-    assert picture.stat().st_size < LIMIT, f"{picture.name} is too large"
+    with Image.open(image) as opened:
+        fewer = opened.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    fewer.save(image, optimize=True)
+    assert image.stat().st_size < LIMIT, f"{image.name} is too large"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,121 @@
+"""Every plot, of few and of many classes with any names: readable, nothing cut, nothing covered."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnnrun.plots import style
+from cnnrun.plots.drawing.sheet import Sheet
+from cnnrun.plots.style import Figure, new_axes
+from cnnrun.registry import plots
+from tests.conftest import Command
+from tests.plot_reading import assert_readable, drawn_texts
+from tests.plots.every_plot import CASES, OF_THE_NETWORK, figures
+from tests.small_run import small_run as small_run
+
+PAPER = style.matplotlib.colors.to_rgb(style.PAPER)
+
+
+def luminance(colour: object) -> float:
+    """Relative luminance (WCAG 2) of a colour."""
+    rgb = np.array(style.matplotlib.colors.to_rgb(colour))  # type: ignore[arg-type]
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def assert_nothing_is_cut_or_covered(figure: Figure) -> None:
+    """Axes lie on the plot and apart; what is written on the sheet touches none, and contrasts."""
+    width, height = figure.canvas.get_width_height()
+    sheet, *others = figure.axes
+    texts = drawn_texts(figure)
+    boxes = [axes.get_window_extent() for axes in others]
+    images = [image.get_window_extent() for image in sheet.images]
+    for box in [*boxes, *images]:
+        assert -1 <= box.x0 < box.x1 <= width + 1
+        assert -1 <= box.y0 < box.y1 <= height + 1
+    for one, other in combinations(boxes, 2):
+        assert not one.overlaps(other)
+    for legend in [axes.get_legend() for axes in others] + figure.legends:
+        if legend:
+            box = legend.get_window_extent()
+            assert 0 <= box.x0 < box.x1 <= width
+            assert 0 <= box.y0 < box.y1 <= height
+            assert not any(box.shrunk(0.99, 0.99).overlaps(axes) for axes in boxes)
+    for text, box in texts:
+        if text.axes is sheet and text.get_text() != "empty":  # that stands where a map would
+            assert not any(box.overlaps(other) for other in [*boxes, *images]), text
+            light, dark = sorted([luminance(PAPER), luminance(text.get_color())], reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, text
+
+
+def assert_lines_differ(figure: Figure) -> None:
+    """What a legend tells apart differs in colour and in line or marker."""
+    for axes in figure.axes:
+        lines = [line for line in axes.lines if not line.get_label().startswith("_")]
+        styles = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines]
+        assert len(set(styles)) == len(styles)
+        assert len({colour for colour, *_ in styles}) == len(styles)
+
+
+QUICK = [case for case in CASES if case != "10 plain, gray"]  # in no respect the odd one
+
+
+@pytest.mark.parametrize("case", QUICK)
+def test_every_plot_can_be_read(case: str, tmp_path: Path) -> None:
+    target = CASES[case](tmp_path)
+    again = OF_THE_NETWORK if case.startswith("100") or case == "style" else set()
+    drawn = []
+    for name, figure in figures(target, again):
+        drawn.append(name)
+        assert_readable(figure)
+        assert_nothing_is_cut_or_covered(figure)
+        assert_lines_differ(figure)
+    if case[0] in "12":
+        assert {"confusion", "mistakes", "calibration", "precision_recall", "roc"} <= set(drawn)
+    elif case.startswith("code"):
+        assert {"reconstructions", "outliers", "latent", "walks"} <= set(drawn)
+        assert not {"confusion", "gradcam", "saliency", "invariance", "roc"} & set(drawn)
+    else:
+        assert {"style", "curves"} <= set(drawn)
+
+
+def test_what_is_cut_or_covered_is_found() -> None:
+    """The checks above, on what they are to find."""
+    for x, text, colour in ((30, "over a panel", "black"), (5, "pale", "#999999")):
+        sheet = Sheet(400, 300, "t")
+        new_axes(sheet.figure, 20, 100, 300, 150)
+        assert_nothing_is_cut_or_covered(sheet.figure)
+        sheet.write(x, 120 if x > 20 else 290, text, color=colour)
+        with pytest.raises(AssertionError, match=text):
+            assert_nothing_is_cut_or_covered(sheet.figure)
+    for left, width in ((150, 300), (300, 60)):
+        sheet = Sheet(400, 300)
+        for place in ((20, 100, 200, 150), (left, 120, width, 90)):
+            new_axes(sheet.figure, *place)
+        if left + width > 400 or left < 220:
+            with pytest.raises(AssertionError):
+                assert_nothing_is_cut_or_covered(sheet.figure)
+        else:
+            assert_nothing_is_cut_or_covered(sheet.figure)
+
+
+def test_all_plots_of_a_run_by_one_command(cnnrun: Command, small_run: Path) -> None:
+    ended = cnnrun("viz", "all", small_run, "-o", "drawn")
+    assert ended.code == 0, ended.err
+    files = {Path(line).stem for line in ended.out.split()}
+    assert files == {file.stem for file in Path("drawn").iterdir()}
+    assert {"confusion", "calibration", "weights"} <= files
+    refused = {line.split(": ")[1] for line in ended.err.splitlines() if line.startswith("not d")}
+    assert refused == set(plots.names()) - files
+    assert "not drawn: latent: " in ended.err
+    assert "needs an autoencoder" in ended.err
+    several = cnnrun("viz", "all", small_run, "-p", "count=3")
+    assert several.code == 2
+    assert "parameters are those of one plot" in several.err
+    file = cnnrun("viz", "all", small_run, "-o", "all.png")
+    assert file.code == 2
+    assert "all plots go into a folder" in file.err
