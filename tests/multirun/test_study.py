@@ -183,7 +183,7 @@ def test_a_study_that_is_stopped_says_how_to_go_on(
     monkeypatch.setattr(studies, "Workers", lambda *_: Stub(130))
     with pytest.raises(
         Interrupted,
-        match=r"stopped; 0 of 6 runs are finished, those .* continue: cnnrun study begin",
+        match=r"stopped; 0 of 6 runs are finished, .* continue: cnnrun study begin",
     ) as e:
         studies.run(Path("begin.yaml"), ["training.epochs=3"])
     assert e.value.exit_code == 130
