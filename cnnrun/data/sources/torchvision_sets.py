@@ -114,7 +114,7 @@ _TABLE: list[tuple[str, str, str, TorchvisionSet]] = [
     ),
     (
         "country211",
-        "Photos from 211 countries, which are the classes; with a validation split (Radford et al. 2021).",
+        "Photos from 211 countries, the classes; with a validation split (Radford et al. 2021).",
         "",
         TorchvisionSet(
             "Country211",
