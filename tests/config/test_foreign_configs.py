@@ -106,7 +106,7 @@ ROUNDS: dict[str, list[list[Edit]]] = {
             ("did you mean 'kaiming_normal'?", "he_normal", "kaiming_normal"),
             ("the task decides what is measured", "  metrics: [accuracy]\n", ""),
             ("see training.patience", "  callbacks: [EarlyStopping]\n", "  patience: 3\n"),
-            ("shuffled anew each epoch", "  shuffle: true\n", ""),
+            ("shuffled again each epoch", "  shuffle: true\n", ""),
         ],
         [
             ("did you mean 'horizontal_flip'?", "RandomFlip", "horizontal_flip"),
@@ -117,7 +117,7 @@ ROUNDS: dict[str, list[list[Edit]]] = {
     "hydra": [
         [
             ("images become tensors automatically", ", ToTensor]", "]"),
-            ("shuffled anew each epoch", ", shuffle: true", ""),
+            ("shuffled again each epoch", ", shuffle: true", ""),
             ("did you mean 'threads'?", "num_workers: 2", "threads: 2"),
             ("batches are prefetched automatically", ", pin_memory: true", ""),
             ("did you mean 'step'?", "torch.optim.lr_scheduler.StepLR", "step"),
