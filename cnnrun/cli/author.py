@@ -29,7 +29,10 @@ def new(
     name: Annotated[str, typer.Argument(help="Name of the experiment.")],
     overrides: Overrides = None,
     task: Annotated[
-        str, typer.Option(metavar="TASK", help="classify, reconstruct or stylize.")
+        str,
+        typer.Option(
+            metavar="TASK", help="classify, multilabel, regress, segment, reconstruct or stylize."
+        ),
     ] = "classify",
     dataset: Annotated[
         Optional[str],  # noqa: UP045

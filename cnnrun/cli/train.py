@@ -17,9 +17,6 @@ from cnnrun.runtime.strict_json import to_json
 if TYPE_CHECKING:
     from cnnrun.runs.directory import RunDirectory
 
-# Scores beside one another in the summary: as many as 80 columns hold.
-_A_LINE = 3
-
 
 Experiment = Annotated[
     Optional[Path],  # noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
@@ -146,23 +143,24 @@ def _print_summary(path: Path, summary: dict[str, Any]) -> None:
 
     console.out(f"run       {path}")
     if isinstance(summary.get("test"), dict) and summary["test"]:
-        console.out(f"test      {_scores(summary)} ({_tested(summary)})")
+        console.out(f"test      {_scores(summary)}")
     for plot in sorted((path / "plots").glob("*.png")):
         console.out(f"plot      {plot}")
     if console.stderr.isatty():
         spent = duration(summary["seconds"])
-        console.note(f"{spent} in all; next: cnnrun eval {path}, or cnnrun report {path}")
+        console.note(f"{spent} in all; next:\n  cnnrun eval {path}\n  cnnrun report {path}")
 
 
 def _scores(summary: dict[str, Any]) -> str:
-    """The test scores, some to a line."""
+    """The test scores, as many to a line as the terminal has room for."""
     from cnnrun.measures import described, read_metrics
+    from cnnrun.runtime.text_table import wrapped
 
     declared = read_metrics(summary.get("metrics"))
     metrics = {name: described(name, declared) for name in summary["test"]}
     told = [f"{m.display_name} {m.text(summary['test'][n])}" for n, m in metrics.items()]
-    lines = [", ".join(told[k : k + _A_LINE]) for k in range(0, len(told), _A_LINE)]
-    return f",\n{'':10}".join(lines)
+    told[:-1] = [f"{text}," for text in told[:-1]]
+    return wrapped([*told, f"({_tested(summary)})"], console.width(), indent=10)
 
 
 def _tested(summary: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from cnnrun.comparison.runs import SPLITS, Run, Split
 from cnnrun.config.document import parse
 from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.measures import Metric
-from cnnrun.runtime.text_table import columns
+from cnnrun.runtime.text_table import columns, width_of
 
 _FACTS: dict[str, Callable[[Run], Any]] = {
     "run": lambda run: str(run.path),
@@ -173,7 +173,7 @@ class RunTable:
         kept, used = set(), -2
         for key in (*_FIRST, *scores, *others, *_LAST):
             if key in cells:
-                needed = 2 + max(map(len, cells[key]))
+                needed = 2 + max(map(width_of, cells[key]))
                 if used + needed <= width or key in (*_FIRST, *scores[:1]):
                     kept.add(key)
                     used += needed

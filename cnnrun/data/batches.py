@@ -41,7 +41,7 @@ class Batches:
         self.images = split.images
         if isinstance(self.images, Tensor):
             self.images = self.images.to(device)
-        self.labels = split.labels.to(device)
+        self.targets = split.targets.held.to(device)
         self.borders = batch_borders(len(split), batch_size, smallest)
 
     def __len__(self) -> int:
@@ -59,12 +59,12 @@ class Batches:
 
     @property
     def samples(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def iterate(
         self, order: Tensor | None = None, start: int = 0, epoch: int = 0
     ) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """Yield (images (B, C, H, W) uint8, labels (B,) int64) from batch number `start` on.
+        """Yield (images (B, C, H, W) uint8, targets (B, ...)) from batch number `start` on.
 
         order: (N,) int64 on the CPU, a permutation of the samples; without it they come as they
             lie. epoch: which random crops are taken.
@@ -77,11 +77,11 @@ class Batches:
         if isinstance(self.images, Tensor):
             yield from self._gather(self.images, on_device, borders)
         else:
-            labels = (self.labels.index_select(0, on_device[a:b]) for a, b in borders)
+            targets = (self.targets.index_select(0, on_device[a:b]) for a, b in borders)
             read_ahead = prefetch(self._reader(epoch), (order[a:b] for a, b in borders))
             # Closed by hand, so that an interrupted epoch ends its threads at once.
             try:
-                for decoded, of_batch in zip(read_ahead, labels, strict=True):
+                for decoded, of_batch in zip(read_ahead, targets, strict=True):
                     yield decoded.to(self.device, non_blocking=True), of_batch
             finally:
                 read_ahead.close()
@@ -98,7 +98,7 @@ class Batches:
             sizes = [b - a for a, b in block]
             yield from zip(
                 torch.split(images.index_select(0, indices), sizes),
-                torch.split(self.labels.index_select(0, indices), sizes),
+                torch.split(self.targets.index_select(0, indices), sizes),
                 strict=True,
             )
 

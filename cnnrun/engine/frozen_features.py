@@ -54,7 +54,8 @@ def on_frozen_features(parts: Parts, batch_size: int) -> Parts | None:
     """
     experiment = parts.experiment
     trainable = parts.trainable
-    if not trainable.ends_frozen or not trainable.now() or parts.task.targets != "labels":
+    targets_fit = parts.task.targets not in ("pixels", "masks")
+    if not trainable.ends_frozen or not trainable.now() or not targets_fit:
         return None
     if experiment.dataset.augment or experiment.training.progressive_from != 1:
         return None
@@ -72,7 +73,7 @@ def on_frozen_features(parts: Parts, batch_size: int) -> Parts | None:
     train = ready(parts.dataset.train)
     validation = ready(parts.dataset.validation) if parts.dataset.validation else None
     # The loop never looks at the test split; the whole model is tested when it ends.
-    none = Split(train.images[torch.arange(0)], train.labels[:0])
+    none = Split(train.images[torch.arange(0)], train.targets.take(torch.arange(0)))
     dataset = replace(parts.dataset, train=train, validation=validation, test=none)
     return replace(parts, dataset=dataset, model=tail, pipeline=IdentityPipeline(), crop=None)
 

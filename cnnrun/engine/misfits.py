@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from cnnrun import registry
-from cnnrun.components.tasks.task import LossError
+from cnnrun.components.tasks.loss_contract import LossError
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 

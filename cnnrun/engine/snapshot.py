@@ -46,6 +46,7 @@ def snapshot(
         input_shape=list(parts.dataset.input_shape),
         data=record(parts.dataset),
         code=code,
+        task=parts.task.state(),
         normalization=parts.normalization,
         schedule=schedule.state_dict(),
         progress=asdict(progress),

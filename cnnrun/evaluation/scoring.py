@@ -34,7 +34,7 @@ def predict(parts: Parts, split: str, batch_size: int | None = None) -> Predicti
     whole = {key: torch.cat([batch[key] for batch in answers]) for key in answers[0]}
     return Predictions(
         {key: value.float().cpu().numpy() for key, value in whole.items()},
-        batches.labels.cpu().numpy(),
+        batches.targets.cpu().numpy(),
     )
 
 
@@ -82,4 +82,4 @@ def evaluate(
     """
     predictions = predict(parts, split, batch_size)
     scores = parts.task.scores(predictions, parts.dataset.classes)
-    return predictions, {"split": split, "samples": len(predictions.labels), **scores}
+    return predictions, {"split": split, "samples": len(predictions.targets), **scores}

@@ -17,7 +17,7 @@ from cnnrun.errors import UserError
 from cnnrun.measures import MSE, PSNR
 from cnnrun.plots.drawing.embedding import Method, draw_embedding, to_plane
 from cnnrun.plots.drawing.image_rows import draw_rows, draw_square
-from cnnrun.plots.drawing.lettering import left_to_right
+from cnnrun.plots.drawing.lettering import left_to_right, percent
 from cnnrun.plots.of_data import SplitName
 from cnnrun.plots.style import Figure
 from cnnrun.plots.target import Target
@@ -119,7 +119,7 @@ def walks(
                 _array(_decoded(target, start + shares * (end - start))),
             )
         )
-    titles = [f"{share:.0%}" for share in shares.flatten().tolist()]
+    titles = [percent(share) for share in shares.flatten().tolist()]
     return draw_rows(rows, titles, "Walks between the codes of two test images")
 
 

@@ -30,7 +30,7 @@ def samples(target: Target, *, split: SplitName = "train", count: Count = 24) ->
     seed = derive_seed(target.parts.experiment.seed, "samples")
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     chosen = data.take(order[:count])
-    titles = [target.classes[label] for label in chosen.labels.tolist()]
+    titles = chosen.targets.captions(target.classes)
     return draw_samples(
         as_floats(chosen.images[torch.arange(len(chosen))]),
         titles,
@@ -71,8 +71,8 @@ def pixels(target: Target, *, split: SplitName = "train", index: Index = 0) -> F
     index: Which image of the split, from 0 on.
     """
     image = _image(target, split, index)[0].float().mean(0).round().to(torch.uint8)
-    label = int(target.split(split).labels[index])
-    return draw_pixels(image.numpy(), f"{split} image {index}: {target.classes[label]}")
+    [caption] = target.split(split).targets.take(torch.tensor([index])).captions(target.classes)
+    return draw_pixels(image.numpy(), f"{split} image {index}: {caption}")
 
 
 def _image(target: Target, split: str, index: int) -> torch.Tensor:

@@ -74,11 +74,12 @@ def features(
         raise UserError(f"layer: the model does not use '{layer}' when it predicts; name another")
     if any(answer.dim() != 4 for answer in answers.values()):
         raise UserError(f"layer: '{layer}' gives no feature maps; name a convolution, say")
+    [caption] = data.targets.take(torch.tensor([index])).captions(target.classes)
     maps = [(name, answer[0].float().cpu().numpy()) for name, answer in answers.items()]
     return draw_features(
         maps,
         as_floats(image)[0],
-        f"test image {index}: {target.classes[int(data.labels[index])]}{of_all}",
+        f"test image {index}: {caption}{of_all}",
         most=most,
     )
 

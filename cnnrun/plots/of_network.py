@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cnnrun.components.tasks.metrics import softmax
+from cnnrun.data.dataset import Split
 from cnnrun.engine.build_model import build_initialized_model
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
@@ -171,10 +172,15 @@ def penultimate_features(target: Target, images: Tensor) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class _Images:
-    """Test images (N, C, H, W) uint8 with their labels (N,)."""
+    """Test images (N, C, H, W) uint8 with their labels (N,), where their targets are labels."""
 
     images: Tensor
-    labels: NDArray[np.int64]
+    split: Split
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Raises `UserError` for targets of another kind."""
+        return self.split.labels.numpy()
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,7 @@ def _some_of_the_test_split(target: Target, count: int) -> _Images:
     seed = derive_seed(target.parts.experiment.seed, "viz")
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     chosen = data.take(order[:count])
-    return _Images(chosen.images[torch.arange(len(chosen))], chosen.labels.numpy())
+    return _Images(chosen.images[torch.arange(len(chosen))], chosen)
 
 
 def _answered(target: Target, count: int) -> _Answered:
@@ -208,7 +214,7 @@ def _answered(target: Target, count: int) -> _Answered:
     with torch.no_grad():
         outputs = parts.model(inputs)
     probabilities = softmax(outputs.float().cpu().numpy())
-    return _Answered(chosen.images, chosen.labels, inputs, probabilities)
+    return _Answered(chosen.images, chosen.split, inputs, probabilities)
 
 
 def _attributions(target: Target, shown: _Answered, maps: Tensor, title: str) -> Figure:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from cnnrun.report.page import sentences, table
+from cnnrun.report.page import isolated, sentences, table
 
 MOST_CLASSES = 200
 """A matrix of more would fit no screen; the table of pairs stays."""
@@ -112,7 +112,8 @@ class _Drawing:
         cell, total = self.cell, sum(self.matrix[row])
         x, y = self.edge + column * cell, self.edge + row * cell
         kind = "right" if row == column else "wrong"
-        title = f"{self.classes[row]} taken for {self.classes[column]}: {count} of {total}"
+        true, said = isolated(self.classes[row]), isolated(self.classes[column])
+        title = f"{true} taken for {said}: {count} of {total}"
         rect = (
             f'<rect class="{kind}" x="{x}" y="{y}" width="{cell}" height="{cell}" '
             f'style="--share:{count / total:.2f}"><title>{escape(title)}</title></rect>'

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 
 from cnnrun.measures import Metric
-from cnnrun.report.page import embedded
+from cnnrun.report.page import bdi, embedded
 from cnnrun.report.scale import Scale
 
 MOST_LINES = 7
@@ -96,8 +96,9 @@ def line_chart(
             for line in shown
         ],
         "unit": unit,
+        "decimals": _decimals(metric),
     }
-    last = "; ".join(f"{line.name} ends at {_last(line)}{unit}" for line in shown)
+    last = "; ".join(f"{line.name} ends at {_last(line, metric)}" for line in shown)
     label = escape(f"{title} by epoch: {last}. Arrow keys read the values.", quote=True)
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
@@ -119,9 +120,14 @@ def _number(value: float | None) -> float | None:
     return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
 
 
-def _last(line: Line) -> str:
+def _decimals(metric: Metric) -> int | None:
+    """The digits behind the point that scores are written with; None where that depends."""
+    return int(metric.format[-2]) if metric.format.endswith("f") else None
+
+
+def _last(line: Line, metric: Metric) -> str:
     known = [v for v in line.values if v is not None and math.isfinite(v)]
-    return f"{known[-1]:.4g}" if known else "no number"
+    return metric.text(known[-1] / metric.scale) if known else "no number"
 
 
 def _axes(across: Scale, up: Scale, marks: Sequence[float], xlabel: str, unit: str) -> str:
@@ -187,5 +193,5 @@ def _legend(lines: Sequence[Line]) -> str:
             f'<svg width="34" height="10" aria-hidden="true"><line class="line c{number}"{dash} '
             'x1="1" x2="33" y1="5" y2="5"/></svg>'
         )
-        items.append(f"<li>{sample}{escape(line.name)}</li>")
+        items.append(f"<li>{sample}{bdi(line.name)}</li>")
     return f'<ul class="legend">{"".join(items)}</ul>'

@@ -16,6 +16,7 @@ from cnnrun.comparison.groups import short, telling_keys, written
 from cnnrun.comparison.runs import Run
 from cnnrun.comparison.text import pair_sentences, score_texts, score_titles
 from cnnrun.errors import UserError
+from cnnrun.measures import Metric
 from cnnrun.report.figures import plots
 from cnnrun.report.line_chart import MOST_LINES, Line, line_chart, shown_epochs
 from cnnrun.report.page import Section, details, page, sentences, table
@@ -26,9 +27,7 @@ from cnnrun.runtime.reading import read_json
 if TYPE_CHECKING:
     from cnnrun.multirun.sweep.sweep import Standing
 
-MOST_TRIALS = 2000
-"""Rows of the table of runs; a page with more would not open quickly."""
-
+MOST_TRIALS = 2000  # rows of the table of runs; a page with more would not open quickly
 _MANY_DIGITS = re.compile(r"\d+\.\d{5,}(e-?\d+)?")
 _BRIEF = 32  # letters of a line's name beside its letter
 
@@ -42,9 +41,8 @@ def report(
 ) -> str:
     """The HTML page of many runs: a sweep's, a study's, or those that a shell loop left.
 
-    folder: where they lie, for what a sweep or a study left there. storage: of a sweep's trials, if
-    not there. Runs that can't be compared
-    (none is finished, or they have no measure in common) are listed, with the reason.
+    folder: where they lie, and what a sweep or a study left there. storage: of a sweep's trials, if
+    elsewhere. Runs that can't be compared (none is finished, say) are listed, with the reason.
     """
     damaged = [run for run in runs if run.state == "damaged"]
     study, (standing, problem) = _study(folder), standing_of(folder, plugins, storage)
@@ -196,10 +194,8 @@ def _curves(comparison: Comparison) -> str:
             if lines:
                 x = shown_epochs(max(len(line.values) for line in lines))
                 lines = [line.at(x) for line in lines]
-                unit = f" {metric.unit}" if metric.unit else ""
                 drawn.append(line_chart(f"{split} {metric.display_name}", x, lines, metric))
-                title = f"{split} {metric.display_name}{unit}"
-                numbers.append(_numbers_of(title, lines, x))
+                numbers.append(_numbers_of(split, metric, lines, x))
     more = len(comparison.results) - MOST_LINES
     beyond = f" Of {more} more groups there are no curves." if more > 0 else ""
     words = f"Means over seeds, bands of one standard deviation; names as in the table.{beyond}"
@@ -227,16 +223,19 @@ def _called(result: Result) -> str:
     return f"{result.name} ({brief})" if settled else result.name
 
 
-def _numbers_of(title: str, lines: Sequence[Line], x: Sequence[int]) -> str:
+def _numbers_of(split: str, metric: Metric, lines: Sequence[Line], x: Sequence[int]) -> str:
     """The lines as a table, a row an epoch."""
 
     def cell(line: Line, k: int) -> Any:
         value, spread = (v[k] if k < len(v) else None for v in (line.values, line.spread))
-        around = "" if spread is None else f" ± {spread:.2g}"
-        return (None, "-") if value is None else (value, f"{value:.5g}{around}")
+        if value is None:
+            return (None, "-")
+        around = "" if spread is None else f" ± {metric.gap(spread / metric.scale, unit=False)}"
+        return (value, f"{metric.text(value / metric.scale)}{around}")
 
     rows = [[epoch, *(cell(line, k) for line in lines)] for k, epoch in enumerate(x)]
-    return table(f"Mean {title} ± standard deviation", ["epoch", *(n.name for n in lines)], rows)
+    title = f"Mean {split} {metric.display_name} ± standard deviation"
+    return table(title, ["epoch", *(n.name for n in lines)], rows)
 
 
 def _numbers(column: Sequence[Any], scale: int) -> list[float]:
@@ -253,7 +252,7 @@ def _parallel(comparison: Comparison, keys: Sequence[str]) -> str:
         return sentences(["No group has a score."])
     sign = 1 if metric.higher_is_better else -1
     name = f"{comparison.ranked_by.split} {metric.label}"
-    return parallel(list(map(short, keys)), rows, name, scores, sign)
+    return parallel(list(map(short, keys)), rows, name, scores, sign, metric)
 
 
 def _text(group: Group, key: str) -> str:
@@ -304,17 +303,18 @@ def _runs(runs: Sequence[Run], groups: Sequence[Group], compared: Sequence[Compa
         for result in comparison.results:
             name_of |= dict.fromkeys((run.path for run in result.group.runs), result.name)
     titles = dict.fromkeys(title for c in compared for title in score_titles(c))
+    several = len({run.task for run in runs}) > 1  # each task has a group A
     rows: list[list[Any]] = []
     for run in runs[:MOST_TRIALS]:
         scores: dict[str, Any] = dict.fromkeys(titles, (None, "-"))
         for comparison in compared:
             if comparison.results[0].group.task == run.task:
                 scores |= _scores(run, comparison)
-        settings = [setting(run.settings, key) for key in keys]
         name = name_of.get(run.path, "") or "-"
-        facts = [str(run.path), name, run.state, run.seed, run.epochs]
-        rows.append([*facts, *scores.values(), *settings])
-    head = ["run", "group", "state", "seed", "epochs", *titles, *map(short, keys)]
+        facts = [str(run.path), *([run.task] * several), name, run.state, run.seed, run.epochs]
+        rows.append([*facts, *scores.values(), *(setting(run.settings, key) for key in keys)])
+    head = ["run", *(["task"] * several), "group", "state", "seed", "epochs", *titles]
+    head += map(short, keys)
     more = f", the first {MOST_TRIALS} of {len(runs):,}" if len(runs) > MOST_TRIALS else ""
     return table(f"Runs{more}", head, rows)
 

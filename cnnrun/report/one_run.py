@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shlex
 from collections.abc import Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from cnnrun.comparison import Run
@@ -12,7 +13,19 @@ from cnnrun.errors import UserError
 from cnnrun.report.confusion import confusion
 from cnnrun.report.figures import plots
 from cnnrun.report.line_chart import Line, line_chart, shown_epochs
-from cnnrun.report.page import Section, code, details, facts, image, page, sentences, table
+from cnnrun.report.page import (
+    Html,
+    Section,
+    bdi,
+    code,
+    details,
+    facts,
+    image,
+    isolated,
+    page,
+    sentences,
+    table,
+)
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.reading import CONFIG_BYTES, read_json, read_text
 
@@ -49,7 +62,7 @@ def _lead(run: Run) -> str:
     metrics = [(run.metric(name), score) for name, score in _test(run).items()]
     scores = ", ".join(f"{metric.display_name} {metric.text(v)}" for metric, v in metrics)
     told = f"{scores} on the test split" if scores else "no test score"
-    return f"A {run.state} run of {run.task} ({run.path}): {told}."
+    return Html(f"A {run.state} run of {bdi(run.task)} ({bdi(run.path)}): {escape(told)}.")
 
 
 def _summary(run: Run) -> Section:
@@ -107,7 +120,7 @@ def _curves(run: Run) -> Section:
     numbers = table(
         f"The log, a row an epoch{some}",
         list(keys),
-        [[_short(row.get(k)) for k in keys] for row in rows],
+        [[_cell(run, k, row.get(k)) for k in keys] for row in rows],
     )
     charts = f'<div class="charts">{"".join(drawn)}</div>'
     return Section("Curves", charts + details("The numbers", numbers))
@@ -124,8 +137,12 @@ def _scaled(value: Any, scale: int) -> float | None:
     return scale * value if isinstance(value, (int, float)) else None
 
 
-def _short(value: Any) -> Any:
-    return (value, f"{value:.5g}") if isinstance(value, float) else value
+def _cell(run: Run, key: str, value: Any) -> Any:
+    """A number of the log as people read it."""
+    split, _, name = key.partition("_")
+    if split in ("train", "validation") and isinstance(value, (int, float)):
+        return (value, run.metric(name).text(value))
+    return (value, f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _of_task(run: Run, plugins: Sequence[str]) -> list[Section]:
@@ -181,9 +198,10 @@ def _mistakes(parts: Parts, predictions: Predictions) -> str:
     items = []
     for pixels, k in zip(images, shown.tolist(), strict=True):
         true, said = names[predictions.labels[k]], names[predicted[k]]
-        alt = f"test image {k}: {true}, taken for {said}"
-        told = f"{true} taken for {said} ({100 * confidence[k]:.0f} %)"
-        text = sentences([told, data.caption(k)])
+        alt = f"test image {k}: {isolated(true)}, taken for {isolated(said)}"
+        sure = f"{100 * confidence[k]:.0f} %"
+        told = Html(f"{bdi(true)} taken for {bdi(said)} ({sure})")
+        text = sentences([told, bdi(data.caption(k))])
         items.append(f"<li>{image(_png(pixels), alt)}{text}</li>")
     count = f"{len(wrong):,} of {len(predicted):,} test images were misclassified"
     most = f"; these are the {len(shown)} with the most confidence." if len(wrong) > 1 else "."

@@ -8,16 +8,28 @@
     const cursor = svg.querySelector(".cursor");
     let at = chart.x.length - 1;
 
+    // As the metric says, unless that would show none of the digits, or far too many.
+    const written = (value) => {
+      const size = Math.abs(value);
+      const plain = chart.decimals !== null && size < 1e7;
+      if (value === 0 || (plain && size >= 10 ** -chart.decimals)) {
+        return value.toFixed(chart.decimals ?? 0);
+      }
+      return String(Number(value.toPrecision(4)));
+    };
+
     const show = (index, x, y) => {
       at = index;
       cursor.setAttribute("x1", chart.at[at]);
       cursor.setAttribute("x2", chart.at[at]);
       const rows = chart.lines.map((line) => {
         const value = line.values[at] ?? null;
-        if (value === null) return `${line.name}: no number`;
+        // A name that is read from right to left keeps to itself.
+        const name = `\u2068${line.name}\u2069`;
+        if (value === null) return `${name}: no number`;
         const spread = line.spread[at] ?? null;
         const around = spread === null ? "" : ` ± ${spread.toPrecision(2)}`;
-        return `${line.name}: ${value.toPrecision(5)}${around}${chart.unit}`;
+        return `${name}: ${written(value)}${around}${chart.unit}`;
       });
       tip.textContent = [`epoch ${chart.x[at]}`, ...rows].join("\n");
       tip.hidden = false;

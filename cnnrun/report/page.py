@@ -17,6 +17,28 @@ _ASSETS = files("cnnrun.report")
 _JPEG = b"\xff\xd8\xff"
 
 
+class Html(str):
+    """Text that is HTML already; any other text is escaped where it is put on the page."""
+
+
+def html(text: str) -> str:
+    return text if isinstance(text, Html) else escape(text)
+
+
+def bdi(name: object) -> Html:
+    """A name that may be read from right to left: it does not turn the words around it."""
+    return Html(f"<bdi>{escape(str(name))}</bdi>")
+
+
+def isolated(name: object) -> str:
+    """The same where no element can stand: in titles and other attributes."""
+    inner = "".join(letter for letter in str(name) if letter not in _ISOLATES)
+    return f"\u2068{inner}\u2069"
+
+
+_ISOLATES = "\u2066\u2067\u2068\u2069"
+
+
 @dataclass(frozen=True)
 class Section:
     """A part of the page; `body` is HTML."""
@@ -45,7 +67,7 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
         '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
         f"<title>{escape(title)}</title><style>{style}</style></head><body>"
         '<a class="skip" href="#content">Skip to the content</a>'
-        f'<header><h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p>'
+        f'<header><h1>{bdi(title)}</h1><p class="lead">{html(lead)}</p>'
         f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>'
         f'<main id="content">{parts}</main>'
         f"<footer><p>Made by cnnrun {escape(__version__)}.</p></footer>"
@@ -89,19 +111,19 @@ def _cell(cell: Any, tag: str) -> str:
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         sort = "" if value is None or not math.isfinite(value) else f"{value:.12g}"
         return f'<{tag} class="number" data-value="{sort}">{escape(text)}{end}'
-    return f"<{tag}>{escape(text)}{end}"
+    return f"<{tag}>{bdi(text)}{end}"
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> str:
     """Names and what they are."""
-    rows = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in pairs)
+    rows = "".join(f"<div><dt>{escape(k)}</dt><dd>{bdi(v)}</dd></div>" for k, v in pairs)
     return f'<dl class="facts">{rows}</dl>'
 
 
 def sentences(lines: Sequence[str], kind: str = "") -> str:
     """A paragraph each."""
     marked = f' class="{kind}"' if kind else ""
-    return "".join(f"<p{marked}>{escape(line)}</p>" for line in lines)
+    return "".join(f"<p{marked}>{html(line)}</p>" for line in lines)
 
 
 def code(text: str, label: str) -> str:

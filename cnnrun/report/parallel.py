@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
+from cnnrun.measures import Metric
 from cnnrun.report.scale import Scale, round_numbers
 
 _TOP, _BOTTOM, _LEFT = 20, 246, 70
@@ -20,12 +21,17 @@ def parallel(
     measure: str,
     scores: Sequence[float | None],
     sign: int,
+    metric: Metric,
 ) -> str:
     """Groups as lines over their settings, the score at the right; blue is good, orange bad.
 
     rows: the settings of each, as text; numbers are placed by value, others by their order.
     sign: 1 where more is better, else -1. At least one score is a number.
     """
+
+    def written(score: float) -> str:
+        return metric.text(score / metric.scale)
+
     known = [(row, score) for row, score in zip(rows, scores, strict=True) if score is not None]
     known.sort(key=lambda pair: sign * pair[1])  # the best are drawn last, on top
     low, high = (end(score for _, score in known) for end in (min, max))
@@ -38,7 +44,7 @@ def parallel(
         points = " ".join(f"{_LEFT + pitch * n},{y}" for n, y in enumerate(heights))
         share = (score - low) / ((high - low) or 1)
         settings = ", ".join(f"{key}={text}" for key, text in zip(keys, row, strict=True))
-        title = escape(f"{settings}: {measure} {score:.4g}")
+        title = escape(f"{settings}: {measure} {written(score)}")
         lines.append(
             f'<polyline class="trial" style="--share:{share if sign > 0 else 1 - share:.2f}" '
             f'points="{points}"><title>{title}</title></polyline>'
@@ -53,15 +59,15 @@ def parallel(
         '<div class="wide" tabindex="0" role="region" aria-label="Parallel coordinates">'
         f'<svg class="parallel" width="{_LEFT + pitch * len(axes) + 90}" height="290" role="img" '
         f'aria-label="{escape(label, quote=True)}">{"".join(lines + drawn)}</svg></div>'
-        f"{_legend(measure, *((low, high) if sign > 0 else (high, low)))}</figure>"
+        f"{_legend(measure, *map(written, (low, high) if sign > 0 else (high, low)))}</figure>"
     )
 
 
-def _legend(measure: str, worst: float, best: float) -> str:
+def _legend(measure: str, worst: str, best: str) -> str:
     text = escape(measure)
     return (
-        f'<p class="scale"><span>{text} {worst:.4g}</span><span class="bar"></span>'
-        f"<span>{best:.4g} (the best)</span></p>"
+        f'<p class="scale"><span>{text} {worst}</span><span class="bar"></span>'
+        f"<span>{best} (the best)</span></p>"
     )
 
 

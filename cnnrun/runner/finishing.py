@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from cnnrun.components.tasks import Predictions
@@ -80,7 +80,11 @@ def finish(trainer: Trainer, started: float) -> None:
     predictions: Predictions | None = None
     test: dict[str, Any] = {}
     if best_epoch:
-        load_weights(parts.model, Checkpoint.load(run.checkpoint("best")).model)
+        best = Checkpoint.load(run.checkpoint("best"))
+        load_weights(parts.model, best.model)
+        if parts.task.settles and len(parts.dataset.split("validation")):
+            parts.task.settle(evaluation.predict(parts, "validation"))
+            replace(best, task=parts.task.state()).save(run.checkpoint("best"))
         if len(parts.dataset.test):
             console.stage("testing")
             predictions, test = evaluation.evaluate(parts, "test")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnrun.measures import Metric, described
+from cnnrun.runtime.text_table import padded, width_of
 
 _GAP = 2
 _SPLITS = ("train", "validation")
@@ -68,7 +69,7 @@ class _Column:
 
     @property
     def width(self) -> int:
-        return max(len(self.name), len(self.cell))
+        return max(width_of(self.name), width_of(self.cell))
 
 
 class EpochTable:
@@ -102,14 +103,15 @@ class EpochTable:
         for (split, name), width in self._widths.items():
             gap = " " * _GAP if under else ""
             if split != last and split:
-                over = over.ljust(len(under) + len(gap)) + split
-            under += f"{gap}{name:>{width}}"
+                over = padded(over, width_of(under) + len(gap)) + split
+            under += gap + padded(name, width, right=True)
             last = split
         return [over.rstrip(), under] if over.strip() else [under]
 
     def _row(self, columns: list[_Column], row: EpochRow) -> str:
         cells = {(c.split, c.name): c.cell for c in columns}
-        text = (" " * _GAP).join(f"{cells.get(k, ''):>{w}}" for k, w in self._widths.items())
+        found = (padded(cells.get(k, ""), w, right=True) for k, w in self._widths.items())
+        text = (" " * _GAP).join(found)
         return f"{text}{' ' * _GAP}best" if row.is_best else text
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from cnnrun.runtime import console
 from cnnrun.runtime.epoch_table import EpochRow, EpochTable, duration
+from cnnrun.runtime.text_table import width_of
 
 # Seconds between two looks at the running sums; each costs one device-to-host copy.
 INTERVAL = 0.25
@@ -65,7 +66,7 @@ class Lines(Quiet):
 
 
 class Bar:
-    """A live line under the table of the finished epochs: this epoch's bar, then what it measures.
+    """Two live lines under the table of the finished epochs: this epoch's bar, and the run's.
 
     total_steps, done_steps: of the run; `epochs` are as long as one another.
     """
@@ -84,7 +85,10 @@ class Bar:
         )
         self._epochs, self._steps = epochs, max(1, total_steps // epochs)
         self._total, self._done = total_steps, done_steps
-        self._task = self._progress.add_task("starting", total=self._steps, numbers="")
+        self._epoch = self._progress.add_task("starting", total=self._steps, numbers="")
+        self._run = self._progress.add_task(
+            "run", total=total_steps, completed=done_steps, numbers=""
+        )
         self._start = self._last = time.monotonic()
 
     def __enter__(self) -> Bar:
@@ -103,16 +107,17 @@ class Bar:
         share = (steps - self._done) / max(self._total - self._done, 1)
         left = (self._last - self._start) * (1 - share) / share if share else 0.0
         description = f"epoch {epoch}/{self._epochs}"
-        whole = f"run {100 * steps / max(self._total, 1):.0f}%, {duration(left)} left"
-        measured = (f"{name} {text}" for name, text in means.items())
         # What the description, the bar, `100%` and the spaces between leave.
         room = self._console.width - len(description) - self._bar - len("  100%  ")
+        measured = [f"{name} {text}" for name, text in means.items()]
         self._progress.update(
-            self._task,
+            self._epoch,
             completed=steps - (epoch - 1) * self._steps,
             description=description,
-            numbers=_fitting([whole, *measured, f"{rate:,.0f} images/s"], room),
+            numbers=_fitting(measured, room),
         )
+        of_the_run = [f"{duration(left)} left", f"{rate:,.0f} images/s"]
+        self._progress.update(self._run, completed=steps, numbers=_fitting(of_the_run, room))
 
     def epoch(self, row: EpochRow) -> None:
         *header, line = self._table.lines(row)
@@ -124,7 +129,7 @@ class Bar:
 
 def _fitting(texts: list[str], room: int) -> str:
     """As many of `texts`, from the first, as there is room for."""
-    while len(texts) > 1 and len("  ".join(texts)) > room:
+    while len(texts) > 1 and width_of("  ".join(texts)) > room:
         texts.pop()
     return "  ".join(texts)
 

@@ -17,7 +17,7 @@ from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.csv_file import csv_file
 from cnnrun.data.sources.folder import folder
-from cnnrun.data.sources.labelled_files import natural_order
+from cnnrun.data.sources.listed_names import natural_order
 from cnnrun.errors import UserError
 
 

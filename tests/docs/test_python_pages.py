@@ -16,7 +16,7 @@ import pytest
 from cnnrun import train
 from tests.conftest import REPOSITORY
 from tests.docs.pages import all_blocks
-from tests.small_run import small_run, write_test_pictures
+from tests.small_run import small_run, write_test_images
 
 __all__ = ["small_run"]
 
@@ -76,7 +76,7 @@ def test_the_web_service_answers(
     code = compile(service.text, "server.py", "exec")
     server = threading.Thread(target=exec, args=(code, names), daemon=True)
     server.start()
-    write_test_pictures(tmp_path, 1)
+    write_test_images(tmp_path, 1)
     while server.is_alive():  # until it has opened its port
         try:
             status, answer = _post(port, (tmp_path / "000.png").read_bytes())

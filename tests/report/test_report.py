@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -15,13 +16,15 @@ from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from cnnrun.comparison import find_runs
+from cnnrun.measures import ACCURACY, LOSS, MSE, Metric
 from cnnrun.multirun.launcher import workers
 from cnnrun.multirun.sweep import sweep
+from cnnrun.plots.drawing.curves import draw_curves
 from cnnrun.report import many_runs, one_run
 from cnnrun.report.confusion import MOST_CELLS, MOST_PAIRS, confusion
 from cnnrun.report.figures import MOST_BYTES, plots
 from cnnrun.report.line_chart import MOST_EPOCHS, Line, line_chart, shown_epochs
-from cnnrun.report.page import Section, page, table
+from cnnrun.report.page import Html, Section, bdi, isolated, page, sentences, table
 from cnnrun.report.parallel import parallel
 from cnnrun.report.scale import Scale, round_numbers
 from cnnrun.report.trials import importances
@@ -151,8 +154,7 @@ def test_charts_tell_their_values_to_the_pointer_and_the_keys(
     )
     tip = opened.run("return document.getElementById('tip').textContent")
     assert tip.splitlines()[0] == "epoch 1"
-    value = float(tip.splitlines()[1].removeprefix("train: "))
-    assert value == pytest.approx(rows[0]["train_loss"], rel=1e-4)
+    assert tip.splitlines()[1] == f"\u2068train\u2069: {rows[0]['train_loss']:.4f}"
     opened.run("arguments[0].focus()", chart)
     chart.send_keys(Keys.END)
     assert "epoch 2" in opened.run("return document.getElementById('tip').textContent")
@@ -214,7 +216,7 @@ def test_counts_can_be_read_on_their_cells_and_all_lines_are_seen(
     matrix = confusion([[100, 0], [30, 70]], ["a", "b"])
     shades = confusion([[50, 50, 0], [99, 1, 0], [0, 0, 1]], ["a", "b", "c"])
     shares = [k / 10 for k in range(11)]
-    lines = parallel(["lr"], [[str(k)] for k in range(11)], "accuracy", shares, 1)
+    lines = parallel(["lr"], [[str(k)] for k in range(11)], "accuracy", shares, 1, ACCURACY)
     file = tmp_path / "page.html"
     file.write_text(page("c", "c", [Section("Colours", matrix + shades + lines)]))
     opened.prefer(scheme)
@@ -496,7 +498,7 @@ def test_names_from_elsewhere_are_text(opened: Page, tmp_path: Path) -> None:
     evil = '<img src=x onerror="document.title=1">&"\'</script>'
     matrix = confusion([[1, 2], [0, 3]], [evil, "b"])
     chart = line_chart(evil, [1, 2], [Line(evil, [1.0, 2.0])])
-    lines = parallel([evil], [[evil], ["1"]], evil, [0.1, 0.2], 1)
+    lines = parallel([evil], [[evil], ["1"]], evil, [0.1, 0.2], 1, ACCURACY)
     file = tmp_path / "evil.html"
     file.write_text(
         page(evil, evil, [Section(evil, matrix + chart + lines + table(evil, [evil], [[evil]]))])
@@ -504,6 +506,71 @@ def test_names_from_elsewhere_are_text(opened: Page, tmp_path: Path) -> None:
     assert_sound(opened, file)
     assert opened.texts("h1") == [evil]
     assert opened.run("return document.images.length") == 0
+
+
+def test_names_that_are_read_from_right_to_left_turn_nothing_around(
+    opened: Page, tmp_path: Path
+) -> None:
+    first, second = "قطة صغيرة", "חתול 12"
+    told = sentences([Html(f"{bdi(first)} taken for {bdi(second)} (7 %)")])
+    lines = [Line(first, [1.0, 2.0]), Line(second, [2.0, 1.0])]
+    chart = line_chart("loss", [1, 2], lines, LOSS)
+    file = tmp_path / "names.html"
+    cells = table("t", ["class", "number"], [[first, 1], [second, 2]])
+    file.write_text(page(first, "lead", [Section("Names", told + chart + cells)]), "utf-8")
+    assert_sound(opened, file)
+    assert opened.texts("h1 bdi") == [first]
+    assert opened.texts("tbody bdi") == opened.texts("ul.legend bdi") == [first, second]
+    places = opened.run(
+        "return [...document.querySelectorAll('#names > p bdi')]"
+        ".map(e => e.getBoundingClientRect().left)"
+    )
+    assert places == sorted(places), "the true class comes first, as in the words"
+    label = opened.run("return document.querySelector('svg[data-chart]').ariaLabel")
+    assert "ends at 2.0000" in label
+    assert isolated(f"\u2068{first}\u2069") == f"\u2068{first}\u2069"
+
+
+def test_a_charts_numbers_are_written_as_the_metrics(opened: Page, tmp_path: Path) -> None:
+    charts = [
+        line_chart("accuracy", [1], [Line("a", [92.2])], ACCURACY),
+        line_chart("mse", [1], [Line("a", [0.0123456])], MSE),
+        line_chart("loss", [1], [Line("a", [3e-7])], LOSS),
+        line_chart("loss", [1], [Line("a", [3e39])], LOSS),
+        line_chart("learning rate", [1], [Line("a", [0.001])]),
+    ]
+    file = tmp_path / "numbers.html"
+    file.write_text(page("n", "n", [Section("n", "".join(charts))]))
+    opened.open(file)
+    shown = []
+    for chart in opened.run("return [...document.querySelectorAll('svg[data-chart]')]"):
+        chart.send_keys(Keys.HOME)
+        shown.append(opened.texts("#tip")[0].split(": ")[1])
+    assert shown == ["92.20 %", "0.01235", "3e-7", "3e+39", "0.001"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "is_log"),
+    [
+        (LOSS, [2.0, 0.1], True),
+        (LOSS, [2.0, 0.3], False),
+        (LOSS, [2.0, 0.0], False),
+        (MSE, [0.1, 0.001], True),
+        (ACCURACY, [5.0, 95.0], False),
+    ],
+)
+def test_plots_and_pages_have_the_same_logarithmic_axes(
+    metric: Metric, values: list[float], is_log: bool
+) -> None:
+    line = Line("train", [values[0], None, values[1]])
+    drawn = line_chart(metric.name, [1, 2, 3], [line], metric)
+    assert (metric.wants_log_axis([values[0], math.nan, values[1]])) == is_log
+    if is_log:
+        first, last = re.findall(r'<circle class="dot c0" cx="[\d.]+" cy="([\d.]+)"', drawn)
+        assert {float(first), float(last)} == {14.0, 234.0}  # no margin: the ends of the axis
+    shares = [value / metric.scale for value in values]
+    figure = draw_curves([1, 2], {metric.name: {"train": shares}}, [0.1, 0.1], None, "t")
+    assert figure.axes[1].get_yscale() == ("log" if is_log else "linear")
 
 
 @pytest.mark.parametrize("count", [2, 10, 100, 200])
@@ -517,7 +584,7 @@ def test_confusion_of_few_and_many_classes(opened: Page, tmp_path: Path, count: 
     assert len(cells) == min(np.count_nonzero(matrix), MOST_CELLS)
     if count < 200:
         told = f"class number 1 taken for class number 0: {matrix[1, 0]} of {matrix[1].sum()}"
-        assert told in cells
+        assert told in [text.translate(dict.fromkeys((0x2068, 0x2069))) for text in cells]
     outside = opened.run(
         "const svg = document.querySelector('svg.confusion').getBoundingClientRect();"
         "return [...document.querySelectorAll('svg.confusion text')]"
@@ -576,6 +643,7 @@ def test_a_trial_has_one_name_and_one_rank_on_the_whole_page(
 ) -> None:
     """In whatever order the runs are found, and also where trials have equal scores."""
     html = many_runs.report(find_runs([sweep_folder])[::order], "sweep", sweep_folder)
+    html = html.replace("<bdi>", "").replace("</bdi>", "")
     groups, trials = (html.split(f'<section id="{name}"')[1] for name in ("groups", "trials"))
     first_cells = [re.findall(r"<tr><th[^>]*>([^<]*)</th>", part) for part in (groups, trials)]
     names = [name for name in first_cells[0] if name.startswith("trial ")]
@@ -594,3 +662,5 @@ def test_each_task_is_shown_with_its_own_scores(tmp_path: Path) -> None:
     for text in ("Findings of classify", "Findings of reconstruct", "87.50 %", "0.01230"):
         assert text in html
     assert "Not compared" not in html
+    tasks = re.findall(r"<td><bdi>(classify|reconstruct)</bdi></td><td><bdi>A</bdi>", html)
+    assert sorted(tasks) == ["classify", "reconstruct"], "each task has a group A"

@@ -101,13 +101,16 @@ def test_a_run_on_a_terminal(
         "3/3",
     ]
     assert sum(bool(re.match(r" *epoch +loss", line)) for line in shown) == 1
-    live = [line for line in shown if re.match(r"epoch [123]/3 .*run", line)]
-    assert live
+    live = [line for line in shown if re.match(r"(epoch [123]/3|run) .*%", line)]
+    assert any(re.match("run .* left", line) for line in live)
     assert all(len(line) <= int(columns) for line in live)
     assert any(line.startswith("epoch 3/3") for line in live)
     for stage in ("importing ...", "loading data and model ...", "testing ...", "drawing curves"):
         assert any(stage in line for line in shown), stage
-    assert "in all; next: cnnrun eval runs/tiny/" in terminal.getvalue()
+    assert "in all; next:\n  cnnrun eval runs/tiny/" in terminal.getvalue()
+    assert "\n  cnnrun report runs/tiny/" in terminal.getvalue()
+    scores = ended.out[ended.out.index("test ") :].split("\nplot")[0].splitlines()
+    assert all(len(line) <= int(columns) for line in scores)
     assert "\x1b[32m" not in terminal.getvalue(), "colour was not wanted"
 
 
@@ -118,7 +121,9 @@ def test_the_bar_is_that_of_the_epoch(monkeypatch: pytest.MonkeyPatch, terminal:
         bar.epoch(row(2, 2, 2))
     text = ANSI.sub("", terminal.getvalue())  # the end draws it once more
     assert "epoch 2/2" in text
-    assert " 50% run 75%" in re.sub(" +", " ", text)
+    plain = re.sub("[^a-z0-9/%.\n]+", " ", text)
+    assert "epoch 2/2 50% loss 1.0" in plain
+    assert "run 75% " in plain
     assert "\x1b[32m" in terminal.getvalue(), "the best epoch has a colour"
 
 

@@ -48,7 +48,7 @@ class Targets(NamedTuple):
 class NeuralStyle(nn.Module):
     """Content and style of images in the features of a VGG (Gatys, Ecker, Bethge 2016)."""
 
-    of_images = True
+    compares = ("pixels",)
 
     def __init__(
         self,

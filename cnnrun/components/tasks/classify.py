@@ -9,15 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.loss_contract import per_sample
 from cnnrun.components.tasks.metrics import classification_scores
-from cnnrun.components.tasks.task import Predictions, Task, exact_sum, per_sample
+from cnnrun.components.tasks.task import Predictions, Task, exact_sum
 from cnnrun.errors import UserError
 from cnnrun.measures import ACCURACY, AUROC, BALANCED, ECE, LOSS, MACRO_F1, MAJORITY, TOP5
 from cnnrun.registry import tasks
 from cnnrun.runtime.text_table import columns
 
-MOST_CLASSES = 20
-"""Rows of the table of classes that a screen holds beside the scores."""
+MOST_CLASSES, WORST_CLASSES = 20, 10
+"""Classes that are listed all; of more the worst, so that the scores above stay on the screen."""
 
 
 @tasks.register("classify")
@@ -43,11 +44,8 @@ class Classify(Task):
         """
         self.tta = tta
 
-    def check(self, model: nn.Module, loss: nn.Module) -> None:
-        """See `Task.check`: a loss of images and a model that gives images are of no use."""
-        # `of_pictures`, as losses of older plug-ins say it.
-        if getattr(loss, "of_images", getattr(loss, "of_pictures", False)):
-            raise UserError("this loss compares images; to classify, use e.g. cross_entropy")
+    def check(self, model: nn.Module, loss: nn.Module) -> None:  # noqa: ARG002
+        """See `Task.check`: a model that gives images is of no use."""
         if hasattr(model, "enter"):
             raise UserError("the model `image` is for `task: stylize`; it classifies nothing")
         if hasattr(model, "decode"):
@@ -103,8 +101,8 @@ class Classify(Task):
             told.append(f"{unanswered:,} outputs are NaN: counted as wrong")
         rows = scores["per_class"]
         if len(rows) > MOST_CLASSES:
-            rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))[:MOST_CLASSES]
-            more = f"(the {MOST_CLASSES} of {len(scores['per_class'])} classes with the least F1; "
+            rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))[:WORST_CLASSES]
+            more = f"(the {WORST_CLASSES} of {len(scores['per_class'])} classes with the least F1; "
             told.append(more + "--json has all)")
         told.append("\n".join(columns(_table(rows), right=(1, 2, 3, 4))))
         absent = [row["class"] for row in rows if not row["support"]]

@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cnnrun.components.image_metrics import psnr, ssim
-from cnnrun.components.tasks.task import Predictions, Task, exact_sum, per_sample
+from cnnrun.components.tasks.loss_contract import per_sample
+from cnnrun.components.tasks.task import Predictions, Task, exact_sum
 from cnnrun.data.pixel_targets import Noise
 from cnnrun.errors import UserError
 from cnnrun.measures import LOSS, MSE, PSNR, SSIM
@@ -34,6 +35,8 @@ class Reconstruct(Task):
     headline = ("mse", "psnr", "ssim", "loss")
     plots = ("samples", "curves", "reconstructions", "latent", "walks")
     targets = "pixels"
+    predicts = False
+    output = "pixels 0..1, code"
 
     def __init__(
         self,

@@ -32,6 +32,8 @@ class Stylize(Task):
     higher_is_better: ClassVar[dict[str, bool]] = dict.fromkeys(measures, False)
     plots = ("curves", "style")
     targets = "pixels"
+    predicts = False
+    output = "pixels 0..1, code"
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:
         """See `Task.check`: pixels are what is trained, and the loss knows its parts."""

@@ -18,14 +18,8 @@ from cnnrun.data.sources.folder_listing import (
     run_below,
 )
 from cnnrun.data.sources.groups import By, sources, tell_series
-from cnnrun.data.sources.labelled_files import (
-    Amount,
-    Listing,
-    class_name,
-    labelled_dataset,
-    listed,
-    natural_order,
-)
+from cnnrun.data.sources.labelled_files import Amount, Listing, labelled_dataset
+from cnnrun.data.sources.listed_names import class_name, listed, natural_order
 from cnnrun.data.sources.split_names import split_named, splits_named
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
@@ -78,7 +72,7 @@ def folder(
                 listings[split].groups = sources(listings[split].paths, places[split], group)
     if not group and "test" not in places and "train" in places:
         held = listings["train"]
-        tell_series(held.paths, held.classes, places["train"], options)
+        tell_series(held.paths, held.answers, places["train"], options)
     return labelled_dataset(root, str(base), listings, test, options)
 
 
@@ -146,7 +140,7 @@ def _is_unlabelled(
     if split != "test":
         return False
     inner = [class_name(entry.name) for entry in folders(path)]
-    known = set(listings["train"].classes)
+    known = set(listings["train"].answers)
     if inner and (len(inner) > 1 or inner[0] in known or not known):
         return False
     _tell_unlabelled(path, options)

@@ -163,6 +163,11 @@ def left_to_right(*parts: str) -> str:
     return "\u200e".join(("", *parts, ""))
 
 
+def in_legend(name: str) -> str:
+    """`name` so that a legend has it: matplotlib leaves out what begins with an underscore."""
+    return left_to_right(name) if name.startswith("_") else name
+
+
 def percent(share: float) -> str:
     """`97 %`; below one per cent with two digits: of a thousand classes, 0.4 % is sure."""
     return f"{100 * share:.0f} %" if share >= 0.00995 or not share > 0 else f"{100 * share:.2g} %"
