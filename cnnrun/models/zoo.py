@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import torch
@@ -12,6 +13,7 @@ from cnnrun.errors import NetworkError, UserError, did_you_mean
 from cnnrun.models.channels import adapt_channels, note_normalization
 from cnnrun.registry import models
 from cnnrun.runtime import console
+from cnnrun.runtime.hub import asked_once
 
 Shape = tuple[int, int, int]
 DropoutRate = Annotated[float, Field(ge=0, lt=1)] | None
@@ -111,20 +113,21 @@ def timm_model(
     known = timm.get_pretrained_cfg(name)
     if known is not None and known.fixed_input_size:
         options["img_size"] = input_shape[1:]
-    try:
-        model: nn.Module = timm.create_model(
-            name,
-            pretrained=weights is not None,
-            num_classes=num_classes,
-            in_chans=input_shape[0],
-            **options,
-        )
-    except Exception as error:
-        if weights is None:
-            raise UserError(
-                f"timm/{variant} can't be built for {_size(input_shape)} images: {error}"
-            ) from error
-        raise NetworkError(f"timm/{variant}: {_not_fetched(error)}") from error
+    with asked_once() if weights is not None else nullcontext("") as silent:
+        try:
+            model: nn.Module = timm.create_model(
+                name,
+                pretrained=weights is not None,
+                num_classes=num_classes,
+                in_chans=input_shape[0],
+                **options,
+            )
+        except Exception as error:
+            if weights is None:
+                raise UserError(
+                    f"timm/{variant} can't be built for {_size(input_shape)} images: {error}"
+                ) from error
+            raise NetworkError(f"timm/{variant}: {_not_fetched(error, silent)}") from error
     check_size(model, input_shape, f"timm/{variant}")
     if weights is not None:
         trained_on: Any = model.pretrained_cfg
@@ -209,9 +212,9 @@ def _patch_size(variant: str) -> int:
     return int(variant.rpartition("_")[2])
 
 
-def _not_fetched(error: Exception) -> str:
+def _not_fetched(error: Exception, silent: str = "") -> str:
     words = " ".join(str(error).split()).partition(". ")[0]
-    reason = getattr(error, "reason", None) or words or type(error).__name__
+    reason = silent or getattr(error, "reason", None) or words or type(error).__name__
     return f"could not fetch the trained weights ({reason})"
 
 

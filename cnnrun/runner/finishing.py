@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -112,7 +113,7 @@ def finish(trainer: Trainer, started: float) -> None:
     if parts.experiment.training.draw:
         names = task.plots if best_epoch else ("curves",)
         draw_plots(parts, run, predictions, names, best_epoch if validated else None)
-    if not validated and (told := rising(run.read_metrics())):
+    if not validated and (told := rising(_comparable(trainer, run))):
         console.warn(told)
     write_json(run.summary, summary)  # last: a run that is killed before goes on
     if not best_epoch:
@@ -121,6 +122,17 @@ def finish(trainer: Trainer, started: float) -> None:
             f"{trainer.progress.epoch} epochs, so none is the best and nothing was tested; try a "
             f"smaller optimizer.lr. The last weights are in {run.checkpoint('last')}"
         )
+
+
+def _comparable(trainer: Trainer, run: RunDirectory) -> list[dict[str, Any]]:
+    """The last rows of the log, whose losses are those of the same images by the same loss."""
+    options = trainer.experiment.training
+    since = trainer.task.loss_since(trainer.full.model, options.epochs)
+    if options.progressive_from < 1:
+        since = max(since, math.ceil(options.progressive_until * options.epochs) + 1)
+    changes = [one for one in run.read_changes() if one["key"].startswith("loss.")]
+    since = max([since, *(one["epoch"] + 1 for one in changes)])
+    return [row for row in run.read_metrics() if row["epoch"] >= since]
 
 
 def rising(rows: Sequence[Mapping[str, Any]]) -> str:

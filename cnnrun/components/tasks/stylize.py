@@ -59,6 +59,11 @@ class Stylize(Task):
         stage = min(epoch * stages // epochs, stages - 1)
         return bool(image.enter(stage, content.to(image.content.device)))
 
+    def loss_since(self, model: nn.Module, epochs: int) -> int:
+        """See `Task.loss_since`: that of the last size, as each has losses of its own."""
+        stages = len(model.levels)  # type: ignore[arg-type]
+        return -(-(stages - 1) * epochs // stages) + 1
+
     def step(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor]:

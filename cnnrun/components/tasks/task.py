@@ -184,6 +184,10 @@ class Task:
         """
         return False
 
+    def loss_since(self, model: nn.Module, epochs: int) -> int:  # noqa: ARG002
+        """The epoch, from 1, from which on the losses of a training can be compared."""
+        return 1
+
     def end_epoch(self, model: nn.Module, folder: Path, epoch: int) -> None:
         """Called after epoch number `epoch` (from 1), to leave images in `folder`."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from cnnrun.data.sources.labelled_files import Amount
 from cnnrun.data.splits import chosen_by_key, divided
 from cnnrun.errors import NetworkError, UserError, did_you_mean
 from cnnrun.registry import datasets
+from cnnrun.runtime.hub import asked_once
 from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.randomness import derive_seed
 
@@ -146,14 +149,16 @@ def _load(path: str, config: str | None, split: str, revision: str | None) -> An
     hub = _hub()
     if path.startswith(("~", "$")):  # a folder; a name on the hub begins with a letter
         path = str(expanded(path))
-    try:
-        return hub.load_dataset(path, config, split=split, revision=revision)
-    # The package's errors have no common ancestor: network, hub, formats, names ...
-    except Exception as error:
-        from_network = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
-        kind = NetworkError if from_network else UserError
-        told = f"{path}, split '{split}': can't be loaded ({_first_line(error)})"
-        raise kind(told) from error
+    local = Path(path).exists()
+    with nullcontext("") if local else asked_once() as silent:
+        try:
+            return hub.load_dataset(path, config, split=split, revision=revision)
+        # The package's errors have no common ancestor: network, hub, formats, names ...
+        except Exception as error:
+            from_network = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+            kind = NetworkError if from_network or silent else UserError
+            told = f"{path}, split '{split}': can't be loaded ({silent or _first_line(error)})"
+            raise kind(told) from error
 
 
 def _first_line(error: Exception) -> str:

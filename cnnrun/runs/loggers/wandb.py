@@ -38,7 +38,8 @@ class WandB(Logger):
             reinit="create_new",
             settings=self.wandb.Settings(silent=True, console="off"),
         )
-        return {"run": self.run.id}
+        # Sent later, a folder replaces what was sent of the same run before: each has all epochs.
+        return {"run": self.run.id, **({"epochs": 0} if self.mode == "offline" else {})}
 
     def epoch(self, row: Row) -> None:
         self.run.log({"epoch": row["epoch"], **numbers(row)}, step=int(row["epoch"]))
