@@ -138,7 +138,7 @@ class Huber(nn.Module):
     compares = NUMBERS
 
     def __init__(self, *, delta: Annotated[float, Field(gt=0)] = 1.0) -> None:
-        """delta: in the unit of what is compared; `task: regress` compares standard deviations."""
+        """delta: Error from which on the loss is linear; `task: regress` counts in deviations."""
         super().__init__()
         self.delta = delta
 
