@@ -43,9 +43,9 @@ def study(
     """
     from cnnrun.multirun.study import study as studies
 
-    how = studies.How(workers, tuple(plugin or []), quiet)
+    options = studies.LaunchOptions(workers, tuple(plugin or []), quiet)
     if dry_run:
-        console.out("\n".join(studies.commands(file, overrides or [], how)))
+        console.out("\n".join(studies.commands(file, overrides or [], options)))
         return
-    findings = studies.run(file, overrides or [], how)
+    findings = studies.run(file, overrides or [], options)
     console.out(to_json(findings.to_dict()) if as_json else findings.as_text())

@@ -81,7 +81,7 @@ def sweep(
         raise ConfigError("name a sweep file, or one to work on with --join URL|DIR")
     from cnnrun.multirun.sweep import sweep as sweeps
 
-    how = sweeps.How(
+    options = sweeps.LaunchOptions(
         workers,
         retry_failed,
         tuple(plugin or []),
@@ -92,13 +92,13 @@ def sweep(
     if dry_run:
         if file is None:
             raise ConfigError("--dry-run needs a sweep file")
-        console.out("\n".join(sweeps.commands(file, changes, how)))
+        console.out("\n".join(sweeps.commands(file, changes, options)))
         return
     if file is not None:
-        results = sweeps.start(file, changes, how)
+        results = sweeps.start(file, changes, options)
     else:
         assert join is not None
-        results = sweeps.join(join, name, how)
+        results = sweeps.join(join, name, options)
     console.out(to_json(results.to_dict()) if as_json else results.as_text())
     _tell_of_failures(results)
 

@@ -284,7 +284,8 @@ def test_an_empty_training_class_is_a_note(tmp_path: Path) -> None:
 def test_images_without_class_folders_are_refused(tmp_path: Path) -> None:
     fill(tmp_path / "train" / "n01440764", 3)
     fill(tmp_path / "val", 5, ending="jpg")
-    with pytest.raises(UserError, match=r"val has 5 images, but no class folders; .*<class>"):
+    wanted = r"val has 5 images, but no class folders; images are to lie as .*<class>"
+    with pytest.raises(UserError, match=wanted):
         opened(tmp_path)
 
 

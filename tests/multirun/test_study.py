@@ -55,7 +55,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, st
         patch.chdir(folder)
         with pytest.MonkeyPatch.context() as forking:
             fork_runs(forking)
-            findings = studies.run(Path("begin.yaml"), how=studies.How(quiet=True))
+            findings = studies.run(Path("begin.yaml"), options=studies.LaunchOptions(quiet=True))
         yield folder, findings
 
 
@@ -125,7 +125,7 @@ def test_runs_that_are_trained_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "seeds: [5, 6]\n"
         "seeds_in_parallel: true\n"
     )
-    findings = studies.run(Path("takes.yaml"), how=studies.How(workers=2, quiet=True))
+    findings = studies.run(Path("takes.yaml"), options=studies.LaunchOptions(workers=2, quiet=True))
     assert findings.comparison.results[0].name == "taken"
     [first] = Path("studies/takes/first/source").iterdir()
     assert {run.name for run in find_runs(["studies/takes"])} == {"scratch", "taken"}
@@ -205,7 +205,7 @@ def test_nothing_to_compare(
     Path("begin.yaml").write_text(STUDY + first)
     monkeypatch.setattr(workers, "PROGRAM", [sys.executable, "-c", "raise SystemExit(3)"])
     with pytest.raises(UserError, match=message):
-        studies.run(Path("begin.yaml"), how=studies.How(quiet=True))
+        studies.run(Path("begin.yaml"), options=studies.LaunchOptions(quiet=True))
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_place_that_can_not_be_written_to(cnnrun: Command, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", config_names("study"))
 def test_shipped_studies_are_valid(name: str) -> None:
-    plan = studies._Plan(load(Path(name)), studies.How())
+    plan = studies._Plan(load(Path(name)), studies.LaunchOptions())
     assert set(plan.variants) == set(plan.study.variants)
     assert plan.study.about
 

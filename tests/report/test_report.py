@@ -287,7 +287,7 @@ def sweep_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("STARTS", str(folder / "starts"))
         patch.chdir(folder)
         quick = QuickSweep(folder, tiny, grid)
-        sweep.start(quick.file, [], sweep.How(workers=2, quiet=True))
+        sweep.start(quick.file, [], sweep.LaunchOptions(workers=2, quiet=True))
         yield quick.sweep_folder
 
 
@@ -322,16 +322,16 @@ def test_a_sweeps_page_has_every_trial_and_optunas_importance(
 def test_the_importance_is_what_optuna_says_itself(sweep_folder: Path) -> None:
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-    found = sweep.standing(sweep_folder)
-    shares, how = importances(found)
-    assert "by Optuna" in how
+    found = sweep.status(sweep_folder)
+    shares, options = importances(found)
+    assert "by Optuna" in options
     assert shares == get_param_importances(found.study, evaluator=FanovaImportanceEvaluator(seed=0))
     assert found.results.count("finished") == 6
 
 
 def test_a_report_changes_nothing_in_the_sweep(sweep_folder: Path) -> None:
     def state() -> list[tuple[int, str, object]]:
-        trials = sweep.standing(sweep_folder).study.trials
+        trials = sweep.status(sweep_folder).study.trials
         return [(t.number, t.state.name, t.user_attrs) for t in trials]
 
     before, files = state(), sorted(sweep_folder.rglob("*"))
