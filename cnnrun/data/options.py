@@ -50,7 +50,7 @@ class DatasetOptions(Component):
     cache_dir: str | None = None
     """Folder of `cache: disk`; by default one in the user's cache."""
     threads: Positive | None = None
-    """Threads that decode image files; by default one for each core."""
+    """Threads or processes that decode image files; by default one for each core."""
 
     def image_options(self) -> ImageOptions:
         """What sources and conversions are told about the form of images."""

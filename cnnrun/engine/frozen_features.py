@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cnnrun.data.batches import Batches
 from cnnrun.data.dataset import Split
+from cnnrun.data.decoding_workers import decoding_processes
 from cnnrun.data.pipeline import Pipeline
 from cnnrun.engine.parts import Parts
 from cnnrun.models.surgery import InputsOf, evaluated
@@ -138,6 +139,7 @@ def _random_state(device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
+@decoding_processes()
 def _features(parts: Parts, name: str, split: Split, batch_size: int) -> Tensor:
     """What the module is given for each sample of `split`, (N, ...) float32 on the device."""
     found: list[Tensor] = []

@@ -108,7 +108,7 @@ def predict_files(
 ) -> Iterator[Answers]:
     """What the model answers for image files, a batch at a time, the next ones being decoded.
 
-    parts: of a trained network; its data set's form of pictures is what they are brought to.
+    parts: of a trained network; its data set's form of images is what they are brought to.
     batch_size: None is what evaluation takes.
 
     Raises:

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from cnnrun.components.tasks import Predictions
+from cnnrun.data.decoding_workers import decoding_processes
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import Interrupted, UserError
@@ -64,8 +65,9 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
     """Train to the end; of a run that fails, the curves are drawn as far as they go."""
     try:
         epochs = trainer.experiment.training.epochs
-        with reporter(quiet, trainer.total_steps, trainer.progress.step, epochs) as shown:
-            trainer.fit(shown)
+        shown = reporter(quiet, trainer.total_steps, trainer.progress.step, epochs)
+        with decoding_processes(), shown as told:
+            trainer.fit(told)
     except UserError:
         parts, run = trainer.full, trainer.run
         if world().is_main and run and run.read_metrics() and parts.experiment.training.draw:

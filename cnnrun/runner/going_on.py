@@ -151,7 +151,7 @@ def _go_on(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirecto
             resuming.check_data(parts.dataset, saved.newest)
             # Now, as the trainer may compute the features of what is frozen once and for all.
             load_weights(parts.model, saved.newest.raw or saved.newest.model)
-            parts.trainable.look_again()  # a picture knows by what it has loaded, which size trains
+            parts.trainable.look_again()  # an image knows by what it has loaded, which size trains
         with stop_on_signals() as stop:
             with leaving_at_once(run):
                 trainer = Trainer(parts, run, stop)

@@ -337,7 +337,7 @@ def test_an_image_whose_loss_only_rises_is_not_called_the_best_in_silence(
 
 @pytest.mark.parametrize(("stages", "epochs"), [(2, 1), (3, 2), (6, 5)])
 def test_fewer_epochs_than_sizes_are_refused(cnnrun: Command, stages: int, epochs: int) -> None:
-    """The picture would end at another size than was asked for."""
+    """The image would end at another size than was asked for."""
     ended = cnnrun("train", CONFIGS / "stylize.yaml", *SMALL, f"model.stages={stages}",
                    f"training.epochs={epochs}", "-q")  # fmt: skip
     assert ended.code == 2
@@ -347,7 +347,7 @@ def test_fewer_epochs_than_sizes_are_refused(cnnrun: Command, stages: int, epoch
 
 @pytest.mark.parametrize(("stages", "epochs"), [(1, 3), (2, 4), (2, 5), (3, 3), (3, 7), (4, 9)])
 def test_losses_of_one_size_are_compared(stages: int, epochs: int) -> None:
-    """The coarse picture's losses are others, mostly smaller ones."""
+    """The coarse image's losses are others, mostly smaller ones."""
     task, sizes = Stylize(), []
     model = TrainedImage((3, 40, 24), stages=stages)
     split = Split(torch.zeros(1, 3, 40, 24, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
@@ -357,7 +357,7 @@ def test_losses_of_one_size_are_compared(stages: int, epochs: int) -> None:
     assert task.loss_since(model, epochs) == sizes.index(stages - 1) + 1
 
 
-def test_a_loss_that_grows_with_the_picture_has_not_risen(
+def test_a_loss_that_grows_with_the_image_has_not_risen(
     cnnrun: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[int]] = []

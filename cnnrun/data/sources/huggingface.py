@@ -208,6 +208,8 @@ def _labels(table: Any, where: str, column: str, classes: tuple[str, ...]) -> Te
 class ImageColumn:
     """The images of a table, undecoded."""
 
+    local = True
+
     def __init__(self, table: Any, where: str, column: str) -> None:
         import datasets as hub
 

@@ -112,6 +112,11 @@ class Shards:
     def __len__(self) -> int:
         return len(self.shard)
 
+    @property
+    def local(self) -> bool:
+        """Whether none of them is fetched, and perhaps put away, while samples are read."""
+        return not any(map(_is_url, self.addresses))
+
     def read(self, index: int) -> bytes:
         """The content of image `index`, undecoded."""
         which = self.shard[index]
