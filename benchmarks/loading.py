@@ -29,9 +29,10 @@ from torchvision import datasets, transforms
 from cnnrun.data.dataset import Images
 from cnnrun.data.images.cache import in_memory, on_disk
 from cnnrun.data.images.decoding import ImageFormat, ImageOptions
-from cnnrun.data.images.files import Files, ImageFiles, usable_cores
+from cnnrun.data.images.files import Files, ImageFiles
 from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.prefetch import prefetch
+from cnnrun.runtime.container import cores
 
 SIZE, BATCH = 224, 64
 Way = Callable[[], int]
@@ -133,7 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--threads", type=int, default=cores())
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made) / "images"
@@ -152,7 +153,7 @@ def main() -> None:
                 if number:  # the first round warms up
                     rates[name].append(done / (time.perf_counter() - started))
     base = statistics.median(rates["ImageFolder, usual transforms, 2 workers"])
-    print(f"{len(paths):,} JPEGs of 500x375 to {SIZE}x{SIZE}, {usable_cores()} cores")
+    print(f"{len(paths):,} JPEGs of 500x375 to {SIZE}x{SIZE}, {cores()} cores")
     print(f"{'':<44}{'images/s':>10}{'x ImageFolder':>16}")
     for name, measured in rates.items():
         rate = statistics.median(measured)

@@ -32,6 +32,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.workloads import Samples, Workload, workloads
 from cnnrun.data.batches import Batches
+from cnnrun.data.decoding_workers import decoding_processes
 from cnnrun.engine.build_optimizer import build_optimizer
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
@@ -48,13 +49,18 @@ def cnnrun(workload: Workload) -> Contestant:
     """Epochs of the loop that `cnnrun train` runs; with several, what prepares them is counted."""
     parts = workload.parts()
 
+    def begin() -> Trainer:
+        return Trainer(parts, RunDirectory(Path("nowhere")), StopRequest())
+
+    # Processes that decode are there from the second round on, as from the second epoch on.
+    begun = begin() if workload.epochs == 1 else None
+
     def epochs() -> float:
         started = time.perf_counter()
-        trainer = Trainer(parts, RunDirectory(Path("nowhere")), StopRequest())
-        if workload.epochs == 1:
-            started = time.perf_counter()
+        trainer = begun or begin()
         for epoch in range(workload.epochs):
             trainer.progress.epoch, trainer.progress.batch = epoch, 0
+            trainer.progress.step = epoch * len(trainer.train_batches)
             trainer.train_epoch(Quiet())
         return time.perf_counter() - started
 
@@ -187,11 +193,12 @@ def measure(workload: Workload, rounds: int, left_out: list[str]) -> dict[str, d
     ready = {name: CONTESTANTS[name](workload) for name in names}
     gc.freeze()  # as the command does: what was made until now isn't garbage
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(rounds + 1):
-        for name, contestant in ready.items():
-            taken = contestant()
-            if number:
-                seconds[name].append(taken)
+    with decoding_processes():
+        for number in range(rounds + 1):
+            for name, contestant in ready.items():
+                taken = contestant()
+                if number:
+                    seconds[name].append(taken)
     images = len(workload.parts().dataset.train) * workload.epochs
     found = {}
     for name, times in seconds.items():

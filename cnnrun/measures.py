@@ -100,21 +100,48 @@ ECE = Metric("ece", False, "%", "calibration error", ".2f")
 MSE = Metric("mse", False, "", "squared error", ".5f")
 PSNR = Metric("psnr", True, "dB", "PSNR", ".2f")
 SSIM = Metric("ssim", True, "", "SSIM")
+MAP = Metric("map", True, "", "mean average precision")
+MICRO_F1 = Metric("micro_f1", True, "", "micro F1")
+MACRO_F1_HALF = Metric("macro_f1_half", True, "", "macro F1 at 0.5")
+MICRO_F1_HALF = Metric("micro_f1_half", True, "", "micro F1 at 0.5")
+EXACT = Metric("exact", True, "%", "all labels right", ".2f")
+MIOU = Metric("miou", True, "", "mIoU")
+PIXEL_ACCURACY = Metric("pixel_accuracy", True, "%", "pixel accuracy", ".2f")
+MAE = Metric("mae", False, "", "MAE")
+RMSE = Metric("rmse", False, "", "RMSE")
+R2 = Metric("r2", True, "", "R2")
 CONTENT, STYLE, SMOOTHNESS = (
     Metric(name, False, of_the_loss=True) for name in ("content", "style", "smoothness")
 )
 
 _CLASSIFY = (ACCURACY, BALANCED, MACRO_F1, AUROC, LOSS, TOP5, ECE, MAJORITY)
 _RECONSTRUCT = (MSE, PSNR, SSIM, LOSS)
+_MULTILABEL = (MAP, MACRO_F1, MICRO_F1, MACRO_F1_HALF, MICRO_F1_HALF, EXACT, LOSS)
+_REGRESS = (R2, MAE, RMSE, LOSS)
+_SEGMENT = (MIOU, PIXEL_ACCURACY, LOSS)
 _STYLIZE = (LOSS, CONTENT, STYLE, SMOOTHNESS)
 
-KNOWN = {metric.name: metric for metric in (*_CLASSIFY, *_RECONSTRUCT, *_STYLIZE)}
+_ALL = (_CLASSIFY, _RECONSTRUCT, _MULTILABEL, _REGRESS, _SEGMENT, _STYLIZE)
+
+KNOWN = {metric.name: metric for metrics in _ALL for metric in metrics}
 """cnnrun's own, by name."""
 
 # For runs whose summary.json is not there yet or says nothing of it: what they are compared by, and
 # what chooses their best epoch where that is not the loss.
-_COMPARED_BY = {"classify": "accuracy", "reconstruct": "mse", "stylize": "loss"}
-_MONITORS = {"classify": "accuracy"}
+_COMPARED_BY = {
+    "classify": "accuracy",
+    "multilabel": "map",
+    "reconstruct": "mse",
+    "regress": "r2",
+    "segment": "miou",
+    "stylize": "loss",
+}
+_MONITORS = {
+    "classify": "accuracy",
+    "multilabel": "macro_f1_half",
+    "regress": "r2",
+    "segment": "miou",
+}
 
 
 def described(name: str, declared: Mapping[str, Metric]) -> Metric:

@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 from cnnrun.components.schedules import Annealed, Schedule
 from cnnrun.components.tasks.classify import Classify
 from cnnrun.components.tasks.metrics import softmax
+from cnnrun.components.tasks.multilabel import Multilabel
 from cnnrun.components.tasks.reconstruct import Reconstruct
+from cnnrun.components.tasks.regress import Regress
+from cnnrun.components.tasks.segment import Segment
 from cnnrun.components.tasks.task import Predictions, Task
 from cnnrun.data.augmentations.base import (
     Augmentation,
@@ -29,6 +32,7 @@ from cnnrun.data.augmentations.base import (
 )
 from cnnrun.data.augmentations.sampling import Sampler
 from cnnrun.data.dataset import Dataset, Images, Split
+from cnnrun.data.targets import Labels, LabelSets, Masks, Values
 from cnnrun.errors import UserError
 from cnnrun.measures import Metric
 from cnnrun.registry import (
@@ -74,19 +78,26 @@ __all__ = [
     "Figure",
     "Geometric",
     "Images",
+    "LabelSets",
+    "Labels",
     "Logger",
+    "Masks",
     "Metric",
     "Mixing",
+    "Multilabel",
     "Photometric",
     "Predictions",
     "Reconstruct",
+    "Regress",
     "Row",
     "Sampler",
     "Schedule",
+    "Segment",
     "Split",
     "Target",
     "Task",
     "UserError",
+    "Values",
     "augmentations",
     "datasets",
     "identity",

@@ -35,6 +35,7 @@ def main(data: str) -> None:
         _classifier(mnist)
         _autoencoders(mnist)
         _style()
+        _targets()
     for image in sorted(IMAGES.rglob("*.png")):
         _shrink(image)
         print(f"{image.name}: {image.stat().st_size / 1000:.0f} kB")
@@ -85,6 +86,15 @@ def _autoencoders(mnist: list[str]) -> None:
             _cnnrun("viz", plot, run, *parameters, "-o", file)
         if config == "mnist_autoencoder":
             _gallery(run, "outliers", "latent", "walks")
+
+
+def _targets() -> None:
+    for config, plot in (
+        ("shapes_regress", "predicted"),
+        ("shapes_multilabel", "label_curves"),
+        ("shapes_segment", "overlays"),
+    ):
+        _cnnrun("viz", plot, _train(config), "-o", IMAGES / f"{plot}.png")
 
 
 def _style() -> None:

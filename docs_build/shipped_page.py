@@ -15,8 +15,9 @@ CONFIGS = DOCS.parent / "configs"
 _HEAD = """\
 # Shipped experiments
 
-These come with cnnrun. Use them by name in any directory: `cnnrun train digits_cnn`. Copy a file from
-`configs/` to start your own, or write one with `cnnrun new`.
+These come with cnnrun. Use them by name in any directory: `cnnrun train digits_cnn`. `cnnrun list experiment` lists
+them, and `cnnrun list experiment digits_cnn` prints one, so that you can copy it; so do `cnnrun list study` and
+`cnnrun list sweep`.
 
 `digits` and `shapes` need no download. MNIST (12 MB) and CIFAR-10 (170 MB) are downloaded on first use.
 """

@@ -71,9 +71,9 @@ def apart(function: Any, *arguments: Any, **environment: str) -> multiprocessing
     return process  # type: ignore[return-value]
 
 
-def join(place: str, folder: Path, how: sweep.How) -> None:
+def join(place: str, folder: Path, options: sweep.LaunchOptions) -> None:
     os.chdir(folder)
-    sweep.join(place, None, how)
+    sweep.join(place, None, options)
 
 
 def trials_of(text: str) -> list[dict[str, Any]]:

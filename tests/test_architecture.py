@@ -192,6 +192,8 @@ FOREIGN = {
     "data/sources/huggingface.py": {"_fingerprint"},
     "data/sources/torchvision_adapter.py": {"_images", "_image_files", "_labels"},
     "data/sources/torchvision_arrays.py": {"_samples"},
+    "data/decoding_workers.py": {"_shutdown_workers"},
+    "data/images/framing.py": {"_C", "_nn", "_upsample_bilinear2d_aa"},
     "engine/ema.py": {"_foreach_lerp_"},
     "engine/frozen_features.py": {"_version"},
     "models/description/field_rules.py": {

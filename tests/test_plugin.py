@@ -12,10 +12,10 @@ from cnnrun import plugin
 from cnnrun.registry import KINDS
 
 _NAMES = """
-Annealed Augmentation Classify Dataset Draws Figure Geometric Images Logger Metric Mixing
-Photometric Predictions Reconstruct Row Sampler Schedule Split Target Task UserError augmentations
-datasets identity initializers loggers losses models new_axes new_figure optimizers per_image plots
-schedules softmax styled tasks
+Annealed Augmentation Classify Dataset Draws Figure Geometric Images LabelSets Labels Logger Masks
+Metric Mixing Multilabel Photometric Predictions Reconstruct Regress Row Sampler Schedule Segment
+Split Target Task UserError Values augmentations datasets identity initializers loggers losses
+models new_axes new_figure optimizers per_image plots schedules softmax styled tasks
 """
 NAMES = str.split(_NAMES)
 

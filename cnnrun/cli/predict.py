@@ -1,4 +1,4 @@
-"""`cnnrun predict`: a trained classifier's answers for images in files."""
+"""`cnnrun predict`: a trained network's answers for images in files."""
 
 from __future__ import annotations
 
@@ -12,42 +12,61 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from cnnrun.cli.app import AsJson, Plugins, TrainedTarget, app
+from cnnrun.cli.help_text import examples
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
 from cnnrun.runtime.printable import printable
 from cnnrun.runtime.strict_json import to_json
 
 if TYPE_CHECKING:
+    from cnnrun.components.tasks import Task
     from cnnrun.engine.parts import Parts
     from cnnrun.evaluation.prediction import Answers
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "cnnrun predict RUN photo.jpg",
+        "cnnrun predict RUN photos/ --csv > answers.csv",
+        "find photos -name '*.png' | cnnrun predict RUN -",
+    )
+)
 def predict(
     target: TrainedTarget,
     images: Annotated[
         list[str],
         typer.Argument(
-            metavar="IMAGE|FOLDER|GLOB|-...", help="Images; - reads paths from stdin, one a line."
+            metavar="IMAGE|FOLDER|GLOB|-...",
+            help="Image files; - reads paths from stdin, one per line.",
         ),
     ],
-    top: Annotated[int, typer.Option(min=1, help="So many classes of each, likeliest first.")] = 5,
+    top: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="Classes to show of each image, most likely first."),
+    ] = 5,
     as_json: AsJson = False,
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print CSV: file, rank, class, probability.")
+        bool, typer.Option("--csv", help="Print CSV, of classes: file, rank, class, probability.")
     ] = False,
     gradcam: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Draw there what speaks for each answer.", metavar="DIR"),
+        typer.Option(help="Folder for Grad-CAM plots of what each answer rests on.", metavar="DIR"),
     ] = None,
     batch_size: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Images at once; changes the speed, not the answers."),
+        typer.Option(
+            metavar="N", min=1, help="Images per batch; changes the speed, not the answers."
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", metavar="DEVICE")
+    ] = "auto",
     plugin: Plugins = None,
 ) -> None:
-    """Name the classes of images, prepared as in training; bad files are told and passed over."""
+    """Predict classes or values of images with a trained model.
+
+    Images are prepared as in training; files that can't be read are named and skipped.
+    """
     if as_json and as_csv:
         raise ConfigError("--json and --csv: choose one of them")
     from cnnrun.evaluation import prediction
@@ -61,12 +80,12 @@ def predict(
     bad: list[dict[str, str]] = []
     for answers in prediction.predict_files(parts, files, batch_size):
         for each in answers.bad:
-            console.warn(f"{printable(each.path)}: {each.reason}; passed over")
+            console.warn(f"{printable(each.path)}: {each.reason}; skipped")
             bad.append({"file": each.path, "reason": each.reason})
         drawn = draw(answers) if draw else []
-        found = _rows(answers, answers.top(top, parts.dataset.classes), drawn)
+        found = _rows(parts, answers, top, drawn)
         if not as_json:
-            show(found, first=not rows)
+            show(parts.task, found, first=not rows)
         rows += found
     if as_json:
         console.out(to_json({"checkpoint": str(file), "predictions": rows, "bad": bad}))
@@ -78,6 +97,9 @@ def predict(
 def _grad_cam(parts: Parts, folder: Path) -> Callable[[Answers], list[Path]]:
     from cnnrun.plots.of_predictions import GradCam
 
+    if parts.task.targets != "labels":
+        told = f"task {parts.experiment.task.name} predicts none"
+        raise ConfigError(f"--gradcam shows what speaks for one class of an image; {told}")
     return GradCam(parts, folder).draw
 
 
@@ -102,35 +124,28 @@ def _paths_from_stdin() -> list[str]:
     return [os.fsdecode(part) for part in parts]
 
 
-def _rows(
-    answers: Answers, tops: list[list[tuple[str, float]]], drawn: list[Path]
-) -> list[dict[str, Any]]:
+def _rows(parts: Parts, answers: Answers, top: int, drawn: list[Path]) -> list[dict[str, Any]]:
     """What is told of each image."""
-    rows = [
-        {
-            "file": file,
-            "class": top[0][0],
-            "probability": top[0][1],
-            "top": [{"class": name, "probability": share} for name, share in top],
-        }
-        for file, top in zip(answers.files, tops, strict=True)
-    ]
+    if not answers.files:
+        return []
+    told = parts.task.told(answers.answers, parts.dataset.classes, top)
+    rows = [{"file": file, **row} for file, row in zip(answers.files, told, strict=True)]
     for row, plot in zip(rows, drawn, strict=False):
         row["gradcam"] = str(plot)
     return rows
 
 
-def _print_text(rows: list[dict[str, Any]], first: bool) -> None:  # noqa: ARG001
+def _print_text(task: Task, rows: list[dict[str, Any]], first: bool) -> None:  # noqa: ARG001
     for row in rows:
-        told = ", ".join(f"{k['class']} {100 * k['probability']:.1f} %" for k in row["top"])
         drawn = f"  {printable(row['gradcam'])}" if "gradcam" in row else ""
-        console.out(f"{printable(row['file'])}: {told}{drawn}")
+        console.out(f"{printable(row['file'])}: {task.told_text(row)}{drawn}")
 
 
-def _print_csv(rows: list[dict[str, Any]], first: bool) -> None:
+def _print_csv(task: Task, rows: list[dict[str, Any]], first: bool) -> None:
     writer = csv.writer(console.results, lineterminator="\n")
-    if first and rows:
-        writer.writerow(["file", "rank", "class", "probability"])
     for row in rows:
-        for rank, k in enumerate(row["top"], start=1):
-            writer.writerow([row["file"], rank, k["class"], k["probability"]])
+        for cells in task.told_cells(row):
+            if first:
+                writer.writerow(["file", *cells])
+                first = False
+            writer.writerow([row["file"], *cells.values()])

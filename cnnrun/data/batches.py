@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from cnnrun.data.dataset import Images, ImageSubset, Split
-from cnnrun.data.images.files import ImageFiles
+from cnnrun.data.decoding_plan import PIECE, plan
+from cnnrun.data.decoding_workers import DecodingWorkers, workers_of
+from cnnrun.data.images.files import ImageFiles, empty_images
 from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.prefetch import prefetch
 
@@ -41,7 +47,7 @@ class Batches:
         self.images = split.images
         if isinstance(self.images, Tensor):
             self.images = self.images.to(device)
-        self.labels = split.labels.to(device)
+        self.targets = split.targets.held.to(device)
         self.borders = batch_borders(len(split), batch_size, smallest)
 
     def __len__(self) -> int:
@@ -59,12 +65,12 @@ class Batches:
 
     @property
     def samples(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def iterate(
         self, order: Tensor | None = None, start: int = 0, epoch: int = 0
     ) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """Yield (images (B, C, H, W) uint8, labels (B,) int64) from batch number `start` on.
+        """Yield (images (B, C, H, W) uint8, targets (B, ...)) from batch number `start` on.
 
         order: (N,) int64 on the CPU, a permutation of the samples; without it they come as they
             lie. epoch: which random crops are taken.
@@ -77,14 +83,10 @@ class Batches:
         if isinstance(self.images, Tensor):
             yield from self._gather(self.images, on_device, borders)
         else:
-            labels = (self.labels.index_select(0, on_device[a:b]) for a, b in borders)
-            read_ahead = prefetch(self._reader(epoch), (order[a:b] for a, b in borders))
+            targets = (self.targets.index_select(0, on_device[a:b]) for a, b in borders)
             # Closed by hand, so that an interrupted epoch ends its threads at once.
-            try:
-                for decoded, of_batch in zip(read_ahead, labels, strict=True):
-                    yield decoded.to(self.device, non_blocking=True), of_batch
-            finally:
-                read_ahead.close()
+            with closing(self._read_ahead([order[a:b] for a, b in borders], epoch)) as images:
+                yield from zip(images, targets, strict=True)
 
     def _gather(
         self, images: Tensor, order: Tensor, borders: list[tuple[int, int]]
@@ -98,24 +100,76 @@ class Batches:
             sizes = [b - a for a, b in block]
             yield from zip(
                 torch.split(images.index_select(0, indices), sizes),
-                torch.split(self.labels.index_select(0, indices), sizes),
+                torch.split(self.targets.index_select(0, indices), sizes),
                 strict=True,
             )
 
-    def _reader(self, epoch: int) -> Callable[[Tensor], Tensor]:
-        images, crop = self.images, self.crop
+    def _read_ahead(self, batches: list[Tensor], epoch: int) -> Generator[Tensor, None, None]:
+        """The images of each of `batches` on the device: from processes where there are any."""
+        images, crop, done = self.images, self.crop, 0
 
         def read(indices: Tensor) -> Tensor:
-            found = images[indices] if crop is None else cropped(images, indices, crop, epoch)
+            found = _read(images, crop, indices, epoch)
             # A GPU fetches from pinned memory by itself; for the rest, the loop would wait for it.
             return found.pin_memory() if self.device.type == "cuda" else found
 
-        return read
+        if workers := workers_of(self, self._workers):
+            with closing(workers.read(batches, epoch)) as pieces_of_batches:
+                for pieces in pieces_of_batches:
+                    if pieces is None:
+                        yield read(batches[done]).to(self.device, non_blocking=True)
+                    else:
+                        yield self._joined(pieces)
+                    done += 1
+        with closing(prefetch(read, batches[done:])) as read_ahead:
+            for decoded in read_ahead:
+                yield decoded.to(self.device, non_blocking=True)
+
+    def _workers(self) -> DecodingWorkers | None:
+        """Processes that decode these batches, if that is better."""
+        files = image_files(self.images)
+        if files is None or not files.files.local:
+            return None
+        largest = max(b - a for a, b in pairwise(self.borders))
+        image_bytes = math.prod(files.shape[1:])
+        found = plan(self.device, self.samples, largest, image_bytes, files.threads)
+        if found is None:
+            return None
+        read = partial(_read, _without_threads(self.images), self.crop)
+        return DecodingWorkers(read, found, pin=self.device.type == "cuda")
+
+    def _joined(self, pieces: list[Tensor]) -> Tensor:
+        """The pieces of a batch on the device, with no copy on the way there."""
+        files = image_files(self.images)
+        assert files
+        batch = empty_images(sum(map(len, pieces)), files.form, self.device)
+        for rows, piece in zip(torch.split(batch, PIECE), pieces, strict=True):
+            rows.copy_(piece, non_blocking=True)
+        return batch
 
 
 def decodes_crops(images: Images) -> bool:
     """Whether these images are decoded anew each time, so that only a random part need be."""
-    return isinstance(images.images if isinstance(images, ImageSubset) else images, ImageFiles)
+    return image_files(images) is not None
+
+
+def image_files(images: Images) -> ImageFiles | None:
+    """The files that `images` are, or some of; None where they are none."""
+    while isinstance(images, ImageSubset):
+        images = images.images
+    return images if isinstance(images, ImageFiles) else None
+
+
+def _without_threads(images: Images) -> Images:
+    """The same images, decoded in the thread that reads them."""
+    if isinstance(images, ImageSubset):
+        return ImageSubset(_without_threads(images.images), images.indices)
+    assert isinstance(images, ImageFiles)
+    return ImageFiles(images.files, images.form, threads=1)
+
+
+def _read(images: Images, crop: RandomCrop | None, indices: Tensor, epoch: int) -> Tensor:
+    return images[indices] if crop is None else cropped(images, indices, crop, epoch)
 
 
 def cropped(images: Images, indices: Tensor, crop: RandomCrop, epoch: int) -> Tensor:

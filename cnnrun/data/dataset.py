@@ -1,14 +1,17 @@
-"""What a data source delivers: splits of images with labels, and the names of the classes."""
+"""What a data source delivers: splits of images with targets, and names of the outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
+
+from cnnrun.data.targets import Labels, Targets, as_targets
+from cnnrun.errors import UserError
 
 # The splits of a data set, by which validation is set aside of training and testing comes last.
 SPLITS = ("train", "validation", "test")
@@ -46,10 +49,11 @@ class Names(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """Images and their labels.
+    """Images and their targets.
 
     images: (N, C, H, W) uint8, 0..255; C is 1 (gray) or 3 (RGB).
-    labels: (N,) int64, 0..K-1.
+    targets: what is to be answered, see `cnnrun.data.targets`; of a tensor, (N,) int64 are labels
+        0..K-1, (N, D) float32 values and (N, H, W) uint8 masks.
     groups: (N,) int64, the shard of each sample, where no more than `groups_at_once` shards can be
         at hand; shuffling then stays within so many.
     ids: (N,) int64, which samples they are, see `cnnrun.data.identity`; by default their positions.
@@ -61,7 +65,7 @@ class Split:
     """
 
     images: Images
-    labels: Tensor
+    targets: Targets
     groups: Tensor | None = None
     groups_at_once: int = 1
     ids: Tensor = field(default=None)  # type: ignore[assignment]
@@ -69,12 +73,42 @@ class Split:
     contents: Tensor | None = None
     names: Names | None = None
 
+    if TYPE_CHECKING:  # a tensor is taken for the kind of targets that it can only be
+
+        def __init__(
+            self,
+            images: Images,
+            targets: Targets | Tensor,
+            groups: Tensor | None = None,
+            groups_at_once: int = 1,
+            ids: Tensor = ...,
+            keys: Tensor | None = None,
+            contents: Tensor | None = None,
+            names: Names | None = None,
+        ) -> None: ...
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", as_targets(self.targets))
         if self.ids is None:
-            object.__setattr__(self, "ids", torch.arange(len(self.labels)))
+            object.__setattr__(self, "ids", torch.arange(len(self.targets)))
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
+
+    @property
+    def labels(self) -> Tensor:
+        """The class of each sample: (N,) int64, 0..K-1.
+
+        Raises:
+            UserError: the targets are of another kind.
+        """
+        if not isinstance(self.targets, Labels):
+            raise UserError(f"this needs one class an image, and these data have {self._kind}")
+        return self.targets.held
+
+    @property
+    def _kind(self) -> str:
+        return self.targets.kind.replace("_", " ")
 
     def name(self, index: int) -> str | None:
         """What sample `index` is called, if it has a name."""
@@ -94,7 +128,7 @@ class Split:
         return replace(
             self,
             images=chosen(self.images, indices),
-            labels=self.labels[indices],
+            targets=self.targets.take(indices),
             groups=of(self.groups),
             ids=self.ids[indices],
             keys=of(self.keys),
@@ -136,7 +170,10 @@ def chosen(images: Images, indices: Tensor) -> Images:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The splits of one data set; `classes[k]` is the name of label `k`."""
+    """The splits of one data set.
+
+    classes: the names of what there is to answer: of class k, of label k of a set, of value k.
+    """
 
     classes: tuple[str, ...]
     train: Split
@@ -156,8 +193,8 @@ class Dataset:
 
     @property
     def class_counts(self) -> Tensor:
-        """How many training samples each class has: (K,) int64."""
-        return torch.bincount(self.train.labels, minlength=len(self.classes))
+        """How many training samples (of masks: pixels) each class has: (K,) int64."""
+        return self.train.targets.counts(len(self.classes))
 
     def split(self, name: str) -> Split:
         """The split called train, validation or test; an absent validation split has length 0."""
@@ -167,14 +204,14 @@ class Dataset:
         return found
 
     def with_labels_of(self, classes: tuple[str, ...]) -> Dataset:
-        """The same images with the labels that `classes` (those of a checkpoint) give the names.
+        """The same images with targets in the order of `classes` (those of a checkpoint).
 
         Every class here must be in `classes`; the order may differ, and some may be absent here.
+        Sets of labels and values need all of them.
         """
-        new_label = torch.tensor([classes.index(name) for name in self.classes])
 
         def relabel(split: Split) -> Split:
-            return replace(split, labels=new_label[split.labels])
+            return replace(split, targets=split.targets.renamed(self.classes, classes))
 
         return replace(self.each_split(relabel), classes=classes)
 

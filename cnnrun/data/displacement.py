@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from cnnrun.data.augmentations.geometric import shifts
 from cnnrun.data.augmentations.resampling import Warp, resample
 from cnnrun.data.dataset import Dataset, Split
+from cnnrun.data.pipeline import moved_masks
+from cnnrun.data.targets import Masks
 from cnnrun.errors import UserError
 from cnnrun.runtime.randomness import generator
 
@@ -30,7 +33,13 @@ def displaced(dataset: Dataset, share: float) -> Dataset:
     def move(split: Split, name: str) -> Split:
         if not isinstance(split.images, Tensor):
             raise UserError("displace: only images that lie in memory can be moved; use `augment`")
-        return replace(split, images=_moved(split.images, share, name))
+        if why := split.targets.refuses_moving:
+            raise UserError(f"displace: {why} it out")
+        targets = split.targets
+        if isinstance(targets, Masks):
+            targets = Masks(_moved(targets.held, share, name, moved_masks))
+        images = _moved(split.images, share, name, _moved_images)
+        return replace(split, images=images, targets=targets)
 
     return replace(
         dataset,
@@ -40,13 +49,20 @@ def displaced(dataset: Dataset, share: float) -> Dataset:
     )
 
 
-def _moved(images: Tensor, share: float, name: str) -> Tensor:
-    count, _, height, width = images.shape
+def _moved_images(images: Tensor, warps: list[Warp]) -> Tensor:
+    return resample(images, warps, "nearest")
+
+
+def _moved(
+    images: Tensor, share: float, name: str, move: Callable[[Tensor, list[Warp]], Tensor]
+) -> Tensor:
+    """Images (N, C, H, W) or masks (N, H, W), as `move` moves some of them."""
+    count, (height, width) = len(images), images.shape[-2:]
     draws = 2 * torch.rand(count, 2, generator=generator(0, f"displace {name}")) - 1
     moves = (draws * share * torch.tensor([width, height])).round()
     pieces = []
     for start in range(0, count, _AT_ONCE):
         right, down = moves[start : start + _AT_ONCE].unbind(1)
         warp = Warp(shifts(right, down))
-        pieces.append(resample(images[start : start + _AT_ONCE], [warp], "nearest"))
+        pieces.append(move(images[start : start + _AT_ONCE], [warp]))
     return torch.cat([images[:0], *pieces])

@@ -85,7 +85,7 @@ def fingerprint(dataset: Dataset) -> str:
 
 def _mixed_numbers(split: Split) -> Numbers:
     numbers: Numbers = mixed(split.ids) + np.uint64(1)
-    for more in (split.labels, split.contents):
+    for more in (split.targets.numbers, split.contents):
         if more is not None:
             numbers = mixed(numbers ^ more.numpy().astype(np.uint64))
     return numbers

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cnnrun.data.augmentations.base import (
@@ -19,6 +19,7 @@ from cnnrun.data.augmentations.base import (
 )
 from cnnrun.data.augmentations.resampling import Warp, resample, to_unit
 from cnnrun.data.augmentations.sampling import Sampler
+from cnnrun.data.targets import IGNORED, Labels, Targets
 from cnnrun.registry import augmentations as registered
 
 
@@ -34,9 +35,11 @@ class Pipeline:
         interpolation: Interpolation,
         device: torch.device,
         num_classes: int,
+        kind: type[Targets] = Labels,
     ) -> None:
-        """mean, std: one for each channel, in units of 0..1."""
+        """mean, std: one for each channel, in units of 0..1. kind: of the targets."""
         self.augmentations = list(augmentations)
+        self.kind = kind
         self.interpolation = interpolation
         self.num_classes = num_classes
         self.mean = torch.tensor(mean, dtype=torch.float32, device=device).view(1, -1, 1, 1)
@@ -49,24 +52,24 @@ class Pipeline:
     def __call__(
         self,
         images: Tensor,
-        labels: Tensor,
+        targets: Tensor,
         generator: torch.Generator | None,
         samples: Tensor | None = None,
         epoch: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """The model's input and its targets.
 
-        images: (N, C, H, W) uint8. labels: (N,) int64. generator: on the images' device; None
-        means evaluation, without augmentation. samples: (N,) int64, which training images these
-        are. epoch: from 0.
+        images: (N, C, H, W) uint8. targets: (N, ...), as `kind` holds them. generator: on
+        the images' device; None means evaluation, without augmentation. samples: (N,) int64, which
+        training images these are. epoch: from 0.
 
         Returns:
-            (N, C, H, W) float32, normalized, and the labels; after an augmentation that mixes
-            images, the targets are (N, K) float32 shares of the classes.
+            (N, C, H, W) float32, normalized, and the targets; masks are moved with their images,
+            and labels become (N, K) float32 shares of the classes where images are mixed.
         """
         if generator is None or not self.augmentations:
-            return self.normalize(images), labels
-        images, targets, _ = self._augment(images, labels, generator, samples, epoch)
+            return self.normalize(images), targets
+        images, targets, _ = self._augment(images, targets, generator, samples, epoch)
         return self.normalize(images), targets
 
     @property
@@ -94,7 +97,9 @@ class Pipeline:
             (N, C, H, W) float32 in 0..1, and for each augmentation its name and its draws.
         """
         labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-        images, _, steps = self._augment(images, labels, generator)
+        alone = copy(self)  # what is looked at is the images alone
+        alone.kind = Labels
+        images, _, steps = alone._augment(images, labels, generator)
         names = [_name_of(augmentation) for augmentation in self.augmentations]
         return to_unit(images), list(zip(names, steps, strict=True))
 
@@ -126,22 +131,32 @@ class Pipeline:
                 matrices = augmentation.matrices(draws)
                 moves.append(Warp(matrices, augmentation.padding_mode))
                 continue
-            images, moves = to_unit(self._move(images, moves)), []
+            images, targets = self._move(images, targets, moves)
+            images, moves = to_unit(images), []
             if isinstance(augmentation, Photometric):
                 images = augmentation.apply(images, draws)
             elif isinstance(augmentation, Policy):
                 images = augmentation.apply(images, draws, self.interpolation)
             elif isinstance(augmentation, Mixing):
-                targets = self._shares(targets)
+                targets = self.kind.mixable(targets, self.num_classes)
                 images, targets = augmentation.apply(images, targets, draws)
-        return self._move(images, moves), targets, steps
+        return *self._move(images, targets, moves), steps
 
-    def _move(self, images: Tensor, moves: list[Warp]) -> Tensor:
-        return resample(images, moves, self.interpolation) if moves else images
+    def _move(self, images: Tensor, targets: Tensor, moves: list[Warp]) -> tuple[Tensor, Tensor]:
+        if not moves:
+            return images, targets
+        if self.kind.move:
+            targets = moved_masks(targets, moves)
+        return resample(images, moves, self.interpolation), targets
 
-    def _shares(self, targets: Tensor) -> Tensor:
-        """Labels (N,) as shares (N, K) of one class each; shares as they are."""
-        return F.one_hot(targets, self.num_classes).float() if targets.dim() == 1 else targets
+
+def moved_masks(masks: Tensor, moves: Sequence[Warp]) -> Tensor:
+    """Masks (N, H, W) uint8 moved as `resample` moves images; from outside, `IGNORED` comes in.
+
+    Always the nearest pixel: between two classes there is none.
+    """
+    # Outside of an image `resample` reads 0; of the masks' complement, that is `IGNORED`.
+    return (IGNORED - resample((IGNORED - masks)[:, None], moves, "nearest"))[:, 0]
 
 
 def _name_of(augmentation: Augmentation) -> str:

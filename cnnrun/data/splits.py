@@ -32,12 +32,12 @@ def apply_splits(dataset: Dataset, options: DatasetOptions, seed: int) -> Datase
     """
     train = dataset.train
     if options.per_class is not None:
-        wanted = np.minimum(_class_sizes(train.labels), options.per_class)
-        chosen = _choice(train.labels, wanted, derive_seed(seed, "per class"), train.keys)
+        wanted = np.minimum(_class_sizes(train.targets.strata), options.per_class)
+        chosen = _choice(train.targets.strata, wanted, derive_seed(seed, "per class"), train.keys)
         train = train.take(chosen)
     if options.limit is not None and options.limit < len(train):
-        wanted = shares(_class_sizes(train.labels), options.limit)
-        chosen = _choice(train.labels, wanted, derive_seed(seed, "limit"), train.keys)
+        wanted = shares(_class_sizes(train.targets.strata), options.limit)
+        chosen = _choice(train.targets.strata, wanted, derive_seed(seed, "limit"), train.keys)
         train = train.take(chosen)
     dataset = replace(dataset, train=train)
     if options.fold is not None:
@@ -62,8 +62,8 @@ def with_validation(dataset: Dataset, amount: int | float, seed: int) -> Dataset
         raise UserError(f"validation takes {count:,} of {total:,} training images; none is left")
     seed = derive_seed(seed, "validation split")
     if train.keys is not None:
-        return _set_aside(dataset, chosen_by_key(train.keys, train.labels, amount, seed))
-    return _set_aside(dataset, stratified_choice(train.labels, count, seed))
+        return _set_aside(dataset, chosen_by_key(train.keys, train.targets.strata, amount, seed))
+    return _set_aside(dataset, stratified_choice(train.targets.strata, count, seed))
 
 
 def with_fold(dataset: Dataset, fold: int, folds: int, seed: int) -> Dataset:
@@ -84,13 +84,13 @@ def with_fold(dataset: Dataset, fold: int, folds: int, seed: int) -> Dataset:
         )
     seed = derive_seed(seed, "folds")
     if train.keys is None:
-        return _set_aside(dataset, _dealt(train.labels, fold, folds, seed))
+        return _set_aside(dataset, _dealt(train.targets.strata, fold, folds, seed))
     part = np.floor(_draws(train.keys, seed) * folds).astype(int)
     chosen = np.flatnonzero(part == fold - 1)
     if not 0 < len(chosen) < len(train):
         raise UserError(
             f"fold {fold}/{folds} would have {len(chosen):,} of {len(train):,} images: each file's "
-            "name decides its fold, and these are too few for so many folds; ask for fewer"
+            "name decides its fold, and these are too few for that many folds; ask for fewer"
         )
     return _set_aside(dataset, torch.from_numpy(chosen))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cnnrun import registry
-from cnnrun.components.tasks import Task
+from cnnrun.components.tasks.loss_contract import refuse_other_loss
+from cnnrun.components.tasks.task import Task
 from cnnrun.config.experiment import Experiment
 from cnnrun.data import normalize
 from cnnrun.data.dataset import Dataset
@@ -43,6 +45,7 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     device = select_device(experiment.device)
     be_deterministic(experiment.training.deterministic)
     dataset = build_dataset(experiment)
+    _refuse_other_targets(experiment, dataset)
     _refuse_one_class(experiment, dataset)
     shape = dataset.input_shape
     resumes = checkpoint is not None
@@ -61,12 +64,36 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
         normalization = Normalization(mean, std)
     if not resumes:
         init_from_data(model, dataset, normalization, experiment.seed)
-    counts = dataset.class_counts
-    parts = _assemble(experiment, device, dataset, normalization, model, counts)
+    found = checkpoint.task if checkpoint else None
+    learnt = _Learnt(dataset.class_counts, len(dataset.train), found)
+    parts = _assemble(experiment, device, dataset, normalization, model, learnt)
     try_users_parts(parts)
     return replace(
         parts, trainable=built.trainable, transfer=built.transfer, notes=tuple(built.notes)
     )
+
+
+def _refuse_other_targets(experiment: Experiment, dataset: Dataset) -> None:
+    """Refuse data whose targets are of another kind than the task learns.
+
+    Raises:
+        ConfigError: with the place of the data set.
+    """
+    task: type[Task] = registry.tasks.get(experiment.task.name).factory  # type: ignore[assignment]
+    wanted = "labels" if task.targets == "pixels" else task.targets
+    found = dataset.train.targets.kind
+    if found == wanted:
+        return
+    told = f"these data give {found.replace('_', ' ')}, and task {experiment.task.name} needs "
+    told += wanted.replace("_", " ")
+    if "targets" in type(experiment.dataset).model_fields:
+        raise experiment.error(["dataset"], f"{told}: dataset.targets={wanted}")
+    able = [name for name in registry.tasks.names() if _targets_of(name) == found]
+    raise experiment.error(["task"], f"{told}; of such data {' or '.join(able)} learns")
+
+
+def _targets_of(task: str) -> str:
+    return str(registry.tasks.get(task).factory.targets)  # type: ignore[attr-defined]
 
 
 def _refuse_one_class(experiment: Experiment, dataset: Dataset) -> None:
@@ -75,7 +102,7 @@ def _refuse_one_class(experiment: Experiment, dataset: Dataset) -> None:
         found = "".join(f"\n{note}" for note in dataset.notes)
         raise experiment.error(
             ["dataset"],
-            f"there is only one class, '{dataset.classes[0]}': nothing to tell apart{found}",
+            f"there is only one class, '{dataset.classes[0]}': nothing to classify{found}",
         )
 
 
@@ -93,9 +120,24 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
     refuse_absurd_model(experiment, shape, classes, checkpoint.model)
     model = build_model(experiment, shape, classes, of_checkpoint=True)
     load_weights(model, checkpoint.model)
+    _refuse_other_targets(experiment, dataset)
     dataset = with_checkpoint_labels(dataset, checkpoint)
-    counts = torch.tensor(checkpoint.class_counts)
-    return _assemble(experiment, device, dataset, checkpoint.normalization, model, counts)
+    samples = len(checkpoint.data.get("trained_on", ()))
+    learnt = _Learnt(torch.tensor(checkpoint.class_counts), samples, checkpoint.task)
+    return _assemble(experiment, device, dataset, checkpoint.normalization, model, learnt)
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """What is known of the training split.
+
+    counts: of the samples of each class, (K,) int64. samples: how many there are in all.
+    found: what a checkpoint's task found in them, see `Task.state`.
+    """
+
+    counts: Tensor
+    samples: int
+    found: dict[str, Any] | None
 
 
 def _assemble(
@@ -104,30 +146,42 @@ def _assemble(
     dataset: Dataset,
     normalization: Normalization,
     model: nn.Module,
-    class_counts: Tensor,
+    learnt: _Learnt,
 ) -> Parts:
     classes = len(dataset.classes)
     with experiment.located("loss"):
         loss = registry.losses.build(
-            experiment.loss, num_classes=classes, class_counts=class_counts
+            experiment.loss,
+            num_classes=classes,
+            class_counts=learnt.counts,
+            sample_count=learnt.samples,
         )
     with experiment.located("task"):
         task: Task = registry.tasks.build(experiment.task)
         entry = registry.tasks.get(experiment.task.name)
         if entry.is_users:
             check_task(task, entry)
+        refuse_other_loss(task, loss)
         task.check(model, loss)
+    with experiment.located("model"):
+        task.check_shape(model, dataset.input_shape, classes)
+    with experiment.located("task"):
+        if learnt.found is None:
+            task.learn(dataset)
+        else:
+            task.restore(learnt.found)
     with experiment.located("training", "monitor"):
         task.ranks_by(experiment.training.monitor)
-    augmentations = build_augmentations(experiment)
+    augmentations = build_augmentations(experiment, dataset.train.targets)
     crop = crop_at_decode(augmentations, dataset, experiment.seed)
-    pipeline = (Pipeline if task.targets == "labels" else PixelPipeline)(
+    pipeline = (PixelPipeline if task.targets == "pixels" else Pipeline)(
         augmentations[1:] if crop else augmentations,
         normalization.mean,
         normalization.std,
         interpolation=experiment.dataset.interpolation,
         device=device,
         num_classes=classes,
+        kind=type(dataset.train.targets),
     )
     if isinstance(pipeline, PixelPipeline):
         pipeline.noise = task.noise

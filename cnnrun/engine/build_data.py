@@ -11,7 +11,7 @@ from torch import nn
 
 from cnnrun import registry
 from cnnrun.config.experiment import Experiment
-from cnnrun.data.augmentations.base import Augmentation
+from cnnrun.data.augmentations.base import Augmentation, Geometric, Mixing, Policy
 from cnnrun.data.augmentations.geometric import RandomResizedCrop
 from cnnrun.data.batches import decodes_crops
 from cnnrun.data.dataset import Dataset
@@ -20,6 +20,7 @@ from cnnrun.data.identity import identified
 from cnnrun.data.images.conversion import with_form
 from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.splits import apply_splits
+from cnnrun.data.targets import Targets
 from cnnrun.engine.out_of_memory import fitting_memory
 from cnnrun.engine.trial import check_dataset
 from cnnrun.errors import UserError
@@ -44,7 +45,7 @@ def build_dataset(experiment: Experiment, whole: bool = False) -> Dataset:
             check_dataset(dataset, entry)
     dataset = replace(dataset, bad_files=tuple(options.bad_files), notes=tuple(options.notes))
     with experiment.located("dataset"), fitting_memory(experiment, "dataset"):
-        check_labels(dataset)
+        check_targets(dataset)
         dataset = identified(dataset)
         dataset = displaced(with_form(dataset, options), experiment.dataset.displace)
         if whole and not len(dataset.train):
@@ -68,8 +69,8 @@ def with_copies_told(dataset: Dataset) -> Dataset:
     return replace(dataset, notes=(*dataset.notes, *notes))
 
 
-def check_labels(dataset: Dataset) -> None:
-    """Refuse labels that are no class, before a GPU would fail on one without a word.
+def check_targets(dataset: Dataset) -> None:
+    """Refuse labels that are no class and the like, before a GPU fails on one without a word.
 
     Names of classes may be any text that can be printed.
 
@@ -81,22 +82,32 @@ def check_labels(dataset: Dataset) -> None:
         if any(unicodedata.category(character) == "Cc" for character in name):
             raise UserError(f"the class {name!r} has a control character in its name; rename it")
     for name in ("train", "validation", "test"):
-        labels = dataset.split(name).labels
-        wrong = labels[(labels < 0) | (labels >= len(dataset.classes))]
-        if len(wrong):
-            raise UserError(
-                f"the {name} split has the label {int(wrong[0])}, but there are "
-                f"{len(dataset.classes)} classes ({some(dataset.classes)}): labels are 0 to "
-                f"{len(dataset.classes) - 1}"
-            )
+        dataset.split(name).targets.check(name, dataset.classes)
 
 
-def build_augmentations(experiment: Experiment) -> list[Augmentation]:
+def build_augmentations(experiment: Experiment, targets: Targets) -> list[Augmentation]:
+    """The augmentations of the experiment.
+
+    Raises:
+        ConfigError: one that would make `targets` false.
+    """
     built = []
     for i, item in enumerate(experiment.dataset.augment):
         with experiment.located("dataset", "augment", i):
-            built.append(registry.augmentations.build(item))
+            augmentation = registry.augmentations.build(item)
+            if why := _false_after(augmentation, targets):
+                raise UserError(f"{item.name}: {why} it out")
+            built.append(augmentation)
     return built
+
+
+def _false_after(augmentation: Augmentation, targets: Targets) -> str:
+    """Why targets would be false after an augmentation; "" where they are not."""
+    if isinstance(augmentation, Mixing):
+        return targets.refuses_mixing
+    if isinstance(augmentation, Policy):
+        return targets.refuses_policies
+    return targets.refuses_moving if isinstance(augmentation, Geometric) else ""
 
 
 def crop_at_decode(
@@ -109,7 +120,7 @@ def crop_at_decode(
     first = augmentations[0] if augmentations else None
     if not isinstance(first, RandomResizedCrop) or first.probability < 1:
         return None
-    if not decodes_crops(dataset.train.images):
+    if dataset.train.targets.move or not decodes_crops(dataset.train.images):
         return None
     scale, ratio = (tuple(pair) for pair in (first.scale, first.ratio))
     return RandomCrop(derive_seed(seed, "crops"), scale, ratio)  # type: ignore[arg-type]
@@ -117,11 +128,11 @@ def crop_at_decode(
 
 def with_checkpoint_labels(dataset: Dataset, checkpoint: Checkpoint) -> Dataset:
     """`dataset` with the labels of the checkpoint's classes, matched by name."""
-    known = tuple(checkpoint.classes)
+    known, words = tuple(checkpoint.classes), dataset.train.targets.words
     unknown = [name for name in dataset.classes if name not in known]
     if unknown:
         raise UserError(
-            f"the data has classes that the model was not trained on: {some(unknown)} "
+            f"the data has {words} that the model was not trained on: {some(unknown)} "
             f"(it knows {some(known)})"
         )
     if list(dataset.input_shape) != checkpoint.input_shape:

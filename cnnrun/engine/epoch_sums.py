@@ -27,8 +27,8 @@ class EpochSums:
         self.task = parts.task
         # MPS has no float64; elsewhere sums over millions of samples keep their last digits.
         dtype = torch.float32 if parts.device.type == "mps" else torch.float64
-        # One for each measure, and at the end what exact sums round away of the losses.
-        self.zeros = torch.zeros(len(parts.task.measures) + 1, dtype=dtype, device=parts.device)
+        # Those of the task, and at the end what exact sums round away of the losses.
+        self.zeros = torch.zeros(parts.task.sum_count + 1, dtype=dtype, device=parts.device)
         self.restart()
 
     def restart(self) -> None:
@@ -53,7 +53,7 @@ class EpochSums:
         del self.noted[first:]
 
     def collect(self) -> Tensor:
-        """The sums of all that was noted: (len(measures) + 1,), see `__init__`."""
+        """The sums of all that was noted: (sums + 1,), see `__init__`."""
         if self.noted:
             numbers, pieces, outputs, targets = zip(*self.noted, strict=True)
             self.unchecked += zip(numbers, pieces, strict=True)
@@ -78,7 +78,7 @@ class EpochSums:
             return dict.fromkeys(self.task.measures)
         loss, *others, rest = (values / self.samples).tolist()
         loss += rest if abs(loss) < _TINY else 0.0
-        return dict(zip(self.task.measures, (loss, *others), strict=True))
+        return self.task.figures([loss, *others])
 
     def first_not_finite(self) -> tuple[int, float] | None:
         """The first step, of those whose sums were not looked at, with such a loss; its mean."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cnnrun.data.batches import Batches
 from cnnrun.data.dataset import Split
+from cnnrun.data.decoding_workers import decoding_processes
 from cnnrun.data.pipeline import Pipeline
 from cnnrun.engine.parts import Parts
 from cnnrun.models.surgery import InputsOf, evaluated
@@ -54,7 +55,8 @@ def on_frozen_features(parts: Parts, batch_size: int) -> Parts | None:
     """
     experiment = parts.experiment
     trainable = parts.trainable
-    if not trainable.ends_frozen or not trainable.now() or parts.task.targets != "labels":
+    targets_fit = parts.task.targets not in ("pixels", "masks")
+    if not trainable.ends_frozen or not trainable.now() or not targets_fit:
         return None
     if experiment.dataset.augment or experiment.training.progressive_from != 1:
         return None
@@ -72,7 +74,7 @@ def on_frozen_features(parts: Parts, batch_size: int) -> Parts | None:
     train = ready(parts.dataset.train)
     validation = ready(parts.dataset.validation) if parts.dataset.validation else None
     # The loop never looks at the test split; the whole model is tested when it ends.
-    none = Split(train.images[torch.arange(0)], train.labels[:0])
+    none = Split(train.images[torch.arange(0)], train.targets.take(torch.arange(0)))
     dataset = replace(parts.dataset, train=train, validation=validation, test=none)
     return replace(parts, dataset=dataset, model=tail, pipeline=IdentityPipeline(), crop=None)
 
@@ -137,6 +139,7 @@ def _random_state(device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
+@decoding_processes()
 def _features(parts: Parts, name: str, split: Split, batch_size: int) -> Tensor:
     """What the module is given for each sample of `split`, (N, ...) float32 on the device."""
     found: list[Tensor] = []

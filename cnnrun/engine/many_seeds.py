@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from cnnrun.config.experiment import Experiment
+from cnnrun.engine.parts import Parts
 from cnnrun.engine.stacked_models import StackedModels, share
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import ConfigError, Interrupted, UserError
@@ -27,6 +28,9 @@ from cnnrun.runtime.interrupt import StopRequest
 from cnnrun.runtime.randomness import seed_default
 from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step, bare_zero_grad, is_known_code
 from cnnrun.runtime.training_display import Reporter
+
+# Their steps take a batch of outputs as they take one of a single model.
+TASKS = ("classify", "multilabel", "regress")
 
 # Their steps change each weight by what its own gradients were.
 ELEMENTWISE = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
@@ -40,7 +44,7 @@ def check(experiment: Experiment) -> None:
     """
     training = experiment.training
     can_not: dict[tuple[str, ...], bool] = {
-        ("task",): experiment.task.name != "classify",
+        ("task",): experiment.task.name not in TASKS,
         ("optimizer",): experiment.optimizer.name not in ELEMENTWISE,
         ("schedule",): experiment.schedule.name == "plateau",
         ("transfer",): experiment.transfer is not None,
@@ -82,7 +86,7 @@ class Seeds:
         self.optimizer = self._stacked_optimizer()
         self.zero_grad = bare_zero_grad(self.optimizer)
         self.optimizer_step = bare_step(self.optimizer)
-        self.losses_are_alike = _are_alike([trainer.stepped.loss for trainer in trainers])
+        self.losses_are_alike = _are_alike([trainer.stepped for trainer in trainers])
 
     def _stacked_optimizer(self) -> torch.optim.Optimizer:
         """The first trainer's optimizer over the stacked parameters, in the same groups."""
@@ -228,7 +232,7 @@ class Seeds:
             # One whose patience has ended still is to be tested.
             paths = [trainer.run.path for trainer in self.unfailed if trainer.run]
             runs = "\n".join(f"  cnnrun train --resume {path}" for path in paths)
-            raise Interrupted(f"stopped and saved; go on with\n{runs}", self.stop.exit_code)
+            raise Interrupted(f"stopped and saved; resume with\n{runs}", self.stop.exit_code)
 
     def keep_state(self) -> None:
         """Give each trainer's optimizer its share of the stacked state, for its checkpoint."""
@@ -254,14 +258,18 @@ class _Given(torch.nn.Module):
         return self.outputs
 
 
-def _are_alike(losses: Sequence[torch.nn.Module]) -> bool:
-    """Whether one call gives what each of them would: cnnrun's own, with the same class weights.
+def _are_alike(each: Sequence[Parts]) -> bool:
+    """Whether one call gives what each loss would: cnnrun's own, with the same class weights.
 
-    Another's may depend on what else is in the batch, or return its mean.
+    Another's may depend on what else is in the batch, or return its mean. Each task knows what it
+    found in its own training split.
     """
-    first, *others = (loss.state_dict() for loss in losses)
-    return is_known_code(type(losses[0]).forward) and all(
-        torch.equal(value, first[key]) for other in others for key, value in other.items()
+    first, *others = (parts.loss.state_dict() for parts in each)
+    found, *of_others = (parts.task.state() for parts in each)
+    return (
+        is_known_code(type(each[0].loss).forward)
+        and all(torch.equal(value, first[key]) for other in others for key, value in other.items())
+        and all(other == found for other in of_others)
     )
 
 

@@ -25,10 +25,10 @@ _OF_MOMENTS = (
 )
 
 
-def with_groups_that_thaw(optimizer: torch.optim.Optimizer, state: Any) -> Any:
+def with_groups_that_unfreeze(optimizer: torch.optim.Optimizer, state: Any) -> Any:
     """`state`, with the last of `optimizer`'s groups where it lacks them.
 
-    In earlier versions what was frozen had no group before it thawed.
+    In earlier versions what was frozen had no group before it was unfrozen.
     """
     groups = state.get("param_groups") if isinstance(state, Mapping) else None
     if not isinstance(groups, list) or not groups:

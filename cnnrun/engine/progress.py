@@ -13,7 +13,7 @@ from cnnrun.runtime import console
 from cnnrun.runtime.distributed import world
 
 # Many processes agree on stopping and saving this often: talking takes a tenth of a millisecond.
-STEPS_BETWEEN_TALKS = 8
+AGREE_EVERY = 8
 
 
 @dataclass
@@ -25,17 +25,17 @@ class Progress:
     batch: int = 0  # batches done of the epoch that is under way
     sums: list[float] = field(default_factory=list)  # that epoch's, see `EpochSums`
     samples: int = 0  # and over how many samples
-    best: list[float] | None = None  # the best epoch's rank, see `rank_of`
+    best: list[float] | None = None  # the best epoch's rank, see `sort_key`
     best_epoch: int = 0
     stopped_early: bool = False
     skipped: int = 0  # of that epoch's steps, those left out because their loss was no number
     accumulate: int = 1  # pieces of a batch, see `training.auto_batch`
 
     def finish_epoch(self, rank: list[float], patience: int | None) -> bool:
-        """Count an epoch; whether it is the best yet. rank: see `rank_of`."""
+        """Count an epoch; whether it is the best yet. rank: see `sort_key`."""
         self.epoch += 1
         self.batch = self.samples = 0
-        is_best = beats(rank, self.best)
+        is_best = is_better(rank, self.best)
         if is_best:
             self.best_epoch, self.best = self.epoch, rank
         self.look_at_patience(patience)
@@ -53,7 +53,7 @@ class SaveTimer:
     def __init__(self, every: str | None, processes: int) -> None:
         count, _, self.unit = (every or "").partition(" ")
         self.count = int(count or 0)
-        self.slack = 1 if processes == 1 else STEPS_BETWEEN_TALKS
+        self.slack = 1 if processes == 1 else AGREE_EVERY
         self.saved()
 
     def saved(self) -> None:
@@ -66,7 +66,7 @@ class SaveTimer:
         return bool(self.count) and time.monotonic() - self.last >= self.count
 
 
-def rank_of(scores: Mapping[str, Any], task: Task, monitor: str) -> list[float]:
+def sort_key(scores: Mapping[str, Any], task: Task, monitor: str) -> list[float]:
     """Larger is better: the monitored metric, then the loss, as small splits often tie.
 
     scores: of the validation split; {} where there is none. What is no number is NaN.
@@ -82,7 +82,7 @@ def rank_of(scores: Mapping[str, Any], task: Task, monitor: str) -> list[float]:
     ]
 
 
-def beats(rank: list[float], best: list[float] | None) -> bool:
+def is_better(rank: list[float], best: list[float] | None) -> bool:
     """Whether an epoch is the best yet; without a validation split, the last one always is.
 
     The first of equals stays; what is not a number never wins.

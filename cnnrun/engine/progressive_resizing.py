@@ -32,6 +32,10 @@ def check_sizes(parts: Parts) -> None:
     options = parts.experiment.training
     if options.progressive_from == 1:
         return
+    if parts.task.targets == "masks":
+        raise parts.experiment.error(
+            ["training", "progressive_from"], "masks keep their size; leave it at 1"
+        )
     image = torch.zeros(1, *parts.dataset.input_shape, device=parts.device)
     training = parts.model.training
     try:

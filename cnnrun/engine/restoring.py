@@ -9,7 +9,7 @@ from typing import Any
 from cnnrun.components.tasks import Task
 from cnnrun.config.experiment import Experiment
 from cnnrun.engine.build_optimizer import build_lr_schedule
-from cnnrun.engine.progress import Progress, beats, rank_of
+from cnnrun.engine.progress import Progress, is_better, sort_key
 from cnnrun.engine.snapshot import take_over
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import UserError
@@ -42,7 +42,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
         changed = [key for key, value in now.items() if value != held.get(key)]
         if not changed:
             raise
-        told = f"a run can't go on with another {some(changed)} ({error}); start a new run"
+        told = f"a run can't be resumed with another {some(changed)} ({error}); start a new run"
         raise experiment.error(["optimizer", changed[0]], told) from error
     if trainer.world.is_main:  # what others sum is added to it
         trainer.sums.add(progress.sums)
@@ -64,7 +64,7 @@ def learning_rate_note(trainer: Trainer, checkpoint: Checkpoint, before: Experim
         return []
     return [
         f"the {now.schedule.name} schedule is that of {now.training.epochs} epochs from here "
-        f"on: the learning rate goes on at {new:g} instead of {old:g}"
+        f"on: the learning rate continues at {new:g} instead of {old:g}"
     ]
 
 
@@ -108,11 +108,11 @@ def settle_best(
     saved = progress.best_epoch if best else 0
     progress.best, progress.best_epoch = None, saved
     if saved:
-        progress.best = rank_of_row(rows.get(saved), task, now, same_loss)
+        progress.best = sort_key_of_row(rows.get(saved), task, now, same_loss)
     wins = False
     if progress.batch == 0 and progress.epoch > saved:
-        rank = rank_of_row(rows.get(progress.epoch), task, now, same_loss)
-        if rank is not None and beats([v for v in rank if v != -math.inf], None):
+        rank = sort_key_of_row(rows.get(progress.epoch), task, now, same_loss)
+        if rank is not None and is_better([v for v in rank if v != -math.inf], None):
             wins = progress.best is None or rank > progress.best
         if wins:
             progress.best, progress.best_epoch = rank, progress.epoch
@@ -126,7 +126,7 @@ def monitored(task: Task, experiment: Experiment) -> str:
     return task.ranks_by(experiment.training.monitor).name
 
 
-def rank_of_row(
+def sort_key_of_row(
     row: Row | None, task: Task, experiment: Experiment, same_loss: bool = True
 ) -> list[float] | None:
     """The rank of a logged epoch; None where the log does not tell.
@@ -149,6 +149,6 @@ def _rank(row: Row | None, task: Task, monitor: str) -> list[float] | None:
         if key.startswith("validation_")
     }
     try:
-        return rank_of(scores, task, monitor)
+        return sort_key(scores, task, monitor)
     except (KeyError, TypeError):
         return None  # it was not measured then, or is no number

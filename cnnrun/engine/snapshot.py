@@ -10,7 +10,7 @@ from torch import nn
 
 from cnnrun.components.schedules import Schedule
 from cnnrun.data.identity import record
-from cnnrun.engine.optimizer_state import check_optimizer_state, with_groups_that_thaw
+from cnnrun.engine.optimizer_state import check_optimizer_state, with_groups_that_unfreeze
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.progress import Progress
 from cnnrun.engine.stepper import Stepper
@@ -46,6 +46,7 @@ def snapshot(
         input_shape=list(parts.dataset.input_shape),
         data=record(parts.dataset),
         code=code,
+        task=parts.task.state(),
         normalization=parts.normalization,
         schedule=schedule.state_dict(),
         progress=asdict(progress),
@@ -69,7 +70,7 @@ def take_over(checkpoint: Checkpoint, parts: Parts, stepper: Stepper, schedule: 
         load_weights(parts.model, checkpoint.model)
         stepper.average.restart()
     load_weights(parts.model, checkpoint.raw or checkpoint.model)
-    optimizer = with_groups_that_thaw(stepper.optimizer, checkpoint.optimizer)
+    optimizer = with_groups_that_unfreeze(stepper.optimizer, checkpoint.optimizer)
     check_optimizer_state(stepper.optimizer, optimizer)
     stepper.load_state_dict({"optimizer": optimizer, "scaler": checkpoint.scaler})
     if checkpoint.config["schedule"]["name"] == parts.experiment.schedule.name:

@@ -23,7 +23,7 @@ from cnnrun.engine.compiling import convert_norms
 from cnnrun.engine.epoch_sums import EpochSums, Means
 from cnnrun.engine.frozen_features import on_frozen_features
 from cnnrun.engine.parts import Parts
-from cnnrun.engine.progress import STEPS_BETWEEN_TALKS, NoBest, Progress, SaveTimer, beats, rank_of
+from cnnrun.engine.progress import AGREE_EVERY, NoBest, Progress, SaveTimer, is_better, sort_key
 from cnnrun.engine.progressive_resizing import progressive
 from cnnrun.engine.snapshot import first_infinite, infinite_note, snapshot
 from cnnrun.engine.stepper import NotFiniteError, Stepper
@@ -140,7 +140,7 @@ class Trainer:
         """After a step: leave when asked to, or write the checkpoint that is due."""
         stop, due = bool(self.stop), self.timer.due(self.progress.step)
         if self.world.size > 1:
-            if self.progress.step % STEPS_BETWEEN_TALKS:
+            if self.progress.step % AGREE_EVERY:
                 return  # the others are not asked now
             stop, due = any_process([stop, due])
         if stop:
@@ -265,8 +265,8 @@ class Trainer:
         if observed is not None:
             self.schedule.observe(observed)
         self.sums.restart()
-        rank = rank_of(scores, self.task, self.experiment.training.monitor)
-        if beats(rank, progress.best) and self.note_infinite():
+        rank = sort_key(scores, self.task, self.experiment.training.monitor)
+        if is_better(rank, progress.best) and self.note_infinite():
             rank = [math.nan]
         elif not all(map(math.isfinite, rank)):
             self._no_best.tell(progress.epoch + 1, self.task, self.experiment.training.monitor)
@@ -326,5 +326,5 @@ class Trainer:
         self.save("last")
         told = f"stopped in epoch {self.progress.epoch + 1} after step {self.progress.step}"
         if self.run:
-            told += f", saved; go on with\n  cnnrun train --resume {self.run.path}"
+            told += f", saved; resume with\n  cnnrun train --resume {self.run.path}"
         raise Interrupted(told, self.stop.exit_code)

@@ -19,6 +19,7 @@ from cnnrun.components.tasks.classify import Classify
 from cnnrun.data.augmentations.base import Augmentation
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.pipeline import Pipeline
+from cnnrun.data.targets import Labels
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError, in_user_code
 from cnnrun.registry import Entry
@@ -47,7 +48,7 @@ def check_dataset(dataset: Dataset, entry: Entry) -> None:
 
 
 def _check_split(split: Split, name: str, entry: Entry) -> None:
-    images, labels = split.images, split.labels
+    images, labels = split.images, split.targets.held
     if not len(images.shape):
         raise entry.mistake(f"has {name} images without a shape")
     first = images[torch.arange(min(_IMAGES, images.shape[0]))]
@@ -56,10 +57,12 @@ def _check_split(split: Split, name: str, entry: Entry) -> None:
             f"has {name} images of {first.dtype} {tuple(images.shape)}; expected torch.uint8 "
             "(N, C, H, W) in 0..255"
         )
-    if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.dtype != torch.int64:
+    bad_labels = not isinstance(labels, Tensor) or labels.dim() != 1 or labels.dtype != torch.int64
+    if isinstance(split.targets, Labels) and bad_labels:
         raise entry.mistake(f"has {name} labels: {_what(labels)}; expected torch.int64 (N,)")
     if len(labels) != images.shape[0]:
-        raise entry.mistake(f"has {images.shape[0]} {name} images, but {len(labels)} labels")
+        kind = split.targets.kind.replace("_", " ")
+        raise entry.mistake(f"has {images.shape[0]} {name} images, but {len(labels)} {kind}")
 
 
 def check_task(task: Task, entry: Entry) -> None:

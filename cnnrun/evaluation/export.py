@@ -114,7 +114,8 @@ def metadata(parts: Parts, checkpoint: Checkpoint, preprocessing: bool) -> dict[
         "classes": to_json(list(parts.dataset.classes), ensure_ascii=False),
         "input": f"N x {channels} x {height} x {width}, "
         + ("uint8, 0..255" if preprocessing else "float32, (x / 255 - mean) / std"),
-        "output": "logits (N, K)" if parts.task.targets == "labels" else "pixels 0..1, code",
+        "output": parts.task.output,
+        **parts.task.exported(),
         "mean": to_json(checkpoint.normalization.mean),
         "std": to_json(checkpoint.normalization.std),
         "resize": str(parts.experiment.dataset.resize),

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cnnrun import registry
 from cnnrun.config.experiment import Experiment, from_dict, load
 from cnnrun.config.own_code import changed, code_of
 from cnnrun.config.renamed import present
@@ -22,6 +23,7 @@ from cnnrun.config.trust import consenting, trusted
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.options import DatasetOptions
 from cnnrun.data.sources.known_forms import known_form
+from cnnrun.data.targets import KINDS, Labels
 from cnnrun.engine.build import rebuild
 from cnnrun.engine.build_data import build_dataset
 from cnnrun.engine.build_model import build_model
@@ -111,7 +113,8 @@ def open_trained(
     if experiment.task.name == "stylize":
         raise UserError(f"{target}: style transfer trains one image; there is no network in it")
     _tell_of_other_code(file, checkpoint, experiment, opens_data=False)
-    return file, rebuild(checkpoint, experiment, _without_samples(checkpoint)), checkpoint
+    nothing = _without_samples(checkpoint, experiment)
+    return file, rebuild(checkpoint, experiment, nothing), checkpoint
 
 
 def model_of(
@@ -176,7 +179,11 @@ def _tell_once(text: str) -> None:
     console.warn(text)
 
 
-def _without_samples(checkpoint: Checkpoint) -> Dataset:
+def _without_samples(checkpoint: Checkpoint, experiment: Experiment) -> Dataset:
     images = torch.empty((0, *checkpoint.input_shape), dtype=torch.uint8)
-    none = Split(images, torch.empty(0, dtype=torch.int64))
-    return Dataset(tuple(checkpoint.classes), none, none)
+    task: Any = registry.tasks.get(experiment.task.name).factory
+    kind = KINDS.get(task.targets, Labels)
+    classes = tuple(checkpoint.classes)
+    _, height, width = checkpoint.input_shape
+    none = Split(images, kind.unknown(0, len(classes), (height, width)))
+    return Dataset(classes, none, none)

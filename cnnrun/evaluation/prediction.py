@@ -1,4 +1,4 @@
-"""What a trained classifier answers for images in files, prepared as its training prepared them.
+"""What a trained network answers for images in files, prepared as its training prepared them.
 
 The images become the samples of a data set, which goes through the same pipeline, task and
 batches as a split in `evaluation`: so an image gets the same answer here and in `cnnrun eval`.
@@ -16,13 +16,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cnnrun.components.tasks.metrics import softmax
+from cnnrun.components.tasks.metrics import likeliest, softmax
+from cnnrun.components.tasks.task import Array, Task
 from cnnrun.data.dataset import BadFile, Split
 from cnnrun.data.images.decoding import ImageFormat, ImageOptions
 from cnnrun.data.images.files import Files, empty_images
 from cnnrun.data.images.scan import scan
 from cnnrun.data.prefetch import prefetch
-from cnnrun.data.sources.folder_listing import images_below
+from cnnrun.data.sources.folder_listing import images_below, is_run, run_around
+from cnnrun.data.targets import KINDS, Labels
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.validation import evaluation_batch_size
 from cnnrun.errors import UserError
@@ -36,21 +38,23 @@ class Answers:
     """What the model answers for the images of a batch.
 
     files: N paths. images: (N, C, H, W) uint8, as the model is given them before normalization.
-    probabilities: (N, K) float64, by class. bad: files of the batch that could not be decoded.
+    answers: by name (N, ...), as the task's `answers`; {} where N is 0.
+    bad: files of the batch that could not be decoded.
     """
 
     files: list[str]
     images: Tensor
-    probabilities: npt.NDArray[np.float64]
+    answers: dict[str, Array]
     bad: list[BadFile]
+
+    @property
+    def probabilities(self) -> npt.NDArray[np.float64]:
+        """(N, K), by class, of a classifier."""
+        return softmax(self.answers["outputs"]) if self.files else np.empty((0, 0))
 
     def top(self, count: int, classes: Sequence[str]) -> list[list[tuple[str, float]]]:
         """For each image its `count` likeliest (class, probability), the likeliest first."""
-        order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
-        return [
-            [(classes[k], float(row[k])) for k in best]
-            for row, best in zip(self.probabilities, order, strict=True)
-        ]
+        return likeliest(self.probabilities, classes, count)
 
 
 def find_images(names: Iterable[str]) -> list[str]:
@@ -85,23 +89,18 @@ def _images_in(folder: Path) -> list[str]:
     Raises:
         UserError: it is a run's own folder.
     """
-    here = folder.resolve()
-    if run := next((place for place in (here, *here.parents) if _is_run(place)), None):
+    if run := run_around(folder):
         raise UserError(
             f"{folder}: the images in the run directory {run} are its own plots; name the folder "
             "of the images to predict"
         )
     images = images_below(str(folder))[0]
     below = {place for image in images for place in Path(image).parents if folder in place.parents}
-    runs = {place for place in below if _is_run(place)}
+    runs = {place for place in below if is_run(place)}
     kept = [image for image in images if not runs.intersection(Path(image).parents)]
     if len(kept) < len(images):
-        console.warn(f"{folder}: {len(images) - len(kept):,} plots of runs are passed over")
+        console.warn(f"{folder}: {len(images) - len(kept):,} plots of runs are skipped")
     return kept
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir()
 
 
 def predict_files(
@@ -109,12 +108,14 @@ def predict_files(
 ) -> Iterator[Answers]:
     """What the model answers for image files, a batch at a time, the next ones being decoded.
 
-    parts: of a trained classifier; its data set's form of images is what they are brought to.
+    parts: of a trained network; its data set's form of images is what they are brought to.
     batch_size: None is what evaluation takes.
 
     Raises:
-        UserError: the model does not classify.
+        UserError: the task answers nothing for single images.
     """
+    if not parts.task.predicts:
+        raise UserError(f"task {parts.experiment.task.name} gives no classes to predict")
     form = form_of(parts)
     bad: dict[int, str] = {}
 
@@ -133,7 +134,7 @@ def predict_files(
         yield Answers(
             [files[int(indices[row])] for row in good],
             kept,
-            predict_images(parts, kept),
+            answers_for(parts, kept),
             [BadFile(files[i], bad[i]) for i in indices.tolist() if i in bad],
         )
 
@@ -144,15 +145,28 @@ def predict_images(parts: Parts, images: Tensor) -> npt.NDArray[np.float64]:
     Raises:
         UserError: the model does not classify.
     """
-    classes = len(parts.dataset.classes)
     if not len(images):
-        return np.empty((0, classes))
-    labels = torch.zeros(len(images), dtype=torch.int64)  # nobody knows them; the losses are unused
-    dataset = replace(parts.dataset, test=Split(images, labels))
-    answers = evaluation.predict(replace(parts, dataset=dataset), "test").answers
+        return np.empty((0, len(parts.dataset.classes)))
+    answers = answers_for(parts, images)
     if "outputs" not in answers:
         raise UserError(f"task {parts.experiment.task.name} gives no classes to predict")
     return softmax(answers["outputs"])
+
+
+def answers_for(parts: Parts, images: Tensor) -> dict[str, Array]:
+    """The task's answers for images (N, C, H, W) uint8 that have the model's form already."""
+    if not len(images):
+        return {}
+    if type(parts.task).answers_alone is not Task.answers_alone:
+        with torch.no_grad():
+            inputs = parts.pipeline.normalize(images.to(parts.device))
+            alone = parts.task.answers_alone(parts.model.eval(), inputs)
+        return {name: value.cpu().numpy() for name, value in alone.items()}
+    kind, outputs = KINDS.get(parts.task.targets, Labels), len(parts.dataset.classes)
+    height, width = images.shape[2:]
+    nobody_knows = kind.unknown(len(images), outputs, (height, width))  # the losses are unused
+    dataset = replace(parts.dataset, test=Split(images, nobody_knows))
+    return evaluation.predict(replace(parts, dataset=dataset), "test").answers
 
 
 def form_of(parts: Parts) -> ImageFormat:

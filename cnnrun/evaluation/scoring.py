@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from cnnrun.components.tasks import Predictions
+from cnnrun.data.decoding_workers import decoding_processes
 from cnnrun.data.identity import difference, trained_on
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.validation import evaluation_batches
@@ -17,6 +18,7 @@ from cnnrun.runs.checkpoint import Checkpoint
 
 
 @torch.no_grad()
+@decoding_processes()
 def predict(parts: Parts, split: str, batch_size: int | None = None) -> Predictions:
     """What the model answers for every sample of a split.
 
@@ -34,7 +36,7 @@ def predict(parts: Parts, split: str, batch_size: int | None = None) -> Predicti
     whole = {key: torch.cat([batch[key] for batch in answers]) for key in answers[0]}
     return Predictions(
         {key: value.float().cpu().numpy() for key, value in whole.items()},
-        batches.labels.cpu().numpy(),
+        batches.targets.cpu().numpy(),
     )
 
 
@@ -82,4 +84,4 @@ def evaluate(
     """
     predictions = predict(parts, split, batch_size)
     scores = parts.task.scores(predictions, parts.dataset.classes)
-    return predictions, {"split": split, "samples": len(predictions.labels), **scores}
+    return predictions, {"split": split, "samples": len(predictions.targets), **scores}

@@ -178,18 +178,23 @@ class StoppedAt(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) float32 to the layer's output (N, ...)."""
+        return self.run(self.model, self.name, images)
+
+    @staticmethod
+    def run(model: nn.Module, name: str, images: Tensor) -> Tensor:
+        """What the layer `name` of `model` gives for images (N, C, H, W); then it ends."""
 
         def stop(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
             raise _ReachedError(output)
 
-        hook = self.model.get_submodule(self.name).register_forward_hook(stop)
+        hook = model.get_submodule(name).register_forward_hook(stop)
         try:
-            self.model(images)
+            model(images)
         except _ReachedError as reached:
             return reached.value
         finally:
             hook.remove()
-        raise UserError(f"cut: the model does not use its layer '{self.name}'")
+        raise UserError(f"cut: the model does not use its layer '{name}'")
 
     def drop_what_follows(self, images: Tensor) -> None:
         """Take out the layers that nothing is computed with before the end, `images` say so."""

@@ -35,7 +35,7 @@ class Trainable:
         """
         self.model = model
         self._by_itself = {name for name, p in model.named_parameters() if p.requires_grad}
-        self._thaws_at = transfer.unfreeze_at if transfer else None
+        self._unfreeze_at = transfer.unfreeze_at if transfer else None
         self._factors: dict[str, float] = {}
         self._frozen: set[str] = set()
         self._frozen_first: frozenset[str] = frozenset()
@@ -76,16 +76,16 @@ class Trainable:
 
         Returns: whether parameters train that did not before.
         """
-        thaws = self._thaws_at is not None and epoch + 1 >= self._thaws_at
+        unfreezes = self._unfreeze_at is not None and epoch + 1 >= self._unfreeze_at
         more = [p for name, p in self.model.named_parameters() if name in self._frozen]
-        if thaws:
+        if unfreezes:
             self._frozen, self._resting = set(), []
             for parameter in more:
                 parameter.requires_grad_(True)
         self.model.train()
         for name in self._resting:
             self.model.get_submodule(name).eval()
-        return thaws and bool(more)
+        return unfreezes and bool(more)
 
     def look_again(self) -> None:
         """The model has itself changed which parameters train, as a growing image does."""
@@ -100,7 +100,7 @@ class Trainable:
     @property
     def ends_frozen(self) -> bool:
         """Whether something is frozen, and to the end."""
-        return bool(self._frozen) and self._thaws_at is None
+        return bool(self._frozen) and self._unfreeze_at is None
 
     def now(self) -> set[str]:
         """The names of the parameters that train in the epoch that is under way."""
@@ -109,13 +109,13 @@ class Trainable:
     def groups(self, lr: float) -> list[dict[str, Any]]:
         """The parameters that train at any time, by their factor of the learning rate `lr`.
 
-        What thaws later has groups of its own, after the others and there from the start, so that
-        an optimizer has one layout all along. It leaves out what has no gradient, but can't step
-        a group of which a part has no state yet (torch's fused SGD).
+        What is unfrozen later has groups of its own, after the others and there from the start, so
+        that an optimizer has one layout all along. It leaves out what has no gradient, but can't
+        step a group of which a part has no state yet (torch's fused SGD).
         """
         groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
         for name, parameter in self._ever():
-            key = (name in self._thawing, self._factors.get(name, 1.0))
+            key = (name in self._unfreezing, self._factors.get(name, 1.0))
             groups.setdefault(key, []).append(parameter)
         ordered = sorted(groups.items(), key=lambda item: item[0][0])
         return [{"params": params, "lr": lr * factor} for (_, factor), params in ordered]
@@ -123,11 +123,11 @@ class Trainable:
     @property
     def one_rate(self) -> bool:
         """Whether all that trains at any time does so from the start, and at one rate."""
-        return not self._factors and not self._thawing
+        return not self._factors and not self._unfreezing
 
     @property
-    def _thawing(self) -> frozenset[str]:
-        return self._frozen_first if self._thaws_at else frozenset()
+    def _unfreezing(self) -> frozenset[str]:
+        return self._frozen_first if self._unfreeze_at else frozenset()
 
     def parameters(self) -> list[nn.Parameter]:
         """The parameters that train at any time."""
@@ -135,7 +135,7 @@ class Trainable:
 
     def _ever(self) -> Iterator[tuple[str, nn.Parameter]]:
         for name, parameter in self.model.named_parameters():
-            if name in self._by_itself and (self._thaws_at or name not in self._frozen_first):
+            if name in self._by_itself and (self._unfreeze_at or name not in self._frozen_first):
                 yield name, parameter
 
     def _find_resting(

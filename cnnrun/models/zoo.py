@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import torch
@@ -12,6 +13,7 @@ from cnnrun.errors import NetworkError, UserError, did_you_mean
 from cnnrun.models.channels import adapt_channels, note_normalization
 from cnnrun.registry import models
 from cnnrun.runtime import console
+from cnnrun.runtime.hub import asked_once
 
 Shape = tuple[int, int, int]
 DropoutRate = Annotated[float, Field(ge=0, lt=1)] | None
@@ -33,10 +35,12 @@ def torchvision_model(
     The networks take (N, C, H, W) float32 and give logits (N, K). Auxiliary classifiers (googlenet,
     inception_v3) are left out.
 
-    weights: `DEFAULT`, or a name such as `IMAGENET1K_V2`: trained on ImageNet, fetched once.
-        The first convolution is adapted to the channels (see `with_channels`), and the last layer
-        is new. `dataset.normalize: auto` takes the numbers that they were trained with.
-    dropout: before the last layer; by default as the network has it.
+    The first convolution is adapted to the channels (see `with_channels`), and the last layer is
+    new. `dataset.normalize: auto` takes the numbers that they were trained with.
+
+    weights: Pretrained weights: `DEFAULT`, or a name such as `IMAGENET1K_V2`, downloaded once.
+    dropout: Chance that a feature is set to 0 before the last layer; by default as the network has
+        it.
 
     Raises:
         UserError: no such network or weights, weights that can't be fetched, or images of a size
@@ -79,10 +83,11 @@ def timm_model(
 
     The networks take (N, C, H, W) float32 and give logits (N, K).
 
-    weights: `DEFAULT`, or timm's tag such as `a1_in1k`: trained weights, fetched once. timm adapts
-        the first convolution to the channels, and the last layer is new. `dataset.normalize: auto`
-        takes the numbers that they were trained with.
-    dropout: before the last layer; by default as the network has it.
+    `dataset.normalize: auto` takes the numbers that they were trained with.
+
+    weights: Pretrained weights: `DEFAULT`, or timm's tag such as `a1_in1k`, downloaded once.
+    dropout: Chance that a feature is set to 0 before the last layer; by default as the network has
+        it.
 
     Raises:
         UserError: timm is not installed, has no such network or weights, can't fetch them, or the
@@ -108,20 +113,21 @@ def timm_model(
     known = timm.get_pretrained_cfg(name)
     if known is not None and known.fixed_input_size:
         options["img_size"] = input_shape[1:]
-    try:
-        model: nn.Module = timm.create_model(
-            name,
-            pretrained=weights is not None,
-            num_classes=num_classes,
-            in_chans=input_shape[0],
-            **options,
-        )
-    except Exception as error:
-        if weights is None:
-            raise UserError(
-                f"timm/{variant} can't be built for {_size(input_shape)} images: {error}"
-            ) from error
-        raise NetworkError(f"timm/{variant}: {_not_fetched(error)}") from error
+    with asked_once() if weights is not None else nullcontext("") as silent:
+        try:
+            model: nn.Module = timm.create_model(
+                name,
+                pretrained=weights is not None,
+                num_classes=num_classes,
+                in_chans=input_shape[0],
+                **options,
+            )
+        except Exception as error:
+            if weights is None:
+                raise UserError(
+                    f"timm/{variant} can't be built for {_size(input_shape)} images: {error}"
+                ) from error
+            raise NetworkError(f"timm/{variant}: {_not_fetched(error, silent)}") from error
     check_size(model, input_shape, f"timm/{variant}")
     if weights is not None:
         trained_on: Any = model.pretrained_cfg
@@ -206,9 +212,9 @@ def _patch_size(variant: str) -> int:
     return int(variant.rpartition("_")[2])
 
 
-def _not_fetched(error: Exception) -> str:
+def _not_fetched(error: Exception, silent: str = "") -> str:
     words = " ".join(str(error).split()).partition(". ")[0]
-    reason = getattr(error, "reason", None) or words or type(error).__name__
+    reason = silent or getattr(error, "reason", None) or words or type(error).__name__
     return f"could not fetch the trained weights ({reason})"
 
 

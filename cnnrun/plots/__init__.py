@@ -18,11 +18,14 @@ from cnnrun.plots import (
     of_autoencoder,
     of_data,
     of_invariance,
+    of_label_sets,
     of_log,
+    of_masks,
     of_model,
     of_network,
     of_scores,
     of_style,
+    of_values,
 )
 from cnnrun.plots.drawing.lettering import undrawable
 from cnnrun.plots.style import Figure, Text, save
@@ -37,11 +40,14 @@ __all__ = [
     "of_autoencoder",
     "of_data",
     "of_invariance",
+    "of_label_sets",
     "of_log",
+    "of_masks",
     "of_model",
     "of_network",
     "of_scores",
     "of_style",
+    "of_values",
 ]
 
 

@@ -25,7 +25,7 @@ from cnnrun.report.trials import importances, setting, standing_of, trials
 from cnnrun.runtime.reading import read_json
 
 if TYPE_CHECKING:
-    from cnnrun.multirun.sweep.sweep import Standing
+    from cnnrun.multirun.sweep.sweep import SweepStatus
 
 MOST_TRIALS = 2000  # rows of the table of runs; a page with more would not open quickly
 _MANY_DIGITS = re.compile(r"\d+\.\d{5,}(e-?\d+)?")
@@ -45,18 +45,18 @@ def report(
     elsewhere. Runs that can't be compared (none is finished, say) are listed, with the reason.
     """
     damaged = [run for run in runs if run.state == "damaged"]
-    study, (standing, problem) = _study(folder), standing_of(folder, plugins, storage)
-    groups = _named(group_runs(runs), standing)
+    study, (status, problem) = _study(folder), standing_of(folder, plugins, storage)
+    groups = _named(group_runs(runs), status)
     compared, problems = _compared(groups, damaged)
     several = len(compared) > 1
     sections = []
     for comparison in compared:
         of = f" of {comparison.results[0].group.task}" if several else ""
-        sections += _sections(comparison, study, standing, of)
+        sections += _sections(comparison, study, status, of)
     told = [*problems, *filter(None, [problem])]
     if told:
         sections.insert(0, Section("Problems", sentences(told, "warning")))
-    sections += [trials(standing.results)] if standing else []
+    sections += [trials(status.results)] if status else []
     sections.append(Section("Runs", _runs(runs, groups, compared)))
     drawn = [folder / Path(str(n)).name for n in study.get("plots", study.get("pictures")) or []]
     if found := plots([file for file in drawn if file.is_file()]):
@@ -92,7 +92,7 @@ def _compared(
 
 
 def _sections(
-    comparison: Comparison, study: dict[str, Any], standing: Standing | None, of: str
+    comparison: Comparison, study: dict[str, Any], status: SweepStatus | None, of: str
 ) -> list[Section]:
     """What can be claimed, the groups, their curves and settings. of: ` of classify`, say."""
     found = [
@@ -102,19 +102,19 @@ def _sections(
     ]
     if keys := _keys(comparison):
         found.append(Section(f"Settings{of}", _parallel(comparison, keys)))
-        found.append(Section(f"Importance{of}", _importance(comparison, keys, standing)))
+        found.append(Section(f"Importance{of}", _importance(comparison, keys, status)))
     return found
 
 
-def _named(groups: list[Group], standing: Standing | None) -> list[Group]:
+def _named(groups: list[Group], status: SweepStatus | None) -> list[Group]:
     """Groups by the numbers of a sweep's trials, or by the names of runs as in a study.
 
     So a trial has one name on the whole page.
     """
-    if standing:
+    if status:
         trial_of = {
             Path(run).name: trial.trial
-            for trial in standing.results.trials
+            for trial in status.results.trials
             for run in trial.runs.values()
         }
         # Of equal scores the first trial comes first, as in the table of trials.
@@ -259,19 +259,19 @@ def _text(group: Group, key: str) -> str:
     return written(group.config[key]) if key in group.config else "-"
 
 
-def _importance(comparison: Comparison, keys: Sequence[str], standing: Standing | None) -> str:
+def _importance(comparison: Comparison, keys: Sequence[str], status: SweepStatus | None) -> str:
     """How much of the scores' variance follows from each setting, with what measure."""
-    found, how = importances(standing) if standing else ({}, "")
+    found, how = importances(status) if status else ({}, "")
     shares: dict[str, float | None] = {**found}
     if not shares:
         shares = {key: _explained(comparison, key) for key in keys}
         how = (
-            "the share of the variance between groups that the setting explains by itself (eta "
+            "the share of the variance between groups that the setting explains alone (eta "
             "squared); settings that only work together are not seen"
         )
     known = {key: v for key, v in shares.items() if v is not None}
     if not known:
-        return sentences(["There are too few groups to tell."])
+        return sentences(["There are too few groups to say."])
     order = sorted(known, key=lambda key: -known[key])
     rows = [[short(key), (known[key], f"{100 * known[key]:.1f} %")] for key in order]
     return table(f"Importance: {how}", ["setting", "importance"], rows)

@@ -13,19 +13,19 @@ from cnnrun.report.page import Section, code, sentences, table
 
 if TYPE_CHECKING:
     from cnnrun.multirun.sweep.results import Results, TrialResult
-    from cnnrun.multirun.sweep.sweep import Standing
+    from cnnrun.multirun.sweep.sweep import SweepStatus
 
 
 def standing_of(
     folder: Path, plugins: Sequence[str], storage: str | None
-) -> tuple[Standing | None, str]:
+) -> tuple[SweepStatus | None, str]:
     """The sweep in `folder`, or None and why it can't be read ("" where it is no sweep)."""
     if not (folder / "sweep.yaml").is_file():
         return None, ""
     try:
-        from cnnrun.multirun.sweep.sweep import standing
+        from cnnrun.multirun.sweep.sweep import status
 
-        return standing(folder, plugins, storage), ""
+        return status(folder, plugins, storage), ""
     except Exception as error:
         # No Optuna, a storage out of reach, a damaged file: the runs themselves are still there.
         # Only messages of cnnrun's own surely hold no password of a storage.
@@ -76,7 +76,7 @@ def setting(settings: dict[str, Any], key: str) -> Any:
     return (value, f"{value:.4g}" if isinstance(value, float) else str(value))
 
 
-def importances(found: Standing) -> tuple[dict[str, float], str]:
+def importances(found: SweepStatus) -> tuple[dict[str, float], str]:
     """Each setting's share of the variance and how it was measured; {} where it can't be.
 
     By fANOVA (Hutter et al. 2014): a random forest of the finished trials says how much of its

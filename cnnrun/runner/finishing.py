@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from cnnrun.components.tasks import Predictions
+from cnnrun.data.decoding_workers import decoding_processes
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import Interrupted, UserError
@@ -55,7 +57,7 @@ def leaving_at_once(*runs: RunDirectory) -> Iterator[None]:
             yield
     except Leave as left:
         commands = "\n".join(f"  cnnrun train --resume {run.path}" for run in runs)
-        told = f"stopped, with all that was trained saved; go on with\n{commands}"
+        told = f"stopped, with everything saved; resume with\n{commands}"
         raise Interrupted(told, left.exit_code) from left
 
 
@@ -63,8 +65,9 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
     """Train to the end; of a run that fails, the curves are drawn as far as they go."""
     try:
         epochs = trainer.experiment.training.epochs
-        with reporter(quiet, trainer.total_steps, trainer.progress.step, epochs) as shown:
-            trainer.fit(shown)
+        shown = reporter(quiet, trainer.total_steps, trainer.progress.step, epochs)
+        with decoding_processes(), shown as told:
+            trainer.fit(told)
     except UserError:
         parts, run = trainer.full, trainer.run
         if world().is_main and run and run.read_metrics() and parts.experiment.training.draw:
@@ -80,7 +83,11 @@ def finish(trainer: Trainer, started: float) -> None:
     predictions: Predictions | None = None
     test: dict[str, Any] = {}
     if best_epoch:
-        load_weights(parts.model, Checkpoint.load(run.checkpoint("best")).model)
+        best = Checkpoint.load(run.checkpoint("best"))
+        load_weights(parts.model, best.model)
+        if parts.task.settles and len(parts.dataset.split("validation")):
+            parts.task.settle(evaluation.predict(parts, "validation"))
+            replace(best, task=parts.task.state()).save(run.checkpoint("best"))
         if len(parts.dataset.test):
             console.stage("testing")
             predictions, test = evaluation.evaluate(parts, "test")
@@ -108,7 +115,7 @@ def finish(trainer: Trainer, started: float) -> None:
     if parts.experiment.training.draw:
         names = task.plots if best_epoch else ("curves",)
         draw_plots(parts, run, predictions, names, best_epoch if validated else None)
-    if not validated and (told := rising(run.read_metrics())):
+    if not validated and (told := rising(_comparable(trainer, run))):
         console.warn(told)
     write_json(run.summary, summary)  # last: a run that is killed before goes on
     if not best_epoch:
@@ -117,6 +124,17 @@ def finish(trainer: Trainer, started: float) -> None:
             f"{trainer.progress.epoch} epochs, so none is the best and nothing was tested; try a "
             f"smaller optimizer.lr. The last weights are in {run.checkpoint('last')}"
         )
+
+
+def _comparable(trainer: Trainer, run: RunDirectory) -> list[dict[str, Any]]:
+    """The last rows of the log, whose losses are those of the same images by the same loss."""
+    options = trainer.experiment.training
+    since = trainer.task.loss_since(trainer.full.model, options.epochs)
+    if options.progressive_from < 1:
+        since = max(since, math.ceil(options.progressive_until * options.epochs) + 1)
+    changes = [one for one in run.read_changes() if one["key"].startswith("loss.")]
+    since = max([since, *(one["epoch"] + 1 for one in changes)])
+    return [row for row in run.read_metrics() if row["epoch"] >= since]
 
 
 def rising(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -137,7 +137,7 @@ def _go_on(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirecto
         saved = resuming.read_saved(run)
         changes = resuming.changes_of(run, experiment, saved.newest)
         changes, without = resuming.split_changes(changes, experiment)
-        resuming.notify([f"no effect on a run that goes on: {key}" for key in without])
+        resuming.notify([f"no effect on a run that is resumed: {key}" for key in without])
         if run.read_summary() and not changes:
             return run
         resuming.refuse_fixed(changes, run, experiment)
@@ -151,6 +151,7 @@ def _go_on(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirecto
             resuming.check_data(parts.dataset, saved.newest)
             # Now, as the trainer may compute the features of what is frozen once and for all.
             load_weights(parts.model, saved.newest.raw or saved.newest.model)
+            parts.trainable.look_again()  # an image knows by what it has loaded, which size trains
         with stop_on_signals() as stop:
             with leaving_at_once(run):
                 trainer = Trainer(parts, run, stop)
@@ -193,7 +194,7 @@ def _restored(
     if newest.progress["best_epoch"] and best is None:
         notes.append(
             f"{run.checkpoint('best')} is not what this run knows as its best epoch "
-            f"({newest.progress['best_epoch']}): the best is chosen anew from here on"
+            f"({newest.progress['best_epoch']}): the best is chosen again from here on"
         )
     lacking = resuming.lacking_rows(rows, progress.epoch, len(trainer.train_batches))
     if lacking:

@@ -105,8 +105,9 @@ def _tell_about_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
     if not quiet:
         names = ", ".join(data.classes[:10]) + (", ..." if len(data.classes) > 10 else "")
         counts = ", ".join(f"{s} {len(data.split(s)):,}" for s in ("train", "validation", "test"))
+        words = data.train.targets.words
         shape = " x ".join(map(str, data.input_shape))
-        console.warn(f"{name}: {len(data.classes)} classes ({names}), {shape}; {counts}")
+        console.warn(f"{name}: {len(data.classes)} {words} ({names}), {shape}; {counts}")
     bad = data.bad_files
     if bad:
         run.write_bad_files((file.path, file.reason) for file in bad)

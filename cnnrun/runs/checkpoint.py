@@ -36,6 +36,7 @@ class Checkpoint:
     data: what it was trained on, see `cnnrun.data.identity.record`; {} in older files.
     code: a short hash of each file of code of the user's own that it was trained with, by name, see
         `cnnrun.config.own_code`; None in older files.
+    task: what its task found in the data, see `Task.state`; {} for most, and in older files.
     raw: where `model` is a running average, the weights that are being trained.
     progress: step, epoch, best score so far and the epoch's running sums (`training.Progress`).
     """
@@ -50,6 +51,7 @@ class Checkpoint:
     normalization: Normalization
     data: dict[str, Any] = field(default_factory=dict)
     code: dict[str, str] | None = None
+    task: dict[str, Any] = field(default_factory=dict)
     raw: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)

@@ -7,13 +7,17 @@ none, and are taken for what their configs say.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from cnnrun.config.document import read
-from cnnrun.config.experiment import Experiment
+from cnnrun.config.experiment import Experiment, Training
 from cnnrun.config.identity import key_of, role, settings_part
 from cnnrun.config.own_code import changed, code_of
+from cnnrun.config.renamed import present
 from cnnrun.errors import UserError
+from cnnrun.models.transfer import Transfer
+from cnnrun.registry import KINDS
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.paths import expanded
 from cnnrun.version import RESULTS
@@ -43,11 +47,41 @@ def key_of_run(run: RunDirectory) -> str:
     Raises:
         ConfigError: its config can't be read.
     """
-    values, held = read(run.config).values, recorded(run)
+    values, held = _with_later_keys(read(run.config).values), recorded(run)
     training = values.get("training")
     if held.get("auto_speed") and isinstance(training, dict):
         values = {**values, "training": {**training, "auto_speed": True}}
     return key_of(values, _code(held))
+
+
+def _with_later_keys(values: dict[str, Any]) -> dict[str, Any]:
+    """A config with the defaults of keys that there were not yet when it was written.
+
+    So a run of an earlier version is the same as one of today's with the same settings.
+    """
+    return {key: _completed(key, value) for key, value in values.items()}
+
+
+def _completed(kind: str, value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    options = {"training": Training, "transfer": Transfer}.get(kind)
+    name = present(f"{kind}.name", value.get("name"))
+    known = options().model_dump() if options else _defaults(kind, str(name))
+    value = {**known, **value}
+    if isinstance(augment := value.get("augment"), list):
+        value["augment"] = [_completed("augmentation", item) for item in augment]
+    return value
+
+
+@lru_cache(maxsize=256)
+def _defaults(kind: str, name: str) -> dict[str, Any]:
+    """What a component's keys are where nobody sets them, as a config has them."""
+    try:
+        entry = KINDS[kind].get(name)
+    except (KeyError, UserError):
+        return {}  # of a plug-in, or of another version
+    return entry.schema().model_construct(name=name).model_dump(exclude={"name"})
 
 
 def unlike(run: RunDirectory, code: Mapping[str, str], fingerprint: str = "") -> str:

@@ -54,6 +54,12 @@ def world() -> World:
     )
 
 
+def processes_here() -> int:
+    """How many processes of this run share this machine, as torchrun says; 1 without it."""
+    text = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, int(text)) if text.isdecimal() and "RANK" in os.environ else 1
+
+
 met: list[World] = []
 """Filled once this process has met others: threads of gloo may abort a plain exit of it."""
 

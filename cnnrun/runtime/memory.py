@@ -15,13 +15,15 @@ except ImportError:  # Windows
 
 
 def free_bytes() -> int:
-    """Bytes that a computation here may take: of the GPU if there is one, else of this process.
-
-    The least of what the system has to give, the limit of the container and `ulimit -v`.
-    """
+    """Bytes that a computation here may take: of the GPU if there is one, else of this process."""
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
         return int(free)
+    return free_host_bytes()
+
+
+def free_host_bytes() -> int:
+    """The least of what the system has to give, the limit of the container and `ulimit -v`."""
     in_container = memory_left()
     limits = [_available(), _left_of_address_space()]
     return min(limits if in_container is None else [*limits, in_container])

@@ -50,6 +50,35 @@ def open_regular(path: str | Path, most: int) -> BinaryIO:
         UnusableFileError: it is none, or has over `most` bytes; the message leaves out its name.
         OSError: it can't be opened.
     """
+    handle, _ = _open_regular(path, most)
+    return os.fdopen(handle, "rb")
+
+
+def read_bytes(path: str | Path, most: int) -> bytes:
+    """The content of a regular file of at most `most` bytes.
+
+    Raises:
+        UnusableFileError, OSError: as `open_regular`.
+    """
+    # By four calls of the system; a file object makes nine, each of which lets go of the GIL.
+    handle, size = _open_regular(path, most)
+    try:
+        # `read(most)` would take `most` bytes of memory, whatever there is to read.
+        left = min(most, size + _GROWTH)
+        content = os.read(handle, left)
+        if len(content) >= size > 0:
+            return content
+        # An empty file, or a system that gives less at once (Linux, 2 GB).
+        pieces = [content]
+        while pieces[-1] and (left := left - len(pieces[-1])):
+            pieces.append(os.read(handle, left))
+        return b"".join(pieces)
+    finally:
+        os.close(handle)
+
+
+def _open_regular(path: str | Path, most: int) -> tuple[int, int]:
+    """A handle of a file of bytes, and its size; raises as `open_regular`."""
     # Not waiting: the opening of a pipe would, for a writer.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
@@ -60,22 +89,10 @@ def open_regular(path: str | Path, most: int) -> BinaryIO:
             raise UnusableFileError("not a regular file (a pipe, device or socket)")
         if state.st_size > most:
             raise UnusableFileError(f"{state.st_size:,} bytes; the most is {most:,}")
-        return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
         raise
-
-
-def read_bytes(path: str | Path, most: int) -> bytes:
-    """The content of a regular file of at most `most` bytes.
-
-    Raises:
-        UnusableFileError, OSError: as `open_regular`.
-    """
-    with open_regular(path, most) as file:
-        # `read(most)` would take `most` bytes of memory, whatever there is to read.
-        size = os.fstat(file.fileno()).st_size
-        return file.read(min(most, size + _GROWTH))
+    return handle, state.st_size
 
 
 def read_text(path: Path, most: int = TEXT_BYTES) -> str:

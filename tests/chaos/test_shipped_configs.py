@@ -31,7 +31,10 @@ SMALL: dict[str, tuple[str, ...]] = {
     "mnist_mlp": MNIST,
     "mnist_pretrain": MNIST,
     "mnist_vae": MNIST,
-    "shapes_cnn": ("dataset.train=500", "dataset.test=100"),
+    **dict.fromkeys(
+        ("shapes_cnn", "shapes_multilabel", "shapes_regress", "shapes_segment"),
+        ("dataset.train=500", "dataset.test=100"),
+    ),
     "stylize": ("loss.weights=random", "dataset.longest=48"),
     "transfer_digits": ("transfer.weights={mnist_pretrain}",),
     "cifar10_fast": (

@@ -18,7 +18,7 @@ LABELS = torch.tensor([0] * 20 + [1] * 10 + [2] * 6 + [3] * 3 + [4])
 COUNTS = torch.bincount(LABELS)
 SHARES = torch.rand(40, 5).softmax(1)
 CLASSIFYING = [
-    name for name in losses.names() if not getattr(losses.get(name).factory, "of_images", False)
+    name for name in losses.names() if "labels" in getattr(losses.get(name).factory, "compares", ())
 ]
 
 

@@ -51,7 +51,7 @@ def pillow(content: bytes, mode: str = "RGB") -> NDArray[np.uint8]:
 
 def framed(content: bytes, form: ImageFormat, **crop: Any) -> NDArray[np.uint8]:
     out = torch.full((form.channels, *form.size), 77, dtype=torch.uint8)
-    frame(content, form, out, **crop)
+    frame(content, form, out[None], **crop)
     return out.permute(1, 2, 0).numpy()
 
 

@@ -26,6 +26,7 @@ from cnnrun.data.identity import (
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.digits import digits
 from cnnrun.data.sources.folder import folder
+from cnnrun.data.targets import Labels
 from cnnrun.runs.checkpoint import Checkpoint
 from tests.small_run import small_run as small_run
 
@@ -129,7 +130,7 @@ def test_pixels_in_memory_count() -> None:
     images = data.test.images[torch.arange(len(data.test))].clone()
     images[7, 0, 3, 3] ^= 1
     assert fingerprint(replace(data, test=replace(data.test, images=images))) != data.fingerprint
-    swapped = replace(data.train, labels=data.train.labels.flip(0))
+    swapped = replace(data.train, targets=Labels(data.train.labels.flip(0)))
     assert fingerprint(replace(data, train=swapped)) != data.fingerprint
 
 

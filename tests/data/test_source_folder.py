@@ -17,7 +17,7 @@ from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.csv_file import csv_file
 from cnnrun.data.sources.folder import folder
-from cnnrun.data.sources.labelled_files import natural_order
+from cnnrun.data.sources.listed_names import natural_order
 from cnnrun.errors import UserError
 
 
@@ -212,7 +212,7 @@ def test_any_case_of_ending_and_images_without_one(tmp_path: Path) -> None:
     (root / "train" / "cat" / "labels.csv").write_text("a,b")
     dataset, options = opened(root)
     assert dataset.class_counts.tolist() == [11, 6]
-    assert f"{root}/train: passed over 2 files that are no images" in options.notes
+    assert f"{root}/train: skipped 2 files that are no images" in options.notes
 
 
 def test_folders_within_a_class_belong_to_it(tmp_path: Path) -> None:
@@ -284,7 +284,8 @@ def test_an_empty_training_class_is_a_note(tmp_path: Path) -> None:
 def test_images_without_class_folders_are_refused(tmp_path: Path) -> None:
     fill(tmp_path / "train" / "n01440764", 3)
     fill(tmp_path / "val", 5, ending="jpg")
-    with pytest.raises(UserError, match=r"val has 5 images, but no class folders; .*<class>"):
+    wanted = r"val has 5 images, but no class folders; images are to lie as .*<class>"
+    with pytest.raises(UserError, match=wanted):
         opened(tmp_path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,12 @@ from PIL import Image
 
 from cnnrun.components.losses.neural_style import NeuralStyle, Style, gram_matrix, roughness
 from cnnrun.components.losses.vgg_features import VGGFeatures, layer_names
+from cnnrun.components.tasks.stylize import Stylize
+from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.images.one_image import read_image, resized
 from cnnrun.errors import UserError
 from cnnrun.models.image import TrainedImage
+from cnnrun.runner import finishing
 from cnnrun.runner.finishing import rising
 from cnnrun.runs.checkpoint import Checkpoint
 from tests.conftest import CONFIGS, Command
@@ -189,6 +193,25 @@ def test_a_run_ends_with_an_image_and_resumes_to_the_same_bits(
     assert (large - enlarged).abs().mean() > 1e-3
 
 
+@pytest.mark.parametrize("optimizer", ["{name: adam, lr: 0.02}", "{name: lbfgs, max_iter: 3}"])
+@pytest.mark.parametrize("step", [5, 7])
+def test_a_run_goes_on_within_any_size(
+    killed_and_resumed: Callable[..., tuple[Path, Path]],
+    cnnrun: Command,
+    optimizer: str,
+    step: int,
+) -> None:
+    """Saved after steps 4, the end of the first size, and 6, in the middle of the second."""
+    whole, cut = killed_and_resumed(
+        step, CONFIGS / "stylize.yaml", *SMALL[:4], *SMALL[5:], f"optimizer={optimizer}",
+        "training.draw=false",
+    )  # fmt: skip
+    ours, wanted = (Checkpoint.load(run / "checkpoints" / "last.pt").model for run in (cut, whole))
+    assert all(torch.equal(ours[key], wanted[key]) for key in wanted)
+    longer = cnnrun("train", "--resume", whole, "training.epochs=5", "-q")
+    assert longer.code == 0, longer.err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["lbfgs", "{name: adam, lr: 0.02}"])
 def test_the_loss_of_two_photos_falls_by_ten(cnnrun: Command, optimizer: str) -> None:
@@ -310,6 +333,47 @@ def test_an_image_whose_loss_only_rises_is_not_called_the_best_in_silence(
     assert "without a validation split the last epoch is kept all the same" in steep.err
     gentle = cnnrun(*usual, "optimizer={name: adam, lr: 0.02}", "-q")
     assert (gentle.code, "the training loss rose" in gentle.err) == (0, False), gentle.err
+
+
+@pytest.mark.parametrize(("stages", "epochs"), [(2, 1), (3, 2), (6, 5)])
+def test_fewer_epochs_than_sizes_are_refused(cnnrun: Command, stages: int, epochs: int) -> None:
+    """The image would end at another size than was asked for."""
+    ended = cnnrun("train", CONFIGS / "stylize.yaml", *SMALL, f"model.stages={stages}",
+                   f"training.epochs={epochs}", "-q")  # fmt: skip
+    assert ended.code == 2
+    assert "training.epochs" in ended.err
+    assert f"{epochs} can't go through the {stages} sizes" in ended.err
+
+
+@pytest.mark.parametrize(("stages", "epochs"), [(1, 3), (2, 4), (2, 5), (3, 3), (3, 7), (4, 9)])
+def test_losses_of_one_size_are_compared(stages: int, epochs: int) -> None:
+    """The coarse image's losses are others, mostly smaller ones."""
+    task, sizes = Stylize(), []
+    model = TrainedImage((3, 40, 24), stages=stages)
+    split = Split(torch.zeros(1, 3, 40, 24, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
+    for epoch in range(epochs):
+        task.begin_epoch(model, Dataset(("x",), split, split), epoch, epochs)
+        sizes.append(model.current)
+    assert task.loss_since(model, epochs) == sizes.index(stages - 1) + 1
+
+
+def test_a_loss_that_grows_with_the_image_has_not_risen(
+    cnnrun: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[int]] = []
+
+    def noted(rows: list[dict[str, Any]]) -> str:
+        asked.append([row["epoch"] for row in rows])
+        return rising(rows)
+
+    monkeypatch.setattr(finishing, "rising", noted)
+    two = ("train", CONFIGS / "stylize.yaml", *SMALL[:4], *SMALL[5:], "training.draw=false",
+           "device=cpu", "-q", "optimizer={name: adam, lr: 0.02}", "model.stages=2")  # fmt: skip
+    ended = cnnrun(*two)
+    assert (ended.code, "rose" in ended.err) == (0, False), ended.err
+    run = ended.out.strip()
+    assert cnnrun("train", "--resume", run, "loss.style_weight=1e7", "training.epochs=6").code == 0
+    assert asked == [[3, 4], [5, 6]]
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,7 @@ def test_what_does_not_fit_an_autoencoder_is_told(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("loss=ssim", "compares images"),
+        ("loss=ssim", "this loss compares pixels, not labels"),
         ("model=vae", "an autoencoder does not classify"),
         ("model=image", "it classifies nothing"),
     ],

@@ -1,4 +1,4 @@
-"""What is frozen, rests, thaws, is cached and at which rate it trains: as the plain loop has it."""
+"""What is frozen, rests, unfreezes, is cached, trains at which rate: as the plain loop has it."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ MATRIX: dict[str, tuple[list[str], str, bool]] = {
         "head.4", False,
     ),
     "large similar": (["transfer={case: large_similar, head: [7]}"], "head.4", False),
-    "thaws": (["transfer={freeze: features, unfreeze_at: 2}"], "head.4", False),
-    "thaws at once": (["transfer={freeze: features, unfreeze_at: 1}"], "head.4", False),
-    "thaws never": (["transfer={freeze: features, unfreeze_at: 9}"], "head.4", False),
-    "thaws at its rates": (
+    "unfreezes": (["transfer={freeze: features, unfreeze_at: 2}"], "head.4", False),
+    "unfreezes at once": (["transfer={freeze: features, unfreeze_at: 1}"], "head.4", False),
+    "unfreezes never": (["transfer={freeze: features, unfreeze_at: 9}"], "head.4", False),
+    "unfreezes at its rates": (
         ["transfer={freeze: features, unfreeze_at: 2, head: [7], "
          "lr_multipliers: {features.0: 0.05, features: 0.2, head.4.3: 2}}"],
         "head.4", False,
     ),
-    "thaws at its rates, adam": (
+    "unfreezes at its rates, adam": (
         ["transfer={freeze: features.*, unfreeze_at: 3, lr_multipliers: {features: 0.1}}", ADAM],
         "head.4", False,
     ),
-    "cut, thaws": (
+    "cut, unfreezes": (
         ["transfer={cut: features.1, freeze: features, head: [], unfreeze_at: 2}", NO_DROPOUT],
         "head", False,
     ),
@@ -139,11 +139,13 @@ def test_features_that_are_kept_change_nothing(
 
 
 @pytest.mark.parametrize("step", [5, 7, 9, 13])
-@pytest.mark.parametrize("name", ["thaws at its rates", "thaws at its rates, adam", "features"])
-def test_a_run_goes_on_across_the_thaw(
+@pytest.mark.parametrize(
+    "name", ["unfreezes at its rates", "unfreezes at its rates, adam", "features"]
+)
+def test_a_run_goes_on_across_the_unfreezing(
     killed_and_resumed: Any, config: Path, name: str, step: int
 ) -> None:
-    """6 steps an epoch: before the thaw, at it, and after it."""
+    """6 steps an epoch: before all is unfrozen, then, and after it."""
     changes, *_ = MATRIX[name]
     whole, cut = killed_and_resumed(step, config, *changes)
     wanted, found = (Checkpoint.load(run / "checkpoints" / "last.pt") for run in (whole, cut))
@@ -152,9 +154,11 @@ def test_a_run_goes_on_across_the_thaw(
     assert found.optimizer["param_groups"] == wanted.optimizer["param_groups"]
 
 
-def test_a_run_of_an_earlier_version_goes_on_to_its_thaw(cnnrun: Command, config: Path) -> None:
+def test_a_run_of_an_earlier_version_goes_on_to_its_unfreezing(
+    cnnrun: Command, config: Path
+) -> None:
     """Its optimizer had no group yet for what was still frozen."""
-    changes, *_ = MATRIX["thaws"]
+    changes, *_ = MATRIX["unfreezes"]
     whole = Path(cnnrun("train", config, "-q", *changes).out.strip())
     run = Path(cnnrun("train", config, "-q", *changes, "training.epochs=1").out.strip())
     last = run / "checkpoints" / "last.pt"
@@ -195,8 +199,8 @@ def test_head_dropout_counts_where_features_are_frozen(cnnrun: Command, config: 
 TWO = "torchrun --nproc-per-node 2 -m cnnrun train matrix.yaml -q"
 
 
-def test_two_processes_thaw_alike(shell: Command, config: Path) -> None:
-    """What thaws is synchronized from then on; frozen batch normalization rests in both."""
+def test_two_processes_unfreeze_alike(shell: Command, config: Path) -> None:
+    """What is unfrozen is synchronized from then on; frozen batch normalization rests in both."""
     changes = [
         "transfer={freeze: features, unfreeze_at: 2, head: [7], lr_multipliers: {features: 0.2}}",
         PLAIN,
@@ -279,7 +283,7 @@ def test_containers_and_layers_without_parameters_rest_with_what_is_frozen(
     assert {name for name, module in model.named_modules() if module.training} == train
 
 
-def test_thawing_wakes_all() -> None:
+def test_unfreezing_wakes_all() -> None:
     model = _Flat()
     model.conv.bias.requires_grad_(False)  # type: ignore[union-attr]  # the model's own decision
     trainable = Trainable(model, Transfer(freeze="features", unfreeze_at=3), None, (1, 8, 8))

@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 from cnnrun.multirun.sweep.storage import study_names
-from cnnrun.multirun.sweep.sweep import standing
+from cnnrun.multirun.sweep.sweep import status
 from tests.conftest import Command, Result
 from tests.inline import run_inline
 
@@ -147,7 +147,7 @@ def test_what_is_shown_of_a_sweep_are_its_newest_trials(folder: Path, cnnrun: Co
     second = runs_of(cnnrun(*command))
     assert not first & second
     change_plugin(folder)  # to look at it, nothing has to be as it was
-    shown = standing(Path("sweeps/search"), [str(folder / "mine.py")])
+    shown = status(Path("sweeps/search"), [str(folder / "mine.py")])
     assert {run for trial in shown.results.trials for run in trial.runs.values()} == second
     assert [name.rpartition("-")[2].partition(".")[2] for name in study_names(
         f"sqlite:///{folder}/sweeps/search/sweep.db")] == ["", "2"]  # fmt: skip

@@ -55,7 +55,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, st
         patch.chdir(folder)
         with pytest.MonkeyPatch.context() as forking:
             fork_runs(forking)
-            findings = studies.run(Path("begin.yaml"), how=studies.How(quiet=True))
+            findings = studies.run(Path("begin.yaml"), options=studies.LaunchOptions(quiet=True))
         yield folder, findings
 
 
@@ -77,7 +77,7 @@ def test_a_study_tells_what_was_found_and_why(
     assert rows["kaiming"][1] == rows["constant"][1] == "2"
     assert rows["kaiming"][-1] == rows["constant"][-1] == "2,410"
     assert "between kaiming and constant" in text or "kaiming is better than constant" in text
-    assert "constant hardly learnt" in text
+    assert "constant hardly learned" in text
     assert "all 32 units of features.1 still have the same weights" in text
     assert "diverging, seed 0, failed: the loss is" in text
     names = ["comparison", "curves", "parameters", "weights", "activations", "invariance"]
@@ -125,7 +125,7 @@ def test_runs_that_are_trained_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "seeds: [5, 6]\n"
         "seeds_in_parallel: true\n"
     )
-    findings = studies.run(Path("takes.yaml"), how=studies.How(workers=2, quiet=True))
+    findings = studies.run(Path("takes.yaml"), options=studies.LaunchOptions(workers=2, quiet=True))
     assert findings.comparison.results[0].name == "taken"
     [first] = Path("studies/takes/first/source").iterdir()
     assert {run.name for run in find_runs(["studies/takes"])} == {"scratch", "taken"}
@@ -182,7 +182,8 @@ def test_a_study_that_is_stopped_says_how_to_go_on(
     Path("begin.yaml").write_text(STUDY)
     monkeypatch.setattr(studies, "Workers", lambda *_: Stub(130))
     with pytest.raises(
-        Interrupted, match=r"stopped; 0 of 6 runs are finished, those .* go on: cnnrun study begin"
+        Interrupted,
+        match=r"stopped; 0 of 6 runs are finished, .* continue: cnnrun study begin",
     ) as e:
         studies.run(Path("begin.yaml"), ["training.epochs=3"])
     assert e.value.exit_code == 130
@@ -204,7 +205,7 @@ def test_nothing_to_compare(
     Path("begin.yaml").write_text(STUDY + first)
     monkeypatch.setattr(workers, "PROGRAM", [sys.executable, "-c", "raise SystemExit(3)"])
     with pytest.raises(UserError, match=message):
-        studies.run(Path("begin.yaml"), how=studies.How(quiet=True))
+        studies.run(Path("begin.yaml"), options=studies.LaunchOptions(quiet=True))
 
 
 @pytest.mark.parametrize(
@@ -248,7 +249,7 @@ def test_a_place_that_can_not_be_written_to(cnnrun: Command, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", config_names("study"))
 def test_shipped_studies_are_valid(name: str) -> None:
-    plan = studies._Plan(load(Path(name)), studies.How())
+    plan = studies._Plan(load(Path(name)), studies.LaunchOptions())
     assert set(plan.variants) == set(plan.study.variants)
     assert plan.study.about
 
@@ -306,7 +307,7 @@ class TestDiagnosis:
 
     @pytest.mark.parametrize(
         ("accuracy", "expected"),
-        [(0.1, "did not learn"), (0.11, "did not learn"), (0.2, "hardly learnt"), (0.3, "")],
+        [(0.1, "did not learn"), (0.11, "did not learn"), (0.2, "hardly learned"), (0.3, "")],
     )
     def test_verdict(self, accuracy: float, expected: str) -> None:
         assert diagnosis.verdict(accuracy, [10] * 10) == expected

@@ -162,12 +162,12 @@ class TestSeedsTogether:
 
     @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
     def test_killed_and_continued(
-        self, quick: QuickSweep, cnnrun: Command, how: signal.Signals
+        self, quick: QuickSweep, cnnrun: Command, options: signal.Signals
     ) -> None:
         quick.write(self.TEXT)
-        killed = apart(sweep.start, quick.file, [], sweep.How(1), SECONDS="0.3")
+        killed = apart(sweep.start, quick.file, [], sweep.LaunchOptions(1), SECONDS="0.3")
         wait_until(lambda: len(quick.starts()) >= 2)
-        os.kill(killed.pid or 0, how)
+        os.kill(killed.pid or 0, options)
         killed.join()
         result = cnnrun("sweep", quick.file, "--workers", 2)
         # What it had claimed is free at once, not when its silence has been noticed.
@@ -193,7 +193,7 @@ class TestSeedsTogether:
 
 
 def test_killed_and_continued_every_run_is_there_once(quick: QuickSweep, cnnrun: Command) -> None:
-    killed = apart(sweep.start, quick.file, [], sweep.How(2), SECONDS="0.15")
+    killed = apart(sweep.start, quick.file, [], sweep.LaunchOptions(2), SECONDS="0.15")
     wait_until(lambda: len(quick.starts()) >= 4)
     os.kill(killed.pid or 0, signal.SIGKILL)
     killed.join()
@@ -218,7 +218,7 @@ def test_ctrl_c_saves_the_runs_and_says_how_to_go_on(
     presses.join()
     assert stopped.code == 130
     assert "0 of 4 trials are done" in stopped.err
-    assert f"go on: cnnrun sweep {quick.file}" in stopped.err
+    assert f"continue: cnnrun sweep {quick.file}" in stopped.err
     monkeypatch.setenv("SECONDS", "0")
     assert cnnrun("sweep", quick.file).code == 0
     quick.assert_each_once(8)
@@ -230,7 +230,7 @@ def test_two_that_join_share_the_trials_of_an_sqlite_file(
     quick.write("random: {trials: 6, space: {optimizer.lr: {uniform: [0.1, 0.9]}}}")
     cnnrun("sweep", quick.file, "--dry-run")
     both = [
-        apart(join, str(quick.sweep_folder), quick.folder, sweep.How(1), SECONDS="0.02")
+        apart(join, str(quick.sweep_folder), quick.folder, sweep.LaunchOptions(1), SECONDS="0.02")
         for _ in range(2)
     ]
     result = cnnrun("sweep", quick.file, "--json")
@@ -244,11 +244,13 @@ def test_two_that_join_share_the_trials_of_an_sqlite_file(
 def test_machines_share_a_sweep_through_postgresql(quick: QuickSweep, cnnrun: Command) -> None:
     quick.write("optuna: {trials: 6, space: {optimizer.lr: {log_uniform: [0.01, 0.9]}}}")
     with postgres_server() as url:
-        begun = apart(sweep.start, quick.file, [f"storage={url}"], sweep.How(1), SECONDS="0.4")
+        begun = apart(
+            sweep.start, quick.file, [f"storage={url}"], sweep.LaunchOptions(1), SECONDS="0.4"
+        )
         wait_until(lambda: quick.starts())
         other = quick.folder / "another machine"
         other.mkdir()
-        joined = apart(join, url, other, sweep.How(1), SECONDS="0.05")
+        joined = apart(join, url, other, sweep.LaunchOptions(1), SECONDS="0.05")
         for process in (begun, joined):
             process.join()
             assert process.exitcode == 0

@@ -13,12 +13,12 @@ import pytest
 
 from cnnrun.errors import UserError
 from cnnrun.multirun.sweep import storage
-from cnnrun.multirun.sweep.presence import Presence
+from cnnrun.multirun.sweep.liveness import Liveness
 from cnnrun.multirun.sweep.storage import (
     Recorded,
     Trials,
+    current_trial,
     driver_named,
-    owner,
     require_optuna,
 )
 from cnnrun.multirun.sweep.stored import shown
@@ -74,9 +74,12 @@ def test_what_was_given_back_or_lost_waits_again_with_the_same_settings(tmp_path
     assert [t.user_attrs["slot"] for t in (first, other, again)] == [0, 1, 0]
     assert again.suggest_float("lr", 0, 1) == chosen
     trials.take_back_lost(lambda process: process == "me")
-    assert trials.owners() == {}
+    assert trials.current_trials() == {}
     trials.fill([{}, {}])
-    assert [trial.state.name for trial in trials.owners().values()] == ["WAITING", "WAITING"]
+    assert [trial.state.name for trial in trials.current_trials().values()] == [
+        "WAITING",
+        "WAITING",
+    ]
 
 
 def test_a_machine_that_is_silent_for_long_loses_its_trial(
@@ -88,10 +91,10 @@ def test_a_machine_that_is_silent_for_long_loses_its_trial(
     trial = trials.claim("on another machine")
     assert trial is not None
     trials.take_back_lost(lambda _: False)
-    assert trials.owners()[0].number == trial.number
+    assert trials.current_trials()[0].number == trial.number
     time.sleep(2.2)
     trials.take_back_lost(lambda _: False)
-    assert trials.owners() == {}
+    assert trials.current_trials() == {}
 
 
 def test_a_retry_takes_the_place_of_the_failure_even_if_asked_for_twice(tmp_path: Path) -> None:
@@ -101,7 +104,7 @@ def test_a_retry_takes_the_place_of_the_failure_even_if_asked_for_twice(tmp_path
     assert first is not None
     first.set_user_attr("failure", "no luck")
     trials.fail(first.number)
-    assert owner(trials.by_slot()[0]) is not None
+    assert current_trial(trials.by_slot()[0]) is not None
     trials.fill([{"a": 1}])
     assert trials.claim("me") is None, "a failure is not repeated unasked"
     assert trials.retry_failed() == 1
@@ -109,16 +112,16 @@ def test_a_retry_takes_the_place_of_the_failure_even_if_asked_for_twice(tmp_path
     again = trials.claim("me")
     assert again is not None
     trials.study.tell(again.number, 0.5)
-    assert trials.owners()[0].number == again.number
+    assert trials.current_trials()[0].number == again.number
     assert trials.retry_failed() == 0
 
 
 def test_a_process_is_dead_once_its_lock_is_free(tmp_path: Path) -> None:
-    here = Presence(tmp_path)
+    here = Liveness(tmp_path)
     names = FORK.Queue()
 
     def live() -> None:
-        there = Presence(tmp_path)
+        there = Liveness(tmp_path)
         names.put(there.name)
         time.sleep(60)
 
@@ -195,5 +198,5 @@ def test_a_damaged_database_is_told_as_one(cnnrun: Command, ended: Path, damage:
 
 
 def test_a_whole_database_is_read(ended: Path) -> None:
-    [trial] = Recorded(f"sqlite:///{ended}", "test").owners().values()
+    [trial] = Recorded(f"sqlite:///{ended}", "test").current_trials().values()
     assert trial.user_attrs["seed 0"]["score"] == 0.5

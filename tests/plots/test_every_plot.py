@@ -56,6 +56,8 @@ def assert_lines_differ(figure: Figure) -> None:
     """What a legend tells apart differs in colour and in line or marker."""
     for axes in figure.axes:
         lines = [line for line in axes.lines if not line.get_label().startswith("_")]
+        legend = axes.get_legend()
+        assert not legend or len(legend.get_texts()) == len(legend.legend_handles) >= len(lines)
         styles = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines]
         assert len(set(styles)) == len(styles)
         assert len({colour for colour, *_ in styles}) == len(styles)

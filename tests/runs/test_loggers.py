@@ -194,11 +194,9 @@ def wandb_records(file: Path) -> Iterator[Any]:
 
 
 class TestWandB:
-    def test_a_run_offline(self, cnnrun: Command, tiny: Path) -> None:
-        run = trained(cnnrun, tiny, "loggers=[{name: wandb, project: mine}]", "training.draw=false")
-        # W&B writes from a process of its own, for which the end of the program waits.
-        importlib.import_module("wandb").teardown()
-        [file] = run.glob("wandb/offline-run-*/run-*.wandb")
+    @staticmethod
+    def sent(file: Path) -> tuple[Any, list[dict[str, Any]]]:
+        """What would be sent of one offline run: what is said of it, and its history."""
         records = list(wandb_records(file))
         about = next(r.run for r in records if r.WhichOneof("record_type") == "run")
         history = [
@@ -206,12 +204,36 @@ class TestWandB:
             for record in records
             if record.WhichOneof("record_type") == "history"
         ]
+        return about, history
+
+    def test_a_run_offline(self, cnnrun: Command, tiny: Path) -> None:
+        run = trained(cnnrun, tiny, "loggers=[{name: wandb, project: mine}]", "training.draw=false")
+        # W&B writes from a process of its own, for which the end of the program waits.
+        importlib.import_module("wandb").teardown()
+        [file] = run.glob("wandb/offline-run-*/run-*.wandb")
+        about, history = self.sent(file)
         assert [row["train_loss"] for row in history] == [row["train_loss"] for row in rows(run)]
         assert [row["epoch"] for row in history] == [1, 2]
         assert about.project == "mine"
         assert about.display_name == run.name
         known = json.loads((run / "loggers.json").read_text())
         assert known["wandb"] == {"run": about.run_id, "epochs": 2}
+
+    def test_a_run_that_goes_on_with_changes(self, cnnrun: Command, tiny: Path) -> None:
+        """The newest folder replaces the older one when both are sent, so it has all of the run."""
+        run = trained(cnnrun, tiny, "loggers=[wandb]", "training.draw=false")
+        ended = cnnrun("train", "--resume", run, "training.epochs=3", "optimizer.lr=0.01", "-q")
+        assert ended.code == 0, ended.err
+        importlib.import_module("wandb").teardown()
+        files = run.glob("wandb/offline-run-*/run-*.wandb")
+        (before, _), (about, history) = map(
+            self.sent, sorted(files, key=lambda file: file.stat().st_mtime_ns)
+        )
+        assert about.run_id == before.run_id
+        assert [row["train_loss"] for row in history] == [row["train_loss"] for row in rows(run)]
+        assert [row["epoch"] for row in history] == [1, 2, 3]
+        config = {item.key: json.loads(item.value_json) for item in about.config.update}
+        assert (config["training"]["epochs"], config["optimizer"]["lr"]) == (3, 0.01)
 
 
 FAILING = """\

@@ -69,6 +69,34 @@ def test_a_file_takes_the_memory_of_its_content_and_not_of_its_bound(
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("at_once", [1, 1000, 70_000, 2**20])
+def test_a_system_that_gives_less_at_once_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    content = os.urandom(3_000)
+    (tmp_path / "x").write_bytes(content)
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda handle, count: read(handle, min(count, at_once)))
+    assert read_bytes(tmp_path / "x", 2**31) == content
+
+
+def test_what_is_added_meanwhile_is_read_as_far_as_the_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").write_bytes(b"12345678")
+    look = os.fstat
+
+    def look_and_add(handle: int) -> os.stat_result:
+        found = look(handle)
+        with (tmp_path / "x").open("ab") as file:
+            file.write(b"9")
+        return found
+
+    monkeypatch.setattr(os, "fstat", look_and_add)
+    assert read_bytes(tmp_path / "x", 100) == b"123456789"
+    assert read_bytes(tmp_path / "x", 9) == b"123456789"
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "folder"])
 def test_such_an_image_is_a_bad_file(cnnrun: Command, tmp_path: Path, kind: str) -> None:
     for name in ("cats", "dogs"):

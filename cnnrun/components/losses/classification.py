@@ -12,8 +12,18 @@ from torch import Tensor, nn
 from cnnrun.errors import UserError
 from cnnrun.registry import losses
 
+# What a loss is made for; see `refuse_other_loss`.
+CLASSES = ("labels", "masks")
+NUMBERS = ("labels", "values", "pixels")
+
 NonNegative = Annotated[float, Field(ge=0)]
-ClassWeights = Literal["none", "balanced"] | list[NonNegative]
+ClassWeights = Annotated[
+    Literal["none", "balanced"] | list[NonNegative],
+    Field(
+        description="Weights of the classes against class imbalance: `balanced` by their number of "
+        "training images, or a list of one for each class."
+    ),
+]
 
 
 @losses.register("cross_entropy")
@@ -24,6 +34,7 @@ class CrossEntropy(nn.Module):
     then torch's weighted mean of the whole training split, whatever the batches.
     """
 
+    compares = CLASSES
     weight: Tensor | None
 
     def __init__(
@@ -34,12 +45,16 @@ class CrossEntropy(nn.Module):
         label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         weight: ClassWeights = "none",
     ) -> None:
+        """label_smoothing: Part of each target that is spread evenly over all classes, e.g. 0.1."""
         super().__init__()
         self.label_smoothing = label_smoothing
         self.register_buffer("weight", class_weights(weight, num_classes, class_counts))
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Logits (N, K) and labels (N,) int64 or shares (N, K) to losses (N,)."""
+        """Logits (N, K) and labels (N,) int64 or shares (N, K) to losses (N,).
+
+        Or logits (N, K, H, W) and labels (N, H, W) int64 to losses of pixels (N, H, W).
+        """
         return F.cross_entropy(
             outputs,
             targets,
@@ -81,10 +96,15 @@ def class_weights(
 class NegativeLogLikelihood(nn.Module):
     """Negative log-likelihood, after a log-softmax (which changes nothing if there is one)."""
 
+    compares = CLASSES
+
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Logits or log-probabilities (N, K), labels (N,) or shares (N, K), to losses (N,)."""
+        """Logits or log-probabilities (N, K), labels (N,) or shares (N, K), to losses (N,).
+
+        Or logits (N, K, H, W) and labels (N, H, W) int64 to losses of pixels (N, H, W).
+        """
         log_probabilities = F.log_softmax(outputs, dim=1)
-        if targets.dim() == 1:
+        if not targets.is_floating_point():
             return F.nll_loss(log_probabilities, targets, reduction="none")
         return -(targets * log_probabilities).sum(1)
 
@@ -92,6 +112,8 @@ class NegativeLogLikelihood(nn.Module):
 @losses.register("mse")
 class MeanSquaredError(nn.Module):
     """Squared difference, mean over what a sample has; labels are compared as one-hot vectors."""
+
+    compares = NUMBERS
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(N, ...) and the same shape, or labels (N,) int64, to losses (N,)."""
@@ -102,9 +124,29 @@ class MeanSquaredError(nn.Module):
 class MeanAbsoluteError(nn.Module):
     """Absolute difference, mean over what a sample has; labels are compared as one-hot vectors."""
 
+    compares = NUMBERS
+
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(N, ...) and the same shape, or labels (N,) int64, to losses (N,)."""
         return _difference(outputs, targets).abs().flatten(1).mean(1)
+
+
+@losses.register("huber")
+class Huber(nn.Module):
+    """Squared where the difference is below `delta`, absolute beyond: outliers pull less (1964)."""
+
+    compares = NUMBERS
+
+    def __init__(self, *, delta: Annotated[float, Field(gt=0)] = 1.0) -> None:
+        """delta: Error from which on the loss is linear; `task: regress` counts in deviations."""
+        super().__init__()
+        self.delta = delta
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(N, ...) and the same shape, or labels (N,) int64, to losses (N,)."""
+        size = _difference(outputs, targets).abs()
+        small = size.clamp(max=self.delta)
+        return (small * (size - small / 2)).flatten(1).mean(1)
 
 
 def _difference(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -121,6 +163,7 @@ class Focal(nn.Module):
     `weight` is the paper's alpha, scaled as in `cross_entropy`.
     """
 
+    compares = CLASSES
     alpha: Tensor | None
 
     def __init__(
@@ -131,18 +174,22 @@ class Focal(nn.Module):
         gamma: NonNegative = 2.0,
         weight: ClassWeights = "none",
     ) -> None:
+        """gamma: How much less easy samples count; 0 is cross entropy."""
         super().__init__()
         self.gamma = gamma
         self.register_buffer("alpha", class_weights(weight, num_classes, class_counts))
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Logits (N, K) and labels (N,) int64 or shares (N, K) to losses (N,)."""
+        """Logits (N, K) and labels (N,) int64 or shares (N, K) to losses (N,).
+
+        Or logits (N, K, H, W) and labels (N, H, W) int64 to losses of pixels (N, H, W).
+        """
         log_probabilities = F.log_softmax(outputs, dim=1)
         # Where p is 1, the root that a gamma below 1 takes has an infinite slope: NaN gradients.
         doubt = (1 - log_probabilities.exp()).clamp(min=torch.finfo(log_probabilities.dtype).tiny)
         terms = -(doubt**self.gamma) * log_probabilities
         if self.alpha is not None:
-            terms = terms * self.alpha
-        if targets.dim() == 1:
-            return terms.gather(1, targets[:, None]).squeeze(1)
+            terms = terms * self.alpha.view(1, -1, *[1] * (terms.dim() - 2))
+        if not targets.is_floating_point():
+            return terms.gather(1, targets.unsqueeze(1)).squeeze(1)
         return (terms * targets).sum(1)

@@ -13,7 +13,7 @@ from cnnrun.registry import losses
 class BinaryCrossEntropy(nn.Module):
     """Binary cross entropy of pixels in 0..1 (or of probabilities), mean over the image."""
 
-    of_images = True  # classification has no use for it
+    compares = ("pixels",)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(N, ...) in 0..1, both, to losses (N,); outside of 0..1 outputs count as the border."""
@@ -25,7 +25,7 @@ class BinaryCrossEntropy(nn.Module):
 class Dissimilarity(nn.Module):
     """1 - SSIM of images in 0..1 (Wang et al. 2004): structure counts more than brightness."""
 
-    of_images = True
+    compares = ("pixels",)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(N, C, H, W) in 0..1, both, to losses (N,) in 0..2."""

@@ -1,6 +1,15 @@
 """What a step is and what is measured: one file a task."""
 
-from cnnrun.components.tasks import classify, reconstruct, stylize
+from cnnrun.components.tasks import classify, multilabel, reconstruct, regress, segment, stylize
 from cnnrun.components.tasks.task import Predictions, Task
 
-__all__ = ["Predictions", "Task", "classify", "reconstruct", "stylize"]
+__all__ = [
+    "Predictions",
+    "Task",
+    "classify",
+    "multilabel",
+    "reconstruct",
+    "regress",
+    "segment",
+    "stylize",
+]

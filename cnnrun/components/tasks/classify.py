@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.loss_contract import per_sample
 from cnnrun.components.tasks.metrics import classification_scores
-from cnnrun.components.tasks.task import Predictions, Task, exact_sum, per_sample
+from cnnrun.components.tasks.task import Predictions, Task, exact_sum
 from cnnrun.errors import UserError
 from cnnrun.measures import ACCURACY, AUROC, BALANCED, ECE, LOSS, MACRO_F1, MAJORITY, TOP5
 from cnnrun.registry import tasks
@@ -36,18 +37,15 @@ class Classify(Task):
     plots = ("samples", "curves", "confusion", "mistakes")
 
     def __init__(self, *, tta: Literal["none", "flip", "flip_and_shift"] = "none") -> None:
-        """tta: test-time augmentation: scores are of the logits' mean over views of an image.
-
-        `flip` is the image and its mirror image; `flip_and_shift` both, also moved by one pixel
+        """`flip` is the image and its mirror image; `flip_and_shift` both, also moved by one pixel
         along each diagonal (with reflected borders).
+
+        tta: Test-time augmentation: scores are of the mean logits over views of an image.
         """
         self.tta = tta
 
-    def check(self, model: nn.Module, loss: nn.Module) -> None:
-        """See `Task.check`: a loss of images and a model that gives images are of no use."""
-        # `of_pictures`, as losses of older plug-ins say it.
-        if getattr(loss, "of_images", getattr(loss, "of_pictures", False)):
-            raise UserError("this loss compares images; to classify, use e.g. cross_entropy")
+    def check(self, model: nn.Module, loss: nn.Module) -> None:  # noqa: ARG002
+        """See `Task.check`: a model that gives images is of no use."""
         if hasattr(model, "enter"):
             raise UserError("the model `image` is for `task: stylize`; it classifies nothing")
         if hasattr(model, "decode"):

@@ -6,6 +6,7 @@ them equal to scikit-learn's and torchmetrics', whose import would cost each run
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +75,17 @@ def softmax(outputs: npt.NDArray[Any]) -> FloatArray:
     logits = outputs.astype(np.float64)
     powers = np.exp(logits - logits.max(1, keepdims=True))
     return np.asarray(powers / powers.sum(1, keepdims=True))
+
+
+def likeliest(
+    probabilities: npt.NDArray[Any], names: Sequence[str], count: int
+) -> list[list[tuple[str, float]]]:
+    """For each row of (N, K) its `count` likeliest (name, probability), the likeliest first."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+    return [
+        [(names[k], float(row[k])) for k in best]
+        for row, best in zip(probabilities, order, strict=True)
+    ]
 
 
 def confusion_matrix(labels: IntArray, predicted: IntArray, classes: int) -> IntArray:

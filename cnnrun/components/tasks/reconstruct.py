@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cnnrun.components.image_metrics import psnr, ssim
-from cnnrun.components.tasks.task import Predictions, Task, exact_sum, per_sample
+from cnnrun.components.tasks.loss_contract import per_sample
+from cnnrun.components.tasks.task import Predictions, Task, exact_sum
 from cnnrun.data.pixel_targets import Noise
 from cnnrun.errors import UserError
 from cnnrun.measures import LOSS, MSE, PSNR, SSIM
@@ -34,6 +35,8 @@ class Reconstruct(Task):
     headline = ("mse", "psnr", "ssim", "loss")
     plots = ("samples", "curves", "reconstructions", "latent", "walks")
     targets = "pixels"
+    predicts = False
+    output = "pixels 0..1, code"
 
     def __init__(
         self,
@@ -43,12 +46,13 @@ class Reconstruct(Task):
         probe_labels: Annotated[int, Field(ge=2)] = 100,
         probe_seeds: Annotated[int, Field(ge=1)] = 5,
     ) -> None:
-        """noise: of the inputs alone: a denoising autoencoder (Vincent et al. 2008).
-
+        """noise: Noise in the inputs alone, which makes a denoising autoencoder (Vincent et al.
+            2008).
         noise_kind: `gaussian` of that standard deviation (pixels are 0..1), or `masking` of that
-            share of the pixels.
-        probe_labels, probe_seeds: how `cnnrun eval` judges the code: by classifiers of so many
-            labelled images, mean over so many draws of them.
+            fraction of the pixels.
+        probe_labels: Labelled images that train each classifier by which `cnnrun eval` judges the
+            code.
+        probe_seeds: Draws of labelled images over which `cnnrun eval` takes the mean.
         """
         self.noise = Noise(noise_kind, noise) if noise else None
         self.probe_labels, self.probe_seeds = probe_labels, probe_seeds

@@ -32,6 +32,8 @@ class Stylize(Task):
     higher_is_better: ClassVar[dict[str, bool]] = dict.fromkeys(measures, False)
     plots = ("curves", "style")
     targets = "pixels"
+    predicts = False
+    output = "pixels 0..1, code"
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:
         """See `Task.check`: pixels are what is trained, and the loss knows its parts."""
@@ -56,6 +58,11 @@ class Stylize(Task):
         stages = len(image.levels)
         stage = min(epoch * stages // epochs, stages - 1)
         return bool(image.enter(stage, content.to(image.content.device)))
+
+    def loss_since(self, model: nn.Module, epochs: int) -> int:
+        """See `Task.loss_since`: that of the last size, as each has losses of its own."""
+        stages = len(model.levels)  # type: ignore[arg-type]
+        return -(-(stages - 1) * epochs // stages) + 1
 
     def step(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor

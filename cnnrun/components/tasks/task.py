@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.metrics import likeliest, softmax
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.pixel_targets import Noise
+from cnnrun.data.targets import Kind
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.measures import Metric, described, with_directions
 from cnnrun.runtime.text_table import padded, width_of
@@ -24,11 +26,23 @@ Array = npt.NDArray[Any]
 class Predictions:
     """What a model answers for every sample of a split, in the split's order.
 
-    answers: by name (N, ...) arrays, see the task's `answers`. labels: (N,) int64.
+    answers: by name (N, ...) arrays, see the task's `answers`. targets: (N, ...), as the split's
+        `Targets` hold them; of a classifier labels (N,) int64.
     """
 
     answers: dict[str, Array]
-    labels: npt.NDArray[np.int64]
+    targets: Array
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """The class of each sample: (N,) int64.
+
+        Raises:
+            UserError: the targets are of another kind.
+        """
+        if self.targets.ndim != 1:
+            raise UserError("this needs a network that tells one class an image")
+        return self.targets
 
 
 class Task:
@@ -52,8 +66,14 @@ class Task:
     plots: ClassVar[tuple[str, ...]] = ("curves",)
     # What `plots` was called; tasks that were written then still say it.
     pictures: ClassVar[tuple[str, ...]] = plots
-    # What the pipeline gives as targets: labels, or the pictures' own pixels in 0..1 (N, C, H, W).
-    targets: ClassVar[Literal["labels", "pixels"]] = "labels"
+    # What is learnt: a kind of `cnnrun.data.targets`, or the images' own pixels in 0..1.
+    targets: ClassVar[Kind | Literal["pixels"]] = "labels"
+    # What the network gives, for users of an exported file.
+    output: ClassVar[str] = "logits (N, K)"
+    # Whether `told` has answers for single images.
+    predicts: ClassVar[bool] = True
+    # Whether `settle` is to be called before a run is tested.
+    settles: ClassVar[bool] = False
     # What the pipeline adds to the inputs, but not to the pixels that are the targets.
     noise: Noise | None = None
 
@@ -107,11 +127,41 @@ class Task:
             )
         return metric
 
+    def learn(self, dataset: Dataset) -> None:
+        """Take from the training split what the task computes with; called once, before training.
+
+        Raises:
+            UserError: nothing can be learnt from these targets.
+        """
+
+    def settle(self, validation: Predictions) -> None:
+        """Choose by the validation split what an answer means; called once, before testing."""
+
+    def state(self) -> dict[str, Any]:
+        """What `learn` and `settle` found, as the plain values that a checkpoint keeps."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` gave; called instead of `learn` where there is a checkpoint."""
+
+    def exported(self) -> dict[str, str]:
+        """What else the user of an exported file must know, as texts; lists are JSON."""
+        return {}
+
     def check(self, model: nn.Module, loss: nn.Module) -> None:
         """Refuse a model or loss that this task can't use.
 
         Raises:
             UserError: what would fit instead.
+        """
+
+    def check_shape(self, model: nn.Module, input_shape: tuple[int, ...], outputs: int) -> None:
+        """Refuse a model by what it gives for an image of `input_shape` (C, H, W).
+
+        outputs: how many classes, labels or values there are.
+
+        Raises:
+            UserError: what is needed instead.
         """
 
     def check_epochs(self, model: nn.Module, epochs: int) -> None:
@@ -134,16 +184,20 @@ class Task:
         """
         return False
 
+    def loss_since(self, model: nn.Module, epochs: int) -> int:  # noqa: ARG002
+        """The epoch, from 1, from which on the losses of a training can be compared."""
+        return 1
+
     def end_epoch(self, model: nn.Module, folder: Path, epoch: int) -> None:
-        """Called after epoch number `epoch` (from 1), to leave pictures in `folder`."""
+        """Called after epoch number `epoch` (from 1), to leave images in `folder`."""
 
     def step(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Forward pass of one batch.
 
-        inputs: (N, C, H, W) float32, normalized. targets: labels (N,) int64, shares (N, K) float32
-        or pixels (N, C, H, W) float32 in 0..1.
+        inputs: (N, C, H, W) float32, normalized. targets: (N, ...), as `cnnrun.data.targets` holds
+        them, shares (N, K) float32 of mixed labels, or pixels (N, C, H, W) float32 in 0..1.
 
         Returns:
             the losses (N,), whose mean is minimized, and what else `sums` needs of each sample
@@ -152,11 +206,22 @@ class Task:
         raise NotImplementedError
 
     def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The sums over samples of each measure: (len(measures),), on the same device.
+        """The sums over samples of each measure, the loss first: on the same device.
+
+        That is (len(measures),), or (`sum_count`,) of what `figures` makes them of.
 
         losses, outputs: what `step` gave, of the samples of one or more batches. targets: theirs.
         """
         raise NotImplementedError
+
+    @property
+    def sum_count(self) -> int:
+        """How many sums there are."""
+        return len(self.measures)
+
+    def figures(self, means: Sequence[float]) -> dict[str, float | None]:
+        """The measures, from the means over samples of what `sums` sums: by default those."""
+        return dict(zip(self.measures, means, strict=True))
 
     def answers(
         self,
@@ -168,6 +233,10 @@ class Task:
         """What evaluation keeps of each sample of a batch: (N, ...) by name."""
         raise NotImplementedError
 
+    def answers_alone(self, model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
+        """What `cnnrun predict` keeps of images whose targets nobody knows, if not `answers`."""
+        raise NotImplementedError
+
     def scores(self, predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
         """Plain values, as `cnnrun eval --json` prints them."""
         raise NotImplementedError
@@ -177,6 +246,33 @@ class Task:
         numbers = [name for name, value in scores.items() if isinstance(value, float)]
         return self.lines_of(scores, numbers)
 
+    def told(
+        self, answers: Mapping[str, Array], names: Sequence[str], most: int
+    ) -> list[dict[str, Any]]:
+        """The answer for each image as `cnnrun predict --json` prints it: plain values.
+
+        answers: of N images, see `answers`. names: of the outputs. most: classes of each image.
+
+        By default it is of `outputs`, logits (N, K).
+        """
+        tops = likeliest(softmax(answers["outputs"]), names, most)
+        return [
+            {
+                "class": top[0][0],
+                "probability": top[0][1],
+                "top": [{"class": name, "probability": share} for name, share in top],
+            }
+            for top in tops
+        ]
+
+    def told_text(self, row: Mapping[str, Any]) -> str:
+        """One of the rows of `told` as a line."""
+        return ", ".join(f"{k['class']} {100 * k['probability']:.1f} %" for k in row["top"])
+
+    def told_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """One of the rows of `told` as lines of a table."""
+        return [{"rank": rank, **k} for rank, k in enumerate(row["top"], start=1)]
+
     def lines_of(self, scores: Mapping[str, Any], names: Iterable[str]) -> str:
         """A line for each of the named scores that there are, their values under one another."""
         shown = [(self.metric(name), scores[name]) for name in names if name in scores]
@@ -185,15 +281,15 @@ class Task:
 
 
 def exact_sum(values: Tensor) -> Tensor:
-    """The sum of `values` (N,), (), whose bits do not depend on their order or on any grouping.
+    """The sum of `values` (N, ...) over samples, whose bits do not depend on order or grouping.
 
     So neither a checkpoint in the middle of an epoch nor the number of processes shows in a figure.
     Multiples of 2^-28 add up without rounding in float64 up to a total of 2^25, 3 x 10^7; beyond it
     last bits may differ. Where there is no float64 (MPS) they always may.
     """
     if values.device.type == "mps":
-        return values.sum()
-    return (values.double() * 2**28).round_().sum() / 2**28
+        return values.sum(0)
+    return (values.double() * 2**28).round_().sum(0) / 2**28
 
 
 def exact_rest(values: Tensor) -> Tensor:
@@ -205,31 +301,3 @@ def exact_rest(values: Tensor) -> Tensor:
         return values.new_zeros(())
     scaled = values.double() * 2**28
     return ((scaled - scaled.round()) * 2**28).round_().sum() / 2**56
-
-
-class LossError(UserError):
-    """A loss gave what is no loss of each sample."""
-
-
-def per_sample(losses: Any, count: int) -> Tensor:
-    """The losses (N,) of `count` samples from what a loss gave for them.
-
-    That is one a sample, (N,) or (N, 1), or their mean, (), which then stands for each.
-
-    Raises:
-        LossError: it is none of these, or no tensor of floating-point numbers.
-    """
-    if isinstance(losses, Tensor) and losses.is_floating_point():
-        if losses.shape == (count,):
-            return losses
-        if losses.dim() == 0:
-            return losses.expand(count)
-        if losses.shape == (count, 1):
-            return losses.squeeze(1)
-        given = f"the shape {tuple(losses.shape)}"
-    else:
-        given = f"{losses.dtype}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
-    raise LossError(
-        f"gives {given} for a batch of {count}; it must give a tensor of one number a "
-        f"sample, of the shape ({count},), or the batch's mean, of the shape ()"
-    )

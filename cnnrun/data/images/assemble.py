@@ -17,6 +17,7 @@ from cnnrun.data.images.files import Encoded, ImageFiles, for_each
 from cnnrun.data.images.formats import read_header
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.data.images.scan import Findings, remembered_scan
+from cnnrun.data.targets import Targets
 from cnnrun.errors import UserError
 from cnnrun.runtime.container import cores
 
@@ -27,7 +28,7 @@ _AS_THEY_ARE = ("L", "RGB")
 
 
 def image_splits(
-    parts: Mapping[str, tuple[Encoded, Tensor]], options: ImageOptions
+    parts: Mapping[str, tuple[Encoded, Targets | Tensor]], options: ImageOptions
 ) -> dict[str, Split]:
     """Splits by name, of image files and their labels (N,) int64; every file is decoded once.
 
@@ -155,8 +156,8 @@ def _kind(form: ImageFormat) -> str:
     return "8-bit gray" if form.channels == 1 else "8-bit RGB"
 
 
-def _split(files: Encoded, images: Images, found: Findings, labels: Tensor) -> Split:
-    split = Split(images, labels, contents=found.contents, names=files)
+def _split(files: Encoded, images: Images, found: Findings, targets: Targets | Tensor) -> Split:
+    split = Split(images, targets, contents=found.contents, names=files)
     ids = files.ids()
     return split if ids is None else replace(split, ids=ids)
 

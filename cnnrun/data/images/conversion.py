@@ -11,6 +11,8 @@ from torch import Tensor
 from cnnrun.data.dataset import Dataset, Images, Split
 from cnnrun.data.images.decoding import ImageFormat, ImageOptions
 from cnnrun.data.images.framing import middle
+from cnnrun.data.targets import IGNORED, Masks, Targets
+from cnnrun.errors import UserError
 
 _CHUNK_BYTES = 2**26
 
@@ -28,9 +30,42 @@ def with_form(dataset: Dataset, options: ImageOptions) -> Dataset:
         return dataset
 
     def formed(split: Split) -> Split:
-        return replace(split, images=_formed(split.images, form))
+        why = split.targets.refuses_moving
+        if why and (height, width) != form.size:
+            raise UserError(f"size: {why} the size as it is")
+        return replace(
+            split, images=_formed(split.images, form), targets=_targets(split.targets, form)
+        )
 
     return dataset.each_split(formed)
+
+
+def _targets(targets: Targets, form: ImageFormat) -> Targets:
+    """Masks are brought to the size of their images, by the nearest pixel; others stay."""
+    if not isinstance(targets, Masks) or tuple(targets.held.shape[1:]) == form.size:
+        return targets
+    return Masks(convert_masks(targets.held, form))
+
+
+def convert_masks(masks: Tensor, form: ImageFormat) -> Tensor:
+    """(N, H, W) uint8 to (N, *form.size) uint8, as `convert` does images; the frame is ignored."""
+    height, width = masks.shape[1:]
+    if form.resize == "crop":
+        window = middle(height, width, form.size[1] / form.size[0])
+        rows = slice(window.top, window.top + window.height)
+        return _nearest(masks[:, rows, window.left : window.left + window.width], form.size)
+    if form.resize == "squash":
+        return _nearest(masks, form.size)
+    scale = min(form.size[0] / height, form.size[1] / width)
+    inner = max(round(height * scale), 1), max(round(width * scale), 1)
+    top, left = (form.size[0] - inner[0]) // 2, (form.size[1] - inner[1]) // 2
+    out = masks.new_full((len(masks), *form.size), IGNORED)
+    out[:, top : top + inner[0], left : left + inner[1]] = _nearest(masks, inner)
+    return out
+
+
+def _nearest(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(masks[:, None], size=size, mode="nearest-exact")[:, 0]
 
 
 def _formed(images: Images, form: ImageFormat) -> Images:

@@ -22,7 +22,13 @@ from cnnrun.runtime.container import cores
 
 
 class Encoded(Protocol):
-    """Image files that lie somewhere: in a folder, in an archive, in a table."""
+    """Image files that lie somewhere: in a folder, in an archive, in a table.
+
+    local: nothing is fetched and no state kept when one is read, so that forks may do it.
+    """
+
+    @property
+    def local(self) -> bool: ...
 
     def __len__(self) -> int: ...
 
@@ -45,6 +51,8 @@ class Encoded(Protocol):
 
 class Files:
     """Image files on a disk. Only their paths are held, so that a million fit in memory."""
+
+    local = True
 
     def __init__(self, paths: Sequence[str], root: str | None = None) -> None:
         """root: the folder that the data set may be moved with; files are known by what follows."""
@@ -85,8 +93,9 @@ class ImageFiles:
     """N image files that read like one tensor (N, C, H, W) uint8.
 
     Threads decode each file straight into its place in the batch: the decoders release the GIL, so
-    that no worker processes and no copies between them are needed. Batches have channels-last
-    memory, which resizing writes 1.4 times as fast.
+    that on a few cores no worker processes and no copies between them are needed; for a GPU beside
+    many cores see `cnnrun.data.decoding_plan`. Batches have channels-last memory, which resizing
+    writes 1.4 times as fast.
     """
 
     def __init__(self, files: Encoded, form: ImageFormat, threads: int | None = None) -> None:
@@ -114,23 +123,24 @@ class ImageFiles:
         resized, from the file's own pixels.
         """
         out = empty_images(len(indices), self.form)
-        rows = indices.tolist()
+        rows, numbers = torch.split(out, 1), indices.tolist()
 
         def decode(row: int) -> None:
-            index = rows[row]
+            index = numbers[row]
             try:
-                frame(self.files.read(index), self.form, out[row], crop, epoch, index)
+                frame(self.files.read(index), self.form, rows[row], crop, epoch, index)
             except UnreadableError as error:
                 bad = BadFile(self.files.name(index), str(error))
                 raise BadImageError([bad]) from error
 
-        for_each(decode, range(len(rows)), self.threads)
+        for_each(decode, range(len(numbers)), self.threads)
         return out
 
 
-def empty_images(count: int, form: ImageFormat) -> Tensor:
+def empty_images(count: int, form: ImageFormat, device: torch.device | None = None) -> Tensor:
     """(count, C, H, W) uint8 in channels-last memory, not initialized."""
-    return torch.empty((count, *form.size, form.channels), dtype=torch.uint8).permute(0, 3, 1, 2)
+    shape = (count, *form.size, form.channels)
+    return torch.empty(shape, dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
 
 
 def for_each(task: Callable[[int], object], numbers: Iterable[int], threads: int) -> None:

@@ -2,6 +2,9 @@
 
 Resizing is bilinear with antialiasing; torch's kernel for bytes does it in channels-last memory
 without the GIL, and gives Pillow's values within 1 of 255.
+
+Each operation of torch, of numpy on large arrays and of the system lets go of the GIL and has to
+win it back from the other threads that decode, so there are as few of them as can be.
 """
 
 from __future__ import annotations
@@ -9,14 +12,18 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from cnnrun.data.images.decoding import ImageFormat
 from cnnrun.data.images.formats import Opened, Pixels, Window, open_image
 from cnnrun.runtime.randomness import derive_seed
+
+# What F.interpolate calls, which can't be told where to write.
+_resize: Any = torch._C._nn._upsample_bilinear2d_aa
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ def frame(
     epoch: int = 0,
     index: int = 0,
 ) -> Opened:
-    """Decode the content of a file into `out` (C, H, W) uint8, as `form` says.
+    """Decode the content of a file into `out` (1, C, H, W) uint8, as `form` says.
 
     With `crop`, its part of sample `index` in `epoch` instead of what `form.resize` says.
     Returns the image as it was opened, which knows how it is stored.
@@ -92,15 +99,24 @@ def _pad(image: Opened, form: ImageFormat, out: Tensor) -> None:
     top, left = (form.size[0] - tall) // 2, (form.size[1] - wide) // 2
     out.zero_()
     pixels = image.read(form.channels, Window(0, 0, height, width), (tall, wide), form.bits)
-    _resize_into(out[:, top : top + tall, left : left + wide], pixels)
+    _resize_into(out[:, :, top : top + tall, left : left + wide], pixels)
 
 
 def _resize_into(out: Tensor, pixels: Pixels) -> None:
-    """Resize (h, w, C) to the height and width of `out` (C, H, W)."""
-    source = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    size = (out.shape[1], out.shape[2])
-    if source.shape[2:] != size:
-        # The fast kernel is for whole channels-last images: a copy of the window pays.
-        source = source.contiguous(memory_format=torch.channels_last)
-        source = F.interpolate(source, size=size, mode="bilinear", antialias=True)
-    out.copy_(source[0])
+    """Resize (h, w, C) to the height and width of `out` (1, C, H, W)."""
+    size = out.shape[2:]
+    if pixels.shape[:2] == size:
+        out.copy_(_as_batch(pixels))
+        return
+    # The fast kernel is for whole channels-last images: a copy of the window pays.
+    source = _as_batch(np.ascontiguousarray(pixels))
+    # It takes the order in memory of what it writes for one of these two.
+    if out.is_contiguous(memory_format=torch.channels_last) or out.is_contiguous():
+        _resize(source, size, False, None, None, out=out)
+    else:
+        out.copy_(_resize(source, size, False, None, None))
+
+
+def _as_batch(pixels: Pixels) -> Tensor:
+    """(h, w, C) as (1, C, h, w); nothing is copied."""
+    return torch.from_numpy(pixels.transpose(2, 0, 1)[None])

@@ -78,7 +78,7 @@ def scan(
                 image = open_image(content)
                 image.check(options.bits or 16)
             else:
-                image = frame(content, form, into[index])
+                image = frame(content, form, into[index : index + 1])
             modes[index] = image.mode
             if (value := image.highest()) is not None:
                 highest.append(value)

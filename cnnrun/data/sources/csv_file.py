@@ -5,17 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.decoding import ImageOptions
-from cnnrun.data.sources.labelled_files import (
-    Amount,
-    Listing,
-    class_name,
-    labelled_dataset,
-    listed,
+from cnnrun.data.sources.labelled_files import Amount, Listing, labelled_dataset
+from cnnrun.data.sources.listed_names import class_name, listed
+from cnnrun.data.sources.listed_targets import (
+    MaskClasses,
+    MaskFiles,
+    OneClass,
+    Reading,
+    SeveralLabels,
+    SomeValues,
 )
 from cnnrun.data.sources.split_names import split_named
 from cnnrun.errors import UserError, did_you_mean
@@ -27,6 +35,11 @@ from cnnrun.runtime.reading import TABLE_BYTES, UnusableFileError, open_regular
 _LONGEST = 30
 _PIXELS = 60
 
+# What says that an image has a label, and that it has not.
+_YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "-1", "false", "no")
+
+Columns = Annotated[list[str], Field(min_length=1)]
+
 
 @datasets.register("csv")
 def csv_file(
@@ -37,42 +50,157 @@ def csv_file(
     label_column: str = "label",
     split_column: str = "split",
     group_column: str = "group",
+    label_separator: Annotated[str, Field(min_length=1)] | None = None,
+    label_columns: Columns | None = None,
+    value_columns: Columns | None = None,
+    mask_column: str | None = None,
+    mask_classes: MaskClasses = None,
     test: Amount = 0.2,
 ) -> Dataset:
     """A CSV file with the columns path and label, and, if you like, split or group.
 
-    file: UTF-8, with a header; columns are separated by commas, semicolons or tabs. Paths are
-        relative to its folder. A label is the name of a class, or a number, which is a name too;
-        rows without one are left out.
-    split_column: says train, val (or valid, validation) or test in each row, if it is there.
-    group_column: what images come from, if it is there, e.g. a patient or a video: those of one
-        group are all trained on, or all set aside.
-    test: without a column of splits, about this share of the images (or this number of them) is
-        the test split. Each file's own name (or group) decides, so that no other row that is added
-        or removed moves it, and every class keeps an image to train on.
+    Columns are separated by commas, semicolons or tabs. A label is the name of a class, or a
+    number, which is a name too.
+
+    Each file's own name (or group) decides which split it is in, so adding or removing rows does
+    not move it, and every class keeps an image to train on.
+
+    file: The CSV file, with a header; paths in it start at its folder.
+    path_column: Column of the image files.
+    label_column: Column of the classes; rows without one are left out.
+    split_column: Column that says train, val (or valid, validation) or test, if there is one.
+    group_column: Column of what images come from, e.g. a patient or a video, if there is one; a
+        group is never divided between splits.
+    label_separator: What is between the labels where a cell has several, e.g. `|` or a space (task:
+        multilabel).
+    label_columns: Columns that are 1 where an image has the label of that name, else 0.
+    value_columns: Columns of numbers (task: regress); rows without one are left out.
+    mask_column: Column of the mask files (task: segment), 8-bit gray or with a palette, whose pixel
+        values are classes; 255 is ignored.
+    mask_classes: Names of the pixel values 0, 1, ..., or of any values, e.g. {0: ground, 255:
+        road}, all others being ignored.
+    test: Without a column of splits, about this fraction of the images (or this many) is the test
+        split.
 
     Raises:
         UserError: with file and line: a column is missing, a row is incomplete, an image is not
             there, an unknown split; and for bad images.
     """
     table = expanded(file)
+    answer = _answer(
+        label_column, label_separator, label_columns, value_columns, mask_column, mask_classes
+    )
     listings = {split: Listing() for split in ("train", "validation", "test")}
     unlabelled = 0
-    for line, cells in _rows(table, (path_column, label_column)):
+    for line, cells in _rows(table, (path_column, *answer.columns)):
         where = f"{file}:{line}"
         if not cells[path_column]:
             raise UserError(f"{where}: no {path_column}")
-        if not cells[label_column]:
+        said = answer.read(where, table.parent, cells)
+        if said is None:
             unlabelled += 1
             continue
         split = _split_name(where, cells[split_column]) if split_column in cells else "train"
         path = _image_path(where, table.parent, cells[path_column])
         group = cells.get(group_column, "")
-        listings[split].add([path], class_name(cells[label_column]), group)
+        listings[split].add([path], said, group)
     if unlabelled:
-        options.notes.append(f"{file}: {unlabelled:,} rows without a {label_column} are left out")
+        options.notes.append(f"{file}: {unlabelled:,} rows without {answer.words} are left out")
     _tell_repeated(file, listings, options)
-    return labelled_dataset(file, str(table.parent), listings, test, options)
+    return labelled_dataset(file, str(table.parent), listings, test, options, answer.reading)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Which columns say what of an image, and how their cells are read.
+
+    read: (place, folder, cells by column) to what `reading` takes; None where nothing is said.
+    """
+
+    columns: tuple[str, ...]
+    words: str
+    read: Callable[[str, Path, dict[str, str]], Any]
+    reading: Reading
+
+
+def _answer(
+    label: str,
+    separator: str | None,
+    label_columns: list[str] | None,
+    value_columns: list[str] | None,
+    mask: str | None,
+    mask_classes: MaskClasses,
+) -> _Answer:
+    """The one that the keys of the data set mean.
+
+    Raises:
+        UserError: they mean several.
+    """
+    given = {
+        "label_separator": separator,
+        "label_columns": label_columns,
+        "value_columns": value_columns,
+        "mask_column": mask,
+    }
+    several = [key for key, value in given.items() if value is not None]
+    if len(several) > 1:
+        raise UserError(f"{several[1]}: {several[0]} says already what is learnt; leave one out")
+    if mask_classes is not None and mask is None:
+        raise UserError("mask_classes: they are of masks; name their column (mask_column)")
+    if separator is not None:
+        return _Answer(
+            (label,), f"a {label}", partial(_labels_in, label, separator), SeveralLabels()
+        )
+    if label_columns is not None:
+        columns, reading = tuple(label_columns), SeveralLabels(list(label_columns))
+        return _Answer(columns, "labels", partial(_marked, columns), reading)
+    if value_columns is not None:
+        columns = tuple(value_columns)
+        return _Answer(columns, "values", partial(_numbers, columns), SomeValues(list(columns)))
+    if mask is not None:
+        return _Answer((mask,), f"a {mask}", partial(_mask, mask), MaskFiles(mask_classes))
+    return _Answer((label,), f"a {label}", partial(_class, label), OneClass())
+
+
+def _class(column: str, _where: str, _folder: Path, cells: dict[str, str]) -> str | None:
+    return class_name(cells[column]) if cells[column] else None
+
+
+def _labels_in(
+    column: str, separator: str, _where: str, _folder: Path, cells: dict[str, str]
+) -> list[str]:
+    return [class_name(name.strip()) for name in cells[column].split(separator) if name.strip()]
+
+
+def _marked(
+    columns: tuple[str, ...], where: str, _folder: Path, cells: dict[str, str]
+) -> list[str] | None:
+    marks = [cells[column].lower() for column in columns]
+    if not all(marks):
+        return None
+    for column, mark in zip(columns, marks, strict=True):
+        if mark not in _YES + _NO:
+            raise UserError(f"{where}: {column} is '{mark}'; 1 or 0 is meant")
+    return [column for column, mark in zip(columns, marks, strict=True) if mark in _YES]
+
+
+def _numbers(
+    columns: tuple[str, ...], where: str, _folder: Path, cells: dict[str, str]
+) -> list[float] | None:
+    found = []
+    for column in columns:
+        if not cells[column]:
+            return None
+        try:
+            found.append(float(cells[column]))
+        except ValueError:
+            told = f"{column} is '{cells[column]}'; a number such as 1.5 is meant"
+            raise UserError(f"{where}: {told}") from None
+    return found
+
+
+def _mask(column: str, where: str, folder: Path, cells: dict[str, str]) -> str | None:
+    return _image_path(where, folder, cells[column]) if cells[column] else None
 
 
 def _tell_repeated(file: str, listings: dict[str, Listing], options: ImageOptions) -> None:

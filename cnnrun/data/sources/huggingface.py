@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from cnnrun.data.sources.labelled_files import Amount
 from cnnrun.data.splits import chosen_by_key, divided
 from cnnrun.errors import NetworkError, UserError, did_you_mean
 from cnnrun.registry import datasets
+from cnnrun.runtime.hub import asked_once
 from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.randomness import derive_seed
 
@@ -36,16 +39,23 @@ def huggingface(
 ) -> Dataset:
     """A data set of the Hugging Face hub or in its formats; needs the extra `huggingface`.
 
-    path: its name on the hub (`uoft-cs/cifar10`), or a folder: one written by `save_to_disk`, or of
-        parquet files, or of images in class folders.
-    config: which of its configurations, where there are several.
-    train_split, test_split, validation_split: their names there; slices as `train[:10%]` work.
-    revision: branch, tag or commit on the hub; a commit makes a run repeatable for good.
-    test: where a folder holds one table alone, as `Dataset.save_to_disk` writes it, it is `train`,
-        and about this share of its images (or this number of them) is the test split, unless
-        `test_split` is a slice of it. Each image's content decides.
 
     Code that comes with a data set is never run.
+
+    Of one table alone, each image's content decides which split it is in, unless `test_split` is a
+    slice of it.
+
+    path: Name on the hub (`uoft-cs/cifar10`), or a folder that `save_to_disk` wrote, or one of
+        parquet files, or of images in class folders.
+    config: Which of its configurations, where there are several.
+    image_column: Column of the images.
+    label_column: Column of the labels.
+    train_split: Its name of the training split, or a slice such as `train[:10%]`.
+    test_split: Its name of the test split, or a slice such as `train[90%:]`.
+    validation_split: Its name of the validation split, where it has one to use.
+    revision: Branch, tag or commit on the hub; a commit makes a run repeatable for good.
+    test: Where a folder holds one table alone, about this fraction of its images (or this many) is
+        the test split.
 
     Raises:
         UserError: the extra is missing, the data set can't be had, or lacks a column or split.
@@ -139,14 +149,16 @@ def _load(path: str, config: str | None, split: str, revision: str | None) -> An
     hub = _hub()
     if path.startswith(("~", "$")):  # a folder; a name on the hub begins with a letter
         path = str(expanded(path))
-    try:
-        return hub.load_dataset(path, config, split=split, revision=revision)
-    # The package's errors have no common ancestor: network, hub, formats, names ...
-    except Exception as error:
-        from_network = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
-        kind = NetworkError if from_network else UserError
-        told = f"{path}, split '{split}': can't be loaded ({_first_line(error)})"
-        raise kind(told) from error
+    local = Path(path).exists()
+    with nullcontext("") if local else asked_once() as silent:
+        try:
+            return hub.load_dataset(path, config, split=split, revision=revision)
+        # The package's errors have no common ancestor: network, hub, formats, names ...
+        except Exception as error:
+            from_network = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+            kind = NetworkError if from_network or silent else UserError
+            told = f"{path}, split '{split}': can't be loaded ({silent or _first_line(error)})"
+            raise kind(told) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -195,6 +207,8 @@ def _labels(table: Any, where: str, column: str, classes: tuple[str, ...]) -> Te
 
 class ImageColumn:
     """The images of a table, undecoded."""
+
+    local = True
 
     def __init__(self, table: Any, where: str, column: str) -> None:
         import datasets as hub

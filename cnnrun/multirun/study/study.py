@@ -28,7 +28,7 @@ from cnnrun.runtime.files import write_json, write_text
 
 
 @dataclass(frozen=True)
-class How:
+class LaunchOptions:
     """How a study is run, which changes nothing of what it finds."""
 
     workers: int | None = None
@@ -36,7 +36,9 @@ class How:
     quiet: bool = False
 
 
-def run(file: Path, overrides: Iterable[str] = (), how: How = How()) -> Findings:
+def run(
+    file: Path, overrides: Iterable[str] = (), options: LaunchOptions = LaunchOptions()
+) -> Findings:
     """Train the runs of the study in `file` that are not there yet, and say what was found.
 
     Leaves in `<output>/<name>/`: `configs/` with an experiment a variant, `runs/`, `study.json`,
@@ -48,7 +50,7 @@ def run(file: Path, overrides: Iterable[str] = (), how: How = How()) -> Findings
         UserError: a run that the others build on failed, or none finished.
     """
     overrides = list(overrides)
-    plan = _Plan(load(file, overrides), how)
+    plan = _Plan(load(file, overrides), options)
     again = shlex.join(["cnnrun", "study", str(file), *overrides])
     firsts = plan.train_first(again)
     runs = plan.train_variants(firsts, again)
@@ -67,13 +69,15 @@ def run(file: Path, overrides: Iterable[str] = (), how: How = How()) -> Findings
     return findings
 
 
-def commands(file: Path, overrides: Iterable[str] = (), how: How = How()) -> list[str]:
+def commands(
+    file: Path, overrides: Iterable[str] = (), options: LaunchOptions = LaunchOptions()
+) -> list[str]:
     """The lines of shell that make the study's runs, which `run` then finds.
 
     Raises:
         ConfigError: every problem found; or the variants take over runs that are not there yet.
     """
-    plan = _Plan(load(file, overrides), how)
+    plan = _Plan(load(file, overrides), options)
     if plan.firsts:
         names = ", ".join(plan.firsts)
         raise ConfigError(f"--dry-run: the variants need the folders of the runs first: {names}")
@@ -83,8 +87,8 @@ def commands(file: Path, overrides: Iterable[str] = (), how: How = How()) -> lis
 class _Plan:
     """What a study does, with every variant resolved and valid."""
 
-    def __init__(self, study: Study, how: How) -> None:
-        self.study, self.how = study, how
+    def __init__(self, study: Study, options: LaunchOptions) -> None:
+        self.study, self.options = study, options
         self.variants = self._resolve("variants", study.variants)
         self.firsts = self._resolve("first", study.first)
         if study.measure is not None:
@@ -116,7 +120,7 @@ class _Plan:
 
         apply(document, study.set, place)
         apply(document, {key: v for key, v in settings.items() if key != "base"}, place)
-        return config.validate(document, plugins=self.how.plugins)
+        return config.validate(document, plugins=self.options.plugins)
 
     def train_first(self, again: str) -> dict[str, str]:
         """The directories of the runs under `first`, by name."""
@@ -155,7 +159,7 @@ class _Plan:
         named = {key: firsts[name] for key, v in settings.items() if (name := run_named(v))}
         values = experiment.to_dict()
         origin = self.study.folder / "configs" / f"{experiment.name}.yaml"
-        return config.from_dict(values, str(origin), changes(named), self.how.plugins)
+        return config.from_dict(values, str(origin), changes(named), self.options.plugins)
 
     def _seeds(self, experiment: Experiment) -> list[int]:
         seeds = self.study.seeds
@@ -174,7 +178,7 @@ class _Plan:
         key = key_of({**experiment.to_dict(), "seed": seed})
         group = name if self.study.seeds_in_parallel else ""
         return Job(
-            file, (), output, key, number, seed, self.how.plugins, group, experiment=experiment
+            file, (), output, key, number, seed, self.options.plugins, group, experiment=experiment
         )
 
     def _train(self, jobs: Sequence[Job], folder: Path, again: str) -> list[Outcome]:
@@ -184,7 +188,7 @@ class _Plan:
             return []
 
         def say(text: str) -> None:
-            if not self.how.quiet:
+            if not self.options.quiet:
                 console.warn(text)
 
         def tell(outcome: Outcome) -> None:
@@ -197,7 +201,7 @@ class _Plan:
         experiments = [*self.variants.values(), *self.firsts.values()]
         any_gpu = any(experiment.device in ("auto", "cuda") for experiment in experiments)
         gpus = visible_gpus() if any_gpu else []
-        count = self.how.workers or self.study.workers or max(1, len(gpus))
+        count = self.options.workers or self.study.workers or max(1, len(gpus))
         logs = self.study.folder / "logs"
         runs = RunsFound(folder, say)
         both = SeedsTogether(queue, runs, say)
@@ -206,7 +210,7 @@ class _Plan:
             finished = sum(outcome.run is not None for outcome in queue.outcomes)
             raise Interrupted(
                 f"stopped; {finished} of {len(jobs)} runs are finished, those under way are saved; "
-                f"go on: {again}",
+                f"continue: {again}",
                 code,
             )
         ended = {(o.job.trial, o.job.seed): o for o in queue.outcomes}

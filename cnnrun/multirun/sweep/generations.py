@@ -69,7 +69,7 @@ def void(trials: Recorded, plan: Plan, runs: RunsFound) -> str:
     Of two runs with the same settings, each knows from which code and data it was computed.
     """
     seen: set[str] = set()
-    for slot, trial in trials.owners().items():
+    for slot, trial in trials.current_trials().items():
         keys, settings = trial.user_attrs.get("keys"), trial.user_attrs.get("settings")
         if not keys or settings is None:
             continue

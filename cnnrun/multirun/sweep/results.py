@@ -133,10 +133,10 @@ def _point(plan: Plan, slot: int) -> Settings:
 
 
 def read_results(plan: Plan, trials: Recorded) -> Results:
-    """The standing of every trial now."""
+    """The state of every trial now."""
     by_slot = trials.by_slot()
     found = []
-    for slot, trial in trials.owners().items():
+    for slot, trial in trials.current_trials().items():
         records = {
             int(name.removeprefix("seed ")): record
             for copy in by_slot[slot]

@@ -2,7 +2,7 @@
 
 Every trial has a `slot`, its number in the sweep, and waits in the storage until a process claims
 it. A slot may have several of Optuna's trials: one that was lost with its process or that failed
-is final there, and a copy takes its place. `owner` says which of them counts.
+is final there, and a copy takes its place. `current_trial` says which of them counts.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ class Recorded:
                 found.setdefault(trial.user_attrs["slot"], []).append(trial)
         return found
 
-    def owners(self) -> dict[int, FrozenTrial]:
+    def current_trials(self) -> dict[int, FrozenTrial]:
         """The trial that counts, for every slot that has one."""
-        owners = {slot: owner(trials) for slot, trials in sorted(self.by_slot().items())}
-        return {slot: trial for slot, trial in owners.items() if trial is not None}
+        found = {slot: current_trial(trials) for slot, trials in sorted(self.by_slot().items())}
+        return {slot: trial for slot, trial in found.items() if trial is not None}
 
 
 class Trials(Recorded):
@@ -114,7 +114,7 @@ class Trials(Recorded):
         with self.locked():
             by_slot = self.by_slot()
             for slot, settings in enumerate(points):
-                if owner(by_slot.get(slot, [])) is None:
+                if current_trial(by_slot.get(slot, [])) is None:
                     lost = by_slot.get(slot, [])
                     given = parameters(settings) if settings is not None else _chosen(lost)
                     self.study.enqueue_trial(given, user_attrs={"slot": slot})
@@ -124,7 +124,7 @@ class Trials(Recorded):
         with self.locked():
             count = 0
             for slot, trials in self.by_slot().items():
-                found = owner(trials)
+                found = current_trial(trials)
                 if found is not None and found.state.name == "FAIL":
                     failed = [trial.number for trial in trials]
                     attributes = {"slot": slot, "retries": failed}
@@ -143,7 +143,7 @@ class Trials(Recorded):
                 self.storage.record_heartbeat(trial._trial_id)
                 if slot is not None:
                     trial.set_user_attr("process", process)
-                    counts = owner(self.by_slot()[slot])
+                    counts = current_trial(self.by_slot()[slot])
                     if counts is not None and counts.number == trial.number:
                         return trial
                 # Two processes filled the same slot, or another took the last one that waited.
@@ -187,7 +187,7 @@ class Trials(Recorded):
                 self.fail(trial.number)
 
 
-def owner(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+def current_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     """Of a slot's trials the one that counts: the first that was not lost, or its retry."""
     found: FrozenTrial | None = None
     for trial in trials:

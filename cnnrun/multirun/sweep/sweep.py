@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class How:
+class LaunchOptions:
     """How a sweep is run, which changes nothing of what it finds."""
 
     workers: int | None = None
@@ -51,7 +51,9 @@ class How:
     output: Path = Path("sweeps")
 
 
-def start(file: Path, overrides: Iterable[str] = (), how: How = How()) -> Results:
+def start(
+    file: Path, overrides: Iterable[str] = (), options: LaunchOptions = LaunchOptions()
+) -> Results:
     """Run the sweep in `file`, or go on with it; ends when all of its trials have.
 
     Raises:
@@ -59,14 +61,14 @@ def start(file: Path, overrides: Iterable[str] = (), how: How = How()) -> Result
         Interrupted: a signal asked to stop; runs are saved, trials given back.
     """
     require_optuna()
-    plan = Plan(load(file, overrides), how.plugins)
+    plan = Plan(load(file, overrides), options.plugins)
     _write_files(plan)
     storage = plan.sweep.storage or _sqlite(plan.sweep.folder)
     again = shlex.join(["cnnrun", "sweep", str(file), *overrides])
-    return _take_part(plan, storage, how, wait_for_others=True, again=again)
+    return _take_part(plan, storage, options, wait_for_others=True, again=again)
 
 
-def join(place: str, name: str | None = None, how: How = How()) -> Results:
+def join(place: str, name: str | None = None, options: LaunchOptions = LaunchOptions()) -> Results:
     """Take part in the sweep in the folder or storage `place` until no trial is left to claim.
 
     name: which of several sweeps in a storage.
@@ -77,29 +79,29 @@ def join(place: str, name: str | None = None, how: How = How()) -> Results:
     """
     require_optuna()
     if "://" in place:
-        folder, storage = _fetch(place, name, how), place
+        folder, storage = _fetch(place, name, options), place
     else:
         folder = expanded(place)
-        storage = _storage_of(folder, how.storage)
+        storage = _storage_of(folder, options.storage)
 
     def allow(values: dict[str, Any]) -> None:
-        require_consent(values, folder / "base.yaml", how.plugins, how.named)
+        require_consent(values, folder / "base.yaml", options.plugins, options.named)
 
-    plan = _plan_of(folder, how.plugins, allow)
-    again = ["cnnrun", "sweep", "--join", shown(place), *how.named]
-    again += [f"--plugin={file}" for file in how.plugins]
-    return _take_part(plan, storage, how, False, again=shlex.join(again))
+    plan = _plan_of(folder, options.plugins, allow)
+    again = ["cnnrun", "sweep", "--join", shown(place), *options.named]
+    again += [f"--plugin={file}" for file in options.plugins]
+    return _take_part(plan, storage, options, False, again=shlex.join(again))
 
 
 @dataclass(frozen=True)
-class Standing:
+class SweepStatus:
     """A sweep as it is now, and Optuna's study of it."""
 
     results: Results
     study: optuna.Study
 
 
-def standing(folder: Path, plugins: Sequence[str] = (), storage: str | None = None) -> Standing:
+def status(folder: Path, plugins: Sequence[str] = (), storage: str | None = None) -> SweepStatus:
     """The sweep in `folder`, to look at: nothing is run, written or contacted that is not named.
 
     storage: where its trials are, if not in the folder.
@@ -113,10 +115,10 @@ def standing(folder: Path, plugins: Sequence[str] = (), storage: str | None = No
     url = _storage_of(folder, storage)
     if url == _sqlite(folder):
         if not (folder / "sweep.db").is_file():
-            raise UserError(f"{folder}: no trial has begun (no sweep.db in it)")
+            raise UserError(f"{folder}: no trial has started (no sweep.db in it)")
         url = read_only(folder / "sweep.db")
     trials = Recorded(url, generations.newest(url, plan))
-    return Standing(read_results(plan, trials), trials.study)
+    return SweepStatus(read_results(plan, trials), trials.study)
 
 
 def _only_looked_at(values: dict[str, Any], base: Path, plugins: Sequence[str]) -> None:
@@ -129,7 +131,7 @@ def _plan_of(
     allow: Callable[[dict[str, Any]], None] | None = None,
 ) -> Plan:
     if not (folder / "sweep.yaml").is_file():
-        raise UserError(f"{folder}: no sweep (no sweep.yaml in it); begin one: cnnrun sweep FILE")
+        raise UserError(f"{folder}: no sweep (no sweep.yaml in it); start one: cnnrun sweep FILE")
     where = [f"output={folder.parent}", f"name={folder.name}", "base=base.yaml"]
     return Plan(load(folder / "sweep.yaml", where), plugins, allow)
 
@@ -154,7 +156,9 @@ def _trials(plan: Plan, storage: str, study: str) -> Trials:
     return Trials(storage, study, plan.higher_is_better, folder / ".lock", create=new)
 
 
-def commands(file: Path, overrides: Iterable[str] = (), how: How = How()) -> list[str]:
+def commands(
+    file: Path, overrides: Iterable[str] = (), options: LaunchOptions = LaunchOptions()
+) -> list[str]:
     """The lines of shell that make the sweep's runs: one a run, or one a worker for `optuna`.
 
     Writes the base that they start from. Runs made so are found by `cnnrun sweep FILE`.
@@ -162,28 +166,32 @@ def commands(file: Path, overrides: Iterable[str] = (), how: How = How()) -> lis
     Raises:
         ConfigError: every problem found.
     """
-    plan = Plan(load(file, overrides), how.plugins)
+    plan = Plan(load(file, overrides), options.plugins)
     _write_files(plan)
     if plan.sweep.optuna:
         # Its trials follow from one another: what can be said before is who takes part.
         line = shlex.join(["cnnrun", "sweep", str(file), *overrides, "--workers=1"])
-        return [line] * _workers(plan, how)
+        return [line] * _workers(plan, options)
     trials = [plan.jobs(trial, settings or {}) for trial, settings in enumerate(plan.points)]
     if plan.sweep.seeds_in_parallel and len(plan.seeds) > 1:
         return [together(jobs).command() for jobs in trials]
     return [job.command() for jobs in trials for job in jobs]
 
 
-def _take_part(plan: Plan, storage: str, how: How, wait_for_others: bool, again: str) -> Results:
+def _take_part(
+    plan: Plan, storage: str, options: LaunchOptions, wait_for_others: bool, again: str
+) -> Results:
     with failures_told(storage):
-        return _work(plan, storage, how, wait_for_others, again)
+        return _work(plan, storage, options, wait_for_others, again)
 
 
-def _work(plan: Plan, storage: str, how: How, wait_for_others: bool, again: str) -> Results:
+def _work(
+    plan: Plan, storage: str, options: LaunchOptions, wait_for_others: bool, again: str
+) -> Results:
     folder = plan.sweep.folder
 
     def tell(text: str) -> None:
-        if not how.quiet:
+        if not options.quiet:
             console.warn(text)
 
     runs = RunsFound(plan.runs, tell)
@@ -193,18 +201,18 @@ def _work(plan: Plan, storage: str, how: How, wait_for_others: bool, again: str)
         if not wait_for_others:
             raise UserError(
                 f"{folder}: its trials are trained from something else than is here ({why}); "
-                "take part with the same code and data, or begin anew: cnnrun sweep FILE"
+                "take part with the same code and data, or start a new sweep: cnnrun sweep FILE"
             )
         runs.tell_once(why, folder)
         trials = _trials(plan, storage, generations.after(study, plan))
     trials.study.set_user_attr("sweep.yaml", plan.sweep_text())
     trials.study.set_user_attr("base.yaml", plan.base_text())
     trials.fill(plan.points)
-    if how.retry_failed:
+    if options.retry_failed:
         trials.retry_failed()
     queue = TrialQueue(plan, trials, tell, wait_for_others)
     gpus = visible_gpus() if plan.uses_any_gpu else []
-    workers = Workers(_workers(plan, how), runs, folder / "logs", gpus)
+    workers = Workers(_workers(plan, options), runs, folder / "logs", gpus)
     seeds = SeedsTogether(queue, runs, tell)
     try:
         code = workers.work(seeds)
@@ -216,15 +224,15 @@ def _work(plan: Plan, storage: str, how: How, wait_for_others: bool, again: str)
         done = results.count("finished", "pruned", "failed")
         raise Interrupted(
             f"stopped; {done} of {len(results.trials)} trials are done, the runs under way are "
-            f"saved; go on: {again}",
+            f"saved; continue: {again}",
             code,
         )
     return results
 
 
-def _workers(plan: Plan, how: How) -> int:
+def _workers(plan: Plan, options: LaunchOptions) -> int:
     gpus = len(visible_gpus()) if plan.uses_any_gpu else 0
-    return how.workers or plan.sweep.workers or max(1, gpus)
+    return options.workers or plan.sweep.workers or max(1, gpus)
 
 
 def _sqlite(folder: Path) -> str:
@@ -246,7 +254,7 @@ def _write_files(plan: Plan) -> None:
         (folder / "storage.txt").unlink(missing_ok=True)
 
 
-def _fetch(url: str, name: str | None, how: How) -> Path:
+def _fetch(url: str, name: str | None, options: LaunchOptions) -> Path:
     """Write the files of the sweep in a storage to a folder here, as its starter has them.
 
     The folder is the command line's choice, and holds no other sweep.
@@ -270,8 +278,8 @@ def _fetch(url: str, name: str | None, how: How) -> Path:
     found = str(parse(str(attributes["sweep.yaml"]), shown(url)).values.get("name"))
     if not re.fullmatch(NAME, found):
         raise UserError(f"{shown(url)}: {found!r} is no name of a sweep")
-    folder = how.output / found
-    if (folder / "sweep.yaml").exists() and not _is_sweep(folder, study, how.plugins):
+    folder = options.output / found
+    if (folder / "sweep.yaml").exists() and not _is_sweep(folder, study, options.plugins):
         raise UserError(f"{folder} holds another sweep; choose another folder: --output DIR")
     folder.mkdir(parents=True, exist_ok=True)
     for file in ("base.yaml", "sweep.yaml"):

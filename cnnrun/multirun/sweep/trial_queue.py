@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from cnnrun.errors import ConfigError
 from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.launcher.queue import Outcome
+from cnnrun.multirun.sweep.liveness import Liveness
 from cnnrun.multirun.sweep.plan import Plan
-from cnnrun.multirun.sweep.presence import Presence
 from cnnrun.multirun.sweep.storage import HEARTBEAT_SECONDS, Trials
 from cnnrun.multirun.sweep.stored import told
 from cnnrun.runs.directory import RunDirectory
@@ -55,7 +55,7 @@ class TrialQueue:
     ) -> None:
         self.plan, self.trials, self.tell = plan, trials, tell
         self.wait_for_others = wait_for_others
-        self.presence = Presence(plan.sweep.folder / "processes")
+        self.liveness = Liveness(plan.sweep.folder / "processes")
         self.open: list[OpenTrial] = []
         self.all_claimed = False
         # By a run's key: what was scored, and the first trial that works on it in another process.
@@ -130,11 +130,11 @@ class TrialQueue:
         self._looked = time.monotonic()
         # Or after a sleep, in which this clock stands still, its own trials would be lost.
         self.trials.heartbeat([work.trial for work in self.open])
-        self.trials.take_back_lost(self.presence.is_dead)
-        self.presence.forget_dead()
+        self.trials.take_back_lost(self.liveness.is_dead)
+        self.liveness.forget_dead()
         self.trials.fill(self.plan.points)
         mine = {work.trial.number for work in self.open}
-        states = [(trial, trial.state.name) for trial in self.trials.owners().values()]
+        states = [(trial, trial.state.name) for trial in self.trials.current_trials().values()]
         self.all_claimed = all(state != "WAITING" for _, state in states)
         others = [t for t, state in states if state == "RUNNING" and t.number not in mine]
         if self.all_claimed and not mine and len(others) > self.others_at_work == 0:
@@ -166,7 +166,7 @@ class TrialQueue:
         """Open another trial, if one waits."""
         if self.all_claimed:
             return False
-        trial = self.trials.claim(self.presence.name)
+        trial = self.trials.claim(self.liveness.name)
         if trial is None:
             self.all_claimed = True
             self._looked = -math.inf
@@ -301,4 +301,4 @@ class TrialQueue:
         for work in list(self.open):
             work.given_back = True
             self._close_if_done(work)
-        self.presence.leave()
+        self.liveness.leave()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cnnrun.comparison import Comparison, Group, Result
 from cnnrun.measures import Metric, usual_monitor
 from cnnrun.plots.drawing.embedding import COLOURS
-from cnnrun.plots.drawing.lettering import set_fonts, shorten, widest
+from cnnrun.plots.drawing.lettering import in_legend, set_fonts, shorten, widest
 from cnnrun.plots.drawing.scales import set_log_scale
 from cnnrun.plots.drawing.sheet import HEADER, Sheet
 from cnnrun.plots.style import DPI, INK, MARGIN, MUTED, SMALL, Figure, matplotlib, new_axes, styled
@@ -174,7 +174,7 @@ def _draw_curve(axes: Axes, values: Values, number: int, label: str) -> None:
     style = line_of(number)
     marker = marker_of(number, max(1, len(epochs) // 8))
     order = 3 + MOST_CURVES - number
-    axes.plot(epochs, mean, linewidth=1.6, zorder=order, label=label, **style, **marker)
+    axes.plot(epochs, mean, linewidth=1.6, zorder=order, label=in_legend(label), **style, **marker)
     if len(values) > 1:
         spread = values.std(axis=0, ddof=1)
         band = {"color": style["color"], "alpha": 0.15, "linewidth": 0}

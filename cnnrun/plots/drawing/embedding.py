@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cnnrun.plots.drawing.lettering import (
     font_families,
+    in_legend,
     line_height,
     set_fonts,
     shorten,
@@ -121,13 +122,13 @@ def draw_embedding(
 
 def _legend(axes: Axes, names: Sequence[str]) -> None:
     handles = axes.collections
-    blank = [" "] * len(names)  # matplotlib would leave out names that begin with "_"
+    labels = [in_legend(name) for name in names]
     legend = axes.legend(
-        handles, blank, loc="upper left", bbox_to_anchor=(1.0, 1.01), handletextpad=0.2
+        handles, labels, loc="upper left", bbox_to_anchor=(1.0, 1.01), handletextpad=0.2
     )
     for handle, text, name in zip(legend.legend_handles, legend.get_texts(), names, strict=True):
         handle.set(alpha=1, sizes=[36])  # type: ignore[union-attr]
-        text.set(text=name, fontfamily=font_families(name))
+        text.set_fontfamily(font_families(name))
 
 
 def _write_names(axes: Axes, centres: Floats, names: Sequence[str], side: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cnnrun.evaluation.invariance import UNTOUCHED, Change, Curve
 from cnnrun.plots.drawing.comparison import line_of, marker_of
-from cnnrun.plots.drawing.lettering import set_fonts, shorten, widest
+from cnnrun.plots.drawing.lettering import in_legend, set_fonts, shorten, widest
 from cnnrun.plots.drawing.sheet import HEADER, Sheet
 from cnnrun.plots.style import INK, MARGIN, MUTED, SMALL, Figure, matplotlib, new_axes, styled
 
@@ -56,7 +56,7 @@ def _draw(axes: Axes, runs: Sequence[Curve], number: int, name: str) -> None:
     values = 100 * np.stack([run.accuracies for run in runs])
     x = np.array(runs[0].amounts) * (100 if runs[0].change == "shift" else 1)
     mean, style = values.mean(0), line_of(number)
-    axes.plot(x, mean, linewidth=1.6, label=name, **style, **marker_of(number))
+    axes.plot(x, mean, linewidth=1.6, label=in_legend(name), **style, **marker_of(number))
     if len(values) > 1:
         spread = values.std(0, ddof=1)
         band = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
@@ -78,7 +78,7 @@ def _legend(sheet: Sheet, axes: Axes, names: Sequence[str]) -> None:
     room = sheet.width - 2 * MARGIN
     each = room / len(names) - 60
     columns = len(names) if widest(names, SMALL) <= each else math.ceil(len(names) / 2)
-    labels = [shorten(name, room / columns - 60, SMALL) for name in names]
+    labels = [in_legend(shorten(name, room / columns - 60, SMALL)) for name in names]
     sheet.figure.legend(
         handles,
         labels,

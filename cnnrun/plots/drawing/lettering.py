@@ -20,6 +20,9 @@ _WIDE_COVERAGE = ("CJK", "Source Han", "Noto Sans", "Unicode", "Noto")
 _UNDRAWABLE = ("Last Resort", "LastResort", "Color Emoji")
 """Fonts that claim to have every character, and fonts that draw only in colour."""
 
+_MARK = "\u200e"
+"""Says that text goes from left to right; it has no width."""
+
 _FONTS_TRIED = 400
 """Opening a font costs about 5 ms; a character that none of so many has is drawn as a box."""
 
@@ -157,10 +160,16 @@ def _without_middle(text: str, kept: int) -> str:
 def left_to_right(*parts: str) -> str:
     """Parts beside one another from left to right, also names that are read from right to left.
 
-    A mark of that direction (U+200E) stands around each: `A → B` would else be drawn as `B ← A`,
-    with the arrow still pointing to the right.
+    Then a mark of that direction stands around each: `A → B` would else be drawn as `B ← A`.
     """
-    return "\u200e".join(("", *parts, ""))
+    if not any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in "".join(parts)):
+        return "".join(parts)
+    return _MARK.join(("", *parts, ""))
+
+
+def in_legend(name: str) -> str:
+    """`name` so that a legend has it: matplotlib leaves out what begins with an underscore."""
+    return f"{_MARK}{name}" if name.startswith("_") else name
 
 
 def percent(share: float) -> str:

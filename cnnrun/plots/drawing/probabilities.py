@@ -14,7 +14,7 @@ from cnnrun.components.tasks.metrics import Calibration
 from cnnrun.evaluation.ranking_curves import Ranking
 from cnnrun.measures import AUROC, ECE
 from cnnrun.plots.drawing.comparison import MOST_CURVES, line_of, marker_of
-from cnnrun.plots.drawing.lettering import set_fonts, shorten, widest
+from cnnrun.plots.drawing.lettering import in_legend, set_fonts, shorten, widest
 from cnnrun.plots.drawing.sheet import HEADER, Sheet
 from cnnrun.plots.style import (
     BLUE,
@@ -117,7 +117,7 @@ def draw_ranking(classes: Sequence[OneClass], kind: Kind, title: str) -> Figure:
         # By distance on the plot: most points of a good classifier lie in one corner.
         style = {**line_of(number), **marker_of(number), "markevery": (0.02 * number, 0.15)}
         style |= {"linewidth": 1.6, "zorder": 3 + len(shown) - number, "clip_on": False}
-        axes.plot(100 * x, 100 * y, label=f"{text}\n{area}", **style)
+        axes.plot(100 * x, 100 * y, label=in_legend(f"{text}\n{area}"), **style)
     if kind == "roc":
         axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, label="chance\n0.5")
         axes.set(xlabel="false positive rate (%)", ylabel="true positive rate: recall (%)")

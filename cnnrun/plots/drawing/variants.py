@@ -12,7 +12,7 @@ import numpy as np
 from cnnrun.comparison import Comparison
 from cnnrun.plots.drawing.comparison import line_of, marker_of
 from cnnrun.plots.drawing.histograms import LayerWeights, draw_histograms, thinned
-from cnnrun.plots.drawing.lettering import set_fonts, shorten, widest
+from cnnrun.plots.drawing.lettering import in_legend, set_fonts, shorten, widest
 from cnnrun.plots.drawing.scales import set_log_scale
 from cnnrun.plots.drawing.sheet import HEADER, Sheet
 from cnnrun.plots.style import (
@@ -54,7 +54,9 @@ def draw_against_parameters(comparison: Comparison) -> Figure:
         parameters = result.group.runs[0].summary["parameters"]
         style = {"color": line_of(number)["color"], "marker": marker_of(number)["marker"]}
         axes.plot([parameters] * len(scores), scores, linestyle="", alpha=0.4, ms=4, **style)
-        axes.plot([parameters], [np.mean(scores)], linestyle="", ms=9, label=name, **style)
+        axes.plot(
+            [parameters], [np.mean(scores)], linestyle="", ms=9, label=in_legend(name), **style
+        )
     axes.set_xscale("log")  # so that the margins are shares of the logarithm
     axes.margins(x=0.12, y=0.12)
     set_log_scale(axes, "x", _thousands)
@@ -148,7 +150,7 @@ def draw_spread(variants: Mapping[str, Spread], title: str) -> Figure:
 def _draw_spread(axes: Axes, values: Sequence[float], number: int, name: str) -> None:
     y = np.array([v if math.isfinite(v) and v > 0 else math.nan for v in values])
     x = np.arange(1, len(y) + 1)
-    axes.plot(x, y, linewidth=1.6, label=name, **line_of(number), **marker_of(number))
+    axes.plot(x, y, linewidth=1.6, label=in_legend(name), **line_of(number), **marker_of(number))
 
 
 def _finish_spread(axes: Axes, variants: Mapping[str, Spread]) -> None:

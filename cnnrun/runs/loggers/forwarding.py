@@ -56,7 +56,7 @@ class Reports:
             # Epochs that the run has lost, and trains again, are told again.
             known = {**known, **({"epochs": min(known["epochs"], len(rows))} if known else {})}
             told = self._try(name, lambda logger: logger.begin(self.run.path, config, known))  # noqa: B023
-            self.known[name] = {**(told or {}), "epochs": known.get("epochs", 0)}
+            self.known[name] = {"epochs": known.get("epochs", 0), **(told or {})}
         for row in rows:
             self.epoch(row)
 

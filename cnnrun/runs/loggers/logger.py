@@ -20,7 +20,8 @@ class Logger:
         """Before training, and again when a run goes on.
 
         run: its directory. config: the complete experiment. known: what this returned at first,
-        {} then; so that a run that goes on is the same run in the other tool.
+        {} then; so that a run that goes on is the same run in the other tool. `epochs` in what is
+        returned says how many it knows already, where it is another number than it was told of.
         """
         raise NotImplementedError
 

@@ -15,7 +15,7 @@ _SUFFIX = ".alive"
 _FORGET_SECONDS = 60
 
 
-class Presence:
+class Liveness:
     """A file in `folder` that stays locked as long as this process lives.
 
     The lock ends with the process, however it ends; a process number could be another's by then.

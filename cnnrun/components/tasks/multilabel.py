@@ -1,0 +1,173 @@
+"""Multi-label classification: any number of labels an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cnnrun.components.tasks.label_set_metrics import (
+    best_thresholds,
+    f1_scores,
+    half,
+    label_set_scores,
+)
+from cnnrun.components.tasks.loss_contract import per_sample
+from cnnrun.components.tasks.metrics import FloatArray
+from cnnrun.components.tasks.task import Array, Predictions, Task, exact_sum
+from cnnrun.data.dataset import Dataset
+from cnnrun.errors import UserError
+from cnnrun.measures import (
+    EXACT,
+    LOSS,
+    MACRO_F1,
+    MACRO_F1_HALF,
+    MAP,
+    MICRO_F1,
+    MICRO_F1_HALF,
+)
+from cnnrun.registry import tasks
+from cnnrun.runtime.strict_json import to_json
+from cnnrun.runtime.text_table import columns
+
+
+@tasks.register("multilabel")
+class Multilabel(Task):
+    """Tell which of K labels an image has, none to all; measured by the mean average precision.
+
+    While training, a label is said to be there from a probability of 0.5 on. Before the test, each
+    label gets the threshold that has the highest F1 on the validation split.
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {"loss": "bce_logits"}
+    measures = ("loss", "macro_f1_half", "micro_f1_half")
+    metrics = (LOSS, MACRO_F1_HALF, MICRO_F1_HALF, MAP, MICRO_F1, MACRO_F1, EXACT)
+    monitor = "macro_f1_half"
+    main_metric = "map"
+    headline = ("map", "macro_f1", "micro_f1", "exact", "loss")
+    plots = ("samples", "curves", "label_curves")
+    targets = "label_sets"
+    settles = True
+    output = "logits (N, K); a label is there where its sigmoid reaches its one of `thresholds`"
+
+    def __init__(self) -> None:
+        self.labels = 0
+        # None until they are chosen: then 0.5.
+        self.chosen: list[float] | None = None
+
+    @property
+    def thresholds(self) -> list[float]:
+        """K probabilities, from which on each label is said to be there."""
+        return self.chosen or [0.5] * self.labels
+
+    def learn(self, dataset: Dataset) -> None:
+        """See `Task.learn`: how many labels there are."""
+        self.labels = len(dataset.classes)
+
+    def settle(self, validation: Predictions) -> None:
+        """See `Task.settle`: the thresholds."""
+        probabilities = sigmoid(validation.answers["outputs"])
+        self.chosen = best_thresholds(probabilities, validation.targets)
+
+    def state(self) -> dict[str, Any]:
+        return {"labels": self.labels, "thresholds": self.chosen}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.labels, self.chosen = state["labels"], state["thresholds"]
+
+    def exported(self) -> dict[str, str]:
+        return {"thresholds": to_json(self.thresholds)}
+
+    def check(self, model: nn.Module, loss: nn.Module) -> None:  # noqa: ARG002
+        """See `Task.check`: a model that gives images is of no use."""
+        if hasattr(model, "enter") or hasattr(model, "decode"):
+            raise UserError("task multilabel needs a network that gives logits, such as cnn")
+
+    def step(
+        self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `Task.step`; the outputs are logits (N, K)."""
+        outputs = model(inputs)
+        return per_sample(loss(outputs, targets), len(inputs)), outputs.detach()
+
+    @property
+    def sum_count(self) -> int:
+        return 1 + 3 * self.labels
+
+    def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        """See `Task.sums`: of each label the images that have it rightly, as said, in truth."""
+        # A label that was mixed in counts where its share is the larger one.
+        said, there = outputs >= 0, targets >= 0.5
+        total = exact_sum(losses)
+        counts = torch.cat((said & there, said, there), 1).sum(0)
+        return torch.cat((total[None], counts.to(total.dtype)))
+
+    def figures(self, means: Sequence[float]) -> dict[str, float | None]:
+        """See `Task.figures`."""
+        hits, said, there = np.array(means[1:]).reshape(3, -1)
+        return {"loss": means[0], **half(f1_scores(hits, said, there))}
+
+    def answers(
+        self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
+    ) -> dict[str, Tensor]:
+        """`outputs` (N, K) logits and `losses` (N,)."""
+        outputs = model(inputs)
+        return {"outputs": outputs, "losses": per_sample(loss(outputs, targets), len(inputs))}
+
+    def scores(self, predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
+        """See `label_set_metrics.label_set_scores`, and the mean `loss`."""
+        answers = predictions.answers
+        probabilities = sigmoid(answers["outputs"])
+        return {
+            "loss": float(answers["losses"].mean(dtype="float64")),
+            **label_set_scores(probabilities, predictions.targets, classes, self.thresholds),
+        }
+
+    def told(
+        self,
+        answers: Mapping[str, Array],
+        names: Sequence[str],
+        most: int,  # noqa: ARG002
+    ) -> list[dict[str, Any]]:
+        """See `Task.told`: `labels`, those that are there, and `probabilities` of all by name."""
+        return [
+            {
+                "labels": [
+                    name for name, p, t in zip(names, row, self.thresholds, strict=True) if p >= t
+                ],
+                "probabilities": dict(zip(names, row, strict=True)),
+            }
+            for row in sigmoid(answers["outputs"]).tolist()
+        ]
+
+    def told_text(self, row: Mapping[str, Any]) -> str:
+        shares = row["probabilities"]
+        return ", ".join(f"{name} {100 * shares[name]:.1f} %" for name in row["labels"]) or "none"
+
+    def told_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [
+            {"label": name, "probability": p, "there": int(name in row["labels"])}
+            for name, p in row["probabilities"].items()
+        ]
+
+    def in_words(self, scores: dict[str, Any]) -> str:
+        figures = ("average_precision", "precision", "recall", "f1", "threshold")
+        head = ["label", "average precision", "precision", "recall", "F1", "threshold", "images"]
+        rows = [
+            [
+                row["label"],
+                *("-" if row[key] is None else f"{row[key]:.3f}" for key in figures),
+                f"{row['support']:,}",
+            ]
+            for row in scores["per_label"]
+        ]
+        table = columns([head, *rows], right=(1, 2, 3, 4, 5, 6))
+        return "\n".join([self.lines_of(scores, self.headline), "", *table])
+
+
+def sigmoid(outputs: Array) -> FloatArray:
+    """Probabilities (N, K) of logits (N, K), in float64."""
+    return np.asarray(torch.from_numpy(outputs).double().sigmoid().numpy())

@@ -1,0 +1,313 @@
+"""What the samples of a split are to be answered with: labels, sets of labels, values or masks.
+
+Each kind is one tensor whose first dimension are the samples, so that batches gather any of them in
+one way. What differs between kinds (how they are mixed, moved, renamed, counted) is said here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
+from typing import ClassVar, Literal, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cnnrun.errors import UserError
+from cnnrun.runtime.weights import some
+
+Same = TypeVar("Same", bound="Targets")
+Kind = Literal["labels", "label_sets", "values", "masks"]
+
+IGNORED = 255
+"""A mask's pixel that says nothing: it is neither learnt nor scored."""
+
+
+@dataclass(frozen=True)
+class Targets(ABC):
+    """The targets of N samples.
+
+    held: (N, ...), see each kind.
+    """
+
+    held: Tensor
+
+    kind: ClassVar[Kind]
+    # What there is one of for each output of the network, for messages.
+    words: ClassVar[str]
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def take(self: Same, indices: Tensor) -> Same:
+        """Those of the samples at `indices` (M,) int64."""
+        return replace(self, held=self.held[indices])
+
+    @property
+    def strata(self) -> Tensor:
+        """(N,) int64, groups of samples that each keep their share in every split: here one."""
+        return torch.zeros(len(self), dtype=torch.int64)
+
+    @property
+    def numbers(self) -> Tensor:
+        """(N,) int64 that are equal for equal targets, for the data's fingerprint."""
+        rows = self.held.contiguous().flatten(1).numpy()
+        digests = b"".join(blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
+        return torch.frombuffer(bytearray(digests), dtype=torch.int64) if digests else self.strata
+
+    @classmethod
+    @abstractmethod
+    def unknown(cls, count: int, outputs: int, size: tuple[int, int]) -> Targets:
+        """Stand-ins of `count` samples whose targets nobody knows.
+
+        outputs: of the network. size: (height, width) of the images.
+        """
+
+    @abstractmethod
+    def counts(self, outputs: int) -> Tensor:
+        """How many samples (or pixels) speak for each output: (outputs,) int64."""
+
+    @abstractmethod
+    def check(self, split: str, names: Sequence[str]) -> None:
+        """Refuse what is no target of outputs of these names.
+
+        Raises:
+            UserError: the first one that is none, and what there could be.
+        """
+
+    @abstractmethod
+    def renamed(self, names: Sequence[str], wanted: Sequence[str]) -> Targets:
+        """The same in the order of `wanted`, where output k is called `names[k]` now.
+
+        Raises:
+            UserError: a name that is missing.
+        """
+
+    @abstractmethod
+    def captions(self, names: Sequence[str]) -> list[str]:
+        """Each sample's target in a few words."""
+
+    @classmethod
+    def mixable(cls, batch: Tensor, outputs: int) -> Tensor:  # noqa: ARG003
+        """What of a batch of targets can be averaged; see `refuses_mixing`."""
+        return batch
+
+    # Why images can't be mixed, or changed by a policy that turns some of them; "" where they can.
+    refuses_mixing: ClassVar[str] = ""
+
+    @property
+    def refuses_policies(self) -> str:
+        return self.refuses_moving
+
+    @property
+    def refuses_moving(self) -> str:
+        """Why images can't be moved, turned or cut, up to "leave"; "" where they can."""
+        return ""
+
+    # Whether targets are moved along with their images, by `moved`.
+    move: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Labels(Targets):
+    """One class a sample: (N,) int64, 0..K-1."""
+
+    kind = "labels"
+    words = "classes"
+
+    @classmethod
+    def unknown(cls, count: int, outputs: int, size: tuple[int, int]) -> Labels:  # noqa: ARG003
+        return cls(torch.zeros(count, dtype=torch.int64))
+
+    @property
+    def strata(self) -> Tensor:
+        return self.held
+
+    @property
+    def numbers(self) -> Tensor:
+        return self.held
+
+    def counts(self, outputs: int) -> Tensor:
+        return torch.bincount(self.held, minlength=outputs)
+
+    def check(self, split: str, names: Sequence[str]) -> None:
+        wrong = self.held[(self.held < 0) | (self.held >= len(names))]
+        if len(wrong):
+            raise UserError(
+                f"the {split} split has the label {int(wrong[0])}, but there are "
+                f"{len(names)} classes ({some(names)}): labels are 0 to {len(names) - 1}"
+            )
+
+    def renamed(self, names: Sequence[str], wanted: Sequence[str]) -> Labels:
+        """Some of the `wanted` may be absent here."""
+        return Labels(_places(names, wanted, self.words)[self.held])
+
+    def captions(self, names: Sequence[str]) -> list[str]:
+        return [names[label] for label in self.held.tolist()]
+
+    @classmethod
+    def mixable(cls, batch: Tensor, outputs: int) -> Tensor:
+        """Labels (N,) as shares (N, K) of one class each; shares as they are."""
+        return F.one_hot(batch, outputs).float() if batch.dim() == 1 else batch
+
+
+@dataclass(frozen=True)
+class LabelSets(Targets):
+    """Any number of labels a sample: (N, K) float32, 1 where label k is there, else 0."""
+
+    kind = "label_sets"
+    words = "labels"
+
+    @classmethod
+    def unknown(cls, count: int, outputs: int, size: tuple[int, int]) -> LabelSets:  # noqa: ARG003
+        return cls(torch.zeros(count, outputs))
+
+    def counts(self, outputs: int) -> Tensor:  # noqa: ARG002
+        return self.held.sum(0, dtype=torch.float64).long()
+
+    def check(self, split: str, names: Sequence[str]) -> None:
+        _check_columns(self.held, split, names, self.words)
+        if bool(((self.held != 0) & (self.held != 1)).any()):
+            raise UserError(f"the {split} split has sets of labels that are neither 0 nor 1")
+
+    def renamed(self, names: Sequence[str], wanted: Sequence[str]) -> LabelSets:
+        return LabelSets(self.held[:, _places(wanted, names, self.words)])
+
+    def captions(self, names: Sequence[str]) -> list[str]:
+        return [
+            ", ".join(name for name, there in zip(names, row, strict=True) if there) or "none"
+            for row in self.held.tolist()
+        ]
+
+
+@dataclass(frozen=True)
+class Values(Targets):
+    """Numbers of a sample: (N, D) float32.
+
+    placed: they say where something is in the image, and so are false once it is moved.
+    """
+
+    placed: bool = False
+
+    kind = "values"
+    words = "values"
+    refuses_mixing = "between two images there is no value that is right; leave"
+
+    @classmethod
+    def unknown(cls, count: int, outputs: int, size: tuple[int, int]) -> Values:  # noqa: ARG003
+        return cls(torch.zeros(count, outputs))
+
+    def counts(self, outputs: int) -> Tensor:
+        return torch.full((outputs,), len(self), dtype=torch.int64)
+
+    def check(self, split: str, names: Sequence[str]) -> None:
+        _check_columns(self.held, split, names, self.words)
+        wrong = (~self.held.isfinite()).nonzero()
+        if len(wrong):
+            row, column = wrong[0].tolist()
+            raise UserError(
+                f"the {split} split has {self.held[row, column].item()} for '{names[column]}' "
+                f"(sample {row}); values are finite numbers"
+            )
+
+    def renamed(self, names: Sequence[str], wanted: Sequence[str]) -> Values:
+        return replace(self, held=self.held[:, _places(wanted, names, self.words)])
+
+    def captions(self, names: Sequence[str]) -> list[str]:
+        return [
+            ", ".join(f"{name} {value:.3g}" for name, value in zip(names, row, strict=True))
+            for row in self.held.tolist()
+        ]
+
+    @property
+    def refuses_moving(self) -> str:
+        told = "the values say where things are in the image, and would not move with it; leave"
+        return told if self.placed else ""
+
+
+@dataclass(frozen=True)
+class Masks(Targets):
+    """A class for each pixel: (N, H, W) uint8, 0..K-1 or `IGNORED`."""
+
+    kind = "masks"
+    words = "classes"
+    refuses_mixing = "a pixel has one class, and mixed images would have shares; leave"
+    move = True
+
+    @classmethod
+    def unknown(cls, count: int, outputs: int, size: tuple[int, int]) -> Masks:  # noqa: ARG003
+        return cls(torch.full((count, *size), IGNORED, dtype=torch.uint8))
+
+    @property
+    def refuses_policies(self) -> str:
+        return "it turns some images and not their masks; name what it does one by one, and leave"
+
+    def counts(self, outputs: int) -> Tensor:
+        return self._pixels[:outputs]
+
+    @cached_property
+    def _pixels(self) -> Tensor:
+        """(256,) int64, how many pixels have each value. Asked for at each checkpoint."""
+        return torch.bincount(self.held.flatten(), minlength=256)
+
+    def check(self, split: str, names: Sequence[str]) -> None:
+        found = self._pixels[len(names) : IGNORED].nonzero()
+        if len(found):
+            raise UserError(
+                f"the {split} split has masks with the value {int(found[0]) + len(names)}, but "
+                f"there are {len(names)} classes ({some(names)}): pixels are 0 to "
+                f"{len(names) - 1}, or {IGNORED} where nothing is said"
+            )
+
+    def renamed(self, names: Sequence[str], wanted: Sequence[str]) -> Masks:
+        """Some of the `wanted` may be absent here."""
+        table = torch.full((256,), IGNORED, dtype=torch.uint8)
+        table[: len(names)] = _places(names, wanted, self.words).to(torch.uint8)
+        return Masks(table[self.held.long()])
+
+    def captions(self, names: Sequence[str]) -> list[str]:
+        told = []
+        for mask in self.held:
+            there = torch.bincount(mask.flatten(), minlength=len(names))[: len(names)]
+            told.append(", ".join(names[k] for k in there.nonzero().flatten().tolist()))
+        return told
+
+
+KINDS: dict[str, type[Targets]] = {kind.kind: kind for kind in (Labels, LabelSets, Values, Masks)}
+
+
+def as_targets(given: Targets | Tensor) -> Targets:
+    """`given`, or the kind of targets that a tensor of its type and shape can only be.
+
+    (N,) integers are labels, (N, D) floating-point numbers values, (N, H, W) bytes masks; sets of
+    labels look like values and must be given as `LabelSets`.
+    """
+    if isinstance(given, Targets):
+        return given
+    if not isinstance(given, Tensor):  # told later, as what a source gives is looked at
+        return Labels(given)
+    if given.dim() == 2 and given.is_floating_point():
+        return Values(given)
+    if given.dim() == 3 and given.dtype == torch.uint8:
+        return Masks(given)
+    return Labels(given)
+
+
+def _places(names: Sequence[str], wanted: Sequence[str], words: str) -> Tensor:
+    """Where each of `names` is in `wanted`."""
+    missing = [name for name in names if name not in wanted]
+    if missing:
+        raise UserError(f"there are no {words} {some(missing)} (there are {some(wanted)})")
+    return torch.tensor([list(wanted).index(name) for name in names], dtype=torch.int64)
+
+
+def _check_columns(held: Tensor, split: str, names: Sequence[str], words: str) -> None:
+    if held.dim() != 2 or held.shape[1] != len(names):
+        raise UserError(
+            f"the {split} split has targets of the shape {tuple(held.shape)} for {len(names)} "
+            f"{words} ({some(names)})"
+        )

@@ -1,0 +1,138 @@
+"""U-Net on any network: the encoder's maps of each size, and a class for each pixel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cnnrun.errors import UserError
+from cnnrun.models.feature_stages import last_of_each_size
+from cnnrun.models.unet import Unet
+from cnnrun.registry import models
+from tests.conftest import Command
+from tests.small_tasks import write
+
+ENCODERS: list[Any] = [
+    {"name": "cnn", "channels": [4, 8], "padding": "same"},
+    {"name": "cnn", "channels": [4, 8, 8], "batch_norm": True, "pooling": "max"},
+    "resnet",
+    "vgg",
+    "torchvision/resnet18",
+    "torchvision/mobilenet_v3_small",
+    "torchvision/efficientnet_b0",
+    "torchvision/densenet121",
+    "timm/resnet10t",
+    "timm/convnext_atto",
+]
+
+
+def _name(encoder: Any) -> str:
+    return str(encoder if isinstance(encoder, str) else encoder["name"])
+
+
+@pytest.mark.parametrize("encoder", ENCODERS, ids=_name)
+@pytest.mark.parametrize("shape", [(3, 64, 64), (3, 65, 47)], ids=["even", "odd"])
+def test_a_class_for_each_pixel(encoder: Any, shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    model = Unet(shape, 5, encoder=encoder)
+    images = torch.randn(2, *shape)
+    outputs = model(images)
+    assert outputs.shape == (2, 5, *shape[1:])
+    outputs.sum().backward()
+    # All that there is is of use: with many processes, a weight without a gradient would wait.
+    unused = [name for name, p in model.named_parameters() if p.grad is None]
+    assert not unused
+    sizes = [maps.shape[2] for maps in model.encoder(images)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == len(sizes) >= 2
+    assert [maps.shape[1] for maps in model.encoder(images)] == model.encoder.channels
+
+
+def test_the_maps_are_the_networks_own() -> None:
+    """Cut after its last maps, a ResNet gives what each of its stages gave."""
+    import torchvision
+
+    torch.manual_seed(0)
+    model = Unet((3, 64, 64), 2, encoder="torchvision/resnet18").eval()
+    whole = torchvision.models.resnet18(num_classes=2).eval()
+    whole.load_state_dict(model.encoder.maps.extractor.state_dict(), strict=False)
+    images = torch.randn(1, 3, 64, 64)
+    names = ["relu", "layer1", "layer2", "layer3", "layer4"]
+    assert list(last_of_each_size(whole, images)) == names
+    seen: dict[str, torch.Tensor] = {}
+    for name in names:
+        whole.get_submodule(name).register_forward_hook(
+            lambda _m, _i, output, name=name: seen.__setitem__(name, output)
+        )
+    whole(images)
+    for name, maps in zip(names, model.encoder(images), strict=True):
+        torch.testing.assert_close(maps, seen[name])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({"encoder": "mlp"}, "gives no feature maps of two sizes"),
+        ({"encoder": "torchvision/vit_b_32"}, "gives no feature maps of two sizes"),
+        ({"encoder": "unet"}, "is no network for it"),
+        ({"encoder": "resnett"}, "did you mean"),
+        ({"encoder": {"name": "cnn", "chanels": [4]}}, "encoder: chanels"),
+        ({"encoder": {"name": "torchvision/resnet18", "weights": "DEFAULT"}}, "model.weights"),
+        ({"encoder": "cnn", "weights": "DEFAULT"}, "only torchvision/... and timm/..."),
+        ({"encoder": "conv_autoencoder"}, "is an autoencoder"),
+        ({"encoder": "cnn", "decoder": [8, 8, 8, 8, 8, 8]}, "decoder: 6 widths"),
+    ],
+)
+def test_what_can_be_no_encoder_is_told(parameters: dict[str, Any], told: str) -> None:
+    config = models.get("unet").schema().model_validate({"name": "unet", **parameters})
+    with pytest.raises(UserError, match=told.replace(".", r"\.")):
+        models.build(config, input_shape=(3, 64, 64), num_classes=2)
+
+
+def test_a_model_that_classifies_is_refused_for_masks(cnnrun: Command, tmp_path: Path) -> None:
+    ended = cnnrun("check", write("segment", tmp_path), "model=cnn")
+    assert ended.code == 2
+    assert "segment needs logits of each pixel" in ended.err
+    assert "use unet, whose encoder can be this model" in ended.err
+
+
+def test_progressive_sizes_are_refused(cnnrun: Command, tmp_path: Path) -> None:
+    ended = cnnrun("check", write("segment", tmp_path), "training.progressive_from=0.5")
+    assert (ended.code, "masks keep their size" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "dice", "focal"])
+def test_each_loss_learns(cnnrun: Command, tmp_path: Path, loss: str) -> None:
+    file = write("segment", tmp_path, training={"epochs": 4, "draw": False})
+    run = Path(cnnrun("train", file, f"loss={loss}", "-q").out.strip())
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+
+
+def test_a_frozen_encoder_stays_and_the_decoder_learns(cnnrun: Command, tmp_path: Path) -> None:
+    file = write("segment", tmp_path, transfer={"freeze": "encoder"})
+    ended = cnnrun("train", file, "-q")
+    assert ended.code == 0, ended.err
+    assert "what is frozen has random weights" in ended.err
+    from cnnrun.runs.checkpoint import Checkpoint
+
+    run = Path(ended.out.strip())
+    first, last = (
+        Checkpoint.load(run / f"checkpoints/{name}.pt").model for name in ("best", "last")
+    )
+    if json.loads((run / "summary.json").read_text())["best_epoch"] == 2:
+        again = cnnrun("train", file, "-q", "training.epochs=1").out.strip()
+        first = Checkpoint.load(Path(again) / "checkpoints/last.pt").model
+    encoder = [key for key in last if key.startswith("encoder.") and "running" not in key]
+    assert all(torch.equal(first[key], last[key]) for key in encoder)
+    assert not torch.equal(first["head.weight"], last["head.weight"])
+
+
+@pytest.mark.parametrize("name", ["describe", "lr-find"])
+def test_other_commands(cnnrun: Command, tmp_path: Path, name: str) -> None:
+    ended = cnnrun(name, write("segment", tmp_path))
+    assert ended.code == 0, ended.err
