@@ -104,14 +104,17 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the nearest of `choices`, or nothing when none is near.
 
     Case, hyphens and underscores are forgiven before the distance is measured. A name that is the
-    word with something left out or added (`normal` for `he_normal`) is another thing, not a slip.
+    word with something left out or added (`normal` for `he_normal`) is another thing, not a slip,
+    and so is one with other digits (`cifar100` for `cifar10`).
     """
     plain = {_plain(choice): choice for choice in choices}
     wanted = _plain(word)
     if wanted in plain:
         return f"; did you mean '{plain[wanted]}'?"
-    near = difflib.get_close_matches(wanted, plain, n=3, cutoff=0.6 if len(wanted) < 5 else 0.7)
+    near = difflib.get_close_matches(wanted, plain, n=3, cutoff=0.6 if len(wanted) < 5 else 0.75)
     for name in near:
+        if digits(name) != digits(wanted):
+            continue
         longer = abs(len(name) - len(wanted))
         part = (name in wanted or wanted in name) and (longer > 1 or len(wanted) < 4)
         if not part and (longer < 2 or len(wanted) >= 5 or _is_short_for(wanted, name)):
@@ -123,6 +126,10 @@ def _is_short_for(word: str, name: str) -> bool:
     """`img` for `image`: the same first letter, and the others in their order."""
     rest = iter(name)
     return word[:1] == name[:1] and all(letter in rest for letter in word)
+
+
+def digits(word: str) -> str:
+    return "".join(filter(str.isdigit, word))
 
 
 def _plain(word: str) -> str:

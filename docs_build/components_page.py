@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 
-from cnnrun.config.key_docs import entry_texts
+from cnnrun.config.key_docs import parameter_texts, prose
 from cnnrun.registry import KINDS, Entry, Registry
 from docs_build.tables import keys_table
 
@@ -68,24 +67,13 @@ def _summaries(registry: Registry) -> list[str]:
 
 
 def _component(entry: Entry) -> list[str]:
-    texts = entry_texts(entry)
+    texts = parameter_texts(entry)
     fields = entry.schema().model_fields
     own = {name: fields[name] for name in entry.parameters}
     lines = [f"## {entry.name} {{: #{_anchor(entry)} }}", "", _prose(entry.summary), ""]
-    for paragraph in _further(entry, texts):
+    for paragraph in prose(entry):
         lines += [_prose(paragraph), ""]
     return lines + ([*keys_table(own, texts), ""] if own else [])
-
-
-def _further(entry: Entry, texts: dict[str, str]) -> list[str]:
-    """The docstring's prose after the first line, without parameters and errors."""
-    doc = (inspect.getdoc(entry.factory) or "").partition("\n")[2].partition("\nRaises:")[0]
-    kept = []
-    for paragraph in re.split(r"\n\s*\n", doc.strip("\n")):
-        first = paragraph.partition(":")[0].split(", ")
-        if paragraph.strip() and not set(first) & set(texts):
-            kept.append(paragraph)
-    return kept
 
 
 def _prose(text: str) -> str:

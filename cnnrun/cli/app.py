@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from cnnrun.cli.completion import complete_config, complete_override
+from cnnrun.cli.help_text import examples, write_parameters, write_usage
 from cnnrun.cli.words import Group
 from cnnrun.errors import Interrupted
 from cnnrun.runtime import console
@@ -25,6 +26,12 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 class Command(TyperCommand):
     """A command that knows where `~` is, whether it is one of many, and what goes to stdout."""
+
+    def format_usage(self, ctx: Any, formatter: Any) -> None:
+        write_usage(self, ctx, formatter)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        write_parameters(self, ctx, formatter)
 
     def invoke(self, ctx: Any) -> Any:
         if ctx.info_name == "train":
@@ -56,7 +63,12 @@ class App(typer.Typer):
 app = App(
     name="cnnrun",
     cls=Group,
-    help="An experiment runner for convolutional networks: one YAML file is one experiment.",
+    epilog=examples(
+        "cnnrun new mine                       # a commented config: mine.yaml",
+        "cnnrun train mine.yaml                # a run directory below runs/",
+        "cnnrun train mine.yaml optimizer.lr=0.1 training.epochs=5",
+        "cnnrun eval RUN; cnnrun report RUN    # scores; an HTML page",
+    ),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -66,7 +78,8 @@ app = App(
 Config = Annotated[
     Path,
     typer.Argument(
-        help="The experiment's YAML file, or the name of a shipped one.",
+        help="A config file, or the name of a shipped one (`cnnrun list`).",
+        metavar="CONFIG",
         show_default=False,
         autocompletion=complete_config,
     ),
@@ -74,28 +87,32 @@ Config = Annotated[
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
     typer.Argument(
-        help="Changes to it, e.g. optimizer.lr=0.1",
+        help="Settings to override, e.g. optimizer.lr=0.1",
         metavar="[KEY=VALUE]...",
         autocompletion=complete_override,
     ),
 ]
 Plugins = Annotated[
     Optional[list[str]],  # noqa: UP045
-    typer.Option("--plugin", help="A Python file that registers components.", metavar="FILE"),
+    typer.Option(
+        "--plugin",
+        help="Python file that registers your own components; repeatable.",
+        metavar="FILE",
+    ),
 ]
 Storage = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
-        "--storage", help="Where a sweep's trials are, if not in its folder.", metavar="URL"
+        "--storage", help="Database of a sweep's trials, if not in its folder.", metavar="URL"
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Output = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--output", "-o", help="The PNG to write.", metavar="FILE"),
+    typer.Option("--output", "-o", help="Image to write: .png, .pdf or .svg.", metavar="FILE"),
 ]
 TrainedTarget = Annotated[
-    Path, typer.Argument(metavar="RUN|CHECKPOINT", help="A run directory or a checkpoint file.")
+    Path, typer.Argument(metavar="RUN|CHECKPOINT", help="A run directory, or a checkpoint file.")
 ]
 
 
@@ -126,8 +143,6 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error (any command).")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """An experiment runner for convolutional networks: one YAML file is one experiment."""
+    """Train and study convolutional networks: one YAML file is one experiment."""

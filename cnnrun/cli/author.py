@@ -8,41 +8,53 @@ from typing import Annotated, Optional
 import typer
 
 from cnnrun.cli.app import Overrides, Plugins, app
+from cnnrun.cli.help_text import examples
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
 
 _File = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--output", "-o", help="The file to write.", metavar="FILE"),
+    typer.Option("--output", "-o", help="File to write.", metavar="FILE"),
 ]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "cnnrun new mine",
+        "cnnrun new photos --dataset folder --model torchvision/resnet18 dataset.root=photos",
+    )
+)
 def new(
-    name: Annotated[str, typer.Argument(help="What the experiment is called.")],
+    name: Annotated[str, typer.Argument(help="Name of the experiment.")],
     overrides: Overrides = None,
     task: Annotated[
-        str, typer.Option(help="classify, multilabel, regress, segment, reconstruct or stylize.")
+        str,
+        typer.Option(
+            metavar="TASK", help="classify, multilabel, regress, segment, reconstruct or stylize."
+        ),
     ] = "classify",
     dataset: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="`cnnrun list dataset` shows all."),
+        typer.Option(metavar="NAME", help="Data set to start with (`cnnrun list dataset`)."),
     ] = None,
     model: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="`cnnrun list model` shows all."),
+        typer.Option(metavar="NAME", help="Model to start with (`cnnrun list model`)."),
     ] = None,
     output: _File = None,
     plugin: Plugins = None,
 ) -> None:
-    """Write a commented config to begin with; by default NAME.yaml."""
+    """Write a commented config to start from.
+
+    It holds every key with its meaning; defaults are commented out.
+    """
     from cnnrun.config.template import new_experiment
     from cnnrun.runtime.files import write_text
 
     file = output or Path(f"{name}.yaml")
     if file.exists():
-        raise ConfigError(f"{file} is there already; choose another name, or a file with -o FILE")
+        raise ConfigError(f"{file} already exists; choose another name, or a file with -o FILE")
     text = new_experiment(name, task, dataset, model, overrides or [], plugin or [])
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, text)
@@ -50,9 +62,12 @@ def new(
     console.out(file)
 
 
-@app.command()
+@app.command(epilog=examples("cnnrun schema -o cnnrun.schema.json"))
 def schema(output: _File = None, plugin: Plugins = None) -> None:
-    """Write the JSON Schema of experiments, for completion and hover text in editors."""
+    """Write the JSON Schema of configs, for editors.
+
+    It gives completion and hover text in editors that know yaml-language-server.
+    """
     from cnnrun.config.json_schema import experiment_schema
     from cnnrun.config.plugins import load_plugins
     from cnnrun.runtime.files import write_text
@@ -65,7 +80,7 @@ def schema(output: _File = None, plugin: Plugins = None) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, text)
     console.warn(
-        "the first line of a config tells an editor (yaml-language-server) of it:\n"
+        "the first line of a config points an editor (yaml-language-server) to it:\n"
         f"# yaml-language-server: $schema={output.resolve()}",
     )
     console.out(output)

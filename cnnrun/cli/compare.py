@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from cnnrun.cli.app import AsJson, Output, app
+from cnnrun.cli.help_text import examples
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
 from cnnrun.runtime.printable import printable
@@ -22,32 +23,36 @@ if TYPE_CHECKING:
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "cnnrun runs", "cnnrun runs sweeps/mine --sort accuracy --filter optimizer.name=adam"
+    )
+)
 def runs(
-    folder: Annotated[Path, typer.Argument(help="Where the runs lie.")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(help="Folder to look in.")] = Path("runs"),
     where: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
             "--filter",
             metavar="CONDITION",
-            help="Only such runs, e.g. seed=0 or 'optimizer.lr>0.1' (=, !=, >, <). Repeatable.",
+            help="Only these runs, e.g. seed=0 or 'optimizer.lr>0.1' (=, !=, >, <); repeatable.",
         ),
     ] = None,
     sort: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            metavar="KEY", help="A metric (best first), a setting, time ... (smallest first)."
+            metavar="KEY", help="Sort by a metric (best first), a setting or time (smallest first)."
         ),
     ] = None,
-    reverse: Annotated[bool, typer.Option("--reverse", help="Sort the other way round.")] = False,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Reverse the order.")] = False,
     columns: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="KEY,KEY", help="Instead of the usual, e.g. run,test_loss,model.name"),
+        typer.Option(metavar="KEY,KEY", help="Columns to show, e.g. run,test_loss,model.name"),
     ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """List the runs below a folder: state, seed, epochs, scores, and the settings that differ."""
+    """List runs: state, scores, and settings that differ."""
     _one_format(as_json, as_csv)
     from cnnrun.comparison import find_runs
     from cnnrun.comparison.table import RunTable
@@ -72,10 +77,15 @@ def runs(
         console.out(table.to_text(keys, width))
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "cnnrun compare runs/", "cnnrun compare runs/a runs/b --metric loss -o compare.png"
+    )
+)
 def compare(
     paths: Annotated[
-        list[Path], typer.Argument(help="Runs, or folders of runs.", metavar="RUN|FOLDER...")
+        list[Path],
+        typer.Argument(help="Run directories, or folders of them.", metavar="RUN|FOLDER..."),
     ],
     metric: Annotated[
         Optional[str],  # noqa: UP045
@@ -83,19 +93,22 @@ def compare(
             "--metric",
             "--measure",
             metavar="NAME",
-            help="What to compare by, e.g. loss; by default the task's own. NAME:max or NAME:min "
-            "says which way is up.",
+            help="Metric to compare by; by default the task's own. NAME:max and NAME:min say which "
+            "is better.",
         ),
     ] = None,
     ignore: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(metavar="KEY", help="A setting that makes no difference. Repeatable."),
+        typer.Option(metavar="KEY", help="Setting to treat as equal; repeatable."),
     ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     output: Output = None,
 ) -> None:
-    """Compare runs by what differs in their settings, over seeds, and say what can be claimed."""
+    """Compare settings over seeds, with tests and intervals.
+
+    Runs are grouped by the settings that differ between them; what can't be claimed is said.
+    """
     _one_format(as_json, as_csv)
     from cnnrun import comparison as comparing
 

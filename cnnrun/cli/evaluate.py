@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from cnnrun.cli.app import AsJson, Output, Overrides, Plugins, TrainedTarget, app
+from cnnrun.cli.help_text import examples
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
@@ -16,25 +17,39 @@ if TYPE_CHECKING:
     from cnnrun.plots.target import Target
 
 
-@app.command("eval")
+@app.command(
+    "eval",
+    epilog=examples(
+        "cnnrun eval RUN",
+        "cnnrun eval RUN --split validation --json",
+        "cnnrun eval RUN dataset.root=other_images",
+    ),
+)
 def evaluate(
     target: TrainedTarget,
     overrides: Overrides = None,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Split to score: train, validation or test.", metavar="SPLIT")
+    ] = "test",
     batch_size: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Images at once; changes the speed, not the figures."),
+        typer.Option(
+            metavar="N", min=1, help="Images per batch; changes the speed, not the scores."
+        ),
     ] = None,
     outliers: Annotated[
         int,
         typer.Option(
-            min=0, max=24, help="Autoencoders: list and draw the N worst reconstructions."
+            metavar="N",
+            min=0,
+            max=24,
+            help="Of an autoencoder: list and draw the N worst reconstructions.",
         ),
     ] = 0,
     as_json: AsJson = False,
     plugin: Plugins = None,
 ) -> None:
-    """Score a run's best checkpoint, or a checkpoint file, on a split."""
+    """Score a trained model on a split of its data."""
     if split not in ("train", "validation", "test"):
         raise ConfigError(f"--split: expected train, validation or test, got '{split}'")
     from cnnrun.evaluation import probing
@@ -71,23 +86,32 @@ def evaluate(
     console.out(to_json({"checkpoint": str(file), **scores}) if as_json else words)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "cnnrun viz confusion RUN",
+        "cnnrun viz augmentations mine.yaml -p count=36 -o augmentations.png",
+    )
+)
 def viz(
     plot: Annotated[
-        str, typer.Argument(help="Which plot, or `all`; `cnnrun list plot` shows their names.")
+        str,
+        typer.Argument(help="Name of a plot, or `all` (`cnnrun list plot`).", metavar="PLOT"),
     ],
     target: Annotated[
-        Path, typer.Argument(metavar="TARGET", help="A YAML file or its name, a run or checkpoint.")
+        Path,
+        typer.Argument(metavar="TARGET", help="A config file or its name, a run or a checkpoint."),
     ],
     overrides: Overrides = None,
     output: Output = None,
     parameter: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("-p", help="A parameter of the plot, e.g. -p count=36", metavar="KEY=VALUE"),
+        typer.Option(
+            "-p", help="Parameter of the plot, e.g. -p count=36; repeatable.", metavar="KEY=VALUE"
+        ),
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Draw one plot of an experiment, a run or a checkpoint, or all of them."""
+    """Draw plots of a config, a run or a checkpoint."""
     from cnnrun.plots import draw
     from cnnrun.plots.target import Target
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from cnnrun.cli.app import AsJson, Plugins, TrainedTarget, app
+from cnnrun.cli.help_text import examples
 from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
@@ -16,21 +17,29 @@ from cnnrun.runtime.strict_json import to_json
 _FORMATS = ("onnx", "safetensors", "torch-export", "torchscript")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "cnnrun export RUN", "cnnrun export RUN --format safetensors -o model.safetensors"
+    )
+)
 def export(
     target: TrainedTarget,
-    format: Annotated[str, typer.Option(help=", ".join(_FORMATS) + ".")] = "onnx",
+    format: Annotated[str, typer.Option(help=", ".join(_FORMATS) + ".", metavar="FORMAT")] = "onnx",
     output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--output", "-o", help="The file to write.", metavar="FILE"),
+        typer.Option("--output", "-o", help="File to write.", metavar="FILE"),
     ] = None,
     preprocessing: Annotated[
-        bool, typer.Option("--preprocessing", help="Take uint8 images and normalize them.")
+        bool,
+        typer.Option("--preprocessing", help="Include normalization: the file takes uint8 images."),
     ] = False,
     as_json: AsJson = False,
     plugin: Plugins = None,
 ) -> None:
-    """Write a network for other programs, and compare its answers with the network's first."""
+    """Export a trained model to ONNX, safetensors ...
+
+    The file's outputs are compared with the model's before it is written.
+    """
     if format not in _FORMATS:
         hint = did_you_mean(format, _FORMATS) or f"; there are {', '.join(_FORMATS)}"
         raise ConfigError(f"--format: unknown format '{format}'{hint}")

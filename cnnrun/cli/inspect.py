@@ -8,24 +8,33 @@ from typing import Annotated, Optional
 import typer
 
 from cnnrun.cli.app import AsJson, Config, Output, Overrides, Plugins, app
+from cnnrun.cli.help_text import examples
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
 
 
-@app.command("list")
+@app.command(
+    "list", epilog=examples("cnnrun list", "cnnrun list model", "cnnrun list optimizer sgd")
+)
 def list_components(
     kind: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(help="dataset, model, loss ...", show_default=False),
+        typer.Argument(
+            help="A kind: dataset, model, loss, plot ..., or config, study, sweep.",
+            show_default=False,
+        ),
     ] = None,
     name: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(help="One component.", show_default=False),
+        typer.Argument(help="One of that kind, with all its parameters.", show_default=False),
     ] = None,
     as_json: AsJson = False,
     plugin: Plugins = None,
 ) -> None:
-    """Show what can be named in an experiment, with parameters, types and defaults."""
+    """List components, and shipped configs, studies and sweeps.
+
+    A component is what a config can name: a dataset, a model, a loss ...
+    """
     from cnnrun.config import listing
     from cnnrun.config.plugins import load_plugins
 
@@ -34,18 +43,24 @@ def list_components(
     console.out(to_json(found, indent=2) if as_json else listing.as_text(found, full=bool(name)))
 
 
-@app.command()
+@app.command(epilog=examples("cnnrun describe mine.yaml", "cnnrun describe RUN -o network.png"))
 def describe(
     target: Annotated[
         Path,
-        typer.Argument(metavar="CONFIG|RUN|CHECKPOINT", help="A YAML file, its name, a run ..."),
+        typer.Argument(
+            metavar="CONFIG|RUN|CHECKPOINT",
+            help="A config file or its name, a run or a checkpoint.",
+        ),
     ],
     overrides: Overrides = None,
     as_json: AsJson = False,
     output: Output = None,
     plugin: Plugins = None,
 ) -> None:
-    """Describe a network layer by layer: shapes, receptive fields, parameters, multiply-adds."""
+    """Describe a model: layers, shapes, parameters, MACs.
+
+    Also the receptive field of each layer; `-o` draws it.
+    """
     from cnnrun.evaluation.loading import model_of
     from cnnrun.models.description.trace import describe
 
@@ -58,7 +73,7 @@ def describe(
         save(draw_diagram(description), output)
 
 
-@app.command("data")
+@app.command("data", epilog=examples("cnnrun data mine.yaml", "cnnrun data digits_cnn -o data.png"))
 def data_report(
     config: Config,
     overrides: Overrides = None,
@@ -66,7 +81,10 @@ def data_report(
     output: Output = None,
     plugin: Plugins = None,
 ) -> None:
-    """Report on an experiment's data: classes, pixels, bad files, duplicates, leakage."""
+    """Inspect the data: classes, duplicates, leakage.
+
+    Also the sizes and values of pixels, and files that can't be read.
+    """
     from cnnrun.config.experiment import load
     from cnnrun.data.inspection.report import report
     from cnnrun.data.inspection.text import as_text

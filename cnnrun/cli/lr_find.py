@@ -1,4 +1,4 @@
-"""`cnnrun lr-find`: a learning rate to begin with."""
+"""`cnnrun lr-find`: a learning rate to start with."""
 
 from __future__ import annotations
 
@@ -8,23 +8,33 @@ from typing import Annotated
 import typer
 
 from cnnrun.cli.app import AsJson, Config, Output, Overrides, Plugins, app
+from cnnrun.cli.help_text import examples
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
 
 
-@app.command("lr-find")
+@app.command(
+    "lr-find", epilog=examples("cnnrun lr-find mine.yaml", "cnnrun lr-find mine.yaml -o lr.png")
+)
 def lr_find(
     config: Config,
     overrides: Overrides = None,
-    least: Annotated[float, typer.Option(help="The rate to begin with.")] = 1e-6,
-    greatest: Annotated[float, typer.Option(help="The rate to end with.")] = 10.0,
-    steps: Annotated[int, typer.Option(min=10, help="Steps to try.")] = 100,
+    least: Annotated[
+        float, typer.Option(metavar="RATE", help="Lowest learning rate to try.")
+    ] = 1e-6,
+    greatest: Annotated[
+        float, typer.Option(metavar="RATE", help="Highest learning rate to try.")
+    ] = 10.0,
+    steps: Annotated[int, typer.Option(metavar="N", min=10, help="Number of steps.")] = 100,
     as_json: AsJson = False,
     output: Output = None,
     plugin: Plugins = None,
 ) -> None:
-    """Try rising learning rates on an experiment and suggest one; nothing is kept."""
+    """Suggest a learning rate by a short range test.
+
+    The learning rate rises from step to step while the loss is watched; nothing is kept.
+    """
     if not 0 < least < greatest:
         raise ConfigError("--least must be above 0 and below --greatest")
     from cnnrun.config.experiment import load

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from cnnrun.cli.app import AsJson, Plugins, TrainedTarget, app
+from cnnrun.cli.help_text import examples
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
 from cnnrun.runtime.printable import printable
@@ -23,32 +24,49 @@ if TYPE_CHECKING:
     from cnnrun.evaluation.prediction import Answers
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "cnnrun predict RUN photo.jpg",
+        "cnnrun predict RUN photos/ --csv > answers.csv",
+        "find photos -name '*.png' | cnnrun predict RUN -",
+    )
+)
 def predict(
     target: TrainedTarget,
     images: Annotated[
         list[str],
         typer.Argument(
-            metavar="IMAGE|FOLDER|GLOB|-...", help="Images; - reads paths from stdin, one a line."
+            metavar="IMAGE|FOLDER|GLOB|-...",
+            help="Image files; - reads paths from stdin, one per line.",
         ),
     ],
-    top: Annotated[int, typer.Option(min=1, help="So many classes of each, likeliest first.")] = 5,
+    top: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="Classes to show of each image, most likely first."),
+    ] = 5,
     as_json: AsJson = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV, of classes: file, rank, class, probability.")
     ] = False,
     gradcam: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Draw there what speaks for each answer.", metavar="DIR"),
+        typer.Option(help="Folder for Grad-CAM plots of what each answer rests on.", metavar="DIR"),
     ] = None,
     batch_size: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Images at once; changes the speed, not the answers."),
+        typer.Option(
+            metavar="N", min=1, help="Images per batch; changes the speed, not the answers."
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", metavar="DEVICE")
+    ] = "auto",
     plugin: Plugins = None,
 ) -> None:
-    """Tell classes or values of images, prepared as in training; bad files are passed over."""
+    """Predict classes or values of images with a trained model.
+
+    Images are prepared as in training; files that can't be read are named and skipped.
+    """
     if as_json and as_csv:
         raise ConfigError("--json and --csv: choose one of them")
     from cnnrun.evaluation import prediction
@@ -62,7 +80,7 @@ def predict(
     bad: list[dict[str, str]] = []
     for answers in prediction.predict_files(parts, files, batch_size):
         for each in answers.bad:
-            console.warn(f"{printable(each.path)}: {each.reason}; passed over")
+            console.warn(f"{printable(each.path)}: {each.reason}; skipped")
             bad.append({"file": each.path, "reason": each.reason})
         drawn = draw(answers) if draw else []
         found = _rows(parts, answers, top, drawn)

@@ -8,16 +8,18 @@ from typing import Annotated, Optional
 import typer
 
 from cnnrun.cli.app import Plugins, Storage, app
+from cnnrun.cli.help_text import examples
 from cnnrun.errors import UserError
 from cnnrun.runtime import console
 
 
-@app.command()
+@app.command(epilog=examples("cnnrun report RUN", "cnnrun report sweeps/mine -o mine.html"))
 def report(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            help="A run, or folders of runs: a sweep, a study ...", metavar="RUN|FOLDER..."
+            help="Run directories, or folders of them: a sweep, a study ...",
+            metavar="RUN|FOLDER...",
         ),
     ],
     output: Annotated[
@@ -25,14 +27,17 @@ def report(
         typer.Option(
             "--output",
             "-o",
-            help="The HTML to write; by default report.html there.",
+            help="HTML file to write; by default report.html in RUN.",
             metavar="FILE",
         ),
     ] = None,
     storage: Storage = None,
     plugin: Plugins = None,
 ) -> None:
-    """Write one HTML page about a run or many that opens anywhere, without a network."""
+    """Write an HTML page about one run or many.
+
+    One file that opens in any browser, without a network.
+    """
     from cnnrun import comparison as comparing
     from cnnrun.report import many_runs, one_run
     from cnnrun.runtime.files import write_text

@@ -8,31 +8,39 @@ from typing import Annotated, Optional
 import typer
 
 from cnnrun.cli.app import AsJson, Overrides, Plugins, app
+from cnnrun.cli.help_text import examples
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
 
 
-@app.command()
+@app.command(
+    epilog=examples("cnnrun study initializers", "cnnrun study mine.yaml --workers 4 seeds=5")
+)
 def study(
     file: Annotated[
         Path,
         typer.Argument(
-            help="The study's YAML file, or the name of a shipped one.", metavar="STUDY"
+            help="A study file, or the name of a shipped one (`cnnrun list`).", metavar="STUDY"
         ),
     ],
     overrides: Overrides = None,
     workers: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option("--workers", "-w", min=1, help="Processes side by side."),
+        typer.Option(
+            "--workers", "-w", metavar="N", min=1, help="Processes that train at the same time."
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the commands instead, one a line.")
+        bool, typer.Option("--dry-run", help="Print the commands, one per line, and train nothing.")
     ] = False,
     as_json: AsJson = False,
     plugin: Plugins = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
 ) -> None:
-    """Train the variants of a study under several seeds; tell and draw what was found."""
+    """Train variants under several seeds and compare them.
+
+    Prints and draws what was found; what is trained already is not trained again.
+    """
     from cnnrun.multirun.study import study as studies
 
     options = studies.LaunchOptions(workers, tuple(plugin or []), quiet)

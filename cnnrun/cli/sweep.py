@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from cnnrun.cli.app import AsJson, Overrides, Plugins, Storage, app
+from cnnrun.cli.help_text import examples
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
@@ -19,34 +20,42 @@ if TYPE_CHECKING:
 Sweep = Annotated[
     Optional[Path],  # noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
     typer.Argument(
-        help="The sweep's YAML file, or a shipped one's name.",
+        help="A sweep file, or the name of a shipped one (`cnnrun list`).",
         metavar="SWEEP",
         show_default=False,
     ),
 ]
 Join = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(help="Take part in a sweep that was begun.", metavar="URL|DIR"),
+    typer.Option(help="Work on a sweep that was started elsewhere.", metavar="URL|DIR"),
 ]
 Name = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(help="Which sweep to join, where a storage has several."),
+    typer.Option(help="Which sweep to join, where a database has several."),
 ]
 Folder = Annotated[
     Path,
-    typer.Option(
-        "--output", "-o", help="Where --join URL makes the sweep's folder.", metavar="DIR"
-    ),
+    typer.Option("--output", "-o", help="Folder of the sweep with --join URL.", metavar="DIR"),
 ]
 Processes = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option("--workers", "-w", min=1, help="Processes side by side."),
+    typer.Option(
+        "--workers", "-w", metavar="N", min=1, help="Processes that train at the same time."
+    ),
 ]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed trials again.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the commands instead, one a line.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the commands, one per line, and train nothing.")
+]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "cnnrun sweep digits_lr",
+        "cnnrun sweep mine.yaml --workers 4",
+        "cnnrun sweep --join sweeps/mine        # on another machine",
+    )
+)
 def sweep(
     file: Sweep = None,
     overrides: Overrides = None,
@@ -60,13 +69,16 @@ def sweep(
     as_json: AsJson = False,
     plugin: Plugins = None,
 ) -> None:
-    """Run many trials, here and on other machines; goes on where it was stopped or killed."""
+    """Search hyperparameters: grid, random or Optuna.
+
+    Several machines can work on one sweep; one that was stopped or killed continues.
+    """
     changes = list(overrides or [])
     if join is not None and file is not None and "=" in str(file):
         # With --join the first argument is a change already.
         changes, file = [str(file), *changes], None
     if (file is None) == (join is None):
-        raise ConfigError("name a sweep's YAML file, or one to take part in with --join URL|DIR")
+        raise ConfigError("name a sweep file, or one to work on with --join URL|DIR")
     from cnnrun.multirun.sweep import sweep as sweeps
 
     options = sweeps.LaunchOptions(
@@ -79,7 +91,7 @@ def sweep(
     )
     if dry_run:
         if file is None:
-            raise ConfigError("--dry-run wants the sweep's YAML file")
+            raise ConfigError("--dry-run needs a sweep file")
         console.out("\n".join(sweeps.commands(file, changes, options)))
         return
     if file is not None:

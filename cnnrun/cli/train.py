@@ -9,6 +9,7 @@ import typer
 
 from cnnrun.cli.app import AsJson, Config, Overrides, Plugins, app, importing
 from cnnrun.cli.completion import complete_config
+from cnnrun.cli.help_text import examples
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
@@ -20,30 +21,44 @@ if TYPE_CHECKING:
 Experiment = Annotated[
     Optional[Path],  # noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
     typer.Argument(
-        help="The experiment's YAML file, or the name of a shipped one.",
+        help="A config file, or the name of a shipped one (`cnnrun list`).",
+        metavar="CONFIG",
         show_default=False,
         autocompletion=complete_config,
     ),
 ]
 Resume = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option(help="Go on with this run instead.", metavar="RUN"),
+    typer.Option(help="Resume a run that was stopped, or train it for longer.", metavar="RUN"),
 ]
 ResumeOrStart = Annotated[
     bool,
-    typer.Option("--resume-or-start", help="Go on with this very experiment if it was begun."),
+    typer.Option(
+        "--resume-or-start", help="Resume the same experiment if there is a run of it, else start."
+    ),
 ]
 Seeds = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
         metavar="N|A,B,...",
-        help="Train so many seeds from the experiment's own on, or these, in one process.",
+        help="Train N random seeds, or those listed, together in one process.",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the run directory alone.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress; print the run directory only.")
+]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "cnnrun train digits_cnn",
+        "cnnrun train mine.yaml optimizer.lr=0.01 training.epochs=30",
+        "cnnrun train mine.yaml --seeds 5",
+        "cnnrun train --resume RUN training.epochs=60",
+        "RUN=$(cnnrun train mine.yaml -q)",
+        "torchrun --nproc-per-node 2 -m cnnrun train mine.yaml",
+    )
+)
 def train(
     config: Experiment = None,
     overrides: Overrides = None,
@@ -54,17 +69,21 @@ def train(
     as_json: AsJson = False,
     plugin: Plugins = None,
 ) -> None:
-    """Train an experiment; leaves checkpoints, log and plots in a new run directory."""
+    """Train an experiment; writes a new run directory.
+
+    It holds the config with all defaults, the log, checkpoints, plots and the test scores. Ctrl-C
+    saves the state; `--resume` continues from it, bit for bit.
+    """
     changes = list(overrides or [])
     if resume and config is not None and "=" in str(config):
         # With --resume the first argument is a change already.
         changes, config = [str(config), *changes], None
     if (config is None) == (resume is None):
-        raise ConfigError("name an experiment's YAML file, or a run with --resume RUN")
+        raise ConfigError("name a config file, or a run with --resume RUN")
     plugins = plugin or []
     if seeds is not None:
         if config is None or resume_or_start:
-            raise ConfigError("--seeds begins new runs: give it an experiment, without --resume")
+            raise ConfigError("--seeds starts new runs: give it a config file, without --resume")
         _train_seeds(config, changes, plugins, seeds, quiet, as_json)
         return
     if not quiet:
@@ -129,7 +148,7 @@ def _print_summary(path: Path, summary: dict[str, Any]) -> None:
         console.out(f"plot      {plot}")
     if console.stderr.isatty():
         spent = duration(summary["seconds"])
-        console.note(f"{spent} in all; go on with\n  cnnrun eval {path}\n  cnnrun report {path}")
+        console.note(f"{spent} in all; next:\n  cnnrun eval {path}\n  cnnrun report {path}")
 
 
 def _scores(summary: dict[str, Any]) -> str:
@@ -149,9 +168,12 @@ def _tested(summary: dict[str, Any]) -> str:
     return f"epoch {summary.get('best_epoch')}, the {'best by validation' if chosen else 'last'}"
 
 
-@app.command()
+@app.command(epilog=examples("cnnrun check mine.yaml", "cnnrun check mine.yaml device=cuda:0"))
 def check(config: Config, overrides: Overrides = None, plugin: Plugins = None) -> None:
-    """Validate an experiment, build it and run one batch; leaves nothing behind."""
+    """Validate a config and run one batch; writes nothing.
+
+    Also tells how large the model is and how long an epoch takes.
+    """
     from cnnrun import runner
     from cnnrun.config.experiment import load
 

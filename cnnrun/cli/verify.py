@@ -7,31 +7,35 @@ from typing import Annotated, Optional
 import typer
 
 from cnnrun.cli.app import AsJson, Config, Overrides, Plugins, app
+from cnnrun.cli.help_text import examples
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
 
 
-@app.command("verify-resume")
+@app.command("verify-resume", epilog=examples("cnnrun verify-resume mine.yaml --epochs 3"))
 def verify_resume(
     config: Config,
     overrides: Overrides = None,
-    kills: Annotated[int, typer.Option(min=1, help="How often to kill it.")] = 5,
+    kills: Annotated[int, typer.Option(metavar="N", min=1, help="Number of kills.")] = 5,
     epochs: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Train so many epochs, for a quicker answer."),
+        typer.Option(metavar="N", min=1, help="Epochs to train, for a quicker answer."),
     ] = None,
     limit: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Train on so many images, for a quicker answer."),
+        typer.Option(metavar="N", min=1, help="Images to train on, for a quicker answer."),
     ] = None,
     seed: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(help="Of the instants of the kills; another one each time."),
+        typer.Option(metavar="N", help="Random seed of the moments of the kills."),
     ] = None,
     as_json: AsJson = False,
     plugin: Plugins = None,
 ) -> None:
-    """Train twice, once killed and resumed at random, and compare every bit; leaves nothing."""
+    """Prove that a killed run resumes bit for bit.
+
+    Trains twice, once killed and resumed at random moments, and compares; writes nothing.
+    """
     from cnnrun.config.experiment import load
     from cnnrun.runs.verify_resume import verify
 

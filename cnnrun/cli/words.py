@@ -58,23 +58,27 @@ def _unknown_option(option: str, near: Iterable[str]) -> str:
     if found := lookup("option", word):
         note = f" ({found.note})" if found.note else ""
         return f"{told}; write {found.here[0]}{note}"
-    if key := _setting(word.replace("-", "_")):
-        return f"{told}; a setting is written {key}=VALUE, after the file"
+    if "." in word:
+        return f"{told}; a setting is written {word}=VALUE, without dashes, after the file"
+    if setting := _setting(word.replace("-", "_")):
+        return told + setting
     if hint := did_you_mean(option, near):
         return told + hint
     return f"{told}; `cnnrun COMMAND -h` lists them, and settings are written KEY=VALUE"
 
 
-def _setting(word: str) -> str | None:
-    """The key of an experiment that `--word` means."""
+def _setting(word: str) -> str:
+    """How the setting that `--word` means is written, or ""."""
     from cnnrun.config.experiment import experiment_model
-    from cnnrun.config.places import sections_with
-    from cnnrun.config.words import lookup
+    from cnnrun.config.places import keys_elsewhere
+    from cnnrun.config.words import lookup_in_sections, lookup_key
 
     model = experiment_model()
-    if word in model.model_fields:
-        return word
-    if sections := sections_with(word, dict(_USUAL), model):
-        return f"{sections[0]}.{word}"
-    found = lookup("key", word)
-    return found.here[0] if found and found.here else None
+    places = [(word,)] if word in model.model_fields else keys_elsewhere(word, dict(_USUAL), model)
+    if places:
+        return f"; a setting is written {'.'.join(map(str, places[0]))}=VALUE, after the file"
+    found = lookup_key("", word) or lookup_in_sections("", word)
+    if found is None or not found.here:
+        return ""
+    note = f" ({found.note.replace('{value}', 'VALUE')})" if found.note else ""
+    return f"; a setting is written {found.here[0]}=VALUE, after the file{note}"

@@ -65,13 +65,20 @@ def ones(weight: Tensor) -> None:
 
 @initializers.register("constant")
 def constant(weight: Tensor, *, value: float = 0.5) -> None:
-    """All weights `value`."""
+    """All weights `value`.
+
+    value: What every weight is set to.
+    """
     nn.init.constant_(weight, value)
 
 
 @initializers.register("uniform")
 def uniform(weight: Tensor, *, low: float = 0.0, high: float = 1.0) -> None:
-    """Uniform between `low` and `high`."""
+    """Uniform between `low` and `high`.
+
+    low: Smallest weight.
+    high: Largest weight.
+    """
     if low > high:
         raise UserError(f"uniform: low {low:g} is above high {high:g}; give both, low first")
     nn.init.uniform_(weight, low, high)
@@ -79,7 +86,11 @@ def uniform(weight: Tensor, *, low: float = 0.0, high: float = 1.0) -> None:
 
 @initializers.register("normal")
 def normal(weight: Tensor, *, mean: float = 0.0, std: Positive = 0.05) -> None:
-    """Normal with `mean` and `std`."""
+    """Normal with `mean` and `std`.
+
+    mean: Mean of the weights.
+    std: Standard deviation of the weights.
+    """
     nn.init.normal_(weight, mean, std)
 
 
@@ -92,13 +103,19 @@ def uniform_fan_in(weight: Tensor) -> None:
 
 @initializers.register("xavier_uniform")
 def xavier_uniform(weight: Tensor, *, gain: Positive = 1.0) -> None:
-    """Uniform with variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010)."""
+    """Uniform with variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010).
+
+    gain: Factor of the standard deviation.
+    """
     nn.init.xavier_uniform_(weight, gain)
 
 
 @initializers.register("xavier_normal")
 def xavier_normal(weight: Tensor, *, gain: Positive = 1.0) -> None:
-    """Normal with variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010)."""
+    """Normal with variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010).
+
+    gain: Factor of the standard deviation.
+    """
     nn.init.xavier_normal_(weight, gain)
 
 
@@ -106,7 +123,11 @@ def xavier_normal(weight: Tensor, *, gain: Positive = 1.0) -> None:
 def kaiming_uniform(
     weight: Tensor, *, mode: FanMode = "fan_in", nonlinearity: Nonlinearity = "relu"
 ) -> None:
-    """Uniform with variance 2 / fan, which keeps the signal through ReLUs (He et al. 2015)."""
+    """Uniform with variance 2 / fan, which keeps the signal through ReLUs (He et al. 2015).
+
+    mode: `fan_in` keeps the variance of activations, `fan_out` that of gradients.
+    nonlinearity: The activation after the layer, which decides the gain.
+    """
     nn.init.kaiming_uniform_(weight, mode=mode, nonlinearity=nonlinearity)
 
 
@@ -114,17 +135,28 @@ def kaiming_uniform(
 def kaiming_normal(
     weight: Tensor, *, mode: FanMode = "fan_in", nonlinearity: Nonlinearity = "relu"
 ) -> None:
-    """Normal with variance 2 / fan, which keeps the signal through ReLUs (He et al. 2015)."""
+    """Normal with variance 2 / fan, which keeps the signal through ReLUs (He et al. 2015).
+
+    mode: `fan_in` keeps the variance of activations, `fan_out` that of gradients.
+    nonlinearity: The activation after the layer, which decides the gain.
+    """
     nn.init.kaiming_normal_(weight, mode=mode, nonlinearity=nonlinearity)
 
 
 @initializers.register("orthogonal")
 def orthogonal(weight: Tensor, *, gain: Positive = 1.0) -> None:
-    """Rows (or columns) orthonormal, times `gain` (Saxe et al. 2014)."""
+    """Rows (or columns) orthonormal, times `gain` (Saxe et al. 2014).
+
+    gain: Factor of the orthonormal matrix.
+    """
     nn.init.orthogonal_(weight, gain)
 
 
 @initializers.register("trunc_normal")
 def trunc_normal(weight: Tensor, *, mean: float = 0.0, std: Positive = 0.02) -> None:
-    """Normal, drawn again where it is more than two `std` from `mean`."""
+    """Normal, drawn again where it is more than two `std` from `mean`.
+
+    mean: Middle of the distribution.
+    std: Standard deviation before the tails are cut off.
+    """
     nn.init.trunc_normal_(weight, mean, std, mean - 2 * std, mean + 2 * std)

@@ -13,9 +13,19 @@ from torch import Tensor
 from cnnrun.errors import UserError
 from cnnrun.registry import optimizers
 
-Rate = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, description="Learning rate, which a schedule multiplies.")]
+Epsilon = Annotated[
+    float, Field(gt=0, description="Added to the denominator, against division by 0.")
+]
 Below1 = Annotated[float, Field(ge=0, lt=1)]
+Momentum = Annotated[
+    Below1, Field(description="Fraction of the last step that the next one keeps, e.g. 0.9.")
+]
+Beta1 = Annotated[Below1, Field(description="Decay of the running mean of the gradients.")]
+Beta2 = Annotated[Below1, Field(description="Decay of the running mean of their squares.")]
+WeightDecay = Annotated[
+    float, Field(ge=0, description="How strongly weights are drawn to 0 (L2 regularization).")
+]
 
 
 @optimizers.register("sgd")
@@ -23,15 +33,16 @@ def sgd(
     parameters: list[Any],
     *,
     lr: Rate = 0.01,
-    momentum: Below1 = 0.0,
+    momentum: Momentum = 0.0,
     nesterov: bool = False,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: WeightDecay = 0.0,
     decoupled: bool = False,
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent, with momentum (Polyak 1964) or Nesterov's (1983).
 
-    decoupled: weights shrink by lr * weight_decay beside the step, instead of through the gradient
-        and its momentum (Loshchilov & Hutter 2019).
+    nesterov: Nesterov's momentum, which looks one step ahead.
+    decoupled: Shrink weights by lr * weight_decay beside the step, not through the gradient and its
+        momentum (Loshchilov & Hutter 2019).
     """
     if nesterov and not momentum:
         raise UserError("nesterov looks ahead along the momentum: set momentum, e.g. 0.9")
@@ -74,10 +85,10 @@ def adam(
     parameters: list[Any],
     *,
     lr: Rate = 1e-3,
-    beta1: Below1 = 0.9,
-    beta2: Below1 = 0.999,
-    eps: Rate = 1e-8,
-    weight_decay: NonNegative = 0.0,
+    beta1: Beta1 = 0.9,
+    beta2: Beta2 = 0.999,
+    eps: Epsilon = 1e-8,
+    weight_decay: WeightDecay = 0.0,
 ) -> torch.optim.Optimizer:
     """Adam (Kingma & Ba 2015); its weight decay is added to the gradient."""
     return torch.optim.Adam(
@@ -95,10 +106,10 @@ def adamw(
     parameters: list[Any],
     *,
     lr: Rate = 1e-3,
-    beta1: Below1 = 0.9,
-    beta2: Below1 = 0.999,
-    eps: Rate = 1e-8,
-    weight_decay: NonNegative = 0.01,
+    beta1: Beta1 = 0.9,
+    beta2: Beta2 = 0.999,
+    eps: Epsilon = 1e-8,
+    weight_decay: WeightDecay = 0.01,
 ) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
     return torch.optim.AdamW(
@@ -117,12 +128,16 @@ def rmsprop(
     *,
     lr: Rate = 1e-3,
     alpha: Below1 = 0.99,
-    eps: Rate = 1e-8,
-    momentum: Below1 = 0.0,
+    eps: Epsilon = 1e-8,
+    momentum: Momentum = 0.0,
     centered: bool = False,
-    weight_decay: NonNegative = 0.0,
+    weight_decay: WeightDecay = 0.0,
 ) -> torch.optim.Optimizer:
-    """RMSprop (Hinton 2012): gradients over their running root mean square."""
+    """RMSprop (Hinton 2012): gradients over their running root mean square.
+
+    alpha: Decay of the running mean of squared gradients.
+    centered: Subtract the running mean of the gradients first.
+    """
     return torch.optim.RMSprop(
         parameters,
         lr=lr,
@@ -139,8 +154,8 @@ def adagrad(
     parameters: list[Any],
     *,
     lr: Rate = 0.01,
-    eps: Rate = 1e-10,
-    weight_decay: NonNegative = 0.0,
+    eps: Epsilon = 1e-10,
+    weight_decay: WeightDecay = 0.0,
 ) -> torch.optim.Optimizer:
     """Adagrad (Duchi et al. 2011): gradients over the root of their summed squares."""
     return torch.optim.Adagrad(parameters, lr=lr, eps=eps, weight_decay=weight_decay)
@@ -157,9 +172,9 @@ def lbfgs(
 ) -> torch.optim.Optimizer:
     """L-BFGS (Liu & Nocedal 1989), for smooth losses of one batch, such as style transfer.
 
-    max_iter: iterations of one step.
-    history: past steps that the curvature is estimated from; each costs two copies of the weights.
-    line_search: by the strong Wolfe conditions (Nocedal & Wright 2006).
+    max_iter: Iterations of one step.
+    history: Past steps that the curvature is estimated from; each costs two copies of the weights.
+    line_search: Search the step length by the strong Wolfe conditions (Nocedal & Wright 2006).
     """
     if len(parameters) > 1 and isinstance(parameters[0], dict):
         raise UserError(

@@ -102,6 +102,9 @@ class Step(Schedule):
         epochs: Annotated[int, Field(ge=1)] = 10,
         gamma: Annotated[float, Field(gt=0)] = 0.1,
     ) -> None:
+        """epochs: Epochs between two reductions.
+        gamma: Factor of each reduction.
+        """
         self.interval, self.gamma = epochs * steps_per_epoch, gamma
 
     def factor(self, step: int) -> float:
@@ -119,6 +122,9 @@ class MultiStep(Schedule):
         milestones: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)],
         gamma: Annotated[float, Field(gt=0)] = 0.1,
     ) -> None:
+        """milestones: Epochs after which the learning rate is reduced, in rising order.
+        gamma: Factor of each reduction.
+        """
         self.borders, self.gamma = [epoch * steps_per_epoch for epoch in milestones], gamma
 
     def factor(self, step: int) -> float:
@@ -144,6 +150,7 @@ class Cosine(Annealed):
     """Half a cosine from the whole rate to `final` times it (Loshchilov & Hutter 2017)."""
 
     def __init__(self, total_steps: int, warmup_steps: int, *, final: Share = 0.0) -> None:
+        """final: Fraction of the full learning rate that is left at the end."""
         super().__init__(total_steps, warmup_steps)
         self.final = final
 
@@ -156,6 +163,7 @@ class Linear(Annealed):
     """A straight line from the whole rate to `final` times it."""
 
     def __init__(self, total_steps: int, warmup_steps: int, *, final: Share = 0.0) -> None:
+        """final: Fraction of the full learning rate that is left at the end."""
         super().__init__(total_steps, warmup_steps)
         self.final = final
 
@@ -176,7 +184,10 @@ class OneCycle(Schedule):
         start: Annotated[float, Field(gt=0, le=1)] = 0.04,
         final: Share = 4e-6,
     ) -> None:
-        """rise: share of the steps that lead up; start, final: factors at both ends."""
+        """rise: Fraction of the steps that lead up to the full learning rate.
+        start: Fraction of the full learning rate to start with.
+        final: Fraction of the full learning rate to end with.
+        """
         self.first, self.last = warmup_steps, max(total_steps - warmup_steps, 2) - 1
         self.peak = rise * (self.last + 1) - 1
         self.start, self.final = start, final
@@ -205,9 +216,10 @@ class Plateau(Schedule):
         threshold: Share = 1e-4,
         final: Share = 0.0,
     ) -> None:
-        """threshold: share of the best loss by which a lower one must beat it.
-
-        final: the least that the factor becomes.
+        """gamma: Factor of each reduction.
+        patience: Epochs without a lower validation loss before the learning rate is reduced.
+        threshold: Fraction of the best loss by which a lower one must beat it.
+        final: Fraction of the full learning rate below which it is never reduced.
         """
         self.gamma, self.patience, self.threshold, self.final = gamma, patience, threshold, final
         self.best, self.bad_epochs, self.current = math.inf, 0, 1.0

@@ -12,13 +12,22 @@ from cnnrun.config.document import Document, KeyPath, dotted_path
 from cnnrun.config.places import (
     components_with,
     keys_at,
+    keys_elsewhere,
     path_in,
-    sections_with,
     where_of,
     words_in,
 )
-from cnnrun.config.synonyms import as_text, resolved
-from cnnrun.config.words import lookup, lookup_key, near_key, nearest
+from cnnrun.config.synonyms import NAMED_IN, as_text, resolved
+from cnnrun.config.words import (
+    exact,
+    lookup,
+    lookup_in_sections,
+    lookup_key,
+    near_key,
+    nearest,
+    slip_of,
+    spelled_alike,
+)
 from cnnrun.errors import did_you_mean
 
 _EXPECTED = {
@@ -35,10 +44,12 @@ _EXPECTED = {
     "finite_number": "a finite number",
 }
 
+_OFF_BY_DEFAULT = {("training", "amp"), ("training", "ema"), ("dataset", "augment")}
+
 # Texts of a certain form, in words.
 _FORMS = {
     "device": "auto, cpu, mps, cuda or cuda:1",
-    "name": "letters, digits and ._+-, beginning with a letter or digit",
+    "name": "letters, digits and ._+-, starting with a letter or digit",
     "training.checkpoint_every": "100 steps or 60 seconds",
     "dataset.fold": "2/5",
 }
@@ -80,7 +91,10 @@ def _message(
         return f"unknown key{_unknown_key(values, path, model)}"
     if kind == "value_error":
         return str(first["ctx"]["error"])
-    expected = " or ".join(dict.fromkeys(_expectation(detail, path) for detail in details))
+    kinds = dict.fromkeys(_expectation(detail, path) for detail in details)
+    if "a number" in kinds:
+        kinds.pop("a whole number", None)
+    expected = " or ".join(kinds)
     words = [word for detail in details for word in words_in(detail)]
     given = first["input"]
     if kind == "union_tag_invalid":
@@ -102,12 +116,13 @@ def _expectation(detail: ErrorDetails, path: KeyPath) -> str:
         return f"text of the form {_FORMS.get(where_of(path), detail['ctx']['pattern'])}"
     if detail["type"] == "union_tag_not_found":
         return "a name or a mapping with `name`"
-    # "Input should be greater than 0", "List should have at least 1 item ..."
-    return re.sub(r"^(Input|String|Value) should (be|have) ", "", detail["msg"])
+    # "Input should be greater than 0", "List should have at least 1 item after validation, not 0"
+    text = re.sub(r"^List should have (.*) after validation.*", r"a list of \1", detail["msg"])
+    return re.sub(r"^(Input|String|Value) should (be|have) ", "", text)
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = as_text(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -119,7 +134,12 @@ def _unknown_value(path: KeyPath, given: Any, words: list[str]) -> str:
         return known.hint(given)
     if not isinstance(given, str):
         return f"; known: {nearest(str(given), words)}"
-    return did_you_mean(given, words) or f"; known: {nearest(given, words)}"
+    if near := did_you_mean(given, words):
+        return near
+    other = lookup(f"{where}?", given)
+    if other is not None and other.here:
+        return other.hint(given)
+    return f"; known: {nearest(given, words)}{other.hint(given) if other else ''}"
 
 
 def _unknown_key(values: dict[str, Any], path: KeyPath, model: type[BaseModel]) -> str:
@@ -127,20 +147,32 @@ def _unknown_key(values: dict[str, Any], path: KeyPath, model: type[BaseModel]) 
     word, mapping = str(path[-1]), where_of(path[:-1])
     here = keys_at(path[:-1], values, model)
     known = lookup_key(mapping, word)
+    if known is None and not keys_elsewhere(word, values, model):
+        known = lookup_in_sections(mapping, word)
     to = resolved(known, values, path, model) if known else None
     if known is not None and (to or not known.here):
-        return known.hint(_given(values, path), _shown(to, path))
+        return known.hint(_given(values, path), _shown(to, path)) + _switched_off(values, path, to)
     if len(path) == 2 and (having := _having(word, mapping, model)):
         return having
-    elsewhere = [f"{s}.{word}" for s in sections_with(word, values, model) if (s,) != path[:-1]]
-    elsewhere += [word] if len(path) > 1 and word in model.model_fields else []
+    elsewhere = [to for to in keys_elsewhere(word, values, model) if to[:1] != path[:1]]
+    elsewhere += [(word,)] if len(path) > 1 and word in model.model_fields else []
     if elsewhere:
-        return "; did you mean " + " or ".join(f"'{key}'" for key in elsewhere) + "?"
+        return "; did you mean " + " or ".join(f"'{dotted_path(to)}'" for to in elsewhere) + "?"
     if known is not None and known.here[0].startswith("."):
         return known.hint(_given(values, path)) + _having(known.here[0][1:], mapping, model)
     if known is not None and known.here[0].partition(".")[0] in model.model_fields:
         section, _, key = known.here[0].partition(".")
         return known.hint(_given(values, path)) + _having(key, section, model)
+    if component := _component_called(word, mapping):
+        return component
+    return _nearest_key(values, path, here, model)
+
+
+def _nearest_key(
+    values: dict[str, Any], path: KeyPath, here: list[str], model: type[BaseModel]
+) -> str:
+    """The key of which an unknown one may be a slip; else what keys there are."""
+    word, mapping = str(path[-1]), where_of(path[:-1])
     if near := did_you_mean(word, here):
         return near
     slip = near_key(mapping, word)
@@ -150,13 +182,47 @@ def _unknown_key(values: dict[str, Any], path: KeyPath, model: type[BaseModel]) 
         for section in model.model_fields:
             if having := _having(word, section, model):
                 return f"; did you mean '{section}.{word}'?{having}"
+        inside = {k: s for s in model.model_fields for k in keys_at((s,), values, model)}
+        if slip_here := slip_of(word, inside):
+            return f"; did you mean '{inside[slip_here]}.{slip_here}'?"
     return f"; the keys here are {nearest(word, here) or 'none'}"
 
 
+def _component_called(word: str, mapping: str) -> str:
+    """A component's name, ours or another tool's, that stands as a key: `mixup: 0.8`."""
+    for where, kind in NAMED_IN.items():
+        if mapping not in ("", where, "training", where.partition(".")[0]):
+            continue
+        known = exact(f"{where}=", word)
+        name = spelled_alike(word, kind.names()) or (known.here[0] if known and known.here else "")
+        if known is not None and not name:
+            return known.hint(word)
+        if name and "." not in name:
+            listed = f"[{{name: {name}}}]" if where in ("dataset.augment", "loggers") else ""
+            return f"; did you mean '{where}: {listed or f'{{name: {name}}}'}'?"
+    return ""
+
+
+def _switched_off(values: dict[str, Any], path: KeyPath, to: KeyPath | None) -> str:
+    """Where what is off by default is switched off by another tool's word."""
+    off = (to is not None and to[:2] in _OFF_BY_DEFAULT) or (
+        to and to[0] in ("transfer", "loggers")
+    )
+    return "; it is off unless given: leave it out" if off and not _given(values, path) else ""
+
+
 def _having(key: str, section: str, model: type[BaseModel]) -> str:
-    """`; sgd, rmsprop have it`: which components of a section have the key, or ""."""
+    """`; sgd and rmsprop have it`: which components of a section have the key, or ""."""
     names = components_with(key, section, model)
-    return f"; {nearest(section, names)} {'have' if len(names) > 1 else 'has'} it" if names else ""
+    if len(names) > 4:
+        names = [*names[:3], f"{len(names) - 3} others"]
+    if not names:
+        return ""
+    return (
+        f"; {' and '.join([', '.join(names[:-1]), names[-1]])} have it"
+        if names[1:]
+        else (f"; {names[0]} has it")
+    )
 
 
 def _given(values: dict[str, Any], path: KeyPath) -> Any:

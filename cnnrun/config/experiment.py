@@ -37,58 +37,64 @@ class Training(Options):
     epochs: Positive = 10
     """Passes over the training images."""
     patience: Positive | None = None
-    """Stop after this many epochs without a better validation score."""
+    """Early stopping: end after this many epochs without a better validation score."""
     monitor: str = "auto"
-    """The metric that tells which epoch is best; `auto`: the task's own (accuracy for classify)."""
+    """Metric that decides which epoch is best; `auto` is the task's own (accuracy for classify)."""
     checkpoint_every: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|seconds)$")] | None = None
-    """Also save every `100 steps` or `60 seconds`: a killed run loses no more than that."""
+    """Also save every `100 steps` or `60 seconds`; each epoch is saved in any case."""
     accumulate: Positive = 1
-    """Pieces of a batch that go through the model one after the other: less memory, same steps
-    (but for batch normalization and dropout).
+    """Gradient accumulation: pieces that a batch goes through the model in, for less memory and the
+    same steps (but for batch normalization and dropout).
     """
     auto_batch: bool = False
-    """Double `accumulate` while memory runs out."""
+    """Out of memory: double `accumulate` until a batch fits."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
-    """Gradients longer than this are shortened to it."""
+    """Gradient clipping: gradients longer than this are shortened to it."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Validate and keep a running average of the weights with this decay, e.g. 0.999."""
     on_nan: Literal["stop", "skip"] = "stop"
-    """A loss that is no number: stop, or leave that batch out."""
+    """What to do with a batch whose loss is not finite: stop, or skip it."""
     amp: Literal["off", "bf16", "fp16"] = "off"
-    """Compute in 16 bits where that is safe (Micikevicius et al. 2018); scores stay in 32."""
+    """Mixed precision: compute in 16 bits where that is safe (Micikevicius et al. 2018); scores
+    stay in 32.
+    """
     compile: bool | Literal["cuda_graphs"] = False
-    """torch.compile: pays on GPUs and long runs only. `cuda_graphs` compiles nothing, but
-    starts the model's kernels at once, which pays where they are small.
+    """Use torch.compile, which pays on GPUs and long runs only; `cuda_graphs` compiles nothing, but
+    launches all kernels of a step at once, which pays for small models.
     """
     auto_speed: bool = False
-    """Measure a few steps with each of `channels_last` and `compile`, and keep the fastest."""
+    """Time a few steps with each of `channels_last` and `compile`, and keep the fastest."""
     progressive_from: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Train on smaller images first: from this fraction of height and width ..."""
+    """Progressive resizing: train on smaller images first, starting at this fraction of height and
+    width.
+    """
     progressive_until: Annotated[float, Field(gt=0, le=1)] = 0.75
     """Images have grown to their full size after this fraction of the epochs."""
     sync_batch_norm: bool = False
-    """With many GPUs: batch normalization over the batch of all of them."""
+    """On several GPUs: normalize by the batch of all of them."""
     deterministic: bool = False
-    """torch's own switch: algorithms that give equal bits each time, or an error."""
+    """Use only algorithms that give equal bits each time, or fail
+    (`torch.use_deterministic_algorithms`).
+    """
     draw: bool = True
-    """Draw the task's plots when training has ended; `cnnrun viz` draws them at any time."""
+    """Draw the task's plots when training ends; `cnnrun viz` draws them at any time."""
     channels_last: bool = True
-    """Convolutions on a CPU or GPU read channels-last memory 11-27 % faster."""
+    """Use channels-last memory, which makes convolutions on a CPU or GPU 11-27 % faster."""
 
 
 class Experiment(Options):
     """The whole YAML file. The sections that name components are narrowed by `experiment_model`."""
 
     name: Annotated[str, Field(pattern=r"^[^\W_][\w.+-]*$", max_length=100)]
-    """What the run directory is called; the name of the file where it is not given."""
+    """Name of the run; by default the name of the file."""
     task: Component
-    """What is trained for: it decides what a step is, what is measured and what is drawn."""
+    """What the model learns, which decides what a step is, what is measured and what is drawn."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Of all randomness: initial weights, order of images, augmentation, dropout."""
+    """Random seed of initial weights, order of images, augmentation and dropout."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
-    """`auto` is the fastest one here: a GPU, else the CPU."""
+    """Where to compute; `auto` is a GPU if there is one, else the CPU."""
     output: str = "runs"
-    """The folder of all runs; this one goes to <output>/<name>/<time>-<short id>/."""
+    """Folder of all runs; a run goes to <output>/<name>/<time>-<short id>/."""
     plugins: list[str] = []
     """Python files of your own that register components."""
     dataset: DatasetOptions
@@ -96,17 +102,17 @@ class Experiment(Options):
     model: Component
     """The network."""
     initializer: Component
-    """How weights begin; `default` is what each layer of torch does."""
+    """How weights are initialized; `default` is what each layer of PyTorch does."""
     loss: Component
-    """What is minimized; a task has a default."""
+    """What training minimizes; each task has a default."""
     optimizer: Component
-    """How weights are changed, and its learning rate `lr`."""
+    """How weights are changed, and the learning rate `lr`."""
     schedule: ScheduleOptions
-    """How the learning rate changes while training."""
+    """How the learning rate changes during training."""
     transfer: Transfer | None = None
-    """What is taken over from a trained network."""
+    """Transfer learning and fine-tuning: what is taken from a pretrained network."""
     training: Training = Training()
-    """How long to train and what to keep."""
+    """How long to train, and what to keep."""
     loggers: list[Any] = []
     """Where else the log goes: csv, tensorboard, mlflow, wandb; several at once."""
 

@@ -19,12 +19,12 @@ from cnnrun.config.own_code import code_of
 class Role(Enum):
     """What a key is to a run."""
 
-    RESULT = "changes what comes next; a run may go on with another value"
+    RESULT = "changes what comes next; a run may resume with another value"
     FIXED = "what the run's weights, order of images or scores mean depends on it"
-    SOURCE = "where data are read from; a run may go on from another place, with the same data"
+    SOURCE = "where data are read from; a run may resume from another place, with the same data"
     MACHINE = "where and how fast it is computed"
     OUTPUT = "what is kept and shown beside the results"
-    START = "used when a run starts, without effect on one that goes on"
+    START = "used when a run starts, without effect on one that is resumed"
 
     @property
     def tells_apart(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from cnnrun import registry
 from cnnrun.config.experiment import Training, default_names, experiment_model
-from cnnrun.config.key_docs import entry_texts
+from cnnrun.config.key_docs import parameter_texts
 from cnnrun.models.transfer import Transfer
 from cnnrun.registry import Component, Entry, Registry
 
@@ -89,7 +89,7 @@ def _add_component(definitions: Schema, entry: Entry, shared: type[Component]) -
     schema["description"] = inspect.getdoc(entry.factory) or ""
     named = set() if entry.name in default_names(entry.kind) else {"name"}
     schema["required"] = sorted({*named, *schema.get("required", [])})
-    for name, text in {"name": entry.summary, **entry_texts(entry)}.items():
+    for name, text in parameter_texts(entry).items():
         schema["properties"][name]["description"] = text
     if "augment" in schema["properties"]:
         schema["properties"]["augment"]["items"] = _component(registry.augmentations)

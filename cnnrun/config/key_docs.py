@@ -1,6 +1,7 @@
 """What the source says about each YAML key: docstrings of fields, lines of factories' docstrings.
 
-For `cnnrun schema` (an editor's hover text) and the comments that `cnnrun new` writes.
+For `cnnrun list`, `cnnrun schema` (an editor's hover text), the comments that `cnnrun new` writes,
+and the tables of the documentation.
 """
 
 from __future__ import annotations
@@ -12,37 +13,59 @@ from pydantic import BaseModel
 
 from cnnrun.registry import Entry
 
-# `noise: of the inputs alone` or `probe_labels, probe_seeds: how ...`, as docstrings have them.
-_PARAMETERS = re.compile(r"(\w+(?:, \w+)*): (.*)")
+# `noise: Noise in the inputs alone.`, as docstrings have it; lines that are indented more belong
+# to it.
+_PARAMETER = re.compile(r"(\w+): (.*)")
+_SECTION = re.compile(r"(Raises|Returns|Yields):")
 
 
-def entry_texts(entry: Entry) -> dict[str, str]:
-    """A text for each parameter of a component that its docstring describes."""
-    docs = [inspect.getdoc(entry.factory)]
-    if inspect.isclass(entry.factory):
-        classes = entry.factory.__mro__
-        docs = [
-            inspect.getdoc(vars(c)["__init__"]) for c in reversed(classes) if "__init__" in vars(c)
-        ] + docs
-    known = set(entry.parameters)
-    found: dict[str, str] = {}
-    for doc in filter(None, docs):
-        found |= {k: text for k, text in _described(doc).items() if k in known}
+def parameter_texts(entry: Entry) -> dict[str, str]:
+    """A sentence for each key of a component, those that all of its kind have included.
+
+    A parameter is described in the docstring of the factory, or of the class's `__init__`. What
+    several components share, `Probability` say, is described once, with its type.
+    """
+    fields = entry.schema().model_fields
+    found = {**field_texts(entry.schema()), "name": entry.summary}
+    for doc in _docstrings(entry):
+        found |= _described(doc, set(fields))
     return found
 
 
-def _described(doc: str) -> dict[str, str]:
-    """The `name: text` entries of a docstring; lines that are indented more go on with them."""
+def prose(entry: Entry) -> list[str]:
+    """The paragraphs of a component's docstring after the first, without parameters and errors."""
+    doc = (inspect.getdoc(entry.factory) or "").partition("\n")[2]
+    kept: list[str] = []
+    for paragraph in re.split(r"\n\s*\n", doc.strip("\n")):
+        first = _PARAMETER.match(paragraph)
+        if _SECTION.match(paragraph):
+            break
+        if paragraph.strip() and not (first and first[1] in entry.parameters):
+            kept.append(paragraph)
+    return kept
+
+
+def _docstrings(entry: Entry) -> list[str]:
+    """Those that may describe parameters, the one that counts most last."""
+    docs = [inspect.getdoc(entry.factory)]
+    if inspect.isclass(entry.factory):
+        owners = [c for c in reversed(entry.factory.__mro__) if "__init__" in vars(c)]
+        docs = [*(inspect.getdoc(vars(owner)["__init__"]) for owner in owners), *docs]
+    return [doc for doc in docs if doc]
+
+
+def _described(doc: str, known: set[str]) -> dict[str, str]:
+    """The `name: text` entries of a docstring whose names are known."""
     found: dict[str, str] = {}
-    names: list[str] = []
+    name = ""
     for line in doc.splitlines():
-        if match := _PARAMETERS.fullmatch(line):
-            names = match[1].split(", ")
-            found.update(dict.fromkeys(names, match[2]))
-        elif line.startswith("    ") and names:
-            found.update({name: f"{found[name]} {line.strip()}" for name in names})
+        if (match := _PARAMETER.fullmatch(line)) and match[1] in known:
+            name = match[1]
+            found[name] = match[2]
+        elif line.startswith("    ") and name:
+            found[name] += f" {line.strip()}"
         else:
-            names = []
+            name = ""
     return found
 
 

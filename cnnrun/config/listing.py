@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import inspect
 import types
-import typing
+from collections.abc import Iterable, Iterator
+from textwrap import wrap
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from cnnrun.config import shipped
+from cnnrun.config.key_docs import parameter_texts, prose
 from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.registry import KINDS, Entry
+
+_WIDTH, _INDENT = 80, " " * 6
 
 
 def components(kind: str | None, name: str | None) -> dict[str, list[dict[str, Any]]]:
@@ -58,19 +62,20 @@ def _shipped(kind: str, name: str | None) -> list[dict[str, Any]]:
 
 def describe(entry: Entry) -> dict[str, Any]:
     """Name, summary, whole description and parameters of one component."""
-    fields = entry.schema().model_fields
+    fields, texts = entry.schema().model_fields, parameter_texts(entry)
     return {
         "name": entry.name,
         "summary": entry.summary,
-        "description": inspect.getdoc(entry.factory) or "",
+        "description": "\n\n".join([entry.summary, *prose(entry)]),
         "parameters": [
             {
                 "name": name,
                 "type": type_text(field),
                 "required": field.is_required(),
                 "default": None if field.is_required() else plain(field.default),
+                "description": texts.get(name, ""),
             }
-            for name, field in fields.items()
+            for name, field in sorted(fields.items(), key=lambda f: f[0] not in entry.parameters)
             if name != "name"
         ],
     }
@@ -81,48 +86,58 @@ def plain(value: Any) -> Any:
 
 
 def type_text(field: FieldInfo) -> str:
-    """A parameter's type in words, e.g. `number > 0` or `zeros | reflect`."""
-    limits = [str(m) for m in map(_limit, field.metadata) if m]
-    return " ".join([_type(field.annotation), *limits])
+    """A parameter's type as a person reads it, e.g. `float > 0` or `zeros, reflect or edge`."""
+    return " ".join([_type(field.annotation), *_limits(field.metadata)])
 
 
-def _limit(constraint: Any) -> str:
-    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-    return " ".join(
-        f"{sign} {getattr(constraint, name):g}"
-        for name, sign in signs.items()
-        if getattr(constraint, name, None) is not None
-    )
+def _limits(constraints: Iterable[Any]) -> Iterator[str]:
+    for constraint in constraints:
+        if isinstance(constraint, FieldInfo):
+            yield from _limits(constraint.metadata)
+        for name, sign in {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}.items():
+            limit = getattr(constraint, name, None)
+            if limit is not None and limit < 2**62:  # what 64 bits hold is no limit to a person
+                yield f"{sign} {limit:g}"
 
 
 _WORDS: dict[Any, str] = {
-    int: "whole number",
-    float: "number",
-    bool: "true | false",
-    str: "text",
+    int: "int",
+    float: "float",
+    bool: "bool",
+    str: "str",
     type(None): "null",
-    Any: "any",
+    Any: "anything",
 }
 
 
 def _type(annotation: Any) -> str:
+    *others, last = dict.fromkeys(_choices(annotation))
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _choices(annotation: Any) -> list[str]:
     if annotation in _WORDS:
-        return _WORDS[annotation]
+        return [_WORDS[annotation]]
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        limits = [_limit(m) for m in arguments[1:]]
-        return " ".join([_type(arguments[0]), *filter(None, limits)])
+        *others, last = _choices(arguments[0])
+        return [*others, " ".join([last, *_limits(arguments[1:])])]
     if origin is Literal:
-        return " | ".join(map(str, arguments))
+        return list(map(str, arguments))
     if origin in (Union, types.UnionType):
         # The many schemas of a component are one thing to the reader.
-        parts = dict.fromkeys(_type(argument) for argument in arguments)
-        return " | ".join(parts)
+        found: list[str] = []
+        for argument in arguments:
+            choices = _choices(argument)
+            inner = _choices(get_args(argument)[0]) if get_origin(argument) is list else []
+            found += ["a list of these"] if inner and inner == found else choices
+        return found
     if origin is list:
-        return f"list of {_type(arguments[0])}"
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        return "component" if "name" in annotation.model_fields else "mapping"
-    return str(typing.cast(Any, annotation))
+        return [f"list of {_type(arguments[0])}"]
+    if origin is dict:
+        return [f"mapping of {_type(arguments[0])} to {_type(arguments[1])}"]
+    assert inspect.isclass(annotation), annotation
+    return ["component" if "name" in getattr(annotation, "model_fields", ()) else "mapping"]
 
 
 def as_text(found: dict[str, list[dict[str, Any]]], full: bool) -> str:
@@ -149,10 +164,11 @@ def _parameter_lines(parameters: list[dict[str, Any]]) -> list[str]:
     defaults = ["required" if p["required"] else _shown(p["default"]) for p in parameters]
     name_width = max(len(p["name"]) for p in parameters)
     default_width = max(map(len, defaults))
-    return [
-        f"  {p['name']:{name_width}}  {default:{default_width}}  {p['type']}"
-        for p, default in zip(parameters, defaults, strict=True)
-    ]
+    lines = []
+    for p, default in zip(parameters, defaults, strict=True):
+        lines.append(f"  {p['name']:{name_width}}  {default:{default_width}}  {p['type']}")
+        lines += wrap(p["description"], _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
+    return lines
 
 
 def _shown(value: Any) -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from cnnrun.config.document import KeyPath
+from cnnrun.config.words import spelled_alike
 
 
 def path_in(values: Any, location: tuple[int | str, ...], kind: str) -> KeyPath:
@@ -53,14 +54,19 @@ def keys_at(path: KeyPath, values: dict[str, Any], model: type[BaseModel]) -> li
     return sorted({key for candidate in candidates for key in candidate.model_fields})
 
 
-def sections_with(word: str, values: dict[str, Any], model: type[BaseModel]) -> list[str]:
-    """The sections whose components, as they are named now, have the key `word`."""
-    found = []
+def is_mapping(path: KeyPath, values: dict[str, Any], model: type[BaseModel]) -> bool:
+    """Whether a mapping may stand at `path`: a section, or `dataset.normalize`."""
+    return not path or bool(keys_at(path, values, model))
+
+
+def keys_elsewhere(word: str, values: dict[str, Any], model: type[BaseModel]) -> list[KeyPath]:
+    """The sections' keys that are `word` but for its spelling, by the components named now."""
+    found: list[KeyPath] = []
     for section in model.model_fields:
         keys = keys_at((section,), values, model)
         # Of a section that may name many things, and names none, nothing is known.
-        if word in keys and (section in values or "name" not in keys):
-            found.append(section)
+        if (section in values or "name" not in keys) and (alike := spelled_alike(word, keys)):
+            found.append((section, alike))
     return found
 
 

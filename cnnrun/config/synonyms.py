@@ -14,11 +14,31 @@ from pydantic_core import ErrorDetails
 from cnnrun import registry
 from cnnrun.config import renamed
 from cnnrun.config.document import Document, KeyPath, dotted_path
-from cnnrun.config.places import keys_at, path_in, sections_with, where_of, words_in
-from cnnrun.config.words import Word, lookup, lookup_key, spelled_alike
+from cnnrun.config.places import (
+    is_mapping,
+    keys_at,
+    keys_elsewhere,
+    path_in,
+    where_of,
+    words_in,
+)
+from cnnrun.config.words import Word, lookup, lookup_in_sections, lookup_key, spelled_alike
 from cnnrun.errors import ConfigError
 
-_COMPONENTS = ("task", "dataset", "model", "initializer", "loss", "optimizer", "schedule")
+# Where components are named.
+NAMED_IN = {
+    "task": registry.tasks,
+    "dataset": registry.datasets,
+    "dataset.augment": registry.augmentations,
+    "model": registry.models,
+    "initializer": registry.initializers,
+    "loss": registry.losses,
+    "optimizer": registry.optimizers,
+    "schedule": registry.schedules,
+    "loggers": registry.loggers,
+}
+# What may be written inside of another section, as `model: {optimizer: adam}`.
+_SECTIONS = (*NAMED_IN, "transfer", "training")
 # Lists of components of which one alone may be given.
 _LISTS = (("loggers",), ("dataset", "augment"))
 
@@ -26,26 +46,50 @@ _LISTS = (("loggers",), ("dataset", "augment"))
 def accept_names(document: Document) -> None:
     """`type: adam` is `name: adam`, before a section without a name gets its default one.
 
-    And the words of keys whose values only the built experiment can refuse.
+    So is `{adam: {lr: 0.1}}`. And the words of keys whose values only the built experiment can
+    refuse.
     """
-    paths: list[KeyPath] = [(section,) for section in _COMPONENTS]
-    for listed in _LISTS:
-        found = document.at(listed)
-        paths += [(*listed, i) for i in range(len(found) if isinstance(found, list) else 0)]
-    for path in paths:
-        given = document.at(path)
-        if isinstance(given, dict) and "name" not in given:
-            naming = [key for key in given if lookup("name", key)]
-            if len(naming) == 1:
-                move(document, (*path, naming[0]), (*path, "name"))
+    for section, kind in NAMED_IN.items():
+        path: KeyPath = tuple(section.split("."))
+        found = document.at(path)
+        items = len(found) if isinstance(found, list) else 0
+        for each in [(*path, i) for i in range(items)] if path in _LISTS else [path]:
+            _accept_name(document, each, kind)
     model = registry.as_mapping(document.values.get("model"))
-    name = model.get("name") if isinstance(model, dict) else None
-    named = name in registry.models.names() and registry.models.get(str(name)).is_users
+    name = str(model.get("name")) if isinstance(model, dict) else ""
+    named = name in registry.models.names() and registry.models.get(name).is_users
     free: list[KeyPath] = [("training", "monitor"), *([] if named else [("transfer", "freeze")])]
+    if name.startswith(("torchvision/", "timm/")):
+        free.append(("model", "weights"))
     for path in free:
         value = document.at(path)
         if value is not None:
             _replace(document, path, lookup(f"{where_of(path)}=", as_text(value)))
+
+
+def _accept_name(document: Document, path: KeyPath, kind: registry.Registry) -> None:
+    given = document.at(path)
+    if not isinstance(given, dict) or "name" in given:
+        return
+    naming = [key for key in given if lookup("name", key)]
+    again = [key for key in given if _stands_for(key, path)]
+    if len(naming) == 1:
+        move(document, (*path, naming[0]), (*path, "name"))
+    elif len(again) == 1:  # `model: {net: {name: cnn}}`
+        inner = isinstance(given[again[0]], dict)
+        move(document, (*path, again[0]), path if inner else (*path, "name"))
+        _accept_name(document, path, kind)
+    elif len(given) == 1:
+        word, parameters = next(iter(given.items()))
+        if isinstance(parameters, dict) and (name := spelled_alike(word, kind.names())):
+            move(document, (*path, word), path)
+            document.put((*path, "name"), name, document.place(path))
+
+
+def _stands_for(key: str, path: KeyPath) -> bool:
+    """Whether `key` is another tool's word for the section at `path`."""
+    found = lookup("key", key)
+    return found is not None and found.same and found.here == (where_of(path),)
 
 
 def accept(
@@ -76,28 +120,40 @@ def _accept_key(
     to = _key_of(values, path, model)
     if to is None:
         return False
-    value = document.at(path)
+    value, where = document.at(path), document.place(path)
     if to == path[:-1] and not isinstance(value, dict):
-        return False
-    if to in _LISTS and isinstance(value, str | dict):
+        if not to or "name" not in keys_at(to, values, model):
+            return False
+        to = (*to, "name")  # `model: {arch: mlp}`: a section's other name, inside of it
+        if document.at(to) and _is_weaker(document, _written_at(document, to), where):
+            document.put(path[:-1], value, where)  # as `model=mlp` does
+            return True
+    elif to in _LISTS and isinstance(value, str | dict):
         document.at(path[:-1])[path[-1]] = [value]
+    elif isinstance(value, dict) and not is_mapping(to, values, model):
+        to = to[:-1]  # `early_stopping: {patience: 5}`: keys of the section
     move(document, path, to)
     return True
 
 
 def _key_of(values: dict[str, Any], path: KeyPath, model: type[BaseModel]) -> KeyPath | None:
-    """The key that the unknown one at `path` is by another name."""
+    """The key that the unknown one at `path` is by another name, or in another place."""
     word, section = str(path[-1]), where_of(path[:-1])
     found = lookup_key(section, word)
     if found is not None:
         return resolved(found, values, path, model) if found.same else None
+    if alike := spelled_alike(word, keys_at(path[:-1], values, model)):
+        return (*path[:-1], alike)  # `Epochs`
     # Everything in `training`, or at the top: the habit of tools with one list of options.
-    if section == "training" and word in model.model_fields:
-        return (word,)
-    elsewhere = sections_with(word, values, model)
-    if len(elsewhere) == 1 and section in ("", "training"):
-        return (elsewhere[0], word)
-    return None
+    top = spelled_alike(word, model.model_fields)
+    if top is not None and (section == "training" or (top in _SECTIONS and len(path) == 2)):
+        return (top,)
+    if section not in ("", "training"):
+        return None
+    if elsewhere := keys_elsewhere(word, values, model):
+        return elsewhere[0] if len(elsewhere) == 1 else None
+    found = lookup_in_sections(section, word)
+    return resolved(found, values, path, model) if found and found.same else None
 
 
 def resolved(
@@ -107,7 +163,7 @@ def resolved(
     for here in found.here:
         steps = tuple(step for step in here.split(".") if step)
         to = (*path[:-1], *steps) if here.startswith(".") else steps
-        if to == path[:-1] or to[-1] in keys_at(to[:-1], values, model):
+        if to in (path[:-1], ()) or to[-1] in keys_at(to[:-1], values, model):
             return to
     return None
 
@@ -155,14 +211,23 @@ def move(document: Document, path: KeyPath, to: KeyPath) -> None:
             document.put(to, {}, where)
         for key in list(value):
             move(document, (*path, key), (*to, key))
-    elif there is None or _is_weaker(document, document.places.get(to, ""), where):
+    elif isinstance(there, dict) and "name" not in there and isinstance(value, str):
+        document.put((*to, "name"), value, where)
+    elif there is None or _is_weaker(document, _written_at(document, to), where):
         moved = {p: w for p, w in document.places.items() if p[: len(path)] == path}
         document.put(to, value, where)
         document.places |= {(*to, *p[len(path) :]): w for p, w in moved.items()}
-    elif not _is_weaker(document, where, document.places[to] if document.places else document.file):
+    elif not _is_weaker(document, where, _written_at(document, to) or document.file):
         both = f"{dotted_path(path)}: the same as {dotted_path(to)}, which is given, too"
         raise ConfigError(f"{where}: {both}; keep one")
     del parent[path[-1]]
+
+
+def _written_at(document: Document, path: KeyPath) -> str:
+    """The place of the value at `path`, or of the override that brought it; "" of a default."""
+    while path and path not in document.places:
+        path = path[:-1]
+    return document.places.get(path, "") if path else ""
 
 
 def _is_weaker(document: Document, place: str, other: str) -> bool:

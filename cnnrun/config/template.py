@@ -13,9 +13,8 @@ from pydantic import BaseModel
 from cnnrun import registry
 from cnnrun.config.document import Document
 from cnnrun.config.experiment import Experiment, Training, validate
-from cnnrun.config.key_docs import entry_texts, field_texts
+from cnnrun.config.key_docs import field_texts, parameter_texts
 from cnnrun.config.yaml_words import dump
-from cnnrun.data.options import DatasetOptions
 from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.registry import Component, as_mapping
 
@@ -132,7 +131,7 @@ def _component(section: str, component: Component, written: dict[str, Any]) -> l
     """The section of a component: its name and its parameters, then the keys that all have."""
     entry = registry.KINDS[section].get(component.name)
     values = component.model_dump()
-    texts = {**(field_texts(DatasetOptions) if section == "dataset" else {}), **entry_texts(entry)}
+    texts = parameter_texts(entry)
     shown = set(entry.parameters) if section == "model" else set()
     own = {key: values[key] for key in entry.parameters}
     shared = {k: v for k, v in values.items() if k not in own and k != "name"}
@@ -144,12 +143,8 @@ def _keys(
     values: dict[str, Any], written: dict[str, Any], texts: dict[str, str], shown: set[str]
 ) -> list[str]:
     lines: list[str] = []
-    before = ""
     for key, value in values.items():
-        text = texts.get(key, "")
-        if text != before:  # one comment may be of several keys
-            lines += _prose(text, "  ")
-        before = text
+        lines += _prose(texts.get(key, ""), "  ")
         lines += _pair(key, value, "  ", active=key in written or key in shown)
     return lines
 

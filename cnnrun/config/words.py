@@ -8,12 +8,16 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from cnnrun.errors import digits
+
 TABLE = Path(__file__).with_name("words.txt")
+
+# Sections whose words other tools write without a section.
+_SECTIONS = ("dataset", "model", "loss", "optimizer", "schedule", "transfer", "task")
 
 # Of the names that one could have meant, so many are listed.
 _LISTED = 8
@@ -31,41 +35,90 @@ class Word:
     same: bool
     note: str
 
+    def of(self, word: str, rest: str = "") -> Word:
+        """With the word itself, and what a pattern's last `*` stood for, filled in."""
+        here, note = (
+            [text.replace("{word}", word).replace("{rest}", rest) for text in texts]
+            for texts in (self.here, [self.note])
+        )
+        return replace(self, here=tuple(here), note=note[0])
+
+    def inside(self, section: str) -> Word:
+        """With keys beside it as one writes them outside of `section`."""
+        return replace(self, here=tuple(section + h if h[0] == "." else h for h in self.here))
+
     def hint(self, given: object, here: str | None = None, at: str = "") -> str:
         """`; did you mean 'x'? (what to know)`, or what to know alone where `at` is the right key.
 
         here: the one of `self.here` that there is.
         """
-        first = (here or (self.here[0] if self.here else "")).replace("{word}", str(given))
-        meant = f"; did you mean '{first.lstrip('.')}'?" if first and first != at else ""
+        first = here or (self.here[0] if self.here else "")
+        first = first.lstrip(".")
+        meant = f"; did you mean '{first}'?" if first and first != at else ""
         note = self.note.replace("{value}", str(given))
         return meant + (f" ({note})" if meant and note else f"; {note}" if note else "")
 
 
 def lookup(where: str, word: object) -> Word | None:
-    """What the table says of `word` at `where`, e.g. `key`, `optimizer` or `optimizer=`."""
-    known, patterns = _table()
-    plain = _plain(str(word))
-    if (where, plain) in known:
-        return known[where, plain]
-    lower = str(word).lower()
-    return next((w for at, p, w in patterns if at == where and fnmatchcase(lower, p)), None)
+    """What the table says of `word` at `where`, e.g. `key`, `optimizer` or `optimizer=`.
+
+    A value may have its module before it: `torch.optim.lr_scheduler.StepLR`.
+    """
+    text = str(word)
+    found = exact(where, text) or _like_a_pattern(where, text)
+    module, _, last = text.rpartition(".")
+    if found is None and module and where.endswith("="):
+        return exact(where, last) or _like_a_pattern(where, last)
+    return found
+
+
+def _like_a_pattern(where: str, word: str) -> Word | None:
+    for at, pattern, meaning in _table()[1]:
+        if at == where and (match := pattern.fullmatch(word)):
+            return meaning.of(word, rest=match[match.lastindex or 0])
+    return None
+
+
+def exact(where: str, word: object) -> Word | None:
+    """What the table says of that very `word` at `where`, patterns aside."""
+    return _table()[0].get((where, _plain(str(word))))
 
 
 def lookup_key(mapping: str, key: object) -> Word | None:
     """What the table says of an unknown `key` of the mapping at `mapping`; "" is the file."""
-    section = "augment" if mapping == "dataset.augment" else mapping
-    found = lookup(section, key) or lookup("key", key)
+    found = lookup(_where(mapping), key) or lookup("key", key)
     return found or (lookup("params", key) or lookup("name", key) if mapping else None)
+
+
+def lookup_in_sections(mapping: str, key: object) -> Word | None:
+    """The same for tools with one list of options: the words of sections, at the top or in
+    `training`, where only one section has them.
+    """
+    if mapping not in ("", "training"):
+        return None
+    found = [word.inside(s) for s in _SECTIONS if (word := lookup(s, key))]
+    return found[0] if len(found) == 1 else None
+
+
+def _where(mapping: str) -> str:
+    return {"dataset.augment": "augment", "": "file"}.get(mapping, mapping)
 
 
 def near_key(mapping: str, key: str) -> Word | None:
     """What the table says of the word that `key` is a slip of."""
-    section = "augment" if mapping == "dataset.augment" else mapping
-    for where in (section, "key"):
-        words = [plain for at, plain in _table()[0] if at == where]
-        if near := difflib.get_close_matches(_plain(key), words, n=1, cutoff=0.85):
-            return lookup(where, near[0])
+    for where in (_where(mapping), "key"):
+        if near := slip_of(key, [plain for at, plain in _table()[0] if at == where]):
+            return lookup(where, near)
+    return None
+
+
+def slip_of(word: str, choices: Iterable[str]) -> str | None:
+    """The one of `choices` that `word` is a slip of, with the same digits."""
+    plain = {_plain(choice): choice for choice in choices}
+    wanted = _plain(word)
+    for near in difflib.get_close_matches(wanted, plain, n=2, cutoff=0.85):
+        if digits(near) == digits(wanted):
+            return plain[near]
     return None
 
 
@@ -92,20 +145,27 @@ def _plain(word: str) -> str:
 
 
 @cache
-def _table() -> tuple[dict[tuple[str, str], Word], list[tuple[str, str, Word]]]:
+def _table() -> tuple[dict[tuple[str, str], Word], list[tuple[str, re.Pattern[str], Word]]]:
     """By place and word, and the patterns of words."""
     known: dict[tuple[str, str], Word] = {}
-    patterns: list[tuple[str, str, Word]] = []
-    for line in TABLE.read_text("utf-8").splitlines():
-        if not line.strip() or line.startswith("#"):
-            continue
-        where, words, here, note = map(str.strip, f"{line}||".split("|")[:4])
+    patterns: list[tuple[str, re.Pattern[str], Word]] = []
+    for where, words, here, note in rows():
         means = tuple(h.strip() for h in here.removeprefix("=").split(",") if h.strip())
-        for word in map(str.strip, words.split(", ")):
+        meaning = Word(means, here.startswith("="), note)
+        for word in words:
             if "*" in word:
-                meaning = Word(means, here.startswith("="), note)
-                patterns.append((where, word.lower(), meaning))
+                pattern = "(.*)".join(map(re.escape, word.split("*")))
+                patterns.append((where, re.compile(pattern, re.IGNORECASE | re.DOTALL), meaning))
             else:
-                spelled = tuple(h.replace("{word}", word) for h in means)
-                known[where, _plain(word)] = Word(spelled, here.startswith("="), note)
+                known[where, _plain(word)] = meaning.of(word)
     return known, patterns
+
+
+def rows() -> list[tuple[str, list[str], str, str]]:
+    """The lines of the table: where, the words, what they are here, what to know."""
+    found = []
+    for line in TABLE.read_text("utf-8").splitlines():
+        if line.strip() and not line.startswith("#"):
+            where, words, here, note = map(str.strip, f"{line}||".split("|")[:4])
+            found.append((where, words.split(", "), here, note))
+    return found

@@ -23,9 +23,9 @@ class MeanStd(Options):
     """Numbers for each channel, in units of 0..1."""
 
     mean: list[float]
-    """What is subtracted from pixels."""
+    """What is subtracted from pixels in 0..1, for each channel."""
     std: list[Annotated[float, Field(gt=0)]]
-    """What pixels are divided by then."""
+    """What pixels are divided by then, for each channel."""
 
 
 Normalize = Literal["auto", "imagenet", "half", "none"] | MeanStd

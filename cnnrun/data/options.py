@@ -20,37 +20,37 @@ class DatasetOptions(Component):
     batch_size: Positive = 64
     """Images of a training step."""
     limit: Positive | None = None
-    """Small-data experiments: so many training images in all."""
+    """Train on at most this many images."""
     per_class: Positive | None = None
-    """Small-data experiments: so many training images of each class."""
+    """Train on at most this many images of each class."""
     validation: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Set aside from the training split to choose by: a fraction or a number of images."""
+    """Validation set to take from the training images: a fraction (0.1) or a number (500)."""
     fold: Annotated[str, Field(pattern=r"^[1-9]\d{0,3}/[1-9]\d{0,3}$")] | None = None
-    """Cross-validation instead: "2/5" validates on the second of five parts."""
+    """Cross-validation instead: 2/5 validates on the second of five parts."""
     size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None = None
     """Height and width that images are brought to; one number for both."""
     resize: Literal["crop", "squash", "pad"] = "crop"
     """How images of other proportions get to `size`."""
     channels: Literal["auto", "gray", "rgb"] = "auto"
-    """The channels that images are brought to; `auto`: those of the data."""
+    """Gray or RGB; `auto` is what the data have."""
     bits: Annotated[int, Field(ge=8, le=16)] | None = None
-    """Bits that each value of 16-bit gray images has, e.g. 12 of a camera's: then 4095 is white."""
+    """Bits of each value in 16-bit gray images, e.g. 12 for a camera's, where 4095 is white."""
     displace: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Moves every image of every split, once, by up to this fraction of its height and width."""
+    """Move every image of every split, once, by up to this fraction of its height and width."""
     normalize: Normalize = "auto"
-    """What pixels are shifted and divided by; `auto` measures the training set."""
+    """What pixels are shifted and divided by; `auto` measures the training images."""
     augment: list[Any] = []
-    """Random changes to training images, in this order."""
+    """Data augmentation: random changes to training images, in this order."""
     interpolation: Literal["nearest", "bilinear"] = "nearest"
     """How geometric augmentations read between pixels."""
     on_error: Literal["stop", "skip"] = "stop"
-    """Image files: what a damaged one means."""
+    """What to do about a damaged image file: stop, or skip it."""
     cache: Literal["none", "ram", "disk"] = "none"
-    """Image files: where decoded images are kept."""
+    """Where decoded image files are kept."""
     cache_dir: str | None = None
-    """The folder of `cache: disk`; by default one in the user's cache."""
+    """Folder of `cache: disk`; by default one in the user's cache."""
     threads: Positive | None = None
-    """Threads or processes that decode image files; by default as many as there are cores."""
+    """Threads or processes that decode image files; by default one for each core."""
 
     def image_options(self) -> ImageOptions:
         """What sources and conversions are told about the form of images."""

@@ -90,7 +90,7 @@ def with_fold(dataset: Dataset, fold: int, folds: int, seed: int) -> Dataset:
     if not 0 < len(chosen) < len(train):
         raise UserError(
             f"fold {fold}/{folds} would have {len(chosen):,} of {len(train):,} images: each file's "
-            "name decides its fold, and these are too few for so many folds; ask for fewer"
+            "name decides its fold, and these are too few for that many folds; ask for fewer"
         )
     return _set_aside(dataset, torch.from_numpy(chosen))
 

@@ -102,7 +102,7 @@ def _refuse_one_class(experiment: Experiment, dataset: Dataset) -> None:
         found = "".join(f"\n{note}" for note in dataset.notes)
         raise experiment.error(
             ["dataset"],
-            f"there is only one class, '{dataset.classes[0]}': nothing to tell apart{found}",
+            f"there is only one class, '{dataset.classes[0]}': nothing to classify{found}",
         )
 
 

@@ -232,7 +232,7 @@ class Seeds:
             # One whose patience has ended still is to be tested.
             paths = [trainer.run.path for trainer in self.unfailed if trainer.run]
             runs = "\n".join(f"  cnnrun train --resume {path}" for path in paths)
-            raise Interrupted(f"stopped and saved; go on with\n{runs}", self.stop.exit_code)
+            raise Interrupted(f"stopped and saved; resume with\n{runs}", self.stop.exit_code)
 
     def keep_state(self) -> None:
         """Give each trainer's optimizer its share of the stacked state, for its checkpoint."""

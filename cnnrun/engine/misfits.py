@@ -41,5 +41,5 @@ def refuse_misfit(parts: Parts, losses: Any, samples: int) -> None:
     if not losses.requires_grad:
         raise registry.losses.get(parts.experiment.loss.name).mistake(
             "gives a value without a gradient: it was detached (`.detach()`, `.data`, `.item()`, "
-            "`torch.tensor(...)`) or computed outside of torch, and nothing would be learnt"
+            "`torch.tensor(...)`) or computed outside of torch, and nothing would be learned"
         )

@@ -42,7 +42,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
         changed = [key for key, value in now.items() if value != held.get(key)]
         if not changed:
             raise
-        told = f"a run can't go on with another {some(changed)} ({error}); start a new run"
+        told = f"a run can't be resumed with another {some(changed)} ({error}); start a new run"
         raise experiment.error(["optimizer", changed[0]], told) from error
     if trainer.world.is_main:  # what others sum is added to it
         trainer.sums.add(progress.sums)
@@ -64,7 +64,7 @@ def learning_rate_note(trainer: Trainer, checkpoint: Checkpoint, before: Experim
         return []
     return [
         f"the {now.schedule.name} schedule is that of {now.training.epochs} epochs from here "
-        f"on: the learning rate goes on at {new:g} instead of {old:g}"
+        f"on: the learning rate continues at {new:g} instead of {old:g}"
     ]
 
 

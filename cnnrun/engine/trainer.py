@@ -326,5 +326,5 @@ class Trainer:
         self.save("last")
         told = f"stopped in epoch {self.progress.epoch + 1} after step {self.progress.step}"
         if self.run:
-            told += f", saved; go on with\n  cnnrun train --resume {self.run.path}"
+            told += f", saved; resume with\n  cnnrun train --resume {self.run.path}"
         raise Interrupted(told, self.stop.exit_code)

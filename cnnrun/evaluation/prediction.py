@@ -23,7 +23,7 @@ from cnnrun.data.images.decoding import ImageFormat, ImageOptions
 from cnnrun.data.images.files import Files, empty_images
 from cnnrun.data.images.scan import scan
 from cnnrun.data.prefetch import prefetch
-from cnnrun.data.sources.folder_listing import images_below
+from cnnrun.data.sources.folder_listing import images_below, is_run, run_around
 from cnnrun.data.targets import KINDS, Labels
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.validation import evaluation_batch_size
@@ -89,23 +89,18 @@ def _images_in(folder: Path) -> list[str]:
     Raises:
         UserError: it is a run's own folder.
     """
-    here = folder.resolve()
-    if run := next((place for place in (here, *here.parents) if _is_run(place)), None):
+    if run := run_around(folder):
         raise UserError(
             f"{folder}: the images in the run directory {run} are its own plots; name the folder "
             "of the images to predict"
         )
     images = images_below(str(folder))[0]
     below = {place for image in images for place in Path(image).parents if folder in place.parents}
-    runs = {place for place in below if _is_run(place)}
+    runs = {place for place in below if is_run(place)}
     kept = [image for image in images if not runs.intersection(Path(image).parents)]
     if len(kept) < len(images):
-        console.warn(f"{folder}: {len(images) - len(kept):,} plots of runs are passed over")
+        console.warn(f"{folder}: {len(images) - len(kept):,} plots of runs are skipped")
     return kept
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir()
 
 
 def predict_files(

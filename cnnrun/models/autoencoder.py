@@ -59,6 +59,7 @@ class LinearAutoencoder(Autoencoder):
     """One linear layer to the code and one back: the plane of PCA (Baldi & Hornik 1989)."""
 
     def __init__(self, input_shape: Shape, *, code: Positive = 32) -> None:
+        """code: Numbers of a code."""
         super().__init__()
         self.code, self.shape = code, tuple(input_shape)
         self.encoder = nn.Linear(math.prod(input_shape), code)
@@ -88,10 +89,13 @@ class ConvAutoencoder(Autoencoder):
         batch_norm: bool = True,
         output: Output = "sigmoid",
     ) -> None:
-        """channels: of the convolutions; each halves height and width.
-
-        upsampling: `nearest` enlarges, then convolves, which leaves no checkerboard (Odena 2016).
-        output: `sigmoid` keeps pixels in 0..1.
+        """code: Numbers of a code.
+        channels: Channels of the convolutions; each halves height and width.
+        upsampling: `transposed` convolutions, or `nearest`: enlarge, then convolve, which leaves no
+            checkerboard (Odena 2016).
+        activation: Activation after each layer.
+        batch_norm: Batch normalization after each convolution.
+        output: `sigmoid` keeps pixels in 0..1, `linear` does not.
         """
         super().__init__()
         self.code = code
@@ -129,7 +133,13 @@ class VariationalAutoencoder(Autoencoder):
         activation: Activation = "relu",
         batch_norm: bool = True,
     ) -> None:
-        """code: numbers of a code; the encoder gives a mean and a log variance for each."""
+        """code: Numbers of a code; the encoder gives a mean and a log variance for each.
+        beta: Weight of the KL divergence.
+        channels: Channels of the convolutions; each halves height and width.
+        upsampling: `transposed` convolutions, or `nearest`: enlarge, then convolve.
+        activation: Activation after each layer.
+        batch_norm: Batch normalization after each convolution.
+        """
         super().__init__()
         self.code, self.beta, self.pixels = code, beta, math.prod(input_shape)
         self.encoder = conv_encoder(input_shape, 2 * code, channels, activation, batch_norm)
@@ -173,7 +183,13 @@ class EncoderClassifier(nn.Module):
         activation: Activation = "relu",
         batch_norm: bool = True,
     ) -> None:
-        """The keys are those of the autoencoder that the weights come from."""
+        """The keys are those of the autoencoder that the weights come from.
+
+        code: Numbers of a code, as in the autoencoder whose weights it takes.
+        channels: Channels of the convolutions, as in that autoencoder.
+        activation: Activation after each layer, as in that autoencoder.
+        batch_norm: Batch normalization after each convolution, as in that autoencoder.
+        """
         super().__init__()
         self.encoder = conv_encoder(input_shape, code, channels, activation, batch_norm)
         self.head = nn.Linear(code, num_classes)

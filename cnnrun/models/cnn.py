@@ -46,16 +46,33 @@ class CNN(nn.Module):
     ) -> None:
         """One value for all blocks, or a list with an entry for every entry of `channels`.
 
-        kind: `local` has a convolution's connections without sharing weights between positions.
-        stride: of a block's first convolution; the others have 1.
-        padding: `same` keeps the size, and with a stride leaves ceil(size / stride) (the kernel
-            must be odd); `valid` is 0; a number is pixels on each side.
-        groups: `depthwise` convolves every channel by itself.
-        pool_stride: `pool_size` unless given.
-        head_pooling: `flatten` keeps positions for the head, `average` (global average pooling,
-            Lin et al. 2014) drops them.
-        head: units of the fully connected layers before the last one, with the last block's
-            activation; `dropout` after each, or before the last one if there are none.
+        `valid` is 0; a number is pixels on each side.
+
+        `dropout` after each, or before the last one if there are none.
+
+        channels: Channels of each block; its length is the number of blocks.
+        kind: `conv`, or `local`: a convolution's connections without sharing weights between
+            positions.
+        kernel_size: Side of the kernels, in pixels.
+        stride: Stride of a block's first convolution; the others have 1.
+        padding: `same` keeps the size, and with a stride leaves ceil(size / stride); `valid` is
+            none; a number is pixels on each side.
+        padding_mode: What the padding holds.
+        dilation: Distance between the pixels that a kernel reads.
+        groups: Groups of channels that are convolved separately; `depthwise` is one for each
+            channel.
+        pooling: What ends a block.
+        pool_size: Side of the pooling window, in pixels.
+        pool_stride: Stride of the pooling window; `pool_size` unless given.
+        convolutions_per_block: Convolutions before the pooling.
+        activation: Activation after each convolution.
+        batch_norm: Batch normalization after each convolution.
+        spatial_dropout: Chance that a whole feature map is set to 0 after a block.
+        head_pooling: `flatten` keeps positions for the head, `average` (global average pooling, Lin
+            et al. 2014) drops them.
+        head: Units of the fully connected layers before the last one.
+        dropout: Chance that a unit is set to 0, after each layer of `head`, or before the last
+            layer.
 
         Raises:
             UserError: a list of another length, a kernel or pool larger than its maps, or channels

@@ -28,10 +28,11 @@ class TrainedImage(nn.Module):
         start: Literal["content", "noise"] = "content",
         colors: Literal["free", "content"] = "free",
     ) -> None:
-        """stages: sizes; each has twice the height and width of the one before, the last the whole.
-
-        colors: `content` keeps the content's colors and trains the luminance alone (Gatys et al.
-            2016, "Preserving Color in Neural Artistic Style Transfer").
+        """stages: Sizes that are trained one after the other, each twice the height and width of
+            the one before.
+        start: What the first stage starts from.
+        colors: `free`, or `content`: keep the content's colors and train the luminance alone (Gatys
+            et al. 2016).
 
         Raises:
             UserError: not an RGB image.

@@ -31,7 +31,11 @@ class MLP(nn.Module):
         dropout: Probability = 0.0,
         batch_norm: bool = False,
     ) -> None:
-        """hidden: units of each hidden layer; none makes it softmax regression."""
+        """hidden: Units of each hidden layer; `[]` makes it softmax regression.
+        activation: Activation after each hidden layer.
+        dropout: Chance that a hidden unit is set to 0.
+        batch_norm: Batch normalization before each activation.
+        """
         super().__init__()
         inputs = math.prod(input_shape)
         self.features = nn.Sequential(

@@ -31,13 +31,14 @@ class ResNet(nn.Module):
         shortcut: Shortcut = "identity",
         dropout: Probability = 0.0,
     ) -> None:
-        """width: channels of the first stage; each later stage halves the maps and doubles them.
-
-        stem: `small` is a 3 x 3 convolution, `imagenet` a 7 x 7 one and a pool that together leave
-            a quarter of the height and width, for images of 100 pixels and more.
-        shortcut: where the shape changes, `identity` (the paper's option A) takes every other pixel
+        """depth: Number of layers, 6n + 2.
+        width: Channels of the first stage; each later stage halves the feature maps and doubles
+            them.
+        stem: `small` is a 3 x 3 convolution; `imagenet` a 7 x 7 one and a pool, which leave a
+            quarter of the height and width, for images of 100 pixels and more.
+        shortcut: Where the shape changes, `identity` (the paper's option A) takes every other pixel
             and adds channels of zeros, `projection` (option B) learns a 1 x 1 convolution.
-        dropout: before the last layer.
+        dropout: Chance that a feature is set to 0 before the last layer.
         """
         super().__init__()
         self.features = nn.Sequential()

@@ -24,21 +24,27 @@ class Transfer(Options):
     """What is taken over from a trained network."""
 
     case: Case | None = None
-    """One of the textbook's cases, as defaults of the other keys."""
+    """A preset of the other keys, by the size of your data and how similar they are to the
+    pretrained network's.
+    """
     weights: str | None = None
-    """`imagenet` (torchvision/... and timm/... models), a weights file, or a run directory."""
+    """Pretrained weights: `imagenet` (torchvision/... and timm/... models), a weights file, or a
+    run directory.
+    """
     freeze: str | None = None
-    """`none`, `features` (all but the head), `all`, or a pattern of names, e.g. features.0*"""
+    """What is not trained: `none`, `features` (the backbone, all but the head), `all`, or a pattern
+    of names, e.g. features.0*
+    """
     cut: str | None = None
-    """The last layer that is kept (see `cnnrun describe`); a new head follows it."""
+    """Last layer that is kept (see `cnnrun describe`); a new head follows it."""
     head: Widths | None = None
-    """Hidden layers of a new head; not given, the model keeps its own, untrained one."""
+    """Units of the hidden layers of a new head; by default the model keeps its own, untrained."""
     head_pooling: Literal["flatten", "average"] = "flatten"
     """How the kept layers' feature maps become the new head's input."""
     lr_multipliers: dict[str, Annotated[float, Field(ge=0)]] = {}
     """Patterns of names to factors of the learning rate; the first that matches counts."""
     unfreeze_at: Annotated[int, Field(ge=1)] | None = None
-    """Train everything from this epoch on (counted from 1)."""
+    """First epoch, counted from 1, that trains everything."""
 
     def in_words(self) -> str:
         values = self.model_dump(exclude_defaults=True)

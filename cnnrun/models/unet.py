@@ -35,16 +35,16 @@ class Unet(nn.Module):
         decoder: Widths | None = None,
         batch_norm: bool = True,
     ) -> None:
-        """encoder: a model by name, or with its parameters, e.g.
+        """encoder: A model by name, or with its parameters, e.g.
             {name: cnn, channels: [16, 32, 64]}.
 
         It is cut after its last feature maps; the last maps of each size go to the decoder, which
         enlarges the smallest, joins the next larger, and convolves twice.
 
-        weights: trained ones of an encoder that has such (torchvision/..., timm/...), e.g. DEFAULT.
-        decoder: channels of its steps, from the smallest maps on; by default those of the maps
-            that are joined, 16 at least.
-        batch_norm: in the decoder.
+        weights: Pretrained weights of a torchvision/... or timm/... encoder, e.g. DEFAULT.
+        decoder: Channels of its steps, from the smallest maps on; by default those of the maps
+            that are joined, at least 16.
+        batch_norm: Batch normalization in the decoder.
 
         Raises:
             UserError: the encoder gives no feature maps of two sizes or more.

@@ -34,11 +34,14 @@ class VGG(nn.Module):
         head: Widths = [512, 512],
         dropout: Probability = 0.5,
     ) -> None:
-        """width: channels of the first block; they double from block to block up to eight times.
+        """Blocks pool only while their maps are larger than one pixel, so any image size will do.
 
-        A block pools only while its maps are larger than one pixel, so any image will do.
-        head: units of the fully connected layers before the last one, `dropout` after each. The
-            paper's [4096, 4096] belong to images of 224 pixels and a thousand classes.
+        depth: Number of layers with weights.
+        batch_norm: Batch normalization after each convolution.
+        width: Channels of the first block; they double from block to block up to eight times.
+        head: Units of the fully connected layers before the last one; the paper's [4096, 4096]
+            belong to images of 224 pixels.
+        dropout: Chance that a unit of `head` is set to 0.
         """
         super().__init__()
         inputs, height, map_width = input_shape

@@ -32,10 +32,11 @@ class WhitenedCNN(nn.Module):
         head_scale: Annotated[float, Field(gt=0)] = 1 / 9,
         norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.4,
     ) -> None:
-        """patch: side of the whitening filters; each principal direction of the training images'
-            patches gets two, of either sign.
-        head_scale: of the logits, so that training begins with small ones.
-        norm_momentum: share of a new batch in the running statistics.
+        """channels: Channels of the three groups.
+        patch: Side of the whitening filters; each principal direction of the training patches gets
+            two, of either sign.
+        head_scale: Factor of the logits, so that training starts with small ones.
+        norm_momentum: Weight of a new batch in the running statistics.
 
         Raises:
             UserError: images of less than 31 pixels a side.

@@ -35,10 +35,12 @@ def torchvision_model(
     The networks take (N, C, H, W) float32 and give logits (N, K). Auxiliary classifiers (googlenet,
     inception_v3) are left out.
 
-    weights: `DEFAULT`, or a name such as `IMAGENET1K_V2`: trained on ImageNet, fetched once.
-        The first convolution is adapted to the channels (see `with_channels`), and the last layer
-        is new. `dataset.normalize: auto` takes the numbers that they were trained with.
-    dropout: before the last layer; by default as the network has it.
+    The first convolution is adapted to the channels (see `with_channels`), and the last layer is
+    new. `dataset.normalize: auto` takes the numbers that they were trained with.
+
+    weights: Pretrained weights: `DEFAULT`, or a name such as `IMAGENET1K_V2`, downloaded once.
+    dropout: Chance that a feature is set to 0 before the last layer; by default as the network has
+        it.
 
     Raises:
         UserError: no such network or weights, weights that can't be fetched, or images of a size
@@ -81,10 +83,11 @@ def timm_model(
 
     The networks take (N, C, H, W) float32 and give logits (N, K).
 
-    weights: `DEFAULT`, or timm's tag such as `a1_in1k`: trained weights, fetched once. timm adapts
-        the first convolution to the channels, and the last layer is new. `dataset.normalize: auto`
-        takes the numbers that they were trained with.
-    dropout: before the last layer; by default as the network has it.
+    `dataset.normalize: auto` takes the numbers that they were trained with.
+
+    weights: Pretrained weights: `DEFAULT`, or timm's tag such as `a1_in1k`, downloaded once.
+    dropout: Chance that a feature is set to 0 before the last layer; by default as the network has
+        it.
 
     Raises:
         UserError: timm is not installed, has no such network or weights, can't fetch them, or the

@@ -31,7 +31,10 @@ Some = Annotated[int, Field(ge=1, le=24)]
 
 @plots.register("reconstructions")
 def reconstructions(target: Target, *, count: Some = 12) -> Figure:
-    """Test images (with noise, if it learnt to take it away) over what comes back from the code."""
+    """Test images (with noise, if it learnt to take it away) over what comes back from the code.
+
+    count: Number of test images.
+    """
     chosen = _drawn(target, count)
     clean, noisy, back = _through(target, chosen)
     quality = psnr((back - clean).square().flatten(1).mean(1))
@@ -43,7 +46,11 @@ def reconstructions(target: Target, *, count: Some = 12) -> Figure:
 
 @plots.register("outliers")
 def outliers(target: Target, *, count: Some = 12, split: SplitName = "test") -> Figure:
-    """The images with the largest reconstruction errors, worst first, over what came back."""
+    """The images with the largest reconstruction errors, worst first, over what came back.
+
+    count: Number of images, worst first.
+    split: Split that the images are from.
+    """
     _pipeline(target)
     data, errors = target.split(split), target.predictions(split).answers["mse"]
     worst = np.argsort(-errors, kind="stable")[:count]
@@ -65,7 +72,11 @@ def outliers(target: Target, *, count: Some = 12, split: SplitName = "test") -> 
 def latent(
     target: Target, *, count: Annotated[int, Field(ge=3, le=20_000)] = 1000, method: Method = "pca"
 ) -> Figure:
-    """Test images by their codes: codes of two numbers directly, others by PCA or t-SNE."""
+    """Test images by their codes: codes of two numbers directly, others by PCA or t-SNE.
+
+    count: Number of test images.
+    method: How codes of more than two numbers are brought to a plane.
+    """
     chosen = _drawn(target, count)
     codes = _encoded(target, chosen)
     title = f"Codes of {len(codes):,} test images"
@@ -87,7 +98,11 @@ def walks(
     count: Annotated[int, Field(ge=1, le=12)] = 6,
     steps: Annotated[int, Field(ge=3, le=15)] = 9,
 ) -> Figure:
-    """Straight walks between the codes of two test images, decoded at every step."""
+    """Straight walks between the codes of two test images, decoded at every step.
+
+    count: Number of walks.
+    steps: Steps of a walk.
+    """
     chosen = _drawn(target, 2 * count)
     pairs = len(chosen) // 2
     if not pairs:
@@ -110,7 +125,10 @@ def walks(
 
 @plots.register("decoded_grid")
 def decoded_grid(target: Target, *, side: Annotated[int, Field(ge=2, le=40)] = 15) -> Figure:
-    """What codes of two numbers stand for, all over the region where those of test images lie."""
+    """What codes of two numbers stand for, all over the region where those of test images lie.
+
+    side: Codes along each side of the grid.
+    """
     codes = _encoded(target, _drawn(target, 2000))
     if codes.shape[1] != 2:
         raise UserError(

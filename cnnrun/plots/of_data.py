@@ -21,7 +21,11 @@ Index = Annotated[int, Field(ge=0)]
 
 @plots.register("samples")
 def samples(target: Target, *, split: SplitName = "train", count: Count = 24) -> Figure:
-    """Images of a split, drawn at random (by the experiment's seed), with their class names."""
+    """Images of a split, drawn at random (by the experiment's seed), with their class names.
+
+    split: Split that the images are from.
+    count: Number of images.
+    """
     data = target.split(split)
     seed = derive_seed(target.parts.experiment.seed, "samples")
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
@@ -38,7 +42,12 @@ def samples(target: Target, *, split: SplitName = "train", count: Count = 24) ->
 def augmentations(
     target: Target, *, split: SplitName = "train", index: Index = 0, count: Count = 15
 ) -> Figure:
-    """One image as training sees it: many draws of the augmentations, with their parameters."""
+    """One image as training sees it: many draws of the augmentations, with their parameters.
+
+    split: Split that the image is from.
+    index: Which image of the split, from 0 on.
+    count: Number of draws.
+    """
     parts = target.parts
     if not parts.experiment.dataset.augment:
         raise UserError("dataset.augment: this experiment augments nothing; add, say, [rotation]")
@@ -56,7 +65,11 @@ def augmentations(
 
 @plots.register("pixels")
 def pixels(target: Target, *, split: SplitName = "train", index: Index = 0) -> Figure:
-    """One image as the numbers that it is: each pixel's gray value, 0..255, in its cell."""
+    """One image as the numbers that it is: each pixel's gray value, 0..255, in its cell.
+
+    split: Split that the image is from.
+    index: Which image of the split, from 0 on.
+    """
     image = _image(target, split, index)[0].float().mean(0).round().to(torch.uint8)
     [caption] = target.split(split).targets.take(torch.tensor([index])).captions(target.classes)
     return draw_pixels(image.numpy(), f"{split} image {index}: {caption}")

@@ -15,7 +15,10 @@ from cnnrun.registry import plots
 
 @plots.register("invariance")
 def invariance(target: Target, *, count: Annotated[int, Field(ge=1)] = 1000) -> Figure:
-    """Accuracy on test images as they are turned, scaled and shifted: how far it holds."""
+    """Accuracy on test images as they are turned, scaled and shifted: how far it holds.
+
+    count: Number of test images.
+    """
     target.logits()  # what is not trained, or no classifier, is refused
     curves = measured(target.parts, count)
     title = "Accuracy on test images that are turned, scaled, shifted"

@@ -18,7 +18,10 @@ from cnnrun.runtime.randomness import derive_seed
 
 @plots.register("overlays")
 def overlays(target: Target, *, count: Annotated[int, Field(ge=1, le=24)] = 8) -> Figure:
-    """Some test images, with the true and the predicted class of each pixel over them."""
+    """Some test images, with the true and the predicted class of each pixel over them.
+
+    count: Number of test images.
+    """
     parts = target.parts
     if parts.task.targets != "masks":
         raise UserError("this plot needs a network that tells masks (task: segment)")

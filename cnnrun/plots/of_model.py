@@ -27,7 +27,10 @@ MOST_LAYERS = 8
 
 @plots.register("filters")
 def filters(target: Target, *, layer: str | None = None) -> Figure:
-    """The kernels of a convolution, by default the first: what it looks for in its input."""
+    """The kernels of a convolution, by default the first: what it looks for in its input.
+
+    layer: Name of the convolution (`cnnrun describe` shows them).
+    """
     convolutions = _convolutions(target.model, target.path, "filters")
     name = layer or next(iter(convolutions))
     module = layer_named(target.model, name)
@@ -47,8 +50,10 @@ def features(
 ) -> Figure:
     """What each convolution, or one layer alone, answers to one test image.
 
-    page: of networks with more than eight convolutions the first eight, the next eight ...; without
-    it, eight from the first to the last.
+    index: Which test image, from 0 on.
+    layer: Name of a layer to draw alone (`cnnrun describe` shows them).
+    page: Of networks with more than eight convolutions, which eight to draw; by default eight from
+        the first to the last.
     """
     data, parts = target.split("test"), target.parts
     if index >= len(data):

@@ -41,7 +41,10 @@ _DO_NOTHING = (nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Identity)
 
 @plots.register("activations")
 def activations(target: Target, *, count: Annotated[int, Field(ge=1, le=1000)] = 100) -> Figure:
-    """How each layer's outputs are distributed on some test images, and its dead units."""
+    """How each layer's outputs are distributed on some test images, and its dead units.
+
+    count: Number of test images.
+    """
     parts = target.parts
     images = _some_of_the_test_split(target, count).images
     random = np.random.default_rng(derive_seed(parts.experiment.seed, "activations"))
@@ -83,7 +86,11 @@ def layer_weights(parts: Parts) -> list[LayerWeights]:
 
 @plots.register("saliency")
 def saliency(target: Target, *, count: FewImages = 12, of: ClassChoice = "prediction") -> Figure:
-    """Which pixels move the score of a class most, on some test images (Simonyan et al. 2014)."""
+    """Which pixels move the score of a class most, on some test images (Simonyan et al. 2014).
+
+    count: Number of test images.
+    of: Class whose score is explained: the predicted one or the true one.
+    """
     shown = _answered(target, count)
     maps = saliency_maps(target.parts.model, shown.inputs, shown.classes(of))
     return _attributions(target, shown, maps, f"Saliency of the {_CLASS[of]} class")
@@ -99,7 +106,9 @@ def gradcam(
 ) -> Figure:
     """Which regions speak for a class, by the last feature maps (Grad-CAM, Selvaraju et al. 2017).
 
-    layer: another layer that gives feature maps, by name.
+    count: Number of test images.
+    of: Class whose score is explained: the predicted one or the true one.
+    layer: Name of another layer that gives feature maps (`cnnrun describe` shows them).
     """
     shown = _answered(target, count)
     model = target.parts.model
@@ -117,6 +126,11 @@ def embeddings(
 ) -> Figure:
     """Test images as the last layer is given them, on a plane (PCA or t-SNE), by class.
 
+    `tsne` shows neighbours.
+
+    `tsne` shows neighbours.
+
+    count: Number of test images.
     method: `pca` is quick and states how much of the variance it shows; `tsne` shows neighbours.
     """
     parts = target.parts

@@ -27,7 +27,8 @@ from cnnrun.registry import plots
 def confusion(target: Target, *, split: SplitName = "test", normalized: bool = False) -> Figure:
     """How many images of each true class were taken for each class, and each class's recall.
 
-    normalized: write shares of the true class (%) into the cells instead of counts.
+    split: Split that the images are from.
+    normalized: Write percentages of the true class into the cells instead of counts.
     """
     predicted = target.logits(split).argmax(1)
     labels = target.predictions(split).labels
@@ -37,7 +38,10 @@ def confusion(target: Target, *, split: SplitName = "test", normalized: bool = F
 
 @plots.register("mistakes")
 def mistakes(target: Target, *, count: Annotated[int, Field(ge=1, le=100)] = 20) -> Figure:
-    """The test images that were classified wrongly with the most confidence."""
+    """The misclassified test images, most confident first.
+
+    count: Number of images.
+    """
     probabilities = softmax(target.logits())
     labels = target.predictions().labels
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)
@@ -59,7 +63,11 @@ def mistakes(target: Target, *, count: Annotated[int, Field(ge=1, le=100)] = 20)
 def calibration(
     target: Target, *, split: SplitName = "test", bins: Annotated[int, Field(ge=2, le=50)] = 15
 ) -> Figure:
-    """Whether answers are right as often as they are sure: a reliability diagram."""
+    """Whether answers are right as often as they are sure: a reliability diagram.
+
+    split: Split that the images are from.
+    bins: Bins of confidence.
+    """
     found = _answered(target, split)
     title = f"Calibration on {numbered(len(found.labels), f'{split} image')}{_left_out(found)}"
     return draw_calibration(calibrated(found.probabilities, found.labels, bins), title)
@@ -67,13 +75,19 @@ def calibration(
 
 @plots.register("precision_recall")
 def precision_recall(target: Target, *, split: SplitName = "test") -> Figure:
-    """Precision against recall at each threshold of a class's probability, each class alone."""
+    """Precision against recall at each threshold of a class's probability, each class alone.
+
+    split: Split that the images are from.
+    """
     return _ranked(target, split, "precision_recall")
 
 
 @plots.register("roc")
 def roc(target: Target, *, split: SplitName = "test") -> Figure:
-    """True against false positive rate at each threshold (ROC), each class against all others."""
+    """True against false positive rate at each threshold (ROC), each class against all others.
+
+    split: Split that the images are from.
+    """
     return _ranked(target, split, "roc")
 
 
@@ -81,7 +95,7 @@ def _ranked(target: Target, split: str, kind: Kind) -> Figure:
     found = _answered(target, split)
     classes = _against_others(found, target.classes)
     if not classes:
-        raise UserError(f"the {split} split has one class alone: there is nothing to tell apart")
+        raise UserError(f"the {split} split has one class alone: there is nothing to classify")
     if kind == "roc" and len(target.classes) == 2:
         classes = classes[-1:]  # the other curve is its mirror image
     of = f"{numbered(len(found.labels), f'{split} image')}{_left_out(found)}"

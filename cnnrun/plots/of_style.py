@@ -19,7 +19,10 @@ from cnnrun.registry import plots
 
 @plots.register("style")
 def style(target: Target, *, progress: Annotated[int, Field(ge=0, le=12)] = 4) -> Figure:
-    """Content and styles of a style transfer, the image after some epochs, and the result."""
+    """Content and styles of a style transfer, the image after some epochs, and the result.
+
+    progress: Number of intermediate images.
+    """
     parts = target.parts
     if parts.experiment.task.name != "stylize":
         raise UserError(f"{target.path}: this plot needs a run of style transfer")

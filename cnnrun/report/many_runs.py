@@ -266,12 +266,12 @@ def _importance(comparison: Comparison, keys: Sequence[str], status: SweepStatus
     if not shares:
         shares = {key: _explained(comparison, key) for key in keys}
         how = (
-            "the share of the variance between groups that the setting explains by itself (eta "
+            "the share of the variance between groups that the setting explains alone (eta "
             "squared); settings that only work together are not seen"
         )
     known = {key: v for key, v in shares.items() if v is not None}
     if not known:
-        return sentences(["There are too few groups to tell."])
+        return sentences(["There are too few groups to say."])
     order = sorted(known, key=lambda key: -known[key])
     rows = [[short(key), (known[key], f"{100 * known[key]:.1f} %")] for key in order]
     return table(f"Importance: {how}", ["setting", "importance"], rows)

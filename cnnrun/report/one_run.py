@@ -180,7 +180,7 @@ def _share(value: float | None) -> str:
 
 
 def _mistakes(parts: Parts, predictions: Predictions) -> str:
-    """The test images that were classified wrongly with the most confidence."""
+    """The misclassified test images, most confident first."""
     import numpy as np
     import torch
 
@@ -192,7 +192,7 @@ def _mistakes(parts: Parts, predictions: Predictions) -> str:
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
     names = parts.dataset.classes
     if not len(wrong):
-        return sentences(["There is none: every test image was classified correctly."])
+        return sentences(["There are none: every test image was classified correctly."])
     data = parts.dataset.test
     images = data.images[torch.from_numpy(shown)].cpu().numpy()
     items = []
@@ -203,7 +203,7 @@ def _mistakes(parts: Parts, predictions: Predictions) -> str:
         told = Html(f"{bdi(true)} taken for {bdi(said)} ({sure})")
         text = sentences([told, bdi(data.caption(k))])
         items.append(f"<li>{image(_png(pixels), alt)}{text}</li>")
-    count = f"{len(wrong):,} of {len(predicted):,} test images were classified wrongly"
+    count = f"{len(wrong):,} of {len(predicted):,} test images were misclassified"
     most = f"; these are the {len(shown)} with the most confidence." if len(wrong) > 1 else "."
     return f'{sentences([count + most])}<ul class="mistakes">{"".join(items)}</ul>'
 
@@ -235,7 +235,7 @@ def _environment(run: Run) -> Section:
     try:
         values = dict(read_json(RunDirectory(run.path).environment))
     except (UserError, ValueError, TypeError):
-        return Section("Environment", sentences(["environment.json is not there."]))
+        return Section("Environment", sentences(["environment.json is missing."]))
     rows = [[key, _in_words(value)] for key, value in values.items()]
     return Section("Environment", table("Where it was trained", ["what", "value"], rows, False))
 
@@ -248,7 +248,7 @@ def _in_words(value: Any) -> str:
 
 def _reproduce(run: Run) -> Section:
     words = "The config above, saved as config.yaml, gives this run again:"
-    state = "" if run.state == "finished" else f"; it goes on by cnnrun train --resume {run.path}"
+    state = "" if run.state == "finished" else f"; resume it with cnnrun train --resume {run.path}"
     command = code("cnnrun train config.yaml", "the command")
     bits = "Bits are equal on the same kind of machine with the same versions" + state + "."
     return Section("Reproduce", sentences([words]) + command + sentences([bits]))

@@ -57,7 +57,7 @@ def leaving_at_once(*runs: RunDirectory) -> Iterator[None]:
             yield
     except Leave as left:
         commands = "\n".join(f"  cnnrun train --resume {run.path}" for run in runs)
-        told = f"stopped, with all that was trained saved; go on with\n{commands}"
+        told = f"stopped, with everything saved; resume with\n{commands}"
         raise Interrupted(told, left.exit_code) from left
 
 

@@ -137,7 +137,7 @@ def _go_on(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirecto
         saved = resuming.read_saved(run)
         changes = resuming.changes_of(run, experiment, saved.newest)
         changes, without = resuming.split_changes(changes, experiment)
-        resuming.notify([f"no effect on a run that goes on: {key}" for key in without])
+        resuming.notify([f"no effect on a run that is resumed: {key}" for key in without])
         if run.read_summary() and not changes:
             return run
         resuming.refuse_fixed(changes, run, experiment)
@@ -194,7 +194,7 @@ def _restored(
     if newest.progress["best_epoch"] and best is None:
         notes.append(
             f"{run.checkpoint('best')} is not what this run knows as its best epoch "
-            f"({newest.progress['best_epoch']}): the best is chosen anew from here on"
+            f"({newest.progress['best_epoch']}): the best is chosen again from here on"
         )
     lacking = resuming.lacking_rows(rows, progress.epoch, len(trainer.train_batches))
     if lacking:

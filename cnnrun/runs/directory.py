@@ -197,7 +197,7 @@ class RunDirectory:
         except ValueError:
             summary = None
         if not isinstance(summary, dict):
-            told = "is damaged; remove it, and --resume makes it anew"
+            told = "is damaged; remove it, and --resume writes it again"
             raise UserError(f"{self.summary}: {told}")
         return summary
 

@@ -66,7 +66,7 @@ def read_saved(run: RunDirectory) -> Saved:
         if last is None:
             gone = "" if "last" in problems else f"{run.checkpoint('last')}: there is no such file"
             notes = [*notes, *filter(None, [gone])]
-            notes[-1] += f"; going on from {run.checkpoint('best')} instead"
+            notes[-1] += f"; resuming from {run.checkpoint('best')} instead"
         return Saved(best, best, False, notes)
     return Saved(last, best, notes=notes)
 
@@ -156,7 +156,7 @@ def refuse_fixed(changes: Changes, run: RunDirectory, experiment: Experiment) ->
         told = ", ".join(in_words(key, changes) for key in fixed)
         new = " ".join(f"{key}={changes[key][1]}" for key in fixed)
         raise ConfigError(
-            f"a run can't go on with another {told}; start a new one: "
+            f"a run can't be resumed with another {told}; start a new one: "
             f"cnnrun train {run.config} {new}"
         )
 

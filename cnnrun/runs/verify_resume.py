@@ -153,7 +153,7 @@ class _Runs:
                 break  # it was quicker
             step = self._step()
             verdict.resumed_at.append(step)
-            tell(f"kill {kill}: goes on from step {step:,}")
+            tell(f"kill {kill}: resumed at step {step:,}")
         return self.finish("killed", every)
 
     def _kill(self, process: subprocess.Popen[str], waits: int, draw: random.Random) -> bool:

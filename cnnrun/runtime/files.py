@@ -95,7 +95,7 @@ def disk_errors_told(file: Path) -> Iterator[None]:
             raise
         if not file.parent.is_dir():
             removed = next(p for p in reversed(file.parents) if not p.is_dir())
-            raise UserError(f"{removed}: was removed while the run went on") from error
+            raise UserError(f"{removed}: was removed during training") from error
         raise UserError(
             f"{file}: can't be written ({cause.strerror or cause}); what was saved before is whole"
         ) from error

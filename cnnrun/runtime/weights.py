@@ -171,7 +171,7 @@ def _hint(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
         name = next((name for name in own if key.endswith(f".{name}")), None)
         if name and not own.keys() & weights.keys():
             prefix = key.removesuffix(name)
-            return f". Their names begin with '{prefix}'; save them without it"
+            return f". Their names start with '{prefix}'; save them without it"
         there, here = value.shape, own[key].shape if key in own else value.shape
         if len(there) == 4 and there[2:] == here[2:] and {there[1], here[1]} == {1, 3}:
             channels = "rgb" if there[1] == 3 else "gray"

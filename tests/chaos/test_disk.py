@@ -130,7 +130,7 @@ def test_a_run_directory_that_is_deleted_while_it_trains(
     _after_step(monkeypatch, step, lambda run: shutil.rmtree(run / folder))
     ended = trials.cnnrun("train", "-q", "x.yaml")
     assert ended.code == 1
-    assert ended.err == f"error: {removed[0]}: was removed while the run went on\n"
+    assert ended.err == f"error: {removed[0]}: was removed during training\n"
 
 
 @pytest.mark.parametrize("what", ["output=/proc/runs", "output=x.yaml", "output=x.yaml/runs"])

@@ -57,7 +57,7 @@ def test_a_run_that_resumes_exactly_is_found_to(cnnrun: Command, tmp_path: Path)
     assert verdict["same"]
     assert verdict["steps"] == 21
     assert len(verdict["resumed_at"]) >= 1
-    assert "kill 1: goes on from step " in ended.err
+    assert "kill 1: resumed at step " in ended.err
     assert not list((tmp_path / "temporary").iterdir())
     assert not (tmp_path / "runs").exists()
 

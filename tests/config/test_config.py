@@ -46,10 +46,10 @@ training:
         ("lr: 1e-3", "lr: fast", "x.yaml:10:7: optimizer.lr: expected a number, got 'fast'"),
         ("lr: 1e-3", "lr: -1", "optimizer.lr: expected greater than 0, got -1"),
         ("lr: 1e-3", "lr: .nan", "optimizer.lr: expected a finite number, got nan"),
-        ("lr: 1e-3", "lr: true", "optimizer.lr: expected a number, got True"),
+        ("lr: 1e-3", "lr: true", "optimizer.lr: expected a number, got true"),
         ("batch_size: 32", 'batch_size: "8"', "dataset.batch_size: expected a whole number, "
          "got '8'"),
-        ("name: adam", "name: adan", "x.yaml:9:3: optimizer: unknown name 'adan'; did you mean "
+        ("name: adam", "name: adem", "x.yaml:9:3: optimizer: unknown name 'adem'; did you mean "
          "'adam'?"),
         ("name: adam", "name: 5", "optimizer: unknown name 5; known: "),
         ("loss: cross_entropy", "loss: cros_entropi", "x.yaml:7:7: loss: unknown name "

@@ -22,7 +22,7 @@ def test_what_new_writes_passes_check(cnnrun: Command, task: str) -> None:
     assert cnnrun("check", "mine.yaml", "device=cpu").code == 0
     again = cnnrun("new", "mine")
     assert again.code == 2
-    assert "mine.yaml is there already" in again.err
+    assert "mine.yaml already exists" in again.err
 
 
 def test_every_model_and_dataset_can_begin_an_experiment(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_overrides_are_written(cnnrun: Command) -> None:
         (["x", "--task", "clasify"], "unknown task 'clasify'; did you mean 'classify'?"),
         (["x", "--model", "resnett"], "unknown name 'resnett'; did you mean 'resnet'?"),
         (["x", "--dataset", "folder"], "dataset.root: this key is required"),
-        (["x", "training.epoch=1"], "unknown key; did you mean 'epochs'?"),
+        (["x", "training.epohcs=1"], "unknown key; did you mean 'epochs'?"),
         (["../x"], "name: expected text of the form"),
     ],
 )

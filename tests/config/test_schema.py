@@ -83,7 +83,7 @@ GOOD: dict[str, Any] = {
         {"dataset": {"name": "digits", "normalize": {"mean": [0.1]}}},
         {"optimizer": {"name": "sgd", "lr": "0.1"}},
         {"optimizer": {"name": "sgd", "lr": 0}},
-        {"training": {"epoch": 1}},
+        {"training": {"epohcs": 1}},
         {"training": {"epochs": 1.5}},
         {"transfer": {"case": "small"}},
         {"tranfer": None},

@@ -212,7 +212,7 @@ def test_any_case_of_ending_and_images_without_one(tmp_path: Path) -> None:
     (root / "train" / "cat" / "labels.csv").write_text("a,b")
     dataset, options = opened(root)
     assert dataset.class_counts.tolist() == [11, 6]
-    assert f"{root}/train: passed over 2 files that are no images" in options.notes
+    assert f"{root}/train: skipped 2 files that are no images" in options.notes
 
 
 def test_folders_within_a_class_belong_to_it(tmp_path: Path) -> None:

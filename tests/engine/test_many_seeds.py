@@ -108,7 +108,7 @@ def test_stopped_they_go_on_one_by_one(
     monkeypatch.setattr(Seeds, "train_step", step_and_stop)
     stopped = cnnrun("train", "many.yaml", "--seeds", "2", "-q")
     assert stopped.code == 130
-    assert "stopped and saved; go on with" in stopped.err
+    assert "stopped and saved; resume with" in stopped.err
     assert stopped.err.count("cnnrun train --resume runs/many/") == 2
     [second] = [line.split()[-1] for line in stopped.err.splitlines() if "--resume" in line][1:]
     resumed = cnnrun("train", "--resume", second, "-q")

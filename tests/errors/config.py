@@ -77,8 +77,8 @@ KEYS = [
          "One setting by two words.", "Keep one of them.", "train x.yaml lr0=1 optimizer.lr=1"),
     Case("unknown key; the keys here are", "No setting has a name like it.",
          "Take one of those that are named.", "train x.yaml optimizer.qqq=1"),
-    Case("unknown name 'adan'; did you mean 'adam'?", "There is no such component.",
-         "`cnnrun list optimizer` shows all.", "train x.yaml optimizer=adan"),
+    Case("unknown name 'adem'; did you mean 'adam'?", "There is no such component.",
+         "`cnnrun list optimizer` shows all.", "train x.yaml optimizer=adem"),
     Case("this key is required", "Nothing can be assumed for it.", "Add it.", "train bad.yaml",
          files=text("dataset: digits\n")),
     Case("optimizer.lr: expected a number, got 'fast'", "The value is of another kind.",
@@ -101,7 +101,7 @@ KEYS = [
     Case("'seed' holds no keys", "It is a number, not a section.", "Look at the path.",
          "train x.yaml seed.x.y=1", files=lambda folder: (folder / "x.yaml").write_text(
              "dataset: digits\nmodel: mlp\nseed: 1\n")),
-    Case("name an experiment's YAML file, or a run with --resume RUN", "Neither was given, or "
+    Case("name a config file, or a run with --resume RUN", "Neither was given, or "
          "both.",
          "`cnnrun train FILE` or `cnnrun train --resume RUN`.", "train"),
     Case("unknown kind 'modle'; did you mean 'model'?", "There is no such kind of component.",

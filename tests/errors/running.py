@@ -160,7 +160,7 @@ TRAINING = [
          "checkpoint is kept, and the batch is noted.", "A smaller `optimizer.lr`, "
          "`training.clip_norm: 1`, or `training.on_nan: skip`.",
          "train x.yaml optimizer.lr=1e30 training.epochs=20", code=1),
-    Case("a run can't go on with another model.hidden: [4] -> [5]; start a new one",
+    Case("a run can't be resumed with another model.hidden: [4] -> [5]; start a new one",
          "The weights of the run do not fit it.", "Train it anew with the command that is shown.",
          "train --resume run 'model.hidden=[5]'"),
     Case("the run started with 10 classes (…); the data now have", "The data are others.",
@@ -186,7 +186,7 @@ TRAINING = [
          "goes on from an older, whole one. A warning, no error.", "Nothing.",
          "train --resume run -q", code=0,
          files=lambda f: (unfinished(f), (f / "run/checkpoints/last.pt").write_bytes(b"x"))),
-    Case("summary.json: is damaged; remove it, and --resume makes it anew",
+    Case("summary.json: is damaged; remove it, and --resume writes it again",
          "Something else than cnnrun wrote to it.",
          "Remove it.",
          "train --resume run", code=1,
@@ -310,12 +310,12 @@ PLOTS = [
 ]  # fmt: skip
 
 SWEEPS = [
-    Case("name a sweep's YAML file, or one to take part in with --join URL|DIR",
+    Case("name a sweep file, or one to work on with --join URL|DIR",
          "Neither was given, or both.",
          "Do one of "
          "both.", "sweep"),
-    Case("--dry-run wants the sweep's YAML file", "A sweep that was begun has its trials already.",
+    Case("--dry-run needs a sweep file", "A sweep that was begun has its trials already.",
          "Name it.", "sweep --join run --dry-run"),
-    Case("no sweep (no sweep.yaml in it); begin one: cnnrun sweep FILE", "The folder is none.",
+    Case("no sweep (no sweep.yaml in it); start one: cnnrun sweep FILE", "The folder is none.",
          "Name the sweep's folder.", "sweep --join run", code=1),
 ]  # fmt: skip

@@ -157,8 +157,12 @@ def test_a_runs_own_plots_are_not_predicted(
     ended = cnnrun("predict", run, tmp_path / "work")
     assert ended.code == 0
     assert len(ended.out.splitlines()) == 3
-    assert "2 plots of runs are passed over" in ended.err
+    assert "2 plots of runs are skipped" in ended.err
     assert len(cnnrun("predict", run, run / "plots" / "000.png").out.splitlines()) == 1
+    for place in (run, run / "plots", run.parent, run.parent.parent):
+        ended = cnnrun("train", "digits_cnn", f"dataset={{name: folder, root: {place}, size: 8}}")
+        assert ended.code == 2
+        assert "its own plots; name the folder of the images to train on" in ended.err
 
 
 class _Stdin:

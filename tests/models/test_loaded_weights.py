@@ -200,7 +200,7 @@ def test_what_does_not_fit_is_told_with_a_hint() -> None:
     with pytest.raises(UserError, match=r"images with 3 channels: dataset.channels=rgb$"):
         load_weights(model, colour.state_dict())
     strange = {f"x.y.{key}": value for key, value in model.state_dict().items()}
-    with pytest.raises(UserError, match=r"Their names begin with 'x.y.'; save them without it$"):
+    with pytest.raises(UserError, match=r"Their names start with 'x.y.'; save them without it$"):
         load_weights(model, strange)
 
 

@@ -77,7 +77,7 @@ def test_a_study_tells_what_was_found_and_why(
     assert rows["kaiming"][1] == rows["constant"][1] == "2"
     assert rows["kaiming"][-1] == rows["constant"][-1] == "2,410"
     assert "between kaiming and constant" in text or "kaiming is better than constant" in text
-    assert "constant hardly learnt" in text
+    assert "constant hardly learned" in text
     assert "all 32 units of features.1 still have the same weights" in text
     assert "diverging, seed 0, failed: the loss is" in text
     names = ["comparison", "curves", "parameters", "weights", "activations", "invariance"]
@@ -182,7 +182,8 @@ def test_a_study_that_is_stopped_says_how_to_go_on(
     Path("begin.yaml").write_text(STUDY)
     monkeypatch.setattr(studies, "Workers", lambda *_: Stub(130))
     with pytest.raises(
-        Interrupted, match=r"stopped; 0 of 6 runs are finished, those .* go on: cnnrun study begin"
+        Interrupted,
+        match=r"stopped; 0 of 6 runs are finished, .* continue: cnnrun study begin",
     ) as e:
         studies.run(Path("begin.yaml"), ["training.epochs=3"])
     assert e.value.exit_code == 130
@@ -306,7 +307,7 @@ class TestDiagnosis:
 
     @pytest.mark.parametrize(
         ("accuracy", "expected"),
-        [(0.1, "did not learn"), (0.11, "did not learn"), (0.2, "hardly learnt"), (0.3, "")],
+        [(0.1, "did not learn"), (0.11, "did not learn"), (0.2, "hardly learned"), (0.3, "")],
     )
     def test_verdict(self, accuracy: float, expected: str) -> None:
         assert diagnosis.verdict(accuracy, [10] * 10) == expected

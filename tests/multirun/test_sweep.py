@@ -218,7 +218,7 @@ def test_ctrl_c_saves_the_runs_and_says_how_to_go_on(
     presses.join()
     assert stopped.code == 130
     assert "0 of 4 trials are done" in stopped.err
-    assert f"go on: cnnrun sweep {quick.file}" in stopped.err
+    assert f"continue: cnnrun sweep {quick.file}" in stopped.err
     monkeypatch.setenv("SECONDS", "0")
     assert cnnrun("sweep", quick.file).code == 0
     quick.assert_each_once(8)

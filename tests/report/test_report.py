@@ -343,7 +343,7 @@ def test_a_report_changes_nothing_in_the_sweep(sweep_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        ("remove", "no trial has begun (no sweep.db in it)"),
+        ("remove", "no trial has started (no sweep.db in it)"),
         ("overwrite", "could not be read, only its runs"),
         ("change", "no trial of this sweep is in sqlite"),
     ],
@@ -397,7 +397,7 @@ def test_data_that_are_gone_are_told_in_the_page(
     file.write_text(one_run.report(find_runs([run])[0]))
     assert_sound(opened, file)
     assert "Nothing about single classes and images" in opened.texts("#classes .warning")[0]
-    assert "environment.json is not there" in opened.texts("#environment")[0]
+    assert "environment.json is missing" in opened.texts("#environment")[0]
 
 
 def test_a_run_that_has_not_begun_its_first_epoch(small_run: Path, tmp_path: Path) -> None:
@@ -429,7 +429,7 @@ def test_runs_that_can_not_be_compared_are_listed(
         ("summary.json", b"[1]", "This run can"),
         ("summary.json", b'{"test": [], "best": 3, "seconds": "long"}', "This run can"),
         ("metrics.jsonl", b'{"epoch": "x", "train_loss": "high", "lr": []}\n{}\n', "The log"),
-        ("environment.json", b"[3]", "environment.json is not there"),
+        ("environment.json", b"[3]", "environment.json is missing"),
     ],
 )
 def test_a_damaged_file_costs_the_page_only_what_was_in_it(

@@ -126,7 +126,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     assert time.monotonic() - asked < 5
-    assert f"go on with\n  cnnrun train --resume {run.relative_to(tmp_path)}" in err
+    assert f"resume with\n  cnnrun train --resume {run.relative_to(tmp_path)}" in err
     assert (run / "checkpoints" / "last.pt").is_file()
     if when == "checkpoints/best.pt":
         assert (run / "checkpoints" / "best.pt").is_file()

@@ -153,7 +153,7 @@ def what_became_of(
         assert "start a new one" in told or last in told, case
     elif kind is Role.START or key == "plugins":
         assert told == "", case
-        assert key == "plugins" or f"no effect on a run that goes on: {key}" in err, case
+        assert key == "plugins" or f"no effect on a run that is resumed: {key}" in err, case
         return "without effect"
     elif state == "finished" and key != "training.epochs":
         assert "nothing is left to train" in told or last in told, case
@@ -569,7 +569,7 @@ def test_an_optimizers_state_fits_its_new_settings_or_is_refused(
     else:
         assert ended.code == 2
         key = change.partition("=")[0]
-        told = f"{key}: a run can't go on with another {key.partition('.')[2]} ("
+        told = f"{key}: a run can't be resumed with another {key.partition('.')[2]} ("
         assert told in ended.err
         assert contents(run) == before
 

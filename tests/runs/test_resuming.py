@@ -66,7 +66,7 @@ def test_another_rate_and_schedule_are_applied_and_told(cnnrun: Command, run: Pa
     assert ended.code == 0, ended.err
     assert "changed  optimizer.lr: 0.1 -> 0.05" in ended.err
     assert (
-        "the cosine schedule is that of 4 epochs from here on: the learning rate goes on at "
+        "the cosine schedule is that of 4 epochs from here on: the learning rate continues at "
         in (ended.err)
     )
     rows = _rows(run)

@@ -107,7 +107,7 @@ def test_a_run_on_a_terminal(
     assert any(line.startswith("epoch 3/3") for line in live)
     for stage in ("importing ...", "loading data and model ...", "testing ...", "drawing curves"):
         assert any(stage in line for line in shown), stage
-    assert "in all; go on with\n  cnnrun eval runs/tiny/" in terminal.getvalue()
+    assert "in all; next:\n  cnnrun eval runs/tiny/" in terminal.getvalue()
     assert "\n  cnnrun report runs/tiny/" in terminal.getvalue()
     scores = ended.out[ended.out.index("test ") :].split("\nplot")[0].splitlines()
     assert all(len(line) <= int(columns) for line in scores)

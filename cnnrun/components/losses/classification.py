@@ -17,7 +17,13 @@ CLASSES = ("labels", "masks")
 NUMBERS = ("labels", "values", "pixels")
 
 NonNegative = Annotated[float, Field(ge=0)]
-ClassWeights = Literal["none", "balanced"] | list[NonNegative]
+ClassWeights = Annotated[
+    Literal["none", "balanced"] | list[NonNegative],
+    Field(
+        description="Weights of the classes against class imbalance: `balanced` by their number of "
+        "training images, or a list of one for each class."
+    ),
+]
 
 
 @losses.register("cross_entropy")
@@ -39,6 +45,7 @@ class CrossEntropy(nn.Module):
         label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         weight: ClassWeights = "none",
     ) -> None:
+        """label_smoothing: Part of each target that is spread evenly over all classes, e.g. 0.1."""
         super().__init__()
         self.label_smoothing = label_smoothing
         self.register_buffer("weight", class_weights(weight, num_classes, class_counts))
@@ -131,7 +138,7 @@ class Huber(nn.Module):
     compares = NUMBERS
 
     def __init__(self, *, delta: Annotated[float, Field(gt=0)] = 1.0) -> None:
-        """delta: in the unit of what is compared; `task: regress` compares standard deviations."""
+        """delta: Error from which on the loss is linear; `task: regress` counts in deviations."""
         super().__init__()
         self.delta = delta
 
@@ -167,6 +174,7 @@ class Focal(nn.Module):
         gamma: NonNegative = 2.0,
         weight: ClassWeights = "none",
     ) -> None:
+        """gamma: How much less easy samples count; 0 is cross entropy."""
         super().__init__()
         self.gamma = gamma
         self.register_buffer("alpha", class_weights(weight, num_classes, class_counts))

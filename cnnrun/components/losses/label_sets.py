@@ -19,9 +19,10 @@ PositiveWeights = Literal["none", "balanced"] | list[Annotated[float, Field(gt=0
 class BinaryCrossEntropyOfLogits(nn.Module):
     """Binary cross entropy of logits with sets of labels, mean over the labels.
 
-    pos_weight: what an image that has a label counts for, beside one that lacks it. `balanced` is
-        the number of training images without the label by that with it, so that a rare label
-        weighs as much as its absence.
+    `balanced` is the number of training images without the label by that with it, so that a rare
+    label weighs as much as its absence.
+
+    pos_weight: Weight of an image that has a label, beside one that lacks it.
     """
 
     compares = ("label_sets",)

@@ -27,9 +27,9 @@ class Dice(nn.Module):
         smooth: Annotated[float, Field(gt=0)] = 1.0,
         cross_entropy: Annotated[float, Field(ge=0, le=1)] = 0.5,
     ) -> None:
-        """smooth: pixels that each class is given to begin with, so that an absent one is defined.
+        """smooth: Pixels added to each class, so that an absent one is defined.
 
-        cross_entropy: its share in the loss; 0 is Dice's alone, which learns slowly at first.
+        cross_entropy: Weight of cross entropy in the loss; Dice alone (0) learns slowly at first.
         """
         super().__init__()
         self.smooth, self.share = smooth, cross_entropy

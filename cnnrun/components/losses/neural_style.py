@@ -25,11 +25,11 @@ class Style(Options):
     """One style image."""
 
     file: str
-    """A path, or `sample:flower.jpg`."""
+    """Image of the style: a path, or `sample:flower.jpg`."""
     weight: Annotated[float, Field(gt=0)] = 1.0
-    """Of this style, relative to the others."""
+    """Weight of this style, relative to the others."""
     mask: str | None = None
-    """White where this style goes, black where not; of any size, stretched over the content."""
+    """Image of where this style goes (white) or not (black), stretched over the content."""
 
 
 class Targets(NamedTuple):
@@ -63,10 +63,15 @@ class NeuralStyle(nn.Module):
         style_weight: Weight = 1e5,
         smoothness: Weight = 10.0,
     ) -> None:
-        """styles: images, each with a weight and perhaps a mask (Gatys et al. 2017).
-
+        """styles: Style images, each with a weight and perhaps a mask (Gatys et al. 2017).
+        network: The VGG whose features are compared.
         weights: `imagenet`, a file of torchvision's weights, or `random`.
-        smoothness: weight of the mean squared difference between neighbouring pixels.
+        pooling: How the network halves its feature maps; `average` gives smoother images.
+        content_layers: Layers whose features are compared with the content's, each with a weight.
+        style_layers: Layers whose Gram matrices are compared with the styles', each with a weight.
+        content_weight: Weight of the content in the loss.
+        style_weight: Weight of the styles in the loss.
+        smoothness: Weight of the mean squared difference between neighbouring pixels.
 
         Raises:
             UserError: a file that is not there or does not fit, an unknown layer.

@@ -37,10 +37,10 @@ class Classify(Task):
     plots = ("samples", "curves", "confusion", "mistakes")
 
     def __init__(self, *, tta: Literal["none", "flip", "flip_and_shift"] = "none") -> None:
-        """tta: test-time augmentation: scores are of the logits' mean over views of an image.
-
-        `flip` is the image and its mirror image; `flip_and_shift` both, also moved by one pixel
+        """`flip` is the image and its mirror image; `flip_and_shift` both, also moved by one pixel
         along each diagonal (with reflected borders).
+
+        tta: Test-time augmentation: scores are of the mean logits over views of an image.
         """
         self.tta = tta
 

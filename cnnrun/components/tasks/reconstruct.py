@@ -46,12 +46,13 @@ class Reconstruct(Task):
         probe_labels: Annotated[int, Field(ge=2)] = 100,
         probe_seeds: Annotated[int, Field(ge=1)] = 5,
     ) -> None:
-        """noise: of the inputs alone: a denoising autoencoder (Vincent et al. 2008).
-
+        """noise: Noise in the inputs alone, which makes a denoising autoencoder (Vincent et al.
+            2008).
         noise_kind: `gaussian` of that standard deviation (pixels are 0..1), or `masking` of that
-            share of the pixels.
-        probe_labels, probe_seeds: how `cnnrun eval` judges the code: by classifiers of so many
-            labelled images, mean over so many draws of them.
+            fraction of the pixels.
+        probe_labels: Labelled images that train each classifier by which `cnnrun eval` judges the
+            code.
+        probe_seeds: Draws of labelled images over which `cnnrun eval` takes the mean.
         """
         self.noise = Noise(noise_kind, noise) if noise else None
         self.probe_labels, self.probe_seeds = probe_labels, probe_seeds

@@ -22,7 +22,7 @@ Draws = dict[str, Tensor]
 
 Interpolation = Literal["nearest", "bilinear"]
 PaddingMode = Literal["zeros", "reflect", "edge"]
-Probability = Annotated[float, Field(ge=0, le=1)]
+Probability = Annotated[float, Field(ge=0, le=1, description="Chance that an image is changed.")]
 PAIR = Field(min_length=2, max_length=2)
 AreaRange = Annotated[list[Annotated[float, Field(ge=0, le=1)]], PAIR]
 PositiveRange = Annotated[list[Annotated[float, Field(gt=0)]], PAIR]

@@ -48,6 +48,7 @@ class Blur(Photometric):
     """Gaussian blur by a standard deviation of so many pixels."""
 
     def __init__(self, *, sigma: Sigmas = [0.1, 1.0], probability: Probability = 0.5) -> None:
+        """sigma: Smallest and largest standard deviation, in pixels."""
         self.sigma = ordered("sigma", sigma)
         self.probability = probability
 

@@ -78,6 +78,7 @@ def draw_factors(sampler: Sampler, amount: float) -> Tensor:
 
 class _Adjustment(Photometric):
     def __init__(self, *, amount: Amount = 0.2, probability: Probability = 1.0) -> None:
+        """amount: Largest change of the factor; 0.2 is from 0.8 to 1.2."""
         self.amount, self.probability = amount, probability
 
     def draw(self, sampler: Sampler) -> Draws:
@@ -114,6 +115,7 @@ class Hue(Photometric):
     """Turn the color wheel by -amount..amount of a turn."""
 
     def __init__(self, *, amount: HueAmount = 0.05, probability: Probability = 1.0) -> None:
+        """amount: Largest turn either way; 0.5 is half of the color wheel."""
         self.amount, self.probability = amount, probability
 
     def draw(self, sampler: Sampler) -> Draws:
@@ -137,6 +139,11 @@ class ColorJitter(Photometric):
         hue: HueAmount = 0.1,
         probability: Probability = 1.0,
     ) -> None:
+        """brightness: Largest change of the brightness factor.
+        contrast: Largest change of the contrast factor.
+        saturation: Largest change of the saturation factor.
+        hue: Largest turn of the color wheel; 0.5 is half a turn.
+        """
         self.factors = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
         self.hue, self.probability = hue, probability
 

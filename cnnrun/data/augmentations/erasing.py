@@ -43,10 +43,7 @@ class Cover(Photometric):
 
 @augmentations.register("cutout")
 class Cutout(Cover):
-    """Cover a square; its centre is any pixel, so it may be cut (DeVries and Taylor, 2017).
-
-    size: the side in pixels. fill: its gray, 0 (black) to 1.
-    """
+    """Cover a square; its centre is any pixel, so it may be cut (DeVries and Taylor, 2017)."""
 
     def __init__(
         self,
@@ -55,6 +52,9 @@ class Cutout(Cover):
         fill: Gray = 0.0,
         probability: Probability = 1.0,
     ) -> None:
+        """size: Side of the square, in pixels.
+        fill: Gray of the square, 0 (black) to 1 (white).
+        """
         self.size, self.fill, self.probability = size, fill, probability
 
     def draw(self, sampler: Sampler) -> Draws:
@@ -69,10 +69,7 @@ class Cutout(Cover):
 
 @augmentations.register("erasing")
 class Erasing(Cover):
-    """Cover a rectangle of random area and shape inside the image (Zhong et al., 2017).
-
-    scale: its share of the area. ratio: its width / height. fill: its gray, 0 (black) to 1.
-    """
+    """Cover a rectangle of random area and shape inside the image (Zhong et al., 2017)."""
 
     def __init__(
         self,
@@ -82,6 +79,10 @@ class Erasing(Cover):
         fill: Gray = 0.0,
         probability: Probability = 0.5,
     ) -> None:
+        """scale: Smallest and largest area, as fractions of the image's.
+        ratio: Smallest and largest width / height.
+        fill: Gray of the rectangle, 0 (black) to 1 (white).
+        """
         self.scale = ordered("scale", scale)
         self.ratio = ordered("ratio", ratio)
         self.fill, self.probability = fill, probability

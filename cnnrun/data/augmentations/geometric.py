@@ -99,6 +99,7 @@ class Rotation(Geometric):
         degrees: Annotated[float, Field(ge=0, le=180)] = 10.0,
         probability: Probability = 1.0,
     ) -> None:
+        """degrees: Largest angle, either way."""
         self.degrees, self.probability = degrees, probability
 
     def draw(self, sampler: Sampler) -> Draws:
@@ -119,6 +120,7 @@ class Translation(Geometric):
         fraction: Annotated[float, Field(ge=0, le=1)] = 0.1,
         probability: Probability = 1.0,
     ) -> None:
+        """fraction: Largest shift, as a fraction of the width and of the height."""
         self.fraction, self.probability = fraction, probability
 
     def draw(self, sampler: Sampler) -> Draws:
@@ -144,6 +146,9 @@ class Scale(Geometric):
         max: Annotated[float, Field(gt=0)] = 1.1,
         probability: Probability = 1.0,
     ) -> None:
+        """min: Smallest factor; below 1 shrinks.
+        max: Largest factor; above 1 enlarges.
+        """
         if min > max:
             raise UserError(f"min: {min:g} is larger than max: {max:g}")
         self.min, self.max, self.probability = min, max, probability
@@ -168,6 +173,7 @@ class Shear(Geometric):
         degrees: Annotated[float, Field(ge=0, lt=90)] = 10.0,
         probability: Probability = 1.0,
     ) -> None:
+        """degrees: Largest slant, either way."""
         self.degrees, self.probability = degrees, probability
 
     def draw(self, sampler: Sampler) -> Draws:
@@ -191,6 +197,9 @@ class ShiftCrop(Geometric):
         padding_mode: PaddingMode = "zeros",
         probability: Probability = 1.0,
     ) -> None:
+        """padding: Pixels added on each side.
+        padding_mode: What the added pixels hold.
+        """
         self.padding, self.padding_mode, self.probability = padding, padding_mode, probability
 
     def draw(self, sampler: Sampler) -> Draws:
@@ -206,10 +215,7 @@ class ShiftCrop(Geometric):
 
 @augmentations.register("random_resized_crop")
 class RandomResizedCrop(Geometric):
-    """Crop a part of random area and shape and enlarge it to the full size (Szegedy et al., 2014).
-
-    scale: the part's share of the area. ratio: its width / height.
-    """
+    """Crop a part of random area and shape, enlarged to the full size (Szegedy et al., 2014)."""
 
     # Enlarged border pixels reach half a source pixel beyond the image.
     padding_mode: PaddingMode = "edge"
@@ -221,6 +227,9 @@ class RandomResizedCrop(Geometric):
         ratio: PositiveRange = [3 / 4, 4 / 3],
         probability: Probability = 1.0,
     ) -> None:
+        """scale: Smallest and largest area of the crop, as fractions of the image's.
+        ratio: Smallest and largest width / height of the crop.
+        """
         self.scale, self.ratio = ordered("scale", scale), ordered("ratio", ratio)
         self.probability = probability
 

@@ -50,6 +50,7 @@ class Mixup(Mixing):
     """Add two images, share : 1 - share, share from Beta(alpha, alpha) (Zhang et al., 2017)."""
 
     def __init__(self, *, alpha: Alpha = 0.2, probability: Probability = 1.0) -> None:
+        """alpha: Of the beta distribution: 0.2 mixes few images evenly, 1 any share alike."""
         self.alpha, self.probability = alpha, probability
 
     def draw(self, sampler: Sampler) -> Draws:
@@ -70,6 +71,7 @@ class Cutmix(Mixing):
     """
 
     def __init__(self, *, alpha: Alpha = 1.0, probability: Probability = 1.0) -> None:
+        """alpha: Of the beta distribution: 1 makes any area as likely."""
         self.alpha, self.probability = alpha, probability
 
     def draw(self, sampler: Sampler) -> Draws:

@@ -93,10 +93,7 @@ class _ChooseOperations(Policy):
 
 @augmentations.register("randaugment")
 class RandAugment(_ChooseOperations):
-    """Some of 14 operations on each image, all of one strength (Cubuk et al., 2019).
-
-    magnitude: 0 (nothing) to 30 (rotation by 30 degrees, brightness by 90 % ...).
-    """
+    """Some of 14 operations on each image, all of one strength (Cubuk et al., 2019)."""
 
     def __init__(
         self,
@@ -105,6 +102,9 @@ class RandAugment(_ChooseOperations):
         magnitude: Annotated[int, Field(ge=0, le=30)] = 9,
         probability: Probability = 1.0,
     ) -> None:
+        """num_ops: Operations applied to each image, one after the other.
+        magnitude: 0 (nothing) to 30 (rotation by 30 degrees, brightness by 90 % ...).
+        """
         self.num_ops, self.magnitude, self.probability = num_ops, magnitude, probability
 
     def limits(self, height: int, width: int) -> dict[str, float]:

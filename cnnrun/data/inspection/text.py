@@ -59,7 +59,7 @@ def _conflicts(report: Report) -> list[str]:
 
 
 def _classes_missing(report: Report) -> list[str]:
-    lines = [f"classes: there is only one class, {_some(report['classes'])}: nothing to tell apart"]
+    lines = [f"classes: there is only one class, {_some(report['classes'])}: nothing to classify"]
     lines = lines if len(report["classes"]) == 1 else []
     lines += [
         f"classes: {len(names):,} of {len(report['classes']):,} have no image in the {split} "
@@ -148,7 +148,7 @@ def _copies(report: Report) -> list[str]:
     ]
     lines += [f"  {' = '.join(map(_place, group[:3]))}" for group in exact["images"][:_SHOWN]]
     if not near["searched"]:
-        return [*lines, "near duplicates   not searched: the images are too small to tell"]
+        return [*lines, "near duplicates   not searched: the images are too small to compare"]
     lines.append(
         f"near duplicates   {_count(near['pairs'], 'pair')}, {near['across']:,} across splits"
     )

@@ -10,6 +10,7 @@ import torch
 
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.sources.download import download_with_torchvision
+from cnnrun.data.sources.keys import Download, Root
 from cnnrun.data.sources.plain_pickle import Bytes, ForeignPickleError, loads
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
@@ -22,7 +23,7 @@ _MOST_IMAGES, _MOST_BYTES, _MOST_CLASSES = 500_000, 2**31, 1000
 
 
 @datasets.register("cifar10")
-def cifar10(*, root: str = "data", download: bool = True) -> Dataset:
+def cifar10(*, root: Root = "data", download: Download = True) -> Dataset:
     """Photos of things and animals, RGB 32x32, 10 classes (Krizhevsky 2009)."""
     folder = expanded(root) / "cifar-10-batches-py"
     train = [f"data_batch_{i}" for i in range(1, 6)]
@@ -31,7 +32,7 @@ def cifar10(*, root: str = "data", download: bool = True) -> Dataset:
 
 
 @datasets.register("cifar100")
-def cifar100(*, root: str = "data", download: bool = True) -> Dataset:
+def cifar100(*, root: Root = "data", download: Download = True) -> Dataset:
     """Photos of things and animals, RGB 32x32, 100 fine classes (Krizhevsky 2009)."""
     folder = expanded(root) / "cifar-100-python"
     _fetch_missing("CIFAR100", folder, ["train", "test", "meta"], download)

@@ -59,23 +59,28 @@ def csv_file(
 ) -> Dataset:
     """A CSV file with the columns path and label, and, if you like, split or group.
 
-    file: UTF-8, with a header; columns are separated by commas, semicolons or tabs. Paths are
-        relative to its folder. A label is the name of a class, or a number, which is a name too;
-        rows without one are left out.
-    split_column: says train, val (or valid, validation) or test in each row, if it is there.
-    group_column: what images come from, if it is there, e.g. a patient or a video: those of one
-        group are all trained on, or all set aside.
-    label_separator: what is between the labels where a cell has several, e.g. `|` or a space; an
-        empty cell means none (task: multilabel).
-    label_columns: columns that are 1 where an image has the label of that name, else 0.
-    value_columns: columns of numbers (task: regress); rows without one are left out.
-    mask_column: paths of masks (task: segment), 8-bit gray or with a palette, as large as their
-        images. A pixel's value is its class; 255 is not learnt and not scored.
-    mask_classes: the names of values 0, 1, ..., or of any values, e.g. {0: ground, 255: road}, all
-        others being ignored.
-    test: without a column of splits, about this share of the images (or this number of them) is
-        the test split. Each file's own name (or group) decides, so that no other row that is added
-        or removed moves it, and every class keeps an image to train on.
+    Columns are separated by commas, semicolons or tabs. A label is the name of a class, or a
+    number, which is a name too.
+
+    Each file's own name (or group) decides which split it is in, so adding or removing rows does
+    not move it, and every class keeps an image to train on.
+
+    file: The CSV file, with a header; paths in it start at its folder.
+    path_column: Column of the image files.
+    label_column: Column of the classes; rows without one are left out.
+    split_column: Column that says train, val (or valid, validation) or test, if there is one.
+    group_column: Column of what images come from, e.g. a patient or a video, if there is one; a
+        group is never divided between splits.
+    label_separator: What is between the labels where a cell has several, e.g. `|` or a space (task:
+        multilabel).
+    label_columns: Columns that are 1 where an image has the label of that name, else 0.
+    value_columns: Columns of numbers (task: regress); rows without one are left out.
+    mask_column: Column of the mask files (task: segment), 8-bit gray or with a palette, whose pixel
+        values are classes; 255 is ignored.
+    mask_classes: Names of the pixel values 0, 1, ..., or of any values, e.g. {0: ground, 255:
+        road}, all others being ignored.
+    test: Without a column of splits, about this fraction of the images (or this many) is the test
+        split.
 
     Raises:
         UserError: with file and line: a column is missing, a row is incomplete, an image is not

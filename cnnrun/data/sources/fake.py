@@ -35,8 +35,14 @@ def fake(
 ) -> Dataset:
     """Random images of any number and size, for load tests; nothing is read or downloaded.
 
-    count, test: images of the training and of the test split; the classes take turns.
-    learnable: the noise gets half the range of values, a pattern of the class the other half.
+    count: Training images; the classes take turns.
+    test: Test images; the classes take turns.
+    rgb: RGB images, or else gray ones.
+    height: Pixels from top to bottom.
+    width: Pixels from left to right.
+    classes: Number of classes.
+    learnable: Give each class a pattern of its own under the noise.
+    seed: Random seed of the images, whatever the experiment's is.
     """
     channels = 3 if rgb else 1
     shape = (channels, height, width)

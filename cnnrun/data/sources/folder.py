@@ -14,6 +14,8 @@ from cnnrun.data.sources.folder_listing import (
     images_below,
     is_folder,
     is_image,
+    run_around,
+    run_below,
 )
 from cnnrun.data.sources.groups import By, sources, tell_series
 from cnnrun.data.sources.labelled_files import Amount, Listing, labelled_dataset
@@ -36,20 +38,22 @@ def folder(
 ) -> Dataset:
     """Your own images: `root/train/CLASS/*.jpg`, or `root/CLASS/*.jpg` to be split.
 
-    root: has either the folders `train`, `val` and `test` (or `training_set`, `seg_train`, `valid`,
-        `Testing` and the like), each with a folder for each class; or the class folders themselves.
-        Folders within a class folder belong to the class. Hidden files and what systems leave
-        behind are passed over, and so is a `test` without class folders, which has no labels.
-    test: where there is neither `val` nor `test`, about this share of the images (or this number
-        of them) is the test split. Each file's own name decides, so that no other one that is added
-        or removed moves it, and every class keeps an image to train on. Where there is `val` but
-        no `test`, `val` is the test split, and `dataset.validation` is set aside from `train`.
-    group: what comes from one source, such as the frames of a video or the images of a patient, and
-        is never divided between splits: files of one `folder` below a class folder (the same name
-        in two classes is one source), or files whose `name` is the same up to its last number
-        (`v1_0001.png`, `v1_0002.png`).
 
     The labels are numbers of the training classes in natural order (9 before 10).
+
+    Folders within a class folder belong to the class. Hidden files and what systems leave behind
+    are skipped, and so is a `test` without class folders, which has no labels.
+
+    Each file's own name decides which split it is in, so adding or removing others does not move
+    it, and every class keeps an image to train on. Where there is `val` but no `test`, `val` is the
+    test split, and `dataset.validation` is set aside from `train`.
+
+    root: Folder with `train`, `val` and `test` (or the like) and class folders in each, or with the
+        class folders themselves.
+    test: Where there is neither `val` nor `test`, about this fraction of the images (or this many)
+        is the test split.
+    group: What comes from one source is never divided between splits: files of one `folder` below a
+        class folder, or files whose `name` is the same up to its last number.
 
     Raises:
         UserError: no such folder, no images, images without class folders, classes that
@@ -58,6 +62,7 @@ def folder(
     base = expanded(root)
     if not base.is_dir():
         raise UserError(f"dataset.root: there is no folder {root} (paths are from {Path.cwd()})")
+    _check_is_no_run(base)
     places, left_out = _named_splits(base, options)
     listings = {split: Listing() for split in ("train", "validation", "test")}
     for split in listings:
@@ -69,6 +74,15 @@ def folder(
         held = listings["train"]
         tell_series(held.paths, held.answers, places["train"], options)
     return labelled_dataset(root, str(base), listings, test, options)
+
+
+def _check_is_no_run(base: Path) -> None:
+    """Refuse a run directory and a folder of runs, whose images are plots."""
+    if run := run_around(base) or run_below(base):
+        raise UserError(
+            f"dataset.root: the images in the run directory {run} are its own plots; name the "
+            "folder of the images to train on"
+        )
 
 
 def _named_splits(base: Path, options: ImageOptions) -> tuple[dict[str, str], list[str]]:
@@ -171,7 +185,7 @@ def _list_classes(
     if loose:
         options.notes.append(f"{path}: {loose:,} images outside class folders are not used")
     if others:
-        options.notes.append(f"{path}: passed over {others:,} files that are no images")
+        options.notes.append(f"{path}: skipped {others:,} files that are no images")
     if must_be_there:
         _tell_odd_classes(path, classes, options)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from cnnrun.errors import UserError
@@ -21,6 +22,35 @@ _ENDINGS = (
     *(".ico", ".heic", ".heif"),
 )
 IMAGE_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+
+
+def is_run(folder: Path) -> bool:
+    """Whether `folder` is a run directory, whose images are plots."""
+    return (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir()
+
+
+def run_around(folder: Path) -> Path | None:
+    """The run directory that `folder` is, or lies in."""
+    here = folder.resolve()
+    return next((place for place in (here, *here.parents) if is_run(place)), None)
+
+
+def run_below(folder: Path) -> Path | None:
+    """A run directory in `folder`, or one further down, as in `runs/NAME/RUN`.
+
+    A class folder may have a million entries, of which a few tell.
+    """
+    tops = [Path(entry.path) for entry in folders(str(folder))]
+    below = (Path(e.path) for top in tops for e in _some_entries(top) if is_folder(e))
+    return next(filter(is_run, (*tops, *below)), None)
+
+
+def _some_entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as listing:
+            return list(islice(listing, 5))
+    except OSError:  # said when the folder is read
+        return []
 
 
 def identities(folder: str) -> frozenset[tuple[int, int]]:

@@ -39,16 +39,23 @@ def huggingface(
 ) -> Dataset:
     """A data set of the Hugging Face hub or in its formats; needs the extra `huggingface`.
 
-    path: its name on the hub (`uoft-cs/cifar10`), or a folder: one written by `save_to_disk`, or of
-        parquet files, or of images in class folders.
-    config: which of its configurations, where there are several.
-    train_split, test_split, validation_split: their names there; slices as `train[:10%]` work.
-    revision: branch, tag or commit on the hub; a commit makes a run repeatable for good.
-    test: where a folder holds one table alone, as `Dataset.save_to_disk` writes it, it is `train`,
-        and about this share of its images (or this number of them) is the test split, unless
-        `test_split` is a slice of it. Each image's content decides.
 
     Code that comes with a data set is never run.
+
+    Of one table alone, each image's content decides which split it is in, unless `test_split` is a
+    slice of it.
+
+    path: Name on the hub (`uoft-cs/cifar10`), or a folder that `save_to_disk` wrote, or one of
+        parquet files, or of images in class folders.
+    config: Which of its configurations, where there are several.
+    image_column: Column of the images.
+    label_column: Column of the labels.
+    train_split: Its name of the training split, or a slice such as `train[:10%]`.
+    test_split: Its name of the test split, or a slice such as `train[90%:]`.
+    validation_split: Its name of the validation split, where it has one to use.
+    revision: Branch, tag or commit on the hub; a commit makes a run repeatable for good.
+    test: Where a folder holds one table alone, about this fraction of its images (or this many) is
+        the test split.
 
     Raises:
         UserError: the extra is missing, the data set can't be had, or lacks a column or split.

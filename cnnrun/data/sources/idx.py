@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.sources.download import download_with_torchvision
+from cnnrun.data.sources.keys import Download, Root
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
 from cnnrun.runtime.paths import expanded
@@ -29,13 +30,13 @@ _LARGEST = 2**31
 
 
 @datasets.register("mnist")
-def mnist(*, root: str = "data", download: bool = True) -> Dataset:
+def mnist(*, root: Root = "data", download: Download = True) -> Dataset:
     """Handwritten digits, gray 28x28, 10 classes (LeCun et al. 1998)."""
     return _load("MNIST", root, download, tuple("0123456789"))
 
 
 @datasets.register("fashion_mnist")
-def fashion_mnist(*, root: str = "data", download: bool = True) -> Dataset:
+def fashion_mnist(*, root: Root = "data", download: Download = True) -> Dataset:
     """Images of clothes, gray 28x28, 10 classes (Xiao et al. 2017)."""
     shoes = ("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
     classes = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", *shoes)
@@ -43,7 +44,7 @@ def fashion_mnist(*, root: str = "data", download: bool = True) -> Dataset:
 
 
 @datasets.register("kmnist")
-def kmnist(*, root: str = "data", download: bool = True) -> Dataset:
+def kmnist(*, root: Root = "data", download: Download = True) -> Dataset:
     """Cursive Japanese characters, gray 28x28, 10 classes (Clanuwat et al. 2018)."""
     classes = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
     return _load("KMNIST", root, download, classes)
@@ -120,7 +121,7 @@ def read_idx(file: Path, dimensions: int) -> Tensor:
         raise UserError(f"{file}: can't be read ({error}); delete it to fetch it again") from error
     if not whole:
         raise UserError(
-            f"{file}: announces {' x '.join(map(str, shape))} bytes but does not hold so many; "
+            f"{file}: announces {' x '.join(map(str, shape))} bytes but holds fewer; "
             "delete it to fetch it again"
         )
     return torch.from_numpy(values)

@@ -31,10 +31,10 @@ def image(
 ) -> Dataset:
     """One image file, e.g. the content of style transfer; its proportions are kept.
 
-    file: a path, or `sample:china.jpg` or `sample:flower.jpg` (from scikit-learn).
-    longest: pixels of the longer side; a larger image is averaged down, and further where memory
+    file: A path, or `sample:china.jpg` or `sample:flower.jpg` (from scikit-learn).
+    longest: Pixels of the longer side; a larger image is averaged down, and further where memory
         would not do.
-    steps: how often an epoch looks at it.
+    steps: Steps of an epoch, all on this image.
     """
     pixels = decode(image_path(file), 3).float().div_(255)
     whole = tuple(pixels.shape[1:])

@@ -19,12 +19,13 @@ _FORM = "<root>/train/<class>/*.JPEG and <root>/val/<class>/*.JPEG, e.g. train/n
 def imagenet(options: ImageOptions, *, root: str) -> Dataset:
     """ImageNet, 1,000 kinds of things in 1.3 million photos (Russakovsky et al. 2015); by hand.
 
-    root: has `train` and `val`, each with a folder for each class; the folders' names (WordNet's
-        numbers, as a rule) are the classes. Nothing else of ImageNet is needed, and any part of
-        its classes will do.
 
     The official validation split serves as test, as the labels of the test split were never
     published.
+
+    Nothing else of ImageNet is needed, and any part of its classes will do.
+
+    root: Folder with `train` and `val`, each with a folder for each class.
 
     Raises:
         UserError: one of the two is not there or has no class folders, or there are bad images.

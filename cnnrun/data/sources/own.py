@@ -57,8 +57,16 @@ def own(
     of one size. PIL images of other modes are converted as those in files are. Labels are whole
     numbers from 0 on. `classes` names them; by default the Dataset's own attribute `classes` does.
 
-    lazy: keep no image in memory, but read it each time it is needed. All are read once at the
-        start in either case, for their labels.
+    All items are read once at the start, for their labels.
+
+    target: Your class, as `module:Class` or `file.py:Class`.
+    arguments: Arguments for the class, by name.
+    split_argument: Name of the argument that chooses the split.
+    train: Its value for the training split.
+    test: Its value for the test split.
+    val: Its value for the validation split, where there is one.
+    classes: Names of the classes; by default the attribute `classes` of the Dataset.
+    lazy: Read each image when it is needed instead of keeping all in memory.
 
     Raises:
         UserError: the class is not there, is no torch Dataset, fails (the message has the line of

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cnnrun.data.dataset import Dataset, Split
+from cnnrun.data.sources.keys import Download, Root
 from cnnrun.data.sources.torchvision_adapter import TorchvisionSet, assemble
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
@@ -21,7 +22,7 @@ _PARTS = {"train": "train", "test": "test", "validation": "valid"}
 
 
 @datasets.register("pcam")
-def pcam(*, root: str = "data", download: bool = True) -> Dataset:
+def pcam(*, root: Root = "data", download: Download = True) -> Dataset:
     """Tissue with or without tumour, RGB 96x96, 327,680 images (Veeling et al. 2018).
 
     Needs the package `h5py`, and `gdown` to download.

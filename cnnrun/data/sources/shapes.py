@@ -75,14 +75,25 @@ def shapes(
     turned by up to `rotation` degrees either way. `test_position`, `test_scale` and
     `test_rotation` are the ranges of the test split; by default they are those of training.
 
-    classes: the first so many of circle, square, triangle, star, cross, ring, crescent, bar.
-    targets: what is to be answered. `labels`: which shape it is. `values`: where the centre of a
-        crescent lies (x from the left, y from the top, in sides of the image), and the sine and
-        cosine of its turn, clockwise. `label_sets`: which shapes there are, of up to four in an
-        image, and `masks`: of which shape each pixel is. There, each shape lies in a quarter of
-        the image, and `position` and `scale` are shares of the quarter's side.
-    color: RGB in random colours that differ enough in luminance to be told apart, or else gray.
-    noise: standard deviation of what is added to each value, as a share of its range.
+    Values are where the centre of a crescent lies (x from the left, y from the top, in sides of the
+    image), and the sine and cosine of its turn, clockwise. Label sets are of up to four shapes in
+    an image, each in a quarter of it; `position` and `scale` are fractions of the quarter's side.
+
+    classes: The first so many of circle, square, triangle, star, cross, ring, crescent, bar.
+    targets: What is to be predicted: which shape it is, where a crescent lies and how it is turned,
+        which shapes there are, or of which shape each pixel is.
+    side: Height and width in pixels.
+    train: Images of the training split.
+    test: Images of the test split.
+    position: Largest distance from the centre, as a fraction of the side.
+    scale: Smallest and largest diameter, as fractions of the side.
+    rotation: Largest turn either way, in degrees.
+    test_position: The same for test images, if they are to differ from what was trained on.
+    test_scale: Diameters of the shapes in test images, if they are to differ.
+    test_rotation: Largest turn in test images, if it is to differ.
+    color: RGB in random colors of different luminance, or else gray.
+    noise: Standard deviation of what is added to each value, as a fraction of its range.
+    seed: Random seed of the images, whatever the experiment's is.
     """
     trained = Ranges(position, scale[0], scale[1], rotation)
     smallest, largest = scale if test_scale is None else test_scale

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cnnrun.data.dataset import Dataset
+from cnnrun.data.sources.keys import Download, Root
 from cnnrun.data.sources.torchvision_adapter import (
     TorchvisionSet,
     array_split,
@@ -28,15 +29,16 @@ _BY_SPLIT = {"train": {"split": "train"}, "test": {"split": "test"}}
 def emnist(
     *,
     split: Literal["byclass", "bymerge", "balanced", "letters", "digits", "mnist"] = "balanced",
-    root: str = "data",
-    download: bool = True,
+    root: Root = "data",
+    download: Download = True,
 ) -> Dataset:
     """Handwritten letters and digits, gray 28x28, 10 to 62 classes (Cohen et al. 2017).
 
-    split: `byclass` has 62 classes; `bymerge` and `balanced` have 47, as 15 letters look alike in
-    both cases; `letters` has 26 of both cases; `digits` and `mnist` have 10.
+    `letters` has 26 classes of both cases; `digits` and `mnist` have 10. The files hold images
+    mirrored about their diagonal; here they stand upright.
 
-    The files hold images mirrored about their diagonal; here they stand upright.
+    split: `byclass` has 62 classes; `bymerge` and `balanced` have 47, as 15 letters look alike in
+        both cases.
     """
     known = TorchvisionSet(
         "EMNIST",
@@ -66,12 +68,12 @@ def emnist(
 def qmnist(
     *,
     test: Literal["test", "test10k", "test50k"] = "test",
-    root: str = "data",
-    download: bool = True,
+    root: Root = "data",
+    download: Download = True,
 ) -> Dataset:
     """MNIST rebuilt with all 60,000 test digits, gray 28x28, 10 classes (Yadav & Bottou 2019).
 
-    test: all 60,000, the 10,000 of MNIST, or the 50,000 that MNIST lost.
+    test: All 60,000, the 10,000 of MNIST, or the 50,000 that MNIST lost.
     """
     parts = ("train-images-idx3-ubyte", "train-labels-idx2-int")
     files = [*parts, *(part.replace("train", "test") for part in parts)]
@@ -85,17 +87,17 @@ def qmnist(
 
 
 @datasets.register("usps")
-def usps(*, root: str = "data", download: bool = True) -> Dataset:
+def usps(*, root: Root = "data", download: Download = True) -> Dataset:
     """Handwritten digits of postal codes, gray 16x16, 10 classes (Hull 1994)."""
     known = TorchvisionSet("USPS", ("usps.bz2", "usps.t.bz2"), _BY_TRAIN)
     return load_arrays(known, root, download, _DIGITS, lambda m: (m.data, m.targets))
 
 
 @datasets.register("svhn")
-def svhn(*, extra: bool = False, root: str = "data", download: bool = True) -> Dataset:
+def svhn(*, extra: bool = False, root: Root = "data", download: Download = True) -> Dataset:
     """House numbers from street views, RGB 32x32, 10 classes (Netzer et al. 2011).
 
-    extra: train on the 531,131 easier images too (1.6 GB in memory).
+    extra: Train on the 531,131 easier images as well (1.6 GB in memory).
     """
     names = ("train", "test", "extra") if extra else ("train", "test")
     known = TorchvisionSet(
@@ -118,7 +120,7 @@ def svhn(*, extra: bool = False, root: str = "data", download: bool = True) -> D
 
 
 @datasets.register("stl10")
-def stl10(*, root: str = "data", download: bool = True) -> Dataset:
+def stl10(*, root: Root = "data", download: Download = True) -> Dataset:
     """Photos of things and animals, RGB 96x96, 10 classes (Coates et al. 2011)."""
     files = tuple(f"stl10_binary/{s}_{kind}.bin" for s in ("train", "test") for kind in "Xy")
     TorchvisionSet("STL10", files, _BY_SPLIT).require(root, download)
@@ -144,7 +146,7 @@ def _stl10_part(folder: Path, name: str) -> tuple[Any, Any]:
 
 
 @datasets.register("semeion")
-def semeion(*, root: str = "data", download: bool = True) -> Dataset:
+def semeion(*, root: Root = "data", download: Download = True) -> Dataset:
     """1,593 handwritten digits in black and white, 16x16, 10 classes (Tactile Srl 1994).
 
     There is no official test split: 20 % of each class, always the same, are its test.
@@ -154,10 +156,12 @@ def semeion(*, root: str = "data", download: bool = True) -> Dataset:
 
 
 @datasets.register("fer2013")
-def fer2013(*, root: str = "data") -> Dataset:
+def fer2013(*, root: Root = "data") -> Dataset:
     """Faces with one of 7 expressions, gray 48x48 (Goodfellow et al. 2013); place by hand.
 
     `fer2013/fer2013.csv` below the root is Kaggle's file of that name.
+
+    root: Folder that holds `fer2013/fer2013.csv`.
     """
     known = TorchvisionSet("FER2013", ("fer2013/fer2013.csv",), _BY_SPLIT, downloadable=False)
     classes = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")

@@ -13,6 +13,7 @@ from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.assemble import image_splits
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.images.files import Files
+from cnnrun.data.sources.keys import Download, Root
 from cnnrun.data.sources.torchvision_adapter import TorchvisionSet, assemble, listing
 from cnnrun.data.sources.traffic_signs import TRAFFIC_SIGNS
 from cnnrun.registry import datasets
@@ -113,7 +114,7 @@ _TABLE: list[tuple[str, str, str, TorchvisionSet]] = [
     ),
     (
         "country211",
-        "Photos from 211 countries, to tell where, with a validation split (Radford et al. 2021).",
+        "Photos from 211 countries, the classes; with a validation split (Radford et al. 2021).",
         "",
         TorchvisionSet(
             "Country211",
@@ -156,7 +157,7 @@ _TABLE: list[tuple[str, str, str, TorchvisionSet]] = [
 def _register(name: str, summary: str, remark: str, known: TorchvisionSet) -> None:
     """A factory for one row of the table."""
 
-    def load(options: ImageOptions, *, root: str = "data", download: bool = True) -> Dataset:
+    def load(options: ImageOptions, *, root: Root = "data", download: Download = True) -> Dataset:
         return load_files(known, root, download, options)
 
     load.__name__ = load.__qualname__ = name
@@ -173,12 +174,14 @@ def imagenette(
     options: ImageOptions,
     *,
     files: Literal["full", "320px", "160px"] = "160px",
-    root: str = "data",
-    download: bool = True,
+    root: Root = "data",
+    download: Download = True,
 ) -> Dataset:
     """Ten easy classes of ImageNet, 13,394 photos (Howard 2019).
 
-    files: the shorter side of their images. The official validation split serves as test.
+    The official validation split serves as test.
+
+    files: Shorter side of the images.
     """
     folder = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}[files]
     parts = {name: {**chosen, "size": files} for name, chosen in _TRAIN_VAL.items()}
@@ -191,12 +194,12 @@ def dtd(
     options: ImageOptions,
     *,
     partition: Annotated[int, Field(ge=1, le=10)] = 1,
-    root: str = "data",
-    download: bool = True,
+    root: Root = "data",
+    download: Download = True,
 ) -> Dataset:
     """Photos of textures, 47 kinds, with a validation split (Cimpoi et al. 2014).
 
-    partition: which of the ten official ways to split.
+    partition: Which of the ten official splits to use.
     """
     parts = {name: {**chosen, "partition": partition} for name, chosen in _THREE.items()}
     known = TorchvisionSet("DTD", ("dtd/dtd/labels", "dtd/dtd/images"), parts)
@@ -208,12 +211,12 @@ def fgvc_aircraft(
     options: ImageOptions,
     *,
     level: Literal["variant", "family", "manufacturer"] = "variant",
-    root: str = "data",
-    download: bool = True,
+    root: Root = "data",
+    download: Download = True,
 ) -> Dataset:
     """Photos of aircraft, 100 variants, with a validation split (Maji et al. 2013).
 
-    level: what a class is, from fine to coarse.
+    level: What a class is, from fine to coarse.
     """
     parts = {name: {**chosen, "annotation_level": level} for name, chosen in _THREE.items()}
     known = TorchvisionSet("FGVCAircraft", ("fgvc-aircraft-2013b/data",), parts)
@@ -225,13 +228,14 @@ def inaturalist(
     options: ImageOptions,
     *,
     train: Literal["2021_train_mini", "2021_train"] = "2021_train_mini",
-    root: str = "data",
-    download: bool = True,
+    root: Root = "data",
+    download: Download = True,
 ) -> Dataset:
     """Photos of 10,000 species of animals, plants and fungi (Van Horn et al. 2021).
 
-    train: 50 photos of each species (42 GB), or all 2.7 million (224 GB). The official validation
-    split serves as test.
+    The official validation split serves as test.
+
+    train: 50 photos of each species (42 GB), or all 2.7 million (224 GB).
     """
     parts: Parts = {"train": {"version": train}, "test": {"version": "2021_valid"}}
     known = TorchvisionSet("INaturalist", (train, "2021_valid"), parts)

@@ -59,16 +59,19 @@ def webdataset(
 ) -> Dataset:
     """Tar shards of the WebDataset layout, local or on the web, for data that no disk holds.
 
-    train, test, val: paths, globs or http(s) addresses, each with braces if need be, as in
-        `https://host/train-{0000..0146}.tar`.
-    label: ending of the files with a sample's label: a number from 0 on, or the class's name.
-    classes: names of the numbers, or the order of the names; by default the numbers themselves,
-        or the names sorted.
-    spool: the folder of the indexes, and of shards from the web while they are used.
-    spool_gb: shards from the web that lie there at a time (10^9 bytes); the least used go first.
 
     A shard is read through once, to note where its samples lie; then any sample can be read alone,
     so that shuffling and resuming are exact. Nothing is unpacked by name.
+
+    train: Shards to train on: paths, globs or http(s) addresses, with braces if need be, as in
+        `https://host/train-{0000..0146}.tar`.
+    test: Shards to test on.
+    val: Shards of the validation split, where there is one.
+    label: Ending of the files with a sample's label: a number from 0 on, or the class's name.
+    classes: Names of the numbers, or the order of the names.
+    spool: Folder of the indexes, and of shards from the web while they are used.
+    spool_gb: Gigabytes (10^9 bytes) of shards from the web that lie there at a time; the least used
+        go first.
 
     Raises:
         UserError: a pattern matches nothing, a shard can't be had or read, or labels don't fit.

@@ -73,7 +73,7 @@ class RunsFound:
         """Tell why what was trained before, in `where`, is not used; once for each cause."""
         if why not in self._told:
             self._told.add(why)
-            self.tell(f"{where}: {why}; what was trained before is not used, but trained anew")
+            self.tell(f"{where}: {why}; what was trained before is not used, but trained again")
 
     def _code(self, job: Job) -> dict[str, str]:
         return code_of(job.experiment.to_dict()) if job.experiment else {}

@@ -28,7 +28,7 @@ def verdict(accuracy: float, class_counts: Sequence[int]) -> str:
     guessing = chance(class_counts)
     if accuracy <= 1.1 * guessing + 0.01:
         return "did not learn"
-    return "hardly learnt" if accuracy < guessing + 0.15 * (1 - guessing) else ""
+    return "hardly learned" if accuracy < guessing + 0.15 * (1 - guessing) else ""
 
 
 def why(run: Path, experiment: Experiment) -> str:
@@ -68,7 +68,7 @@ def _symmetric(weights: dict[str, Tensor]) -> str:
             "them"
         )
     return (
-        f"all {units} units of {_layer(name)} still have the same weights: they began the same, so "
+        f"all {units} units of {_layer(name)} still have the same weights: they started equal, so "
         "they get the same gradients, and the layer is worth a single unit"
     )
 

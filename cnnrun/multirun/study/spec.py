@@ -44,28 +44,35 @@ class Study(Options):
     """The whole file."""
 
     about: str = ""
-    """What is asked, in a sentence or two."""
+    """The question, in a sentence or two."""
     base: str
+    """The experiment that variants change: a file, or the name of a shipped one."""
     set: Settings = {}
     """Changes that all variants have, by dotted key."""
     first: dict[Name, Settings] = {}
-    """Runs that are trained before, by name: changes to the base, or `base` and changes to that."""
+    """Runs that are trained before the variants, by name: changes to the base, or `base` and
+    changes to that.
+    """
     variants: Annotated[dict[Name, Settings], Field(min_length=2)]
+    """Changes of each variant, by its name."""
     contrasts: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
     """Pairs of variants to test; the fewer, the more can be claimed."""
     seeds: Positive | Annotated[list[Seed], Field(min_length=1)] = 3
-    """How many seeds each variant is trained with, from the base's seed on; or which."""
+    """Number of seeds that each variant is trained with, from the base's seed on, or a list of
+    seeds.
+    """
     seeds_in_parallel: bool = False
-    """Train the seeds of a variant together, in one process: for small models."""
+    """Train the seeds of a variant together in one process, which pays for small models."""
     measure: str | None = None
-    """What is compared, by default the task's own measure."""
+    """Metric that variants are compared by; by default the task's own."""
     plots: list[Plot] = []
-    """Beside the comparison, which is always drawn."""
+    """Plots to draw beside the comparison."""
     workers: Positive | None = None
     """Processes side by side; by default one for each GPU, else one."""
     name: Name
-    """By default the file's name."""
+    """Name of the study; by default the file's name."""
     output: str = "studies"
+    """Folder of all studies."""
 
     _document: Document = PrivateAttr(default_factory=lambda: Document("the study", {}))
 

@@ -210,7 +210,7 @@ class _Plan:
             finished = sum(outcome.run is not None for outcome in queue.outcomes)
             raise Interrupted(
                 f"stopped; {finished} of {len(jobs)} runs are finished, those under way are saved; "
-                f"go on: {again}",
+                f"continue: {again}",
                 code,
             )
         ended = {(o.job.trial, o.job.seed): o for o in queue.outcomes}

@@ -24,9 +24,13 @@ class Range(Options):
     """Values to draw from: exactly one of the four. A bare list is a `choice`."""
 
     choice: Annotated[list[Any], Field(min_length=1)] | None = None
+    """One of these values."""
     uniform: Bounds | None = None
+    """A float between two bounds."""
     log_uniform: Bounds | None = None
+    """A float between two bounds, each order of magnitude as likely."""
     int: WholeBounds | None = None
+    """An int between two bounds, both included."""
 
     @model_validator(mode="after")
     def _one_in_order(self) -> Range:

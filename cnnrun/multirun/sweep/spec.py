@@ -42,43 +42,61 @@ class RandomSearch(Options):
     """Independent draws (Bergstra and Bengio 2012)."""
 
     trials: Positive
+    """Number of trials."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Random seed of the draws."""
     space: Space
+    """What to draw, by dotted key."""
 
 
 class OptunaSearch(Options):
     """Each trial chosen after those before it: TPE (Bergstra et al. 2011), bad ones cut short."""
 
     trials: Positive
+    """Number of trials."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Random seed of the sampler."""
     sampler: Literal["tpe", "random"] = "tpe"
+    """How settings are chosen: `tpe` learns from the trials before, `random` does not."""
     pruner: Literal["none", "median", "asha"] = "none"
-    """`median`: worse than half of the others at that epoch; `asha`: Li et al. 2020."""
+    """Which trials are cut short: with `median`, those worse than half of the others at that epoch;
+    with `asha`, most at each rung (Li et al. 2020).
+    """
     space: Space
+    """What to choose from, by dotted key."""
 
 
 class Sweep(Options):
     """The whole file."""
 
     base: str
+    """The experiment that trials change: a file, or the name of a shipped one."""
     set: dict[str, Any] = {}
     """Changes to the base that all trials have, by dotted key."""
     grid: Grid | None = None
+    """Grid search: lists of values by dotted key, all combined."""
     random: RandomSearch | None = None
+    """Random search."""
     optuna: OptunaSearch | None = None
+    """Search that learns from the trials before (Optuna)."""
     seeds: Positive | Annotated[list[Seed], Field(min_length=1)] = 1
-    """How many seeds each trial is trained with, from the base's seed on; or which."""
+    """Number of seeds that each trial is trained with, from the base's seed on, or a list of seeds.
+    """
     seeds_in_parallel: bool = False
-    """Train the seeds of a trial together, in one process, as `train --seeds`: for small models."""
+    """Train the seeds of a trial together in one process, which pays for small models."""
     measure: str = "auto"
-    """What is compared: a measure of the validation split, by default that which chooses epochs."""
+    """Metric of the validation set that trials are compared by; by default the one that chooses
+    epochs.
+    """
     workers: Positive | None = None
     """Processes side by side; by default one for each GPU, else one."""
     name: Annotated[str, Field(pattern=NAME, max_length=80)]
-    """By default the file's name."""
+    """Name of the sweep; by default the file's name."""
     output: str = "sweeps"
+    """Folder of all sweeps."""
     storage: str | None = None
-    """Where workers get their trials: by default an SQLite file in the sweep's folder."""
+    """Database that workers get their trials from; by default an SQLite file in the sweep's folder.
+    """
 
     _document: Document = PrivateAttr(default_factory=lambda: Document("the sweep", {}))
 

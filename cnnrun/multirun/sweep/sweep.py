@@ -115,7 +115,7 @@ def status(folder: Path, plugins: Sequence[str] = (), storage: str | None = None
     url = _storage_of(folder, storage)
     if url == _sqlite(folder):
         if not (folder / "sweep.db").is_file():
-            raise UserError(f"{folder}: no trial has begun (no sweep.db in it)")
+            raise UserError(f"{folder}: no trial has started (no sweep.db in it)")
         url = read_only(folder / "sweep.db")
     trials = Recorded(url, generations.newest(url, plan))
     return SweepStatus(read_results(plan, trials), trials.study)
@@ -131,7 +131,7 @@ def _plan_of(
     allow: Callable[[dict[str, Any]], None] | None = None,
 ) -> Plan:
     if not (folder / "sweep.yaml").is_file():
-        raise UserError(f"{folder}: no sweep (no sweep.yaml in it); begin one: cnnrun sweep FILE")
+        raise UserError(f"{folder}: no sweep (no sweep.yaml in it); start one: cnnrun sweep FILE")
     where = [f"output={folder.parent}", f"name={folder.name}", "base=base.yaml"]
     return Plan(load(folder / "sweep.yaml", where), plugins, allow)
 
@@ -201,7 +201,7 @@ def _work(
         if not wait_for_others:
             raise UserError(
                 f"{folder}: its trials are trained from something else than is here ({why}); "
-                "take part with the same code and data, or begin anew: cnnrun sweep FILE"
+                "take part with the same code and data, or start a new sweep: cnnrun sweep FILE"
             )
         runs.tell_once(why, folder)
         trials = _trials(plan, storage, generations.after(study, plan))
@@ -224,7 +224,7 @@ def _work(
         done = results.count("finished", "pruned", "failed")
         raise Interrupted(
             f"stopped; {done} of {len(results.trials)} trials are done, the runs under way are "
-            f"saved; go on: {again}",
+            f"saved; continue: {again}",
             code,
         )
     return results

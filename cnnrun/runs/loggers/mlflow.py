@@ -21,9 +21,12 @@ class MLflow(Logger):
     """A run in MLflow's store: a folder, a database or a server (`cnnrun[mlflow]`)."""
 
     def __init__(self, *, uri: str = "sqlite:///mlflow.db", experiment: str | None = None) -> None:
-        """uri: of the store, e.g. http://host:5000; `${NAME}` in it is a variable of the shell.
+        """
+        `${NAME}` in it is a variable of the shell.
 
-        experiment: by default the run's name.
+        uri: Address of the store, e.g. http://host:5000; `${NAME}` in it is an environment
+            variable.
+        experiment: Name of the MLflow experiment; by default the run's name.
 
         Raises:
             UserError: a password stands in the uri, as it would in the run's config and report.

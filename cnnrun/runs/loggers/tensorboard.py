@@ -15,7 +15,7 @@ class TensorBoard(Logger):
     """Event files in each run directory: `tensorboard --logdir runs` (`cnnrun[tensorboard]`)."""
 
     def __init__(self, *, folder: str = "tensorboard") -> None:
-        """folder: inside the run directory."""
+        """folder: Folder inside the run directory."""
         require("tensorboard", "tensorboard")
         self.folder = folder
 

@@ -11,7 +11,7 @@ from cnnrun.runs.loggers.logger import Logger, Row, numbers, require
 
 @loggers.register("wandb")
 class WandB(Logger):
-    """A run of Weights & Biases, offline unless told; `wandb sync` sends it (`cnnrun[wandb]`)."""
+    """A run of Weights & Biases, offline by default; `wandb sync` sends it (`cnnrun[wandb]`)."""
 
     def __init__(
         self,
@@ -19,7 +19,10 @@ class WandB(Logger):
         project: str | None = None,
         mode: Literal["offline", "online"] = "offline",
     ) -> None:
-        """project: by default the run's name."""
+        """project: W&B project; by default the run's name.
+        mode: `offline` writes to the run directory (`wandb sync` uploads it later), `online`
+            uploads at once.
+        """
         self.wandb = require("wandb", "wandb")
         self.project, self.mode = project, mode
 
