@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +35,9 @@ class Result:
 Command = Callable[..., Result]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_component_outlives_its_tests() -> Iterator[None]:
-    """What a file of tests registers is forgotten with it: others list what there is."""
+@contextmanager
+def _forgotten_afterwards() -> Iterator[None]:
+    """What is registered within the block is forgotten with it: others list what there is."""
     from cnnrun.config import plugins
     from cnnrun.registry import KINDS
 
@@ -47,6 +48,18 @@ def no_component_outlives_its_tests() -> Iterator[None]:
             if name not in before[kind] and not entry.factory.__module__.startswith("cnnrun."):
                 del registry._entries[name]
     plugins._loaded.clear()  # so that a file that others name, too, is read again
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_component_outlives_its_file() -> Iterator[None]:
+    with _forgotten_afterwards():
+        yield
+
+
+@pytest.fixture
+def no_component_outlives_its_test() -> Iterator[None]:
+    with _forgotten_afterwards():
+        yield
 
 
 @pytest.fixture
@@ -70,18 +83,6 @@ def cnnrun(
         return Result(code, captured.out, captured.err)
 
     return run
-
-
-@pytest.fixture
-def nothing_stays_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other tests look at all that cnnrun itself registers."""
-    from cnnrun.config import plugins
-    from cnnrun.registry import KINDS
-
-    monkeypatch.setattr(plugins, "_loaded", {})
-    for registry in KINDS.values():
-        registry.names()  # its own components
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from cnnrun.plugin import *
 """
 
 
-pytestmark = pytest.mark.usefixtures("nothing_stays_registered")
+pytestmark = pytest.mark.usefixtures("no_component_outlives_its_test")
 
 
 @pytest.fixture(autouse=True)

@@ -30,7 +30,7 @@ training: {epochs: 1}
 CASES = [case for cases in SECTIONS.values() for case in cases]
 _schema = cache(config.experiment_model)
 
-pytestmark = pytest.mark.usefixtures("nothing_stays_registered")
+pytestmark = pytest.mark.usefixtures("no_component_outlives_its_test")
 
 
 @pytest.fixture(scope="module")

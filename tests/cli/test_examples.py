@@ -26,7 +26,7 @@ from tests.small_run import CONFIG
 _IMPORTED = re.compile(r"^from (cnnrun[\w.]*) import", re.MULTILINE)
 EXAMPLES = sorted((REPOSITORY / "examples").glob("my_*.py"))
 
-pytestmark = pytest.mark.usefixtures("nothing_stays_registered")
+pytestmark = pytest.mark.usefixtures("no_component_outlives_its_test")
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from cnnrun.multirun.sweep.sweep import status
 from tests.conftest import Command, Result
 from tests.inline import run_inline
 
-pytestmark = pytest.mark.usefixtures("nothing_stays_registered")
+pytestmark = pytest.mark.usefixtures("no_component_outlives_its_test")
 
 PLUGIN = """\
 from cnnrun.plugin import models

@@ -13,7 +13,7 @@ from cnnrun.runs.directory import RunDirectory
 from tests.conftest import Command
 from tests.small_run import write_test_images
 
-pytestmark = pytest.mark.usefixtures("nothing_stays_registered")
+pytestmark = pytest.mark.usefixtures("no_component_outlives_its_test")
 
 PLUGIN = """\
 from cnnrun.plugin import models
