@@ -41,7 +41,7 @@ class Unet(nn.Module):
         It is cut after its last feature maps; the last maps of each size go to the decoder, which
         enlarges the smallest, joins the next larger, and convolves twice.
 
-        weights: Pretrained weights of a torchvision/... or timm/... encoder, e.g. DEFAULT.
+        weights: Pretrained weights of a torchvision/... or timm/... encoder, such as DEFAULT.
         decoder: Channels of its steps, from the smallest maps on; by default those of the maps
             that are joined, at least 16.
         batch_norm: Batch normalization in the decoder.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Any
 
@@ -34,7 +35,7 @@ def test_a_page_has_its_options_in_groups_and_examples(
     page = cnnrun(name, "-h").out
     assert page.startswith(f"Usage: cnnrun {name} ")
     assert page.index("Other:") < page.index("--help") < page.index("Examples:")
-    assert "<" not in page.partition("Examples:")[0]
+    assert not re.search(r"<\w", page)  # no Python type
     examples = page.partition("Examples:\n")[2].splitlines()
     assert examples
     for line in examples:

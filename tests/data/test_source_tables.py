@@ -121,7 +121,7 @@ def test_masks_are_brought_to_size_as_their_images(tmp_path: Path, resize: Any) 
         (
             {"a": ["1"] * 12},
             {"value_columns": ["a"], "mask_column": "a"},
-            "value_columns says already what is learnt",
+            "value_columns already says what is learned",
         ),
         ({"a": ["1"] * 12}, {"mask_classes": ["x"]}, "name their column"),
         ({"m": ["none.png"] * 12}, {"mask_column": "m"}, "there is no file none.png"),

@@ -71,8 +71,8 @@ def csv_file(
     split_column: Column that says train, val (or valid, validation) or test, if there is one.
     group_column: Column of what images come from, e.g. a patient or a video, if there is one; a
         group is never divided between splits.
-    label_separator: What is between the labels where a cell has several, e.g. `|` or a space (task:
-        multilabel).
+    label_separator: What is between the labels where a cell has several, such as `|` or a space
+        (task: multilabel).
     label_columns: Columns that are 1 where an image has the label of that name, else 0.
     value_columns: Columns of numbers (task: regress); rows without one are left out.
     mask_column: Column of the mask files (task: segment), 8-bit gray or with a palette, whose pixel
@@ -144,7 +144,7 @@ def _answer(
     }
     several = [key for key, value in given.items() if value is not None]
     if len(several) > 1:
-        raise UserError(f"{several[1]}: {several[0]} says already what is learnt; leave one out")
+        raise UserError(f"{several[1]}: {several[0]} already says what is learned; leave one out")
     if mask_classes is not None and mask is None:
         raise UserError("mask_classes: they are of masks; name their column (mask_column)")
     if separator is not None:
