@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from typing import Annotated, Any
 
@@ -50,7 +51,7 @@ def torchvision_model(
 
     names = library.list_models(module=library)
     if variant not in names:
-        raise UserError(f"torchvision has no model '{variant}'{did_you_mean(variant, names)}")
+        raise UserError(f"torchvision has no model '{variant}'{_like(variant, names)}")
     chosen = None if weights is None else _chosen_weights(variant, weights)
     options = _constructor_options(variant, input_shape)
     model: nn.Module
@@ -98,7 +99,7 @@ def timm_model(
     except ImportError as error:
         raise UserError("timm is not installed: pip install 'cnnrun[timm]'") from error
     if not timm.is_model(variant):
-        raise UserError(f"timm has no model '{variant}'{did_you_mean(variant, timm.list_models())}")
+        raise UserError(f"timm has no model '{variant}'{_like(variant, timm.list_models())}")
     name = variant
     if weights not in (None, "DEFAULT"):
         name = f"{variant}.{weights}"
@@ -295,3 +296,15 @@ def _size(shape: Shape) -> str:
 
 def _known(names: list[str]) -> str:
     return f"; it has {', '.join(names)}" if names else "; it has none"
+
+
+def _like(variant: str, names: list[str]) -> str:
+    """The name that was meant or, where only the size is none, those of other sizes."""
+    others = [name for name in names if _family(name) == _family(variant)]
+    return did_you_mean(variant, names) or (
+        f"; there are {', '.join(others[:8])}" if others else ""
+    )
+
+
+def _family(name: str) -> str:
+    return re.sub(r"\d+", "0", name)

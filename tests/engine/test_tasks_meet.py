@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from cnnrun import api
 from cnnrun.evaluation.loading import open_checkpoint
@@ -259,6 +260,33 @@ def test_what_a_task_can_not_use_is_refused_with_its_place(
         assert ended.code == 2, (change, ended.out)
         assert message in ended.err, (change, ended.err)
         assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "message"),
+    [
+        ("regress", "model=conv_autoencoder", "needs a network that gives numbers, such as cnn"),
+        ("multilabel", "model=conv_autoencoder", "needs a network that gives logits, such as cnn"),
+        ("regress", "dataset=digits", "task regress needs values; of such data classify learns"),
+        ("regress", "dataset.size=20", "would not move with it; leave the size as it is"),
+        ("segment", "model.decoder=[8]", "1 widths, but cnn gives maps of 3 sizes: 2 steps"),
+    ],
+)
+def test_what_does_not_fit_is_named(
+    cnnrun: Command, tmp_path: Path, task: str, change: str, message: str
+) -> None:
+    ended = cnnrun("check", write(task, tmp_path), change)
+    assert ended.code == 2
+    assert message in ended.err
+
+
+@every_task
+def test_grad_cam_is_of_a_class(cnnrun: Command, runs: Runs, tmp_path: Path, task: str) -> None:
+    Image.new("L", (16, 16)).save(tmp_path / "x.png")
+    ended = cnnrun("predict", runs(task), "x.png", "--gradcam", "maps")
+    assert ended.code == 2
+    told = f"shows what speaks for one class of an image; task {task} predicts none"
+    assert told in ended.err
 
 
 @every_task

@@ -111,12 +111,12 @@ MODELS = [
     Case("task reconstruct needs an autoencoder, e.g. conv_autoencoder", "The model gives no "
          "images back.", "Take an autoencoder, or `task: classify`.",
          "check x.yaml task=reconstruct loss=mse"),
-    Case("the loss can't compare images; mse, l1, bce and ssim can", "The loss wants labels.",
+    Case("this loss compares labels or masks, not pixels; take e.g. mse", "The loss wants labels.",
          "Take one of these.",
          "check x.yaml task=reconstruct model=linear_autoencoder loss=cross_entropy"),
     Case("'acuracy' is not measured; did you mean 'accuracy'?", "The task has no such measure.",
          "Take the one that is named.", "check x.yaml training.monitor=acuracy"),
-    Case("torchvision has no model 'resnet19'; did you mean",
+    Case("torchvision has no model 'resnet19'; there are resnet101, resnet152, resnet18",
          "There is no such model in torchvision.",
          "Take the one that is named.",
          "check x.yaml model=torchvision/resnet19"),
@@ -182,7 +182,7 @@ TRAINING = [
     Case("the run has written no checkpoint yet", "It was stopped in its first epoch.",
          "`cnnrun train --resume RUN`.", "eval run", code=1,
          files=lambda f: [p.unlink() for p in (f / "run/checkpoints").iterdir()]),
-    Case("going on from run/checkpoints/best.pt instead", "The last checkpoint is damaged; the run "
+    Case("resuming from run/checkpoints/best.pt instead", "The last checkpoint is damaged; the run "
          "goes on from an older, whole one. A warning, no error.", "Nothing.",
          "train --resume run -q", code=0,
          files=lambda f: (unfinished(f), (f / "run/checkpoints/last.pt").write_bytes(b"x"))),
@@ -283,7 +283,7 @@ PLOTS = [
     Case("the model has no convolution, so no", "An MLP has no filters or maps.",
          "Draw it of another model.", "viz filters run",
          code=1),
-    Case("layer: the model has no layer 'head2'; did you mean 'head'?",
+    Case("layer: the model has no layer 'head2'; it has features, features.0",
          "The name is not one of its layers.",
          "`cnnrun describe` shows the layers.", "viz features cnn.yaml -p layer=head2", code=1),
     Case("index 999: the … split has images 0 to", "The split is smaller.", "Take one of these.",

@@ -121,3 +121,13 @@ def test_all_plots_of_a_run_by_one_command(cnnrun: Command, small_run: Path) -> 
     file = cnnrun("viz", "all", small_run, "-o", "all.png")
     assert file.code == 2
     assert "all plots go into a folder" in file.err
+
+
+def test_a_run_of_which_nothing_can_be_drawn_says_so(
+    cnnrun: Command, small_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "names", lambda: ["latent"])
+    ended = cnnrun("viz", "all", small_run, "-o", "drawn")
+    assert ended.code == 1
+    assert "not drawn: latent: " in ended.err
+    assert "none of the plots could be drawn" in ended.err

@@ -388,6 +388,16 @@ def test_embeddings_of_tiny_numbers_are_readable() -> None:
     assert_readable(draw_embedding(points, np.arange(30) % 3, ["a", "b", "c"], ["x", "y"], "PCA"))
 
 
+def test_embeddings_of_a_network_that_diverged(cnnrun: Command, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(
+        "name: x\ndataset: {name: digits, limit: 50}\nmodel: {name: cnn, channels: [4], head: []}\n"
+        "initializer: {name: constant, value: 3.0e+38}\n"
+    )
+    ended = cnnrun("viz", "embeddings", "x.yaml")
+    assert ended.code == 1
+    assert "the model's features are not finite; did it diverge?" in ended.err
+
+
 def test_embeddings_need_a_plane(mlp: Target) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 1), nn.Linear(1, 10))
     narrow = Target(Path("x"), opened=Opened(replace(mlp.parts, model=model), False))
