@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, create_model, field_validator
 
@@ -37,6 +37,9 @@ class Options(BaseModel):
             if isinstance(number, float) and abs(number) > _LARGEST:
                 raise ValueError(f"{number:g} is beyond what 32 bits hold (up to {_LARGEST:.1e})")
         return value
+
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Component(Options):
@@ -128,7 +131,7 @@ class Entry:
             required = parameter.default is inspect.Parameter.empty
             fields[name] = (parameter.annotation, ... if required else parameter.default)
         try:
-            return create_model(self.name, __base__=base, **fields)
+            return made_model(self.name, base, fields)
         except PydanticUserError as error:
             wrong = str(error).partition("\n")[0]
             told = f"has a parameter of a type that YAML can't give: {wrong}"
@@ -138,6 +141,12 @@ class Entry:
     def summary(self) -> str:
         """The first line of the factory's docstring."""
         return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+
+
+def made_model(name: str, base: type[Model], fields: dict[str, Any]) -> type[Model]:
+    """A model made at run time: pydantic is not to look for its source, where texts would stand."""
+    no_source = {"use_attribute_docstrings": False}
+    return create_model(name, __base__=base, __cls_kwargs__=no_source, **fields)
 
 
 def check_signature(entry: Entry) -> None:

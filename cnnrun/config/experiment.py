@@ -13,9 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, create_model
+from pydantic import Field, PrivateAttr, ValidationError
 
 from cnnrun import registry
+from cnnrun.component import made_model
 from cnnrun.components.schedules import ScheduleOptions
 from cnnrun.config.document import Document, dotted_path, read
 from cnnrun.config.error_messages import explain
@@ -237,18 +238,17 @@ def _experiment_model(_entries: tuple[tuple[Entry, ...], ...]) -> type[Experimen
         return kind.annotation(), Field(default, validate_default=True, description=text)
 
     loggers: Any = list.__class_getitem__(registry.loggers.annotation())
-    return create_model(
-        "Experiment",
-        __base__=Experiment,
-        task=section(registry.tasks, _DEFAULTS["task"]),
-        dataset=section(registry.datasets),
-        model=section(registry.models),
-        initializer=section(registry.initializers, _DEFAULTS["initializer"]),
-        loss=section(registry.losses),
-        optimizer=section(registry.optimizers, _DEFAULTS["optimizer"]),
-        schedule=section(registry.schedules, _DEFAULTS["schedule"]),
-        loggers=(loggers, Field([], description=texts["loggers"])),
-    )
+    sections = {
+        "task": section(registry.tasks, _DEFAULTS["task"]),
+        "dataset": section(registry.datasets),
+        "model": section(registry.models),
+        "initializer": section(registry.initializers, _DEFAULTS["initializer"]),
+        "loss": section(registry.losses),
+        "optimizer": section(registry.optimizers, _DEFAULTS["optimizer"]),
+        "schedule": section(registry.schedules, _DEFAULTS["schedule"]),
+        "loggers": (loggers, Field([], description=texts["loggers"])),
+    }
+    return made_model("Experiment", Experiment, sections)
 
 
 def default_names(section: str) -> set[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, create_model
+from pydantic import Field
 
+from cnnrun.component import Entry, made_model
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.normalize import Normalize
 from cnnrun.registry import Component, augmentations
@@ -70,7 +72,12 @@ class DatasetOptions(Component):
 
 def dataset_options() -> type[DatasetOptions]:
     """`DatasetOptions` whose `augment` is a list of what is registered now, plug-ins included."""
+    return _options_with(augmentations.entries())
+
+
+@lru_cache(maxsize=1)
+def _options_with(_registered: tuple[Entry, ...]) -> type[DatasetOptions]:
     known: Any = list.__class_getitem__(augmentations.annotation())
     text = DatasetOptions.model_fields["augment"].description
     augment: Any = known, Field([], description=text)
-    return create_model("DatasetOptions", __base__=DatasetOptions, augment=augment)
+    return made_model("DatasetOptions", DatasetOptions, {"augment": augment})

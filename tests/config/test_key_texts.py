@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 from pydantic import BaseModel
@@ -46,14 +47,17 @@ def _keys() -> Iterator[tuple[str, str, str, str]]:
                 yield where, parameter["name"], parameter["description"], parameter["type"]
 
 
-KEYS = list(_keys())
+@cache
+def keys() -> list[tuple[str, str, str, str]]:
+    """Found when a test asks: it takes seconds, and every process collects every test."""
+    return list(_keys())
 
 
 def test_every_key_has_one_sentence() -> None:
-    assert len(KEYS) > 1000
+    assert len(keys()) > 1000
     wrong = [
         (owner, key, text)
-        for owner, key, text, _ in KEYS
+        for owner, key, text, _ in keys()
         if not re.fullmatch(r"[A-Z0-9`].*[.*]", text) or re.search(r"(?<!al)\. [A-Z`]", text)
     ]
     assert wrong == []
@@ -63,7 +67,7 @@ def test_no_text_serves_two_keys() -> None:
     """Of one owner; and what says the same elsewhere is a key of the same name."""
     owners: dict[tuple[str, str], set[str]] = {}
     names: dict[str, set[str]] = {}
-    for owner, key, text, _ in KEYS:
+    for owner, key, text, _ in keys():
         owners.setdefault((owner, text), set()).add(key)
         names.setdefault(text, set()).add(key)
     assert [(k, v) for k, v in owners.items() if len(v) > 1] == []
@@ -71,7 +75,9 @@ def test_no_text_serves_two_keys() -> None:
 
 
 def test_no_type_is_an_annotation_or_a_pattern() -> None:
-    wrong = {(owner, key): found for owner, key, _, found in KEYS if not re.fullmatch(_TYPE, found)}
+    wrong = {
+        (owner, key): found for owner, key, _, found in keys() if not re.fullmatch(_TYPE, found)
+    }
     assert wrong == {}
 
 
