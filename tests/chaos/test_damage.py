@@ -123,7 +123,7 @@ def test_a_damaged_last_checkpoint_leaves_the_best(cnnrun: Command, tiny: Path) 
     last.write_bytes(last.read_bytes()[:-500])
     ended = cnnrun("train", "--resume", run, "-q")
     assert ended.code == 0, ended.err
-    assert f"{last}: not a readable checkpoint (damaged or cut short?); going on from" in ended.err
+    assert f"{last}: not a readable checkpoint (damaged or cut short?); resuming from" in ended.err
     for name in ("last.pt", "best.pt"):
         ours, expected = (
             torch.load(r / "checkpoints" / name, weights_only=True)["model"] for r in (run, whole)

@@ -239,5 +239,5 @@ def test_a_damaged_last_checkpoint_is_told_and_the_best_one_serves(
     ended = cnnrun("train", "--resume", run)
     assert ended.code == 0, ended.err
     assert "last.pt: not a readable checkpoint" in ended.err
-    assert "going on from" in ended.err
+    assert "resuming from" in ended.err
     assert _rows(run) == _rows(whole)
