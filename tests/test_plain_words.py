@@ -13,7 +13,7 @@ import typer
 import cnnrun
 from cnnrun.cli import app
 from cnnrun.config.words import TABLE
-from tests.config.test_key_texts import KEYS
+from tests.config.test_key_texts import keys
 
 # What an engineer would not say aloud, and what to say instead.
 DISCOURAGED = {
@@ -48,7 +48,7 @@ def _strings(file: Path) -> Iterator[tuple[str, str]]:
 def _texts() -> Iterator[tuple[str, str]]:
     for file in PACKAGE.rglob("*.py"):
         yield from _strings(file)
-    for owner, key, text, _ in KEYS:
+    for owner, key, text, _ in keys():
         yield f"{owner}.{key}", text
     for number, line in enumerate(TABLE.read_text("utf-8").splitlines()):
         yield f"words.txt:{number + 1}", "" if line.startswith("#") else line.split("|")[-1]

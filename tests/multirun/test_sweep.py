@@ -160,14 +160,14 @@ class TestSeedsTogether:
         assert cnnrun("sweep", quick.file).code == 0
         quick.assert_each_once(6)
 
-    @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+    @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
     def test_killed_and_continued(
-        self, quick: QuickSweep, cnnrun: Command, options: signal.Signals
+        self, quick: QuickSweep, cnnrun: Command, sent: signal.Signals
     ) -> None:
         quick.write(self.TEXT)
         killed = apart(sweep.start, quick.file, [], sweep.LaunchOptions(1), SECONDS="0.3")
         wait_until(lambda: len(quick.starts()) >= 2)
-        os.kill(killed.pid or 0, options)
+        os.kill(killed.pid or 0, sent)
         killed.join()
         result = cnnrun("sweep", quick.file, "--workers", 2)
         # What it had claimed is free at once, not when its silence has been noticed.
