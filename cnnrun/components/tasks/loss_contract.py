@@ -16,7 +16,8 @@ def refuse_other_loss(task: Task, loss: nn.Module) -> None:
     Raises:
         UserError: what the task learns.
     """
-    compares = getattr(loss, "compares", None)
+    former = ("pixels",) if getattr(loss, "of_pictures", False) else None
+    compares = getattr(loss, "compares", former)
     if compares is not None and task.targets not in compares:
         told = " or ".join(kind.replace("_", " ") for kind in compares)
         wanted = task.targets.replace("_", " ")
