@@ -104,4 +104,4 @@ def test_a_source_and_a_loss_that_were_written_before() -> None:
     )
     assert build_dataset(experiment).input_shape == (1, 6, 6)
     with pytest.raises(UserError, match="this loss compares pixels, not labels"):
-        Classify().check(nn.Linear(1, 1), OlderLoss())
+        refuse_other_loss(Classify(), OlderLoss())
