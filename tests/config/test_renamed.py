@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.loss_contract import refuse_other_loss
 from cnnrun.config.experiment import from_dict, load
 from cnnrun.config.identity import key_of
 from cnnrun.config.renamed import present
