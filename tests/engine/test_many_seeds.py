@@ -171,8 +171,8 @@ def test_what_can_not_be_done_for_many_is_refused(cnnrun: Command, change: str, 
     [
         (("many.yaml", "--seeds", "few"), "'few' is neither a number nor a list"),
         (("many.yaml", "--seeds", "0"), "0 seeds are nothing to train"),
-        (("--resume", "runs/x", "--seeds", "2"), "--seeds begins new runs"),
-        (("many.yaml", "--resume-or-start", "--seeds", "2"), "--seeds begins new runs"),
+        (("--resume", "runs/x", "--seeds", "2"), "--seeds starts new runs"),
+        (("many.yaml", "--resume-or-start", "--seeds", "2"), "--seeds starts new runs"),
     ],
 )
 def test_wrong_usage(cnnrun: Command, arguments: tuple[str, ...], message: str) -> None:
