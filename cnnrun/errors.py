@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,6 +121,13 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
         if not part and (longer < 2 or len(wanted) >= 5 or _is_short_for(wanted, name)):
             return f"; did you mean '{plain[name]}'?"
     return ""
+
+
+def did_you_mean_or_sizes(word: str, choices: Iterable[str]) -> str:
+    """As `did_you_mean`; where none is near, at most eight names with other numbers alone."""
+    known = list(choices)
+    same = [name for name in known if re.sub(r"\d+", "0", name) == re.sub(r"\d+", "0", word)]
+    return did_you_mean(word, known) or (f"; there are {', '.join(same[:8])}" if same else "")
 
 
 def _is_short_for(word: str, name: str) -> bool:

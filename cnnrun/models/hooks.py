@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from cnnrun.errors import UserError, did_you_mean
+from cnnrun.errors import UserError, did_you_mean_or_sizes
 
 Visit = Callable[[str, nn.Module, tuple[Tensor, ...], Tensor], None]
 """Is given a layer's name, the layer, its inputs and its output."""
@@ -23,7 +23,7 @@ def layer_named(model: nn.Module, name: str) -> nn.Module:
     if name not in layers:
         raise UserError(
             f"layer: the model has no layer '{name}'"
-            + (did_you_mean(name, layers) or f"; it has {', '.join(layers[:12])} ...")
+            + (did_you_mean_or_sizes(name, layers) or f"; it has {', '.join(layers[:12])} ...")
         )
     return model.get_submodule(name)
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cnnrun.errors import UserError, did_you_mean
+from cnnrun.errors import UserError, did_you_mean_or_sizes
 from cnnrun.models.mlp import hidden_layers
 from cnnrun.models.transfer import Transfer
 
@@ -121,7 +121,7 @@ def check_layer(model: nn.Module, cut: str) -> None:
     """
     names = [name for name, _ in model.named_modules() if name]
     if cut not in names:
-        raise UserError(f"cut: the model has no layer '{cut}'{did_you_mean(cut, names)}")
+        raise UserError(f"cut: the model has no layer '{cut}'{did_you_mean_or_sizes(cut, names)}")
 
 
 def truncated(model: nn.Module, cut: str, images: Tensor) -> nn.Module:

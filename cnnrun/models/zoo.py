@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import nullcontext
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from cnnrun.errors import NetworkError, UserError, did_you_mean
+from cnnrun.errors import NetworkError, UserError, did_you_mean, did_you_mean_or_sizes
 from cnnrun.models.channels import adapt_channels, note_normalization
 from cnnrun.registry import models
 from cnnrun.runtime import console
@@ -51,7 +50,9 @@ def torchvision_model(
 
     names = library.list_models(module=library)
     if variant not in names:
-        raise UserError(f"torchvision has no model '{variant}'{_like(variant, names)}")
+        raise UserError(
+            f"torchvision has no model '{variant}'{did_you_mean_or_sizes(variant, names)}"
+        )
     chosen = None if weights is None else _chosen_weights(variant, weights)
     options = _constructor_options(variant, input_shape)
     model: nn.Module
@@ -99,7 +100,9 @@ def timm_model(
     except ImportError as error:
         raise UserError("timm is not installed: pip install 'cnnrun[timm]'") from error
     if not timm.is_model(variant):
-        raise UserError(f"timm has no model '{variant}'{_like(variant, timm.list_models())}")
+        raise UserError(
+            f"timm has no model '{variant}'{did_you_mean_or_sizes(variant, timm.list_models())}"
+        )
     name = variant
     if weights not in (None, "DEFAULT"):
         name = f"{variant}.{weights}"
@@ -296,15 +299,3 @@ def _size(shape: Shape) -> str:
 
 def _known(names: list[str]) -> str:
     return f"; it has {', '.join(names)}" if names else "; it has none"
-
-
-def _like(variant: str, names: list[str]) -> str:
-    """The name that was meant or, where only the size is none, those of other sizes."""
-    others = [name for name in names if _family(name) == _family(variant)]
-    return did_you_mean(variant, names) or (
-        f"; there are {', '.join(others[:8])}" if others else ""
-    )
-
-
-def _family(name: str) -> str:
-    return re.sub(r"\d+", "0", name)

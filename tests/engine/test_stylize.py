@@ -100,7 +100,7 @@ def test_extraction_stops_at_the_deepest_layer_and_names_are_torchvisions() -> N
     for name, layer in zip(names, whole, strict=True):
         kind = {"C": "conv", "R": "relu", "M": "pool"}[type(layer).__name__[0]]
         assert name.startswith(kind)
-    with pytest.raises(UserError, match="has no layer 'relu2_3'; did you mean 'relu"):
+    with pytest.raises(UserError, match="has no layer 'relu2_3'; there are relu1_1, relu1_2"):
         VGGFeatures("vgg19", ["relu2_3"], "max")
 
 

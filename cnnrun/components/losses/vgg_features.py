@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cnnrun.errors import NetworkError, UserError, did_you_mean
+from cnnrun.errors import NetworkError, UserError, did_you_mean_or_sizes
 from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.weights import read_weights
 
@@ -39,7 +39,9 @@ class VGGFeatures(nn.Module):
         self.wanted = list(dict.fromkeys(layers))
         for name in self.wanted:
             if name not in names:
-                raise UserError(f"{network} has no layer '{name}'{did_you_mean(name, names)}")
+                raise UserError(
+                    f"{network} has no layer '{name}'{did_you_mean_or_sizes(name, names)}"
+                )
         self.names = names[: max(names.index(name) for name in self.wanted) + 1]
         self.features = nn.Sequential()
         channels = 3
