@@ -148,7 +148,7 @@ def write(folder: Path, text: str) -> Path:
         ),
         ("grid: {optimizer.lr: [1]}\nmeasure: acuracy", "3:10: measure: 'acuracy' is not measured"),
         ("grid: {optimizer.lr: [1]}\nmeasure: test_accuracy", "the test split may not choose"),
-        ("grid: {optimizer.lr: [1]}\nset: {training.epoch: 3}", "3:7: training.epoch: unknown key"),
+        ("grid: {optimizer.lr: [1]}\nset: {training.foo: 3}", "3:7: training.foo: unknown key"),
     ],
 )
 def test_mistakes_are_told_with_their_place_before_anything_runs(
@@ -165,8 +165,8 @@ def test_changes_on_the_command_line_reach_the_sweep_or_its_base(tiny: Path) -> 
     plan = Plan(load(file, ["seeds=2", "training.epochs=7", "seed=5"]))
     assert plan.seeds == [5, 6]
     assert plan.resolve(plan.points[0] or {}).training.epochs == 7
-    with pytest.raises(ConfigError, match=r"command line: training\.epoch=7: training\.epoch"):
-        Plan(load(file, ["training.epoch=7"]))
+    with pytest.raises(ConfigError, match=r"command line: training\.foo=7: training\.foo"):
+        Plan(load(file, ["training.foo=7"]))
 
 
 def test_a_longer_search_is_the_same_sweep_and_another_base_another(tiny: Path) -> None:
