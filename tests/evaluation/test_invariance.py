@@ -71,7 +71,7 @@ def test_viz_draws_it_and_refuses_what_does_not_classify(
     run = cnnrun("train", "auto.yaml", "-q").out.strip()
     refused = cnnrun("viz", "invariance", run)
     assert refused.code == 1
-    assert "invariance is a matter of classifiers" in refused.err
+    assert "this plot needs a classifier" in refused.err
 
 
 class TestDisplace:
