@@ -235,7 +235,7 @@ def test_the_encoder_of_a_run_serves_a_classifier(cnnrun: Command, autoencoder: 
     ("changes", "told"),
     [
         (["model={name: mlp, hidden: [8]}"], "task: task reconstruct needs an autoencoder"),
-        (["loss=cross_entropy"], "the loss can't compare images; mse, l1, bce and ssim can"),
+        (["loss=cross_entropy"], "this loss compares labels or masks, not pixels"),
         (["training.monitor=accuracy"], "training.monitor: 'accuracy' is not measured"),
         (["task.noise=2"], "task.noise"),
     ],

@@ -160,7 +160,7 @@ def test_each_textbook_case_trains_and_says_what_it_means(
     [
         ("{freeze: all}", "transfer.freeze: nothing to train"),
         ("{freeze: faetures}", "freeze: 'faetures' matches no parameter; did you mean 'features'?"),
-        ("{cut: features.7}", "cut: the model has no layer 'features.7'; did you mean 'features."),
+        ("{cut: features.7}", "cut: the model has no layer 'features.7'; there are features.0"),
         ("{case: small_different, cut: features.7}", "transfer.cut: the model has no layer"),
         ("{lr_multipliers: {tail: 2}}", "lr_multipliers: 'tail' matches no parameter"),
         ("{weights: nowhere.pt}", "nowhere.pt: there is no such"),
