@@ -25,6 +25,10 @@ _INDEX = re.compile(r"[0-9]{1,9}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
+class Change(str):
+    """The place of a value that changes what a file says: on the command line, in a sweep."""
+
+
 @dataclass
 class Document:
     """`values` as read from `file`, and for every path into them the place it was written."""
@@ -62,7 +66,7 @@ class Document:
         dotted, equals, value_text = text.partition("=")
         if not equals or not all(dotted.split(".")):
             raise ConfigError(f"'{text}' is no override: write key=value, e.g. optimizer.lr=0.1")
-        where = f"command line: {' '.join(text.split())}"
+        where = Change(f"command line: {' '.join(text.split())}")
         value = parse(value_text, where).values if value_text.strip() else None
         path = tuple(int(p) if _INDEX.fullmatch(p) else p for p in dotted.split("."))
         self.put(path, value, where)

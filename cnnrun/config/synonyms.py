@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from cnnrun import registry
 from cnnrun.config import renamed
-from cnnrun.config.document import Document, KeyPath, dotted_path
+from cnnrun.config.document import Change, Document, KeyPath, dotted_path
 from cnnrun.config.places import (
     is_mapping,
     keys_at,
@@ -231,10 +231,10 @@ def _written_at(document: Document, path: KeyPath) -> str:
 
 
 def _is_weaker(document: Document, place: str, other: str) -> bool:
-    """Whether what was written at `place` gives way: to the command line, or as a default."""
+    """Whether what was written at `place` gives way: to a change of the file, or as a default."""
     if not place:
         return bool(document.places)
-    return other.startswith("command line") and not place.startswith("command line")
+    return isinstance(other, Change) and not isinstance(place, Change)
 
 
 def as_text(value: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from cnnrun.config.document import Document, parse
+from cnnrun.config.document import Change, Document, parse
 from cnnrun.config.shipped import find_config
 from cnnrun.runtime.paths import expanded
 
@@ -45,7 +45,7 @@ def apply(
         key = change.partition("=")[0]
         path = tuple(int(step) if step.isdigit() else step for step in key.split("."))
         value_place, key_place = place(key, settings[key])
-        document.places[path] = value_place
+        document.places[path] = Change(value_place)
         for length in range(1, len(path) + 1):
             if path[:length] not in known:
                 document.key_places[path[:length]] = key_place

@@ -169,6 +169,15 @@ def test_changes_on_the_command_line_reach_the_sweep_or_its_base(tiny: Path) -> 
         Plan(load(file, ["training.foo=7"]))
 
 
+def test_keys_by_other_tools_words_change_the_base_as_well(tiny: Path) -> None:
+    text = "grid: {optimizer.learning_rate: [0.01, 0.02]}\nset: {training.epoch: 3}"
+    plan = Plan(load(write(tiny.parent, text)))
+    base = load_experiment(tiny)
+    found = [plan.resolve(point or {}) for point in plan.points]
+    assert [each.optimizer.lr for each in found] == [0.01, 0.02]  # type: ignore[attr-defined]
+    assert {each.training.epochs for each in found} == {3} != {base.training.epochs}
+
+
 def test_a_longer_search_is_the_same_sweep_and_another_base_another(tiny: Path) -> None:
     file = write(tiny.parent, "random: {trials: 2, space: {optimizer.lr: {uniform: [0.1, 1]}}}")
     plan = Plan(load(file))
