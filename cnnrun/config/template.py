@@ -6,6 +6,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import Any
 
 from pydantic import BaseModel
@@ -18,46 +19,33 @@ from cnnrun.config.yaml_words import dump
 from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.registry import Component, as_mapping
 
+# What trains a network from scratch well.
+_USUAL = {
+    "model": "cnn",
+    "initializer": "kaiming_normal",
+    "optimizer": {"name": "adam", "lr": 0.001},
+    "schedule": "cosine",
+    "training": {"epochs": 20},
+}
+_DIGITS = {"name": "digits", "batch_size": 64, "validation": 0.1}
+_SHAPES = {"name": "shapes", "batch_size": 64, "validation": 0.1}
 # What each task begins with: small data that need no download, and what trains well on them.
 _BEGINNINGS: dict[str, dict[str, Any]] = {
-    "classify": {
-        "dataset": {"name": "digits", "batch_size": 64, "validation": 0.1},
-        "model": "cnn",
-        "initializer": "kaiming_normal",
-        "optimizer": {"name": "adam", "lr": 0.001},
-        "schedule": "cosine",
-        "training": {"epochs": 20},
-    },
+    "classify": {"dataset": _DIGITS, **_USUAL},
     "reconstruct": {
-        "dataset": {"name": "digits", "batch_size": 64, "validation": 0.1},
+        "dataset": _DIGITS,
         "model": "conv_autoencoder",
         "loss": "mse",
         "optimizer": {"name": "adam", "lr": 0.002},
         "schedule": "cosine",
         "training": {"epochs": 20},
     },
-    "multilabel": {
-        "dataset": {"name": "shapes", "targets": "label_sets", "batch_size": 64, "validation": 0.1},
-        "model": "cnn",
-        "initializer": "kaiming_normal",
-        "optimizer": {"name": "adam", "lr": 0.001},
-        "schedule": "cosine",
-        "training": {"epochs": 20},
-    },
-    "regress": {
-        "dataset": {"name": "shapes", "targets": "values", "batch_size": 64, "validation": 0.1},
-        "model": "cnn",
-        "initializer": "kaiming_normal",
-        "optimizer": {"name": "adam", "lr": 0.001},
-        "schedule": "cosine",
-        "training": {"epochs": 20},
-    },
+    "multilabel": {"dataset": {**_SHAPES, "targets": "label_sets"}, **_USUAL},
+    "regress": {"dataset": {**_SHAPES, "targets": "values"}, **_USUAL},
     "segment": {
-        "dataset": {"name": "shapes", "targets": "masks", "batch_size": 32, "validation": 0.1},
+        **_USUAL,
+        "dataset": {**_SHAPES, "targets": "masks", "batch_size": 32},
         "model": {"name": "unet", "encoder": "cnn"},
-        "initializer": "kaiming_normal",
-        "optimizer": {"name": "adam", "lr": 0.001},
-        "schedule": "cosine",
         "training": {"epochs": 10},
     },
     "stylize": {
@@ -90,7 +78,8 @@ def new_experiment(
         raise ConfigError(
             f"--task: unknown task '{task}'{hint or '; there are ' + ', '.join(_BEGINNINGS)}"
         )
-    values = {"name": name, "task": task, **_BEGINNINGS.get(task, _BEGINNINGS["classify"])}
+    usual = deepcopy(_BEGINNINGS.get(task, _BEGINNINGS["classify"]))  # overrides change it
+    values = {"name": name, "task": task, **usual}
     if dataset is not None:
         kept = {k: values["dataset"][k] for k in ("batch_size", "validation") if task != "stylize"}
         values["dataset"] = {"name": dataset, **kept}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnrun.errors import UserError
+from cnnrun.models.hooks import visiting
 from cnnrun.models.surgery import StoppedAt, evaluated
 
 
@@ -99,7 +100,7 @@ def last_of_each_size(model: nn.Module, images: Tensor) -> dict[str, int]:
     found: dict[int, tuple[str, int]] = {}
     smallest = height + 1
 
-    def note(name: str, output: Any) -> None:
+    def note(name: str, _layer: nn.Module, _inputs: Any, output: Any) -> None:
         nonlocal smallest
         if not isinstance(output, Tensor) or output.dim() != 4 or min(output.shape[2:]) < 2:
             return
@@ -111,18 +112,12 @@ def last_of_each_size(model: nn.Module, images: Tensor) -> dict[str, int]:
         smallest = rows
         found[rows] = (name, output.shape[1])
 
-    hooks = [
-        module.register_forward_hook(lambda _m, _i, output, name=name: note(name, output))
-        for name, module in model.named_modules()
-        if name
-    ]
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        model(images)
+        with visiting(((name, module) for name, module in model.named_modules() if name), note):
+            model(images)
     finally:
-        for hook in hooks:
-            hook.remove()
         for module, training in modes.items():
             module.training = training
     return dict(found[rows] for rows in sorted(found, reverse=True))

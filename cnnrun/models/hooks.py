@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -35,16 +36,23 @@ def visit_layers(model: nn.Module, images: Tensor, visit: Visit) -> None:
     Layers that contain others are left out; one that is used several times comes as often.
     Outputs are to be looked at at once: a following layer may work in place.
     """
-    hooks = [
-        module.register_forward_hook(
-            lambda module, inputs, output, name=name: visit(name, module, inputs, output)
-        )
-        for name, module in model.named_modules()
-        if not list(module.children())
-    ]
+    single = ((n, layer) for n, layer in model.named_modules() if not list(layer.children()))
     model.eval()
-    try:
+    with visiting(single, visit):
         model(images)
+
+
+@contextmanager
+def visiting(layers: Iterable[tuple[str, nn.Module]], visit: Visit) -> Iterator[None]:
+    """Within the block, show `visit` what each of the named layers does, as it does it."""
+    hooks = [
+        layer.register_forward_hook(
+            lambda layer, inputs, output, name=name: visit(name, layer, inputs, output)
+        )
+        for name, layer in layers
+    ]
+    try:
+        yield
     finally:
         for hook in hooks:
             hook.remove()

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cnnrun.errors import UserError
-from cnnrun.models.hooks import layer_named
+from cnnrun.models.hooks import layer_named, visiting
 from cnnrun.plots.drawing.filters import MOST_FILTERS, MOST_MAPS, draw_features, draw_filters
 from cnnrun.plots.drawing.histograms import thinned
 from cnnrun.plots.of_data import Index
@@ -115,16 +115,11 @@ def outputs_of(
     A layer that the model does not use when it predicts, such as an auxiliary head's, is left out.
     """
     caught: dict[str, Tensor] = {}
-    hooks = [
-        layer.register_forward_hook(
-            lambda _module, _inputs, output, name=name: caught.__setitem__(name, output.detach())
-        )
-        for name, layer in layers.items()
-    ]
+
+    def catch(name: str, _layer: nn.Module, _inputs: object, output: Tensor) -> None:
+        caught[name] = output.detach()
+
     model.eval()
-    try:
+    with visiting(layers.items(), catch):
         model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return {name: caught[name] for name in layers if name in caught}

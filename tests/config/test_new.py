@@ -14,7 +14,7 @@ from cnnrun.registry import datasets, models
 from tests.conftest import CONFIGS, EXPERIMENTS, Command
 
 
-@pytest.mark.parametrize("task", ["classify", "reconstruct"])
+@pytest.mark.parametrize("task", ["classify", "reconstruct", "multilabel", "regress", "segment"])
 def test_what_new_writes_passes_check(cnnrun: Command, task: str) -> None:
     ended = cnnrun("new", "mine", "--task", task)
     assert ended.code == 0, ended.err
@@ -99,6 +99,12 @@ def test_configs_have_names(cnnrun: Command) -> None:
     assert ended.code == 2
     assert "did you mean 'digits_cnn'?" in ended.err
     assert "no such file" in cnnrun("train", "absent.yaml").err
+
+
+def test_settings_of_one_config_are_not_those_of_the_next() -> None:
+    first = new_experiment("x")
+    assert new_experiment("x", overrides=["dataset.batch_size=5", "optimizer.lr=0.5"]) != first
+    assert new_experiment("x") == first
 
 
 def test_describe_and_viz_take_names_of_configs(cnnrun: Command) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,6 @@ from cnnrun.plots.style import (
     new_axes,
     styled,
 )
-
-if TYPE_CHECKING:
-    pass
 
 Floats = NDArray[np.float64]
 Kind = Literal["precision_recall", "roc"]
