@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cnnrun.components.tasks.loss_contract import per_sample
 from cnnrun.components.tasks.metrics import classification_scores
-from cnnrun.components.tasks.task import Predictions, Task, exact_sum
+from cnnrun.components.tasks.task import Predictions, Task, as_share, exact_sum
 from cnnrun.errors import UserError
 from cnnrun.measures import ACCURACY, AUROC, BALANCED, ECE, LOSS, MACRO_F1, MAJORITY, TOP5
 from cnnrun.registry import tasks
@@ -89,11 +89,9 @@ class Classify(Task):
 
     def scores(self, predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
         """See `metrics.classification_scores`, and the mean `loss`."""
-        outputs, losses = predictions.answers["outputs"], predictions.answers["losses"]
-        return {
-            "loss": float(losses.mean(dtype="float64")),
-            **classification_scores(outputs, predictions.labels, list(classes)),
-        }
+        outputs = predictions.answers["outputs"]
+        found = classification_scores(outputs, predictions.labels, list(classes))
+        return {"loss": predictions.mean_loss, **found}
 
     def in_words(self, scores: dict[str, Any]) -> str:
         told = [self.lines_of(scores, self.headline)]
@@ -118,7 +116,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
         *(
             [
                 str(row["class"]),
-                *("-" if row[key] is None else f"{row[key]:.3f}" for key in shares),
+                *(as_share(row[key]) for key in shares),
                 f"{row['support']:,}",
             ]
             for row in rows

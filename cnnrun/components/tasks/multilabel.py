@@ -17,7 +17,7 @@ from cnnrun.components.tasks.label_set_metrics import (
 )
 from cnnrun.components.tasks.loss_contract import per_sample
 from cnnrun.components.tasks.metrics import FloatArray
-from cnnrun.components.tasks.task import Array, Predictions, Task, exact_sum
+from cnnrun.components.tasks.task import Array, Predictions, Task, as_share, exact_sum
 from cnnrun.data.dataset import Dataset
 from cnnrun.errors import UserError
 from cnnrun.measures import (
@@ -31,7 +31,6 @@ from cnnrun.measures import (
 )
 from cnnrun.registry import tasks
 from cnnrun.runtime.strict_json import to_json
-from cnnrun.runtime.text_table import columns
 
 
 @tasks.register("multilabel")
@@ -119,12 +118,9 @@ class Multilabel(Task):
 
     def scores(self, predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
         """See `label_set_metrics.label_set_scores`, and the mean `loss`."""
-        answers = predictions.answers
-        probabilities = sigmoid(answers["outputs"])
-        return {
-            "loss": float(answers["losses"].mean(dtype="float64")),
-            **label_set_scores(probabilities, predictions.targets, classes, self.thresholds),
-        }
+        probabilities = sigmoid(predictions.answers["outputs"])
+        found = label_set_scores(probabilities, predictions.targets, classes, self.thresholds)
+        return {"loss": predictions.mean_loss, **found}
 
     def told(
         self,
@@ -157,15 +153,10 @@ class Multilabel(Task):
         figures = ("average_precision", "precision", "recall", "f1", "threshold")
         head = ["label", "average precision", "precision", "recall", "F1", "threshold", "images"]
         rows = [
-            [
-                row["label"],
-                *("-" if row[key] is None else f"{row[key]:.3f}" for key in figures),
-                f"{row['support']:,}",
-            ]
+            [row["label"], *(as_share(row[key]) for key in figures), f"{row['support']:,}"]
             for row in scores["per_label"]
         ]
-        table = columns([head, *rows], right=(1, 2, 3, 4, 5, 6))
-        return "\n".join([self.lines_of(scores, self.headline), "", *table])
+        return self.with_table(scores, head, rows)
 
 
 def sigmoid(outputs: Array) -> FloatArray:

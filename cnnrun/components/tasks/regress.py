@@ -17,7 +17,6 @@ from cnnrun.errors import UserError
 from cnnrun.measures import LOSS, MAE, R2, RMSE
 from cnnrun.registry import tasks
 from cnnrun.runtime.strict_json import to_json
-from cnnrun.runtime.text_table import columns
 
 
 @tasks.register("regress")
@@ -118,11 +117,8 @@ class Regress(Task):
 
     def scores(self, predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
         """See `value_metrics.regression_scores`, and the mean `loss`."""
-        answers = predictions.answers
-        return {
-            "loss": float(answers["losses"].mean(dtype="float64")),
-            **regression_scores(answers["values"], predictions.targets, classes),
-        }
+        found = regression_scores(predictions.answers["values"], predictions.targets, classes)
+        return {"loss": predictions.mean_loss, **found}
 
     def told(
         self,
@@ -153,5 +149,4 @@ class Regress(Task):
             ]
             for row in scores["per_value"]
         ]
-        table = columns([head, *rows], right=(1, 2, 3, 4, 5))
-        return "\n".join([self.lines_of(scores, self.headline), "", *table])
+        return self.with_table(scores, head, rows)

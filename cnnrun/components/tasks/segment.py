@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from cnnrun.components.tasks.loss_contract import LossError, per_sample
 from cnnrun.components.tasks.mask_metrics import of_counts, segmentation_scores
-from cnnrun.components.tasks.task import Array, Predictions, Task, exact_sum
+from cnnrun.components.tasks.task import Array, Predictions, Task, as_share, exact_sum
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.targets import IGNORED
 from cnnrun.errors import UserError
 from cnnrun.measures import LOSS, MIOU, PIXEL_ACCURACY
 from cnnrun.registry import tasks
-from cnnrun.runtime.text_table import columns
 
 
 @tasks.register("segment")
@@ -96,11 +95,8 @@ class Segment(Task):
 
     def scores(self, predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
         """See `mask_metrics.segmentation_scores`, and the mean `loss`."""
-        answers = predictions.answers
-        return {
-            "loss": float(answers["losses"].mean(dtype="float64")),
-            **segmentation_scores(answers["counts"], classes),
-        }
+        found = segmentation_scores(predictions.answers["counts"], classes)
+        return {"loss": predictions.mean_loss, **found}
 
     def told(
         self,
@@ -124,15 +120,10 @@ class Segment(Task):
 
     def in_words(self, scores: dict[str, Any]) -> str:
         rows = [
-            [
-                row["class"],
-                *("-" if row[key] is None else f"{row[key]:.3f}" for key in ("iou", "recall")),
-                f"{row['support']:,}",
-            ]
+            [row["class"], as_share(row["iou"]), as_share(row["recall"]), f"{row['support']:,}"]
             for row in scores["per_class"]
         ]
-        table = columns([["class", "IoU", "recall", "pixels"], *rows], right=(1, 2, 3))
-        return "\n".join([self.lines_of(scores, self.headline), "", *table])
+        return self.with_table(scores, ["class", "IoU", "recall", "pixels"], rows)
 
 
 def of_masks(loss: nn.Module, outputs: Tensor, targets: Tensor) -> Tensor:

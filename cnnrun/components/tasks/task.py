@@ -17,7 +17,7 @@ from cnnrun.data.pixel_targets import Noise
 from cnnrun.data.targets import Kind
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.measures import Metric, described, with_directions
-from cnnrun.runtime.text_table import padded, width_of
+from cnnrun.runtime.text_table import columns, padded, width_of
 
 Array = npt.NDArray[Any]
 
@@ -43,6 +43,11 @@ class Predictions:
         if self.targets.ndim != 1:
             raise UserError("this needs a network that tells one class an image")
         return self.targets
+
+    @property
+    def mean_loss(self) -> float:
+        """Over the samples, each of which counts alike."""
+        return float(self.answers["losses"].mean(dtype="float64"))
 
 
 class Task:
@@ -273,11 +278,23 @@ class Task:
         """One of the rows of `told` as lines of a table."""
         return [{"rank": rank, **k} for rank, k in enumerate(row["top"], start=1)]
 
+    def with_table(
+        self, scores: Mapping[str, Any], head: Sequence[str], rows: Iterable[Sequence[str]]
+    ) -> str:
+        """The headline's scores, and below them a table of numbers whose first column is names."""
+        table = columns([head, *rows], right=range(1, len(head)))
+        return "\n".join([self.lines_of(scores, self.headline), "", *table])
+
     def lines_of(self, scores: Mapping[str, Any], names: Iterable[str]) -> str:
         """A line for each of the named scores that there are, their values under one another."""
         shown = [(self.metric(name), scores[name]) for name in names if name in scores]
         width = max((width_of(metric.display_name) for metric, _ in shown), default=0)
         return "\n".join(f"{padded(m.display_name, width)}  {m.text(v)}" for m, v in shown)
+
+
+def as_share(value: float | None) -> str:
+    """A score in 0..1 in a table; `-` where nothing was measured."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 def exact_sum(values: Tensor) -> Tensor:
