@@ -94,7 +94,9 @@ def _targets() -> None:
         ("shapes_multilabel", "label_curves"),
         ("shapes_segment", "overlays"),
     ):
-        _cnnrun("viz", plot, _train(config), "-o", IMAGES / f"{plot}.png")
+        run = _train(config)
+        _cnnrun("viz", plot, run, "-o", IMAGES / f"{plot}.png")
+        _gallery(run, plot, *(["residuals"] if plot == "predicted" else []))
 
 
 def _style() -> None:

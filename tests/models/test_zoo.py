@@ -251,6 +251,7 @@ def test_timm_tells_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("no network")
 
     monkeypatch.setattr(timm, "create_model", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # it isn't asked
     with pytest.raises(UserError, match=r"could not fetch the trained weights \(no network\)$"):
         zoo.timm_model("resnet10t", (3, 32, 32), 10, weights="DEFAULT")
     monkeypatch.setitem(sys.modules, "timm", None)
