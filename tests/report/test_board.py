@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from cnnrun.comparison import find_runs
@@ -72,15 +74,13 @@ def test_curves_are_zoomed_by_fields_keys_and_the_pointer(shown: Page) -> None:
     assert _x_axes(shown) == [[4, 5]]
     chart.send_keys("0")
     assert _x_axes(shown) == [[1, 5]]
-    shown.run(
-        "const over = arguments[0].querySelector('.u-over'), box = over.getBoundingClientRect();"
-        "const at = (type, x, on = over) => on.dispatchEvent(new MouseEvent(type,"
-        " {clientX: box.left + x * box.width, clientY: box.top + 50, bubbles: true, button: 0}));"
-        "at('mousemove', 0); at('mousedown', 0); at('mousemove', .5);"
-        "at('mouseup', .5, document)",
-        chart,
-    )
+    over = chart.find_element(By.CSS_SELECTOR, ".u-over")
+    half = over.size["width"] // 2
+    drag = ActionChains(shown.driver).move_to_element_with_offset(over, 2 - half, 0)
+    drag.click_and_hold().move_by_offset(half - 2, 0).release().perform()
     assert _x_axes(shown) == [[1, 3]]
+    ActionChains(shown.driver).double_click(over).perform()
+    assert _x_axes(shown) == [[1, 5]]
 
 
 def test_smoothing_keeps_the_weights_of_what_has_come(shown: Page) -> None:
