@@ -42,6 +42,8 @@ def train_to_end(trainer: Trainer, quiet: bool, started: float) -> None:
         with leaving_at_once(run):
             if main:
                 finish(trainer, started)
+    except BadImageError as error:
+        raise _stopped_at(error, trainer) from error
     finally:
         reports.end(run.read_summary())
 
@@ -69,8 +71,6 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
         shown = reporter(quiet, trainer.total_steps, trainer.progress.step, epochs)
         with decoding_processes(), shown as told:
             trainer.fit(told)
-    except BadImageError as error:
-        raise _stopped_at(error, trainer) from error
     except UserError:
         parts, run = trainer.full, trainer.run
         if world().is_main and run and run.read_metrics() and parts.experiment.training.draw:
@@ -80,15 +80,16 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
 
 def _stopped_at(error: BadImageError, trainer: Trainer) -> UserError:
     """What to tell of files that could not be decoded when they were used; the state is saved."""
-    run, progress = trainer.run, trainer.progress
+    run = trainer.run
     if run is None or world().size > 1:  # the other processes are somewhere else
         return error
-    trainer.save("last")
+    if trainer.progress.batch:  # else it is what the last epoch saved
+        trainer.save("last")
     bad = [*trainer.full.dataset.bad_files, *error.files]
     run.write_bad_files((file.path, file.reason) for file in bad)
     return UserError(
-        f"{error}\nstopped in epoch {progress.epoch + 1} after step {progress.step:,}, saved. "
-        "`cnnrun data` lists all files that are damaged; put them right and resume with\n"
+        f"{error}\nstopped after step {trainer.progress.step:,}, saved. `cnnrun data` lists all "
+        "damaged files; put them right and resume with\n"
         f"  cnnrun train --resume {run.path}\n"
         "or start again without them: dataset.check=all dataset.on_error=skip"
     )

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from cnnrun.runtime import console
 from cnnrun.runtime.epoch_table import duration
+
+T = TypeVar("T")
 
 _AFTER = 2.0
 # Seconds between two reports: on a terminal, where each replaces the one before, and elsewhere.
@@ -32,3 +36,12 @@ class Progress:
             on_terminal = console.stderr.isatty()
             self._next = now + (_EACH if on_terminal else _EACH_LINE)
             console.stage(told) if on_terminal else console.note(told)
+
+
+def told(what: str, items: Sequence[T]) -> Iterator[T]:
+    """The items, one after the other, telling how far whoever takes them is."""
+    progress = Progress()
+    for done, item in enumerate(items):
+        progress(what, done, len(items))
+        yield item
+    progress(what, len(items), len(items))
