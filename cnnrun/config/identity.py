@@ -62,6 +62,7 @@ ROLES_OF_COMPONENTS = {
     ("dataset", "huggingface"): {"path": Role.SOURCE},
     # What L-BFGS remembers has this length.
     ("optimizer", "lbfgs"): {"history": Role.FIXED},
+    ("optimizer", "torch/LBFGS"): {"history_size": Role.FIXED},
     ("dataset", "own"): {"target": Role.SOURCE, "arguments": Role.SOURCE, "lazy": Role.MACHINE},
 }
 _LEVERS = ("training.channels_last", "training.compile")
