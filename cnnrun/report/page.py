@@ -58,6 +58,7 @@ def page(title: str, lead: str, sections: Sequence[Section], nonce: str = "") ->
     nonce: without which the browser is to run no script, where a server says so.
     """
     links = "".join(f'<li><a href="#{s.anchor}">{escape(s.title)}</a></li>' for s in sections)
+    nav = f'<nav aria-label="Sections"><ul>{links}</ul></nav>' if len(sections) > 1 else ""
     parts = "".join(
         f'<section id="{s.anchor}" aria-labelledby="{s.anchor}-title">'
         f'<h2 id="{s.anchor}-title">{escape(s.title)}</h2>{s.body}</section>'
@@ -75,7 +76,7 @@ def page(title: str, lead: str, sections: Sequence[Section], nonce: str = "") ->
         f"<title>{escape(title)}</title><style>{style}</style></head><body>"
         '<a class="skip" href="#content">Skip to the content</a>'
         f'<header><h1>{bdi(title)}</h1><p class="lead">{html(lead)}</p>'
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>'
+        f"{nav}</header>"
         f'<main id="content">{parts}</main>'
         f"<footer><p>Made by cnnrun {escape(__version__)}.</p></footer>"
         f'<div id="tip" role="status" aria-live="polite" hidden></div>{licence}{scripts}'
