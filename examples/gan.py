@@ -33,6 +33,8 @@ class GAN(nn.Module):
 class Generate(Task):
     """Images like those of the data set, made of noise."""
 
+    defaults = {"loss": "cross_entropy"}
+
     def optimizers(self, model, make):
         return {"judge": make(model.discriminator), "maker": make(model.generator, lr=2e-3)}
 
