@@ -1,6 +1,7 @@
 """Two networks with an optimizer each:
 
-cnnrun train digits_cnn task=gan model=gan dataset.normalize=none --plugin examples/gan.py
+cnnrun train digits_cnn task=gan model=gan dataset.normalize=none training.epochs=30 \\
+    'optimizer={name: adam, lr: 0.002, beta1: 0.5}' --plugin examples/gan.py
 
 A generator makes digits of noise, a discriminator tells them from real ones (Goodfellow et al. 2014).
 """

@@ -22,13 +22,13 @@ class SAM(Classify):
         step.record(losses, outputs)
         weights = [p for p in step.model.parameters() if p.grad is not None]
         length = torch.stack([p.grad.norm() for p in weights]).norm()
-        moves = [p.grad * (self.rho / (length + 1e-12)) for p in weights]
+        kept = [p.detach().clone() for p in weights]
         with torch.no_grad():
-            for weight, move in zip(weights, moves, strict=True):
-                weight.add_(move)
+            for weight in weights:
+                weight.add_(weight.grad * (self.rho / (length + 1e-12)))
         step.zero_grad()
         step.backward(step.forward()[0])
         with torch.no_grad():
-            for weight, move in zip(weights, moves, strict=True):
-                weight.sub_(move)
+            for weight, before in zip(weights, kept, strict=True):
+                weight.copy_(before)
         step.update()

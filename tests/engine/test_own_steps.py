@@ -109,8 +109,15 @@ def test_a_gan_has_two_optimizers_and_resumes_to_the_same_bits(
 
 
 def test_a_gan_makes_images_like_those_of_the_data(cnnrun: Command) -> None:
-    changes = "task=gan", "model=gan", "dataset.normalize=none", file_of("gan")
-    run = trained(cnnrun, *changes, "training.epochs=40", "optimizer.lr=0.002")
+    changes = "task=gan", "model=gan", file_of("gan")
+    run = trained(
+        cnnrun,
+        *changes,
+        "training.epochs=20",
+        "dataset={name: digits, batch_size: 32, normalize: none}",
+        "optimizer={name: adam, lr: 0.002, beta1: 0.5}",
+        "schedule=cosine",
+    )
     example = str(REPOSITORY / "examples" / "gan.py")
     _, parts, _ = open_checkpoint(run / "checkpoints/last.pt", plugins=[example])
     torch.manual_seed(0)
@@ -121,7 +128,7 @@ def test_a_gan_makes_images_like_those_of_the_data(cnnrun: Command) -> None:
     untrained = torch.full_like(real, 0.5)
     gap = (made.mean(0) - real.mean(0)).abs().mean()
     assert gap < 0.5 * (untrained.mean(0) - real.mean(0)).abs().mean()
-    assert made.std(0).mean() > 0.05  # not one image for all noise
+    assert made.std(0).mean() > 0.5 * real.std(0).mean()  # not one image for all noise
 
 
 def test_a_rule_of_ones_own_ends_training_with_test_scores(cnnrun: Command) -> None:
