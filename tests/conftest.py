@@ -119,16 +119,37 @@ def killed_and_resumed(
     return run
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Command:
-    """`shell(script)`: run a line of bash in an empty folder, with the installed `cnnrun`."""
+@pytest.fixture(scope="session")
+def quick_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for the PATH whose `cnnrun` has all imports already."""
+    from tests.quick_shell import quick_cnnrun
 
+    with quick_cnnrun(tmp_path_factory.mktemp("quick")) as folder:
+        yield folder
+
+
+@pytest.fixture
+def shell(tmp_path: Path, quick_path: Path) -> Command:
+    """`shell(script)`: run a line of bash in an empty folder, with a `cnnrun` that starts at once.
+
+    `kill -9 $!` would end its client alone; that takes `installed_shell`.
+    """
+    return _shell(tmp_path, quick_path)
+
+
+@pytest.fixture
+def installed_shell(tmp_path: Path) -> Command:
+    """The same with the installed `cnnrun`, which takes seconds to import what it needs."""
+    return _shell(tmp_path)
+
+
+def _shell(folder: Path, *first_on_path: Path) -> Command:
     def run(script: str, timeout: float = 240, **environment: str) -> Result:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        places = [*map(str, first_on_path), str(Path(sys.executable).parent), os.environ["PATH"]]
         ended = subprocess.run(
             ["bash", "-c", script],
-            cwd=tmp_path,
-            env={**os.environ, "PATH": path, **environment},
+            cwd=folder,
+            env={**os.environ, "PATH": os.pathsep.join(places), **environment},
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -150,13 +171,13 @@ def mnist_root() -> Path:
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
-    """A config that trains in a second: an MLP on digits."""
+    """A config that trains in a tenth of a second: an MLP on digits; plots would take another."""
     file = tmp_path / "tiny.yaml"
     file.write_text(
         "dataset: {name: digits, batch_size: 64}\n"
         "model: {name: mlp, hidden: [32], dropout: 0.1}\n"
         "optimizer: {name: sgd, lr: 0.1, momentum: 0.9}\n"
         "device: cpu\n"
-        "training: {epochs: 2}\n"
+        "training: {epochs: 2, draw: false}\n"
     )
     return file

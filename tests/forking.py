@@ -88,6 +88,8 @@ def together(count: int, *arguments: object) -> Result:
 
     The code is the highest one, the output the first process's, the errors those of all.
     """
+    import torch._dynamo  # noqa: F401  (what several processes need imports it; here it's once)
+
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -24,7 +24,7 @@ dataset: {name: digits, limit: 40, batch_size: 20, validation: 10}
 model: {name: mlp, hidden: [50]}
 optimizer: {name: sgd, momentum: 0.9}
 device: cpu
-training: {epochs: 2, checkpoint_every: 1 steps}
+training: {epochs: 2, draw: false, checkpoint_every: 1 steps}
 """
 
 

@@ -25,7 +25,7 @@ dataset: {name: digits, batch_size: 64}
 model: {name: conv_autoencoder, code: 8, channels: [8, 16]}
 optimizer: {name: adam, lr: 0.005}
 device: cpu
-training: {epochs: 2}
+training: {epochs: 2, draw: false}
 """
 
 
@@ -217,7 +217,7 @@ def test_the_encoder_of_a_run_serves_a_classifier(cnnrun: Command, autoencoder: 
         "model: {name: encoder_classifier, code: 8, channels: [8, 16]}\n"
         f"transfer: {{weights: {run}, freeze: features}}\n"
         "optimizer: {name: adam, lr: 0.01}\n"
-        "training: {epochs: 3}\n"
+        "training: {epochs: 3, draw: false}\n"
     )
     ended = cnnrun("train", classifier, "-q")
     assert ended.code == 0, ended.err

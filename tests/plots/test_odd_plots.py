@@ -60,7 +60,7 @@ def test_a_thousand_classes(cnnrun: Command, tmp_path: Path) -> None:
             Image.fromarray(pixels).save(folder / "0.png")
     (tmp_path / "x.yaml").write_text(
         "dataset: {name: folder, root: D, cache_dir: cache, validation: 0}\n"
-        "model: {name: mlp, hidden: [8]}\ndevice: cpu\ntraining: {epochs: 1}\n"
+        "model: {name: mlp, hidden: [8]}\ndevice: cpu\ntraining: {epochs: 1, draw: false}\n"
     )
     ended = cnnrun("train", "x.yaml", "-q")
     assert ended.code == 0, ended.err
