@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,14 @@ def no_component_outlives_its_file() -> Iterator[None]:
 def no_component_outlives_its_test() -> Iterator[None]:
     with _forgotten_afterwards():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_are_made_once() -> None:
+    """A process runs one command; thousands would make all commands' options anew for each."""
+    import typer.main
+
+    typer.main.get_command = cache(typer.main.get_command)
 
 
 @pytest.fixture
