@@ -1,8 +1,4 @@
-"""Learning-rate schedules: pure functions of the step, so that resuming needs no hidden state.
-
-`factor(step)` multiplies the optimizer's own rate at the 0-based optimizer step `step`. Epochs in
-parameters count from the start of training, whatever the warm-up.
-"""
+"""The schedules that most trainings use."""
 
 from __future__ import annotations
 
@@ -11,89 +7,20 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from cnnrun.errors import UserError
-from cnnrun.registry import Component, schedules
+from cnnrun.components.schedules.schedule import Schedule
+from cnnrun.registry import schedules
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class ScheduleOptions(Component):
-    """What every schedule has."""
-
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
-    """Epochs over which the learning rate first rises linearly."""
-
-
-class Schedule:
-    """Base class; also the constant schedule's behaviour."""
-
-    def factor(self, step: int) -> float:  # noqa: ARG002
-        """The multiplier of the learning rate at `step`."""
-        return 1.0
-
-    def observe(self, value: float) -> None:
-        """Told the validation loss after every epoch; only `plateau` listens."""
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
-
-
-def build_schedule(config: ScheduleOptions, total_steps: int, steps_per_epoch: int) -> Schedule:
-    """The schedule that `config` names, behind its warm-up.
-
-    Raises:
-        UserError: the warm-up is as long as the training.
-    """
-    warmup_steps = round(config.warmup_epochs * steps_per_epoch)
-    if warmup_steps >= total_steps > 0 and warmup_steps > 0:
-        raise UserError(
-            f"warmup_epochs {config.warmup_epochs:g}: training has only {total_steps} steps, "
-            f"{total_steps / steps_per_epoch:g} epochs, and nothing would be left at the full "
-            "rate; use fewer, or more training.epochs"
-        )
-    schedule: Schedule = schedules.build(
-        config,
-        total_steps=total_steps,
-        steps_per_epoch=steps_per_epoch,
-        warmup_steps=warmup_steps,
-    )
-    if not isinstance(schedule.factor(0), int | float):
-        wrong = type(schedule.factor(0)).__name__
-        raise schedules.get(config.name).mistake(f"gives a {wrong} as factor(0), not a number")
-    return WarmUp(schedule, warmup_steps) if warmup_steps else schedule
-
-
-class WarmUp(Schedule):
-    """Linear from 1/W at the first of W steps to the whole rate at the last (Goyal et al. 2017)."""
-
-    def __init__(self, after: Schedule, steps: int) -> None:
-        self.after, self.steps = after, steps
-
-    def factor(self, step: int) -> float:
-        rising = (step + 1) / self.steps if step < self.steps else 1.0
-        return rising * self.after.factor(step)
-
-    def observe(self, value: float) -> None:
-        self.after.observe(value)
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.after.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.after.load_state_dict(state)
-
-
 @schedules.register("constant")
 class Constant(Schedule):
-    """The optimizer's learning rate throughout."""
+    """The learning rate stays the same throughout."""
 
 
 @schedules.register("step")
 class Step(Schedule):
-    """Multiplied by `gamma` after every `epochs` epochs."""
+    """Multiply the learning rate by `gamma` every `epochs` epochs."""
 
     def __init__(
         self,
@@ -113,7 +40,7 @@ class Step(Schedule):
 
 @schedules.register("multistep")
 class MultiStep(Schedule):
-    """Multiplied by `gamma` when each of the `milestones` (in epochs) is reached."""
+    """Multiply the learning rate by `gamma` at each of the `milestones` (epochs)."""
 
     def __init__(
         self,
@@ -147,7 +74,7 @@ class Annealed(Schedule):
 
 @schedules.register("cosine")
 class Cosine(Annealed):
-    """Half a cosine from the whole rate to `final` times it (Loshchilov & Hutter 2017)."""
+    """Decay along half a cosine to `final` times the rate (Loshchilov & Hutter 2017)."""
 
     def __init__(self, total_steps: int, warmup_steps: int, *, final: Share = 0.0) -> None:
         """final: Fraction of the full learning rate that is left at the end."""
@@ -160,7 +87,7 @@ class Cosine(Annealed):
 
 @schedules.register("linear")
 class Linear(Annealed):
-    """A straight line from the whole rate to `final` times it."""
+    """Linear decay to `final` times the learning rate."""
 
     def __init__(self, total_steps: int, warmup_steps: int, *, final: Share = 0.0) -> None:
         """final: Fraction of the full learning rate that is left at the end."""
@@ -173,7 +100,7 @@ class Linear(Annealed):
 
 @schedules.register("one_cycle")
 class OneCycle(Schedule):
-    """Up to the whole rate by a cosine, then down to almost nothing (Smith & Topin 2018)."""
+    """Rise to the full learning rate, then decay to almost zero (Smith & Topin 2018)."""
 
     def __init__(
         self,
@@ -206,7 +133,7 @@ def _cosine_between(first: float, last: float, share: float) -> float:
 
 @schedules.register("plateau")
 class Plateau(Schedule):
-    """Multiplied by `gamma` when `patience` epochs and one more bring no lower validation loss."""
+    """Multiply by `gamma` after more than `patience` epochs without a lower validation loss."""
 
     def __init__(
         self,
