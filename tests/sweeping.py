@@ -34,6 +34,7 @@ class QuickTrain(Forked):
 def train_quickly(patch: pytest.MonkeyPatch) -> None:
     """Let `Workers` run the stub from now on."""
     patch.setattr(workers, "PROGRAM", list(STUB))
+    patch.setattr(workers, "POLL_SECONDS", 0.02)
     fork_runs(patch, QuickTrain)
 
 

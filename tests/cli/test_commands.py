@@ -164,9 +164,8 @@ def test_interrupt_and_resume_end_at_the_same_bits(
             assert torch.equal(value, _weights(cut, name)[key]), key
 
 
-@pytest.mark.parametrize(
-    "backend", ["module://nope", pytest.param("TkAgg", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["module://nope", "TkAgg"])
 def test_plots_need_no_display(installed_shell: Command, tiny: Path, backend: str) -> None:
     ended = installed_shell(
         f"env -u DISPLAY HOME=/nonexistent MPLBACKEND={backend} "

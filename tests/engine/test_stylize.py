@@ -104,7 +104,7 @@ def test_extraction_stops_at_the_deepest_layer_and_names_are_torchvisions() -> N
         VGGFeatures("vgg19", ["relu2_3"], "max")
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("suffix", [pytest.param(".pth", marks=pytest.mark.slow), ".safetensors"])
 def test_weights_of_a_file_are_those_that_torchvision_would_use(
     tmp_path: Path, suffix: str
 ) -> None:
