@@ -212,7 +212,7 @@ def test_a_run_goes_on_within_any_size(
     assert longer.code == 0, longer.err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("optimizer", ["lbfgs", "{name: adam, lr: 0.02}"])
 def test_the_loss_of_two_photos_falls_by_ten(cnnrun: Command, optimizer: str) -> None:
     """china.jpg in the style of flower.jpg at 128 pixels, through a network of random weights."""
