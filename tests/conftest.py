@@ -49,6 +49,7 @@ def _forgotten_afterwards() -> Iterator[None]:
     before = {kind: set(registry._entries) for kind, registry in KINDS.items()}
     yield
     for kind, registry in KINDS.items():
+        registry._libraries.asked_for.clear()
         for name, entry in list(registry._entries.items()):
             if name not in before[kind] and not entry.factory.__module__.startswith("cnnrun."):
                 del registry._entries[name]
