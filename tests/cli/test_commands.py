@@ -22,7 +22,7 @@ def _weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
 
 def test_digits_train_eval_and_json_in_the_shell(shell: Command) -> None:
     ended = shell(
-        f"RUN=$(cnnrun train {CONFIGS}/digits_cnn.yaml -q) && "
+        f"RUN=$(cnnrun train {CONFIGS}/digits_cnn.yaml training.epochs=8 -q) && "
         'cnnrun eval "$RUN" --json | python -m json.tool > scores.json && '
         'echo "$RUN" && cat scores.json'
     )
@@ -37,10 +37,8 @@ def test_digits_train_eval_and_json_in_the_shell(shell: Command) -> None:
 
 
 @pytest.mark.mnist
-@pytest.mark.parametrize(
-    ("config", "floor"),
-    [("mnist_mlp", 0.94), pytest.param("mnist_cnn", 0.97, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("config", "floor"), [("mnist_mlp", 0.94), ("mnist_cnn", 0.97)])
 def test_mnist_reaches_its_accuracy(
     shell: Command, mnist_root: Path, config: str, floor: float
 ) -> None:

@@ -167,7 +167,7 @@ def test_noise_is_in_the_inputs_alone_and_the_same_for_any_batch_size(kind: str)
 def test_a_run_of_an_autoencoder_from_training_to_outliers(
     cnnrun: Command, autoencoder: Path
 ) -> None:
-    ended = cnnrun("train", autoencoder, "--json", "training.epochs=5")
+    ended = cnnrun("train", autoencoder, "--json", "training.epochs=5", "training.draw=true")
     assert ended.code == 0, ended.err
     summary = json.loads(ended.out)
     run = Path(summary["run"])
