@@ -29,6 +29,7 @@ class Progress:
     best_epoch: int = 0
     stopped_early: bool = False
     skipped: int = 0  # of that epoch's steps, those left out because their loss was no number
+    averaged: int = 0  # epochs whose weights are averaged, see `training.swa`
     accumulate: int = 1  # pieces of a batch, see `training.auto_batch`
 
     def finish_epoch(self, rank: list[float], patience: int | None) -> bool:

@@ -14,11 +14,11 @@ from cnnrun import registry
 from cnnrun.engine.build_optimizer import build_optimizer
 from cnnrun.engine.closures import needs_closure
 from cnnrun.engine.compiling import compiled
-from cnnrun.engine.ema import AverageWeights
 from cnnrun.engine.epoch_sums import EpochSums
 from cnnrun.engine.misfits import misfit, refuse_misfit
 from cnnrun.engine.out_of_memory import OtherRanOutError, is_out_of_memory, out_of_memory
 from cnnrun.engine.parts import Parts
+from cnnrun.engine.swa import average_of
 from cnnrun.errors import UserError
 from cnnrun.runtime import console
 from cnnrun.runtime.distributed import any_process, average_gradients, parallel, world
@@ -73,12 +73,15 @@ class Stepper:
 
     def renew_average(self) -> None:
         """A new running average, of the tensors that the model has now."""
-        decay = self.options.ema
-        self.average = AverageWeights(self.parts.model, decay) if decay is not None else None
+        self.average = average_of(self.parts)
 
     def averaged(self) -> AbstractContextManager[None]:
         """While it lasts, the model has the averaged weights, if there are any."""
         return self.average.applied() if self.average else nullcontext()
+
+    def end_epoch(self, epoch: int) -> int:
+        """Called after epoch number `epoch` (from 0); how many epochs' weights are averaged."""
+        return self.average.end_epoch(epoch) if self.average else 0
 
     def renew_wrappers(self) -> None:
         """Wrap the model anew, as its wrappers know what trains when they are made."""

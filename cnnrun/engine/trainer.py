@@ -259,10 +259,10 @@ class Trainer:
         lr = self.lr * self.schedule.factor(progress.step - len(self.train_batches))
         row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step, "lr": lr}
         row |= {f"train_{name}": value for name, value in means.items()}
+        progress.averaged = self.stepper.end_epoch(progress.epoch)
         scores = self.validate()
         row |= {f"validation_{name}": value for name, value in scores.items()}
-        observed = scores.get("loss", means["loss"])
-        if observed is not None:
+        if (observed := scores.get("loss", means["loss"])) is not None:
             self.schedule.observe(observed)
         self.sums.restart()
         rank = sort_key(scores, self.task, self.experiment.training.monitor)

@@ -27,6 +27,8 @@ NOT_RUN = {
     ("README.md", "cnnrun train photos.yaml"): "downloads weights; run below with stand-ins",
     ("docs/howto/fine_tuning.md", "cnnrun train photos.yaml"): "downloads weights; the same line",
     ("CONTRIBUTING.md", "make install-dev"): "is what runs this test",
+    ("docs/howto/report.md", "cnnrun report runs --serve"): "serves until Ctrl-C",
+    ("docs/howto/report.md", "ssh -L"): "needs another machine",
     ("docs/howto/multi_gpu.md", "#!/bin/bash"): "needs Slurm",
     ("docs/howto/sweeps.md", "cnnrun sweep --join"): "needs a PostgreSQL server and other machines",
     ("docs/howto/sweeps.md", "#!/bin/bash"): "needs Slurm",
