@@ -120,7 +120,7 @@ GROUPS = {
     "optimizer": {"name": "sgd", "lr": 0.2},
     "transfer": {"lr_multipliers": {"features": 0.1, "head": 2.0}},
     "device": "cpu",
-    "training": {"epochs": 2},
+    "training": {"epochs": 2, "draw": False},
 }
 
 

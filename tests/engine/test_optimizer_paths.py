@@ -184,7 +184,7 @@ def _parts(optimizer: str, training: dict[str, Any], **more: Any) -> Parts:
         "optimizer": {"name": optimizer, **OPTIMIZERS[optimizer]},
         "loss": "path_infinite_at_3" if training.get("on_nan") == "skip" else "cross_entropy",
         "device": "cpu",
-        "training": {"epochs": 2, **training},
+        "training": {"epochs": 2, "draw": False, **training},
         **more,
     }
     return build(from_dict(values, "paths"))
