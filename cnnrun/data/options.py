@@ -47,6 +47,10 @@ class DatasetOptions(Component):
     """How geometric augmentations read between pixels."""
     on_error: Literal["stop", "skip"] = "stop"
     """What to do about a damaged image file: stop, or skip it."""
+    check: Literal["auto", "all", "first_use", "none"] = "auto"
+    """When image files are decoded to find damaged ones: `all` before training, `first_use` a
+    sample before and each when it is used, `none` only then; `auto` is `all` up to 100,000 files.
+    """
     cache: Literal["none", "ram", "disk"] = "none"
     """Where decoded image files are kept."""
     cache_dir: str | None = None
@@ -64,6 +68,7 @@ class DatasetOptions(Component):
             resize=self.resize,
             bits=self.bits,
             on_error=self.on_error,
+            check=self.check,
             cache=self.cache,
             cache_dir=self.cache_dir,
             threads=self.threads,
@@ -75,7 +80,7 @@ def dataset_options() -> type[DatasetOptions]:
     return _options_with(augmentations.entries())
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def _options_with(_registered: tuple[Entry, ...]) -> type[DatasetOptions]:
     known: Any = list.__class_getitem__(augmentations.annotation())
     text = DatasetOptions.model_fields["augment"].description

@@ -67,7 +67,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "dataset: {name: digits, batch_size: 40, augment: [{name: rotation}]}\n"
         "model: {name: cnn, channels: [4], batch_norm: true, head_pooling: average}\n"
         "optimizer: {name: sgd, lr: 0.05, momentum: 0.9}\n"
-        "device: cpu\ntraining: {epochs: 2, patience: 9}\n"
+        "device: cpu\ntraining: {epochs: 2, draw: false, patience: 9}\n"
     )
     experiment = load(folder / "x.yaml", [f"output={folder}", *SMALL])
     return runner.train(experiment, quiet=True).path
@@ -93,7 +93,8 @@ OTHERS: dict[str, str] = {
     "dataset.validation": "0.2", "dataset.fold": "2/5", "dataset.size": "10",
     "dataset.resize": "squash", "dataset.channels": "rgb", "dataset.displace": "0.1",
     "dataset.normalize": "none", "dataset.augment": "[]", "dataset.interpolation": "bilinear",
-    "dataset.on_error": "skip", "dataset.cache": "ram", "dataset.cache_dir": "elsewhere",
+    "dataset.on_error": "skip", "dataset.check": "none",
+    "dataset.cache": "ram", "dataset.cache_dir": "elsewhere",
     "dataset.threads": "1", "model.name": "mlp", "model.kind": "locally_connected",
     "model.channels": "[6]", "model.padding": "0", "model.padding_mode": "reflect",
     "model.pooling": "average", "model.pool_stride": "1", "model.activation": "gelu",
@@ -206,7 +207,7 @@ def test_each_key_is_refused_allowed_or_told_to_be_without_effect(
     assert len(found["stopped: without effect"]) > 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_each_key_in_each_state(
     trained: Path,
     tmp_path: Path,
