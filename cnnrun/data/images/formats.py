@@ -288,11 +288,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def open_with_pillow(content: bytes) -> Image.Image:
-    """Pillow's image, its pixels not yet read, of a format that starts no other program.
-
-    Raises:
-        UnreadableError: empty, no image, larger than Pillow's limit, or a damaged header.
-    """
+    """Pillow's image, not yet decoded; raises `UnreadableError`. None starts other programs."""
     if not content:
         raise UnreadableError("the file is empty")
     try:
@@ -311,11 +307,8 @@ def _refuse_large(height: int, width: int) -> None:
     """Pillow's limit, for what it does not decode."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and height * width > 2 * limit:
-        raise UnreadableError(_too_large(height, width))
-
-
-def _too_large(height: int, width: int) -> str:
-    return f"{width:,} x {height:,} pixels, more than Pillow's limit against decompression bombs"
+        told = "more than Pillow's limit against decompression bombs"
+        raise UnreadableError(f"{width:,} x {height:,} pixels, {told}")
 
 
 def _foreign(content: bytes) -> str | None:
