@@ -67,7 +67,9 @@ def _serve(address: str) -> None:
     import sklearn.datasets  # noqa: F401
 
     from cnnrun import plots, registry, runner  # noqa: F401
+    from cnnrun.config.experiment import experiment_model
 
+    experiment_model()  # without plug-ins it's always the same
     for kind in registry.KINDS.values():
         kind.names()
     listening = socket.socket(socket.AF_UNIX)
