@@ -18,6 +18,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from cnnrun import registry
 from cnnrun.config.experiment import from_dict
 from cnnrun.engine.build import build
+from cnnrun.engine.measuring import measure
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import ConfigError, UserError
@@ -304,7 +305,7 @@ def test_lbfgs_trains_convolutions_however_they_lie(channels_last: bool) -> None
     model = {"name": "cnn", "channels": [4, 4], "batch_norm": True}
     trainer = Trainer(_parts("lbfgs", {"channels_last": channels_last}, model=model))
     trainer.fit(Quiet())
-    losses = trainer.measure([next(trainer.train_batches.iterate())])
+    losses = measure(trainer, [next(trainer.train_batches.iterate())])
     assert losses["loss"] is not None
     assert losses["loss"] < 2.2
 
