@@ -30,7 +30,7 @@ typer.main.get_command = cache(typer.main.get_command)
 
 
 def quick_ones(cases: Iterable[Any], *quick: Any) -> list[Any]:
-    """`cases` for `parametrize`: those that stand for all always run, the rest when slow ones do."""
+    """`cases` for `parametrize`: the `quick` ones always run, the others when slow ones do."""
     return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
