@@ -39,7 +39,10 @@ answers = server.makefile()
 pid = int(answers.readline())
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda received, _: os.kill(pid, received))
-sys.exit(int(answers.readline() or 1))
+code = answers.readline()
+if not code:  # whatever killed the fork
+    os.kill(os.getpid(), signal.SIGKILL)
+sys.exit(int(code))
 """
 
 
