@@ -17,7 +17,6 @@ from selenium.webdriver.common.keys import Keys
 
 from cnnrun.comparison import find_runs
 from cnnrun.measures import ACCURACY, LOSS, MSE, Metric
-from cnnrun.multirun.launcher import workers
 from cnnrun.multirun.sweep import sweep
 from cnnrun.plots.drawing.curves import draw_curves
 from cnnrun.report import many_runs, one_run
@@ -32,7 +31,7 @@ from tests.browser import Page, browser
 from tests.comparison.test_compare import Runs
 from tests.conftest import Command
 from tests.small_run import small_run
-from tests.sweeping import STUB, QuickSweep
+from tests.sweeping import QuickSweep, train_quickly
 
 __all__ = ["small_run"]
 
@@ -286,7 +285,7 @@ def sweep_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     tiny.write_text("dataset: digits\nmodel: mlp\noptimizer: sgd\n")
     grid = "grid: {optimizer.lr: [0.1234567, 0.3, 0.6, 2.0], dataset.batch_size: [32, 64]}\n"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers, "PROGRAM", list(STUB))
+        train_quickly(patch)
         patch.setenv("STARTS", str(folder / "starts"))
         patch.chdir(folder)
         quick = QuickSweep(folder, tiny, grid)
