@@ -168,7 +168,7 @@ DAMAGE = {
     "a study's notes that are null": "UPDATE study_user_attributes SET value_json = NULL",
     "a study's notes that are no JSON": "UPDATE study_user_attributes SET value_json = ''",
     "a column that is missing": "ALTER TABLE version_info RENAME COLUMN schema_version TO v",
-    "a name that is no text": "UPDATE studies SET study_name = x'00ff'",
+    "a study whose name is no text": "UPDATE studies SET study_name = x'00ff'",
 }
 
 
