@@ -33,6 +33,8 @@ class DatasetOptions(Component):
     """Height and width that images are brought to; one number for both."""
     resize: Literal["crop", "squash", "pad"] = "crop"
     """How images of other proportions get to `size`."""
+    crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Center crop before resizing: keep this fraction of height and width, e.g. 0.875 = 224/256."""
     channels: Literal["auto", "gray", "rgb"] = "auto"
     """Gray or RGB; `auto` is what the data have."""
     bits: Annotated[int, Field(ge=8, le=16)] | None = None
@@ -63,6 +65,7 @@ class DatasetOptions(Component):
             channels=wanted[self.channels],
             resize=self.resize,
             bits=self.bits,
+            crop_fraction=self.crop_fraction,
             on_error=self.on_error,
             cache=self.cache,
             cache_dir=self.cache_dir,

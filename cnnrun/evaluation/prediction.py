@@ -173,4 +173,5 @@ def form_of(parts: Parts) -> ImageFormat:
     """What every image was brought to in training: size, channels and how it got there."""
     channels, height, width = parts.dataset.input_shape
     dataset = parts.experiment.dataset
-    return ImageFormat((height, width), channels, dataset.resize, dataset.bits or 16)
+    crop = dataset.crop_fraction
+    return ImageFormat((height, width), channels, dataset.resize, dataset.bits or 16, crop)

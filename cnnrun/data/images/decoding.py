@@ -29,21 +29,23 @@ class ImageFormat:
     resize: "crop" takes the largest part in the middle that has the wanted proportions, "squash"
         the whole whatever its proportions, "pad" the whole within black borders.
     bits: of each value of 16-bit gray: 2^bits - 1 is white.
+    crop_fraction: part of the height and width of what `resize` takes that is kept, in its middle.
     """
 
     size: tuple[int, int]
     channels: int
     resize: Resize = "crop"
     bits: int = 16
+    crop_fraction: float = 1.0
 
 
 @dataclass(frozen=True)
 class ImageOptions:
     """What the `dataset` section says of images in files; sources are given it.
 
-    size, channels, resize, bits: as in `ImageFormat`; size None is the files' own where all have
-        one, channels None is gray where all that are looked at are gray, or else RGB, bits None is
-        16, but refused where nothing would be brighter than 16 of 255.
+    size, channels, resize, bits, crop_fraction: as in `ImageFormat`; size None is the files' own
+        where all have one, channels None is gray where all that are looked at are gray, or else
+        RGB, bits None is 16, but refused where nothing would be brighter than 16 of 255.
     on_error: "stop" refuses a data set with bad files, "skip" leaves them out.
     cache: where decoded and resized images are kept: nowhere, in memory, or in a file on disk.
     cache_dir: folder of the disk cache and of what is known of files; None is the platform's.
@@ -58,6 +60,7 @@ class ImageOptions:
     channels: Literal[1, 3] | None = None
     resize: Resize = "crop"
     bits: int | None = None
+    crop_fraction: float = 1.0
     on_error: Literal["stop", "skip"] = "stop"
     cache: Literal["none", "ram", "disk"] = "none"
     cache_dir: str | None = None
