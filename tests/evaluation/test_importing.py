@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cnnrun.errors import ConfigError, UserError
+from cnnrun.evaluation.class_names import read_classes, unique
 from cnnrun.evaluation.importing import import_network
 from cnnrun.evaluation.loading import open_trained
 from cnnrun.models.cnn import CNN
@@ -143,13 +144,16 @@ def test_names_of_another_library_are_mapped(cnnrun: Command, tmp_path: Path) ->
     assert done.code == 0, done.err
     found = Checkpoint.load(tmp_path / "cnn.pt").model
     assert all(torch.equal(found[key], value) for key, value in state.items())
-    Path("names.yaml").write_text("ffc: head\n")
+    Path("names.yaml").write_text("decodr: head\n")
     wrong = cnnrun("import", "cnn", *SMALL, "--weights", "w.pt", "--rename", "names.yaml")
     assert wrong.code == 2
-    assert "no weights are called 'ffc', did you mean 'fc'?" in wrong.err
+    assert "no weights are called 'decodr'; did you mean 'decoder'?" in wrong.err
 
 
-def test_a_map_of_names_serves_fine_tuning_too(cnnrun: Command, tmp_path: Path) -> None:
+def test_a_map_of_names_serves_fine_tuning_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     state = small_network().state_dict()
     torch.save({f"stem.{key}": value for key, value in state.items()}, tmp_path / "w.pt")
     (tmp_path / "x.yaml").write_text(
@@ -224,3 +228,49 @@ def test_what_can_not_be_imported_says_why(
     Path("two.txt").write_text("a\nb\n")
     with pytest.raises((ConfigError, UserError), match=told):
         import_network(model, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "names"),
+    [
+        ("a.txt", "cat\n\nwild dog\n", ("cat", "wild dog")),
+        ("a.json", '["cat", "dog"]', ("cat", "dog")),
+        ("a.json", '{"1": "dog", "0": "cat"}', ("cat", "dog")),
+        ("a.json", '{"0": ["n02", "cat"], "1": ["n01", "dog"]}', ("cat", "dog")),
+        ("a.json", '{"dog": 1, "cat": 0}', ("cat", "dog")),
+    ],
+)
+def test_names_of_classes_are_read_in_the_usual_forms(
+    tmp_path: Path, name: str, text: str, names: tuple[str, ...]
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert read_classes(tmp_path / name) == names
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("a.txt", "cat\ncat\n", "names 'cat' twice"),
+        ("a.txt", "\n", "names no classes"),
+        ("a.json", "{", "not JSON"),
+        ("a.json", '{"cat": "dog"}', "expected numbers and names"),
+        ("a.json", "3", "expected a list of names"),
+    ],
+)
+def test_what_names_no_classes_says_so(tmp_path: Path, name: str, text: str, told: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=told):
+        read_classes(tmp_path / name)
+
+
+def test_a_name_stands_for_one_output() -> None:
+    assert unique(("crane", "tench", "crane")) == ("crane (0)", "tench", "crane (2)")
+
+
+def test_a_map_of_names_is_a_map(tmp_path: Path) -> None:
+    torch.save(small_network().state_dict(), tmp_path / "w.pt")
+    (tmp_path / "names.yaml").write_text("fc: [head]\n")
+    with pytest.raises(ConfigError, match=r"expected lines `old\.name: new\.name`, or"):
+        import_network(
+            "cnn", str(tmp_path / "w.pt"), rename=tmp_path / "names.yaml", overrides=SMALL
+        )
