@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.main
 
 REPOSITORY = Path(__file__).parent.parent
 CONFIGS = REPOSITORY / "configs"
@@ -21,6 +23,9 @@ EXPERIMENTS = sorted(
 
 # Two test processes share two cores; more threads would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Typer makes all commands anew for each line that it is given, in 20 ms: the suite gives thousands.
+typer.main.get_command = cache(typer.main.get_command)
 
 
 @dataclass

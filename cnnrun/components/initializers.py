@@ -48,12 +48,12 @@ def initialize(model: nn.Module, config: Component, loaded: Container[Tensor] = 
 
 @initializers.register("default")
 def default(weight: Tensor) -> None:
-    """What torch gives each layer: uniform within 1/sqrt(fan_in), biases too."""
+    """PyTorch's own for each layer: uniform within 1/sqrt(fan_in), biases too."""
 
 
 @initializers.register("zeros")
 def zeros(weight: Tensor) -> None:
-    """All weights 0: every unit of a layer stays the same as its neighbours."""
+    """All weights 0: the units of a layer never become different."""
     nn.init.zeros_(weight)
 
 
@@ -96,7 +96,7 @@ def normal(weight: Tensor, *, mean: float = 0.0, std: Positive = 0.05) -> None:
 
 @initializers.register("uniform_fan_in")
 def uniform_fan_in(weight: Tensor) -> None:
-    """The general rule: uniform within 1/sqrt(n), n the inputs of a unit (LeCun et al. 1998)."""
+    """Uniform within 1/sqrt(n), n the number of inputs of a unit (LeCun et al. 1998)."""
     bound = 1 / math.sqrt(weight[0].numel())
     nn.init.uniform_(weight, -bound, bound)
 
@@ -154,7 +154,7 @@ def orthogonal(weight: Tensor, *, gain: Positive = 1.0) -> None:
 
 @initializers.register("trunc_normal")
 def trunc_normal(weight: Tensor, *, mean: float = 0.0, std: Positive = 0.02) -> None:
-    """Normal, drawn again where it is more than two `std` from `mean`.
+    """Normal, truncated at two `std` from `mean`.
 
     mean: Middle of the distribution.
     std: Standard deviation before the tails are cut off.

@@ -133,7 +133,7 @@ def rmsprop(
     centered: bool = False,
     weight_decay: WeightDecay = 0.0,
 ) -> torch.optim.Optimizer:
-    """RMSprop (Hinton 2012): gradients over their running root mean square.
+    """RMSprop (Hinton 2012): divides gradients by their running root mean square.
 
     alpha: Decay of the running mean of squared gradients.
     centered: Subtract the running mean of the gradients first.
@@ -157,7 +157,7 @@ def adagrad(
     eps: Epsilon = 1e-10,
     weight_decay: WeightDecay = 0.0,
 ) -> torch.optim.Optimizer:
-    """Adagrad (Duchi et al. 2011): gradients over the root of their summed squares."""
+    """Adagrad (Duchi et al. 2011): divides gradients by the root of their summed squares."""
     return torch.optim.Adagrad(parameters, lr=lr, eps=eps, weight_decay=weight_decay)
 
 

@@ -88,12 +88,12 @@ class WarmUp(Schedule):
 
 @schedules.register("constant")
 class Constant(Schedule):
-    """The optimizer's learning rate throughout."""
+    """The learning rate stays the same throughout."""
 
 
 @schedules.register("step")
 class Step(Schedule):
-    """Multiplied by `gamma` after every `epochs` epochs."""
+    """Multiply the learning rate by `gamma` every `epochs` epochs."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Step(Schedule):
 
 @schedules.register("multistep")
 class MultiStep(Schedule):
-    """Multiplied by `gamma` when each of the `milestones` (in epochs) is reached."""
+    """Multiply the learning rate by `gamma` at each of the `milestones` (epochs)."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class Annealed(Schedule):
 
 @schedules.register("cosine")
 class Cosine(Annealed):
-    """Half a cosine from the whole rate to `final` times it (Loshchilov & Hutter 2017)."""
+    """Decay along half a cosine to `final` times the rate (Loshchilov & Hutter 2017)."""
 
     def __init__(self, total_steps: int, warmup_steps: int, *, final: Share = 0.0) -> None:
         """final: Fraction of the full learning rate that is left at the end."""
@@ -160,7 +160,7 @@ class Cosine(Annealed):
 
 @schedules.register("linear")
 class Linear(Annealed):
-    """A straight line from the whole rate to `final` times it."""
+    """Linear decay to `final` times the learning rate."""
 
     def __init__(self, total_steps: int, warmup_steps: int, *, final: Share = 0.0) -> None:
         """final: Fraction of the full learning rate that is left at the end."""
@@ -173,7 +173,7 @@ class Linear(Annealed):
 
 @schedules.register("one_cycle")
 class OneCycle(Schedule):
-    """Up to the whole rate by a cosine, then down to almost nothing (Smith & Topin 2018)."""
+    """Rise to the full learning rate, then decay to almost zero (Smith & Topin 2018)."""
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ def _cosine_between(first: float, last: float, share: float) -> float:
 
 @schedules.register("plateau")
 class Plateau(Schedule):
-    """Multiplied by `gamma` when `patience` epochs and one more bring no lower validation loss."""
+    """Multiply by `gamma` after more than `patience` epochs without a lower validation loss."""
 
     def __init__(
         self,

@@ -56,7 +56,7 @@ class Autoencoder(nn.Module):
 
 @models.register("linear_autoencoder")
 class LinearAutoencoder(Autoencoder):
-    """One linear layer to the code and one back: the plane of PCA (Baldi & Hornik 1989)."""
+    """One linear layer to the code and one back: learns PCA's subspace (Baldi & Hornik 1989)."""
 
     def __init__(self, input_shape: Shape, *, code: Positive = 32) -> None:
         """code: Numbers of a code."""
@@ -76,7 +76,7 @@ class LinearAutoencoder(Autoencoder):
 
 @models.register("conv_autoencoder")
 class ConvAutoencoder(Autoencoder):
-    """Strided convolutions to a code, and back by transposed convolutions or by enlarging."""
+    """Strided convolutions to a code, and back by transposed convolutions or upsampling."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class ConvAutoencoder(Autoencoder):
 
 @models.register("vae")
 class VariationalAutoencoder(Autoencoder):
-    """A convolutional autoencoder whose codes are drawn near a unit ball (Kingma & Welling 2014).
+    """Convolutional variational autoencoder (Kingma & Welling 2014).
 
     The penalty is beta times the KL divergence to a unit normal (beta: Higgins et al. 2017),
     divided by the number of pixels, as the loss is a mean over them: with `bce` their sum is the
@@ -171,7 +171,7 @@ class VariationalAutoencoder(Autoencoder):
 
 @models.register("encoder_classifier")
 class EncoderClassifier(nn.Module):
-    """The encoder of a conv_autoencoder (give its run as transfer.weights) and a linear layer."""
+    """The encoder of a conv_autoencoder (transfer.weights: its run) and a linear classifier."""
 
     def __init__(
         self,

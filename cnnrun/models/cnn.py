@@ -18,7 +18,7 @@ from cnnrun.registry import models
 
 @models.register("cnn")
 class CNN(nn.Module):
-    """Blocks of convolution, activation and pooling, then fully connected layers or an average."""
+    """Blocks of convolution, activation and pooling, then dense layers or global pooling."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from cnnrun.registry import models
 
 @models.register("image")
 class TrainedImage(nn.Module):
-    """An image as a model: its pixels are the parameters, on growing sizes (coarse to fine)."""
+    """An image as a model: its pixels are the parameters, optimized from coarse to fine."""
 
     stage: Tensor
     content: Tensor

@@ -23,7 +23,7 @@ _LEAST = 16
 
 @models.register("unet")
 class Unet(nn.Module):
-    """A class for each pixel: any network's feature maps, enlarged step by step."""
+    """U-Net (Ronneberger et al. 2015): a class for each pixel, with any network as encoder."""
 
     def __init__(
         self,

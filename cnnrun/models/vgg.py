@@ -21,7 +21,7 @@ _CONVOLUTIONS: dict[int, tuple[int, ...]] = {
 
 @models.register("vgg")
 class VGG(nn.Module):
-    """Five blocks of 3 x 3 convolutions and a max pool each (Simonyan & Zisserman 2014)."""
+    """Five blocks of 3 x 3 convolutions, each with max pooling (Simonyan & Zisserman 2014)."""
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ Some = Annotated[int, Field(ge=1, le=24)]
 
 @plots.register("reconstructions")
 def reconstructions(target: Target, *, count: Some = 12) -> Figure:
-    """Test images (with noise, if it learnt to take it away) over what comes back from the code.
+    """Test images (noisy ones for a denoising task) and their reconstructions.
 
     count: Number of test images.
     """
@@ -46,7 +46,7 @@ def reconstructions(target: Target, *, count: Some = 12) -> Figure:
 
 @plots.register("outliers")
 def outliers(target: Target, *, count: Some = 12, split: SplitName = "test") -> Figure:
-    """The images with the largest reconstruction errors, worst first, over what came back.
+    """The images with the largest reconstruction errors, worst first, with the results.
 
     count: Number of images, worst first.
     split: Split that the images are from.
@@ -72,7 +72,7 @@ def outliers(target: Target, *, count: Some = 12, split: SplitName = "test") -> 
 def latent(
     target: Target, *, count: Annotated[int, Field(ge=3, le=20_000)] = 1000, method: Method = "pca"
 ) -> Figure:
-    """Test images by their codes: codes of two numbers directly, others by PCA or t-SNE.
+    """The codes of test images: two numbers directly, longer codes by PCA or t-SNE.
 
     count: Number of test images.
     method: How codes of more than two numbers are brought to a plane.
@@ -98,7 +98,7 @@ def walks(
     count: Annotated[int, Field(ge=1, le=12)] = 6,
     steps: Annotated[int, Field(ge=3, le=15)] = 9,
 ) -> Figure:
-    """Straight walks between the codes of two test images, decoded at every step.
+    """Interpolation between the codes of two test images, decoded at every step.
 
     count: Number of walks.
     steps: Steps of a walk.
@@ -125,7 +125,7 @@ def walks(
 
 @plots.register("decoded_grid")
 def decoded_grid(target: Target, *, side: Annotated[int, Field(ge=2, le=40)] = 15) -> Figure:
-    """What codes of two numbers stand for, all over the region where those of test images lie.
+    """Codes of two numbers decoded on a grid over the region of the test images' codes.
 
     side: Codes along each side of the grid.
     """

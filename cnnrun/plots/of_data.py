@@ -21,7 +21,7 @@ Index = Annotated[int, Field(ge=0)]
 
 @plots.register("samples")
 def samples(target: Target, *, split: SplitName = "train", count: Count = 24) -> Figure:
-    """Images of a split, drawn at random (by the experiment's seed), with their class names.
+    """Random images of a split, with their class names.
 
     split: Split that the images are from.
     count: Number of images.
@@ -42,7 +42,7 @@ def samples(target: Target, *, split: SplitName = "train", count: Count = 24) ->
 def augmentations(
     target: Target, *, split: SplitName = "train", index: Index = 0, count: Count = 15
 ) -> Figure:
-    """One image as training sees it: many draws of the augmentations, with their parameters.
+    """One image as training sees it: many random augmentations, with their parameters.
 
     split: Split that the image is from.
     index: Which image of the split, from 0 on.
@@ -65,7 +65,7 @@ def augmentations(
 
 @plots.register("pixels")
 def pixels(target: Target, *, split: SplitName = "train", index: Index = 0) -> Figure:
-    """One image as the numbers that it is: each pixel's gray value, 0..255, in its cell.
+    """One image as numbers: the gray value, 0..255, of each pixel in its cell.
 
     split: Split that the image is from.
     index: Which image of the split, from 0 on.

@@ -15,7 +15,7 @@ from cnnrun.registry import plots
 
 @plots.register("invariance")
 def invariance(target: Target, *, count: Annotated[int, Field(ge=1)] = 1000) -> Figure:
-    """Accuracy on test images as they are turned, scaled and shifted: how far it holds.
+    """Accuracy on test images as they are rotated, scaled and shifted more and more.
 
     count: Number of test images.
     """

@@ -13,7 +13,7 @@ from cnnrun.registry import plots
 
 @plots.register("label_curves")
 def label_curves(target: Target) -> Figure:
-    """Precision over recall of each label on the test split; a dot is the chosen threshold."""
+    """Precision-recall curve of each label on the test split, with the chosen threshold."""
     task = target.parts.task
     if not isinstance(task, Multilabel):
         raise UserError("this plot needs a network that tells sets of labels (task: multilabel)")

@@ -18,7 +18,7 @@ from cnnrun.runtime.randomness import derive_seed
 
 @plots.register("overlays")
 def overlays(target: Target, *, count: Annotated[int, Field(ge=1, le=24)] = 8) -> Figure:
-    """Some test images, with the true and the predicted class of each pixel over them.
+    """Test images overlaid with the true and the predicted class of each pixel.
 
     count: Number of test images.
     """

@@ -27,7 +27,7 @@ MOST_LAYERS = 8
 
 @plots.register("filters")
 def filters(target: Target, *, layer: str | None = None) -> Figure:
-    """The kernels of a convolution, by default the first: what it looks for in its input.
+    """The kernels of a convolution, by default the first one.
 
     layer: Name of the convolution (`cnnrun describe` shows them).
     """
@@ -48,7 +48,7 @@ def features(
     layer: str | None = None,
     page: Annotated[int, Field(ge=1)] | None = None,
 ) -> Figure:
-    """What each convolution, or one layer alone, answers to one test image.
+    """The feature maps of each convolution, or of one layer, for one test image.
 
     index: Which test image, from 0 on.
     layer: Name of a layer to draw alone (`cnnrun describe` shows them).

@@ -41,7 +41,7 @@ _DO_NOTHING = (nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Identity)
 
 @plots.register("activations")
 def activations(target: Target, *, count: Annotated[int, Field(ge=1, le=1000)] = 100) -> Figure:
-    """How each layer's outputs are distributed on some test images, and its dead units.
+    """The distribution of each layer's outputs on some test images, and its dead units.
 
     count: Number of test images.
     """
@@ -61,7 +61,7 @@ def activations(target: Target, *, count: Annotated[int, Field(ge=1, le=1000)] =
 
 @plots.register("weights")
 def weights(target: Target, *, of: Literal["values", "change"] = "values") -> Figure:
-    """Histograms of each layer's weights against those that training began with, or of the change.
+    """Histograms of each layer's weights, beside the initial ones, or of their change.
 
     of: `values` are the weights themselves, `change` is how far each moved from the start.
     """
@@ -86,7 +86,7 @@ def layer_weights(parts: Parts) -> list[LayerWeights]:
 
 @plots.register("saliency")
 def saliency(target: Target, *, count: FewImages = 12, of: ClassChoice = "prediction") -> Figure:
-    """Which pixels move the score of a class most, on some test images (Simonyan et al. 2014).
+    """Which pixels change the score of a class most (Simonyan et al. 2014).
 
     count: Number of test images.
     of: Class whose score is explained: the predicted one or the true one.
@@ -104,7 +104,7 @@ def gradcam(
     of: ClassChoice = "prediction",
     layer: str | None = None,
 ) -> Figure:
-    """Which regions speak for a class, by the last feature maps (Grad-CAM, Selvaraju et al. 2017).
+    """Which regions support a class, from the last feature maps (Selvaraju et al. 2017).
 
     count: Number of test images.
     of: Class whose score is explained: the predicted one or the true one.
@@ -124,7 +124,7 @@ def embeddings(
     count: Annotated[int, Field(ge=3, le=20_000)] = 1000,
     method: Method = "pca",
 ) -> Figure:
-    """Test images as the last layer is given them, on a plane (PCA or t-SNE), by class.
+    """The inputs of the last layer for test images, projected by PCA or t-SNE, by class.
 
     `tsne` shows neighbours.
 

@@ -25,7 +25,7 @@ from cnnrun.registry import plots
 
 @plots.register("confusion")
 def confusion(target: Target, *, split: SplitName = "test", normalized: bool = False) -> Figure:
-    """How many images of each true class were taken for each class, and each class's recall.
+    """Confusion matrix: predicted against true classes, with the recall of each class.
 
     split: Split that the images are from.
     normalized: Write percentages of the true class into the cells instead of counts.
@@ -63,7 +63,7 @@ def mistakes(target: Target, *, count: Annotated[int, Field(ge=1, le=100)] = 20)
 def calibration(
     target: Target, *, split: SplitName = "test", bins: Annotated[int, Field(ge=2, le=50)] = 15
 ) -> Figure:
-    """Whether answers are right as often as they are sure: a reliability diagram.
+    """Whether confidence matches accuracy: a reliability diagram.
 
     split: Split that the images are from.
     bins: Bins of confidence.
@@ -75,7 +75,7 @@ def calibration(
 
 @plots.register("precision_recall")
 def precision_recall(target: Target, *, split: SplitName = "test") -> Figure:
-    """Precision against recall at each threshold of a class's probability, each class alone.
+    """Precision-recall curve of each class against all others.
 
     split: Split that the images are from.
     """
@@ -84,7 +84,7 @@ def precision_recall(target: Target, *, split: SplitName = "test") -> Figure:
 
 @plots.register("roc")
 def roc(target: Target, *, split: SplitName = "test") -> Figure:
-    """True against false positive rate at each threshold (ROC), each class against all others.
+    """ROC curve of each class against all others.
 
     split: Split that the images are from.
     """

@@ -19,7 +19,7 @@ from cnnrun.registry import plots
 
 @plots.register("style")
 def style(target: Target, *, progress: Annotated[int, Field(ge=0, le=12)] = 4) -> Figure:
-    """Content and styles of a style transfer, the image after some epochs, and the result.
+    """Content, styles, intermediate images and result of a style transfer.
 
     progress: Number of intermediate images.
     """

@@ -13,14 +13,14 @@ from cnnrun.registry import plots
 
 @plots.register("predicted")
 def predicted(target: Target) -> Figure:
-    """What is predicted of each test image against what is true, for each value."""
+    """Predicted against true values of the test images."""
     said, true, headings = _values(target)
     return draw_predicted(said, true, headings, f"Predicted and true, {len(true):,} test images")
 
 
 @plots.register("residuals")
 def residuals(target: Target) -> Figure:
-    """By how much each prediction is off, against what was predicted, for each value."""
+    """Residuals against predicted values."""
     said, true, headings = _values(target)
     return draw_residuals(said, true, headings, f"Errors of {len(true):,} test images")
 

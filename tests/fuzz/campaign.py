@@ -140,10 +140,15 @@ def _smaller(values: dict[str, Any], outcome: Outcome, parent: Path) -> dict[str
     return values
 
 
+_NEEDED = {"name", "root", "seed", "task", "dataset", "batch_size", "model"} | {
+    *("optimizer", "milestones", "training", "epochs")
+}
+
+
 def _optional(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Paths of keys that an experiment may do without, sections before what is in them."""
     for key, value in values.items():
-        if key not in ("name", "root", "dataset", "model", "optimizer", "batch_size", "milestones"):
+        if key not in _NEEDED:
             yield (*path, key)
         if isinstance(value, dict):
             yield from _optional(value, (*path, key))

@@ -50,6 +50,10 @@ class Refused(Exception):
     """cnnrun said in a sentence that it can't do that."""
 
 
+class Differs(AssertionError):
+    """More than by the order of sums."""
+
+
 def command(*arguments: object) -> str:
     """What `cnnrun ...` prints on stdout.
 
@@ -111,6 +115,11 @@ def differences(values: dict[str, Any], folder: Path) -> Outcome:
                 outcome.compared.append(name)
         except Refused as refusal:
             outcome.declined.append(f"{name}: {refusal}")
+        except Differs as error:
+            if is_chaotic(file):
+                outcome.declined.append(f"{name}: another last digit changes as much")
+            else:
+                outcome.problems.append(f"{name}: {error}")
         except Exception as error:
             outcome.problems.append(f"{name}: {type(error).__name__}: {str(error)[:1500]}")
     return outcome
@@ -171,12 +180,7 @@ def _reference(values: dict[str, Any], file: Path, run: Path) -> bool:
         {key: value for key, value in row.items() if key not in ("lr", "skipped")}
         for row in log_of(run)
     ]
-    try:
-        same_end((logged, weights_of(run)), end)
-    except AssertionError as difference:
-        if is_chaotic(file, end):
-            raise Refused("another last digit changes as much") from difference
-        raise
+    same_end((logged, weights_of(run)), end)
     return True
 
 
@@ -184,8 +188,9 @@ End = tuple[list[dict[str, Any]], dict[str, torch.Tensor]]
 """The rows of the log, and the last weights."""
 
 
-def is_chaotic(file: Path, end: End) -> bool:
+def is_chaotic(file: Path) -> bool:
     """Whether the plain loop itself leads elsewhere from weights with other last digits."""
+    end = Reference(load(file)).train()
     nearly = Reference(load(file))
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -193,7 +198,7 @@ def is_chaotic(file: Path, end: End) -> bool:
             weight *= 1 + 1e-6 * torch.randn(weight.shape, generator=random)
     try:
         same_end(nearly.train(), end)
-    except AssertionError:
+    except Differs:
         return True
     return False
 
@@ -259,8 +264,8 @@ def _accumulated(values: dict[str, Any], file: Path, run: Path) -> bool:
 
 def _uncached(values: dict[str, Any], file: Path, run: Path) -> bool:
     """With frozen features computed at every step instead of once."""
-    if "transfer" not in values:
-        return False
+    if "transfer" not in values or values["training"].get("amp", "off") != "off":
+        return False  # of 16 bits, the last is of a batch of another size another one
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cnnrun.engine.trainer.on_frozen_features", lambda *_: None)
         other = train(file, "uncached")
@@ -323,8 +328,9 @@ def compare_two(values: dict[str, Any], folder: Path) -> list[str]:
         return []  # a last batch too small for two joins the one before
     try:
         same_course(two, plain)
-    except AssertionError as error:
-        return [f"two processes: {error}"]
+    except Differs as error:
+        if not is_chaotic(folder / "experiment.yaml"):
+            return [f"two processes: {error}"]
     return []
 
 
@@ -366,9 +372,12 @@ def same_course(ours: Path, expected: Path) -> None:
 def same_end(ours: End, expected: End) -> None:
     rows, wanted = ours[0], expected[0]
     assert len(rows) == len(wanted), f"{len(rows)} epochs, not {len(wanted)}"
-    for row, like in zip(rows, wanted, strict=True):
-        close(row, like, CLOSE)
-    same_weights(ours[1], expected[1])
+    try:
+        for row, like in zip(rows, wanted, strict=True):
+            close(row, like, CLOSE)
+        same_weights(ours[1], expected[1])
+    except AssertionError as error:
+        raise Differs(error) from error
 
 
 def same_weights(ours: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:

@@ -28,7 +28,7 @@ ClassWeights = Annotated[
 
 @losses.register("cross_entropy")
 class CrossEntropy(nn.Module):
-    """Cross entropy of logits with labels; label smoothing (Szegedy 2016) and class weights.
+    """Cross-entropy, with label smoothing (Szegedy et al. 2016) and class weights.
 
     Weights are scaled so that their mean over the training samples is 1. The mean over samples is
     then torch's weighted mean of the whole training split, whatever the batches.
@@ -94,7 +94,7 @@ def class_weights(
 
 @losses.register("nll")
 class NegativeLogLikelihood(nn.Module):
-    """Negative log-likelihood, after a log-softmax (which changes nothing if there is one)."""
+    """Negative log-likelihood after a log-softmax (harmless if the model has one already)."""
 
     compares = CLASSES
 
@@ -111,7 +111,7 @@ class NegativeLogLikelihood(nn.Module):
 
 @losses.register("mse")
 class MeanSquaredError(nn.Module):
-    """Squared difference, mean over what a sample has; labels are compared as one-hot vectors."""
+    """Mean squared error of a sample; class labels are compared as one-hot vectors."""
 
     compares = NUMBERS
 
@@ -122,7 +122,7 @@ class MeanSquaredError(nn.Module):
 
 @losses.register("l1")
 class MeanAbsoluteError(nn.Module):
-    """Absolute difference, mean over what a sample has; labels are compared as one-hot vectors."""
+    """Mean absolute error of a sample; class labels are compared as one-hot vectors."""
 
     compares = NUMBERS
 
@@ -133,7 +133,7 @@ class MeanAbsoluteError(nn.Module):
 
 @losses.register("huber")
 class Huber(nn.Module):
-    """Squared where the difference is below `delta`, absolute beyond: outliers pull less (1964)."""
+    """Squared error below `delta`, linear beyond: robust to outliers (Huber 1964)."""
 
     compares = NUMBERS
 
@@ -158,7 +158,7 @@ def _difference(outputs: Tensor, targets: Tensor) -> Tensor:
 
 @losses.register("focal")
 class Focal(nn.Module):
-    """Cross entropy times (1 - p)^gamma: easy samples count less (Lin et al. 2017).
+    """Cross-entropy times (1 - p)^gamma, so that easy samples count less (Lin et al. 2017).
 
     `weight` is the paper's alpha, scaled as in `cross_entropy`.
     """

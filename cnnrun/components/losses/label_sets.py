@@ -17,7 +17,7 @@ PositiveWeights = Literal["none", "balanced"] | list[Annotated[float, Field(gt=0
 
 @losses.register("bce_logits")
 class BinaryCrossEntropyOfLogits(nn.Module):
-    """Binary cross entropy of logits with sets of labels, mean over the labels.
+    """Binary cross-entropy of logits with label sets, mean over the labels.
 
     `balanced` is the number of training images without the label by that with it, so that a rare
     label weighs as much as its absence.

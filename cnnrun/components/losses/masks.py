@@ -13,7 +13,7 @@ from cnnrun.registry import losses
 
 @losses.register("dice")
 class Dice(nn.Module):
-    """1 - Dice's coefficient of probabilities and masks, mean over the classes (Milletari 2016).
+    """1 - Dice coefficient of probabilities and masks, mean over classes (Milletari 2016).
 
     A class of few pixels weighs as much as one of many. `cross_entropy` is added in that share.
     """

@@ -46,7 +46,7 @@ class Targets(NamedTuple):
 
 @losses.register("neural_style")
 class NeuralStyle(nn.Module):
-    """Content and style of images in the features of a VGG (Gatys, Ecker, Bethge 2016)."""
+    """Content and style losses in the feature maps of a VGG (Gatys, Ecker, Bethge 2016)."""
 
     compares = ("pixels",)
 

@@ -11,7 +11,7 @@ from cnnrun.registry import losses
 
 @losses.register("bce")
 class BinaryCrossEntropy(nn.Module):
-    """Binary cross entropy of pixels in 0..1 (or of probabilities), mean over the image."""
+    """Binary cross-entropy of pixels in 0..1 (or probabilities), mean over the image."""
 
     compares = ("pixels",)
 
@@ -23,7 +23,7 @@ class BinaryCrossEntropy(nn.Module):
 
 @losses.register("ssim")
 class Dissimilarity(nn.Module):
-    """1 - SSIM of images in 0..1 (Wang et al. 2004): structure counts more than brightness."""
+    """1 - structural similarity (SSIM) of images in 0..1 (Wang et al. 2004)."""
 
     compares = ("pixels",)
 

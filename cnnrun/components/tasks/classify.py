@@ -23,7 +23,7 @@ MOST_CLASSES, WORST_CLASSES = 20, 10
 
 @tasks.register("classify")
 class Classify(Task):
-    """Tell which of K classes an image belongs to; measured by accuracy."""
+    """Assign each image to one of K classes; scored by accuracy."""
 
     defaults: ClassVar[dict[str, Any]] = {"loss": "cross_entropy"}
     measures = ("loss", "accuracy")

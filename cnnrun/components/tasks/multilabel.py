@@ -35,7 +35,7 @@ from cnnrun.runtime.strict_json import to_json
 
 @tasks.register("multilabel")
 class Multilabel(Task):
-    """Tell which of K labels an image has, none to all; measured by the mean average precision.
+    """Find which of K labels apply to an image, from none to all; scored by mAP.
 
     While training, a label is said to be there from a probability of 0.5 on. Before the test, each
     label gets the threshold that has the highest F1 on the validation split.

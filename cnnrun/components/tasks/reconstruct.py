@@ -24,7 +24,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @tasks.register("reconstruct")
 class Reconstruct(Task):
-    """Give an image back from a short code (autoencoders); measured by the squared error."""
+    """Compress an image to a short code and decode it (autoencoders); scored by squared error."""
 
     defaults: ClassVar[dict[str, Any]] = {"loss": "mse"}
     measures = ("loss", "mse")

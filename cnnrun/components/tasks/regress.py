@@ -21,7 +21,7 @@ from cnnrun.runtime.strict_json import to_json
 
 @tasks.register("regress")
 class Regress(Task):
-    """Tell numbers of an image; measured by how much of their variance is explained (R2).
+    """Predict numbers from an image; scored by the fraction of variance explained (R2).
 
     The network gives standardized numbers: each value minus its mean over the training split,
     divided by its standard deviation there. So values of different units weigh alike in the loss.

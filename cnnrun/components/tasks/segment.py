@@ -21,7 +21,7 @@ from cnnrun.registry import tasks
 
 @tasks.register("segment")
 class Segment(Task):
-    """Tell the class of each pixel; measured by the mean intersection over union (mIoU)."""
+    """Assign each pixel to one of K classes; scored by mean intersection over union (mIoU)."""
 
     defaults: ClassVar[dict[str, Any]] = {"model": "unet", "loss": "cross_entropy"}
     measures = ("loss", "miou", "pixel_accuracy")

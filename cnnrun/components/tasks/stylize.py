@@ -17,7 +17,7 @@ from cnnrun.registry import tasks
 
 @tasks.register("stylize")
 class Stylize(Task):
-    """Paint one image (the content) in the style of others (Gatys, Ecker, Bethge 2016)."""
+    """Repaint one image (the content) in the style of others (Gatys, Ecker, Bethge 2016)."""
 
     defaults: ClassVar[dict[str, Any]] = {
         "model": "image",

@@ -45,7 +45,7 @@ def gaussian_blur(images: Tensor, sigmas: Tensor, radius: int) -> Tensor:
 
 @augmentations.register("blur")
 class Blur(Photometric):
-    """Gaussian blur by a standard deviation of so many pixels."""
+    """Gaussian blur; the standard deviation is in pixels."""
 
     def __init__(self, *, sigma: Sigmas = [0.1, 1.0], probability: Probability = 0.5) -> None:
         """sigma: Smallest and largest standard deviation, in pixels."""

@@ -112,7 +112,7 @@ class Saturation(_Adjustment):
 
 @augmentations.register("hue")
 class Hue(Photometric):
-    """Turn the color wheel by -amount..amount of a turn."""
+    """Rotate the hue by up to `amount` of a full turn, either way."""
 
     def __init__(self, *, amount: HueAmount = 0.05, probability: Probability = 1.0) -> None:
         """amount: Largest turn either way; 0.5 is half of the color wheel."""
@@ -164,7 +164,7 @@ class ColorJitter(Photometric):
 
 @augmentations.register("grayscale")
 class Grayscale(Photometric):
-    """Take the color away from a share of the images."""
+    """Convert a fraction of the images to gray."""
 
     def __init__(self, *, probability: Probability = 0.1) -> None:
         self.probability = probability

@@ -43,7 +43,7 @@ class Cover(Photometric):
 
 @augmentations.register("cutout")
 class Cutout(Cover):
-    """Cover a square; its centre is any pixel, so it may be cut (DeVries and Taylor, 2017)."""
+    """Cover a square centred on a random pixel; it may cross the edge (DeVries & Taylor 2017)."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Cutout(Cover):
 
 @augmentations.register("erasing")
 class Erasing(Cover):
-    """Cover a rectangle of random area and shape inside the image (Zhong et al., 2017)."""
+    """Cover a rectangle of random area and aspect ratio (Zhong et al. 2017)."""
 
     def __init__(
         self,

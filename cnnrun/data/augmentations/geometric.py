@@ -58,14 +58,14 @@ class _Flip(Geometric):
 
 @augmentations.register("horizontal_flip")
 class HorizontalFlip(_Flip):
-    """Mirror left and right."""
+    """Flip left to right."""
 
     axis = 0
 
 
 @augmentations.register("alternating_flip")
 class AlternatingFlip(_Flip):
-    """Mirror left and right in every other epoch; where to begin is drawn (Jordan 2024)."""
+    """Flip left to right in every other epoch, at random in the first one (Jordan 2024)."""
 
     axis = 0
 
@@ -84,14 +84,14 @@ class AlternatingFlip(_Flip):
 
 @augmentations.register("vertical_flip")
 class VerticalFlip(_Flip):
-    """Mirror top and bottom."""
+    """Flip top to bottom."""
 
     axis = 1
 
 
 @augmentations.register("rotation")
 class Rotation(Geometric):
-    """Turn about the centre by -degrees..degrees; the corners become black."""
+    """Rotate about the centre by up to `degrees` either way; the corners become black."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Rotation(Geometric):
 
 @augmentations.register("translation")
 class Translation(Geometric):
-    """Move by whole pixels, up to a fraction of the width and of the height; black comes in."""
+    """Shift by whole pixels, up to a fraction of width and height; the gap becomes black."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class Translation(Geometric):
 
 @augmentations.register("scale")
 class Scale(Geometric):
-    """Enlarge or shrink about the centre; what is shrunk gets a black frame."""
+    """Zoom in or out about the centre; a smaller image gets a black border."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class Scale(Geometric):
 
 @augmentations.register("shear")
 class Shear(Geometric):
-    """Slant upright lines by -degrees..degrees; the corners become black."""
+    """Shear horizontally by up to `degrees` either way; the corners become black."""
 
     def __init__(
         self,
@@ -188,7 +188,7 @@ class Shear(Geometric):
 
 @augmentations.register("shift_crop")
 class ShiftCrop(Geometric):
-    """Pad all sides by some pixels and crop the old size anywhere: the usual CIFAR recipe."""
+    """Pad all sides, then crop the original size at random: the usual CIFAR recipe."""
 
     def __init__(
         self,
@@ -215,7 +215,7 @@ class ShiftCrop(Geometric):
 
 @augmentations.register("random_resized_crop")
 class RandomResizedCrop(Geometric):
-    """Crop a part of random area and shape, enlarged to the full size (Szegedy et al., 2014)."""
+    """Crop a random area and aspect ratio, resized to the full size (Szegedy et al. 2014)."""
 
     # Enlarged border pixels reach half a source pixel beyond the image.
     padding_mode: PaddingMode = "edge"

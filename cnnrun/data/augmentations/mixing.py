@@ -47,7 +47,7 @@ def partners(values: Tensor) -> Tensor:
 
 @augmentations.register("mixup")
 class Mixup(Mixing):
-    """Add two images, share : 1 - share, share from Beta(alpha, alpha) (Zhang et al., 2017)."""
+    """Blend two images and their targets, weight from Beta(alpha, alpha) (Zhang et al. 2017)."""
 
     def __init__(self, *, alpha: Alpha = 0.2, probability: Probability = 1.0) -> None:
         """alpha: Of the beta distribution: 0.2 mixes few images evenly, 1 any share alike."""

@@ -93,7 +93,7 @@ class _ChooseOperations(Policy):
 
 @augmentations.register("randaugment")
 class RandAugment(_ChooseOperations):
-    """Some of 14 operations on each image, all of one strength (Cubuk et al., 2019)."""
+    """Apply some of 14 operations to each image, all at one strength (Cubuk et al. 2019)."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class RandAugment(_ChooseOperations):
 
 @augmentations.register("trivial_augment")
 class TrivialAugment(_ChooseOperations):
-    """One of 14 operations on each image, of any strength (Müller and Hutter, 2021).
+    """Apply one of 14 operations to each image, at a random strength (Müller & Hutter 2021).
 
     The paper's "wide" ranges, up to rotation by 135 degrees and translation by 32 pixels.
     """

@@ -15,7 +15,7 @@ from cnnrun.runtime.files import write_text
 
 @loggers.register("csv")
 class CsvFile(Logger):
-    """`metrics.csv` in the run directory: a row an epoch."""
+    """`metrics.csv` in the run directory, one row per epoch."""
 
     def begin(
         self,
