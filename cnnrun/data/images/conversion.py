@@ -66,6 +66,25 @@ def convert_masks(masks: Tensor, form: ImageFormat) -> Tensor:
     return out
 
 
+def restored_mask(mask: Tensor, size: tuple[int, int], form: ImageFormat) -> Tensor:
+    """A mask (*form.size) uint8 at the size (height, width) of the image that it is of.
+
+    What the network was not shown of the image is `IGNORED`.
+    """
+    window = kept_part(*size, form)
+    if form.resize == "pad":
+        height, width = window.height, window.width
+        scale = min(form.size[0] / height, form.size[1] / width)
+        inner = max(round(height * scale), 1), max(round(width * scale), 1)
+        top, left = (form.size[0] - inner[0]) // 2, (form.size[1] - inner[1]) // 2
+        mask = mask[top : top + inner[0], left : left + inner[1]]
+    out = mask.new_full(size, IGNORED)
+    rows = slice(window.top, window.top + window.height)
+    columns = slice(window.left, window.left + window.width)
+    out[rows, columns] = _nearest(mask[None], (window.height, window.width))[0]
+    return out
+
+
 def _kept(images: Tensor, form: ImageFormat) -> Tensor:
     """The part of images (..., H, W) that `form` resizes."""
     height, width = images.shape[-2:]

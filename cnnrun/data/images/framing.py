@@ -89,6 +89,19 @@ def frame(
         UnreadableError: it can't be decoded.
     """
     image = open_image(content)
+    frame_opened(image, form, out, crop, epoch, index)
+    return image
+
+
+def frame_opened(
+    image: Opened,
+    form: ImageFormat,
+    out: Tensor,
+    crop: RandomCrop | None = None,
+    epoch: int = 0,
+    index: int = 0,
+) -> None:
+    """As `frame`, of an image that is opened."""
     height, width = image.size
     if crop is not None:
         window = crop.window(height, width, epoch, index)
@@ -96,9 +109,8 @@ def frame(
         window = kept_part(height, width, form)
         if form.resize == "pad":
             _pad(image, window, form, out)
-            return image
+            return
     _resize_into(out, image.read(form.channels, window, form.size, form.bits))
-    return image
 
 
 def _pad(image: Opened, window: Window, form: ImageFormat, out: Tensor) -> None:
