@@ -47,7 +47,7 @@ def import_network(
     as_json: AsJson = False,
     plugin: Plugins = None,
 ) -> None:
-    """Make a checkpoint of a pretrained network, without training.
+    """Make a checkpoint of a pretrained network as it is.
 
     `predict`, `eval`, `viz`, `export` and transfer.weights take it like any other.
     """
