@@ -30,6 +30,7 @@ from cnnrun.component import Entry as Entry
 from cnnrun.component import Options as Options
 from cnnrun.component import check_signature, named
 from cnnrun.errors import UserError, did_you_mean, in_user_code
+from cnnrun.library import Libraries
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
@@ -57,12 +58,14 @@ class Registry:
         self._base = base
         self._product, self._words = product, words
         self._entries: dict[str, Entry] = {}
+        self._libraries = Libraries(kind, base)
 
     def register(self, name: str) -> Callable[[Factory], Factory]:
         """Decorator that makes `factory` known as `name`.
 
-        `library/*` serves every name that begins with `library/`; what follows is given to it as
-        `variant`. A notebook cell or a file that is run again replaces what it registered before.
+        `family/*` serves every name that begins with `family/`; what follows is given to it as
+        `variant`, and all have the same keys (see `libraries` for those that have not). A notebook
+        cell or a file that is run again replaces what it registered before.
 
         Raises:
             ValueError: the name is taken, or the signature could not serve as a schema.
@@ -84,6 +87,12 @@ class Registry:
 
         return add
 
+    @property
+    def libraries(self) -> Libraries:
+        """Other libraries' classes by their own names, which come beside `names`."""
+        importlib.import_module(self._package)
+        return self._libraries
+
     def names(self) -> list[str]:
         importlib.import_module(self._package)
         return sorted(self._entries)
@@ -102,18 +111,23 @@ class Registry:
         """The entry called `name`.
 
         Raises:
-            UserError: there is none; the message has the nearest name.
+            UserError: there is none, and the message has the nearest name; or it is a library's
+                that can't be used here, and the message says why.
         """
         names = self.names()
         key = self._key(name)
-        if key not in self._entries:
+        found = self._entries.get(key) or self._libraries.get(name)
+        if found is None:
+            names = self._libraries.names_beside(name) or names
             raise UserError(f"unknown {self.kind} '{name}'{did_you_mean(name, names)}")
-        return self._entries[key]
+        return found
 
     def _key(self, name: Any) -> Any:
         """What `name` is registered as: itself, or its family."""
         if isinstance(name, dict | list):
             return None
+        if name in self._libraries.asked_for:
+            return name
         family = f"{str(name).partition('/')[0]}/*"
         return name if name in self._entries else family if "/" in str(name) else name
 
@@ -151,7 +165,7 @@ class Registry:
 
     def annotation(self) -> Any:
         """The type of a YAML value that is a component: a name, or a mapping with `name`."""
-        entries = [self.get(name) for name in self.names()]
+        entries = [*self.entries(), *self._libraries.asked_for.values()]
         shared = entries[0].shared_keys()
         schemas = [entry.schema(shared) for entry in entries]
         if len(schemas) == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from cnnrun.config.key_docs import parameter_texts, prose
+from cnnrun.library import Library
 from cnnrun.registry import KINDS, Entry, Registry
 from docs_build.tables import keys_table
 
@@ -53,6 +54,8 @@ def _page(registry: Registry, about: str) -> str:
     parts = [f"# {title}", "", about, "", *_summaries(registry), ""]
     for name in registry.names():
         parts += _component(registry.get(name))
+    for library in registry.libraries.known.values():
+        parts += _library(registry.kind, library)
     return "\n".join(parts)
 
 
@@ -63,7 +66,17 @@ def _anchor(entry: Entry) -> str:
 def _summaries(registry: Registry) -> list[str]:
     entries = [registry.get(name) for name in registry.names()]
     rows = [f"| [`{e.name}`](#{_anchor(e)}) | {_prose(e.summary)} |" for e in entries]
+    rows += [
+        f"| [`{lib.name}/*`](#{registry.kind}-{lib.name}) | {_prose(lib.summary)} |"
+        for lib in registry.libraries.known.values()
+    ]
     return ["| name | |", "|---|---|", *rows]
+
+
+def _library(kind: str, library: Library) -> list[str]:
+    names = ", ".join(f"`{name}`" for name in library.names())
+    told = f"`cnnrun list {kind} NAME` shows the keys of each: {names}."
+    return [f"## {library.name}/* {{: #{kind}-{library.name} }}", "", library.summary, "", told, ""]
 
 
 def _component(entry: Entry) -> list[str]:

@@ -19,6 +19,7 @@ PACKAGE = REPOSITORY / "cnnrun"
 FLOORS = (
     ("errors", "version", "measures"),
     ("component",),
+    ("library",),
     ("registry", "runtime"),
     ("data", "models"),
     ("components",),

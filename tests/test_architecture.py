@@ -188,7 +188,7 @@ FOREIGN = {
     "api.py": {"_repr_png_"},  # IPython's protocol
     "cli/__init__.py": {"_exit"},
     "comparison/text.py": {"_asdict"},  # public, of a named tuple
-    "components/optimizers.py": {"_foreach_mul_"},
+    "components/optimizers/usual.py": {"_foreach_mul_"},
     "data/sources/huggingface.py": {"_fingerprint"},
     "data/sources/torchvision_adapter.py": {"_images", "_image_files", "_labels"},
     "data/sources/torchvision_arrays.py": {"_samples"},
@@ -202,6 +202,7 @@ FOREIGN = {
     "models/description/field_tracking.py": {"_schema", "_base"},
     "models/description/receptive_field.py": {"_schema"},
     "multirun/sweep/storage.py": {"_trial_id"},
+    "library.py": {"_getframe"},
     "registry.py": {"_getframe"},
     "runtime/torch_shortcuts.py": {
         *("_execution_engine", "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"),

@@ -89,11 +89,13 @@ def data_report(
     from cnnrun.data.inspection.report import report
     from cnnrun.data.inspection.text import as_text
     from cnnrun.engine.build_data import build_dataset
+    from cnnrun.runtime.long_work import Progress
 
     # Bad files are what the report is for: they are listed, not the end of it.
-    experiment = load(config, [*(overrides or []), "dataset.on_error=skip"], plugin or [])
+    complete = ["dataset.on_error=skip", "dataset.check=all"]
+    experiment = load(config, [*(overrides or []), *complete], plugin or [])
     dataset = build_dataset(experiment)
-    found = report(dataset)
+    found = report(dataset, Progress())
     console.out(to_json(found) if as_json else as_text(found))
     if output is not None:
         from cnnrun.data.inspection.examples import example_pairs

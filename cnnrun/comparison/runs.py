@@ -20,6 +20,7 @@ from cnnrun.errors import UserError
 from cnnrun.measures import Metric, described, main_metric, read_metrics, usual_monitor
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.lock import is_training
+from cnnrun.runtime.long_work import told
 from cnnrun.runtime.reading import CONFIG_BYTES, read_text
 
 State = Literal["finished", "running", "interrupted", "unfinished", "damaged"]
@@ -193,7 +194,7 @@ def find_runs(paths: Iterable[Path | str]) -> list[Run]:
         folders |= dict.fromkeys(_run_folders(compared))
     if not folders:
         raise UserError(f"no run below {', '.join(map(str, searched))}")
-    return [read_run(folder) for folder in folders]
+    return [read_run(folder) for folder in told("reading runs", list(folders))]
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:

@@ -6,8 +6,8 @@ Dense weights are (O, I), convolutions' (O, I, kh, kw), locally connected ones (
 from __future__ import annotations
 
 import math
-from collections.abc import Container
-from typing import Annotated, Literal
+from collections.abc import Callable, Container
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -16,10 +16,15 @@ from torch.nn.modules.conv import _ConvNd
 from cnnrun.errors import UserError
 from cnnrun.models.locally_connected import LocallyConnected2d
 from cnnrun.registry import Component, initializers
+from cnnrun.runtime.torch_signatures import factory_like
 
 Positive = Annotated[float, Field(gt=0)]
 Nonlinearity = Literal["relu", "leaky_relu", "tanh", "sigmoid", "linear", "selu"]
 FanMode = Literal["fan_in", "fan_out"]
+
+# Functions of `torch.nn.init` that fill weights of some dimensions alone; others stay as they are.
+_KERNELS, _MATRICES = ("convolutions", (3, 4, 5)), ("dense layers", (2,))
+DIMENSIONS = {"dirac_": _KERNELS, "eye_": _MATRICES, "sparse_": _MATRICES}
 
 
 def initialize(model: nn.Module, config: Component, loaded: Container[Tensor] = ()) -> None:
@@ -28,12 +33,21 @@ def initialize(model: nn.Module, config: Component, loaded: Container[Tensor] = 
     Normalization layers stay as they are, and `default` leaves everything as torch made it.
 
     loaded: weights that were learnt elsewhere, which stay.
+
+    Raises:
+        UserError: the initializer fills weights of other dimensions than any of the model's.
     """
     if config.name == "default":
         return
+    what, taken = DIMENSIONS.get(config.name.partition("/")[2], ("", ()))
+    filled = not taken
     for module in model.modules():
         if not isinstance(module, LocallyConnected2d | nn.Linear | _ConvNd):
             continue
+        one = module.kernels()[0] if isinstance(module, LocallyConnected2d) else module.weight
+        if taken and one.dim() not in taken:
+            continue
+        filled = True
         if any(parameter in loaded for parameter in module.parameters(recurse=False)):
             continue
         if isinstance(module, LocallyConnected2d):
@@ -44,6 +58,8 @@ def initialize(model: nn.Module, config: Component, loaded: Container[Tensor] = 
             initializers.build(config, weight=module.weight.data)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    if not filled:
+        raise UserError(f"{config.name} fills {what} alone, and this model has none")
 
 
 @initializers.register("default")
@@ -160,3 +176,25 @@ def trunc_normal(weight: Tensor, *, mean: float = 0.0, std: Positive = 0.02) -> 
     std: Standard deviation before the tails are cut off.
     """
     nn.init.trunc_normal_(weight, mean, std, mean - 2 * std, mean + 2 * std)
+
+
+def members() -> tuple[str, ...]:
+    """The functions of `torch.nn.init`."""
+    return tuple(n for n in vars(nn.init) if n.endswith("_") and not n.startswith("_"))
+
+
+@initializers.libraries.register("torch", members, {})
+def torch_initializer(member: str) -> Callable[..., Any]:
+    """The functions of torch.nn.init by their own names.
+
+    dirac_ fills convolutions alone, eye_ and sparse_ dense layers.
+    """
+    function = getattr(nn.init, member)
+
+    def made(weight: Tensor, **keys: Any) -> None:
+        try:
+            function(weight, **keys)
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"torch.nn.init.{member}: {error}") from error
+
+    return factory_like(function, made, given=["weight"], leave_out=("generator",))

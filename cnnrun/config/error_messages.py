@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from cnnrun.config.component_names import NAMED_IN, beside
 from cnnrun.config.document import Document, KeyPath, dotted_path
 from cnnrun.config.places import (
     components_with,
@@ -17,7 +18,7 @@ from cnnrun.config.places import (
     where_of,
     words_in,
 )
-from cnnrun.config.synonyms import NAMED_IN, as_text, resolved
+from cnnrun.config.synonyms import as_text, resolved
 from cnnrun.config.words import (
     exact,
     lookup,
@@ -52,6 +53,7 @@ _FORMS = {
     "name": "letters, digits and ._+-, starting with a letter or digit",
     "training.checkpoint_every": "100 steps or 60 seconds",
     "dataset.fold": "2/5",
+    "model.activation": "torch/GELU",
 }
 
 
@@ -99,6 +101,7 @@ def _message(
     given = first["input"]
     if kind == "union_tag_invalid":
         given = given["name"]
+        words = beside(path, given) or words
         return f"unknown name {_short(given)}{_unknown_value(path, given, words)}"
     where = where_of(path)
     hint = did_you_mean(given, words) if isinstance(given, str) else ""
@@ -146,6 +149,8 @@ def _unknown_key(values: dict[str, Any], path: KeyPath, model: type[BaseModel]) 
     """What an unknown key could mean: a word of another tool, a key elsewhere, a near one here."""
     word, mapping = str(path[-1]), where_of(path[:-1])
     here = keys_at(path[:-1], values, model)
+    if "/" in str(_named(values, path[:-1])) and (near := did_you_mean(word, here)):
+        return near  # a library's own keys have its own words
     known = lookup_key(mapping, word)
     if known is None and not keys_elsewhere(word, values, model):
         known = lookup_in_sections(mapping, word)
@@ -230,6 +235,12 @@ def _given(values: dict[str, Any], path: KeyPath) -> Any:
     for step in path:
         value = value[step]
     return value
+
+
+def _named(values: dict[str, Any], path: KeyPath) -> Any:
+    """The component that the mapping at `path` names, if it is one."""
+    mapping = _given(values, path)
+    return mapping.get("name") if isinstance(mapping, dict) else None
 
 
 def _shown(to: KeyPath | None, path: KeyPath) -> str | None:

@@ -18,6 +18,7 @@ from pydantic import Field, PrivateAttr, ValidationError
 from cnnrun import registry
 from cnnrun.component import made_model
 from cnnrun.components.schedules import ScheduleOptions
+from cnnrun.config.component_names import ask_libraries
 from cnnrun.config.document import Document, dotted_path, read
 from cnnrun.config.error_messages import explain
 from cnnrun.config.plugins import load_plugins
@@ -190,10 +191,11 @@ def validate(
     load_plugins(files)
     if files:  # those of the command line are part of what the run is
         values["plugins"] = files
-    model = experiment_model()
     experiment = None
     for _ in range(_ROUNDS):
         accept_names(document)
+        ask_libraries(document)
+        model = experiment_model()
         completed = _completed(document)
         try:
             experiment = model.model_validate(completed)
@@ -226,11 +228,12 @@ def experiment_model() -> type[Experiment]:
     """
     # No section of an experiment is made of plots, which would import matplotlib.
     kinds = [kind for kind in registry.KINDS.values() if kind is not registry.plots]
-    return _experiment_model(tuple(kind.entries() for kind in kinds))
+    asked_for = [tuple(kind.libraries.asked_for.values()) for kind in kinds]
+    return _experiment_model(tuple(map(registry.Registry.entries, kinds)), tuple(asked_for))
 
 
 @lru_cache(maxsize=8)
-def _experiment_model(_entries: tuple[tuple[Entry, ...], ...]) -> type[Experiment]:
+def _experiment_model(*_entries: tuple[tuple[Entry, ...], ...]) -> type[Experiment]:
     texts = {key: field.description for key, field in Experiment.model_fields.items()}
 
     def section(kind: registry.Registry, default: Any = ...) -> Any:

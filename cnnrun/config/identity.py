@@ -47,7 +47,8 @@ ROLES = {
     **dict.fromkeys(("training.draw", "training.checkpoint_every"), Role.OUTPUT),
     "dataset": Role.FIXED,
     **dict.fromkeys(("dataset.augment", "dataset.interpolation"), Role.RESULT),
-    **dict.fromkeys(("dataset.root", "dataset.file", "dataset.on_error"), Role.SOURCE),
+    **dict.fromkeys(("dataset.root", "dataset.file"), Role.SOURCE),
+    **dict.fromkeys(("dataset.on_error", "dataset.check"), Role.SOURCE),
     **dict.fromkeys(
         ("dataset.threads", "dataset.cache", "dataset.cache_dir", "dataset.download"), Role.MACHINE
     ),
@@ -61,6 +62,7 @@ ROLES_OF_COMPONENTS = {
     ("dataset", "huggingface"): {"path": Role.SOURCE},
     # What L-BFGS remembers has this length.
     ("optimizer", "lbfgs"): {"history": Role.FIXED},
+    ("optimizer", "torch/LBFGS"): {"history_size": Role.FIXED},
     ("dataset", "own"): {"target": Role.SOURCE, "arguments": Role.SOURCE, "lazy": Role.MACHINE},
 }
 _LEVERS = ("training.channels_last", "training.compile")

@@ -13,6 +13,7 @@ from typing import Any
 from cnnrun import registry
 from cnnrun.config.experiment import Training, default_names, experiment_model
 from cnnrun.config.key_docs import parameter_texts
+from cnnrun.library import Library
 from cnnrun.models.transfer import Transfer
 from cnnrun.registry import Component, Entry, Registry
 
@@ -69,7 +70,14 @@ def _component(kind: Registry) -> Schema:
         if entry.is_family
     ]
     mappings = [{"$ref": f"#/$defs/{_key(entry)}"} for entry in entries]
-    return {"anyOf": [*bare, *families, *mappings]}
+    libraries = [each for library in kind.libraries.known.values() for each in _library(library)]
+    return {"anyOf": [*bare, *families, *mappings, *libraries]}
+
+
+def _library(library: Library) -> list[Schema]:
+    """A member of another library: a name, or a mapping whose keys that library knows."""
+    name = {"type": "string", "description": library.summary, "enum": library.names()}
+    return [name, {"type": "object", "properties": {"name": name}, "required": ["name"]}]
 
 
 def _has_required(entry: Entry) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Iterable, Iterator
-from textwrap import wrap
+from textwrap import fill, wrap
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -14,7 +14,8 @@ from pydantic.fields import FieldInfo
 from cnnrun.config import shipped
 from cnnrun.config.key_docs import parameter_texts, prose
 from cnnrun.errors import ConfigError, did_you_mean
-from cnnrun.registry import KINDS, Entry
+from cnnrun.library import Library
+from cnnrun.registry import KINDS, Entry, Registry
 
 _WIDTH, _INDENT = 80, " " * 6
 
@@ -37,18 +38,42 @@ def components(kind: str | None, name: str | None) -> dict[str, list[dict[str, A
     if kind in shipped.LISTED:
         return {kind: _shipped(kind, name)}
     if kind is not None and name is not None:
-        family = f"{name.partition('/')[0]}/*" if "/" in name else ""
-        if not {name, family} & set(KINDS[kind].names()):
-            names = KINDS[kind].names()
-            hint = did_you_mean(name, names) or (did_you_mean(family, names) if family else "")
-            raise ConfigError(f"unknown {kind} '{name}'{hint}; `cnnrun list {kind}` shows all")
-        return {kind: [describe(KINDS[kind].get(name))]}
+        return {kind: [_one(KINDS[kind], name)]}
     found = {
-        k: [describe(registry.get(n)) for n in registry.names()]
+        k: [
+            *(describe(registry.get(n)) for n in registry.names()),
+            *map(_library, registry.libraries.known.values()),
+        ]
         for k, registry in KINDS.items()
         if kind in (None, k)
     }
     return found if kind else {**found, **{k: _shipped(k, None) for k in shipped.LISTED}}
+
+
+def _one(registry: Registry, name: str) -> dict[str, Any]:
+    """The component called `name`, or the library `torch`."""
+    kind = registry.kind
+    family = f"{name.partition('/')[0]}/*" if "/" in name else ""
+    library = registry.libraries.known.get(name.removesuffix("/*"))
+    if library is not None:
+        return _library(library)
+    member = registry.libraries.get(name)
+    if member is None and not {name, family} & set(registry.names()):
+        names = registry.libraries.names_beside(name) or registry.names()
+        hint = did_you_mean(name, names) or (did_you_mean(family, names) if family else "")
+        raise ConfigError(f"unknown {kind} '{name}'{hint}; `cnnrun list {kind}` shows all")
+    return describe(member or registry.get(name))
+
+
+def _library(library: Library) -> dict[str, Any]:
+    """What a library has, as `describe` tells of one component."""
+    names = fill(", ".join(library.names()), _WIDTH, break_on_hyphens=False)
+    return {
+        "name": f"{library.name}/*",
+        "summary": library.summary,
+        "description": f"{library.summary}\n\n{names}",
+        "parameters": [],
+    }
 
 
 def _shipped(kind: str, name: str | None) -> list[dict[str, Any]]:

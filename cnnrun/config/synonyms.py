@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from cnnrun import registry
 from cnnrun.config import renamed
+from cnnrun.config.component_names import LISTS, NAMED_IN, beside
 from cnnrun.config.document import Change, Document, KeyPath, dotted_path
 from cnnrun.config.places import (
     is_mapping,
@@ -25,22 +26,8 @@ from cnnrun.config.places import (
 from cnnrun.config.words import Word, lookup, lookup_in_sections, lookup_key, spelled_alike
 from cnnrun.errors import ConfigError
 
-# Where components are named.
-NAMED_IN = {
-    "task": registry.tasks,
-    "dataset": registry.datasets,
-    "dataset.augment": registry.augmentations,
-    "model": registry.models,
-    "initializer": registry.initializers,
-    "loss": registry.losses,
-    "optimizer": registry.optimizers,
-    "schedule": registry.schedules,
-    "loggers": registry.loggers,
-}
 # What may be written inside of another section, as `model: {optimizer: adam}`.
 _SECTIONS = (*NAMED_IN, "transfer", "training")
-# Lists of components of which one alone may be given.
-_LISTS = (("loggers",), ("dataset", "augment"))
 
 
 def accept_names(document: Document) -> None:
@@ -53,7 +40,7 @@ def accept_names(document: Document) -> None:
         path: KeyPath = tuple(section.split("."))
         found = document.at(path)
         items = len(found) if isinstance(found, list) else 0
-        for each in [(*path, i) for i in range(items)] if path in _LISTS else [path]:
+        for each in [(*path, i) for i in range(items)] if path in LISTS else [path]:
             _accept_name(document, each, kind)
     model = registry.as_mapping(document.values.get("model"))
     name = str(model.get("name")) if isinstance(model, dict) else ""
@@ -128,7 +115,7 @@ def _accept_key(
         if document.at(to) and _is_weaker(document, _written_at(document, to), where):
             document.put(path[:-1], value, where)  # as `model=mlp` does
             return True
-    elif to in _LISTS and isinstance(value, str | dict):
+    elif to in LISTS and isinstance(value, str | dict):
         document.at(path[:-1])[path[-1]] = [value]
     elif isinstance(value, dict) and not is_mapping(to, values, model):
         to = to[:-1]  # `early_stopping: {patience: 5}`: keys of the section
@@ -170,7 +157,7 @@ def resolved(
 
 def _accept_value(document: Document, path: KeyPath, detail: ErrorDetails) -> bool:
     value = detail["input"]
-    if path in _LISTS and detail["type"] == "list_type" and isinstance(value, str | dict):
+    if path in LISTS and detail["type"] == "list_type" and isinstance(value, str | dict):
         document.put(path, [value], document.place(path))
         return True
     if detail["type"] == "union_tag_invalid":
@@ -183,7 +170,7 @@ def _accept_value(document: Document, path: KeyPath, detail: ErrorDetails) -> bo
         renamed.say(document, path, value, new)
         found = Word((new,), same=True, note="")
     if found is None and isinstance(value, str):
-        alike = spelled_alike(value, words_in(detail))
+        alike = spelled_alike(value, [*words_in(detail), *beside(path, value)])
         found = Word((alike,), same=True, note="") if alike else None
     return _replace(document, path, found)
 

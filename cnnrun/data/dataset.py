@@ -163,6 +163,13 @@ class ImageSubset:
         return self.images[self.indices[indices]]
 
 
+def origin(images: Images, numbers: Tensor) -> tuple[Images, Tensor]:
+    """The collection that `images` were chosen from, and the numbers (M,) int64 there."""
+    if isinstance(images, ImageSubset):
+        return origin(images.images, images.indices[numbers])
+    return images, numbers
+
+
 def chosen(images: Images, indices: Tensor) -> Images:
     """The images at `indices`; those of a tensor are copied, others stay undecoded."""
     return images[indices] if isinstance(images, Tensor) else ImageSubset(images, indices)

@@ -65,8 +65,10 @@ def identified(dataset: Dataset) -> Dataset:
     return replace(dataset, fingerprint=fingerprint(dataset))
 
 
-def fingerprint(dataset: Dataset) -> str:
+def fingerprint(dataset: Dataset, contents: bool = True) -> str:
     """Of all samples' names, labels and contents, however they are divided into splits.
+
+    contents: without them, it is that of the same files if nobody had read them.
 
     What a file holds is known from the time it was decoded to find out whether it can be; images
     in memory are hashed (0.1 s for CIFAR-10); of those that are made or read when they are asked
@@ -76,16 +78,19 @@ def fingerprint(dataset: Dataset) -> str:
     total = np.zeros(1, np.uint64)
     for name in SPLITS:
         split = dataset.split(name)
-        total += _mixed_numbers(split).sum(keepdims=True)
+        total += _mixed_numbers(split, contents).sum(keepdims=True)
         if split.contents is None:
             digest.update(_bytes_of(split.images))
     digest.update(total.tobytes())
     return digest.hexdigest()[:32]
 
 
-def _mixed_numbers(split: Split) -> Numbers:
+def _mixed_numbers(split: Split, contents: bool) -> Numbers:
     numbers: Numbers = mixed(split.ids) + np.uint64(1)
-    for more in (split.targets.numbers, split.contents):
+    held = split.contents
+    if held is not None and not contents:
+        held = torch.zeros_like(held)
+    for more in (split.targets.numbers, held):
         if more is not None:
             numbers = mixed(numbers ^ more.numpy().astype(np.uint64))
     return numbers
@@ -111,13 +116,15 @@ def _bytes_of(images: Images) -> bytes:
 def record(dataset: Dataset) -> dict[str, Any]:
     """What a checkpoint keeps of the data it was trained on: plain values and tensors.
 
-    `fingerprint` of all data; `trained_on` (N,) int64, ids of the training samples; and, of files,
-    `contents` (N,) int64, what they held.
+    `fingerprint` of all data, and `names`, that of names and labels alone; `trained_on` (N,) int64,
+    ids of the training samples; and, of files that were read before, `contents` (N,) int64, what
+    they held.
     """
     contents = dataset.train.contents
     kept = contents is not None and len(contents) <= _MOST_CONTENTS and bool((contents > 0).all())
     return {
         "fingerprint": dataset.fingerprint,
+        "names": fingerprint(dataset, contents=False),
         "trained_on": dataset.train.ids,
         **({"contents": contents} if kept else {}),
     }
@@ -144,6 +151,9 @@ def difference(dataset: Dataset, held: Mapping[str, Any]) -> str | None:
     """
     if not held.get("fingerprint") or held["fingerprint"] == dataset.fingerprint:
         return None
+    names = fingerprint(dataset, contents=False)
+    if names == held.get("names") and names in (dataset.fingerprint, held["fingerprint"]):
+        return None  # nobody read all files, then or now (`dataset.check`)
     before, now = held["trained_on"], dataset.train.ids
     gone, new = (int((~torch.isin(a, b)).sum()) for a, b in ((before, now), (now, before)))
     if gone or new:

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import math
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 
-from cnnrun.data.dataset import Images
+from cnnrun.data.dataset import Images, chosen, origin
+from cnnrun.data.images.check import sample
+from cnnrun.data.images.files import ImageFiles
+from cnnrun.data.images.scan import cache_key
 from cnnrun.errors import UserError
 from cnnrun.registry import Options
+from cnnrun.runtime.files import write_json
+from cnnrun.runtime.reading import read_json
 
 # Of ImageNet's training images, as all pretrained weights of torchvision expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _CHUNK_BYTES = 2**24
+
+MEASURED = 5_000
+"""Of more image files than these, what was measured is remembered, or so many are measured."""
+
+Moments = tuple[list[float], list[float]]
+"""Mean and standard deviation of each channel, in units of 0..1."""
+Progress = Callable[[str, int, int], None]
 
 
 class MeanStd(Options):
@@ -31,11 +46,14 @@ class MeanStd(Options):
 Normalize = Literal["auto", "imagenet", "half", "none"] | MeanStd
 
 
-def resolve(config: Normalize, images: Images, *, channels: int) -> tuple[list[float], list[float]]:
+def resolve(
+    config: Normalize, images: Images, *, channels: int, progress: Progress | None = None
+) -> Moments:
     """Mean and standard deviation of each channel, in units of 0..1.
 
-    config: `auto` measures the images; `imagenet` has ImageNet's numbers; `half` maps to -1..1;
-        `none` leaves 0..1; or the numbers themselves.
+    config: `auto` measures the images (5,000 of them where not all files are decoded before);
+        `imagenet` has ImageNet's numbers; `half` maps to -1..1; `none` leaves 0..1; or the numbers
+        themselves.
     images: the training images, (N, C, H, W) uint8.
 
     Raises:
@@ -44,14 +62,35 @@ def resolve(config: Normalize, images: Images, *, channels: int) -> tuple[list[f
     if isinstance(config, MeanStd):
         return _checked(config.mean, "mean", channels), _checked(config.std, "std", channels)
     if config == "auto":
-        return measure(images)
+        return _of_files(images, progress) or measure(images, progress)
     if config == "imagenet":
         return _for_channels(IMAGENET_MEAN, channels), _for_channels(IMAGENET_STD, channels)
     mean, std = (0.5, 0.5) if config == "half" else (0.0, 1.0)
     return [mean] * channels, [std] * channels
 
 
-def measure(images: Images) -> tuple[list[float], list[float]]:
+def _of_files(images: Images, progress: Progress | None) -> Moments | None:
+    """Those of image files that are decoded when used: remembered, or of some; None of others."""
+    source, numbers = origin(images, torch.arange(images.shape[0]))
+    if not isinstance(source, ImageFiles) or len(numbers) <= MEASURED:
+        return None
+    if source.memory is None:
+        some = torch.tensor(sample(len(numbers), MEASURED))
+        return measure(chosen(source, numbers[some]), progress)
+    which = hashlib.sha256(numbers.numpy().data).hexdigest()[:16]
+    memory = source.memory / f"measured-{cache_key(source.files, source.form)}-{which}.json"
+    try:
+        held = read_json(memory)
+        return [float(v) for v in held["mean"]], [float(v) for v in held["std"]]
+    except (UserError, ValueError, KeyError, TypeError):
+        found = measure(images, progress)
+        # Where nothing can be written, the next run measures again.
+        with contextlib.suppress(UserError):
+            write_json(memory, {"mean": found[0], "std": found[1]})
+        return found
+
+
+def measure(images: Images, progress: Progress | None = None) -> Moments:
     """The exact mean and standard deviation of each channel of (N, C, H, W) uint8, over 255.
 
     All sums are integers, from a histogram of each channel, so neither order nor number of images
@@ -66,10 +105,14 @@ def measure(images: Images) -> tuple[list[float], list[float]]:
     histograms = torch.zeros(channels, 256, dtype=torch.int64)
     step = max(1, _CHUNK_BYTES // (channels * height * width))
     for start in range(0, count, step):
+        if progress:
+            progress("measuring images", start, count)
         chunk = images[torch.arange(start, min(start + step, count))]
         for channel in range(channels):
             values = chunk[:, channel].flatten()
             histograms[channel] += torch.bincount(values, minlength=256).cpu()
+    if progress:
+        progress("measuring images", count, count)
     moments = [_moments(histogram) for histogram in histograms.tolist()]
     return [mean for mean, _ in moments], [std for _, std in moments]
 

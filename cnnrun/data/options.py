@@ -49,6 +49,10 @@ class DatasetOptions(Component):
     """How geometric augmentations read between pixels."""
     on_error: Literal["stop", "skip"] = "stop"
     """What to do about a damaged image file: stop, or skip it."""
+    check: Literal["auto", "all", "first_use", "none"] = "auto"
+    """When image files are decoded to find damaged ones: `all` before training, `first_use` a
+    sample before and each when it is used, `none` only then; `auto` is `all` up to 100,000 files.
+    """
     cache: Literal["none", "ram", "disk"] = "none"
     """Where decoded image files are kept."""
     cache_dir: str | None = None
@@ -67,6 +71,7 @@ class DatasetOptions(Component):
             bits=self.bits,
             crop_fraction=self.crop_fraction,
             on_error=self.on_error,
+            check=self.check,
             cache=self.cache,
             cache_dir=self.cache_dir,
             threads=self.threads,

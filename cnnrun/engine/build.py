@@ -29,6 +29,7 @@ from cnnrun.engine.trial import check_task, try_users_parts
 from cnnrun.models.trainable import Trainable
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
 from cnnrun.runtime.device import be_deterministic, select_device
+from cnnrun.runtime.long_work import Progress
 from cnnrun.runtime.weights import load_weights
 
 
@@ -59,7 +60,10 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     else:
         with experiment.located("dataset", "normalize"):
             mean, std = normalize.resolve(
-                experiment.dataset.normalize, dataset.train.images, channels=shape[0]
+                experiment.dataset.normalize,
+                dataset.train.images,
+                channels=shape[0],
+                progress=Progress(),
             )
         normalization = Normalization(mean, std)
     if not resumes:

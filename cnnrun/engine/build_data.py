@@ -25,6 +25,7 @@ from cnnrun.engine.out_of_memory import fitting_memory
 from cnnrun.engine.trial import check_dataset
 from cnnrun.errors import UserError
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
+from cnnrun.runtime.long_work import Progress
 from cnnrun.runtime.randomness import derive_seed, generator
 from cnnrun.runtime.weights import some
 
@@ -34,7 +35,8 @@ def build_dataset(experiment: Experiment, whole: bool = False) -> Dataset:
 
     whole: to be scored, not trained on: files without splits of their own are all the test split.
     """
-    options = replace(experiment.dataset.image_options(), whole=whole)
+    options = experiment.dataset.image_options()
+    options = replace(options, whole=whole, progress=Progress())
     entry = registry.datasets.get(experiment.dataset.name)
     # As sources of older plug-ins call it.
     older = {"pictures": options} if "pictures" in entry.given else {}

@@ -44,4 +44,5 @@ def note_initial_rates(optimizer: torch.optim.Optimizer) -> None:
 def build_lr_schedule(experiment: Experiment, steps_per_epoch: int) -> Schedule:
     total = experiment.training.epochs * steps_per_epoch
     with experiment.located("schedule"):
-        return build_schedule(experiment.schedule, total, steps_per_epoch)
+        lr = float(getattr(experiment.optimizer, "lr", 1.0))
+        return build_schedule(experiment.schedule, total, steps_per_epoch, lr)

@@ -33,7 +33,13 @@ from cnnrun.runtime.training_display import Reporter
 TASKS = ("classify", "multilabel", "regress")
 
 # Their steps change each weight by what its own gradients were.
-ELEMENTWISE = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
+ELEMENTWISE = {
+    *("sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam", "radam", "lion"),
+    *("torch/SGD", "torch/Adam", "torch/AdamW", "torch/RMSprop", "torch/Adagrad", "torch/NAdam"),
+    *("torch/RAdam", "torch/Adadelta", "torch/Adamax", "torch/Rprop"),
+}
+# Their rates depend on each seed's own validation loss.
+OBSERVANT = ("plateau", "torch/ReduceLROnPlateau")
 
 
 def check(experiment: Experiment) -> None:
@@ -46,7 +52,7 @@ def check(experiment: Experiment) -> None:
     can_not: dict[tuple[str, ...], bool] = {
         ("task",): experiment.task.name not in TASKS,
         ("optimizer",): experiment.optimizer.name not in ELEMENTWISE,
-        ("schedule",): experiment.schedule.name == "plateau",
+        ("schedule",): experiment.schedule.name in OBSERVANT,
         ("transfer",): experiment.transfer is not None,
         ("training", "accumulate"): training.accumulate > 1,
         ("training", "auto_batch"): training.auto_batch,

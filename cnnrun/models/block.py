@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from cnnrun.errors import UserError
-from cnnrun.models.activations import Activation, activation_layer
+from cnnrun.models.activations import Activation, activation_layer, activation_name
 from cnnrun.models.locally_connected import LocallyConnected2d, PaddingMode
 
 Positive = Annotated[int, Field(ge=1)]
@@ -55,7 +55,8 @@ class Block:
             layers.add_module(f"{self.kind}{suffix}", convolution)
             if self.batch_norm:
                 layers.add_module(f"norm{suffix}", nn.BatchNorm2d(self.channels))
-            layers.add_module(f"{self.activation}{suffix}", activation_layer(self.activation))
+            name = f"{activation_name(self.activation)}{suffix}"
+            layers.add_module(name, activation_layer(self.activation))
         if self.pooling != "none":
             shape = self._slide(shape, "pool_size", self.pool_size, self.pool_stride, padding=0)
             pool = nn.MaxPool2d if self.pooling == "max" else nn.AvgPool2d

@@ -11,6 +11,7 @@ from typing import Any
 
 from cnnrun.components.tasks import Predictions
 from cnnrun.data.decoding_workers import decoding_processes
+from cnnrun.data.images.decoding import BadImageError
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import Interrupted, UserError
@@ -41,6 +42,8 @@ def train_to_end(trainer: Trainer, quiet: bool, started: float) -> None:
         with leaving_at_once(run):
             if main:
                 finish(trainer, started)
+    except BadImageError as error:
+        raise _stopped_at(error, trainer) from error
     finally:
         reports.end(run.read_summary())
 
@@ -73,6 +76,23 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
         if world().is_main and run and run.read_metrics() and parts.experiment.training.draw:
             draw_plots(parts, run, None, ("curves",))
         raise
+
+
+def _stopped_at(error: BadImageError, trainer: Trainer) -> UserError:
+    """What to tell of files that could not be decoded when they were used; the state is saved."""
+    run = trainer.run
+    if run is None or world().size > 1:  # the other processes are somewhere else
+        return error
+    if trainer.progress.batch:  # else it is what the last epoch saved
+        trainer.save("last")
+    bad = [*trainer.full.dataset.bad_files, *error.files]
+    run.write_bad_files((file.path, file.reason) for file in bad)
+    return UserError(
+        f"{error}\nstopped after step {trainer.progress.step:,}, saved. `cnnrun data` lists all "
+        "damaged files; put them right and resume with\n"
+        f"  cnnrun train --resume {run.path}\n"
+        "or start again without them: dataset.check=all dataset.on_error=skip"
+    )
 
 
 def finish(trainer: Trainer, started: float) -> None:

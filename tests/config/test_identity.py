@@ -25,6 +25,7 @@ from cnnrun.config.identity import (
 from cnnrun.config.json_schema import experiment_schema
 from cnnrun.config.own_code import MISSING, code_of
 from cnnrun.models.transfer import Transfer
+from cnnrun.registry import KINDS
 
 # Kinds of components that are a section of the same name.
 SECTIONS = ("task", "dataset", "model", "initializer", "loss", "optimizer", "schedule")
@@ -61,6 +62,9 @@ def test_every_named_role_is_of_a_key_that_exists() -> None:
     known = {key for key, _ in _keys()}
     assert set(ROLES) <= known
     for (section, component), roles in ROLES_OF_COMPONENTS.items():
+        if "/" in component:
+            assert set(roles) <= set(KINDS[section].get(component).parameters)
+            continue
         for key in roles:
             assert (f"{section}.{key}", component) in _keys(), (section, component, key)
 

@@ -86,7 +86,9 @@ def test_the_table_leads_to_what_there_is() -> None:
                 kind = {"augment": "augmentation"}.get(kind, kind)
                 if kind in KINDS:
                     name = f"{target.partition('/')[0]}/*" if "/" in target else target
-                    known = [*KINDS[kind].names(), *model.model_fields]
+                    libraries = [f"{each}/*" for each in KINDS[kind].libraries.known]
+                    known = [*KINDS[kind].names(), *libraries, *model.model_fields]
+                    assert "/*" not in name or KINDS[kind].get(target), value
                     assert name in known, value
             elif not where.endswith("="):
                 path = [*section.split("."), target[1:]] if target[0] == "." else target.split(".")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from cnnrun.config.experiment import from_dict
-from cnnrun.engine.many_seeds import Seeds
+from cnnrun.engine.many_seeds import ELEMENTWISE, Seeds
 from cnnrun.engine.stacked_models import StackedModels
 from cnnrun.runs.checkpoint import Checkpoint
 from tests.conftest import Command
@@ -81,6 +81,27 @@ def test_each_seed_is_as_if_it_were_alone(cnnrun: Command, text: str) -> None:
     sizes = {(run / "checkpoints/last.pt").stat().st_size for run in runs}
     alone_size = (Path(alone.out.strip()) / "checkpoints/last.pt").stat().st_size
     assert max(sizes) < 1.1 * alone_size  # a seed's file holds no other seed's weights
+
+
+@pytest.mark.parametrize(
+    "name", ["nadam", "lion", "torch/RAdam", "torch/Adadelta", "torch/Adamax", "torch/Rprop"]
+)
+def test_each_optimizer_that_is_taken_steps_each_seed_alone(cnnrun: Command, name: str) -> None:
+    assert name in ELEMENTWISE
+    few = [f"optimizer={{name: {name}}}", "training.epochs=1", "dataset.limit=60"]
+    Path("many.yaml").write_text(MLP)
+    together = cnnrun("train", "many.yaml", *few, "--seeds", "0,3", "-q")
+    assert together.code == 0, together.err
+    alone = cnnrun("train", "many.yaml", *few, "seed=3", "output=alone", "-q")
+    assert_alike(Path(together.out.split()[1]), Path(alone.out.strip()))
+
+
+@pytest.mark.parametrize("name", ["lamb", "muon", "lbfgs", "torch/Adafactor", "torch/ASGD"])
+def test_optimizers_that_look_at_whole_tensors_are_refused(cnnrun: Command, name: str) -> None:
+    Path("many.yaml").write_text(MLP)
+    ended = cnnrun("train", "many.yaml", f"optimizer={{name: {name}}}", "--seeds", "2")
+    assert ended.code == 2
+    assert "optimizer: can't be had for many seeds at once; train them one by one" in ended.err
 
 
 def test_a_number_counts_from_the_experiments_own_seed(cnnrun: Command) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from cnnrun.components.optimizers import DecoupledSGD
+from cnnrun.components.optimizers.usual import DecoupledSGD
 from cnnrun.components.schedules import build_schedule
 from cnnrun.config.experiment import from_dict, load
 from cnnrun.data.augmentations.geometric import AlternatingFlip

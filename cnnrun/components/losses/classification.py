@@ -149,11 +149,16 @@ class Huber(nn.Module):
         return (small * (size - small / 2)).flatten(1).mean(1)
 
 
-def _difference(outputs: Tensor, targets: Tensor) -> Tensor:
+def as_numbers(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Targets (N, ...) as numbers beside `outputs`: labels (N,) as one-hot vectors (N, K)."""
     if targets.dim() == 1 and not targets.is_floating_point():
         # float32, so that bfloat16 outputs are compared, and later averaged, in float32.
-        targets = F.one_hot(targets, outputs.shape[1]).float()
-    return outputs - targets
+        return F.one_hot(targets, outputs.shape[1]).float()
+    return targets
+
+
+def _difference(outputs: Tensor, targets: Tensor) -> Tensor:
+    return outputs - as_numbers(outputs, targets)
 
 
 @losses.register("focal")

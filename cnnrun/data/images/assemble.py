@@ -12,17 +12,14 @@ from torch import Tensor
 
 from cnnrun.data.dataset import Images, Split
 from cnnrun.data.images.cache import in_memory, on_disk
+from cnnrun.data.images.check import SAMPLE, ChosenCheck, check, chosen_check, sample
 from cnnrun.data.images.decoding import BadImageError, ImageFormat, ImageOptions
-from cnnrun.data.images.files import Encoded, ImageFiles, for_each
+from cnnrun.data.images.files import Encoded, ImageFiles, for_each_told
 from cnnrun.data.images.formats import read_header
 from cnnrun.data.images.modes import UnreadableError
-from cnnrun.data.images.scan import Findings, remembered_scan
+from cnnrun.data.images.scan import Findings, cache_folder
 from cnnrun.data.targets import Targets
 from cnnrun.errors import UserError
-from cnnrun.runtime.container import cores
-
-# So many files are looked at to see whether a data set is gray.
-_SAMPLE = 1_000
 
 _AS_THEY_ARE = ("L", "RGB")
 
@@ -30,7 +27,8 @@ _AS_THEY_ARE = ("L", "RGB")
 def image_splits(
     parts: Mapping[str, tuple[Encoded, Targets | Tensor]], options: ImageOptions
 ) -> dict[str, Split]:
-    """Splits by name, of image files and their labels (N,) int64; every file is decoded once.
+    """Splits by name, of image files and their labels (N,) int64; `options.check` says which files
+    are decoded to find the bad ones.
 
     Bad files end it or are left out, by `options.on_error`; `options.bad_files` has them in either
     case, and `options.notes` what else a person should know.
@@ -39,8 +37,9 @@ def image_splits(
         BadImageError: there are bad files, and `on_error` is "stop".
         UserError: the sizes differ and none is asked for, or a split has no good file.
     """
+    which = chosen_check(sum(len(files) for files, _ in parts.values()), options)
     form = resolve_form([files for files, _ in parts.values()], options)
-    opened = {name: _open(files, form, options) for name, (files, _) in parts.items()}
+    opened = {name: _open(files, form, which, options) for name, (files, _) in parts.items()}
     _report([found for _, found in opened.values()], form, options)
     for (files, _), (_, found) in zip(parts.values(), opened.values(), strict=True):
         options.bad_files.extend(found.bad_files(files))
@@ -74,7 +73,7 @@ def _headers(
     parts: list[Encoded], options: ImageOptions, every: bool
 ) -> tuple[dict[tuple[int, int], str], bool]:
     """(a file of each size, whether all are gray), of all or of some; bad ones come up later."""
-    step = 1 if every else -(-sum(map(len, parts)) // _SAMPLE) or 1
+    step = 1 if every else sample(sum(map(len, parts)), SAMPLE).step
     sizes: dict[tuple[int, int], str] = {}
     grays: set[bool] = set()
 
@@ -88,7 +87,7 @@ def _headers(
 
     for files in parts:
         numbers = range(0, len(files), step)
-        for_each(partial(look, files), numbers, options.threads or cores())
+        for_each_told("looking at sizes", partial(look, files), numbers, options)
     return sizes, grays == {True}
 
 
@@ -107,12 +106,15 @@ def _only_size(sizes: dict[tuple[int, int], str]) -> tuple[int, int]:
     return by_area[0]
 
 
-def _open(files: Encoded, form: ImageFormat, options: ImageOptions) -> tuple[Images, Findings]:
+def _open(
+    files: Encoded, form: ImageFormat, which: ChosenCheck, options: ImageOptions
+) -> tuple[Images, Findings]:
     if options.cache == "ram":
         return in_memory(files, form, options)
     if options.cache == "disk":
         return on_disk(files, form, options)
-    return ImageFiles(files, form, options.threads), remembered_scan(files, options)
+    memory = cache_folder(options) if which == "all" else None
+    return ImageFiles(files, form, options.threads, memory), check(files, which, options)
 
 
 def _report(findings: list[Findings], form: ImageFormat, options: ImageOptions) -> None:

@@ -18,6 +18,7 @@ from cnnrun.runtime import reading
 from cnnrun.runtime.printable import printable
 
 Resize = Literal["crop", "squash", "pad"]
+Check = Literal["auto", "all", "first_use", "none"]
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,13 @@ class ImageOptions:
         where all have one, channels None is gray where all that are looked at are gray, or else
         RGB, bits None is 16, but refused where nothing would be brighter than 16 of 255.
     on_error: "stop" refuses a data set with bad files, "skip" leaves them out.
+    check: which files are decoded to find the bad ones before any is used, see `check.py`.
     cache: where decoded and resized images are kept: nowhere, in memory, or in a file on disk.
     cache_dir: folder of the disk cache and of what is known of files; None is the platform's.
     threads: that decode; None is one a core.
     whole: a data set is asked for to be scored: without splits of its own, all of it is the test
         split, and there need be nothing to train on.
-    progress: is told what is done, how many images of how many, every second or so.
+    progress: is told what is done, how many images of how many.
     bad_files, notes: what the sources found, for the run directory and the person to read.
     """
 
@@ -62,6 +64,7 @@ class ImageOptions:
     bits: int | None = None
     crop_fraction: float = 1.0
     on_error: Literal["stop", "skip"] = "stop"
+    check: Check = "auto"
     cache: Literal["none", "ram", "disk"] = "none"
     cache_dir: str | None = None
     threads: int | None = None

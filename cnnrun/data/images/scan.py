@@ -7,6 +7,7 @@ import hashlib
 import os
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,25 +20,22 @@ from torch import Tensor
 from cnnrun.data.dataset import BadFile
 from cnnrun.data.identity import id_of_content
 from cnnrun.data.images.decoding import ImageFormat, ImageOptions
-from cnnrun.data.images.files import Encoded, for_each
+from cnnrun.data.images.files import Encoded, for_each_told
 from cnnrun.data.images.formats import has_several, open_image
 from cnnrun.data.images.framing import frame
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.errors import UserError
 from cnnrun.runtime import paths
-from cnnrun.runtime.container import cores
 from cnnrun.runtime.reading import read_json
 from cnnrun.runtime.strict_json import to_json
 
 # Part of what caches are known by: to be raised when the same file gives other pixels.
 _VERSION = 3
-# Files between two reports of progress, and as many that Ctrl-C may have to wait for.
-_CHUNK = 1024
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What decoding N files showed.
+    """What decoding N files, or some of them, showed.
 
     bad: reasons by index. modes: how many files are stored in which of Pillow's modes.
     contents: (N,) int64, equal where files hold the same bytes; 0 of those that can't be had.
@@ -60,11 +58,13 @@ def scan(
     options: ImageOptions,
     form: ImageFormat | None = None,
     into: Tensor | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> Findings:
     """Decode all files completely; with `into` (N, C, H, W) uint8, keep them there in `form`.
 
-    The rows of bad files are left as they are.
+    numbers: of the files to decode, if not all. The rows of bad files are left as they are.
     """
+    numbers = range(len(files)) if numbers is None else numbers
     bad: dict[int, str] = {}
     modes: list[str] = [""] * len(files)
     contents = torch.zeros(len(files), dtype=torch.int64)
@@ -89,11 +89,7 @@ def scan(
         except MemoryError:
             bad[index] = "takes more memory than there is"
 
-    for start in range(0, len(files), _CHUNK):
-        end = min(start + _CHUNK, len(files))
-        for_each(look, range(start, end), options.threads or cores())
-        if options.progress:
-            options.progress("checking images", end, len(files))
+    for_each_told("checking images", look, numbers, options)
     stored = Counter(filter(None, modes))
     return Findings(dict(sorted(bad.items())), stored, contents, max(highest), len(several) - 1)
 

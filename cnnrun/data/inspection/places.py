@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from cnnrun.data.dataset import Images, ImageSubset, Split
+from cnnrun.data.dataset import Images, Split, origin
 from cnnrun.data.images.files import ImageFiles
 
 Place = dict[str, Any]
@@ -53,10 +52,3 @@ def _file_name(images: Images, index: int) -> str | None:
     """The file of an image, unless it lies decoded in memory."""
     images, numbers = origin(images, torch.tensor([index]))
     return images.files.name(int(numbers[0])) if isinstance(images, ImageFiles) else None
-
-
-def origin(images: Images, numbers: Tensor) -> tuple[Images, Tensor]:
-    """The collection that `images` were chosen from, and the numbers (M,) int64 there."""
-    if isinstance(images, ImageSubset):
-        return origin(images.images, images.indices[numbers])
-    return images, numbers

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cnnrun.data.dataset import Dataset, Split
+from cnnrun.data.dataset import Dataset, Split, origin
 from cnnrun.data.images.files import ImageFiles, for_each
 from cnnrun.data.images.formats import read_header
 from cnnrun.data.images.modes import UnreadableError
@@ -25,7 +25,7 @@ from cnnrun.data.inspection.duplicates import (
     fingerprint,
     near_copies,
 )
-from cnnrun.data.inspection.places import Places, origin
+from cnnrun.data.inspection.places import Places
 from cnnrun.errors import UserError
 
 FEW = 10

@@ -154,7 +154,6 @@ def _divided(
 
     def part(mask: Tensor) -> Part:
         indices = mask.nonzero().squeeze(1)
-        paths = [files.paths[i] for i in indices.tolist()]
-        return Files(paths, files.root), targets.take(indices), keys[indices]
+        return files.take(indices), targets.take(indices), keys[indices]
 
     return part(~chosen), part(chosen)

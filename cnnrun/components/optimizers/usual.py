@@ -10,22 +10,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from cnnrun.components.optimizers.keys import (
+    Below1,
+    Beta1,
+    Beta2,
+    Epsilon,
+    Momentum,
+    Rate,
+    WeightDecay,
+    refuse_several_rates,
+)
 from cnnrun.errors import UserError
 from cnnrun.registry import optimizers
-
-Rate = Annotated[float, Field(gt=0, description="Learning rate, which a schedule multiplies.")]
-Epsilon = Annotated[
-    float, Field(gt=0, description="Added to the denominator, against division by 0.")
-]
-Below1 = Annotated[float, Field(ge=0, lt=1)]
-Momentum = Annotated[
-    Below1, Field(description="Fraction of the last step that the next one keeps, e.g. 0.9.")
-]
-Beta1 = Annotated[Below1, Field(description="Decay of the running mean of the gradients.")]
-Beta2 = Annotated[Below1, Field(description="Decay of the running mean of their squares.")]
-WeightDecay = Annotated[
-    float, Field(ge=0, description="How strongly weights are drawn to 0 (L2 regularization).")
-]
 
 
 @optimizers.register("sgd")
@@ -176,11 +172,7 @@ def lbfgs(
     history: Past steps that the curvature is estimated from; each costs two copies of the weights.
     line_search: Search the step length by the strong Wolfe conditions (Nocedal & Wright 2006).
     """
-    if len(parameters) > 1 and isinstance(parameters[0], dict):
-        raise UserError(
-            "lbfgs has one rate for all parameters, from the start: leave transfer.lr_multipliers "
-            "and transfer.unfreeze_at out"
-        )
+    refuse_several_rates("lbfgs", parameters)
     return torch.optim.LBFGS(
         parameters,
         lr=lr,

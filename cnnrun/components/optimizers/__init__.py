@@ -1,0 +1,5 @@
+"""Optimizers: torch's usual ones, newer ones, and every other of torch's by its own name."""
+
+from cnnrun.components.optimizers import from_torch, newer, usual
+
+__all__ = ["from_torch", "newer", "usual"]

@@ -1,0 +1,88 @@
+"""Another library's classes by its own names: `torch/NAdam`, each with keys of its own."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cnnrun.component import Entry, check_signature
+from cnnrun.errors import UserError
+
+# From a member's name to its factory, whose signature is its schema as any factory's.
+Maker = Callable[[str], Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class Library:
+    """What one library has of one kind of component."""
+
+    name: str
+    summary: str
+    members: Callable[[], tuple[str, ...]]
+    refused: Mapping[str, str]
+    maker: Maker
+    place: str
+    module: str
+
+    def names(self) -> list[str]:
+        """Its members as a file names them, sorted."""
+        return sorted(f"{self.name}/{member}" for member in self.members())
+
+
+class Libraries:
+    """The libraries of one kind. Each member becomes an `Entry` when it is first asked for."""
+
+    def __init__(self, kind: str, base: str) -> None:
+        self.kind, self._base = kind, base
+        self.known: dict[str, Library] = {}
+        self.asked_for: dict[str, Entry] = {}
+
+    def register(
+        self, name: str, members: Callable[[], tuple[str, ...]], refused: Mapping[str, str]
+    ) -> Callable[[Maker], Maker]:
+        """Decorator of a function that makes the factory of `name/member` from the member's name.
+
+        members: gives the names that can be used. refused: the others, with what to say of each.
+        """
+        caller = sys._getframe(1)
+        place = f"{caller.f_code.co_filename}:{caller.f_lineno}"
+        module = str(caller.f_globals["__name__"])
+
+        def add(maker: Maker) -> Maker:
+            summary = (inspect.getdoc(maker) or "").partition("\n")[0]
+            self.known[name] = Library(name, summary, members, refused, maker, place, module)
+            return maker
+
+        return add
+
+    def names_beside(self, name: Any) -> list[str]:
+        """The names of the library that `name` begins with; none of other names."""
+        found = [lib for lib in self.known.values() if str(name).lower().startswith(f"{lib.name}/")]
+        return [name for library in found for name in library.names()]
+
+    def get(self, name: Any) -> Entry | None:
+        """The entry of `torch/NAdam`; None where no library has it.
+
+        Raises:
+            UserError: one has it, and it can't be used here; the message says why.
+        """
+        if not isinstance(name, str):
+            return None
+        if name in self.asked_for:
+            return self.asked_for[name]
+        beginning, _, member = name.partition("/")
+        library = self.known.get(beginning)
+        if library is None:
+            return None
+        if member in library.refused:
+            raise UserError(f"{name} {library.refused[member]}")
+        if member not in library.members():
+            return None
+        made = library.maker(member)
+        entry = Entry(self.kind, name, made, self._base, library.place, library.module)
+        check_signature(entry)
+        self.asked_for[name] = entry
+        return entry

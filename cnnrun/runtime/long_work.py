@@ -1,0 +1,47 @@
+"""Work of many pieces says how far it is, once it takes longer than a person waits unasked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from cnnrun.runtime import console
+from cnnrun.runtime.epoch_table import duration
+
+T = TypeVar("T")
+
+_AFTER = 2.0
+# Seconds between two reports: on a terminal, where each replaces the one before, and elsewhere.
+_EACH, _EACH_LINE = 0.5, 30.0
+
+
+class Progress:
+    """Called with (what is done, how many pieces, of how many), at its begin, on the way, at its
+    end; says so on stderr when it takes more than two seconds."""
+
+    def __init__(self) -> None:
+        self._what, self._begun, self._next = "", 0.0, 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._begun, self._next = what, now, now + _AFTER
+        if done >= total:
+            self._what = ""
+        elif now >= self._next:
+            left = (now - self._begun) / done * (total - done) if done else 0.0
+            ending = f", {duration(left)} left" if left else ""
+            told = f"{what}: {done:,} of {total:,}{ending}"
+            on_terminal = console.stderr.isatty()
+            self._next = now + (_EACH if on_terminal else _EACH_LINE)
+            console.stage(told) if on_terminal else console.note(told)
+
+
+def told(what: str, items: Sequence[T]) -> Iterator[T]:
+    """The items, one after the other, telling how far whoever takes them is."""
+    progress = Progress()
+    for done, item in enumerate(items):
+        progress(what, done, len(items))
+        yield item
+    progress(what, len(items), len(items))
