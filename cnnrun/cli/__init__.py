@@ -14,7 +14,7 @@ from io import TextIOWrapper
 
 # In the order in which `cnnrun --help` lists them.
 # isort: off
-from cnnrun.cli import train, lr_find, study, sweep, compare, report, evaluate
+from cnnrun.cli import train, lr_find, study, sweep, crossval, compare, report, evaluate
 from cnnrun.cli import predict, import_network, export, inspect, author, verify
 
 # isort: on
@@ -29,6 +29,7 @@ __all__ = [
     "app",
     "author",
     "compare",
+    "crossval",
     "evaluate",
     "export",
     "import_network",

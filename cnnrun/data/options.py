@@ -14,6 +14,7 @@ from cnnrun.registry import Component, augmentations
 
 Positive = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=1, le=65_535)]
+Sampler = Literal["none", "balanced"] | list[Annotated[float, Field(ge=0)]]
 
 
 class DatasetOptions(Component):
@@ -27,8 +28,16 @@ class DatasetOptions(Component):
     """Train on at most this many images of each class."""
     validation: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Validation set to take from the training images: a fraction (0.1) or a number (500)."""
+    stratify: bool = False
+    """Folds of image files get equal parts of every class; else each file's name decides its fold,
+    and no file that comes or goes moves another.
+    """
     fold: Annotated[str, Field(pattern=r"^[1-9]\d{0,3}/[1-9]\d{0,3}$")] | None = None
     """Cross-validation instead: 2/5 validates on the second of five parts."""
+    sampler: Sampler = "none"
+    """Oversampling of rare classes: `balanced` draws every class equally often; a list has the
+    weight of an image of each class, such as [1, 5]. An epoch keeps its number of images.
+    """
     size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None = None
     """Height and width that images are brought to; one number for both."""
     resize: Literal["crop", "squash", "pad"] = "crop"
