@@ -55,8 +55,8 @@ def samples_of_epoch(split: Split, sampler: Sampler, seed: int, epoch: int) -> T
         return None
     labels = split.labels
     sizes = np.bincount(labels.numpy())
-    weights = sizes > 0 if sampler == "balanced" else sizes * np.array(sampler[: len(sizes)])
-    wanted = shares(np.asarray(weights, dtype=float), len(labels)).tolist()
+    parts = sizes > 0 if sampler == "balanced" else sizes * np.array(sampler[: len(sizes)])
+    wanted = shares(parts / parts.sum() * len(labels), len(labels)).tolist()
     random = generator(seed, "class sampler", epoch)
     order = torch.randperm(len(labels), generator=random)
     by_class = torch.split(order[torch.argsort(labels[order], stable=True)], sizes.tolist())
