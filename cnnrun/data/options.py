@@ -92,7 +92,7 @@ def dataset_options() -> type[DatasetOptions]:
     return _options_with(augmentations.entries())
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def _options_with(_registered: tuple[Entry, ...]) -> type[DatasetOptions]:
     known: Any = list.__class_getitem__(augmentations.annotation())
     text = DatasetOptions.model_fields["augment"].description
