@@ -54,10 +54,7 @@ def predict(
     ] = None,
     masks: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(
-            help="Folder for the masks of a segmentation, PNGs of the images' own size.",
-            metavar="DIR",
-        ),
+        typer.Option(help="Folder for masks of a segmentation, as PNG files.", metavar="DIR"),
     ] = None,
     batch_size: Annotated[
         Optional[int],  # noqa: UP045
@@ -88,9 +85,7 @@ def predict(
     rows: list[dict[str, Any]] = []
     bad: list[dict[str, str]] = []
     for answers in prediction.predict_files(parts, files, batch_size):
-        for each in answers.bad:
-            console.warn(f"{printable(each.path)}: {each.reason}; skipped")
-            bad.append({"file": each.path, "reason": each.reason})
+        bad += _told_bad(answers)
         found = _rows(parts, answers, top, {key: write(answers) for key, write in draw.items()})
         if not as_json:
             show(parts.task, found, first=not rows)
@@ -100,6 +95,13 @@ def predict(
     if not rows:
         console.warn(f"error: none of {len(files):,} files is an image that can be read")
         raise typer.Exit(1)
+
+
+def _told_bad(answers: Answers) -> list[dict[str, str]]:
+    """The files of a batch that can't be read, each with a warning."""
+    for each in answers.bad:
+        console.warn(f"{printable(each.path)}: {each.reason}; skipped")
+    return [{"file": each.path, "reason": each.reason} for each in answers.bad]
 
 
 Draw = Callable[["Answers"], list[Path]]

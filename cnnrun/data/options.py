@@ -35,8 +35,8 @@ class DatasetOptions(Component):
     fold: Annotated[str, Field(pattern=r"^[1-9]\d{0,3}/[1-9]\d{0,3}$")] | None = None
     """Cross-validation instead: 2/5 validates on the second of five parts."""
     sampler: Sampler = "none"
-    """Oversampling of rare classes: `balanced` draws every class equally often; a list has the
-    weight of an image of each class, such as [1, 5]. An epoch keeps its number of images.
+    """Oversampling of rare classes: `balanced` draws every class equally often, a list has the
+    weight of an image of each class, such as [1, 5]; an epoch keeps its number of images.
     """
     size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None = None
     """Height and width that images are brought to; one number for both."""

@@ -57,15 +57,13 @@ class Scored:
         return cross_validated_interval(self.folds[metric])
 
     def to_dict(self) -> dict[str, Any]:
-        scores = {
-            metric: {
-                **self.interval(metric)._asdict(),
-                "std": standard_deviation(values),
-                "folds": values,
-                "all_images": self.all_images.get(metric),
+        scores = {}
+        for metric, values in self.folds.items():
+            mean, low, high = self.interval(metric)
+            scores[metric] = {
+                **{"mean": mean, "low": low, "high": high, "std": standard_deviation(values)},
+                **{"folds": values, "all_images": self.all_images.get(metric)},
             }
-            for metric, values in self.folds.items()
-        }
         return {
             "name": self.name,
             "folds": len(self.runs),

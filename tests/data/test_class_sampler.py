@@ -115,7 +115,7 @@ def test_seeds_together_and_frozen_features_draw_the_same(
         ("regress", "balanced", "these data have values; leave it out"),
         ("multilabel", "balanced", "these data have label sets; for rare labels: loss.pos_weight"),
         ("segment", "[1, 2]", "these data have masks; for rare classes of pixels: loss.weight"),
-        (None, "[1, 2]", "2 weights for 10 classes"),
+        (None, "[1, 2]", " weights for 10 classes; write one for each, in their order"),
         (None, "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]", "no training image would ever be drawn"),
     ],
 )

@@ -14,7 +14,7 @@ from PIL import Image
 
 from cnnrun.comparison.statistics import cross_validated_interval, mean_interval
 from cnnrun.data.splits import fold_of_groups
-from cnnrun.errors import Interrupted
+from cnnrun.errors import ConfigError, Interrupted
 from cnnrun.evaluation.label_errors import likely_errors
 from cnnrun.multirun import crossval
 from cnnrun.multirun.launcher import workers
@@ -226,6 +226,8 @@ def test_what_can_not_be_divided_is_refused(
     ended = cnnrun("crossval", "x.yaml", change)
     assert ended.code == 2
     assert told in ended.err
+    with pytest.raises(ConfigError, match="--folds: at least 2, got 1"):
+        crossval.run(Path("x.yaml"), 1)
 
 
 def plain_confident_learning(labels: list[int], shares: list[list[float]]) -> list[int]:
