@@ -61,8 +61,12 @@ class Scored:
         for metric, values in self.folds.items():
             mean, low, high = self.interval(metric)
             scores[metric] = {
-                **{"mean": mean, "low": low, "high": high, "std": standard_deviation(values)},
-                **{"folds": values, "all_images": self.all_images.get(metric)},
+                "mean": mean,
+                "low": low,
+                "high": high,
+                "std": standard_deviation(values),
+                "folds": values,
+                "all_images": self.all_images.get(metric),
             }
         return {
             "name": self.name,
