@@ -103,7 +103,7 @@ def with_masks(
     assert isinstance(split.targets, Values)
     numbers = split.targets.held[:, 0].long()
     height, width = split.images.shape[2:]
-    form = ImageFormat((height, width), 1, options.resize)
+    form = ImageFormat((height, width), 1, options.resize, crop_fraction=options.crop_fraction)
     out = torch.empty((len(numbers), height, width), dtype=torch.uint8)
 
     def read(row: int) -> None:

@@ -39,6 +39,9 @@ Images = NDArray[np.floating[Any]]
 SIDE = 128
 """Pixels that the longest side of an image is drawn at, or nearly."""
 
+ROOM = 150
+"""Pixels for a line over an image of that size."""
+
 LARGE = 300
 """... where there are few, to be looked at closely."""
 
@@ -54,13 +57,13 @@ MAX_PIXELS = 32
 
 @styled
 def draw_samples(images: Images, titles: Sequence[str], suptitle: str) -> Figure:
-    """A grid of images with the class name over each.
+    """A grid of images with the class name over each, or several lines.
 
     `images` (N, C, H, W) float 0..1, gray or RGB; `titles` N names in any script.
     """
     if len(images) == 0:
         return message("There are no images to show.", suptitle)
-    above = Captions([clean(title) for title in titles])
+    above = Captions(["\n".join(map(clean, title.split("\n"))) for title in titles])
     return _grid(images, suptitle, above=above)
 
 
@@ -109,6 +112,34 @@ def draw_mistakes(
         )
     ]
     below = Captions(texts, colours=(RIGHT_TEXT, WRONG_TEXT, MUTED), size=8)
+    return _grid(images, suptitle, below=below)
+
+
+@styled
+def draw_suspects(
+    images: Images,
+    captions: Sequence[str],
+    labels: Sequence[str],
+    suggested: Sequence[str],
+    probabilities: Sequence[float],
+    suptitle: str,
+) -> Figure:
+    """Images whose labels may be wrong: the label, the class they rather have, its probability.
+
+    `images` (N, C, H, W) float 0..1; the rest N values each: `captions` say which images they are,
+    `probabilities` lie in 0..1.
+    """
+    if len(images) == 0:
+        return message(
+            "No label is contradicted: no image is confidently of another class.", suptitle
+        )
+    texts = [
+        f"label: {clean(label)}\nrather: {clean(other)}\n{percent(share)} sure\n{clean(caption)}"
+        for label, other, share, caption in zip(
+            labels, suggested, probabilities, captions, strict=True
+        )
+    ]
+    below = Captions(texts, colours=(WRONG_TEXT, RIGHT_TEXT, MUTED), size=8)
     return _grid(images, suptitle, below=below)
 
 
