@@ -13,6 +13,7 @@ from cnnrun.components.tasks.loss_contract import refuse_other_loss
 from cnnrun.components.tasks.task import Task
 from cnnrun.config.experiment import Experiment
 from cnnrun.data import normalize
+from cnnrun.data.augmentations.base import Mixing
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.pipeline import Pipeline
 from cnnrun.data.pixel_targets import PixelPipeline
@@ -177,6 +178,10 @@ def _assemble(
     with experiment.located("training", "monitor"):
         task.ranks_by(experiment.training.monitor)
     augmentations = build_augmentations(experiment, dataset.train.targets)
+    for i, augmentation in enumerate(augmentations):
+        if isinstance(augmentation, Mixing) and not getattr(loss, "takes_shares", True):
+            told = f"mixes labels, and {experiment.loss.name} takes whole ones; leave it out"
+            raise experiment.error(["dataset", "augment", i], told)
     crop = crop_at_decode(augmentations, dataset, experiment.seed)
     pipeline = (PixelPipeline if task.targets == "pixels" else Pipeline)(
         augmentations[1:] if crop else augmentations,
