@@ -41,9 +41,10 @@ def study(
 
     Prints and draws what was found; what is trained already is not trained again.
     """
+    from cnnrun.multirun.launcher.train_jobs import LaunchOptions
     from cnnrun.multirun.study import study as studies
 
-    options = studies.LaunchOptions(workers, tuple(plugin or []), quiet)
+    options = LaunchOptions(workers, tuple(plugin or []), quiet)
     if dry_run:
         console.out("\n".join(studies.commands(file, overrides or [], options)))
         return

@@ -27,6 +27,7 @@ from cnnrun.engine.build_data import (
 from cnnrun.engine.build_model import build_initialized_model, build_model, refuse_absurd_model
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trial import check_task, try_users_parts
+from cnnrun.errors import UserError
 from cnnrun.models.trainable import Trainable
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
 from cnnrun.runtime.device import be_deterministic, select_device
@@ -127,9 +128,23 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
     load_weights(model, checkpoint.model)
     _refuse_other_targets(experiment, dataset)
     dataset = with_checkpoint_labels(dataset, checkpoint)
-    samples = len(checkpoint.data.get("trained_on", ()))
+    trained_on = checkpoint.data.get("trained_on")
+    samples = len(trained_on) if isinstance(trained_on, Tensor) and trained_on.dim() == 1 else 0
     learnt = _Learnt(torch.tensor(checkpoint.class_counts), samples, checkpoint.task)
     return _assemble(experiment, device, dataset, checkpoint.normalization, model, learnt)
+
+
+def _restore(task: Task, found: dict[str, Any]) -> None:
+    """Give a task what it once found in the data.
+
+    Raises:
+        UserError: that is not what such a task finds; the checkpoint may be anybody's.
+    """
+    try:
+        task.restore(found)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        told = f"{type(error).__name__}: {error!s:.200}"
+        raise UserError(f"the checkpoint's state of it is damaged ({told})") from error
 
 
 @dataclass(frozen=True)
@@ -174,7 +189,7 @@ def _assemble(
         if learnt.found is None:
             task.learn(dataset)
         else:
-            task.restore(learnt.found)
+            _restore(task, learnt.found)
     with experiment.located("training", "monitor"):
         task.ranks_by(experiment.training.monitor)
     augmentations = build_augmentations(experiment, dataset.train.targets)

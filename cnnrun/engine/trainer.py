@@ -35,7 +35,7 @@ from cnnrun.engine.progress import (
 from cnnrun.engine.progressive_resizing import progressive
 from cnnrun.engine.snapshot import first_infinite, infinite_note, snapshot
 from cnnrun.engine.stepper import NotFiniteError, Stepper
-from cnnrun.engine.training_batches import training_and_validation
+from cnnrun.engine.training_batches import order_of, training_and_validation
 from cnnrun.engine.validation import evaluate_sums, evaluation_batch_size
 from cnnrun.errors import Interrupted
 from cnnrun.runs.directory import RunDirectory
@@ -43,7 +43,7 @@ from cnnrun.runtime import console
 from cnnrun.runtime.distributed import all_reduce_sum, any_process, broadcast_buffers, world
 from cnnrun.runtime.epoch_table import EpochRow
 from cnnrun.runtime.interrupt import StopRequest
-from cnnrun.runtime.randomness import derive_seed, shuffled
+from cnnrun.runtime.randomness import derive_seed
 from cnnrun.runtime.training_display import Reporter
 
 # Small sums cost more to begin than to compute: with batches of 20, 4 % of a small network's step.
@@ -158,8 +158,7 @@ class Trainer:
 
     def order_of(self, epoch: int) -> Tensor:
         """The training samples' order in `epoch`: (N,) int64 on the CPU."""
-        split = self.stepped.dataset.train
-        return shuffled(len(split), self.experiment.seed, epoch, split.groups, split.groups_at_once)
+        return order_of(self.stepped, epoch)
 
     def begin_epoch(self, epoch: int) -> None:
         """Let the task choose what trains in `epoch`."""

@@ -6,7 +6,9 @@ or come from the server of `serving.py` while the runs train.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ MOST_RUNS = 5000
 MOST_CHOSEN = 7
 """Lines to begin with, all of different colours."""
 
-MOST_EPOCHS = 1000
+MOST_EPOCHS = 1024
 """Of a run's log; more have no room in any chart."""
 
 MOST_NUMBERS = 400_000
@@ -56,12 +58,12 @@ def held(runs: Sequence[Run], names: Mapping[Path, str], chosen: Sequence[Run]) 
     names: of their groups. chosen: whose curves are shown first.
     """
     runs = runs[:MOST_RUNS]
-    columns = sum(len(run.rows[0]) for run in runs if run.rows)
-    most = max(2, min(MOST_EPOCHS, MOST_NUMBERS // max(columns, 1)))
+    outlines = list(map(Outline.of, runs))
+    most = most_epochs(outlines, MOST_NUMBERS)
     keys, losses = differing(runs), losses_of(runs)
     embed = _Embedded()
     return {
-        **shared(runs, keys),
+        **shared(outlines, keys),
         "version": 1,
         "chosen": [str(run.path) for run in chosen[:MOST_CHOSEN]],
         "gone": [],
@@ -72,14 +74,37 @@ def held(runs: Sequence[Run], names: Mapping[Path, str], chosen: Sequence[Run]) 
     }
 
 
-def shared(runs: Iterable[Run], keys: Iterable[str]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Outline:
+    """Of a run what the page knows of all runs together; without its log, which may be long."""
+
+    task: str
+    declared: dict[str, Metric]
+    columns: list[str]
+    main: str | None
+
+    @classmethod
+    def of(cls, run: Run) -> Outline:
+        return cls(run.task, run.declared, list(run.rows[-1] if run.rows else ()), run.main_metric)
+
+
+def most_epochs(outlines: Iterable[Outline], numbers: int) -> int:
+    """Of how many epochs each log is shown, that all have about so many numbers together."""
+    columns = sum(len(one.columns) for one in outlines)
+    # A power of two: with a run more it seldom changes, and all logs with it.
+    most = 1 << math.floor(math.log2(max(2, numbers / max(columns, 1))))
+    return min(MOST_EPOCHS, most)
+
+
+def shared(outlines: Sequence[Outline], keys: Iterable[str]) -> dict[str, Any]:
     """What the page knows of all runs together: their tasks' metrics, the settings to tell them."""
     tasks: dict[str, dict[str, Any]] = {}
-    for task, own in _by_task(runs).items():
-        declared = {name: metric for run in own for name, metric in run.declared.items()}
-        columns = dict.fromkeys(key for run in own for key in (run.rows[-1] if run.rows else ()))
+    for task in dict.fromkeys(one.task for one in outlines):
+        own = [one for one in outlines if one.task == task]
+        declared = {name: metric for one in own for name, metric in one.declared.items()}
+        columns = dict.fromkeys(key for one in own for key in one.columns)
         known = {key: shown for key in columns if (shown := _column(key, declared))}
-        main = next((run.main_metric for run in own if run.main_metric), "loss")
+        main = next((one.main for one in own if one.main), "loss")
         usual = dict.fromkeys(f"{split}_{name}" for name in (main, "loss") for split in _SPLITS)
         tasks[task] = {"columns": known, "usual": list(usual)}
     return {"tasks": tasks, "keys": list(dict.fromkeys(map(short, keys)))}
@@ -112,7 +137,6 @@ def values(
     """A run as the page gets it; a figure is [number to sort by, text]."""
     is_damaged = run.state == "damaged"
     planned = run.settings.get("training.epochs")
-    config = {} if is_damaged else compared_settings(run)
     return {
         "id": str(run.path),
         "name": run.path.name if is_damaged else run.name,
@@ -126,11 +150,16 @@ def values(
         "scores": _scores(run),
         "seconds": _seconds(run),
         "memory": _memory(run),
-        "settings": {short(key): setting(config, key) for key in keys},
-        "loss": loss,
+        **telling(run, keys, loss),
         "log": _log(run, most_epochs),
         "images": images(run, progress(run)),
     }
+
+
+def telling(run: Run, keys: Sequence[str], loss: str) -> dict[str, Any]:
+    """Of a run's values those that depend on what other runs there are."""
+    config = {} if run.state == "damaged" else compared_settings(run)
+    return {"settings": {short(key): setting(config, key) for key in keys}, "loss": loss}
 
 
 def progress(run: Run) -> list[tuple[int, Path]]:
@@ -174,6 +203,14 @@ def _column(key: str, declared: Mapping[str, Metric]) -> dict[str, Any] | None:
     metric = described(name, declared)
     title = f"{split} {metric.display_name}"
     return {"title": title, "of_the_loss": metric.of_the_loss, **look(metric)}
+
+
+def thinned(log: dict[str, list[Any]], most: int) -> dict[str, list[Any]]:
+    """Columns of a log with a value an epoch, at `most` of them."""
+    count = len(log.get("epoch", ()))
+    if count <= most:
+        return log
+    return {key: [column[k - 1] for k in shown_epochs(count, most)] for key, column in log.items()}
 
 
 def _log(run: Run, most: int) -> dict[str, list[float | None]]:

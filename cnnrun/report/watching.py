@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -13,16 +13,22 @@ from cnnrun.comparison.runs import Run, find_folders, read_run
 from cnnrun.errors import UserError
 from cnnrun.report.board import (
     MOST_CHOSEN,
+    MOST_EPOCHS,
     MOST_RUNS,
+    Outline,
     differing,
     losses_of,
+    most_epochs,
     progress,
     shared,
+    telling,
+    thinned,
     values,
 )
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.lock import is_training
 
+_NUMBERS = 2_000_000  # of all logs, about 15 MB on their way to the browser
 _PAUSE = 0.5  # seconds in which the disk is not looked at again, however many ask
 
 
@@ -32,8 +38,9 @@ class _Seen:
 
     signs: tuple[Any, ...]
     run: Run
+    outline: Outline
+    values: dict[str, Any]
     version: int = 0
-    values: dict[str, Any] | None = None
 
 
 class Watch:
@@ -46,23 +53,28 @@ class Watch:
         self._version = 0
         self._runs: dict[Path, _Seen] = {}
         self._gone: dict[Path, int] = {}
-        self._between: tuple[Any, ...] = ()  # what the runs' values depend on beside each itself
+        # What the runs' values depend on beside each itself.
+        self._keys: list[str] = []
+        self._losses: dict[Path, str] = {}
+        self._most = MOST_EPOCHS
 
     def news(self, since: int = 0) -> dict[str, Any]:
-        """What the page gets: as `board.held`, of the runs that changed after version `since`."""
+        """What the page gets: as `board.held`, of the runs that changed after version `since`.
+
+        The oldest run comes first.
+        """
         with self._lock:
             if time.monotonic() - self._looked >= _PAUSE:
                 self._look()
                 self._looked = time.monotonic()
-            runs = [seen.run for seen in self._runs.values()]
-            newest = sorted(runs, key=lambda run: run.started, reverse=True)
-            keys = self._between[0] if self._between else []
+            seen = sorted(self._runs.values(), key=lambda one: one.run.started)
+            runs = [one.run for one in seen]
             return {
-                **shared(runs, keys),
+                **shared([one.outline for one in seen], self._keys),
                 "version": self._version,
-                "chosen": [str(run.path) for run in newest[:MOST_CHOSEN]],
+                "chosen": [str(run.path) for run in runs[-MOST_CHOSEN:]],
                 "gone": [str(path) for path, version in self._gone.items() if version > since],
-                "runs": [seen.values for seen in self._runs.values() if seen.version > since],
+                "runs": [one.values for one in seen if one.version > since],
             }
 
     def image(self, folder: str, epoch: int) -> Path | None:
@@ -86,14 +98,20 @@ class Watch:
             del self._runs[path]
             self._gone[path] = self._version
         runs = [seen.run for seen in self._runs.values()]
-        keys, losses = differing(runs), losses_of(runs)
-        all_anew = (keys, losses) != self._between
-        self._between = (keys, losses)
-        for path in self._runs if all_anew else changed:
-            seen = self._runs[path]
-            self._gone.pop(path, None)
-            seen.version = self._version
-            seen.values = values(seen.run, keys, losses.get(path, ""), _addresses)
+        most = most_epochs([seen.outline for seen in self._runs.values()], _NUMBERS)
+        others = (differing(runs), losses_of(runs), most)
+        others_too = others != (self._keys, self._losses, self._most)
+        self._keys, self._losses, self._most = others
+        for path in self._runs if others_too else changed:
+            self._tell(path)
+
+    def _tell(self, path: Path) -> None:
+        """Tell of a run what the others make of it, too."""
+        seen = self._runs[path]
+        self._gone.pop(path, None)
+        seen.version = self._version
+        seen.values |= telling(seen.run, self._keys, self._losses.get(path, ""))
+        seen.values["log"] = thinned(seen.values["log"], self._most)
 
     def _read_anew(self, folder: Path) -> bool:
         """Whether the run is new or another than it was; it is read again then."""
@@ -101,7 +119,10 @@ class Watch:
         seen = self._runs.get(folder)
         if seen and seen.signs == signs:
             return False
-        self._runs[folder] = _Seen(signs, read_run(folder))
+        run = read_run(folder)
+        told = values(run, (), "", _addresses, most_epochs=self._most)
+        # A copy, as this one has its whole log by now, which would stay in memory.
+        self._runs[folder] = _Seen(signs, replace(run), Outline.of(run), told)
         return True
 
 

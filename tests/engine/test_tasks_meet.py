@@ -75,6 +75,18 @@ def test_eval_gives_the_scores_of_the_summary(cnnrun: Command, runs: Runs, task:
         assert validation[key] == pytest.approx(logged[f"validation_{key}"], rel=1e-3, abs=1e-5)
 
 
+@pytest.mark.parametrize("state", [{}, {"mean": 1, "std": "x"}, {"thresholds": {}}, {"names": 3}])
+@pytest.mark.parametrize("task", TASKS)
+def test_a_damaged_state_is_told(
+    cnnrun: Command, runs: Runs, tmp_path: Path, task: str, state: dict[str, object]
+) -> None:
+    content = torch.load(runs(task) / "checkpoints" / "best.pt", weights_only=True)
+    torch.save({**content, "task": state}, tmp_path / "other.pt")
+    ended = cnnrun("eval", tmp_path / "other.pt")
+    assert ended.code in (0, 2)
+    assert "a bug" not in ended.err
+
+
 @every_task
 def test_killed_and_resumed_it_ends_with_the_same_bits(
     killed_and_resumed: Callable[..., tuple[Path, Path]], tmp_path: Path, task: str

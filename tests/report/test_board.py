@@ -186,6 +186,6 @@ def test_a_page_holds_as_many_numbers_as_it_bears(
     found = find_runs([runs])
     whole = board.held(found, {}, found)
     assert [one["log"]["epoch"] for one in whole["runs"]] == [[1, 2, 3, 4, 5]] * 3
-    monkeypatch.setattr(board, "MOST_NUMBERS", 45)  # of three logs of five columns
+    monkeypatch.setattr(board, "MOST_NUMBERS", 60)  # of three logs of five columns
     part = board.held(found, {}, found)
     assert [one["log"]["epoch"] for one in part["runs"]] == [[1, 3, 5]] * 3

@@ -171,6 +171,20 @@ def test_news_are_what_changed(two: Path) -> None:
     assert len(watch.news(last["version"])["gone"]) == 1
 
 
+def test_many_logs_are_sent_in_fewer_epochs(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for run in map(RunDirectory, two.iterdir()):
+        row = run.read_metrics()[-1]
+        for epoch in range(3, 11):
+            run.append_metrics({**row, "epoch": epoch})
+    watch = Watch([two])
+    whole = [one["log"]["epoch"] for one in watch.news()["runs"]]
+    assert whole == [list(range(1, 11))] * 2
+    columns = sum(len(one["log"]) + 1 for one in watch.news()["runs"])  # and the step
+    shutil.copytree(two / "lr0.5", two / "third")
+    monkeypatch.setattr(watching, "_NUMBERS", 6 * columns)
+    assert [one["log"]["epoch"] for one in watch.news()["runs"]] == [[1, 4, 7, 10]] * 3
+
+
 def test_a_folder_without_runs_waits_for_them(tmp_path: Path, small_run: Path) -> None:
     watch = Watch([tmp_path])
     assert watch.news()["runs"] == []

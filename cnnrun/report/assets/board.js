@@ -19,8 +19,9 @@
   };
 
   class Board {
-    constructor(root) {
+    constructor(root, isLive) {
       this.root = root;
+      this.isLive = isLive;
       this.runs = new Map();
       this.slots = new Map(); // the chosen runs, and the look of each one's line
       this.tasks = {};
@@ -186,9 +187,12 @@
   }
 
   for (const root of document.querySelectorAll(".board")) {
-    const board = new Board(root);
     const data = root.querySelector("script[type='application/json']");
+    const board = new Board(root, !data);
     if (data) board.merge(JSON.parse(data.textContent));
-    else board.poll();
+    else {
+      board.find("status").textContent = "Reading the runs …";
+      board.poll();
+    }
   }
 })();

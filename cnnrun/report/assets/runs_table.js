@@ -62,7 +62,8 @@ const RunsTable = (() => {
       const body = this.table.tBodies[0];
       for (const run of this.board.runs.values()) {
         if (!this.rows.has(run.id)) {
-          this.rows.set(run.id, body.insertRow());
+          // Of a server's runs the newest is on top.
+          this.rows.set(run.id, body.insertRow(this.board.isLive ? 0 : -1));
           this.fillRow(run, shown);
         } else if (!this.changed || this.changed.has(run.id)) this.fillRow(run, shown);
         this.mark(run);
