@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from cnnrun.components.tasks.loss_contract import refuse_other_loss
 from cnnrun.components.tasks.task import Task
 from cnnrun.config.experiment import Experiment
 from cnnrun.data import normalize
-from cnnrun.data.augmentations.base import Mixing
+from cnnrun.data.augmentations.base import Augmentation, Mixing
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.pipeline import Pipeline
 from cnnrun.data.pixel_targets import PixelPipeline
@@ -160,6 +161,20 @@ class _Learnt:
     found: dict[str, Any] | None
 
 
+def _refuse_mixed_labels(
+    experiment: Experiment, loss: nn.Module, augmentations: Sequence[Augmentation]
+) -> None:
+    """Refuse augmentations that mix labels beside a loss that says it takes whole ones.
+
+    Raises:
+        ConfigError: with the place of the augmentation.
+    """
+    for i, augmentation in enumerate(augmentations):
+        if isinstance(augmentation, Mixing) and not getattr(loss, "takes_shares", True):
+            told = f"mixes labels, and {experiment.loss.name} takes whole ones; leave it out"
+            raise experiment.error(["dataset", "augment", i], told)
+
+
 def _assemble(
     experiment: Experiment,
     device: torch.device,
@@ -193,10 +208,7 @@ def _assemble(
     with experiment.located("training", "monitor"):
         task.ranks_by(experiment.training.monitor)
     augmentations = build_augmentations(experiment, dataset.train.targets)
-    for i, augmentation in enumerate(augmentations):
-        if isinstance(augmentation, Mixing) and not getattr(loss, "takes_shares", True):
-            told = f"mixes labels, and {experiment.loss.name} takes whole ones; leave it out"
-            raise experiment.error(["dataset", "augment", i], told)
+    _refuse_mixed_labels(experiment, loss, augmentations)
     crop = crop_at_decode(augmentations, dataset, experiment.seed)
     pipeline = (PixelPipeline if task.targets == "pixels" else Pipeline)(
         augmentations[1:] if crop else augmentations,
