@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -161,18 +160,20 @@ class _Learnt:
     found: dict[str, Any] | None
 
 
-def _refuse_mixed_labels(
-    experiment: Experiment, loss: nn.Module, augmentations: Sequence[Augmentation]
-) -> None:
-    """Refuse augmentations that mix labels beside a loss that says it takes whole ones.
+def _augmentations_beside(
+    loss: nn.Module, experiment: Experiment, dataset: Dataset
+) -> list[Augmentation]:
+    """The augmentations, none of which mixes labels beside a loss that says it takes whole ones.
 
     Raises:
         ConfigError: with the place of the augmentation.
     """
+    augmentations = build_augmentations(experiment, dataset.train.targets)
     for i, augmentation in enumerate(augmentations):
         if isinstance(augmentation, Mixing) and not getattr(loss, "takes_shares", True):
             told = f"mixes labels, and {experiment.loss.name} takes whole ones; leave it out"
             raise experiment.error(["dataset", "augment", i], told)
+    return augmentations
 
 
 def _assemble(
@@ -207,8 +208,7 @@ def _assemble(
             _restore(task, learnt.found)
     with experiment.located("training", "monitor"):
         task.ranks_by(experiment.training.monitor)
-    augmentations = build_augmentations(experiment, dataset.train.targets)
-    _refuse_mixed_labels(experiment, loss, augmentations)
+    augmentations = _augmentations_beside(loss, experiment, dataset)
     crop = crop_at_decode(augmentations, dataset, experiment.seed)
     pipeline = (PixelPipeline if task.targets == "pixels" else Pipeline)(
         augmentations[1:] if crop else augmentations,
