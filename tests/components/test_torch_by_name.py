@@ -215,6 +215,12 @@ def test_an_initializer_that_fills_nothing_is_refused() -> None:
         build(of)
 
 
+def test_what_torch_refuses_to_fill_is_said_in_its_words() -> None:
+    fill = registry.initializers.get("torch/dirac_").factory
+    with pytest.raises(UserError, match=r"torch\.nn\.init\.dirac_: Only tensors with 3, 4, or 5"):
+        fill(weight=torch.zeros(2, 2))
+
+
 def test_activations_are_torchs_with_their_keys() -> None:
     given: Any = {"name": "torch/LeakyReLU", "negative_slope": 0.2}
     of = experiment(model={"name": "cnn", "channels": [4], "activation": given})
