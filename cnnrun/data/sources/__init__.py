@@ -23,6 +23,7 @@ from cnnrun.data.sources import (
     shapes,
     torchvision_arrays,
     torchvision_sets,
+    torchvision_targets,
     webdataset_shards,
 )
 
@@ -44,5 +45,6 @@ __all__ = [
     "shapes",
     "torchvision_arrays",
     "torchvision_sets",
+    "torchvision_targets",
     "webdataset_shards",
 ]

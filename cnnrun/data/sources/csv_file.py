@@ -41,6 +41,8 @@ def csv_file(
     *,
     file: str,
     path_column: str = "path",
+    image_folder: str | None = None,
+    extension: str = "",
     label_column: str = "label",
     split_column: str = "split",
     group_column: str = "group",
@@ -61,6 +63,8 @@ def csv_file(
 
     file: The CSV file, with a header; paths in it start at its folder.
     path_column: Column of the image files.
+    image_folder: Folder of the images, where it isn't that of the file.
+    extension: What is added to each cell of `path_column`, where it names files without: `.jpg`.
     label_column: Column of the classes; rows without one are left out.
     split_column: Column that says train, val (or valid, validation) or test, if there is one.
     group_column: Column of what images come from, e.g. a patient or a video, if there is one; a
@@ -84,6 +88,8 @@ def csv_file(
     answer = _answer(
         label_column, label_separator, label_columns, value_columns, mask_column, mask_classes
     )
+    folder = table.parent if image_folder is None else table.parent / expanded(image_folder)
+    ending = f".{extension.removeprefix('.')}" if extension else ""
     listings = {split: Listing() for split in ("train", "validation", "test")}
     unlabelled = 0
     for line, cells in _rows(table, (path_column, *answer.columns)):
@@ -95,13 +101,13 @@ def csv_file(
             unlabelled += 1
             continue
         split = _split_name(where, cells[split_column]) if split_column in cells else "train"
-        path = _image_path(where, table.parent, cells[path_column])
+        path = _image_path(where, folder, cells[path_column] + ending)
         group = cells.get(group_column, "")
         listings[split].add([path], said, group)
     if unlabelled:
         options.notes.append(f"{file}: {unlabelled:,} rows without {answer.words} are left out")
     _tell_repeated(file, listings, options)
-    return labelled_dataset(file, str(table.parent), listings, test, options, answer.reading)
+    return labelled_dataset(file, str(folder), listings, test, options, answer.reading)
 
 
 @dataclass(frozen=True)
