@@ -15,11 +15,12 @@ from cnnrun.config.experiment import Experiment
 from cnnrun.config.identity import key_of
 from cnnrun.errors import ConfigError, Interrupted, UserError
 from cnnrun.multirun.comparable import check_measured
+from cnnrun.multirun.launcher.engine import HERE, Place
 from cnnrun.multirun.launcher.existing_runs import RunsFound
 from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.launcher.queue import JobList, Outcome
 from cnnrun.multirun.launcher.seeds_together import SeedsTogether
-from cnnrun.multirun.launcher.workers import Workers, visible_gpus
+from cnnrun.multirun.launcher.workers import workers_of
 from cnnrun.multirun.settings import Settings, apply, changes
 from cnnrun.multirun.study.findings import Findings
 from cnnrun.multirun.study.spec import Study, load, run_named
@@ -34,6 +35,7 @@ class LaunchOptions:
     workers: int | None = None
     plugins: tuple[str, ...] = ()
     quiet: bool = False
+    place: Place = HERE
 
 
 def run(
@@ -200,12 +202,11 @@ class _Plan:
         queue = JobList(jobs, tell)
         experiments = [*self.variants.values(), *self.firsts.values()]
         any_gpu = any(experiment.device in ("auto", "cuda") for experiment in experiments)
-        gpus = visible_gpus() if any_gpu else []
-        count = self.options.workers or self.study.workers or max(1, len(gpus))
-        logs = self.study.folder / "logs"
+        count = self.options.workers or self.study.workers
         runs = RunsFound(folder, say)
         both = SeedsTogether(queue, runs, say)
-        code = Workers(count, runs, logs, gpus).work(both)
+        place, study = self.options.place, self.study.folder
+        code = workers_of(place, runs, study, count, any_gpu).work(both)
         if code:
             finished = sum(outcome.run is not None for outcome in queue.outcomes)
             raise Interrupted(
