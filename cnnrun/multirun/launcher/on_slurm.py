@@ -126,7 +126,11 @@ class Trainer:
         self.remote = remote
 
     def __call__(self) -> Ended:
-        return self.remote.train()
+        ended = self.remote.train()
+        if ended.code in (143, -signal.SIGTERM):
+            # Slurm told all to leave: whether the job was cancelled or comes again, it knows best.
+            raise SystemExit(ended.code)
+        return ended
 
     def checkpoint(self) -> Any:
         import submitit

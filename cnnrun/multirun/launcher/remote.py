@@ -118,7 +118,7 @@ class Remote:
             stderr=subprocess.PIPE,
             text=True,
             # A machine that is lost must not go on with what another one resumes.
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_in_child if sys.platform == "linux" else None,
         )
         self._process = process
         try:
@@ -164,7 +164,10 @@ def _runs(printed: str) -> Iterator[str]:
             yield line
 
 
-def _die_with_parent() -> None:
-    """In the child: be killed when the process that started it is (Linux)."""
+def _in_child() -> None:
+    """Be killed when the process that started this one is (Linux); signals that a cluster sends to
+    all processes of a job are for that one."""
+    for name in ("SIGUSR1", "SIGUSR2"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
