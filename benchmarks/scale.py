@@ -165,7 +165,7 @@ def table(
     for name in costs[sizes[0]]:
         cells = "".join(f"{s:>10.1f} ({mb:>5.0f})" for s, mb, _ in (costs[n][name] for n in sizes))
         (low, high), (a, b) = sizes[-2:], (costs[n][name] for n in sizes[-2:])
-        slope, more = ((y - x) / (high - low) for x, y in zip(a, b, strict=True))
+        slope, more = ((y - x) / (high - low) for x, y in zip(a[:2], b[:2], strict=True))
         at_goal = f"{b[0] + slope * (goal - high):.0f} ({b[1] + more * (goal - high):,.0f})"
         print(f"{name:46}{cells}{1_000 * slope:>14.3f}{at_goal:>22}", flush=True)
     return {str(size): cost for size, cost in costs.items()}

@@ -196,8 +196,8 @@ def test_slurm_trains_an_array_and_a_job_that_is_preempted_goes_on(tmp_path: Pat
 
     def found() -> bool:
         """A job whose run has trained some epochs, and has most of them before it."""
-        begun = [file.parent for file in folder.glob("runs/b/*/metrics.jsonl")]
-        begun = [run for run in begun if len((run / "metrics.jsonl").read_bytes().splitlines()) < 30]
+        logs = folder.glob("runs/b/*/metrics.jsonl")
+        begun = [log.parent for log in logs if len(log.read_bytes().splitlines()) < 30]
         settings = [read(run / "config.yaml").values for run in begun]
         wanted = [(f"optimizer.lr={s['optimizer']['lr']}", f"seed={s['seed']}") for s in settings]
         for file in slurm.glob("*.pid"):
