@@ -60,7 +60,6 @@ def job(folder: Path, name: str) -> None:
             begun.write(f"{name}\n")
         script = [str(folder / f"{number}.sh")]
         process = subprocess.Popen(["bash", *script], env=environment, start_new_session=True)
-        (folder / f"{name}.pid").write_text(str(process.pid))
         code = process.wait()
         requeue = folder / f"{name}.requeue"
         if not requeue.exists():
@@ -69,7 +68,7 @@ def job(folder: Path, name: str) -> None:
     (folder / f"{name}.state").write_text("FAILED" if code else "COMPLETED")
 
 
-def srun(_folder: Path, *arguments: str) -> None:
+def srun(folder: Path, *arguments: str) -> None:
     rest = list(arguments)
     into: dict[str, str] = {}
     while rest[0].startswith("--"):
@@ -82,6 +81,10 @@ def srun(_folder: Path, *arguments: str) -> None:
         for mark, variable in named.items():
             file = file.replace(mark, os.environ.get(variable, ""))
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    os.setsid()
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    name = os.environ["SLURM_JOB_ID"] + (f"_{task}" if task else "")
+    (folder / f"{name}.pid").write_text(str(os.getpid()))
     os.execvp(rest[0], rest)
 
 
@@ -97,9 +100,10 @@ def scontrol(folder: Path, what: str, name: str) -> None:
 
 
 def scancel(folder: Path, name: str, *options: str) -> None:
-    """As Slurm does: the signal goes to all processes of the job."""
+    """As Slurm does: the signal goes to all processes of the job but its batch script's shell."""
     number = getattr(signal, options[1]) if options else signal.SIGTERM
-    os.killpg(int((folder / f"{name}.pid").read_text()), number)
+    with contextlib.suppress(OSError):  # it has ended, or not begun
+        os.killpg(int((folder / f"{name}.pid").read_text()), number)
 
 
 if __name__ == "__main__":
