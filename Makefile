@@ -9,7 +9,7 @@ PIP_INSTALL = $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python 
 RUNTIME := $(VENV)/.installed
 TOOLS := $(VENV)/.tools-installed
 
-.PHONY: help install install-dev demo test test-long test-busy chaos benchmarks docs images pictures lint format clean
+.PHONY: help install install-dev demo test test-slow test-long test-busy chaos benchmarks docs images pictures lint format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,16 +34,19 @@ demo: install ## Train a small CNN on real handwritten digits (no download), sho
 test: install-dev ## Run the tests (under 5 minutes on 2 cores)
 	$(BIN)/python -m pytest -q
 
-test-long: install-dev ## The tests that take minutes each
-	$(BIN)/python -m pytest -q -m slow
+test-slow: install-dev ## The tests that take seconds to a minute each
+	$(BIN)/python -m pytest -q -m 'slow and not long'
+
+test-long: install-dev ## Those, and the ones that take minutes each
+	$(BIN)/python -m pytest -q -m 'slow or long'
 
 test-busy: install-dev ## The tests beside eight processes that compute all the time
 	$(BIN)/python -m tests.busy
 
 chaos: install-dev ## Kill runs, break disks, mutate configs and files by the thousand, for an hour
 	$(BIN)/python -m tests.chaos.campaign
-	$(BIN)/python -m pytest -q -m slow tests/chaos -k "not campaign"
-	$(BIN)/python -m pytest -q -m slow tests/config/test_fuzz_config.py \
+	$(BIN)/python -m pytest -q -m "slow or long" tests/chaos -k "not campaign"
+	$(BIN)/python -m pytest -q -m "slow or long" tests/config/test_fuzz_config.py \
 	  tests/data/test_fuzz_images.py tests/runs/test_hostile_files.py tests/runs/test_damaged_and_foreign_checkpoints.py
 
 benchmarks: install-dev ## Images/s of loading, augmentation and training, beside others'

@@ -38,6 +38,8 @@ from cnnrun.runtime.paths import expanded
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from cnnrun.data.images.given import GivenImage
+
 AnyPath = str | PathLike[str]
 
 
@@ -218,12 +220,12 @@ class TrainedModel:
         return self.module(self.normalize(images))
 
     def probabilities(self, images: Tensor) -> npt.NDArray[np.float64]:
-        """The probability of each class: (N, K) float64, rows add up to 1.
+        """The probability of each class: (N, K) float64; of one class an image, rows add up to 1.
 
         images: (N, C, H, W) uint8 of `input_shape`.
 
         Raises:
-            UserError: the images have another shape or type, or the model does not classify.
+            UserError: the images have another shape or type, or the model gives no probabilities.
         """
         from cnnrun.evaluation.prediction import predict_images
 
@@ -233,24 +235,41 @@ class TrainedModel:
             raise UserError(f"expected uint8 images N x {wanted}, got {images.dtype} {got}")
         return predict_images(self._parts, images)
 
-    def predict(self, files: Iterable[AnyPath], top: int = 5) -> dict[str, list[tuple[str, float]]]:
-        """For each image file its `top` likeliest classes with their probabilities in 0..1.
+    def predict(self, images: GivenImage | Iterable[GivenImage], top: int = 5) -> Any:
+        """What the network answers for images, which are prepared as in training.
 
-        files: image files, folders and patterns; they are resized as in training.
+        images: one image of Pillow, bytes of an image file, or array (H, W) or (H, W, C) uint8 in
+            0..255 (1, 3 or 4 channels), or a list of them; or image files, folders and patterns.
+        top: classes of each image.
+
+        Returns:
+            the answer for one image, a list of answers for a list, a dict of answers by path for
+            paths. An answer is, of a classifier, a list of its `top` likeliest (class,
+            probability), the likeliest first; of other tasks the same dict as in
+            `cnnrun predict --json`, with arrays: `mask` (H, W) uint8 of a segmentation, of the
+            image's own size; `image` (C, H, W) float32 in 0..1 and `code` (D,) of an autoencoder.
 
         Raises:
-            BadImageError: a file can't be decoded; its `files` say which and why.
-            UserError: the model does not classify.
+            BadImageError: an image can't be decoded; its `files` say which and why.
+            UserError: something is no image, or an array of another shape or type.
         """
         from cnnrun.data.images.decoding import BadImageError
+        from cnnrun.data.images.given import is_one
+        from cnnrun.evaluation.answering import plain_answers
         from cnnrun.evaluation.prediction import find_images, predict_files
 
-        found: dict[str, list[tuple[str, float]]] = {}
-        for answers in predict_files(self._parts, find_images(map(str, files))):
+        paths = isinstance(images, str | PathLike)
+        several: list[Any] = [images] if paths or is_one(images) else list(images)  # type: ignore[arg-type]
+        by_path = all(isinstance(image, str | PathLike) for image in several)
+        given = find_images(map(str, several)) if by_path else several
+        found: list[Any] = []
+        for answers in predict_files(self._parts, given):
             if answers.bad:
                 raise BadImageError(answers.bad)
-            found.update(zip(answers.files, answers.top(top, self.classes), strict=True))
-        return found
+            found += plain_answers(self._parts, answers, top)
+        if by_path:
+            return dict(zip(given, found, strict=True))
+        return found[0] if is_one(images) else found
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.input_shape))

@@ -51,10 +51,14 @@ class Metric:
         """The name for an axis, with the unit."""
         return f"{self.display_name} ({self.unit})" if self.unit else self.display_name
 
+    @property
+    def is_error(self) -> bool:
+        """Whether it falls towards zero while training goes well."""
+        return self.higher_is_better is False and self.unit != "%"
+
     def wants_log_axis(self, values: Iterable[float | None]) -> bool:
         """Whether it is an error whose values span a decade: the last would all look alike."""
-        is_error = self.higher_is_better is False and self.unit != "%"
-        return is_error and span_a_decade(values)
+        return self.is_error and span_a_decade(values)
 
     def text(self, value: float | None) -> str:
         """A score as people read it, the same everywhere; `-` where nothing was measured."""

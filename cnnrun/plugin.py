@@ -21,6 +21,7 @@ from cnnrun.components.tasks.reconstruct import Reconstruct
 from cnnrun.components.tasks.regress import Regress
 from cnnrun.components.tasks.segment import Segment
 from cnnrun.components.tasks.task import Predictions, Task
+from cnnrun.components.tasks.training_step import TrainingStep
 from cnnrun.data.augmentations.base import (
     Augmentation,
     Draws,
@@ -50,22 +51,24 @@ from cnnrun.registry import (
 from cnnrun.runs.loggers.logger import Logger, Row
 
 if TYPE_CHECKING:
+    from cnnrun.evaluation.trained_network import trained_network
     from cnnrun.plots.style import Figure, new_axes, new_figure, styled
     from cnnrun.plots.target import Target
 
-# matplotlib is imported when one of these is first asked for: a loss needs none.
-_OF_PLOTS = {
+# What these import is imported when one is first asked for: a loss needs no matplotlib.
+_LATER = {
     "Figure": "cnnrun.plots.style",
     "Target": "cnnrun.plots.target",
     "new_axes": "cnnrun.plots.style",
     "new_figure": "cnnrun.plots.style",
     "styled": "cnnrun.plots.style",
+    "trained_network": "cnnrun.evaluation.trained_network",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _OF_PLOTS:
-        return getattr(import_module(_OF_PLOTS[name]), name)
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"cnnrun.plugin has no '{name}'; it has {', '.join(__all__)}")
 
 
@@ -96,6 +99,7 @@ __all__ = [
     "Split",
     "Target",
     "Task",
+    "TrainingStep",
     "UserError",
     "Values",
     "augmentations",
@@ -114,4 +118,5 @@ __all__ = [
     "softmax",
     "styled",
     "tasks",
+    "trained_network",
 ]

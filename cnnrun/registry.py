@@ -21,6 +21,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar, Union
 
 from pydantic import BeforeValidator, Discriminator, Tag
@@ -164,9 +165,15 @@ class Registry:
         return made
 
     def annotation(self) -> Any:
-        """The type of a YAML value that is a component: a name, or a mapping with `name`."""
-        entries = [*self.entries(), *self._libraries.asked_for.values()]
-        shared = entries[0].shared_keys()
+        """The type of a YAML value that is a component: a name, or a mapping with `name`.
+
+        Made once for the same components and keys: another kind's plug-in changes nothing here.
+        """
+        entries = (*self.entries(), *self._libraries.asked_for.values())
+        return self._annotation(entries, entries[0].shared_keys())
+
+    @lru_cache(maxsize=32)  # noqa: B019 (registries live as long as the program)
+    def _annotation(self, entries: tuple[Entry, ...], shared: type[Component]) -> Any:
         schemas = [entry.schema(shared) for entry in entries]
         if len(schemas) == 1:
             return Annotated[schemas[0], BeforeValidator(as_mapping)]

@@ -23,7 +23,15 @@ also take a YAML file. `-o FILE` chooses the file, `-p KEY=VALUE` sets a paramet
 _GROUPS = {
     "Images": ("samples", "augmentations", "pixels"),
     "Training": ("curves",),
-    "Mistakes": ("confusion", "mistakes", "calibration", "precision_recall", "roc", "invariance"),
+    "Mistakes": (
+        "confusion",
+        "mistakes",
+        "suspects",
+        "calibration",
+        "precision_recall",
+        "roc",
+        "invariance",
+    ),
     "What the network looks at": ("gradcam", "saliency", "features", "filters"),
     "Weights and activations": ("weights", "activations", "embeddings"),
     "Autoencoders": ("reconstructions", "outliers", "latent", "decoded_grid", "walks"),

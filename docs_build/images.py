@@ -46,6 +46,9 @@ def _digits() -> None:
     for plot in ("curves", "confusion", "mistakes"):
         _cnnrun("viz", plot, run, "-o", IMAGES / f"{plot}.png")
     _cnnrun("describe", "digits_cnn", "-o", IMAGES / "network.png")
+    _cnnrun("crossval", "digits_cnn", "training.epochs=1", "training.draw=false", "-q")
+    suspects = ["viz", "suspects", "crossval/digits_cnn", "-p", "count=10"]
+    _cnnrun(*suspects, "-o", GALLERY / "suspects.png")
     for norm in ("true", "false"):
         for seed in range(5):
             _train("digits_cnn", f"model.batch_norm={norm}", f"seed={seed}", *_FEW)

@@ -49,6 +49,7 @@ def _forgotten_afterwards() -> Iterator[None]:
     before = {kind: set(registry._entries) for kind, registry in KINDS.items()}
     yield
     for kind, registry in KINDS.items():
+        registry._libraries.asked_for.clear()
         for name, entry in list(registry._entries.items()):
             if name not in before[kind] and not entry.factory.__module__.startswith("cnnrun."):
                 del registry._entries[name]
@@ -65,6 +66,14 @@ def no_component_outlives_its_file() -> Iterator[None]:
 def no_component_outlives_its_test() -> Iterator[None]:
     with _forgotten_afterwards():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_are_made_once() -> None:
+    """A process runs one command; thousands would make all commands' options anew for each."""
+    import typer.main
+
+    typer.main.get_command = cache(typer.main.get_command)
 
 
 @pytest.fixture
@@ -124,16 +133,37 @@ def killed_and_resumed(
     return run
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Command:
-    """`shell(script)`: run a line of bash in an empty folder, with the installed `cnnrun`."""
+@pytest.fixture(scope="session")
+def quick_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for the PATH whose `cnnrun` has all imports already."""
+    from tests.quick_shell import quick_cnnrun
 
+    with quick_cnnrun(tmp_path_factory.mktemp("quick")) as folder:
+        yield folder
+
+
+@pytest.fixture
+def shell(tmp_path: Path, quick_path: Path) -> Command:
+    """`shell(script)`: run a line of bash in an empty folder, with a `cnnrun` that starts at once.
+
+    `kill -9 $!` would end its client alone; that takes `installed_shell`.
+    """
+    return _shell(tmp_path, quick_path)
+
+
+@pytest.fixture
+def installed_shell(tmp_path: Path) -> Command:
+    """The same with the installed `cnnrun`, which takes seconds to import what it needs."""
+    return _shell(tmp_path)
+
+
+def _shell(folder: Path, *first_on_path: Path) -> Command:
     def run(script: str, timeout: float = 240, **environment: str) -> Result:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        places = [*map(str, first_on_path), str(Path(sys.executable).parent), os.environ["PATH"]]
         ended = subprocess.run(
             ["bash", "-c", script],
-            cwd=tmp_path,
-            env={**os.environ, "PATH": path, **environment},
+            cwd=folder,
+            env={**os.environ, "PATH": os.pathsep.join(places), **environment},
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -145,23 +175,27 @@ def shell(tmp_path: Path) -> Command:
 
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
-    """The folder that holds MNIST/raw; these tests fail, and do not skip, where it is not there."""
-    root = Path(os.environ.get("CNNRUN_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
-    assert (root / "MNIST" / "raw").is_dir(), (
-        f"the MNIST files are not in {root}; set CNNRUN_TEST_DATA to the folder that has MNIST/raw"
-    )
+    """The folder that holds MNIST/raw: CNNRUN_TEST_DATA, or where a checkout may have it beside it.
+
+    A folder that was named must have them; on a machine without them, what needs them is skipped.
+    """
+    named = os.environ.get("CNNRUN_TEST_DATA")
+    root = Path(named or REPOSITORY.parent / "shared" / "data")
+    if not (root / "MNIST" / "raw").is_dir():
+        told = f"the MNIST files are not in {root}; CNNRUN_TEST_DATA is the folder with MNIST/raw"
+        (pytest.fail if named else pytest.skip)(told)
     return root.resolve()
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
-    """A config that trains in a second: an MLP on digits."""
+    """A config that trains in a tenth of a second: an MLP on digits; plots would take another."""
     file = tmp_path / "tiny.yaml"
     file.write_text(
         "dataset: {name: digits, batch_size: 64}\n"
         "model: {name: mlp, hidden: [32], dropout: 0.1}\n"
         "optimizer: {name: sgd, lr: 0.1, momentum: 0.9}\n"
         "device: cpu\n"
-        "training: {epochs: 2}\n"
+        "training: {epochs: 2, draw: false}\n"
     )
     return file

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
@@ -20,10 +21,30 @@ from cnnrun.multirun.launcher import workers
 from tests.conftest import Result
 
 
+def _cnnrun(command: list[str]) -> None:
+    from cnnrun.cli import main
+    from cnnrun.runtime import console
+
+    console._results = None  # or what is printed goes where the parent's results go
+    sys.argv = ["cnnrun", *command[command.index("cnnrun") + 1 :]]
+    main()
+
+
 class Forked:
     """As much of `subprocess.Popen` as `Workers` uses; `command` is `python -m cnnrun ...`."""
 
-    def __init__(self, command: list[str], *, stderr: IO[str], env: dict[str, str], **_: Any):
+    program: Callable[[list[str]], None] = staticmethod(_cnnrun)
+
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        stderr: IO[str],
+        env: dict[str, str],
+        start_new_session: bool = False,
+        preexec_fn: Callable[[], None] | None = None,
+        **_: Any,
+    ):
         self.returncode: int | None = None
         handle, name = tempfile.mkstemp()
         self.stdout = Path(name).open(encoding="utf-8")  # noqa: SIM115
@@ -37,7 +58,11 @@ class Forked:
         try:
             os.dup2(handle, 1)
             os.dup2(stderr.fileno(), 2)
-            code = _main(command[command.index("cnnrun") + 1 :], env)
+            if start_new_session:
+                os.setsid()
+            if preexec_fn:
+                preexec_fn()
+            code = _run(self.program, command, env)
         finally:
             os._exit(code)
 
@@ -63,19 +88,19 @@ class Forked:
         os.kill(self.pid, signal.SIGKILL)
 
 
-def _main(arguments: list[str], environment: dict[str, str]) -> int:
+def _run(
+    program: Callable[[list[str]], None], command: list[str], environment: dict[str, str]
+) -> int:
     """What a new process would do; threads of OpenMP do not survive a fork, so there are none."""
-    from cnnrun.cli import main
-    from cnnrun.runtime import console
-
-    console._results = None  # or what is printed goes where the parent's results go
     torch.set_num_threads(1)
     os.environ.update(environment)
-    sys.argv = ["cnnrun", *arguments]
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     try:
-        main()
+        program(command)
     except SystemExit as ended:
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
+            return 1
         return int(ended.code or 0)
     finally:
         sys.stdout.flush()
@@ -88,6 +113,8 @@ def together(count: int, *arguments: object) -> Result:
 
     The code is the highest one, the output the first process's, the errors those of all.
     """
+    import torch._dynamo  # noqa: F401  (what several processes need imports it; here it's once)
+
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -107,7 +134,7 @@ def together(count: int, *arguments: object) -> Result:
         return Result(code, outs[0], errors.read())
 
 
-def fork_runs(patch: pytest.MonkeyPatch) -> None:
+def fork_runs(patch: pytest.MonkeyPatch, runs: type[Forked] = Forked) -> None:
     """Let `Workers` fork from now on."""
-    stand_in = SimpleNamespace(**{**vars(subprocess), "Popen": Forked})
+    stand_in = SimpleNamespace(**{**vars(subprocess), "Popen": runs})
     patch.setattr(workers, "subprocess", stand_in)

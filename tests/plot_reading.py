@@ -20,7 +20,7 @@ ODD_NAMES = [LONG, "$5 bill $x_2$", "日本語の猫 кошка", "", "قطة �
 
 
 def drawn_texts(figure: Figure) -> list[tuple[Text, Any]]:
-    """Every text that reaches the plot, with its bounding box in pixels."""
+    """Every text that reaches the plot, with its bounding box in pixels; nothing is rendered."""
     found = []
     draw = Text.draw
 
@@ -30,7 +30,7 @@ def drawn_texts(figure: Figure) -> list[tuple[Text, Any]]:
         draw(text, renderer)
 
     with style.look(), mock.patch.object(Text, "draw", record):
-        figure.canvas.draw()
+        figure.draw_without_rendering()
     return found
 
 
@@ -38,8 +38,11 @@ def words(figure: Figure) -> list[str]:
     return [text.get_text() for text, _ in drawn_texts(figure)]
 
 
-def assert_readable(figure: Figure) -> None:
-    """Texts are large enough, never formulas, apart from one another, wholly on the plot."""
+def assert_readable(figure: Figure) -> list[tuple[Text, Any]]:
+    """Texts are large enough, never formulas, apart from one another, wholly on the plot.
+
+    Returns: those of `drawn_texts`.
+    """
     texts = drawn_texts(figure)
     width, height = figure.canvas.get_width_height()
     for text, box in texts:
@@ -53,6 +56,7 @@ def assert_readable(figure: Figure) -> None:
     shared -= np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     overlaps = np.argwhere(np.triu((shared > 0.5).all(2), k=1))
     assert not len(overlaps), [(texts[i][0], texts[j][0]) for i, j in overlaps[:3]]
+    return texts
 
 
 def rendered(figure: Figure) -> np.ndarray:

@@ -6,17 +6,38 @@ import json
 import multiprocessing
 import os
 import sys
+import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from cnnrun.config.experiment import load as load_experiment
 from cnnrun.multirun.launcher import workers
 from cnnrun.multirun.sweep import sweep
+from tests import quick_train
 from tests.conftest import REPOSITORY
+from tests.forking import Forked, fork_runs
 
 STUB = [sys.executable, str(REPOSITORY / "tests" / "quick_train.py")]
+
+
+class QuickTrain(Forked):
+    """The stub as a fork: what it imports is there already."""
+
+    program = staticmethod(lambda command: quick_train.main(command[len(STUB) :]))
+
+
+def train_quickly(patch: pytest.MonkeyPatch) -> None:
+    """Let `Workers` run the stub from now on."""
+    patch.setattr(workers, "PROGRAM", list(STUB))
+    patch.setattr(workers, "POLL_SECONDS", 0.02)
+    fork_runs(patch, QuickTrain)
+
+
 GRID = "grid: {optimizer.lr: [0.1, 0.4, 0.2, 0.3]}\nseeds: 2\n"
 
 
@@ -58,7 +79,7 @@ def apart(function: Any, *arguments: Any, **environment: str) -> multiprocessing
 
     def run() -> None:
         os.environ.update(environment)
-        workers.PROGRAM[:] = STUB
+        train_quickly(pytest.MonkeyPatch())
         try:
             function(*arguments)
         except BaseException:
@@ -69,6 +90,13 @@ def apart(function: Any, *arguments: Any, **environment: str) -> multiprocessing
     process = multiprocessing.get_context("fork").Process(target=run)
     process.start()
     return process  # type: ignore[return-value]
+
+
+def wait_until(what: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.05)
 
 
 def join(place: str, folder: Path, options: sweep.LaunchOptions) -> None:

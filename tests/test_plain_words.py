@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,11 @@ def _strings(file: Path) -> Iterator[tuple[str, str]]:
             yield f"{file.name}:{node.lineno}", text
 
 
+@cache
+def texts() -> list[tuple[str, str]]:
+    return list(_texts())
+
+
 def _texts() -> Iterator[tuple[str, str]]:
     for file in PACKAGE.rglob("*.py"):
         yield from _strings(file)
@@ -58,11 +64,8 @@ def _texts() -> Iterator[tuple[str, str]]:
             yield f"{name} {parameter.name}", getattr(parameter, "help", "") or ""
 
 
-TEXTS = list(_texts())
-
-
 @pytest.mark.parametrize("pattern", list(DISCOURAGED))
 def test_no_text_reads_as_translated(pattern: str) -> None:
-    assert len(TEXTS) > 3000
-    found = [(place, text) for place, text in TEXTS if re.search(pattern, text)]
+    assert len(texts()) > 3000
+    found = [(place, text) for place, text in texts() if re.search(pattern, text)]
     assert found == [], DISCOURAGED[pattern]

@@ -14,8 +14,8 @@ from io import TextIOWrapper
 
 # In the order in which `cnnrun --help` lists them.
 # isort: off
-from cnnrun.cli import train, lr_find, study, sweep, compare, report, evaluate
-from cnnrun.cli import predict, export, inspect, author, verify
+from cnnrun.cli import train, lr_find, study, sweep, crossval, compare, report, evaluate
+from cnnrun.cli import predict, import_network, export, inspect, author, verify
 
 # isort: on
 from cnnrun.cli.app import app
@@ -29,8 +29,10 @@ __all__ = [
     "app",
     "author",
     "compare",
+    "crossval",
     "evaluate",
     "export",
+    "import_network",
     "inspect",
     "lr_find",
     "main",

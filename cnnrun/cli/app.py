@@ -112,7 +112,11 @@ Output = Annotated[
     typer.Option("--output", "-o", help="Image to write: .png, .pdf or .svg.", metavar="FILE"),
 ]
 TrainedTarget = Annotated[
-    Path, typer.Argument(metavar="RUN|CHECKPOINT", help="A run directory, or a checkpoint file.")
+    Path,
+    typer.Argument(
+        metavar="RUN|CHECKPOINT",
+        help="A run directory, a checkpoint file, or a pretrained network (torchvision/resnet18).",
+    ),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Options of `cnnrun sweep` and `study` that say where the runs are trained."""
+"""Options of `cnnrun sweep`, `study` and `crossval` that say where the runs are trained."""
 
 from __future__ import annotations
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from cnnrun.cli.app import AsJson, Config, Output, Overrides, Plugins, app
+from cnnrun.cli.app import AsJson, Output, Overrides, Plugins, app
+from cnnrun.cli.completion import complete_config
 from cnnrun.cli.help_text import examples
+from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
+
+if TYPE_CHECKING:
+    from cnnrun.evaluation.label_errors import Suspects
 
 
 @app.command(
@@ -75,16 +80,39 @@ def describe(
 
 @app.command("data", epilog=examples("cnnrun data mine.yaml", "cnnrun data digits_cnn -o data.png"))
 def data_report(
-    config: Config,
+    config: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(
+            help="A config file, or the name of a shipped one (`cnnrun list`).",
+            metavar="CONFIG",
+            show_default=False,
+            autocompletion=complete_config,
+        ),
+    ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
     output: Output = None,
+    model: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="RUN|CROSSVAL",
+            help="List likely label errors, by a run or the folder of a cross-validation.",
+        ),
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Inspect the data: classes, duplicates, leakage.
 
-    Also the sizes and values of pixels, and files that can't be read.
+    Also the sizes and values of pixels, and files that can't be read; with --model, labels that
+    may be wrong.
     """
+    if config is None and model is None:
+        raise ConfigError("data: name a config, or a run by --model")
+    suspected = _suspects(model, config, overrides or [], plugin or []) if model else None
+    if config is None:
+        assert suspected
+        console.out(to_json(_plain(suspected)) if as_json else suspected.as_text())
+        return
     from cnnrun.config.experiment import load
     from cnnrun.data.inspection.report import report
     from cnnrun.data.inspection.text import as_text
@@ -96,7 +124,11 @@ def data_report(
     experiment = load(config, [*(overrides or []), *complete], plugin or [])
     dataset = build_dataset(experiment)
     found = report(dataset, Progress())
+    if suspected and as_json:
+        found |= _plain(suspected)
     console.out(to_json(found) if as_json else as_text(found))
+    if suspected and not as_json:
+        console.out(f"\n{suspected.as_text()}")
     if output is not None:
         from cnnrun.data.inspection.examples import example_pairs
         from cnnrun.plots.drawing.data_report import draw_data_report
@@ -104,3 +136,15 @@ def data_report(
 
         pairs, captions = example_pairs(dataset, found)
         save(draw_data_report(found, pairs, captions, title=experiment.name), output)
+
+
+def _suspects(
+    model: Path, config: Path | None, overrides: list[str], plugins: list[str]
+) -> Suspects:
+    from cnnrun.evaluation.label_errors import suspects
+
+    return suspects(model, [] if config else overrides, plugins)[0]
+
+
+def _plain(found: Suspects) -> dict[str, Any]:
+    return {"suspects": found.rows, "looked_at": found.looked_at, "source": found.source}

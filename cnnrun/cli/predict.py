@@ -13,7 +13,7 @@ import typer
 
 from cnnrun.cli.app import AsJson, Plugins, TrainedTarget, app
 from cnnrun.cli.help_text import examples
-from cnnrun.errors import ConfigError
+from cnnrun.errors import ConfigError, UserError
 from cnnrun.runtime import console
 from cnnrun.runtime.printable import printable
 from cnnrun.runtime.strict_json import to_json
@@ -52,6 +52,10 @@ def predict(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Folder for Grad-CAM plots of what each answer rests on.", metavar="DIR"),
     ] = None,
+    masks: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder for masks of a segmentation, as PNG files.", metavar="DIR"),
+    ] = None,
     batch_size: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(
@@ -73,17 +77,16 @@ def predict(
     from cnnrun.evaluation.loading import open_trained
 
     file, parts, _ = open_trained(target, plugin or [], device)
+    if not parts.task.predicts:
+        raise UserError(f"task {parts.experiment.task.name} gives no classes to predict")
     files = prediction.find_images(_with_stdin(images))
-    draw = _grad_cam(parts, gradcam) if gradcam else None
+    draw = _drawn(parts, gradcam, masks)
     show = _print_csv if as_csv else _print_text
     rows: list[dict[str, Any]] = []
     bad: list[dict[str, str]] = []
     for answers in prediction.predict_files(parts, files, batch_size):
-        for each in answers.bad:
-            console.warn(f"{printable(each.path)}: {each.reason}; skipped")
-            bad.append({"file": each.path, "reason": each.reason})
-        drawn = draw(answers) if draw else []
-        found = _rows(parts, answers, top, drawn)
+        bad += _told_bad(answers)
+        found = _rows(parts, answers, top, {key: write(answers) for key, write in draw.items()})
         if not as_json:
             show(parts.task, found, first=not rows)
         rows += found
@@ -94,13 +97,33 @@ def predict(
         raise typer.Exit(1)
 
 
-def _grad_cam(parts: Parts, folder: Path) -> Callable[[Answers], list[Path]]:
-    from cnnrun.plots.of_predictions import GradCam
+def _told_bad(answers: Answers) -> list[dict[str, str]]:
+    """The files of a batch that can't be read, each with a warning."""
+    for each in answers.bad:
+        console.warn(f"{printable(each.path)}: {each.reason}; skipped")
+    return [{"file": each.path, "reason": each.reason} for each in answers.bad]
 
-    if parts.task.targets != "labels":
-        told = f"task {parts.experiment.task.name} predicts none"
-        raise ConfigError(f"--gradcam shows what speaks for one class of an image; {told}")
-    return GradCam(parts, folder).draw
+
+Draw = Callable[["Answers"], list[Path]]
+
+
+def _drawn(parts: Parts, gradcam: Path | None, masks: Path | None) -> dict[str, Draw]:
+    """What writes a file for each image, by the key that names it in the answer."""
+    task, found = parts.experiment.task.name, dict[str, Draw]()
+    if gradcam:
+        from cnnrun.plots.of_predictions import GradCam
+
+        if parts.task.targets != "labels":
+            told = f"task {task} predicts none"
+            raise ConfigError(f"--gradcam shows what speaks for one class of an image; {told}")
+        found["gradcam"] = GradCam(parts, gradcam).draw
+    if masks:
+        from cnnrun.plots.of_predictions import MaskFiles
+
+        if parts.task.targets != "masks":
+            raise ConfigError(f"--masks writes the classes of pixels; task {task} predicts none")
+        found["mask"] = MaskFiles(parts, masks).write
+    return found
 
 
 def _with_stdin(names: list[str]) -> list[str]:
@@ -124,20 +147,23 @@ def _paths_from_stdin() -> list[str]:
     return [os.fsdecode(part) for part in parts]
 
 
-def _rows(parts: Parts, answers: Answers, top: int, drawn: list[Path]) -> list[dict[str, Any]]:
+def _rows(
+    parts: Parts, answers: Answers, top: int, drawn: dict[str, list[Path]]
+) -> list[dict[str, Any]]:
     """What is told of each image."""
     if not answers.files:
         return []
     told = parts.task.told(answers.answers, parts.dataset.classes, top)
     rows = [{"file": file, **row} for file, row in zip(answers.files, told, strict=True)]
-    for row, plot in zip(rows, drawn, strict=False):
-        row["gradcam"] = str(plot)
+    for key, files in drawn.items():
+        for row, file in zip(rows, files, strict=True):
+            row[key] = str(file)
     return rows
 
 
 def _print_text(task: Task, rows: list[dict[str, Any]], first: bool) -> None:  # noqa: ARG001
     for row in rows:
-        drawn = f"  {printable(row['gradcam'])}" if "gradcam" in row else ""
+        drawn = "".join(f"  {printable(row[key])}" for key in ("gradcam", "mask") if key in row)
         console.out(f"{printable(row['file'])}: {task.told_text(row)}{drawn}")
 
 

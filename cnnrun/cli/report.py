@@ -9,11 +9,20 @@ import typer
 
 from cnnrun.cli.app import Plugins, Storage, app
 from cnnrun.cli.help_text import examples
-from cnnrun.errors import UserError
+from cnnrun.errors import ConfigError, UserError
 from cnnrun.runtime import console
+from cnnrun.runtime.interrupt import Leave
+
+CTRL_C = 130
 
 
-@app.command(epilog=examples("cnnrun report RUN", "cnnrun report sweeps/mine -o mine.html"))
+@app.command(
+    epilog=examples(
+        "cnnrun report RUN",
+        "cnnrun report sweeps/mine -o mine.html",
+        "cnnrun report runs --serve",
+    )
+)
 def report(
     paths: Annotated[
         list[Path],
@@ -31,13 +40,27 @@ def report(
             metavar="FILE",
         ),
     ] = None,
+    serve: Annotated[
+        bool,
+        typer.Option("--serve", help="Show the runs on this machine while they train."),
+    ] = False,
+    port: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="With --serve, the port; by default any free one.", metavar="NUMBER"),
+    ] = None,
     storage: Storage = None,
     plugin: Plugins = None,
 ) -> None:
-    """Write an HTML page about one run or many.
+    """Write an HTML page about one run or many, or show runs as they train.
 
-    One file that opens in any browser, without a network.
+    One file that opens in any browser, without a network. With --serve nothing is written: the page
+    is shown at an address of this machine until Ctrl-C, and follows the runs.
     """
+    if serve:
+        _serve(paths, port or 0, output)
+        return
+    if port is not None:
+        raise ConfigError("--port goes with --serve: a file needs none")
     from cnnrun import comparison as comparing
     from cnnrun.report import many_runs, one_run
     from cnnrun.runtime.files import write_text
@@ -57,3 +80,19 @@ def report(
         raise UserError(f"--output {file}: can't make its folder ({error.strerror})") from error
     write_text(file, html)
     console.out(file)
+
+
+def _serve(paths: list[Path], port: int, output: Path | None) -> None:
+    """Show the runs until Ctrl-C, which is how this ends and no failure."""
+    if output is not None:
+        raise ConfigError("choose one of --serve, which writes no file, and --output")
+    from cnnrun.report.serving import Server
+
+    with Server(paths, port) as server:
+        console.out(server.address)
+        console.note("open this address in a browser on this machine; Ctrl-C ends it")
+        try:
+            server.serve_forever()
+        except Leave as left:
+            if left.exit_code != CTRL_C:
+                raise

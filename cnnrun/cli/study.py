@@ -49,10 +49,11 @@ def study(
     Prints and draws what was found; what is trained already is not trained again.
     """
     from cnnrun.multirun.launcher.engine import Place
+    from cnnrun.multirun.launcher.train_jobs import LaunchOptions
     from cnnrun.multirun.study import study as studies
 
     place = Place(on, cpus, gpus, memory, time, tuple(slurm or []))
-    options = studies.LaunchOptions(workers, tuple(plugin or []), quiet, place)
+    options = LaunchOptions(workers, tuple(plugin or []), quiet, place)
     if dry_run:
         console.out("\n".join(studies.commands(file, overrides or [], options)))
         return

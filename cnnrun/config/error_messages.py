@@ -45,7 +45,12 @@ _EXPECTED = {
     "finite_number": "a finite number",
 }
 
-_OFF_BY_DEFAULT = {("training", "amp"), ("training", "ema"), ("dataset", "augment")}
+_OFF_BY_DEFAULT = {
+    ("training", "amp"),
+    ("training", "ema"),
+    ("training", "swa"),
+    ("dataset", "augment"),
+}
 
 # Texts of a certain form, in words.
 _FORMS = {

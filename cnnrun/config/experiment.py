@@ -54,6 +54,10 @@ class Training(Options):
     """Gradient clipping: gradients longer than this are shortened to it."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Validate and keep a running average of the weights with this decay, e.g. 0.999."""
+    swa: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Stochastic weight averaging (Izmailov et al. 2018): validate and keep the mean of the weights
+    after each epoch, from this fraction of the epochs on, e.g. 0.75.
+    """
     on_nan: Literal["stop", "skip"] = "stop"
     """What to do with a batch whose loss is not finite: stop, or skip it."""
     amp: Literal["off", "bf16", "fp16"] = "off"

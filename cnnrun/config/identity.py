@@ -41,7 +41,7 @@ ROLES = {
     **dict.fromkeys(("task", "seed", "model", "initializer", "transfer"), Role.FIXED),
     **dict.fromkeys(("loss", "optimizer", "schedule", "training"), Role.RESULT),
     "optimizer.name": Role.FIXED,
-    "training.ema": Role.FIXED,
+    **dict.fromkeys(("training.ema", "training.swa"), Role.FIXED),
     # It chooses `channels_last` and `compile` once.
     "training.auto_speed": Role.START,
     **dict.fromkeys(("training.draw", "training.checkpoint_every"), Role.OUTPUT),

@@ -14,6 +14,7 @@ from cnnrun.registry import Component, augmentations
 
 Positive = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=1, le=65_535)]
+Sampler = Literal["none", "balanced"] | list[Annotated[float, Field(ge=0)]]
 
 
 class DatasetOptions(Component):
@@ -27,12 +28,22 @@ class DatasetOptions(Component):
     """Train on at most this many images of each class."""
     validation: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Validation set to take from the training images: a fraction (0.1) or a number (500)."""
+    stratify: bool = False
+    """Folds of image files get equal parts of every class; else each file's name decides its fold,
+    and no file that comes or goes moves another.
+    """
     fold: Annotated[str, Field(pattern=r"^[1-9]\d{0,3}/[1-9]\d{0,3}$")] | None = None
     """Cross-validation instead: 2/5 validates on the second of five parts."""
+    sampler: Sampler = "none"
+    """Oversampling of rare classes: `balanced` draws every class equally often, a list has the
+    weight of an image of each class, such as [1, 5]; an epoch keeps its number of images.
+    """
     size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None = None
     """Height and width that images are brought to; one number for both."""
     resize: Literal["crop", "squash", "pad"] = "crop"
     """How images of other proportions get to `size`."""
+    crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Center crop before resizing: keep this fraction of height and width, e.g. 0.875 = 224/256."""
     channels: Literal["auto", "gray", "rgb"] = "auto"
     """Gray or RGB; `auto` is what the data have."""
     bits: Annotated[int, Field(ge=8, le=16)] | None = None
@@ -67,6 +78,7 @@ class DatasetOptions(Component):
             channels=wanted[self.channels],
             resize=self.resize,
             bits=self.bits,
+            crop_fraction=self.crop_fraction,
             on_error=self.on_error,
             check=self.check,
             cache=self.cache,
@@ -80,7 +92,7 @@ def dataset_options() -> type[DatasetOptions]:
     return _options_with(augmentations.entries())
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def _options_with(_registered: tuple[Entry, ...]) -> type[DatasetOptions]:
     known: Any = list.__class_getitem__(augmentations.annotation())
     text = DatasetOptions.model_fields["augment"].description

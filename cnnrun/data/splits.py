@@ -42,7 +42,8 @@ def apply_splits(dataset: Dataset, options: DatasetOptions, seed: int) -> Datase
     dataset = replace(dataset, train=train)
     if options.fold is not None:
         fold, _, folds = options.fold.partition("/")
-        return _with_untrained_told(with_fold(dataset, int(fold), int(folds), seed))
+        parted = with_fold(dataset, int(fold), int(folds), seed, options.stratify)
+        return _with_untrained_told(parted)
     return _with_untrained_told(with_validation(dataset, options.validation, seed))
 
 
@@ -66,10 +67,13 @@ def with_validation(dataset: Dataset, amount: int | float, seed: int) -> Dataset
     return _set_aside(dataset, stratified_choice(train.targets.strata, count, seed))
 
 
-def with_fold(dataset: Dataset, fold: int, folds: int, seed: int) -> Dataset:
+def with_fold(
+    dataset: Dataset, fold: int, folds: int, seed: int, stratify: bool = False
+) -> Dataset:
     """Cross-validation: part `fold` (1..folds) of the training split validates, the rest trains.
 
     The parts do not overlap, cover every training sample, and are the same whichever is asked for.
+    stratify: parts of files have equal numbers of each class, too, as those of a fixed set.
 
     Raises:
         UserError: the data set has a validation split of its own, or too few samples.
@@ -85,7 +89,10 @@ def with_fold(dataset: Dataset, fold: int, folds: int, seed: int) -> Dataset:
     seed = derive_seed(seed, "folds")
     if train.keys is None:
         return _set_aside(dataset, _dealt(train.targets.strata, fold, folds, seed))
-    part = np.floor(_draws(train.keys, seed) * folds).astype(int)
+    draws = _draws(train.keys, seed)
+    part = np.floor(draws * folds).astype(int)
+    if stratify:
+        part = fold_of_groups(draws, train.targets.strata.numpy(), folds)
     chosen = np.flatnonzero(part == fold - 1)
     if not 0 < len(chosen) < len(train):
         raise UserError(
@@ -93,6 +100,36 @@ def with_fold(dataset: Dataset, fold: int, folds: int, seed: int) -> Dataset:
             "name decides its fold, and these are too few for that many folds; ask for fewer"
         )
     return _set_aside(dataset, torch.from_numpy(chosen))
+
+
+def fold_of_groups(
+    groups: NDArray[np.float64], strata: NDArray[np.int64], folds: int
+) -> NDArray[np.int64]:
+    """The fold, from 0, of each sample: (N,) int64; samples of one group are in the same.
+
+    Groups are dealt in an order that their draws decide, larger ones first: each to the fold that
+    has least of the group's classes by then, and of folds alike to the smallest. groups: (N,) draws
+    in 0..1. strata: (N,), 0 and more.
+    """
+    draws, which = np.unique(groups, return_inverse=True)
+    if len(draws) == len(groups):  # samples on their own, which may be millions
+        part = np.empty(len(groups), np.int64)
+        part[np.lexsort((groups, strata))] = np.arange(len(groups)) % folds
+        return part
+    classes = int(strata.max(initial=0)) + 1
+    found = np.empty(len(draws), np.int64)
+    order = np.argsort(-np.bincount(which), kind="stable")
+    by_group = np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which))[:-1])
+    held, totals = np.zeros((folds, classes)), np.zeros(folds)
+    sizes = np.maximum(np.bincount(strata, minlength=classes), 1)
+    for group in order:
+        own, counts = np.unique(strata[by_group[group]], return_counts=True)
+        full = (held[:, own] / sizes[own] * counts).sum(1)
+        fold = np.lexsort((totals, full))[0]
+        held[fold, own] += counts
+        totals[fold] += counts.sum()
+        found[group] = fold
+    return found[which]
 
 
 def _dealt(labels: Tensor, fold: int, folds: int, seed: int) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from cnnrun.engine.measuring import measure
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import ConfigError
@@ -124,7 +125,7 @@ def _steps(trainer: Trainer, processes: int) -> tuple[float, float]:
         ]
     _wait(trainer.device)
     started = time.perf_counter()
-    loss = trainer.measure(batches)["loss"]
+    loss = measure(trainer, batches)["loss"]
     _wait(trainer.device)
     taken = (time.perf_counter() - started) * _STEPS / len(batches)
     return taken, math.nan if loss is None else loss

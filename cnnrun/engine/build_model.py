@@ -23,6 +23,7 @@ from cnnrun.models.transfer import Transfer
 from cnnrun.runs.checkpoint import Checkpoint, Normalization, find_checkpoint
 from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.randomness import seed_default
+from cnnrun.runtime.weight_names import renamed
 from cnnrun.runtime.weights import (
     Loaded,
     check_fit,
@@ -31,6 +32,7 @@ from cnnrun.runtime.weights import (
     read_weights,
     some,
     under_names_of,
+    without_prefix,
 )
 
 
@@ -213,7 +215,10 @@ def load_transferred(experiment: Experiment, model: nn.Module) -> Checkpoint | N
         return None
     with experiment.located("transfer", "weights"):
         file = _weights_file(expanded(transfer.weights))
-        weights = under_names_of(model, read_weights(file))
+        weights = read_weights(file)
+        if transfer.rename:
+            weights = renamed(without_prefix(model.state_dict(), weights), transfer.rename)
+        weights = under_names_of(model, weights)
         head = None if hasattr(model, "decode") else head_name(model)
         load_weights(model, weights, apart=head)
     try:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from cnnrun import registry
 from cnnrun.components.schedules import Schedule, build_schedule
+from cnnrun.components.tasks.training_step import parameters_of
 from cnnrun.config.experiment import Experiment
+from cnnrun.engine.closures import required_arguments
+from cnnrun.engine.own_step import SeveralOptimizers
 from cnnrun.engine.parts import Parts
+from cnnrun.errors import UserError
 from cnnrun.runtime.torch_shortcuts import leave_compiler_out
 
 
@@ -29,11 +35,37 @@ def build_optimizer(parts: Parts) -> torch.optim.Optimizer:
     if not experiment.training.compile:
         leave_compiler_out()
     with experiment.located("optimizer"):
-        optimizer: torch.optim.Optimizer = registry.optimizers.build(
+        optimizer: torch.optim.Optimizer = _of_the_task(parts) or registry.optimizers.build(
             experiment.optimizer, parameters=parameters
         )
     note_initial_rates(optimizer)
     return optimizer
+
+
+def _of_the_task(parts: Parts) -> SeveralOptimizers | None:
+    """The optimizers that the task wants instead of one, as one.
+
+    Raises:
+        ConfigError: they have rates of their own, and `transfer` says others.
+    """
+    config = parts.experiment.optimizer
+
+    def make(given: nn.Module | Iterable[Tensor], **changes: Any) -> torch.optim.Optimizer:
+        checked = registry.optimizers.get(config.name).schema()(
+            **{**config.model_dump(), **changes}
+        )
+        made: torch.optim.Optimizer = registry.optimizers.build(
+            checked, parameters=parameters_of(given)
+        )
+        if wanted := required_arguments(made):
+            raise UserError(f"{config.name}: step({', '.join(wanted)}) can't be one of several")
+        return made
+
+    named = parts.task.optimizers(parts.model, make)
+    if named and not parts.trainable.one_rate:
+        told = "the task has optimizers of its own; leave lr_multipliers and unfreeze_at out"
+        raise parts.experiment.error(["transfer"], told)
+    return SeveralOptimizers(named) if named else None
 
 
 def note_initial_rates(optimizer: torch.optim.Optimizer) -> None:

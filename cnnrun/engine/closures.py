@@ -16,7 +16,7 @@ def needs_closure(optimizer: torch.optim.Optimizer, experiment: Experiment, proc
     Raises:
         UserError: it wants something else, or the experiment has what does not go with it.
     """
-    wanted = _required(optimizer)
+    wanted = required_arguments(optimizer)
     if wanted and wanted != ["closure"]:
         entry = registry.optimizers.get(experiment.optimizer.name)
         named = ", ".join(wanted)
@@ -26,7 +26,7 @@ def needs_closure(optimizer: torch.optim.Optimizer, experiment: Experiment, proc
     return bool(wanted)
 
 
-def _required(optimizer: torch.optim.Optimizer) -> list[str]:
+def required_arguments(optimizer: torch.optim.Optimizer) -> list[str]:
     """The parameters of `step` that have no default."""
     given = inspect.signature(optimizer.step).parameters.values()
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

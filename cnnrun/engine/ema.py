@@ -44,7 +44,11 @@ class AverageWeights:
             average.copy_(kept)
 
     @torch.no_grad()
-    def restart(self) -> None:
-        """Take the model's present weights for the average."""
+    def restart(self, epochs: int = 0) -> None:  # noqa: ARG002
+        """Take the model's present weights for the average, which knows of no epochs."""
         for own, average in zip(self._own, self._averages, strict=True):
             average.copy_(own)
+
+    def end_epoch(self, epoch: int) -> int:  # noqa: ARG002
+        """Called after epoch number `epoch`, from 0; how many epochs are averaged, as such."""
+        return 0

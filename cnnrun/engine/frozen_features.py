@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.training_step import steps_itself
 from cnnrun.data.batches import Batches
 from cnnrun.data.dataset import Split
 from cnnrun.data.decoding_workers import decoding_processes
@@ -18,6 +19,7 @@ from cnnrun.models.surgery import InputsOf, evaluated
 from cnnrun.runtime import console
 from cnnrun.runtime.distributed import world
 from cnnrun.runtime.epoch_table import duration
+from cnnrun.runtime.torch_shortcuts import is_known_code
 
 # Features of all training and validation samples together may take so many bytes.
 MOST_BYTES = 2**31
@@ -58,6 +60,8 @@ def on_frozen_features(parts: Parts, batch_size: int) -> Parts | None:
     targets_fit = parts.task.targets not in ("pixels", "masks")
     if not trainable.ends_frozen or not trainable.now() or not targets_fit:
         return None
+    if steps_itself(parts.task) or not is_known_code(type(parts.task).step):
+        return None  # a step of somebody's own may do with images what features don't stand
     if experiment.dataset.augment or experiment.training.progressive_from != 1:
         return None
     splits = [split for split in (parts.dataset.train, parts.dataset.validation) if split]

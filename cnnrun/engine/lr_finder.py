@@ -14,6 +14,7 @@ from torch import Tensor
 from cnnrun.components.schedules import Schedule
 from cnnrun.config.experiment import Experiment
 from cnnrun.engine.build import build
+from cnnrun.engine.measuring import measure
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import UserError
 
@@ -93,7 +94,7 @@ def _sweep(trainer: Trainer, steps: int) -> RangeTest:
     average = 0.0
     for number, (first, batch) in enumerate(_batches(trainer, steps)):
         rate = trainer.lr * trainer.schedule.factor(number)
-        loss = trainer.measure([batch], first)["loss"]
+        loss = measure(trainer, [batch], first)["loss"]
         if loss is None or not math.isfinite(loss):
             break
         average = _SMOOTHING * average + (1 - _SMOOTHING) * loss

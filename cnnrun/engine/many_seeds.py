@@ -58,6 +58,7 @@ def check(experiment: Experiment) -> None:
         ("training", "auto_batch"): training.auto_batch,
         ("training", "auto_speed"): training.auto_speed,
         ("training", "clip_norm"): training.clip_norm is not None,
+        ("training", "swa"): training.swa is not None,
         ("training", "on_nan"): training.on_nan != "stop",
         ("training", "amp"): training.amp != "off",
         ("training", "compile"): bool(training.compile),

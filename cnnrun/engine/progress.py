@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnnrun.components.tasks import Task
+from cnnrun.components.tasks.training_step import OwnTraining
+from cnnrun.errors import UserError
 from cnnrun.runtime import console
-from cnnrun.runtime.distributed import world
+from cnnrun.runtime.distributed import broadcast_from_main, world
 
 # Many processes agree on stopping and saving this often: talking takes a tenth of a millisecond.
 AGREE_EVERY = 8
@@ -28,7 +30,9 @@ class Progress:
     best: list[float] | None = None  # the best epoch's rank, see `sort_key`
     best_epoch: int = 0
     stopped_early: bool = False
+    why_stopped: str = ""  # what the task said when it ended training, see `Task.why_stop`
     skipped: int = 0  # of that epoch's steps, those left out because their loss was no number
+    averaged: int = 0  # epochs whose weights are averaged, see `training.swa`
     accumulate: int = 1  # pieces of a batch, see `training.auto_batch`
 
     def finish_epoch(self, rank: list[float], patience: int | None) -> bool:
@@ -44,7 +48,8 @@ class Progress:
     def look_at_patience(self, patience: int | None) -> None:
         """Whether so many epochs have brought nothing better."""
         waited = self.epoch - self.best_epoch
-        self.stopped_early = patience is not None and waited >= patience
+        patient = patience is None or waited < patience
+        self.stopped_early = bool(self.why_stopped) or not patient
 
 
 class SaveTimer:
@@ -90,6 +95,25 @@ def is_better(rank: list[float], best: list[float] | None) -> bool:
     if not all(map(math.isfinite, rank)):
         return False
     return not rank or best is None or rank > best
+
+
+def ask_task(task: Task, row: dict[str, Any], progress: Progress) -> None:
+    """Add the task's own numbers to an epoch's row, and ask it whether training should end.
+
+    Raises:
+        UserError: what it calls a number has the name of another of the row.
+    """
+    figures = task.epoch_figures()
+    if taken := figures.keys() & row.keys():
+        raise UserError(f"epoch_figures gives {', '.join(taken)}, which the log has already")
+    row |= figures
+    if type(task).why_stop is OwnTraining.why_stop:
+        return
+    why = broadcast_from_main(task.why_stop(row))
+    if why and not progress.why_stopped:
+        progress.why_stopped = why
+        if world().is_main:
+            console.note(f"training ends after epoch {row['epoch']}: {why}")
 
 
 class NoBest:

@@ -68,7 +68,7 @@ def take_over(checkpoint: Checkpoint, parts: Parts, stepper: Stepper, schedule: 
     if stepper.average:
         # The average first: it is the model's own tensors that both are loaded through.
         load_weights(parts.model, checkpoint.model)
-        stepper.average.restart()
+        stepper.average.restart(checkpoint.progress.get("averaged", 0))
     load_weights(parts.model, checkpoint.raw or checkpoint.model)
     optimizer = with_groups_that_unfreeze(stepper.optimizer, checkpoint.optimizer)
     check_optimizer_state(stepper.optimizer, optimizer)

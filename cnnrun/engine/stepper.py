@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from cnnrun import registry
+from cnnrun.components.tasks.training_step import steps_itself
 from cnnrun.engine.build_optimizer import build_optimizer
 from cnnrun.engine.closures import needs_closure
 from cnnrun.engine.compiling import compiled
-from cnnrun.engine.ema import AverageWeights
 from cnnrun.engine.epoch_sums import EpochSums
 from cnnrun.engine.misfits import misfit, refuse_misfit
 from cnnrun.engine.out_of_memory import OtherRanOutError, is_out_of_memory, out_of_memory
+from cnnrun.engine.own_step import OwnStep, refuse_beside_own_step
 from cnnrun.engine.parts import Parts
+from cnnrun.engine.swa import average_of
 from cnnrun.errors import UserError
 from cnnrun.runtime import console
 from cnnrun.runtime.distributed import any_process, average_gradients, parallel, world
@@ -51,7 +53,10 @@ class Stepper:
                 "with sync_batch_norm processes wait for one another in the forward pass, and one "
                 "out of memory would not come; set training.accumulate instead",
             )
+        self.takes_own = steps_itself(parts.task)
         self.renew_optimizer()
+        if self.takes_own:
+            refuse_beside_own_step(parts.experiment, self.closure)
         self.parallel = parts.model
         self.renew_wrappers()
         kind = parts.device.type
@@ -73,12 +78,15 @@ class Stepper:
 
     def renew_average(self) -> None:
         """A new running average, of the tensors that the model has now."""
-        decay = self.options.ema
-        self.average = AverageWeights(self.parts.model, decay) if decay is not None else None
+        self.average = average_of(self.parts)
 
     def averaged(self) -> AbstractContextManager[None]:
         """While it lasts, the model has the averaged weights, if there are any."""
         return self.average.applied() if self.average else nullcontext()
+
+    def end_epoch(self, epoch: int) -> int:
+        """Called after epoch number `epoch` (from 0); how many epochs' weights are averaged."""
+        return self.average.end_epoch(epoch) if self.average else 0
 
     def renew_wrappers(self) -> None:
         """Wrap the model anew, as its wrappers know what trains when they are made."""
@@ -86,7 +94,7 @@ class Stepper:
         self.model = self.parallel = self.parts.model
         if wrapped:
             gc.collect()  # the last wrapper's hooks end with it
-        if not self.agrees:
+        if not self.agrees and not self.takes_own:
             self.parallel = parallel(self.parts.model, self.parts.device)
         self.model = compiled(self.parallel, self.parts.experiment, self.parts.device)
 
@@ -102,6 +110,8 @@ class Stepper:
         """
         if self.closure:
             self._step_closure(inputs, targets, number, size)
+        elif self.takes_own:
+            OwnStep(self, inputs, targets, number, size).take()
         else:
             first = len(self.sums.noted)
             self.gradients(inputs, targets, number, size)

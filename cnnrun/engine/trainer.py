@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -23,11 +23,19 @@ from cnnrun.engine.compiling import convert_norms
 from cnnrun.engine.epoch_sums import EpochSums, Means
 from cnnrun.engine.frozen_features import on_frozen_features
 from cnnrun.engine.parts import Parts
-from cnnrun.engine.progress import AGREE_EVERY, NoBest, Progress, SaveTimer, is_better, sort_key
+from cnnrun.engine.progress import (
+    AGREE_EVERY,
+    NoBest,
+    Progress,
+    SaveTimer,
+    ask_task,
+    is_better,
+    sort_key,
+)
 from cnnrun.engine.progressive_resizing import progressive
 from cnnrun.engine.snapshot import first_infinite, infinite_note, snapshot
 from cnnrun.engine.stepper import NotFiniteError, Stepper
-from cnnrun.engine.training_batches import training_and_validation
+from cnnrun.engine.training_batches import order_of, training_and_validation
 from cnnrun.engine.validation import evaluate_sums, evaluation_batch_size
 from cnnrun.errors import Interrupted
 from cnnrun.runs.directory import RunDirectory
@@ -35,7 +43,7 @@ from cnnrun.runtime import console
 from cnnrun.runtime.distributed import all_reduce_sum, any_process, broadcast_buffers, world
 from cnnrun.runtime.epoch_table import EpochRow
 from cnnrun.runtime.interrupt import StopRequest
-from cnnrun.runtime.randomness import derive_seed, shuffled
+from cnnrun.runtime.randomness import derive_seed
 from cnnrun.runtime.training_display import Reporter
 
 # Small sums cost more to begin than to compute: with batches of 20, 4 % of a small network's step.
@@ -150,8 +158,7 @@ class Trainer:
 
     def order_of(self, epoch: int) -> Tensor:
         """The training samples' order in `epoch`: (N,) int64 on the CPU."""
-        split = self.stepped.dataset.train
-        return shuffled(len(split), self.experiment.seed, epoch, split.groups, split.groups_at_once)
+        return order_of(self.stepped, epoch)
 
     def begin_epoch(self, epoch: int) -> None:
         """Let the task choose what trains in `epoch`."""
@@ -187,17 +194,6 @@ class Trainer:
         self.sums.samples += samples
         self.progress.step += 1
         self.progress.batch += 1
-
-    def measure(self, batches: Iterable[tuple[Tensor, Tensor]], first: int = 0) -> Means:
-        """Train a step on each of these batches, from number `first` of an epoch on; their means.
-
-        A loss that is not finite stays so; what the epoch had measured is forgotten.
-        """
-        self.progress.batch = first
-        self.sums.restart()
-        for images, labels in batches:
-            self.train_step(images, labels)
-        return self.sums.means()
 
     def prepare(
         self, images: Tensor, labels: Tensor, samples: Tensor | None
@@ -259,10 +255,10 @@ class Trainer:
         lr = self.lr * self.schedule.factor(progress.step - len(self.train_batches))
         row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step, "lr": lr}
         row |= {f"train_{name}": value for name, value in means.items()}
+        progress.averaged = self.stepper.end_epoch(progress.epoch)
         scores = self.validate()
         row |= {f"validation_{name}": value for name, value in scores.items()}
-        observed = scores.get("loss", means["loss"])
-        if observed is not None:
+        if (observed := scores.get("loss", means["loss"])) is not None:
             self.schedule.observe(observed)
         self.sums.restart()
         rank = sort_key(scores, self.task, self.experiment.training.monitor)
@@ -270,10 +266,11 @@ class Trainer:
             rank = [math.nan]
         elif not all(map(math.isfinite, rank)):
             self._no_best.tell(progress.epoch + 1, self.task, self.experiment.training.monitor)
-        is_best = progress.finish_epoch(rank, self.experiment.training.patience)
         if progress.skipped:
             row["skipped"] = progress.skipped
             progress.skipped = 0
+        ask_task(self.task, row, progress)
+        is_best = progress.finish_epoch(rank, self.experiment.training.patience)
         if self.run and self.world.is_main:
             self.run.append_metrics(row)
             self.tell(row)

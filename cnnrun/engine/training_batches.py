@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
+from torch import Tensor
+
 from cnnrun.data.batches import Batches
+from cnnrun.data.class_sampler import check_sampler, samples_of_epoch
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.progressive_resizing import check_sizes
 from cnnrun.engine.validation import evaluation_batches
 from cnnrun.runtime.distributed import World, local_slice
+from cnnrun.runtime.randomness import shuffled
 
 
 def training_and_validation(parts: Parts, here: World) -> tuple[Batches, Batches]:
@@ -30,6 +34,8 @@ def training_and_validation(parts: Parts, here: World) -> tuple[Batches, Batches
     validation = evaluation_batches(parts, "validation", share=share)
     if not training.samples:
         raise experiment.error(["dataset"], "there are no training images")
+    with experiment.located("dataset", "sampler"):
+        check_sampler(experiment.dataset.sampler, parts.dataset)
     if training.size_of(0) < here.size:
         told = f"too small for {here.size} processes"
         raise experiment.error(["dataset", "batch_size"], told)
@@ -40,3 +46,11 @@ def training_and_validation(parts: Parts, here: World) -> tuple[Batches, Batches
         parts.task.check_epochs(parts.model, experiment.training.epochs)
     check_sizes(parts)
     return training, validation
+
+
+def order_of(parts: Parts, epoch: int) -> Tensor:
+    """The training samples' order in `epoch`, from 0: (N,) int64 on the CPU."""
+    split, experiment = parts.dataset.train, parts.experiment
+    seed = experiment.seed
+    samples = samples_of_epoch(split, experiment.dataset.sampler, seed, epoch)
+    return shuffled(len(split), seed, epoch, split.groups, split.groups_at_once, samples)

@@ -66,12 +66,13 @@ def _check_split(split: Split, name: str, entry: Entry) -> None:
 
 
 def check_task(task: Task, entry: Entry) -> None:
-    """Refuse a task that lacks a method which the loop or an evaluation calls.
+    """Refuse a task without a step, or that measures more than its loss and does not sum it.
 
     Raises:
-        UserError: the method.
+        UserError: the method that it lacks.
     """
-    for method in ("step", "sums", "answers", "scores"):
+    needed = ("step",) if len(task.measures) == 1 else ("step", "sums")
+    for method in needed:
         if getattr(type(task), method) is getattr(Task, method):
             raise entry.mistake(f"lacks the method `{method}`, see cnnrun.plugin.Task")
 

@@ -29,6 +29,7 @@ from cnnrun.engine.build_data import build_dataset
 from cnnrun.engine.build_model import build_model
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
+from cnnrun.evaluation.importing import import_network, names_network
 from cnnrun.evaluation.overrides import refuse_without_effect
 from cnnrun.runs.checkpoint import Checkpoint, find_checkpoint
 from cnnrun.runtime import console
@@ -54,14 +55,24 @@ def open_checkpoint(
             that do not fit it.
     """
     overrides = list(overrides)
-    file = find_checkpoint(target)
-    checkpoint = Checkpoint.load(file)
+    file, checkpoint = _checkpoint_of(target)
     # The model goes wherever this machine computes, whatever device it was trained on.
     experiment = _experiment(file, checkpoint, overrides, plugins, device="auto")
     if for_scores:
         refuse_without_effect(overrides, checkpoint.config, experiment)
     _tell_of_other_code(file, checkpoint, experiment)
     return file, rebuild(checkpoint, experiment, _data_for(experiment, checkpoint)), checkpoint
+
+
+def _checkpoint_of(target: Path) -> tuple[Path, Checkpoint]:
+    """What `target` means: a run's best checkpoint, a file, or a library's pretrained network."""
+    if not names_network(target):
+        file = find_checkpoint(target)
+        return file, Checkpoint.load(file)
+    found = import_network(target.as_posix())
+    for note in found.notes:
+        _tell_once(note)
+    return target, found.checkpoint
 
 
 def _data_for(experiment: Experiment, checkpoint: Checkpoint) -> Dataset:
@@ -107,8 +118,7 @@ def open_trained(
     Raises:
         UserError: no checkpoint, one that needs plug-ins that are not named, or no such device.
     """
-    file = find_checkpoint(target)
-    checkpoint = Checkpoint.load(file)
+    file, checkpoint = _checkpoint_of(target)
     experiment = _experiment(file, checkpoint, (), plugins, opens_data=False, device=device)
     if experiment.task.name == "stylize":
         raise UserError(f"{target}: style transfer trains one image; there is no network in it")

@@ -13,7 +13,13 @@ from cnnrun.errors import ConfigError
 # Beside the parameters of the data source itself.
 _EFFECTIVE = (
     *("device", "plugins", "task", "loss", "training.channels_last", "dataset.name"),
-    *("dataset.size", "dataset.resize", "dataset.channels", "dataset.displace"),
+    *(
+        "dataset.size",
+        "dataset.resize",
+        "dataset.crop_fraction",
+        "dataset.channels",
+        "dataset.displace",
+    ),
     *("dataset.batch_size", "dataset.on_error", "dataset.cache", "dataset.cache_dir"),
     *("dataset.threads", "dataset.bits", "dataset.check"),
 )

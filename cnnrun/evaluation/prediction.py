@@ -1,4 +1,4 @@
-"""What a trained network answers for images in files, prepared as its training prepared them.
+"""What a trained network answers for images of one's own, prepared as its training prepared them.
 
 The images become the samples of a data set, which goes through the same pipeline, task and
 batches as a split in `evaluation`: so an image gets the same answer here and in `cnnrun eval`.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike, fspath
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cnnrun.components.tasks.metrics import likeliest, softmax
+from cnnrun.components.tasks.metrics import softmax
+from cnnrun.components.tasks.multilabel import sigmoid
 from cnnrun.components.tasks.task import Array, Task
 from cnnrun.data.dataset import BadFile, Split
-from cnnrun.data.images.decoding import ImageFormat, ImageOptions
-from cnnrun.data.images.files import Files, empty_images
-from cnnrun.data.images.scan import scan
+from cnnrun.data.images.conversion import restored_mask
+from cnnrun.data.images.decoding import ImageFormat
+from cnnrun.data.images.files import empty_images, for_each
+from cnnrun.data.images.framing import frame_opened
+from cnnrun.data.images.given import GivenImage, opened
+from cnnrun.data.images.modes import UnreadableError
 from cnnrun.data.prefetch import prefetch
 from cnnrun.data.sources.folder_listing import images_below, is_run, run_around
 from cnnrun.data.targets import KINDS, Labels
@@ -30,6 +35,7 @@ from cnnrun.engine.validation import evaluation_batch_size
 from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.runtime import console
+from cnnrun.runtime.container import cores
 from cnnrun.runtime.paths import expanded
 
 
@@ -37,13 +43,16 @@ from cnnrun.runtime.paths import expanded
 class Answers:
     """What the model answers for the images of a batch.
 
-    files: N paths. images: (N, C, H, W) uint8, as the model is given them before normalization.
+    files: N paths, or `image 0` ... of images that come from no file.
+    images: (N, C, H, W) uint8, as the model is given them before normalization.
+    sizes: N (height, width) of the images as they came.
     answers: by name (N, ...), as the task's `answers`; {} where N is 0.
     bad: files of the batch that could not be decoded.
     """
 
     files: list[str]
     images: Tensor
+    sizes: list[tuple[int, int]]
     answers: dict[str, Array]
     bad: list[BadFile]
 
@@ -51,10 +60,6 @@ class Answers:
     def probabilities(self) -> npt.NDArray[np.float64]:
         """(N, K), by class, of a classifier."""
         return softmax(self.answers["outputs"]) if self.files else np.empty((0, 0))
-
-    def top(self, count: int, classes: Sequence[str]) -> list[list[tuple[str, float]]]:
-        """For each image its `count` likeliest (class, probability), the likeliest first."""
-        return likeliest(self.probabilities, classes, count)
 
 
 def find_images(names: Iterable[str]) -> list[str]:
@@ -104,26 +109,35 @@ def _images_in(folder: Path) -> list[str]:
 
 
 def predict_files(
-    parts: Parts, files: Sequence[str], batch_size: int | None = None
+    parts: Parts, files: Sequence[GivenImage], batch_size: int | None = None
 ) -> Iterator[Answers]:
-    """What the model answers for image files, a batch at a time, the next ones being decoded.
+    """What the model answers for images, a batch at a time, the next ones being decoded.
 
     parts: of a trained network; its data set's form of images is what they are brought to.
+    files: paths, or images that are in memory.
     batch_size: None is what evaluation takes.
 
     Raises:
-        UserError: the task answers nothing for single images.
+        UserError: something in `files` is no image of any kind.
     """
-    if not parts.task.predicts:
-        raise UserError(f"task {parts.experiment.task.name} gives no classes to predict")
     form = form_of(parts)
     bad: dict[int, str] = {}
+    sizes: dict[int, tuple[int, int]] = {}
 
     def decode(indices: Tensor) -> Tensor:
-        images = empty_images(len(indices), form)
-        numbers = indices.tolist()
-        findings = scan(Files([files[i] for i in numbers]), ImageOptions(), form, images)
-        bad.update({numbers[row]: reason for row, reason in findings.bad.items()})
+        images, numbers = empty_images(len(indices), form), indices.tolist()
+
+        def read(row: int) -> None:
+            try:
+                image = opened(files[numbers[row]])
+                frame_opened(image, form, images[row : row + 1])
+                sizes[numbers[row]] = image.size
+            except UnreadableError as error:
+                bad[numbers[row]] = str(error)
+            except MemoryError:
+                bad[numbers[row]] = "takes more memory than there is"
+
+        for_each(read, range(len(numbers)), cores())
         return images
 
     size = batch_size or evaluation_batch_size(parts)
@@ -131,26 +145,36 @@ def predict_files(
     for indices, images in zip(batches, prefetch(decode, batches), strict=True):
         good = [row for row, index in enumerate(indices.tolist()) if index not in bad]
         kept = images[good]
+        chosen = [int(indices[row]) for row in good]
         yield Answers(
-            [files[int(indices[row])] for row in good],
+            [_name(files[i], i) for i in chosen],
             kept,
+            [sizes[i] for i in chosen],
             answers_for(parts, kept),
-            [BadFile(files[i], bad[i]) for i in indices.tolist() if i in bad],
+            [BadFile(_name(files[i], i), bad[i]) for i in indices.tolist() if i in bad],
         )
+
+
+def _name(image: GivenImage, index: int) -> str:
+    return fspath(image) if isinstance(image, (str, PathLike)) else f"image {index}"
 
 
 def predict_images(parts: Parts, images: Tensor) -> npt.NDArray[np.float64]:
     """The probabilities (N, K) of images (N, C, H, W) uint8 that have the model's form already.
 
     Raises:
-        UserError: the model does not classify.
+        UserError: the model gives none.
     """
+    probabilities = _PROBABILITIES.get(parts.task.targets)
+    if probabilities is None or not parts.task.predicts:
+        raise UserError(f"task {parts.experiment.task.name} gives no probabilities of classes")
     if not len(images):
         return np.empty((0, len(parts.dataset.classes)))
-    answers = answers_for(parts, images)
-    if "outputs" not in answers:
-        raise UserError(f"task {parts.experiment.task.name} gives no classes to predict")
-    return softmax(answers["outputs"])
+    return probabilities(answers_for(parts, images)["outputs"])
+
+
+# Of classes that exclude each other, and of labels that do not.
+_PROBABILITIES = {"labels": softmax, "label_sets": sigmoid}
 
 
 def answers_for(parts: Parts, images: Tensor) -> dict[str, Array]:
@@ -173,4 +197,17 @@ def form_of(parts: Parts) -> ImageFormat:
     """What every image was brought to in training: size, channels and how it got there."""
     channels, height, width = parts.dataset.input_shape
     dataset = parts.experiment.dataset
-    return ImageFormat((height, width), channels, dataset.resize, dataset.bits or 16)
+    crop = dataset.crop_fraction
+    return ImageFormat((height, width), channels, dataset.resize, dataset.bits or 16, crop)
+
+
+def masks_of(parts: Parts, answers: Answers) -> list[npt.NDArray[np.uint8]]:
+    """Of a segmentation, the class of each pixel of each image: (H, W) uint8 of its own size.
+
+    255 is where the network was shown nothing, beyond a crop.
+    """
+    form, masks = form_of(parts), answers.answers.get("masks", ())
+    return [
+        restored_mask(torch.from_numpy(mask).to(torch.uint8), size, form).numpy()
+        for mask, size in zip(masks, answers.sizes, strict=True)
+    ]

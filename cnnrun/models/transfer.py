@@ -31,6 +31,9 @@ class Transfer(Options):
     """Pretrained weights: `imagenet` (torchvision/... and timm/... models), a weights file, or a
     run directory.
     """
+    rename: dict[str, str | None] = {}
+    """Names in the weights file to names in the model, of layers or tensors; null leaves one out.
+    """
     freeze: str | None = None
     """What is not trained: `none`, `features` (the backbone, all but the head), `all`, or a pattern
     of names, e.g. features.0*

@@ -9,10 +9,19 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from cnnrun.errors import NetworkError, UserError, did_you_mean, did_you_mean_or_sizes
+from cnnrun.errors import NetworkError, UserError
 from cnnrun.models.channels import adapt_channels, note_normalization
+from cnnrun.models.zoo_weights import (
+    check_torchvision_has,
+    moments_of,
+    not_fetched,
+    patch_size,
+    timm_name,
+    timm_with,
+    torchvision_network,
+    torchvision_weights,
+)
 from cnnrun.registry import models
-from cnnrun.runtime import console
 from cnnrun.runtime.hub import asked_once
 
 Shape = tuple[int, int, int]
@@ -48,18 +57,14 @@ def torchvision_model(
     """
     import torchvision.models as library
 
-    names = library.list_models(module=library)
-    if variant not in names:
-        raise UserError(
-            f"torchvision has no model '{variant}'{did_you_mean_or_sizes(variant, names)}"
-        )
-    chosen = None if weights is None else _chosen_weights(variant, weights)
+    check_torchvision_has(variant)
+    chosen = None if weights is None else torchvision_weights(variant, weights)
     options = _constructor_options(variant, input_shape)
     model: nn.Module
     if chosen is None:
         model = library.get_model(variant, num_classes=num_classes, **options)
     else:
-        model = _pretrained(variant, chosen, options)
+        model = torchvision_network(variant, chosen, options)
         replace_head(model, num_classes)
     if input_shape[0] != IMAGENET_CHANNELS:
         adapt_channels(model, input_shape[0], pretrained=chosen is not None)
@@ -67,8 +72,7 @@ def torchvision_model(
         set_dropout(model, dropout)
     check_size(model, input_shape, f"torchvision/{variant}")
     if chosen is not None:
-        images = chosen.transforms()
-        note_normalization(model, images.mean, images.std, input_shape[0])
+        note_normalization(model, *moments_of(variant, chosen), input_shape[0])
     return model
 
 
@@ -95,24 +99,8 @@ def timm_model(
         UserError: timm is not installed, has no such network or weights, can't fetch them, or the
             network can't take images of that size.
     """
-    try:
-        import timm
-    except ImportError as error:
-        raise UserError("timm is not installed: pip install 'cnnrun[timm]'") from error
-    if not timm.is_model(variant):
-        raise UserError(
-            f"timm has no model '{variant}'{did_you_mean_or_sizes(variant, timm.list_models())}"
-        )
-    name = variant
-    if weights not in (None, "DEFAULT"):
-        name = f"{variant}.{weights}"
-        tagged = timm.list_pretrained(f"{variant}.*")
-        if name not in tagged:
-            tags = [each.partition(".")[2] for each in tagged]
-            raise UserError(
-                f"timm/{variant} has no weights '{weights}'"
-                f"{did_you_mean(weights or '', tags) or _known(tags)}"
-            )
+    timm = timm_with(variant)
+    name = variant if weights is None else timm_name(variant, weights)
     options: dict[str, Any] = {} if dropout is None else {"drop_rate": dropout}
     known = timm.get_pretrained_cfg(name)
     if known is not None and known.fixed_input_size:
@@ -131,25 +119,12 @@ def timm_model(
                 raise UserError(
                     f"timm/{variant} can't be built for {_size(input_shape)} images: {error}"
                 ) from error
-            raise NetworkError(f"timm/{variant}: {_not_fetched(error, silent)}") from error
+            raise NetworkError(f"timm/{variant}: {not_fetched(error, silent)}") from error
     check_size(model, input_shape, f"timm/{variant}")
     if weights is not None:
         trained_on: Any = model.pretrained_cfg
         note_normalization(model, trained_on["mean"], trained_on["std"], input_shape[0])
     return model
-
-
-def _chosen_weights(variant: str, name: str) -> Any:
-    """The member of torchvision's enum for `variant` that is called `name`."""
-    import torchvision.models as library
-
-    members = library.get_model_weights(variant).__members__
-    if name not in members:
-        raise UserError(
-            f"torchvision/{variant} has no weights '{name}'"
-            f"{did_you_mean(name, members) or _known(list(members))}"
-        )
-    return members[name]
 
 
 def _constructor_options(variant: str, shape: Shape) -> dict[str, Any]:
@@ -162,7 +137,7 @@ def _constructor_options(variant: str, shape: Shape) -> dict[str, Any]:
         _check_grid(f"torchvision/{variant}", shape, 224, square=False)
         return {"input_size": shape[1:]}
     if variant.startswith("vit_"):
-        _check_grid(f"torchvision/{variant}", shape, _patch_size(variant), square=True)
+        _check_grid(f"torchvision/{variant}", shape, patch_size(variant), square=True)
         return {"image_size": shape[1]}
     return {}
 
@@ -176,50 +151,6 @@ def _check_grid(name: str, shape: Shape, cell: int, *, square: bool) -> None:
             f"{name} takes {form} of {cell}, {2 * cell}, {3 * cell} ... pixels, not {_size(shape)} "
             "(dataset.size)"
         )
-
-
-def _pretrained(variant: str, weights: Any, options: dict[str, Any]) -> nn.Module:
-    """The network with its trained weights and its own head."""
-    import torchvision.models as library
-
-    progress = console.stderr.isatty()
-    model: nn.Module
-    try:
-        if "image_size" not in options and "input_size" not in options:
-            model = library.get_model(variant, weights=weights, progress=progress)
-            return _without_auxiliary(model)
-        state = weights.get_state_dict(progress=progress, check_hash=True)
-    except (OSError, RuntimeError) as error:
-        # The download goes to a temporary file, so nothing broken is left in the cache.
-        message = f"torchvision/{variant}: {_not_fetched(error)} from {weights.url}"
-        raise NetworkError(message) from error
-    model = library.get_model(variant, **options)
-    if "image_size" in options:
-        from torchvision.models.vision_transformer import interpolate_embeddings
-
-        state = interpolate_embeddings(options["image_size"], _patch_size(variant), state)
-    model.load_state_dict(state)
-    return model
-
-
-def _without_auxiliary(model: nn.Module) -> nn.Module:
-    """Without the classifiers halfway (googlenet, inception_v3), which the weights come with."""
-    for name, child in list(model.named_children()):
-        if name.lower().startswith("aux") and child is not None:
-            setattr(model, name, None)
-            model.aux_logits = False  # type: ignore[assignment]
-    return model
-
-
-def _patch_size(variant: str) -> int:
-    """16 of vit_b_16."""
-    return int(variant.rpartition("_")[2])
-
-
-def _not_fetched(error: Exception, silent: str = "") -> str:
-    words = " ".join(str(error).split()).partition(". ")[0]
-    reason = silent or getattr(error, "reason", None) or words or type(error).__name__
-    return f"could not fetch the trained weights ({reason})"
 
 
 def replace_head(model: nn.Module, num_classes: int) -> None:
@@ -295,7 +226,3 @@ def _problem(model: nn.Module, shape: Shape) -> Exception | None:
 
 def _size(shape: Shape) -> str:
     return f"{shape[1]} x {shape[2]}"
-
-
-def _known(names: list[str]) -> str:
-    return f"; it has {', '.join(names)}" if names else "; it has none"

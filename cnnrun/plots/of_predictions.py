@@ -1,15 +1,19 @@
-"""Plots of predictions for image files: `cnnrun predict --gradcam DIR`."""
+"""Files of predictions for images: `cnnrun predict --gradcam DIR`, `--masks DIR`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
+from cnnrun.data.targets import IGNORED
 from cnnrun.engine.parts import Parts
 from cnnrun.evaluation.attribution import explained_layer, grad_cam_maps
-from cnnrun.evaluation.prediction import Answers
+from cnnrun.evaluation.prediction import Answers, masks_of
 from cnnrun.plots.drawing.attribution import draw_attributions
+from cnnrun.plots.drawing.overlays import class_colours
 from cnnrun.plots.style import save
 from cnnrun.plots.target import as_floats
 
@@ -20,7 +24,7 @@ class GradCam:
     def __init__(self, parts: Parts, folder: Path) -> None:
         """Raises `UserError` where the model has no feature maps."""
         self._parts, self._folder = parts, folder
-        self._used: set[str] = set()
+        self._names = _Names()
         # Any image shows which layers there are; a blank one would leave maps at zero.
         noise = torch.arange(torch.Size(parts.dataset.input_shape).numel()) * 37 % 256
         image = noise.to(torch.uint8).view(1, *parts.dataset.input_shape)
@@ -46,11 +50,44 @@ class GradCam:
                 [float(answers.probabilities[row].max())],
                 f"Grad-CAM of {Path(file).name} at {self._name}",
             )
-            written.append(save(figure, self._folder / f"{self._name_for(file)}.png"))
+            written.append(save(figure, self._folder / f"{self._names.of(file)}.png"))
         return written
 
-    def _name_for(self, file: str) -> str:
-        """The image's name without its ending, numbered where another one had it."""
+
+class MaskFiles:
+    """Writes, for each image, the class of each pixel as a PNG whose palette shows them."""
+
+    def __init__(self, parts: Parts, folder: Path) -> None:
+        self._parts, self._folder, self._names = parts, folder, _Names()
+        colours = np.zeros((256, 3))
+        known = class_colours(len(parts.dataset.classes))
+        colours[: len(known)] = known
+        colours[IGNORED] = 1.0
+        self._palette = (colours * 255).round().astype(np.uint8).tobytes()
+
+    def write(self, answers: Answers) -> list[Path]:
+        """The PNG files written, one for each image of `answers`, of its own size.
+
+        A pixel is the number of its class, or 255 where the network was shown nothing.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for file, mask in zip(answers.files, masks_of(self._parts, answers), strict=True):
+            image = Image.fromarray(mask)
+            image.putpalette(self._palette)
+            place = self._folder / f"{self._names.of(file)}.png"
+            image.save(place)
+            written.append(place)
+        return written
+
+
+class _Names:
+    """The images' names without their endings, numbered where another one had it."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def of(self, file: str) -> str:
         stem = name = Path(file).stem
         number = 1
         while name in self._used:

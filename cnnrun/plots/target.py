@@ -22,6 +22,7 @@ from cnnrun.engine.build import build
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
+from cnnrun.evaluation.label_errors import Suspects, suspects
 from cnnrun.evaluation.loading import open_checkpoint, open_trained
 from cnnrun.measures import Metric, read_metrics
 from cnnrun.runs.directory import RunDirectory
@@ -114,6 +115,11 @@ class Target:
             self.check_classifies()
         found: npt.NDArray[np.float32] = self.predictions(split).answers["outputs"]
         return found
+
+    @cached_property
+    def suspects(self) -> Suspects:
+        """Likely label errors, of a run or of a cross-validation's folder."""
+        return suspects(self.path, self._overrides, self._plugins)[0]
 
     def check_classifies(self) -> None:
         """Raise a `UserError` where the task is not to tell one class of several."""

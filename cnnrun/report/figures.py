@@ -14,6 +14,7 @@ MOST_BYTES = 3_000_000
 """Of all plots together, before base64 makes them a third larger; a page stays below 5 MB."""
 
 _LARGE_BYTES, _MOST_SIDE = 400_000, 1280
+_THUMBNAIL = 256  # pixels
 
 
 def plots(files: Sequence[Path]) -> str:
@@ -37,22 +38,31 @@ def plots(files: Sequence[Path]) -> str:
     return "".join(shown) + sentences(told, "warning")
 
 
-def _data(file: Path) -> bytes | None:
-    """The file's bytes; those of a large photo as JPEG, which is a tenth. None: it is damaged."""
+def thumbnail(file: Path, side: int = _THUMBNAIL) -> bytes | None:
+    """A PNG file as a JPEG of at most `side` pixels; None for what is no such file."""
+    return _data(file, side, 0)
+
+
+def _data(file: Path, side: int = _MOST_SIDE, large: int = _LARGE_BYTES) -> bytes | None:
+    """The bytes of a PNG; where those are over `large`, a JPEG of at most `side` pixels instead.
+
+    None for a damaged file, or one that is no PNG: a link to anything else is shown to nobody.
+    """
     from PIL import Image
 
     try:
         data = read_bytes(file, IMAGE_BYTES)
-        if not data.startswith(b"\x89PNG"):  # a link to anything else is not shown to others
+        if not data.startswith(b"\x89PNG"):
             return None
         with Image.open(io.BytesIO(data)) as opened:
             opened.load()
-            if len(data) <= _LARGE_BYTES:
+            if len(data) <= large:
                 return data
             small = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, UserError):  # what Pillow raises for a damaged file
+    # What Pillow raises for a damaged file, or one that unpacks to more than memory holds.
+    except (OSError, ValueError, SyntaxError, UserError, Image.DecompressionBombError):
         return None
-    small.thumbnail((_MOST_SIDE, _MOST_SIDE))
+    small.thumbnail((side, side))
     stream = io.BytesIO()
     small.save(stream, "JPEG", quality=85)
     return stream.getvalue()

@@ -17,8 +17,9 @@ from cnnrun.comparison.runs import Run
 from cnnrun.comparison.text import pair_sentences, score_texts, score_titles
 from cnnrun.errors import UserError
 from cnnrun.measures import Metric
+from cnnrun.report import board
+from cnnrun.report.charts import MOST_LINES, Line, line_chart, shown_epochs
 from cnnrun.report.figures import plots
-from cnnrun.report.line_chart import MOST_LINES, Line, line_chart, shown_epochs
 from cnnrun.report.page import Section, details, page, sentences, table
 from cnnrun.report.parallel import parallel
 from cnnrun.report.trials import importances, setting, standing_of, trials
@@ -27,7 +28,6 @@ from cnnrun.runtime.reading import read_json
 if TYPE_CHECKING:
     from cnnrun.multirun.sweep.sweep import SweepStatus
 
-MOST_TRIALS = 2000  # rows of the table of runs; a page with more would not open quickly
 _MANY_DIGITS = re.compile(r"\d+\.\d{5,}(e-?\d+)?")
 _BRIEF = 32  # letters of a line's name beside its letter
 
@@ -57,7 +57,7 @@ def report(
     if told:
         sections.insert(0, Section("Problems", sentences(told, "warning")))
     sections += [trials(status.results)] if status else []
-    sections.append(Section("Runs", _runs(runs, groups, compared)))
+    sections.append(Section("Runs", _board(runs, groups, compared)))
     drawn = [folder / Path(str(n)).name for n in study.get("plots", study.get("pictures")) or []]
     if found := plots([file for file in drawn if file.is_file()]):
         sections.append(Section("Plots", found))
@@ -293,38 +293,15 @@ def _explained(comparison: Comparison, key: str) -> float | None:
     return between / len(values) / whole
 
 
-def _runs(runs: Sequence[Run], groups: Sequence[Group], compared: Sequence[Comparison]) -> str:
-    """A row for each run, with the scores of its own task."""
-    keys = dict.fromkeys(key for comparison in compared for key in _keys(comparison))
-    if not compared:
-        keys = dict.fromkeys(key for group in groups for key in group.settings)
-    name_of = {r.path: group.name for group in groups for r in (*group.runs, *group.left_out)}
+def _board(runs: Sequence[Run], groups: Sequence[Group], compared: Sequence[Comparison]) -> str:
+    """All runs, to choose from; the best group's first run and those of the next are shown."""
+    names = {r.path: group.name for group in groups for r in (*group.runs, *group.left_out)}
+    first = [run for group in groups for run in (*group.runs, *group.left_out)[:1]]
     for comparison in compared:
         for result in comparison.results:
-            name_of |= dict.fromkeys((run.path for run in result.group.runs), result.name)
-    titles = dict.fromkeys(title for c in compared for title in score_titles(c))
-    several = len({run.task for run in runs}) > 1  # each task has a group A
-    rows: list[list[Any]] = []
-    for run in runs[:MOST_TRIALS]:
-        scores: dict[str, Any] = dict.fromkeys(titles, (None, "-"))
-        for comparison in compared:
-            if comparison.results[0].group.task == run.task:
-                scores |= _scores(run, comparison)
-        name = name_of.get(run.path, "") or "-"
-        facts = [str(run.path), *([run.task] * several), name, run.state, run.seed, run.epochs]
-        rows.append([*facts, *scores.values(), *(setting(run.settings, key) for key in keys)])
-    head = ["run", *(["task"] * several), "group", "state", "seed", "epochs", *titles]
-    head += map(short, keys)
-    more = f", the first {MOST_TRIALS} of {len(runs):,}" if len(runs) > MOST_TRIALS else ""
-    return table(f"Runs{more}", head, rows)
-
-
-def _scores(run: Run, comparison: Comparison) -> dict[str, tuple[float | None, str]]:
-    """By the titles of `score_titles`, what to sort by and what to show."""
-    ranked_by = comparison.ranked_by
-    pairs = [(comparison.split, comparison.metric)]
-    if comparison.is_ranked_apart:
-        pairs.insert(0, (ranked_by.split, ranked_by.metric))
-    found = [run.score(split, metric.name) if run.summary else None for split, metric in pairs]
-    shown = [metric.text(score) for (_, metric), score in zip(pairs, found, strict=True)]
-    return dict(zip(score_titles(comparison), zip(found, shown, strict=True), strict=True))
+            names |= dict.fromkeys((run.path for run in result.group.runs), result.name)
+    if compared:
+        first = [r.group.runs[0] for c in compared for r in c.results if r.group.runs]
+    held = board.held(runs, names, first)
+    some = f"The first {board.MOST_RUNS:,} of {len(runs):,} runs."
+    return sentences([some] if len(runs) > board.MOST_RUNS else []) + board.body(held)

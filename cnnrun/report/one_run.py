@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from cnnrun.comparison import Run
 from cnnrun.errors import UserError
+from cnnrun.report.charts import Line, line_chart, shown_epochs
 from cnnrun.report.confusion import confusion
 from cnnrun.report.figures import plots
-from cnnrun.report.line_chart import Line, line_chart, shown_epochs
 from cnnrun.report.page import (
     Html,
     Section,
@@ -26,6 +26,7 @@ from cnnrun.report.page import (
     sentences,
     table,
 )
+from cnnrun.report.reliability import reliability
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.reading import CONFIG_BYTES, read_json, read_text
 
@@ -171,8 +172,22 @@ def _of_task(run: Run, plugins: Sequence[str]) -> list[Section]:
     return [
         Section("Confusion", matrix),
         Section("Classes", classes),
+        *_calibration(predictions),
         Section("Mistakes", _mistakes(parts, predictions)),
     ]
+
+
+def _calibration(predictions: Predictions) -> list[Section]:
+    from cnnrun.components.tasks.metrics import calibration
+    from cnnrun.evaluation.ranking_curves import answered
+
+    found = answered(predictions.answers["outputs"], predictions.labels)
+    if not len(found.labels):
+        return []
+    body = reliability(calibration(found.probabilities, found.labels))
+    left_out = f"{found.left_out:,} answers were no finite numbers and are left out."
+    body += sentences([left_out] if found.left_out else [], "warning")
+    return [Section("Calibration", body)]
 
 
 def _share(value: float | None) -> str:

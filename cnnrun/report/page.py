@@ -13,7 +13,8 @@ from typing import Any
 from cnnrun.runtime.strict_json import to_json
 from cnnrun.version import __version__
 
-_ASSETS = files("cnnrun.report")
+_ASSETS = files("cnnrun.report") / "assets"
+_SCRIPTS = ("uPlot.js", "page.js", "charts.js", "runs_table.js", "curves.js", "board.js")
 _JPEG = b"\xff\xd8\xff"
 
 
@@ -51,15 +52,22 @@ class Section:
         return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
 
 
-def page(title: str, lead: str, sections: Sequence[Section]) -> str:
-    """The whole HTML document; `lead` is text under the title."""
+def page(title: str, lead: str, sections: Sequence[Section], nonce: str = "") -> str:
+    """The whole HTML document; `lead` is text under the title.
+
+    nonce: without which the browser is to run no script, where a server says so.
+    """
     links = "".join(f'<li><a href="#{s.anchor}">{escape(s.title)}</a></li>' for s in sections)
+    nav = f'<nav aria-label="Sections"><ul>{links}</ul></nav>' if len(sections) > 1 else ""
     parts = "".join(
         f'<section id="{s.anchor}" aria-labelledby="{s.anchor}-title">'
         f'<h2 id="{s.anchor}-title">{escape(s.title)}</h2>{s.body}</section>'
         for s in sections
     )
-    style, script = ((_ASSETS / name).read_text("utf-8") for name in ("style.css", "page.js"))
+    style = (_ASSETS / "style.css").read_text("utf-8")
+    tag = f'<script nonce="{nonce}">' if nonce else "<script>"
+    scripts = "".join(f"{tag}{(_ASSETS / name).read_text('utf-8')}</script>" for name in _SCRIPTS)
+    licence = f"<!-- uPlot:\n{(_ASSETS / 'uPlot.LICENSE').read_text('utf-8')}-->"
     # Without an icon of its own the browser would ask for one.
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
@@ -68,10 +76,10 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
         f"<title>{escape(title)}</title><style>{style}</style></head><body>"
         '<a class="skip" href="#content">Skip to the content</a>'
         f'<header><h1>{bdi(title)}</h1><p class="lead">{html(lead)}</p>'
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>'
+        f"{nav}</header>"
         f'<main id="content">{parts}</main>'
         f"<footer><p>Made by cnnrun {escape(__version__)}.</p></footer>"
-        f'<div id="tip" role="status" aria-live="polite" hidden></div><script>{script}</script>'
+        f'<div id="tip" role="status" aria-live="polite" hidden></div>{licence}{scripts}'
         "</body></html>\n"
     )
 
@@ -137,11 +145,19 @@ def code(text: str, label: str) -> str:
 
 def image(data: bytes, alt: str, caption: str = "") -> str:
     """A PNG or JPEG inside the page."""
-    kind = "jpeg" if data.startswith(_JPEG) else "png"
-    encoded = base64.b64encode(data).decode("ascii")
     text = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     name = escape(alt, quote=True)
-    return f'<figure><img alt="{name}" src="data:image/{kind};base64,{encoded}">{text}</figure>'
+    return f'<figure><img alt="{name}" src="{data_address(data)}">{text}</figure>'
+
+
+def data_address(data: bytes) -> str:
+    """A PNG or JPEG as an address that is the image itself."""
+    return f"data:{image_type(data)};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def image_type(data: bytes) -> str:
+    """The MIME type of a PNG or JPEG."""
+    return "image/jpeg" if data.startswith(_JPEG) else "image/png"
 
 
 def details(summary: str, body: str) -> str:
@@ -151,4 +167,14 @@ def details(summary: str, body: str) -> str:
 
 def embedded(values: Any) -> str:
     """`values` as JSON for an attribute."""
-    return escape(to_json(values, separators=(",", ":")), quote=True)
+    return escape(_compact(values), quote=True)
+
+
+def data_block(values: Any) -> str:
+    """`values` as JSON that a script of the page reads; no text in it can end the element."""
+    text = _compact(values).replace("<", "\\u003c")
+    return f'<script type="application/json">{text}</script>'
+
+
+def _compact(values: Any) -> str:
+    return to_json(values, separators=(",", ":"))

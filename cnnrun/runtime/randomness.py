@@ -62,9 +62,16 @@ def seed_default(device: torch.device, seed: int, purpose: str, *counters: int) 
 
 
 def shuffled(
-    count: int, seed: int, epoch: int, groups: Tensor | None = None, at_once: int = 1
+    count: int,
+    seed: int,
+    epoch: int,
+    groups: Tensor | None = None,
+    at_once: int = 1,
+    samples: Tensor | None = None,
 ) -> Tensor:
     """The order of `count` samples in `epoch`: (count,) int64 on the CPU.
+
+    samples: (count,) int64, those of the epoch; None is each once.
 
     groups: (count,) int64, the shard of each sample. Shards then come in random order, and the
         samples of each `at_once` successive ones are mixed: that is what shuffling means where not
@@ -72,6 +79,8 @@ def shuffled(
     """
     random = generator(seed, "shuffle", epoch)
     order = torch.randperm(count, generator=random)
+    if samples is not None:
+        order = samples[order]
     if groups is None or not count:
         return order
     window = torch.randperm(int(groups.max()) + 1, generator=random) // at_once

@@ -118,7 +118,7 @@ def parse_json(text: str) -> Any:
         ValueError: not JSON, nested without end, or a number beyond all range.
     """
     try:
-        return json.loads(text, parse_int=_whole, parse_float=_real)
+        return _decoder.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -146,3 +146,7 @@ def _real(text: str) -> float:
     if math.isinf(value):
         raise ValueError(f"{text[:_DIGITS]} is beyond all range")
     return value
+
+
+# One for all texts: a log is thousands of them, and `json.loads` would make a decoder for each.
+_decoder = json.JSONDecoder(parse_int=_whole, parse_float=_real)

@@ -19,11 +19,14 @@ from cnnrun.errors import UserError
 _WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")
 # Where training programs keep the state dict in their files; an average of the weights comes first,
 # as it does in timm, as that is what its scores were measured with.
-_CONTAINERS = ("state_dict_ema", "model", "state_dict", "model_state_dict", "net")
+_CONTAINERS = (
+    *("state_dict_ema", "model_ema", "ema_state_dict", "ema", "params_ema"),
+    *("model", "state_dict", "model_state_dict", "net", "params"),
+)
 # What programs that hold the network in an attribute (Lightning) put before each name.
-_ATTRIBUTES = ("model.", "net.", "network.", "backbone.")
+_ATTRIBUTES = ("ema_model.", "model_ema.", "model.", "net.", "network.", "backbone.")
 # torch counts batches in it; networks of before 2018 have none, and nothing is computed from it.
-_NOT_NEEDED = ".num_batches_tracked"
+NOT_NEEDED = ".num_batches_tracked"
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
@@ -45,15 +48,26 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             raise UserError(f"{file}: can't be read ({error})") from error
     else:
         content = read_plain(file)
-    for key in _CONTAINERS:
-        if isinstance(content, dict) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
+    found = _weights_in(content)
+    if found is not None:
+        return unwrapped({str(key): value for key, value in found.items()})
     if not isinstance(content, Mapping) or not content:
         raise UserError(f"{file}: holds no weights (a dict of named tensors)")
-    if not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"{file}: holds more than named tensors; save `model.state_dict()` alone")
-    return unwrapped({str(key): value for key, value in content.items()})
+    raise UserError(f"{file}: holds more than named tensors; save `model.state_dict()` alone")
+
+
+# How deep the state dict may lie in a file; one may also hold itself.
+_DEPTH = 4
+
+
+def _weights_in(content: Any, depth: int = _DEPTH) -> Mapping[Any, Tensor] | None:
+    """The named tensors in what a program saved: itself, or the first of its usual places."""
+    if not isinstance(content, Mapping) or not content or not depth:
+        return None
+    places = (_weights_in(content[key], depth - 1) for key in _CONTAINERS if key in content)
+    if inner := next((found for found in places if found), None):
+        return inner
+    return content if all(isinstance(value, Tensor) for value in content.values()) else None
 
 
 def read_plain(file: Path) -> Any:
@@ -109,17 +123,27 @@ def under_names_of(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str,
     Whole parts of that program that the model lacks (a decoder, a loss) are left out.
     """
     own = model.state_dict()
-    weights = unwrapped(weights)
-    if not own.keys() & weights.keys():
-        for prefix in _ATTRIBUTES:
-            inner = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-            if own.keys() & inner.keys():
-                weights = inner
-                break
+    weights = without_prefix(own, weights)
     parts = {key.partition(".")[0] for key in own}
     known = {key: value for key, value in weights.items() if key.partition(".")[0] in parts}
     # With nothing in common they are another model's: all stay, to be named as unexpected.
     return known or weights
+
+
+def without_prefix(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`weights` without the attributes that a program holds the network in, one in another.
+
+    own: the state dict of the network. Beside that network (an average's own counters, a second
+    network) nothing is kept, where one is found.
+    """
+    weights = unwrapped(weights)
+    if own.keys() & weights.keys():
+        return weights
+    for prefix in _ATTRIBUTES:
+        inner = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        if inner and own.keys() & (inner := without_prefix(own, inner)).keys():
+            return inner
+    return weights
 
 
 def check_fit(
@@ -137,7 +161,7 @@ def check_fit(
         weights = {key: value for key, value in weights.items() if not is_below(key, apart)}
     both = [key for key in own if key in weights]
     problems = {
-        "missing": [k for k in own if k not in weights and not k.endswith(_NOT_NEEDED)],
+        "missing": [k for k in own if k not in weights and not k.endswith(NOT_NEEDED)],
         "unexpected": [key for key in weights if key not in own],
         "shape": [
             f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"

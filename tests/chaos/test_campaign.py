@@ -40,7 +40,7 @@ def test_some_mutated_configs(originals: Path, tmp_path: Path) -> None:
     assert not found.wrong, found.as_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("what", COUNTS)
 def test_a_tenth_of_the_campaign(what: str, tmp_path: Path) -> None:
     found = run(what, 0, COUNTS[what] // 10, tmp_path)

@@ -38,7 +38,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The last checkpoint of a run."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "x.yaml").write_text(
-        "dataset: digits\nmodel: {name: mlp, hidden: [4]}\ndevice: cpu\ntraining: {epochs: 1}\n"
+        "dataset: digits\nmodel: {name: mlp, hidden: [4]}\ndevice: cpu\n"
+        "training: {epochs: 1, draw: false}\n"
     )
     experiment = load(folder / "x.yaml", [f"output={folder}", "dataset.limit=50"])
     return train(experiment, quiet=True).checkpoint("last")

@@ -24,7 +24,7 @@ dataset: {name: digits, limit: 40, batch_size: 20, validation: 10}
 model: {name: mlp, hidden: [50]}
 optimizer: {name: sgd, momentum: 0.9}
 device: cpu
-training: {epochs: 2, checkpoint_every: 1 steps}
+training: {epochs: 2, draw: false, checkpoint_every: 1 steps}
 """
 
 
@@ -99,7 +99,7 @@ def test_a_failing_disk_costs_no_good_checkpoint(trials: Trials) -> None:
         trials.fails_at(operation, [*FAULTS][operation % 3], whole)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_disk_that_fails_at_any_operation(trials: Trials, fault: str) -> None:
     whole, operations = trials.whole()

@@ -29,7 +29,7 @@ def test_a_run_that_was_signalled_ends_at_the_same_bits(forked: Forks, tmp_path:
         stopper.stop_and_compare(2, random.Random(seed), kills=0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", CONFIGS)
 def test_long_runs_that_draw_their_plots(forked: Forks, tmp_path: Path, name: str) -> None:
     stopper = _stopper(forked, tmp_path, CONFIGS[name])

@@ -43,6 +43,7 @@ SMALL: dict[str, tuple[str, ...]] = {
     ),
     "imagenet_resnet50": SMALL_IMAGENET,
     "mnist_record": MNIST,
+    "mnist_fast": MNIST,
 }  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def test_each_config_is_known_here() -> None:
 
 
 @pytest.mark.mnist
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("config", EXPERIMENTS, ids=lambda file: file.stem)
 def test_a_killed_run_of_a_shipped_config_ends_at_the_same_bits(
     config: Path,

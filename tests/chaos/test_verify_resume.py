@@ -68,7 +68,7 @@ def test_a_run_that_does_not_repeat_is_found_to(cnnrun: Command, tmp_path: Path)
     (tmp_path / "unseeded.py").write_text(UNSEEDED)
     (tmp_path / "x.yaml").write_text(
         "dataset: {name: digits, batch_size: 16}\nmodel: unseeded\ninitializer: default\n"
-        "device: cpu\ntraining: {epochs: 2}\n"
+        "device: cpu\ntraining: {epochs: 2, draw: false}\n"
     )
     ended = cnnrun("verify-resume", "x.yaml", "--plugin", "unseeded.py", "--kills", 1)
     assert ended.code == 1

@@ -1,4 +1,4 @@
-"""The installed command, as a user and a shell script run it."""
+"""The command, as a user and a shell script run it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
 
 def test_digits_train_eval_and_json_in_the_shell(shell: Command) -> None:
     ended = shell(
-        f"RUN=$(cnnrun train {CONFIGS}/digits_cnn.yaml -q) && "
+        f"RUN=$(cnnrun train {CONFIGS}/digits_cnn.yaml training.epochs=8 -q) && "
         'cnnrun eval "$RUN" --json | python -m json.tool > scores.json && '
         'echo "$RUN" && cat scores.json'
     )
@@ -37,10 +37,8 @@ def test_digits_train_eval_and_json_in_the_shell(shell: Command) -> None:
 
 
 @pytest.mark.mnist
-@pytest.mark.parametrize(
-    ("config", "floor"),
-    [("mnist_mlp", 0.94), pytest.param("mnist_cnn", 0.97, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("config", "floor"), [("mnist_mlp", 0.94), ("mnist_cnn", 0.97)])
 def test_mnist_reaches_its_accuracy(
     shell: Command, mnist_root: Path, config: str, floor: float
 ) -> None:
@@ -50,7 +48,7 @@ def test_mnist_reaches_its_accuracy(
 
 
 def test_run_directory_is_whole(cnnrun: Command, tiny: Path, tmp_path: Path) -> None:
-    ended = cnnrun("train", tiny)
+    ended = cnnrun("train", tiny, "training.draw=true")
     assert ended.code == 0, ended.err
     run = tmp_path / ended.out.splitlines()[0].split()[1]
     names = {str(file.relative_to(run)) for file in run.rglob("*") if file.is_file()}
@@ -69,7 +67,7 @@ def test_run_directory_is_whole(cnnrun: Command, tiny: Path, tmp_path: Path) -> 
     assert f"{100 * summary['test']['accuracy']:.2f} %" in ended.out
     assert "epoch 1/2" in ended.err
     # The run's own config repeats the run.
-    again = cnnrun("train", run / "config.yaml", "-q")
+    again = cnnrun("train", run / "config.yaml", "training.draw=false", "-q")
     other = tmp_path / again.out.strip()
     assert other.parent == run.parent
     assert (other / "metrics.jsonl").read_text() == (run / "metrics.jsonl").read_text()
@@ -98,7 +96,8 @@ def test_same_seed_same_bits_in_two_processes(shell: Command, tiny: Path, tmp_pa
 def test_four_runs_in_parallel_each_have_their_directory(shell: Command, tmp_path: Path) -> None:
     ended = shell(
         "for lr in 0.1 0.01 0.001 0.0001; do "
-        f"cnnrun train {CONFIGS}/digits_cnn.yaml optimizer.lr=$lr training.epochs=1 -q & done; wait"
+        f"cnnrun train {CONFIGS}/digits_cnn.yaml optimizer.lr=$lr training.epochs=1 "
+        "training.draw=false -q & done; wait"
     )
     runs = ended.out.split()
     assert len(set(runs)) == 4, ended.err
@@ -163,19 +162,20 @@ def test_interrupt_and_resume_end_at_the_same_bits(
             assert torch.equal(value, _weights(cut, name)[key]), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["module://nope", "TkAgg"])
-def test_plots_need_no_display(shell: Command, tiny: Path, backend: str) -> None:
-    ended = shell(
+def test_plots_need_no_display(installed_shell: Command, tiny: Path, backend: str) -> None:
+    ended = installed_shell(
         f"env -u DISPLAY HOME=/nonexistent MPLBACKEND={backend} "
-        f"cnnrun train {tiny} training.epochs=1"
+        f"cnnrun train {tiny} training.epochs=1 training.draw=true"
     )
     assert ended.code == 0, ended.err
     assert "plots/" in ended.out
     assert "was not drawn" not in ended.err
 
 
-def test_help_is_quick_and_complete(shell: Command) -> None:
-    ended = shell(
+def test_help_is_quick_and_complete(installed_shell: Command) -> None:
+    ended = installed_shell(
         "cnnrun --help; for c in train eval check viz list; do cnnrun $c --help || exit 9; done"
     )
     assert ended.code == 0

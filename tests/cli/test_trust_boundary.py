@@ -18,6 +18,7 @@ from PIL import Image
 from cnnrun import api
 from cnnrun.errors import UserError
 from tests.conftest import Command
+from tests.report.serving import ask, served
 from tests.small_run import small_run as small_run
 
 WEB = "http://127.0.0.1:9/train.tar"
@@ -51,7 +52,18 @@ def _show(target: Path) -> object:
     return api.load_run(target if target.is_dir() else target.parent.parent).show("confusion")
 
 
+def _serve(target: Path) -> object:
+    """What `report --serve` shows of it, all of it asked for over the wire."""
+    with served([target if target.is_dir() else target.parent.parent]) as server:
+        assert ask(server).status == 200
+        news = ask(server, "runs.json")
+        assert news.status == 200
+        images = [address for run in news.json()["runs"] for _, address in run["images"]]
+        return [ask(server, address) for address in images]
+
+
 PYTHON: dict[str, Callable[[Path], object]] = {
+    "report --serve": _serve,
     "evaluate": api.evaluate,
     "load_model": api.load_model,
     "show": _show,

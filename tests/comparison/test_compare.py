@@ -476,7 +476,7 @@ def test_corrected_intervals_cover_all_differences_at_once() -> None:
     from itertools import combinations
 
     random, missed, truth = np.random.default_rng(3), 0, (0.5, 0.5, 0.52, 0.6, 0.9)
-    for _ in range(500):
+    for _ in range(250):
         groups = [random.normal(mean, 0.02, 5) for mean in truth]
         pairs = list(combinations(range(5), 2))
         samples = [(groups[a] - groups[b]).tolist() for a, b in pairs]
@@ -486,7 +486,7 @@ def test_corrected_intervals_cover_all_differences_at_once() -> None:
             if not interval.low <= truth[a] - truth[b] <= interval.high:  # type: ignore[operator]
                 missed += 1
                 break
-    assert missed / 500 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 500)
+    assert missed / 250 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 250)
 
 
 def test_no_interval_contradicts_its_p(runs: Runs) -> None:

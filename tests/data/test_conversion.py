@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from cnnrun.data.images.conversion import convert, to_channels
-from cnnrun.data.images.decoding import ImageFormat
+from cnnrun.config.experiment import load
+from cnnrun.data.images.conversion import convert, convert_masks, to_channels
+from cnnrun.data.images.decoding import ImageFormat, Resize
+from cnnrun.data.images.framing import frame
+from cnnrun.engine.build_data import build_dataset
 
 RANDOM = np.random.default_rng(0)
 RGB = torch.from_numpy(RANDOM.integers(0, 256, (3, 3, 20, 30), dtype=np.uint8))
@@ -38,6 +45,39 @@ def test_resizing_is_pillows(
         wanted = _pillow(image).crop(box).resize(size[::-1], Image.Resampling.BILINEAR)
         difference = np.asarray(wanted).astype(int) - result.permute(1, 2, 0).numpy()
         assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("resize", "box"),
+    [("squash", (3, 2, 27, 18)), ("crop", (7, 2, 23, 18)), ("pad", (3, 2, 27, 18))],
+)
+def test_only_the_kept_fraction_is_resized(resize: Resize, box: tuple[int, ...]) -> None:
+    """Of arrays and of files alike, and once: 0.8 of what `resize` takes, in its middle."""
+    form = ImageFormat((16, 16), 3, resize, crop_fraction=0.8)
+    left, top, right, bottom = box
+    alone = convert(RGB[:, :, top:bottom, left:right], replace(form, crop_fraction=1.0))
+    assert torch.equal(convert(RGB, form), alone)
+    content = io.BytesIO()
+    _pillow(RGB[0]).save(content, "PNG")
+    out = torch.empty(1, 3, 16, 16, dtype=torch.uint8)
+    frame(content.getvalue(), form, out)
+    assert (out.int() - alone[:1].int()).abs().max() <= 1
+    masks = torch.arange(30 * 20).remainder(7).to(torch.uint8).view(1, 20, 30)
+    kept = convert_masks(masks[:, top:bottom, left:right], replace(form, crop_fraction=1.0))
+    assert torch.equal(convert_masks(masks, form), kept)
+
+
+def test_files_are_cropped_once(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            _pillow(RGB[number]).save(tmp_path / name / f"{number}.png")
+    data = f"{{name: folder, root: {tmp_path}, size: 16, crop_fraction: 0.8}}"
+    (tmp_path / "x.yaml").write_text(f"dataset: {data}\nmodel: cnn\n")
+    dataset = build_dataset(load(tmp_path / "x.yaml"), whole=True)
+    wanted = convert(RGB, ImageFormat((16, 16), 3, crop_fraction=0.8))
+    found = dataset.test.images[torch.arange(3)]
+    assert (found.int() - wanted.int()).abs().max() <= 1
 
 
 def test_padding_keeps_proportions_between_black_borders() -> None:

@@ -48,7 +48,7 @@ def base(tmp_path: Path, data: Path) -> Path:
         "model: {name: cnn, channels: [8, 8], batch_norm: true}\n"
         "optimizer: {name: sgd, lr: 0.01}\n"
         "device: cpu\n"
-        "training: {epochs: 2}\n"
+        "training: {epochs: 2, draw: false}\n"
     )
     return file
 

@@ -44,7 +44,8 @@ def test_class_names_are_no_paths(cnnrun: Command, tmp_path: Path) -> None:
     )
     (tmp_path / "work" / "c.yaml").write_text(
         "dataset: {name: csv, file: work/images/table.csv, cache: disk, cache_dir: work/cache}\n"
-        "model: {name: mlp, hidden: [4]}\ndevice: cpu\noutput: work/runs\ntraining: {epochs: 1}\n"
+        "model: {name: mlp, hidden: [4]}\ndevice: cpu\noutput: work/runs\n"
+        "training: {epochs: 1, draw: false}\n"
     )
     before = {p for p in tmp_path.rglob("*") if "work" not in p.parts}
     ended = cnnrun("train", "work/c.yaml")
@@ -106,7 +107,8 @@ def test_shards_write_nothing_and_follow_no_link(cnnrun: Command, tmp_path: Path
     (tmp_path / "work" / "w.yaml").write_text(
         "dataset: {name: webdataset, train: work/shard.tar, test: work/shard.tar,\n"
         "  cache_dir: work/cache, spool: work/spool, validation: 2}\n"
-        "model: {name: mlp, hidden: [4]}\ndevice: cpu\noutput: work/runs\ntraining: {epochs: 1}\n"
+        "model: {name: mlp, hidden: [4]}\ndevice: cpu\noutput: work/runs\n"
+        "training: {epochs: 1, draw: false}\n"
     )
     ended = cnnrun("train", "work/w.yaml", "-q")
     assert ended.code == 0, ended.err
@@ -169,7 +171,8 @@ def test_an_image_that_unpacks_to_gigabytes(cnnrun: Command, tmp_path: Path, kin
     assert bomb.stat().st_size < 1_000_000
     (tmp_path / "p.yaml").write_text(
         "dataset: {name: folder, root: images, cache_dir: cache, size: 8}\n"
-        "model: {name: mlp, hidden: [4]}\ndevice: cpu\ntraining: {epochs: 1}\n"
+        "model: {name: mlp, hidden: [4]}\ndevice: cpu\n"
+        "training: {epochs: 1, draw: false}\n"
     )
     ended = cnnrun("check", "p.yaml")
     refused(ended, "bomb.png: ")

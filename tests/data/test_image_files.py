@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -115,6 +116,18 @@ def test_after_a_failure_no_more_tasks_begin() -> None:
     assert len(begun) < 9_000
     for_each(begun.append, range(5), 2)
     assert sorted(begun[-5:]) == [0, 1, 2, 3, 4]
+
+
+def test_a_fork_has_threads_of_its_own() -> None:
+    """Those of the process that it comes from don't survive the fork."""
+    for_each(lambda _: None, range(5), 2)
+    pid = os.fork()
+    if not pid:
+        signal.alarm(20)
+        done: list[int] = []
+        for_each(done.append, range(5), 2)
+        os._exit(sorted(done) != [0, 1, 2, 3, 4])
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 def prefetch_threads() -> int:

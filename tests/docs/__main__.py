@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.docs.pages import Command, alike, blocks, commands, set_up
-from tests.docs.session import quick_cnnrun, type_in
+from tests.docs.session import type_in
+from tests.quick_shell import quick_cnnrun
 
 
 def refreshed(shown: list[str], output: str) -> list[str]:

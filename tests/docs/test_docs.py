@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from cnnrun.registry import KINDS
 from docs_build import DOCS, generated_pages
 from tests.conftest import REPOSITORY, Command
 from tests.docs.pages import PAGES, alike, all_blocks, blocks, commands, name_of, set_up
-from tests.docs.session import quick_cnnrun, type_in
+from tests.docs.session import type_in
 
 # ```bash blocks are not run: page, what the block begins with, why.
 NOT_RUN = {
@@ -28,6 +27,8 @@ NOT_RUN = {
     ("README.md", "cnnrun train photos.yaml"): "downloads weights; run below with stand-ins",
     ("docs/howto/fine_tuning.md", "cnnrun train photos.yaml"): "downloads weights; the same line",
     ("CONTRIBUTING.md", "make install-dev"): "is what runs this test",
+    ("docs/howto/report.md", "cnnrun report runs --serve"): "serves until Ctrl-C",
+    ("docs/howto/report.md", "ssh -L"): "needs another machine",
     ("docs/howto/multi_gpu.md", "#!/bin/bash"): "needs Slurm",
     ("docs/howto/sweeps.md", "cnnrun sweep --join"): "needs a PostgreSQL server and other machines",
     ("docs/howto/sweeps.md", "#!/bin/bash"): "needs Slurm",
@@ -59,23 +60,17 @@ SLOW = {
 SESSIONS = [page for page in PAGES if any(b.language == "console" for b in blocks(page))]
 
 
-@pytest.fixture(scope="session")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with quick_cnnrun(tmp_path_factory.mktemp("quick")) as folder:
-        yield folder
-
-
 @pytest.mark.parametrize(
     "page",
     [pytest.param(p, marks=pytest.mark.slow) if name_of(p) in SLOW else p for p in SESSIONS],
     ids=name_of,
 )
-def test_commands_do_what_the_page_shows(page: Path, path: Path, tmp_path: Path) -> None:
+def test_commands_do_what_the_page_shows(page: Path, quick_path: Path, tmp_path: Path) -> None:
     """In order, in one shell, in a folder that has only the page's own files."""
     set_up(page, tmp_path)
     consoles = [block for block in blocks(page) if block.language == "console"]
     typed = [command for block in consoles for command in commands(block)]
-    ended = type_in([command.text for command in typed], tmp_path, path, timeout=600)
+    ended = type_in([command.text for command in typed], tmp_path, quick_path, timeout=600)
     assert len(ended) == len(typed)
     for command, (code, output) in zip(typed, ended, strict=True):
         fails = bool(command.shown) and command.shown[-1].startswith("error:")
@@ -86,10 +81,12 @@ def test_commands_do_what_the_page_shows(page: Path, path: Path, tmp_path: Path)
                 assert alike(line) in printed, f"$ {command.text}\n{line}\n--\n{output}"
 
 
-def test_a_changed_output_would_be_noticed(path: Path, tmp_path: Path) -> None:
-    [(code, output)] = type_in(["cnnrun list model mlp | head -1"], tmp_path, path, timeout=60)
+def test_a_changed_output_would_be_noticed(quick_path: Path, tmp_path: Path) -> None:
+    [(code, output)] = type_in(
+        ["cnnrun list model mlp | head -1"], tmp_path, quick_path, timeout=60
+    )
     assert (code, output) == (0, "model mlp\n")
-    assert type_in(["cnnrun train absent.yaml"], tmp_path, path, timeout=60)[0][0] == 2
+    assert type_in(["cnnrun train absent.yaml"], tmp_path, quick_path, timeout=60)[0][0] == 2
     assert alike("epoch  3/20  loss 0.0332  best") == alike("epoch 13/20  loss 1e-05")
     assert alike("test accuracy 98 %") != alike("test loss 98 %")
 
@@ -115,7 +112,7 @@ def stand_in_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("stand_in_weights")
-def test_the_line_that_fine_tunes_works(path: Path, tmp_path: Path) -> None:
+def test_the_line_that_fine_tunes_works(quick_path: Path, tmp_path: Path) -> None:
     """The README's own line, on the photos of its first recipe, at a smaller size."""
     recipes = [b for b in all_blocks("bash") if b.text.startswith("cnnrun train photos")]
     assert {name_of(block.page) for block in recipes} == {"README.md", "docs/howto/fine_tuning.md"}
@@ -125,18 +122,20 @@ def test_the_line_that_fine_tunes_works(path: Path, tmp_path: Path) -> None:
     assert line != recipes[0].text
     draw = "python examples/make_photos.py"
     begin = "cnnrun new photos --dataset folder dataset.root=photos"
-    for code, output in type_in([draw, begin, line.strip()], tmp_path, path, timeout=120):
+    for code, output in type_in([draw, begin, line.strip()], tmp_path, quick_path, timeout=120):
         assert code == 0, output
 
 
 @pytest.mark.slow
-def test_the_readme_and_then_the_tutorial_work_in_one_folder(path: Path, tmp_path: Path) -> None:
+def test_the_readme_and_then_the_tutorial_work_in_one_folder(
+    quick_path: Path, tmp_path: Path
+) -> None:
     pages = (REPOSITORY / "README.md", DOCS / "tutorial.md")
     typed = []
     for page in pages:
         set_up(page, tmp_path)
         typed += [c for b in blocks(page) if b.language == "console" for c in commands(b)]
-    ended = type_in([command.text for command in typed], tmp_path, path, timeout=600)
+    ended = type_in([command.text for command in typed], tmp_path, quick_path, timeout=600)
     for command, (code, output) in zip(typed, ended, strict=True):
         fails = bool(command.shown) and command.shown[-1].startswith("error:")
         assert bool(code) == fails, f"$ {command.text}\n{output}"
@@ -153,7 +152,7 @@ PARTS = [block for block in all_blocks("yaml") if not block.title]
 
 
 @pytest.mark.parametrize("block", WHOLE, ids=lambda b: f"{name_of(b.page)}-{b.title}")
-def test_whole_configs_pass_check(block: Any, path: Path, tmp_path: Path) -> None:
+def test_whole_configs_pass_check(block: Any, quick_path: Path, tmp_path: Path) -> None:
     """By `cnnrun check`, with the other files of the page; sweeps by `--dry-run`."""
     set_up(block.page, tmp_path)
     before = ["python examples/make_photos.py"] if "root: photos" in block.text else []
@@ -162,7 +161,7 @@ def test_whole_configs_pass_check(block: Any, path: Path, tmp_path: Path) -> Non
     if "base" in values:
         kind = "study" if "variants" in values else "sweep"
         command = f"cnnrun {kind} --dry-run {block.title}"
-    *_, (code, output) = type_in([*before, command], tmp_path, path, timeout=120)
+    *_, (code, output) = type_in([*before, command], tmp_path, quick_path, timeout=120)
     assert code == 0, output
 
 

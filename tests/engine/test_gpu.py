@@ -23,7 +23,7 @@ CNN: dict[str, Any] = {
     "device": "cuda",
     "dataset": {"name": "digits", "augment": ["horizontal_flip", "rotation"]},
     "model": {"name": "cnn", "channels": [8, 16], "batch_norm": True, "head": [16]},
-    "training": {"epochs": 2, "ema": 0.9, "clip_norm": 1.0},
+    "training": {"epochs": 2, "draw": False, "ema": 0.9, "clip_norm": 1.0},
 }
 
 

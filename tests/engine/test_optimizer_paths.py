@@ -18,6 +18,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from cnnrun import registry
 from cnnrun.config.experiment import from_dict
 from cnnrun.engine.build import build
+from cnnrun.engine.measuring import measure
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import ConfigError, UserError
@@ -183,7 +184,7 @@ def _parts(optimizer: str, training: dict[str, Any], **more: Any) -> Parts:
         "optimizer": {"name": optimizer, **OPTIMIZERS[optimizer]},
         "loss": "path_infinite_at_3" if training.get("on_nan") == "skip" else "cross_entropy",
         "device": "cpu",
-        "training": {"epochs": 2, **training},
+        "training": {"epochs": 2, "draw": False, **training},
         **more,
     }
     return build(from_dict(values, "paths"))
@@ -300,7 +301,7 @@ def test_lbfgs_trains_convolutions_however_they_lie(channels_last: bool) -> None
     model = {"name": "cnn", "channels": [4, 4], "batch_norm": True}
     trainer = Trainer(_parts("lbfgs", {"channels_last": channels_last}, model=model))
     trainer.fit(Quiet())
-    losses = trainer.measure([next(trainer.train_batches.iterate())])
+    losses = measure(trainer, [next(trainer.train_batches.iterate())])
     assert losses["loss"] is not None
     assert losses["loss"] < 2.2
 

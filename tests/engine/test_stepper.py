@@ -161,7 +161,8 @@ def test_a_loss_that_is_no_number_names_step_batch_and_checkpoint(
         "        if Own.calls == 25 and outputs.requires_grad:\n"
         "            outputs = outputs * float('nan')\n"
     )
-    ended = cnnrun("train", tiny, "-q", *_own_loss(tmp_path, "nan_at_25", body))
+    own = _own_loss(tmp_path, "nan_at_25", body)
+    ended = cnnrun("train", tiny, "-q", "training.draw=true", *own)
     assert ended.code == 1
     assert "the loss is nan at step 24 (epoch 2, learning rate 0.1)" in ended.err
     [run] = Path("runs/tiny").iterdir()

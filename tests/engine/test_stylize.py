@@ -104,7 +104,7 @@ def test_extraction_stops_at_the_deepest_layer_and_names_are_torchvisions() -> N
         VGGFeatures("vgg19", ["relu2_3"], "max")
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("suffix", [pytest.param(".pth", marks=pytest.mark.slow), ".safetensors"])
 def test_weights_of_a_file_are_those_that_torchvision_would_use(
     tmp_path: Path, suffix: str
 ) -> None:
@@ -212,7 +212,7 @@ def test_a_run_goes_on_within_any_size(
     assert longer.code == 0, longer.err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("optimizer", ["lbfgs", "{name: adam, lr: 0.02}"])
 def test_the_loss_of_two_photos_falls_by_ten(cnnrun: Command, optimizer: str) -> None:
     """china.jpg in the style of flower.jpg at 128 pixels, through a network of random weights."""

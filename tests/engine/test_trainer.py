@@ -197,12 +197,12 @@ def test_streams_of_different_purposes_and_steps_are_unrelated() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("every", ["7 steps"])
 def test_a_killed_run_goes_on_from_between_epochs(
-    shell: Command, tiny: Path, tmp_path: Path, every: str
+    installed_shell: Command, tiny: Path, tmp_path: Path, every: str
 ) -> None:
     """kill -9 in the middle of the only, long epoch; the resumed run equals a whole one."""
     long = f"cnnrun train {tiny} training.epochs=3 dataset.batch_size=1 -q"
-    whole = shell(f"{long} output=whole").out.strip()
-    ended = shell(
+    whole = installed_shell(f"{long} output=whole").out.strip()
+    ended = installed_shell(
         f"{long} output=cut 'training.checkpoint_every={every}' & PID=$!; "
         "until ls cut/tiny/*/checkpoints/last.pt 2>/dev/null >&2; do sleep 0.05; done; "
         "kill -9 $PID; echo cut/tiny/*"
@@ -210,7 +210,7 @@ def test_a_killed_run_goes_on_from_between_epochs(
     cut = ended.out.strip()
     state = torch.load(tmp_path / cut / "checkpoints" / "last.pt", weights_only=True)["progress"]
     assert state["step"] > 0
-    assert shell(f"cnnrun train --resume {cut} -q").code == 0
+    assert installed_shell(f"cnnrun train --resume {cut} -q").code == 0
     first, second = (
         torch.load(tmp_path / run / "checkpoints" / "last.pt", weights_only=True)["model"]
         for run in (whole, cut)

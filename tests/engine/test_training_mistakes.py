@@ -39,7 +39,7 @@ def base(tmp_path: Path) -> Path:
         "model: {name: cnn, channels: [8, 8], batch_norm: true}\n"
         "optimizer: {name: sgd, lr: 0.01}\n"
         "device: cpu\n"
-        "training: {epochs: 2}\n"
+        "training: {epochs: 2, draw: false}\n"
     )
     return tmp_path / "base.yaml"
 
@@ -101,7 +101,8 @@ def test_means_are_over_samples(cnnrun: Command, base: Path) -> None:
 def test_a_rate_that_is_far_too_high(cnnrun: Command, base: Path) -> None:
     run = _run(cnnrun, base)
     best = (run / "checkpoints" / "best.pt").read_bytes()
-    ended = cnnrun("train", "--resume", run, "optimizer.lr=1e30", "training.epochs=7")
+    absurd = ("optimizer.lr=1e30", "training.epochs=7", "training.draw=true")
+    ended = cnnrun("train", "--resume", run, *absurd)
     assert ended.code == 1
     assert "the loss is " in ended.err
     assert "learning rate 1e+30" in ended.err

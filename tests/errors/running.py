@@ -44,6 +44,10 @@ def weights(value: Any) -> Callable[[Path], object]:
     return write
 
 
+def _one_tensor(torch: Any) -> Any:
+    return {"a.weight": torch.ones(2)}
+
+
 STYLE_LOSS = {
     "name": "neural_style", "weights": "w.pt", "styles": [{"file": "sample:flower.jpg"}],
 }  # fmt: skip
@@ -216,6 +220,19 @@ CHECKPOINTS = [
     Case("holds more than named tensors; save `model.state_dict()` alone",
          "An optimizer or a whole training state lies in it, say.",
          "Do so.", "check x.yaml transfer.weights=w.pt", files=weights({"a": 1})),
+    Case("comes without trained weights; name a file of them: --weights",
+         "Only networks of torchvision and timm are found by name.", "Do so.", "import cnn",
+         code=1),
+    Case("the network also needs:", "Weights of another network, or under other names; the table "
+         "shows which parts fit.", "Say by `--rename` which name is which.",
+         "import cnn dataset.size=8 dataset.channels=gray dataset.normalize=half --weights w.pt",
+         code=1, files=weights(_one_tensor)),
+    Case("no weights are called 'b'", "A line of the YAML file names nothing.",
+         "Compare it with the names in the table that `cnnrun import` prints.",
+         "import cnn dataset.size=8 dataset.channels=gray dataset.normalize=half --weights w.pt "
+         "--rename names.yaml",
+         files=lambda f: (weights(_one_tensor)(f),
+                          (f / "names.yaml").write_text("b: c"))),
     Case("the weights do not fit the model; missing: features.1.weight",
          "The file is of another model.", "Compare the names and shapes that are listed.",
          "eval changed.pt", code=1, files=content(lambda c: c.update(model={}))),

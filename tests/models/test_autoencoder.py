@@ -25,7 +25,7 @@ dataset: {name: digits, batch_size: 64}
 model: {name: conv_autoencoder, code: 8, channels: [8, 16]}
 optimizer: {name: adam, lr: 0.005}
 device: cpu
-training: {epochs: 2}
+training: {epochs: 2, draw: false}
 """
 
 
@@ -167,7 +167,7 @@ def test_noise_is_in_the_inputs_alone_and_the_same_for_any_batch_size(kind: str)
 def test_a_run_of_an_autoencoder_from_training_to_outliers(
     cnnrun: Command, autoencoder: Path
 ) -> None:
-    ended = cnnrun("train", autoencoder, "--json", "training.epochs=5")
+    ended = cnnrun("train", autoencoder, "--json", "training.epochs=5", "training.draw=true")
     assert ended.code == 0, ended.err
     summary = json.loads(ended.out)
     run = Path(summary["run"])
@@ -217,7 +217,7 @@ def test_the_encoder_of_a_run_serves_a_classifier(cnnrun: Command, autoencoder: 
         "model: {name: encoder_classifier, code: 8, channels: [8, 16]}\n"
         f"transfer: {{weights: {run}, freeze: features}}\n"
         "optimizer: {name: adam, lr: 0.01}\n"
-        "training: {epochs: 3}\n"
+        "training: {epochs: 3, draw: false}\n"
     )
     ended = cnnrun("train", classifier, "-q")
     assert ended.code == 0, ended.err
@@ -272,7 +272,7 @@ def test_plots_and_outliers_of_a_classifier_are_refused(cnnrun: Command, tiny: P
 
 
 @pytest.mark.mnist
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_code_of_32_numbers_beats_pca_and_its_probe_beats_pixels(
     cnnrun: Command, mnist_root: Path
 ) -> None:

@@ -152,16 +152,17 @@ def predicted(row: Layer, axis: int, place: int) -> tuple[int, int]:
     return first, first + row.receptive_field[axis] - 1
 
 
+LARGE = (("googlenet", 480), ("mobilenet_v2", 544), ("densenet121", 416))
+
+
 @pytest.mark.parametrize(
     ("name", "height"),
     [
         *((name, 160) for name in REGISTERED),
         ("resnet18", 544),
         ("squeezenet1_1", 320),
-        ("googlenet", 480),
-        ("mobilenet_v2", 544),
         ("shufflenet_v2_x0_5", 544),
-        ("densenet121", 416),
+        *(pytest.param(*large, marks=pytest.mark.slow) for large in LARGE),
     ],
 )
 def test_receptive_fields_are_where_gradients_reach(name: str, height: int) -> None:
@@ -371,7 +372,14 @@ def test_numbers_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [*REGISTERED, "resnet50", "vit_b_16", "efficientnet_b7", "densenet121"]
+    "name",
+    [
+        *REGISTERED,
+        "resnet50",
+        "vit_b_16",
+        pytest.param("efficientnet_b7", marks=pytest.mark.slow),
+        pytest.param("densenet121", marks=pytest.mark.slow),
+    ],
 )
 def test_diagrams_are_readable_and_short(name: str) -> None:
     if name in REGISTERED:

@@ -48,7 +48,13 @@ def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
         return build().to("meta")
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in (*SMALLEST, *SIZES) else pytest.param(name, marks=pytest.mark.slow)
+        for name in ALL
+    ],
+)
 def test_every_torchvision_model_takes_gray_images_and_ten_classes(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

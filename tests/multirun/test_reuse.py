@@ -15,8 +15,10 @@ import torch
 import yaml
 from PIL import Image
 
+from cnnrun.multirun.study.findings import Findings
 from cnnrun.multirun.sweep.storage import study_names
 from cnnrun.multirun.sweep.sweep import status
+from cnnrun.runner import finishing
 from tests.conftest import Command, Result
 from tests.inline import run_inline
 
@@ -52,6 +54,8 @@ def write_images(root: Path, seed: int) -> None:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     run_inline(monkeypatch)
+    monkeypatch.setattr(finishing, "draw_plots", lambda *_: None)  # only that they'd be drawn
+    monkeypatch.setattr(Findings, "draw", lambda _: None)
     write_images(tmp_path / "images", 0)
     (tmp_path / "mine.py").write_text(PLUGIN)
     base = {

@@ -17,7 +17,7 @@ from cnnrun.config.shipped import config_names
 from cnnrun.errors import ConfigError, Interrupted, UserError
 from cnnrun.evaluation.loading import open_checkpoint
 from cnnrun.models.locally_connected import LocallyConnected2d
-from cnnrun.multirun.launcher import workers
+from cnnrun.multirun.launcher import train_jobs, workers
 from cnnrun.multirun.study import diagnosis
 from cnnrun.multirun.study import study as studies
 from cnnrun.multirun.study.spec import load
@@ -180,7 +180,7 @@ def test_a_study_that_is_stopped_says_how_to_go_on(
     monkeypatch.chdir(tmp_path)
     Path("base.yaml").write_text(BASE)
     Path("begin.yaml").write_text(STUDY)
-    monkeypatch.setattr(studies, "workers_of", lambda *_: Stub(130))
+    monkeypatch.setattr(train_jobs, "workers_of", lambda *_: Stub(130))
     with pytest.raises(
         Interrupted,
         match=r"stopped; 0 of 6 runs are finished, .* continue: cnnrun study begin",
@@ -314,7 +314,7 @@ class TestDiagnosis:
         assert diagnosis.verdict(0.9 + accuracy / 10, [90, 10]) == "did not learn"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 class TestTextbook:
     """The shipped studies on real digits reach what the textbooks say. A minute or two each."""
 

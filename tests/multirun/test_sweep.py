@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from functools import cache
 from pathlib import Path
 
@@ -18,26 +17,20 @@ from cnnrun.multirun.launcher.queue import JobList
 from cnnrun.multirun.sweep import sweep, trial_queue
 from cnnrun.multirun.sweep.plan import Plan
 from cnnrun.multirun.sweep.spec import load
+from tests import quick_train
 from tests.conftest import Command
 from tests.postgres import postgres_server
-from tests.sweeping import STUB, QuickSweep, apart, join, trials_of
+from tests.sweeping import STUB, QuickSweep, apart, join, train_quickly, trials_of, wait_until
 
 
 @pytest.fixture
 def quick(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> QuickSweep:
-    monkeypatch.setattr(workers, "PROGRAM", list(STUB))
+    train_quickly(monkeypatch)
     monkeypatch.setenv("STARTS", str(tmp_path / "starts"))
     # Making the schema anew for each point takes longer than what these tests look at.
     monkeypatch.setattr(config, "experiment_model", cache(config.experiment_model))
     monkeypatch.chdir(tmp_path)
     return QuickSweep(tmp_path, tiny)
-
-
-def wait_until(what: object, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.05)
 
 
 def test_a_grid_is_trained_once_and_ranked(quick: QuickSweep, cnnrun: Command) -> None:
@@ -241,16 +234,25 @@ def test_two_that_join_share_the_trials_of_an_sqlite_file(
     quick.assert_each_once(6)
 
 
-def test_machines_share_a_sweep_through_postgresql(quick: QuickSweep, cnnrun: Command) -> None:
+def test_machines_share_a_sweep_through_postgresql(
+    quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     quick.write("optuna: {trials: 6, space: {optimizer.lr: {log_uniform: [0.01, 0.9]}}}")
+    other = quick.folder / "another machine"
+    other.mkdir()
+
+    def finished(machine: Path) -> int:
+        return len(list(machine.glob("sweeps/quick/runs/*/*/summary.json")))
+
+    def wait_for_the_other(*_: object) -> None:
+        wait_until(lambda: finished(other))
+
     with postgres_server() as url:
-        begun = apart(
-            sweep.start, quick.file, [f"storage={url}"], sweep.LaunchOptions(1), SECONDS="0.4"
-        )
+        with monkeypatch.context() as first:
+            first.setattr(quick_train, "before_epoch", wait_for_the_other)
+            begun = apart(sweep.start, quick.file, [f"storage={url}"], sweep.LaunchOptions(1))
         wait_until(lambda: quick.starts())
-        other = quick.folder / "another machine"
-        other.mkdir()
-        joined = apart(join, url, other, sweep.LaunchOptions(1), SECONDS="0.05")
+        joined = apart(join, url, other, sweep.LaunchOptions(1))
         for process in (begun, joined):
             process.join()
             assert process.exitcode == 0
@@ -259,8 +261,7 @@ def test_machines_share_a_sweep_through_postgresql(quick: QuickSweep, cnnrun: Co
     assert [trial["state"] for trial in trials] == ["finished"] * 6
     assert sorted(trial["trial"] for trial in trials) == list(range(6))
     assert len(set(quick.starts())) == len(quick.starts()) == 6
-    here = len(list(quick.sweep_folder.glob("runs/*/*/summary.json")))
-    there = len(list(other.glob("sweeps/quick/runs/*/*/summary.json")))
+    here, there = finished(quick.folder), finished(other)
     assert here + there == 6
     assert min(here, there) >= 1
 
@@ -268,7 +269,14 @@ def test_machines_share_a_sweep_through_postgresql(quick: QuickSweep, cnnrun: Co
 def test_pruned_trials_are_cut_short_and_never_best(
     quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SECONDS", "0.4")
+    def wait_to_be_pruned(epoch: int, lr: float) -> None:
+        """Of those that begin when five have ended, the ones above the median wait to be told."""
+        started = [float(start.split()[0]) for start in quick.starts()]
+        if lr not in started[:5]:
+            wait_until(lambda: len(list(quick.sweep_folder.rglob("summary.json"))) >= 5)
+            wait_until(lambda: epoch < 2 or lr < sorted(started[:5])[2])
+
+    monkeypatch.setattr(quick_train, "before_epoch", wait_to_be_pruned)
     monkeypatch.setattr(trial_queue, "PRUNE_SECONDS", 0.1)
     quick.write(
         "set: {training.epochs: 5}\n"

@@ -19,7 +19,7 @@ from cnnrun.config.identity import key_of
 from tests.postgres import postgres_server
 from tests.sweeping import trials_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 SEARCHES = {
     "grid": "grid: {optimizer.lr: [1.0, 0.3, 0.1, 0.01], model.hidden: [[8], [16]]}",

@@ -68,7 +68,7 @@ def train(folder: Path, *overrides: str) -> Path:
         "optimizer: {name: sgd, lr: 0.1, momentum: 0.9}\n"
         "device: cpu\n"
         "seed: 3\n"
-        "training: {epochs: 1}\n"
+        "training: {epochs: 1, draw: false}\n"
     )
     return runner.train(load(config, [f"output={folder}", *overrides]), quiet=True).path
 
@@ -82,7 +82,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Target:
 def mlp() -> Target:
     """Not trained, and without convolutions."""
     experiment = {"dataset": "digits", "model": "mlp", "optimizer": "sgd", "device": "cpu"}
-    experiment |= {"name": "mlp", "training": {"epochs": 1}}
+    experiment |= {"name": "mlp", "training": {"epochs": 1, "draw": False}}
     return Target(Path("mlp.yaml"), opened=Opened(build(from_dict(experiment, "mlp")), False))
 
 

@@ -22,7 +22,7 @@ def test_no_backend_of_the_environment_stops_a_run(
     monkeypatch.setenv("MPLBACKEND", backend)
     monkeypatch.setenv("HOME", "/nonexistent")
     monkeypatch.delenv("DISPLAY", raising=False)
-    ended = cnnrun("train", tiny, "-q", "training.epochs=1")
+    ended = cnnrun("train", tiny, "-q", "training.epochs=1", "training.draw=true")
     assert ended.code == 0, ended.err
     assert "was not drawn" not in ended.err
     drawn = cnnrun("viz", "confusion", ended.out.strip(), "-o", "c.png")
@@ -39,7 +39,7 @@ def test_a_plot_that_fails_costs_no_trained_model(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(style.Figure, "savefig", refuse)
-    ended = cnnrun("train", tiny, "-q", "training.epochs=1")
+    ended = cnnrun("train", tiny, "-q", "training.epochs=1", "training.draw=true")
     assert ended.code == 0, ended.err
     assert "the plot 'curves' was not drawn: " in ended.err
     assert "No space left on device" in ended.err
@@ -60,7 +60,7 @@ def test_a_thousand_classes(cnnrun: Command, tmp_path: Path) -> None:
             Image.fromarray(pixels).save(folder / "0.png")
     (tmp_path / "x.yaml").write_text(
         "dataset: {name: folder, root: D, cache_dir: cache, validation: 0}\n"
-        "model: {name: mlp, hidden: [8]}\ndevice: cpu\ntraining: {epochs: 1}\n"
+        "model: {name: mlp, hidden: [8]}\ndevice: cpu\ntraining: {epochs: 1, draw: false}\n"
     )
     ended = cnnrun("train", "x.yaml", "-q")
     assert ended.code == 0, ended.err

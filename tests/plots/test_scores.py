@@ -160,7 +160,9 @@ def test_two_classes_have_one_roc_curve(of_files: Target) -> None:
 )
 def test_what_needs_a_classifier_says_so(name: str) -> None:
     experiment = {"dataset": "digits", "model": "mlp", "optimizer": "sgd", "device": "cpu"}
-    parts = build(from_dict({**experiment, "name": "x", "training": {"epochs": 1}}, "x"))
+    parts = build(
+        from_dict({**experiment, "name": "x", "training": {"epochs": 1, "draw": False}}, "x")
+    )
     opened = Opened(replace(parts, task=Reconstruct()), trained=True)
     target = Target(Path("x.yaml"), opened=opened)
     with pytest.raises(UserError, match="needs a classifier"):
@@ -171,7 +173,7 @@ def test_features_of_a_deep_network_are_paged(tmp_path: Path) -> None:
     config = tmp_path / "deep.yaml"
     config.write_text(
         "dataset: {name: digits}\nmodel: {name: cnn, channels: [2, 2, 2, 2, 2, 2, 2, 2, 2, 2],"
-        " pooling: none}\noptimizer: sgd\ndevice: cpu\ntraining: {epochs: 1}\n"
+        " pooling: none}\noptimizer: sgd\ndevice: cpu\ntraining: {epochs: 1, draw: false}\n"
     )
     target = Target(config)
 

@@ -17,13 +17,12 @@ from selenium.webdriver.common.keys import Keys
 
 from cnnrun.comparison import find_runs
 from cnnrun.measures import ACCURACY, LOSS, MSE, Metric
-from cnnrun.multirun.launcher import workers
 from cnnrun.multirun.sweep import sweep
 from cnnrun.plots.drawing.curves import draw_curves
 from cnnrun.report import many_runs, one_run
+from cnnrun.report.charts import MOST_EPOCHS, Line, line_chart, shown_epochs
 from cnnrun.report.confusion import MOST_CELLS, MOST_PAIRS, confusion
 from cnnrun.report.figures import MOST_BYTES, plots
-from cnnrun.report.line_chart import MOST_EPOCHS, Line, line_chart, shown_epochs
 from cnnrun.report.page import Html, Section, bdi, isolated, page, sentences, table
 from cnnrun.report.parallel import parallel
 from cnnrun.report.scale import Scale, round_numbers
@@ -32,7 +31,7 @@ from tests.browser import Page, browser
 from tests.comparison.test_compare import Runs
 from tests.conftest import Command
 from tests.small_run import small_run
-from tests.sweeping import STUB, QuickSweep
+from tests.sweeping import QuickSweep, train_quickly
 
 __all__ = ["small_run"]
 
@@ -86,7 +85,7 @@ def assert_sound(opened: Page, file: Path) -> None:
         assert address.startswith(("file:", "data:")), address
     assert opened.run("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
     sizes = opened.run(
-        "return [...document.querySelectorAll('main figure svg, main figure img')]"
+        "return [...document.querySelectorAll('main figure svg, main figure img, .plot canvas')]"
         ".filter(e => !e.closest('ul.legend'))"
         ".map(e => e.getBoundingClientRect()).map(b => [b.width, b.height])"
     )
@@ -114,9 +113,11 @@ def test_a_runs_page(opened: Page, run_page: Path, small_run: Path) -> None:
     assert "cnnrun train config.yaml" in text
     assert (small_run / "config.yaml").read_text().strip() in opened.texts("#config code")[0]
     assert opened.texts("h2") == [
-        *("Summary", "Curves", "Confusion", "Classes", "Mistakes"),
+        *("Summary", "Curves", "Confusion", "Classes", "Calibration", "Mistakes"),
         *("Config", "Environment", "Reproduce"),
     ]
+    assert sum(map(int, column(opened, "#calibration", 2))) == 360
+    assert f"{100 * summary['test']['ece']:.2f} %" in opened.texts("#calibration p")[0]
     counts = sum(int(text) for text in opened.texts("svg.confusion text.count"))
     assert counts == 360
     assert len(opened.texts("ul.mistakes li")) > 0
@@ -145,11 +146,11 @@ def test_charts_tell_their_values_to_the_pointer_and_the_keys(
 ) -> None:
     opened.open(run_page)
     rows = [json.loads(line) for line in (small_run / "metrics.jsonl").read_text().splitlines()]
-    chart = opened.run("return document.querySelector('svg[data-chart]')")
+    chart = opened.run("return document.querySelector('.plot')")
     opened.run(
-        "const box = arguments[0].getBoundingClientRect();"
-        "arguments[0].dispatchEvent(new PointerEvent('pointermove',"
-        " {clientX: box.left + 70, clientY: box.top + 50}))",
+        "const over = arguments[0].querySelector('.u-over'), box = over.getBoundingClientRect();"
+        "over.dispatchEvent(new MouseEvent('mousemove',"
+        " {clientX: box.left + 9, clientY: box.top + 50, bubbles: true}))",
         chart,
     )
     tip = opened.run("return document.getElementById('tip').textContent")
@@ -187,7 +188,7 @@ def test_light_and_dark_can_be_read(opened: Page, many: Path, tmp_path: Path, sc
     assert (paper == "rgb(23, 24, 26)") == (scheme == "dark")
     for selector, key, least in [
         *(("body", "color", 7), (".lead", "color", 4.5), ("nav a", "color", 4.5)),
-        *((f".line.c{k}", "stroke", 3) for k in range(6)),
+        *((f"li:nth-child({k + 1}) .sample line", "stroke", 3) for k in range(6)),
         *(("svg .tick", "fill", 4.5), ("caption", "color", 4.5)),
     ]:
         assert _contrast(opened.run(colour, selector, key), paper) >= least, selector
@@ -252,8 +253,8 @@ def test_many_runs(opened: Page, many: Path, cnnrun: Command) -> None:
     numbers = opened.texts("#curves details tbody tr")
     assert numbers[0].startswith("1")
     assert "±" in numbers[0]
-    assert len(opened.texts("#runs tbody tr")) == 12
-    chart = opened.run("return document.querySelector('svg[data-chart]')")
+    assert len(opened.texts(".runs tbody tr")) == 12
+    chart = opened.run("return document.querySelector('.plot')")
     chart.send_keys(Keys.END)
     tip = opened.run("return document.getElementById('tip').textContent").splitlines()
     assert tip[0] == "epoch 2"
@@ -266,8 +267,9 @@ def test_many_runs(opened: Page, many: Path, cnnrun: Command) -> None:
     )
     shares = {key: float(text.removesuffix(" %")) for key, text in importance.items()}
     assert shares["optimizer.lr"] > 80 > 20 > shares["dataset.batch_size"]
-    opened.run("document.querySelectorAll('#runs th button')[5].click()")
-    scores = [float(text.removesuffix(" %")) for text in column(opened, "#runs", 6)]
+    title = "[...document.querySelectorAll('.runs th button')]"
+    opened.run(f"{title}.find(b => b.textContent === 'validation accuracy').click()")
+    scores = [float(text.removesuffix(" %")) for text in column(opened, ".runs", 7)]
     assert scores == sorted(scores)
     assert (
         "is better than" in opened.texts("#findings")[0]
@@ -283,7 +285,7 @@ def sweep_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     tiny.write_text("dataset: digits\nmodel: mlp\noptimizer: sgd\n")
     grid = "grid: {optimizer.lr: [0.1234567, 0.3, 0.6, 2.0], dataset.batch_size: [32, 64]}\n"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers, "PROGRAM", list(STUB))
+        train_quickly(patch)
         patch.setenv("STARTS", str(folder / "starts"))
         patch.chdir(folder)
         quick = QuickSweep(folder, tiny, grid)
@@ -372,7 +374,7 @@ def test_runs_with_names_of_their_own_are_called_so(many: Path, tmp_path: Path) 
         file.write_text(file.read_text().replace("name: small", f"name: lr{lr}_batch{batch}"))
     html = many_runs.report(find_runs([tmp_path / "named"]), "named", tmp_path)
     assert "lr0.01_batch16 is better than" in html or "between lr0.01_batch" in html
-    assert "<td>A</td>" not in html
+    assert '"group":"A"' not in html
 
 
 @pytest.mark.parametrize("width", [390, 768, 1400])
@@ -418,8 +420,8 @@ def test_runs_that_can_not_be_compared_are_listed(
     assert written.code == 0, written.err
     opened.open(Path(written.out.strip()))
     assert "no finished run to compare" in opened.texts("#problems .warning")[0]
-    assert column(opened, "#runs", 3) == ["interrupted", "interrupted"]
-    assert column(opened, "#runs", 5) == ["2", "2"]
+    assert column(opened, ".runs", 4) == ["interrupted", "interrupted"]
+    assert column(opened, ".runs", 5) == ["2 of 2", "2 of 2"]
 
 
 @pytest.mark.parametrize(
@@ -497,7 +499,8 @@ def test_plots_are_as_many_as_a_page_bears(opened: Page, tmp_path: Path) -> None
 def test_names_from_elsewhere_are_text(opened: Page, tmp_path: Path) -> None:
     evil = '<img src=x onerror="document.title=1">&"\'</script>'
     matrix = confusion([[1, 2], [0, 3]], [evil, "b"])
-    chart = line_chart(evil, [1, 2], [Line(evil, [1.0, 2.0])])
+    line = line_chart(evil, [1, 2], [Line(evil, [1.0, 2.0])])
+    chart = f'<div class="charts">{line}</div>'
     lines = parallel([evil], [[evil], ["1"]], evil, [0.1, 0.2], 1, ACCURACY)
     file = tmp_path / "evil.html"
     file.write_text(
@@ -514,7 +517,7 @@ def test_names_that_are_read_from_right_to_left_turn_nothing_around(
     first, second = "قطة صغيرة", "חתול 12"
     told = sentences([Html(f"{bdi(first)} taken for {bdi(second)} (7 %)")])
     lines = [Line(first, [1.0, 2.0]), Line(second, [2.0, 1.0])]
-    chart = line_chart("loss", [1, 2], lines, LOSS)
+    chart = f'<div class="charts">{line_chart("loss", [1, 2], lines, LOSS)}</div>'
     file = tmp_path / "names.html"
     cells = table("t", ["class", "number"], [[first, 1], [second, 2]])
     file.write_text(page(first, "lead", [Section("Names", told + chart + cells)]), "utf-8")
@@ -526,7 +529,7 @@ def test_names_that_are_read_from_right_to_left_turn_nothing_around(
         ".map(e => e.getBoundingClientRect().left)"
     )
     assert places == sorted(places), "the true class comes first, as in the words"
-    label = opened.run("return document.querySelector('svg[data-chart]').ariaLabel")
+    label = opened.run("return document.querySelector('.plot').ariaLabel")
     assert "ends at 2.0000" in label
     assert isolated(f"\u2068{first}\u2069") == f"\u2068{first}\u2069"
 
@@ -540,10 +543,10 @@ def test_a_charts_numbers_are_written_as_the_metrics(opened: Page, tmp_path: Pat
         line_chart("learning rate", [1], [Line("a", [0.001])]),
     ]
     file = tmp_path / "numbers.html"
-    file.write_text(page("n", "n", [Section("n", "".join(charts))]))
+    file.write_text(page("n", "n", [Section("n", f'<div class="charts">{"".join(charts)}</div>')]))
     opened.open(file)
     shown = []
-    for chart in opened.run("return [...document.querySelectorAll('svg[data-chart]')]"):
+    for chart in opened.run("return [...document.querySelectorAll('.plot')]"):
         chart.send_keys(Keys.HOME)
         shown.append(opened.texts("#tip")[0].split(": ")[1])
     assert shown == ["92.20 %", "0.01235", "3e-7", "3e+39", "0.001"]
@@ -560,14 +563,16 @@ def test_a_charts_numbers_are_written_as_the_metrics(opened: Page, tmp_path: Pat
     ],
 )
 def test_plots_and_pages_have_the_same_logarithmic_axes(
-    metric: Metric, values: list[float], is_log: bool
+    opened: Page, tmp_path: Path, metric: Metric, values: list[float], is_log: bool
 ) -> None:
-    line = Line("train", [values[0], None, values[1]])
-    drawn = line_chart(metric.name, [1, 2, 3], [line], metric)
     assert (metric.wants_log_axis([values[0], math.nan, values[1]])) == is_log
-    if is_log:
-        first, last = re.findall(r'<circle class="dot c0" cx="[\d.]+" cy="([\d.]+)"', drawn)
-        assert {float(first), float(last)} == {14.0, 234.0}  # no margin: the ends of the axis
+    line = Line("train", [values[0], None, values[1]])
+    file = tmp_path / "page.html"
+    chart = line_chart(metric.name, [1, 2, 3], [line], metric)
+    file.write_text(page("c", "c", [Section("Curves", f'<div class="charts">{chart}</div>')]))
+    opened.open(file)
+    spec = "JSON.parse(document.querySelector('.chart').dataset.chart)"
+    assert opened.run(f"return charts.wantsLog({spec})") == is_log
     shares = [value / metric.scale for value in values]
     figure = draw_curves([1, 2], {metric.name: {"train": shares}}, [0.1, 0.1], None, "t")
     assert figure.axes[1].get_yscale() == ("log" if is_log else "linear")
@@ -630,11 +635,22 @@ class TestScale:
         assert scale(1e-2) == 50
         assert scale.ticks() == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1, 1])
 
-    def test_a_chart_leaves_out_what_is_no_number(self) -> None:
-        chart = line_chart("loss", [1, 2, 3, 4], [Line("a", [1.0, None, float("nan"), 2.0])])
-        assert chart.count("<polyline") == 2
-        assert "null" in chart
-        assert "no numbers to draw" in line_chart("loss", [1], [Line("a", [None])])
+
+def test_a_chart_leaves_out_what_is_no_number(opened: Page, tmp_path: Path) -> None:
+    gaps = line_chart("loss", [1, 2, 3, 4], [Line("a", [1.0, None, float("nan"), 2.0])])
+    none = line_chart("nothing", [1], [Line("a", [None])])
+    file = tmp_path / "page.html"
+    file.write_text(page("c", "c", [Section("c", f'<div class="charts">{gaps}{none}</div>')]))
+    opened.complaints()
+    opened.open(file)
+    assert opened.complaints() == []
+    assert opened.texts(".chart.empty .plot") == ["No numbers to draw."]
+    chart = opened.run("return document.querySelector('.plot')")
+    told = []
+    for key in (Keys.HOME, Keys.ARROW_RIGHT, Keys.END):
+        chart.send_keys(key)
+        told.append(opened.texts("#tip")[0].splitlines()[1])
+    assert told == [f"\u2068a\u2069: {text}" for text in ("1", "no number", "2")]
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -662,5 +678,5 @@ def test_each_task_is_shown_with_its_own_scores(tmp_path: Path) -> None:
     for text in ("Findings of classify", "Findings of reconstruct", "87.50 %", "0.01230"):
         assert text in html
     assert "Not compared" not in html
-    tasks = re.findall(r"<td><bdi>(classify|reconstruct)</bdi></td><td><bdi>A</bdi>", html)
+    tasks = re.findall(r'"task":"(\w+)","group":"A"', html)
     assert sorted(tasks) == ["classify", "reconstruct"], "each task has a group A"

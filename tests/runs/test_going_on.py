@@ -67,7 +67,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "dataset: {name: digits, batch_size: 40, augment: [{name: rotation}]}\n"
         "model: {name: cnn, channels: [4], batch_norm: true, head_pooling: average}\n"
         "optimizer: {name: sgd, lr: 0.05, momentum: 0.9}\n"
-        "device: cpu\ntraining: {epochs: 2, patience: 9}\n"
+        "device: cpu\ntraining: {epochs: 2, draw: false, patience: 9}\n"
     )
     experiment = load(folder / "x.yaml", [f"output={folder}", *SMALL])
     return runner.train(experiment, quiet=True).path
@@ -207,7 +207,7 @@ def test_each_key_is_refused_allowed_or_told_to_be_without_effect(
     assert len(found["stopped: without effect"]) > 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_each_key_in_each_state(
     trained: Path,
     tmp_path: Path,

@@ -24,7 +24,7 @@ CONFIG = """\
 dataset: {name: digits, limit: 60}
 model: {name: mlp, hidden: [4]}
 device: cpu
-training: {epochs: 1}
+training: {epochs: 1, draw: false}
 """
 
 
@@ -126,7 +126,7 @@ def test_weights_of_style_transfer_run_no_code(cnnrun: Command, tmp_path: Path) 
     _forms({"features.0.weight": _Evil()}, tmp_path / "evil.pth", "zip")
     (tmp_path / "style.yaml").write_text(
         "task: stylize\ndataset: {name: image, file: 'sample:china.jpg', longest: 32, steps: 1}\n"
-        "model: {name: image}\ndevice: cpu\ntraining: {epochs: 1}\n"
+        "model: {name: image}\ndevice: cpu\ntraining: {epochs: 1, draw: false}\n"
         "loss: {name: neural_style, weights: evil.pth, styles: [{file: 'sample:flower.jpg'}]}\n"
     )
     refused(cnnrun("train", "style.yaml"), "evil.pth: refused", "could run code")

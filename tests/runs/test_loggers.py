@@ -86,7 +86,7 @@ class TestTensorBoard:
         return events
 
     def test_scalars_plots_and_hparams(self, cnnrun: Command, tiny: Path) -> None:
-        run = trained(cnnrun, tiny, "loggers=[tensorboard]")
+        run = trained(cnnrun, tiny, "loggers=[tensorboard]", "training.draw=true")
         events = self.read(run)
         for measure in ("loss", "accuracy"):
             for split in ("train", "validation"):
@@ -279,7 +279,8 @@ def test_one_that_fails_changes_nothing_but_is_named_once(
 ) -> None:
     plain = Path(cnnrun("train", tiny, "-q").out.strip())
     chosen = f"loggers=[{{name: failing, at: {at}}}, csv]"
-    ended = cnnrun("train", tiny, chosen, "--plugin", failing, "-q")
+    drawn = f"training.draw={str(at == 'plot').lower()}"
+    ended = cnnrun("train", tiny, chosen, drawn, "--plugin", failing, "-q")
     assert ended.code == 0
     assert re.fullmatch(
         r"the logger 'failing' failed and is left out: "

@@ -118,7 +118,7 @@ def test_data_that_changed_are_refused_and_data_that_moved_are_not(
     file = tmp_path / "folder.yaml"
     file.write_text(
         f"dataset: {{name: folder, root: {root}, batch_size: 4, validation: 0}}\n"
-        "model: {name: mlp, hidden: [8]}\ntraining: {epochs: 2}\n"
+        "model: {name: mlp, hidden: [8]}\ntraining: {epochs: 2, draw: false}\n"
     )
     run = Path(cnnrun("train", file, "-q").out.strip()).resolve()
     moved = tmp_path / "moved"

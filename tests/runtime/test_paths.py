@@ -140,7 +140,7 @@ def test_images_without_a_home(cnnrun: Command, homeless: Path) -> None:
             Image.new("L", (8, 8), 30 * number).save(homeless / "images" / name / f"{number}.png")
     (homeless / "x.yaml").write_text(
         "dataset: {name: folder, root: images, size: 8, channels: gray, cache: disk}\n"
-        "model: {name: mlp, hidden: [4]}\ntraining: {epochs: 1}\n"
+        "model: {name: mlp, hidden: [4]}\ntraining: {epochs: 1, draw: false}\n"
     )
     ended = cnnrun("train", "x.yaml", "-q")
     assert ended.code == 0, ended.err

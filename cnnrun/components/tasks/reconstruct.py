@@ -97,6 +97,14 @@ class Reconstruct(Task):
             "ssim": ssim(pixels.clamp(0, 1).float(), targets),
         }
 
+    def answers_alone(self, model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
+        """See `Task.answers_alone`: `images` (N, C, H, W) in 0..1, and `codes` (N, D).
+
+        Nothing is made noisy: a network that takes noise away is given images as they are.
+        """
+        pixels, codes, _ = model(inputs)
+        return {"images": pixels.float().clamp(0, 1), "codes": codes.float()}
+
     def _compare(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor, Any]:

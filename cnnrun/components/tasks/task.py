@@ -12,11 +12,12 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from cnnrun.components.tasks.metrics import likeliest, softmax
+from cnnrun.components.tasks.training_step import OwnTraining
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.pixel_targets import Noise
 from cnnrun.data.targets import Kind
 from cnnrun.errors import UserError, did_you_mean
-from cnnrun.measures import Metric, described, with_directions
+from cnnrun.measures import LOSS, Metric, described, with_directions
 from cnnrun.runtime.text_table import columns, padded, width_of
 
 Array = npt.NDArray[Any]
@@ -50,15 +51,15 @@ class Predictions:
         return float(self.answers["losses"].mean(dtype="float64"))
 
 
-class Task:
+class Task(OwnTraining):
     """What the loop, evaluation and the end of a run ask of a task."""
 
     # Sections of the YAML file that may be left out, with what they then are.
     defaults: ClassVar[dict[str, Any]] = {}
     # The metrics that `sums` sums, by the names they have in the log; "loss" is first.
-    measures: ClassVar[tuple[str, ...]]
+    measures: ClassVar[tuple[str, ...]] = ("loss",)
     # What the task's own metrics are (unit, direction, name, format), those of base classes kept.
-    metrics: ClassVar[tuple[Metric, ...]] = ()
+    metrics: ClassVar[tuple[Metric, ...]] = (LOSS,)
     # The same in short, for a metric of which nothing but its direction is to be said.
     higher_is_better: ClassVar[dict[str, bool]] = {}
     # The metric that chooses the best epoch.
@@ -66,7 +67,7 @@ class Task:
     # The metric that runs are compared by; by default `monitor`.
     main_metric: ClassVar[str] = ""
     # The scores of a split that `summary.json` keeps and the command line prints.
-    headline: ClassVar[tuple[str, ...]] = ()
+    headline: ClassVar[tuple[str, ...]] = ("loss",)
     # The plots drawn when training has ended, by their names in `cnnrun viz`.
     plots: ClassVar[tuple[str, ...]] = ("curves",)
     # What `plots` was called; tasks that were written then still say it.
@@ -210,14 +211,19 @@ class Task:
         """
         raise NotImplementedError
 
-    def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def sums(
+        self,
+        losses: Tensor,
+        outputs: Tensor,  # noqa: ARG002
+        targets: Tensor,  # noqa: ARG002
+    ) -> Tensor:
         """The sums over samples of each measure, the loss first: on the same device.
 
         That is (len(measures),), or (`sum_count`,) of what `figures` makes them of.
 
         losses, outputs: what `step` gave, of the samples of one or more batches. targets: theirs.
         """
-        raise NotImplementedError
+        return exact_sum(losses)[None]
 
     @property
     def sum_count(self) -> int:
@@ -236,15 +242,19 @@ class Task:
         targets: Tensor,
     ) -> dict[str, Tensor]:
         """What evaluation keeps of each sample of a batch: (N, ...) by name."""
-        raise NotImplementedError
+        return {"losses": self.step(model, loss, inputs, targets)[0]}
 
     def answers_alone(self, model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
         """What `cnnrun predict` keeps of images whose targets nobody knows, if not `answers`."""
         raise NotImplementedError
 
-    def scores(self, predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
+    def scores(
+        self,
+        predictions: Predictions,
+        classes: Sequence[str],  # noqa: ARG002
+    ) -> dict[str, Any]:
         """Plain values, as `cnnrun eval --json` prints them."""
-        raise NotImplementedError
+        return {"loss": predictions.mean_loss}
 
     def in_words(self, scores: dict[str, Any]) -> str:
         """Scores as `cnnrun eval` prints them: by default a line for each that is a number."""

@@ -65,7 +65,8 @@ def resolve_form(parts: list[Encoded], options: ImageOptions) -> ImageFormat:
         sizes, gray = _headers(parts, options, every=size is None)
         size = size or _only_size(sizes)
         channels = channels or (1 if gray else 3)
-    return ImageFormat(size, channels, options.resize, options.bits or 16)
+    bits, crop = options.bits or 16, options.crop_fraction
+    return ImageFormat(size, channels, options.resize, bits, crop)
 
 
 def _headers(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cnnrun.data.dataset import Dataset, Images, Split
 from cnnrun.data.images.decoding import ImageFormat, ImageOptions
-from cnnrun.data.images.framing import middle
+from cnnrun.data.images.framing import kept_part
 from cnnrun.data.targets import IGNORED, Masks, Targets
 from cnnrun.errors import UserError
 
@@ -24,14 +24,19 @@ def with_form(dataset: Dataset, options: ImageOptions) -> Dataset:
     """
     channels, height, width = dataset.input_shape
     form = ImageFormat(
-        options.size or (height, width), options.channels or channels, options.resize
+        options.size or (height, width),
+        options.channels or channels,
+        options.resize,
+        crop_fraction=options.crop_fraction,
     )
-    if (channels, height, width) == (form.channels, *form.size):
+    if (channels, height, width) == (form.channels, *form.size) and form.crop_fraction == 1:
         return dataset
 
     def formed(split: Split) -> Split:
+        if split.names is not None:
+            return split  # of files, which are framed as they are decoded
         why = split.targets.refuses_moving
-        if why and (height, width) != form.size:
+        if why and ((height, width) != form.size or form.crop_fraction != 1):
             raise UserError(f"size: {why} the size as it is")
         return replace(
             split, images=_formed(split.images, form), targets=_targets(split.targets, form)
@@ -42,19 +47,16 @@ def with_form(dataset: Dataset, options: ImageOptions) -> Dataset:
 
 def _targets(targets: Targets, form: ImageFormat) -> Targets:
     """Masks are brought to the size of their images, by the nearest pixel; others stay."""
-    if not isinstance(targets, Masks) or tuple(targets.held.shape[1:]) == form.size:
+    if not isinstance(targets, Masks):
         return targets
     return Masks(convert_masks(targets.held, form))
 
 
 def convert_masks(masks: Tensor, form: ImageFormat) -> Tensor:
     """(N, H, W) uint8 to (N, *form.size) uint8, as `convert` does images; the frame is ignored."""
+    masks = _kept(masks, form)
     height, width = masks.shape[1:]
-    if form.resize == "crop":
-        window = middle(height, width, form.size[1] / form.size[0])
-        rows = slice(window.top, window.top + window.height)
-        return _nearest(masks[:, rows, window.left : window.left + window.width], form.size)
-    if form.resize == "squash":
+    if form.resize != "pad":
         return _nearest(masks, form.size)
     scale = min(form.size[0] / height, form.size[1] / width)
     inner = max(round(height * scale), 1), max(round(width * scale), 1)
@@ -62,6 +64,33 @@ def convert_masks(masks: Tensor, form: ImageFormat) -> Tensor:
     out = masks.new_full((len(masks), *form.size), IGNORED)
     out[:, top : top + inner[0], left : left + inner[1]] = _nearest(masks, inner)
     return out
+
+
+def restored_mask(mask: Tensor, size: tuple[int, int], form: ImageFormat) -> Tensor:
+    """A mask (*form.size) uint8 at the size (height, width) of the image that it is of.
+
+    What the network was not shown of the image is `IGNORED`.
+    """
+    window = kept_part(*size, form)
+    if form.resize == "pad":
+        height, width = window.height, window.width
+        scale = min(form.size[0] / height, form.size[1] / width)
+        inner = max(round(height * scale), 1), max(round(width * scale), 1)
+        top, left = (form.size[0] - inner[0]) // 2, (form.size[1] - inner[1]) // 2
+        mask = mask[top : top + inner[0], left : left + inner[1]]
+    out = mask.new_full(size, IGNORED)
+    rows = slice(window.top, window.top + window.height)
+    columns = slice(window.left, window.left + window.width)
+    out[rows, columns] = _nearest(mask[None], (window.height, window.width))[0]
+    return out
+
+
+def _kept(images: Tensor, form: ImageFormat) -> Tensor:
+    """The part of images (..., H, W) that `form` resizes."""
+    height, width = images.shape[-2:]
+    window = kept_part(height, width, form)
+    rows = slice(window.top, window.top + window.height)
+    return images[..., rows, window.left : window.left + window.width]
 
 
 def _nearest(masks: Tensor, size: tuple[int, int]) -> Tensor:
@@ -93,16 +122,11 @@ class Converted:
 
 def convert(images: Tensor, form: ImageFormat) -> Tensor:
     """(N, C, H, W) uint8 to (N, form.channels, *form.size) uint8, antialiased."""
-    images = to_channels(images, form.channels)
+    images = _kept(to_channels(images, form.channels), form)
     height, width = images.shape[2:]
     if (height, width) == form.size:
         return images
-    if form.resize == "crop":
-        window = middle(height, width, form.size[1] / form.size[0])
-        rows = slice(window.top, window.top + window.height)
-        images = images[:, :, rows, window.left : window.left + window.width]
-        return _resized(images, form.size)
-    if form.resize == "squash":
+    if form.resize != "pad":
         return _resized(images, form.size)
     scale = min(form.size[0] / height, form.size[1] / width)
     inner = max(round(height * scale), 1), max(round(width * scale), 1)

@@ -30,21 +30,23 @@ class ImageFormat:
     resize: "crop" takes the largest part in the middle that has the wanted proportions, "squash"
         the whole whatever its proportions, "pad" the whole within black borders.
     bits: of each value of 16-bit gray: 2^bits - 1 is white.
+    crop_fraction: part of the height and width of what `resize` takes that is kept, in its middle.
     """
 
     size: tuple[int, int]
     channels: int
     resize: Resize = "crop"
     bits: int = 16
+    crop_fraction: float = 1.0
 
 
 @dataclass(frozen=True)
 class ImageOptions:
     """What the `dataset` section says of images in files; sources are given it.
 
-    size, channels, resize, bits: as in `ImageFormat`; size None is the files' own where all have
-        one, channels None is gray where all that are looked at are gray, or else RGB, bits None is
-        16, but refused where nothing would be brighter than 16 of 255.
+    size, channels, resize, bits, crop_fraction: as in `ImageFormat`; size None is the files' own
+        where all have one, channels None is gray where all that are looked at are gray, or else
+        RGB, bits None is 16, but refused where nothing would be brighter than 16 of 255.
     on_error: "stop" refuses a data set with bad files, "skip" leaves them out.
     check: which files are decoded to find the bad ones before any is used, see `check.py`.
     cache: where decoded and resized images are kept: nowhere, in memory, or in a file on disk.
@@ -60,6 +62,7 @@ class ImageOptions:
     channels: Literal[1, 3] | None = None
     resize: Resize = "crop"
     bits: int | None = None
+    crop_fraction: float = 1.0
     on_error: Literal["stop", "skip"] = "stop"
     check: Check = "auto"
     cache: Literal["none", "ram", "disk"] = "none"

@@ -238,3 +238,7 @@ def for_each_told(
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Shared by all collections; its idle threads end with the process."""
     return ThreadPoolExecutor(threads, thread_name_prefix="decoder")
+
+
+if hasattr(os, "register_at_fork"):  # a fork has the pool without its threads, and would wait
+    os.register_at_fork(after_in_child=_pool.cache_clear)

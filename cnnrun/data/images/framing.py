@@ -61,6 +61,17 @@ def middle(height: int, width: int, ratio: float) -> Window:
     return Window((height - tall) // 2, (width - wide) // 2, tall, wide)
 
 
+def kept_part(height: int, width: int, form: ImageFormat) -> Window:
+    """The part of an image of that size that `form` resizes."""
+    taken = Window(0, 0, height, width)
+    if form.resize == "crop":
+        taken = middle(height, width, form.size[1] / form.size[0])
+    tall = max(round(taken.height * form.crop_fraction), 1)
+    wide = max(round(taken.width * form.crop_fraction), 1)
+    top, left = taken.top + (taken.height - tall) // 2, taken.left + (taken.width - wide) // 2
+    return Window(top, left, tall, wide)
+
+
 def frame(
     content: bytes,
     form: ImageFormat,
@@ -78,27 +89,36 @@ def frame(
         UnreadableError: it can't be decoded.
     """
     image = open_image(content)
-    height, width = image.size
-    if crop is not None:
-        window = crop.window(height, width, epoch, index)
-    elif form.resize == "crop":
-        window = middle(height, width, form.size[1] / form.size[0])
-    else:
-        window = Window(0, 0, height, width)
-        if form.resize == "pad":
-            _pad(image, form, out)
-            return image
-    _resize_into(out, image.read(form.channels, window, form.size, form.bits))
+    frame_opened(image, form, out, crop, epoch, index)
     return image
 
 
-def _pad(image: Opened, form: ImageFormat, out: Tensor) -> None:
+def frame_opened(
+    image: Opened,
+    form: ImageFormat,
+    out: Tensor,
+    crop: RandomCrop | None = None,
+    epoch: int = 0,
+    index: int = 0,
+) -> None:
+    """As `frame`, of an image that is opened."""
     height, width = image.size
-    scale = min(form.size[0] / height, form.size[1] / width)
-    tall, wide = max(round(height * scale), 1), max(round(width * scale), 1)
+    if crop is not None:
+        window = crop.window(height, width, epoch, index)
+    else:
+        window = kept_part(height, width, form)
+        if form.resize == "pad":
+            _pad(image, window, form, out)
+            return
+    _resize_into(out, image.read(form.channels, window, form.size, form.bits))
+
+
+def _pad(image: Opened, window: Window, form: ImageFormat, out: Tensor) -> None:
+    scale = min(form.size[0] / window.height, form.size[1] / window.width)
+    tall, wide = max(round(window.height * scale), 1), max(round(window.width * scale), 1)
     top, left = (form.size[0] - tall) // 2, (form.size[1] - wide) // 2
     out.zero_()
-    pixels = image.read(form.channels, Window(0, 0, height, width), (tall, wide), form.bits)
+    pixels = image.read(form.channels, window, (tall, wide), form.bits)
     _resize_into(out[:, :, top : top + tall, left : left + wide], pixels)
 
 

@@ -154,7 +154,7 @@ class MaskFiles(Reading):
 
     def _read(self, numbers: Tensor, split: Split, options: ImageOptions) -> Tensor:
         height, width = split.images.shape[2:]
-        form = ImageFormat((height, width), 1, options.resize)
+        form = ImageFormat((height, width), 1, options.resize, crop_fraction=options.crop_fraction)
         out = torch.empty((len(numbers), height, width), dtype=torch.uint8)
 
         def read(row: int) -> None:

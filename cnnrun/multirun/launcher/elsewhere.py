@@ -63,6 +63,7 @@ class Elsewhere:
 
 def new_mark(folder: Path) -> Path:
     """A file whose content only machines that share this disk know."""
+    folder.mkdir(parents=True, exist_ok=True)
     mark = folder / ".shared"
     if not mark.is_file():
         write_text(mark, secrets.token_hex(16))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from cnnrun.comparison import Group, compare, group_runs, read_run
@@ -13,34 +13,18 @@ from cnnrun.config import experiment as config
 from cnnrun.config.document import read
 from cnnrun.config.experiment import Experiment
 from cnnrun.config.identity import key_of
-from cnnrun.errors import ConfigError, Interrupted, UserError
+from cnnrun.errors import ConfigError, UserError
 from cnnrun.multirun.comparable import check_measured
-from cnnrun.multirun.launcher.engine import HERE, Place
-from cnnrun.multirun.launcher.existing_runs import RunsFound
 from cnnrun.multirun.launcher.job import Job
-from cnnrun.multirun.launcher.queue import JobList, Outcome
-from cnnrun.multirun.launcher.seeds_together import SeedsTogether
-from cnnrun.multirun.launcher.workers import workers_of
+from cnnrun.multirun.launcher.queue import Outcome
+from cnnrun.multirun.launcher.train_jobs import AS_USUAL, LaunchOptions, train_jobs
 from cnnrun.multirun.settings import Settings, apply, changes
 from cnnrun.multirun.study.findings import Findings
 from cnnrun.multirun.study.spec import Study, load, run_named
-from cnnrun.runtime import console
 from cnnrun.runtime.files import write_json, write_text
 
 
-@dataclass(frozen=True)
-class LaunchOptions:
-    """How a study is run, which changes nothing of what it finds."""
-
-    workers: int | None = None
-    plugins: tuple[str, ...] = ()
-    quiet: bool = False
-    place: Place = HERE
-
-
-def run(
-    file: Path, overrides: Iterable[str] = (), options: LaunchOptions = LaunchOptions()
-) -> Findings:
+def run(file: Path, overrides: Iterable[str] = (), options: LaunchOptions = AS_USUAL) -> Findings:
     """Train the runs of the study in `file` that are not there yet, and say what was found.
 
     Leaves in `<output>/<name>/`: `configs/` with an experiment a variant, `runs/`, `study.json`,
@@ -72,7 +56,7 @@ def run(
 
 
 def commands(
-    file: Path, overrides: Iterable[str] = (), options: LaunchOptions = LaunchOptions()
+    file: Path, overrides: Iterable[str] = (), options: LaunchOptions = AS_USUAL
 ) -> list[str]:
     """The lines of shell that make the study's runs, which `run` then finds.
 
@@ -184,38 +168,11 @@ class _Plan:
         )
 
     def _train(self, jobs: Sequence[Job], folder: Path, again: str) -> list[Outcome]:
-        """How each job ended, in their order; those that finished before are not run again."""
-
-        if not jobs:
-            return []
-
-        def say(text: str) -> None:
-            if not self.options.quiet:
-                console.warn(text)
-
-        def tell(outcome: Outcome) -> None:
-            done = len(queue.outcomes)
-            state = "finished" if outcome.run else "stopped" if outcome.stopped else "failed"
-            if outcome.trained:
-                say(f"[{done}/{len(jobs)}] {_variant_of(outcome)} seed {outcome.job.seed}: {state}")
-
-        queue = JobList(jobs, tell)
-        experiments = [*self.variants.values(), *self.firsts.values()]
-        any_gpu = any(experiment.device in ("auto", "cuda") for experiment in experiments)
-        count = self.options.workers or self.study.workers
-        runs = RunsFound(folder, say)
-        both = SeedsTogether(queue, runs, say)
-        place, study = self.options.place, self.study.folder
-        code = workers_of(place, runs, study, count, any_gpu).work(both)
-        if code:
-            finished = sum(outcome.run is not None for outcome in queue.outcomes)
-            raise Interrupted(
-                f"stopped; {finished} of {len(jobs)} runs are finished, those under way are saved; "
-                f"continue: {again}",
-                code,
-            )
-        ended = {(o.job.trial, o.job.seed): o for o in queue.outcomes}
-        return [ended[job.trial, job.seed] for job in jobs]
+        workers = self.options.workers or self.study.workers
+        options = replace(self.options, workers=workers)
+        return train_jobs(
+            jobs, folder, options, lambda job: f"{job.config.stem} seed {job.seed}", again
+        )
 
 
 def _variant_of(outcome: Outcome) -> str:

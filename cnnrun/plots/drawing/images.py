@@ -112,6 +112,34 @@ def draw_mistakes(
     return _grid(images, suptitle, below=below)
 
 
+@styled
+def draw_suspects(
+    images: Images,
+    captions: Sequence[str],
+    labels: Sequence[str],
+    suggested: Sequence[str],
+    probabilities: Sequence[float],
+    suptitle: str,
+) -> Figure:
+    """Images whose labels may be wrong: the label, the class they rather have, its probability.
+
+    `images` (N, C, H, W) float 0..1; the rest N values each: `captions` say which images they are,
+    `probabilities` lie in 0..1.
+    """
+    if len(images) == 0:
+        return message(
+            "No label is contradicted: no image is confidently of another class.", suptitle
+        )
+    texts = [
+        f"label: {clean(label)}\nrather: {clean(other)}\n{percent(share)} sure\n{clean(caption)}"
+        for label, other, share, caption in zip(
+            labels, suggested, probabilities, captions, strict=True
+        )
+    ]
+    below = Captions(texts, colours=(WRONG_TEXT, RIGHT_TEXT, MUTED), size=8)
+    return _grid(images, suptitle, below=below)
+
+
 def _grid(images: Images, title: str, side: int = SIDE, **captions: Any) -> Figure:
     size = fit_pixels(images.shape[2:], side)
     tiles = Tiles(len(images), size, title, **captions)

@@ -1,0 +1,61 @@
+"""`cnnrun crossval`: an experiment trained on all parts of its data but one, in turn."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from cnnrun.cli.app import AsJson, Config, Overrides, Plugins, app
+from cnnrun.cli.engines import Cpus, Gpus, Memory, Minutes, On, SlurmOptions
+from cnnrun.cli.help_text import examples
+from cnnrun.runtime import console
+from cnnrun.runtime.strict_json import to_json
+
+
+@app.command(
+    epilog=examples("cnnrun crossval digits_cnn", "cnnrun crossval mine.yaml --folds 10 -w 2")
+)
+def crossval(
+    config: Config,
+    overrides: Overrides = None,
+    folds: Annotated[int, typer.Option(metavar="K", min=2, help="Parts of the data.")] = 5,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Folder of all cross-validations.", metavar="DIR")
+    ] = "crossval",
+    workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            "--workers", "-w", metavar="N", min=1, help="Processes that train at the same time."
+        ),
+    ] = None,
+    on: On = "local",
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    memory: Memory = None,
+    time: Minutes = None,
+    slurm: SlurmOptions = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the commands, one per line, and train nothing.")
+    ] = False,
+    as_json: AsJson = False,
+    plugin: Plugins = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+) -> None:
+    """Cross-validate: train once for each fold.
+
+    Every training image is predicted by the one network that was not trained on it. What is
+    trained already is not trained again.
+    """
+    from cnnrun.multirun import crossval as folded
+    from cnnrun.multirun.launcher.engine import Place
+    from cnnrun.multirun.launcher.train_jobs import LaunchOptions
+
+    place = Place(on, cpus, gpus, memory, time, tuple(slurm or []))
+    options = LaunchOptions(workers, tuple(plugin or []), quiet, place)
+    if dry_run:
+        lines = folded.commands(config, folds, overrides or [], output, options)
+        console.out("\n".join(lines))
+        return
+    found = folded.run(config, folds, overrides or [], output, options)
+    console.out(to_json(found.to_dict()) if as_json else found.as_text())

@@ -1,0 +1,121 @@
+"""A training step of a task's own, and what else it may do between steps and epochs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+MakeOptimizer = Callable[..., torch.optim.Optimizer]
+"""`make(parameters, lr=...)`: the config's optimizer of these, some of its keys changed."""
+
+
+@dataclass
+class TrainingStep(ABC):
+    """One batch, and what a step is made of: all that a `train_step` needs.
+
+    Gradients are clear when it begins. It works in many processes (each has its part of the batch),
+    in 16 bits and with clipping; `training.accumulate`, `auto_batch`, `compile`, `on_nan: skip` and
+    fp16 are refused beside it.
+    """
+
+    model: nn.Module
+    loss: nn.Module
+    # (N, C, H, W) float32, normalized, and targets (N, ...), as `Task.step` gets them.
+    inputs: Tensor
+    targets: Tensor
+    # The number of the step, from 0.
+    number: int
+    # Those that `Task.optimizers` gave, by name; else one, called "".
+    optimizers: Mapping[str, torch.optim.Optimizer]
+
+    @abstractmethod
+    def forward(
+        self, inputs: Tensor | None = None, targets: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What the task's `step` gives for the batch, or others: losses (N,), outputs (N, ...)."""
+
+    @abstractmethod
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Within it the model computes in the bits that `training.amp` says; `forward` does."""
+
+    @abstractmethod
+    def evaluating(self) -> AbstractContextManager[None]:
+        """Within it the model is in eval mode: dropout and batch statistics rest."""
+
+    @abstractmethod
+    def backward(self, losses: Tensor) -> None:
+        """Add to the gradients those of the mean of `losses` (N,) or (), over all processes."""
+
+    @abstractmethod
+    def zero_grad(self) -> None:
+        """Clear all gradients."""
+
+    @abstractmethod
+    def update(self, *optimizers: str) -> None:
+        """Step the weights by their gradients, clipped: of all optimizers, or of those named."""
+
+    @abstractmethod
+    def record(self, losses: Tensor, outputs: Tensor) -> None:
+        """What is measured of this step, see `Task.sums`; to be called once, with the batch's N."""
+
+    @abstractmethod
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """Pixels (N, C, H, W) float32 in 0..1 as the model's input; differentiable."""
+
+    @abstractmethod
+    def pixels(self) -> Tensor:
+        """The inputs as pixels (N, C, H, W) float32 in 0..1."""
+
+
+class OwnTraining:
+    """What a task may say of its training beside `Task.step`; nothing of it has to be."""
+
+    def train_step(self, step: TrainingStep) -> None:
+        """One training step, where forward, backward, update are not enough."""
+        losses, outputs = step.forward()
+        step.backward(losses)
+        step.update()
+        step.record(losses, outputs)
+
+    def optimizers(
+        self,
+        model: nn.Module,  # noqa: ARG002
+        make: MakeOptimizer,  # noqa: ARG002
+    ) -> dict[str, torch.optim.Optimizer]:
+        """Optimizers by name, each of some parameters of `model`; {} is the config's of all.
+
+        They follow the schedule, each from its own rate, and are kept in checkpoints.
+        """
+        return {}
+
+    def epoch_figures(self) -> dict[str, float]:
+        """Numbers of the task's own for the epoch's line of the log, by name; called once an epoch.
+
+        What they are gathered in between epochs belongs into `Task.state`, or a resumed run lacks
+        what came before.
+        """
+        return {}
+
+    def why_stop(self, row: Mapping[str, Any]) -> str:  # noqa: ARG002
+        """Why training should end after this epoch, in words; "" where it should go on.
+
+        row: the epoch's line of the log: `epoch`, `train_loss`, `validation_accuracy` ...
+        """
+        return ""
+
+
+def steps_itself(task: OwnTraining) -> bool:
+    """Whether the task has a training step of its own."""
+    return type(task).train_step is not OwnTraining.train_step
+
+
+def parameters_of(given: nn.Module | Iterable[Tensor]) -> list[Tensor]:
+    """What trains of a module or of parameters."""
+    found = given.parameters() if isinstance(given, nn.Module) else given
+    return [parameter for parameter in found if parameter.requires_grad]

@@ -1,0 +1,20 @@
+"""No data: what a network was trained on that `cnnrun import` took over."""
+
+from __future__ import annotations
+
+from cnnrun.data.dataset import Dataset
+from cnnrun.errors import UserError
+from cnnrun.registry import datasets
+
+
+@datasets.register("none")
+def none() -> Dataset:
+    """No images, in the config of an imported network: `eval` and `viz` name some.
+
+    Raises:
+        UserError: always, once images are needed.
+    """
+    raise UserError(
+        "this network was imported, and no data came with it; name some, e.g. "
+        "dataset.name=folder dataset.root=FOLDER"
+    )

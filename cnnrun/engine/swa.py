@@ -1,0 +1,101 @@
+"""Stochastic weight averaging: the mean of the weights that the last epochs ended with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from cnnrun.data.batches import Batches
+from cnnrun.engine.ema import AverageWeights
+from cnnrun.engine.parts import Parts
+
+
+class EpochWeights(AverageWeights):
+    """The plain mean of the weights after each epoch, from one on (Izmailov et al. 2018).
+
+    Averaged weights give other features than any that batch normalization has seen, so its
+    statistics are measured anew: a pass over the training images after each of these epochs.
+    """
+
+    def __init__(self, parts: Parts, first: int) -> None:
+        """first: the number of the first epoch, from 0, that is averaged."""
+        super().__init__(parts.model, decay=0.0)
+        self.parts, self.first, self.count = parts, first, 0
+        state = parts.model.state_dict()
+        weights = {name for name, _ in parts.model.named_parameters()}
+        self._is_weight = [k in weights for k, v in state.items() if v.is_floating_point()]
+
+    def update(self, step: int) -> None:
+        """Of single steps nothing is kept."""
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """See `AverageWeights.applied`; there is no average before the first such epoch."""
+        with super().applied() if self.count else nullcontext():
+            yield
+
+    def restart(self, epochs: int = 0) -> None:
+        """See `AverageWeights.restart`; `epochs` are the mean's so far."""
+        super().restart()
+        self.count = epochs
+
+    @torch.no_grad()
+    def end_epoch(self, epoch: int) -> int:
+        """Take in the weights after epoch number `epoch`, from 0; how many epochs are averaged."""
+        if self.count or epoch >= self.first:
+            each = zip(self._own, self._averages, self._is_weight, strict=True)
+            for own, average, is_weight in each:
+                average.lerp_(own, 1 / (self.count + 1) if is_weight else 1.0)
+            self.count += 1
+            with self.applied():
+                measure_statistics(self.parts)
+        return self.count
+
+
+def average_of(parts: Parts) -> AverageWeights | None:
+    """The average of the weights that the experiment asks for.
+
+    Raises:
+        ConfigError: it asks for two.
+    """
+    training = parts.experiment.training
+    if training.swa is None:
+        return None if training.ema is None else AverageWeights(parts.model, training.ema)
+    if training.ema is not None:
+        told = "ema averages the weights, too, and one average is validated and kept; give one"
+        raise parts.experiment.error(["training", "swa"], told)
+    return EpochWeights(parts, int(training.swa * training.epochs))
+
+
+def measure_statistics(parts: Parts) -> None:
+    """Give batch normalization the mean statistics of training batches, as validation sees them.
+
+    Layers that are frozen keep theirs. With many processes each measures all, so that they agree.
+    """
+    model = parts.model
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and _learns(m)]
+    if not norms:
+        return
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    counts = [None if tracked is None else tracked.clone() for _, tracked in kept]
+    model.eval()
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over the batches
+    batches = Batches(
+        parts.dataset.train, parts.experiment.dataset.batch_size, parts.device, parts.crop
+    )
+    for images, targets in batches.iterate():
+        model(parts.pipeline(images, targets, None)[0])
+    for norm, (momentum, tracked), count in zip(norms, kept, counts, strict=True):
+        norm.momentum = momentum
+        if tracked is not None and count is not None:
+            tracked.copy_(count)
+
+
+def _learns(norm: _BatchNorm) -> bool:
+    return norm.training and norm.track_running_stats and norm.running_mean is not None

@@ -1,0 +1,237 @@
+"""A trained network of another program as a checkpoint, with nothing trained here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnnrun import registry
+from cnnrun.components.tasks.task import Task
+from cnnrun.config.document import read
+from cnnrun.config.experiment import Experiment, from_dict
+from cnnrun.data import normalize
+from cnnrun.engine.build_model import build_model
+from cnnrun.errors import ConfigError, UserError
+from cnnrun.evaluation.class_names import read_classes, unique
+from cnnrun.models.surgery import head_name
+from cnnrun.models.zoo_weights import LIBRARIES, Pretrained, fetched, pretrained
+from cnnrun.runs.checkpoint import Checkpoint, Normalization
+from cnnrun.runtime.paths import expanded
+from cnnrun.runtime.weight_names import renamed, suggested, table
+from cnnrun.runtime.weights import check_fit, read_weights, without_prefix
+from cnnrun.version import __version__
+
+_ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".safetensors")
+# Before it is known how many outputs there are.
+_SOME = 10
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A checkpoint of a network that was not trained here, and what is to be known of it.
+
+    fit: lines of a table of what fits, of weights from a file. notes: for the user to read.
+    """
+
+    checkpoint: Checkpoint
+    fit: list[str]
+    notes: list[str]
+
+
+def names_network(target: Path) -> bool:
+    """Whether `target` is no file or folder, but a network of a library: torchvision/resnet18."""
+    return len(target.parts) == 2 and target.parts[0] in LIBRARIES and not target.exists()
+
+
+def import_network(
+    model: str,
+    weights: str | None = None,
+    classes: Path | None = None,
+    rename: Path | None = None,
+    overrides: Iterable[str] = (),
+    plugins: Iterable[str] = (),
+) -> Imported:
+    """The network called `model` as it is, with trained weights.
+
+    weights: a file, or the name of weights of torchvision or timm; None is these libraries' choice.
+    classes: a file with the names of the outputs, see `class_names`.
+    rename: a YAML file that says what weights of the file are called here, see `renamed`.
+    overrides: what else is to be said, e.g. `dataset.size=224` or `model.channels=[8,16]`.
+
+    Raises:
+        ConfigError: every problem of these settings.
+        UserError: weights are not there or do not fit; with a table of what does.
+    """
+    of_library = model.partition("/")[0] in LIBRARIES
+    file = expanded(weights) if weights and _names_file(weights, of_library) else None
+    known = pretrained(model, None if file else weights) if of_library else None
+    if file is None and known is None:
+        raise UserError(f"{model} comes without trained weights; name a file of them: --weights")
+    experiment = _experiment(model, known, file is None, overrides, plugins)
+    shape = _shape(experiment)
+    found = _Weights(experiment, shape, read_weights(file) if file else fetched(model, known))  # type: ignore[arg-type]
+    found.rename(rename)
+    names = _named(found.outputs, classes, known)
+    network = build_model(experiment, shape, len(names))
+    checkpoint = Checkpoint(
+        model=found.fitting(network, file),
+        config=experiment.to_dict(),
+        classes=list(names),
+        class_counts=[0] * len(names),
+        input_shape=list(shape),
+        task=_task_state(experiment, names),
+        normalization=_normalization(experiment, shape[0]),
+        versions={"cnnrun": __version__, "torch": str(torch.__version__)},
+    )
+    notes = []
+    if known and not known.smooth:
+        notes.append(
+            f"{model} was scored on images that were resized otherwise than bilinearly, as they "
+            "are here; scores may differ in the third digit"
+        )
+    return Imported(checkpoint, found.fit if file else [], notes)
+
+
+def _names_file(weights: str, of_library: bool) -> bool:
+    return not of_library or expanded(weights).exists() or weights.lower().endswith(_ENDINGS)
+
+
+def _experiment(
+    model: str,
+    known: Pretrained | None,
+    fetches: bool,
+    overrides: Iterable[str],
+    plugins: Iterable[str],
+) -> Experiment:
+    """What the checkpoint says of itself: a network, and images as it takes them."""
+    data: dict[str, Any] = {"name": "none"}
+    network = {"name": model}
+    if known:
+        moments = {"mean": list(known.mean), "std": list(known.std)}
+        data |= {"size": list(known.size), "channels": "rgb", "resize": known.resize}
+        data |= {"crop_fraction": known.crop_fraction, "normalize": moments}
+        network |= {"weights": known.weights} if fetches else {}
+    name = re.sub(r"[^\w.+-]", "_", model.rpartition("/")[2]).lstrip("._+-") or "imported"
+    values = {"name": name, "dataset": data, "model": network}
+    experiment = from_dict(values, "the import", overrides, plugins)
+    if experiment.dataset.name != "none":
+        raise ConfigError("import: dataset.name: no images take part; `cnnrun eval` is given some")
+    if experiment.transfer is not None:
+        raise ConfigError("import: transfer: the network is taken over as it is; leave it out")
+    return experiment
+
+
+def _shape(experiment: Experiment) -> tuple[int, int, int]:
+    options = experiment.dataset.image_options()
+    if options.size is None or options.channels is None:
+        raise ConfigError(
+            "import: say which images the network takes: dataset.size=224 (or [HEIGHT,WIDTH]) "
+            "and dataset.channels=rgb (or gray)"
+        )
+    return (options.channels, *options.size)
+
+
+def _normalization(experiment: Experiment, channels: int) -> Normalization:
+    if experiment.dataset.normalize == "auto":
+        raise ConfigError(
+            "import: say how its images were normalized: dataset.normalize=imagenet, half, none "
+            "or {mean: [...], std: [...]} in units of 0..1"
+        )
+    with experiment.located("dataset", "normalize"):
+        none = torch.empty(0, channels, 1, 1, dtype=torch.uint8)
+        return Normalization(
+            *normalize.resolve(experiment.dataset.normalize, none, channels=channels)
+        )
+
+
+class _Weights:
+    """Weights, brought to the names of the network that they are for."""
+
+    def __init__(
+        self, experiment: Experiment, shape: tuple[int, int, int], tensors: dict[str, Tensor]
+    ) -> None:
+        with torch.device("meta"):
+            model = build_model(experiment, shape, _SOME)
+        self.own = model.state_dict()
+        self.head = head_name(model)
+        self.tensors = without_prefix(self.own, tensors)
+        self.fit: list[str] = []
+
+    def rename(self, file: Path | None) -> None:
+        """Take the names in a YAML file instead.
+
+        Raises:
+            ConfigError: it is no map of names, or has some that nothing is called.
+        """
+        if file is None:
+            return
+        names = {str(key): value for key, value in read(file).values.items()}
+        if not all(isinstance(value, str | None) for value in names.values()):
+            raise ConfigError(f"{file}: expected lines `old.name: new.name`, or `old.name: null`")
+        try:
+            self.tensors = without_prefix(self.own, renamed(self.tensors, names))
+        except UserError as error:
+            raise ConfigError(f"{file}: {error}") from error
+
+    @property
+    def outputs(self) -> int | None:
+        """How many the last layer has, or one that might be it; None where the file has none."""
+        key = f"{self.head}.weight"
+        wanted = self.own[key].shape[1:]
+        spare = [value for name, value in self.tensors.items() if name not in self.own]
+        heads = [*spare, *(self.tensors[k] for k in [key] if k in self.tensors)]
+        return next((len(v) for v in reversed(heads) if v.dim() and v.shape[1:] == wanted), None)
+
+    def fitting(self, network: nn.Module, file: Path | None) -> dict[str, Tensor]:
+        """The weights of `network`, all of them; what else there is is left out.
+
+        Raises:
+            UserError: some do not fit, with a table of what does.
+        """
+        own = network.state_dict()
+        self.fit = table(own, self.tensors)
+        parts = {key.partition(".")[0] for key in own}
+        known = {k: v for k, v in self.tensors.items() if k.partition(".")[0] in parts}
+        try:
+            network.load_state_dict(check_fit(network, known), strict=False)
+        except UserError as error:
+            names = suggested(own, self.tensors)
+            lines = [f"{file or 'the weights'}: {error}", *self.fit]
+            if names:
+                lines += ["by their shapes, in order, these might be meant (--rename FILE):"]
+                lines += [f"  {old}: {new}" for old, new in names.items()]
+            raise UserError("\n".join(lines)) from error
+        return network.state_dict()
+
+
+def _named(outputs: int | None, file: Path | None, known: Pretrained | None) -> tuple[str, ...]:
+    """The names of the outputs: from the file, else the library's, else numbers."""
+    if file is not None:
+        names = read_classes(file)
+        if outputs not in (None, len(names)):
+            raise UserError(f"{file}: names {len(names):,} classes; the network has {outputs:,}")
+        return names
+    if known and outputs in (None, len(known.classes)):
+        return unique(known.classes)
+    return tuple(f"class {number}" for number in range(outputs or _SOME))
+
+
+def _task_state(experiment: Experiment, names: Sequence[str]) -> dict[str, Any]:
+    """What the task would have found in data, where that follows from the names alone.
+
+    Raises:
+        UserError: it does not.
+    """
+    task: Task = registry.tasks.build(experiment.task)
+    able = {"labels": {}, "label_sets": {"labels": len(names), "thresholds": None}}
+    able["masks"] = {"classes": len(names)}
+    if task.targets not in able:
+        told = "what it learns from data besides weights is in no weights file"
+        raise UserError(f"import: task {experiment.task.name}: {told}")
+    return able[task.targets]

@@ -1,0 +1,201 @@
+"""Likely label errors, from the answers of networks that were not trained on the images.
+
+Confident learning (Northcutt, Jiang & Chuang 2021, "Confident Learning: Estimating Uncertainty in
+Dataset Labels"), in a few lines of numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cnnrun.components.tasks.classify import Classify
+from cnnrun.components.tasks.metrics import softmax
+from cnnrun.data.dataset import Dataset
+from cnnrun.engine.parts import Parts
+from cnnrun.errors import UserError
+from cnnrun.evaluation import out_of_fold
+from cnnrun.evaluation import scoring as evaluation
+from cnnrun.evaluation.loading import open_checkpoint
+from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.runtime.text_table import columns
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+
+
+def confident_classes(labels: Labels, probabilities: Floats) -> Labels:
+    """The class that each image is confidently of: (N,), -1 where there is none.
+
+    A class is confident where its probability reaches its mean over the images that are labelled
+    so; of several, the likeliest counts. labels: (N,). probabilities: (N, K), out of sample.
+    """
+    classes = probabilities.shape[1]
+    counts = np.bincount(labels, minlength=classes)
+    own = probabilities[np.arange(len(labels)), labels]
+    sums = np.bincount(labels, weights=own, minlength=classes)
+    thresholds = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
+    confident = np.where(probabilities >= thresholds, probabilities, -1.0)
+    found: Labels = np.where(confident.max(1) < 0, -1, confident.argmax(1))
+    return found
+
+
+def margins(labels: Labels, probabilities: Floats) -> Floats:
+    """The probability of the label minus that of the likeliest other class: (N,), -1..1."""
+    rows = np.arange(len(labels))
+    others = probabilities.copy()
+    others[rows, labels] = -np.inf
+    found: Floats = probabilities[rows, labels] - others.max(1)
+    return found
+
+
+def likely_errors(labels: Labels, probabilities: Floats) -> Labels:
+    """Images whose label another class contradicts confidently, the likeliest errors first."""
+    confident = confident_classes(labels, probabilities)
+    wrong = np.flatnonzero((confident >= 0) & (confident != labels))
+    found: Labels = wrong[np.argsort(margins(labels, probabilities)[wrong], kind="stable")]
+    return found
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """Images of a data set whose labels may be wrong, the likeliest errors first.
+
+    rows: a dict for each, see `suspects`. images: (N, C, H, W) uint8. looked_at: how many images
+    were. source: in words, where the answers come from.
+    """
+
+    rows: list[dict[str, Any]]
+    images: torch.Tensor
+    looked_at: int
+    source: str
+
+    def as_text(self, most: int = 50) -> str:
+        told = f"{len(self.rows):,} of {self.looked_at:,} labels may be wrong ({self.source})"
+        if not self.rows:
+            return told
+        rows = [
+            [row["image"], row["label"], row["suggested"], f"{row['margin']:.3f}"]
+            for row in self.rows[:most]
+        ]
+        more = [f"and {len(self.rows) - most:,} more"] if len(self.rows) > most else []
+        return "\n".join(
+            [told, *columns([["image", "label", "rather", "margin"], *rows], (3,)), *more]
+        )
+
+
+def suspects(
+    target: Path, overrides: Iterable[str] = (), plugins: Iterable[str] = ()
+) -> tuple[Suspects, Parts]:
+    """Likely label errors, by a cross-validation's folder or a run; and the run's parts.
+
+    A cross-validation has looked at every training image; a run alone looks at the validation and
+    test images, since a network agrees with the labels that it learned.
+
+    A row has `image` (its file, or split and position), `split`, `label`, `suggested`,
+    `probability` (of the label), `suggested_probability` and `margin`.
+
+    Raises:
+        UserError: no classifier, nothing to look at, or data that are not those of then.
+    """
+    file = target / out_of_fold.NAME
+    overrides, plugins = list(overrides), list(plugins)
+    if not file.is_file():
+        _, parts, checkpoint = open_checkpoint(target, overrides, plugins)
+        return _of_run(parts, checkpoint), parts
+    said = out_of_fold.read(file)
+    # Any of its runs has all the images, in two splits.
+    run = min((config.parent for config in target.glob("runs/*/*/config.yaml")), default=target)
+    _, parts, _ = open_checkpoint(run, overrides, plugins)
+    return _of_folds(said, parts.dataset, len(np.unique(said.folds))), parts
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Labels beside what was answered: of one image, the columns of a row."""
+
+    classes: tuple[str, ...]
+    labels: Labels
+    shares: Floats
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "confident", confident_classes(self.labels, self.shares))
+        object.__setattr__(self, "margins", margins(self.labels, self.shares))
+
+    confident: Labels = field(init=False, repr=False)
+    margins: Floats = field(init=False, repr=False)
+
+    @property
+    def wrong(self) -> Labels:
+        return likely_errors(self.labels, self.shares)
+
+    def row(self, number: int) -> dict[str, Any]:
+        label, suggested = int(self.labels[number]), int(self.confident[number])
+        return {
+            "label": self.classes[label],
+            "suggested": self.classes[suggested],
+            "probability": float(self.shares[number, label]),
+            "suggested_probability": float(self.shares[number, suggested]),
+            "margin": float(self.margins[number]),
+        }
+
+
+def _of_folds(said: out_of_fold.OutOfFold, dataset: Dataset, folds: int) -> Suspects:
+    """By the answers of cross-validation, whose images are in both splits of any of its runs."""
+    if said.classes != dataset.classes:
+        raise UserError("the classes of the data are not those of the cross-validation")
+    judged = _Judged(said.classes, said.labels, said.probabilities)
+    places = {
+        number: (split, index)
+        for split in (dataset.train, dataset.split("validation"))
+        for index, number in enumerate(split.ids.tolist())
+    }
+    rows, images = [], []
+    for number in judged.wrong.tolist():
+        known = int(said.ids[number])
+        if known not in places:
+            raise UserError("the data have changed since the cross-validation: images are missing")
+        split, index = places[known]
+        place = {"image": split.name(index) or f"train {known}", "split": "train"}
+        rows.append({**place, **judged.row(number)})
+        images.append(split.images[torch.tensor([index])])
+    words = f"cross-validation, {folds} folds"
+    return Suspects(rows, _joined(images, dataset), len(said.labels), words)
+
+
+def _of_run(parts: Parts, checkpoint: Checkpoint) -> Suspects:
+    if not isinstance(parts.task, Classify):
+        raise UserError("label errors are looked for by a classifier (task: classify)")
+    dataset = parts.dataset
+    looked = [name for name in ("validation", "test") if len(dataset.split(name))]
+    if not looked:
+        raise UserError("there are no images that the network was not trained on")
+    answers = {name: evaluation.predict(parts, name) for name in looked}
+    judged = _Judged(
+        dataset.classes,
+        np.concatenate([answers[name].labels for name in looked]),
+        softmax(np.concatenate([answers[name].answers["outputs"] for name in looked])),
+    )
+    places = [(name, index) for name in looked for index in range(len(dataset.split(name)))]
+    rows, images = [], []
+    for number in judged.wrong.tolist():
+        name, index = places[number]
+        split = dataset.split(name)
+        place = {"image": split.name(index) or f"{name} {index}", "split": name}
+        rows.append({**place, **judged.row(number)})
+        images.append(split.images[torch.tensor([index])])
+    seen = sum(evaluation.data_said(parts, name, checkpoint).trained_on or 0 for name in looked)
+    words = f"{' and '.join(looked)} images"
+    words += f", {seen:,} of them trained on" if seen else "; cnnrun crossval judges all"
+    return Suspects(rows, _joined(images, dataset), len(places), words)
+
+
+def _joined(images: list[torch.Tensor], dataset: Dataset) -> torch.Tensor:
+    empty = torch.empty((0, *dataset.input_shape), dtype=torch.uint8)
+    return torch.cat(images) if images else empty

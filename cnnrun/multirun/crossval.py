@@ -1,0 +1,227 @@
+"""Cross-validation in one go: a plain run for each fold, and what they say of images left out.
+
+Leaves in `<output>/<name>/`: `experiment.yaml`, `runs/`, `predictions.csv`, `crossval.json`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnnrun.comparison.statistics import Interval, cross_validated_interval, standard_deviation
+from cnnrun.components.tasks.task import Task
+from cnnrun.config.document import flattened
+from cnnrun.config.experiment import Experiment, load
+from cnnrun.config.identity import key_of
+from cnnrun.config.trust import consenting
+from cnnrun.errors import ConfigError, UserError
+from cnnrun.evaluation import out_of_fold
+from cnnrun.evaluation import scoring as evaluation
+from cnnrun.evaluation.loading import open_checkpoint
+from cnnrun.evaluation.out_of_fold import Fold
+from cnnrun.multirun.comparable import task_of
+from cnnrun.multirun.launcher.job import Job
+from cnnrun.multirun.launcher.queue import Outcome
+from cnnrun.multirun.launcher.train_jobs import AS_USUAL, LaunchOptions, train_jobs
+from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime import console
+from cnnrun.runtime.files import write_json, write_text
+from cnnrun.runtime.paths import expanded
+from cnnrun.runtime.text_table import columns
+
+RESULT = "crossval.json"
+# Every part but one trains, and of two parts each has a class that the other has.
+FEWEST = 2
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What cross-validation found.
+
+    folds: by metric, the score of each fold. all_images: by metric, of all images left out,
+    as one split. runs: a directory a fold. predictions: the file of all answers.
+    """
+
+    name: str
+    task: type[Task]
+    folds: dict[str, list[float]]
+    all_images: dict[str, float]
+    runs: list[Path]
+    predictions: Path
+    images: int
+
+    def interval(self, metric: str) -> Interval:
+        return cross_validated_interval(self.folds[metric])
+
+    def to_dict(self) -> dict[str, Any]:
+        scores = {}
+        for metric, values in self.folds.items():
+            mean, low, high = self.interval(metric)
+            scores[metric] = {
+                "mean": mean,
+                "low": low,
+                "high": high,
+                "std": standard_deviation(values),
+                "folds": values,
+                "all_images": self.all_images.get(metric),
+            }
+        return {
+            "name": self.name,
+            "folds": len(self.runs),
+            "images": self.images,
+            "scores": scores,
+            "runs": [str(run) for run in self.runs],
+            "predictions": str(self.predictions),
+        }
+
+    def as_text(self) -> str:
+        rows = []
+        for name, values in self.folds.items():
+            metric, found = self.task.metric(name), self.interval(name)
+            low, high = found.low, found.high
+            between = "-" if low is None else f"{metric.text(low)} to {metric.text(high)}"
+            each = " ".join(metric.text(value) for value in values)
+            rows.append([metric.display_name, metric.text(found.mean), between, each])
+        head = ["", "mean", "95 % interval", "folds"]
+        return "\n".join(
+            [
+                f"{self.name}: {len(self.runs)} folds, {self.images:,} images left out once each",
+                *columns([head, *rows], right=(1,)),
+                "intervals are corrected for folds that share images (Nadeau & Bengio 2003)",
+                f"predictions  {self.predictions}",
+            ]
+        )
+
+
+def run(
+    file: Path,
+    folds: int,
+    overrides: Iterable[str] = (),
+    output: str = "crossval",
+    options: LaunchOptions = AS_USUAL,
+) -> Scored:
+    """Train the folds of the experiment in `file` that are not there yet, and score them.
+
+    Each is scored with the weights of its last epoch: the best epoch would be chosen by the images
+    that are scored.
+
+    Raises:
+        ConfigError: every problem of the experiment.
+        Interrupted: a signal asked to stop; the runs under way are saved.
+        UserError: a fold failed.
+    """
+    overrides = list(overrides)
+    experiment, folder = _planned(file, folds, overrides, output, options)
+    jobs = _jobs(experiment, folder, folds, options)
+    write_text(jobs[0].config, experiment.to_yaml())
+    again = shlex.join(["cnnrun", "crossval", str(file), *overrides, "--folds", str(folds)])
+    outcomes = train_jobs(jobs, folder / "runs", options, _called, again)
+    runs = [_finished(outcome) for outcome in outcomes]
+    found = _scored(experiment, folder, runs, options.plugins)
+    write_json(folder / RESULT, found.to_dict())
+    return found
+
+
+def commands(
+    file: Path,
+    folds: int,
+    overrides: Iterable[str] = (),
+    output: str = "crossval",
+    options: LaunchOptions = AS_USUAL,
+) -> list[str]:
+    """The lines of shell that train the folds, which `run` then finds."""
+    experiment, folder = _planned(file, folds, overrides, output, options)
+    jobs = _jobs(experiment, folder, folds, options)
+    write_text(jobs[0].config, experiment.to_yaml())
+    return [job.command() for job in jobs]
+
+
+def _planned(
+    file: Path, folds: int, overrides: Iterable[str], output: str, options: LaunchOptions
+) -> tuple[Experiment, Path]:
+    experiment = load(file, overrides, options.plugins)
+    if folds < FEWEST:
+        raise ConfigError(f"--folds: at least {FEWEST}, got {folds}")
+    if experiment.dataset.fold is not None:
+        raise experiment.error(["dataset", "fold"], "crossval trains every fold; leave it out")
+    if experiment.task.name == "stylize":
+        raise experiment.error(["task"], "style transfer has one image; there is nothing to divide")
+    if experiment.training.patience is not None:
+        console.warn(
+            "training.patience ends a run by the very images that are scored: the scores are a "
+            "little too good; a fixed number of epochs has no such effect"
+        )
+    return experiment, expanded(output) / experiment.name
+
+
+def _jobs(experiment: Experiment, folder: Path, folds: int, options: LaunchOptions) -> list[Job]:
+    """A run for each fold."""
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = []
+    for number in range(1, folds + 1):
+        changed = {"dataset.fold": f"{number}/{folds}", "dataset.stratify": True}
+        dataset = experiment.dataset.model_copy(
+            update={key.partition(".")[2]: value for key, value in changed.items()}
+        )
+        own = experiment.model_copy(update={"dataset": dataset})
+        key = key_of(flattened(own.to_dict()))
+        settings = (f"dataset.fold={number}/{folds}", "dataset.stratify=true")
+        jobs.append(
+            Job(
+                folder / "experiment.yaml",
+                settings,
+                folder / "runs",
+                key,
+                number,
+                experiment.seed,
+                options.plugins,
+                experiment=own,
+            )
+        )
+    return jobs
+
+
+def _called(job: Job) -> str:
+    return f"fold {job.trial}"
+
+
+def _finished(outcome: Outcome) -> RunDirectory:
+    if outcome.run is None:
+        raise UserError(f"{_called(outcome.job)} failed: {outcome.message}")
+    return outcome.run
+
+
+def _scored(
+    experiment: Experiment, folder: Path, runs: Sequence[RunDirectory], plugins: Sequence[str]
+) -> Scored:
+    folds, scores = [], []
+    task: Task | None = None
+    for number, done in enumerate(runs, start=1):
+        _, parts, _ = open_checkpoint(
+            done.checkpoint("last"), consenting(experiment.to_dict()), plugins
+        )
+        predictions, found = evaluation.evaluate(parts, "validation")
+        folds.append(Fold(number, parts.dataset.split("validation"), predictions))
+        scores.append(found)
+        task, classes = parts.task, parts.dataset.classes
+    assert task
+    file = folder / out_of_fold.NAME
+    out_of_fold.write(file, folds, task, classes)
+    whole = task.scores(out_of_fold.pooled(folds), classes)
+    kept = [
+        name
+        for name in dict.fromkeys((*task.headline, *task.measures))
+        if all(isinstance(found.get(name), float) for found in scores)
+    ]
+    return Scored(
+        experiment.name,
+        task_of(experiment),
+        {name: [found[name] for found in scores] for name in kept},
+        {name: whole[name] for name in kept if isinstance(whole.get(name), float)},
+        [done.path for done in runs],
+        file,
+        sum(len(fold.split) for fold in folds),
+    )

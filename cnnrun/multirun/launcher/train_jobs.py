@@ -1,0 +1,74 @@
+"""A list of jobs, known from the start, to how each of them ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnnrun.errors import Interrupted
+from cnnrun.multirun.launcher.engine import HERE, Place
+from cnnrun.multirun.launcher.existing_runs import RunsFound
+from cnnrun.multirun.launcher.job import Job
+from cnnrun.multirun.launcher.queue import JobList, Outcome
+from cnnrun.multirun.launcher.seeds_together import SeedsTogether
+from cnnrun.multirun.launcher.workers import workers_of
+from cnnrun.runtime import console
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """How many runs are trained, and where, which changes nothing of what they find."""
+
+    workers: int | None = None
+    plugins: tuple[str, ...] = ()
+    quiet: bool = False
+    place: Place = HERE
+
+
+AS_USUAL = LaunchOptions()
+
+
+def train_jobs(
+    jobs: Sequence[Job],
+    folder: Path,
+    options: LaunchOptions,
+    name: Callable[[Job], str],
+    again: str,
+) -> list[Outcome]:
+    """How each job ended, in their order; those that finished before are not run again.
+
+    folder: where their runs are, and beside it `logs`. name: what a job is called. again: the
+    command that goes on with them.
+
+    Raises:
+        Interrupted: a signal asked to stop; the runs under way are saved.
+    """
+
+    def say(text: str) -> None:
+        if not options.quiet:
+            console.warn(text)
+
+    def tell(outcome: Outcome) -> None:
+        done = len(queue.outcomes)
+        state = "finished" if outcome.run else "stopped" if outcome.stopped else "failed"
+        if outcome.trained:
+            say(f"[{done}/{len(jobs)}] {name(outcome.job)}: {state}")
+
+    if not jobs:
+        return []
+    queue = JobList(jobs, tell)
+    experiments = [job.experiment for job in jobs if job.experiment]
+    any_gpu = any(experiment.device in ("auto", "cuda") for experiment in experiments)
+    runs = RunsFound(folder, say)
+    workers = workers_of(options.place, runs, folder.parent, options.workers, any_gpu)
+    code = workers.work(SeedsTogether(queue, runs, say))
+    if code:
+        finished = sum(outcome.run is not None for outcome in queue.outcomes)
+        raise Interrupted(
+            f"stopped; {finished} of {len(jobs)} runs are finished, those under way are saved; "
+            f"continue: {again}",
+            code,
+        )
+    ended = {(o.job.trial, o.job.seed): o for o in queue.outcomes}
+    return [ended[job.trial, job.seed] for job in jobs]

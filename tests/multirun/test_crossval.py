@@ -1,0 +1,279 @@
+"""Cross-validation: plain runs, one a fold, and answers for every image from a network apart."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnnrun.comparison.statistics import cross_validated_interval, mean_interval
+from cnnrun.data.splits import fold_of_groups
+from cnnrun.errors import ConfigError, Interrupted
+from cnnrun.evaluation.label_errors import likely_errors
+from cnnrun.multirun import crossval
+from cnnrun.multirun.launcher import workers
+from cnnrun.multirun.launcher.train_jobs import LaunchOptions
+from tests.conftest import Command
+from tests.forking import fork_runs
+from tests.small_tasks import write
+
+QUIET = LaunchOptions(workers=2, quiet=True)
+BASE = """\
+dataset: {name: digits, batch_size: 64, limit: 300}
+model: {name: mlp, hidden: [16]}
+optimizer: {name: adam, lr: 0.01}
+device: cpu
+training: {epochs: 2, draw: false}
+"""
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, crossval.Scored]]:
+    """A folder with a cross-validation of 3 folds, and what it found."""
+    folder = tmp_path_factory.mktemp("crossval")
+    (folder / "x.yaml").write_text(BASE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        with pytest.MonkeyPatch.context() as forking:
+            fork_runs(forking)
+            found = crossval.run(Path("x.yaml"), 3, options=QUIET)
+        yield folder, found
+
+
+def test_each_fold_is_the_plain_run(
+    cnnrun: Command, folded: tuple[Path, crossval.Scored], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, found = folded
+    monkeypatch.chdir(folder)
+    for number, run in enumerate(found.runs, start=1):
+        ended = cnnrun("train", "x.yaml", f"dataset.fold={number}/3", "output=plain", "-q")
+        plain = Path(ended.out.strip())
+        log = (run / "metrics.jsonl").read_bytes()
+        assert (plain / "metrics.jsonl").read_bytes() == log
+        last = json.loads(log.splitlines()[-1])
+        assert found.folds["accuracy"][number - 1] == pytest.approx(last["validation_accuracy"])
+        assert found.folds["loss"][number - 1] == pytest.approx(last["validation_loss"], rel=1e-5)
+
+
+def test_every_image_is_answered_once_by_a_network_apart(
+    folded: tuple[Path, crossval.Scored],
+) -> None:
+    _, found = folded
+    rows = list(csv.DictReader(found.predictions.read_text().splitlines()))
+    assert len({row["id"] for row in rows}) == len(rows) == 300
+    assert [int(row["id"]) for row in rows] == sorted(int(row["id"]) for row in rows)
+    right = [row["true"] == row["predicted"] for row in rows]
+    assert np.mean(right) == pytest.approx(found.all_images["accuracy"])
+    for number in (1, 2, 3):
+        own = [r for r, row in zip(right, rows, strict=True) if row["fold"] == str(number)]
+        assert np.mean(own) == pytest.approx(found.folds["accuracy"][number - 1])
+    shares = [sum(float(row[f"probability of {k}"]) for k in range(10)) for row in rows]
+    np.testing.assert_allclose(shares, 1)
+    written = json.loads(found.predictions.with_name("crossval.json").read_text())
+    assert written == json.loads(json.dumps(found.to_dict()))
+    low, high = found.interval("accuracy")[1:]
+    assert f"{100 * low:.2f} % to {100 * high:.2f} %" in found.as_text()  # type: ignore[operator]
+
+
+def test_what_is_trained_is_not_trained_again(
+    folded: tuple[Path, crossval.Scored], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, found = folded
+    monkeypatch.chdir(folder)
+
+    def start(*_: object) -> None:
+        raise AssertionError("a run was started")
+
+    monkeypatch.setattr(workers.Workers, "_start", start)
+    again = crossval.run(Path("x.yaml"), 3, options=QUIET)
+    assert again.to_dict() == found.to_dict()
+
+
+def test_a_stopped_cross_validation_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.yaml").write_text(BASE)
+    fork_runs(monkeypatch)
+    taken = workers.Workers._fill
+
+    def fill_once(self: Any, queue: Any) -> None:
+        taken(self, queue)
+        if not queue.has_more() and not self.running:
+            return
+        if len(list(Path("crossval").glob("x/runs/*/*/summary.json"))) >= 1:
+            raise Interrupted("stopped", 143)
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(workers.Workers, "_fill", fill_once)
+        with pytest.raises(Interrupted):
+            crossval.run(Path("x.yaml"), 2, options=LaunchOptions(1, quiet=True))
+    done = Path("crossval").glob("x/runs/*/*/summary.json")
+    before = {path: path.stat().st_mtime_ns for path in done}
+    assert before
+    found = crossval.run(Path("x.yaml"), 2, options=LaunchOptions(1, quiet=True))
+    assert len(found.runs) == 2
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize("task", ["regress", "multilabel", "segment"])
+def test_every_task_is_cross_validated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fork_runs(monkeypatch)
+    training = {"epochs": 1, "draw": False}
+    found = crossval.run(write(task, tmp_path, training=training), 2, options=QUIET)
+    rows = list(csv.DictReader(found.predictions.read_text().splitlines()))
+    assert len(rows) == found.images == 120
+    wanted = {"regress": "predicted ", "multilabel": "probability of ", "segment": "losses"}[task]
+    assert any(column.startswith(wanted) for column in rows[0])
+    assert set(found.folds) == set(found.all_images)
+
+
+def test_groups_stay_together_and_classes_keep_their_shares(
+    cnnrun: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames of 30 videos, a fifth of them of a rare class: each fold has its share of these."""
+    random = np.random.default_rng(0)
+    for video in range(30):
+        for frame in range(3 + video % 3):
+            kind = "rare" if video % 5 == 0 else "usual"
+            file = tmp_path / "photos" / kind / f"video{video}" / f"{frame}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 256, (8, 8), dtype=np.uint8)).save(file)
+    Path("x.yaml").write_text(
+        "dataset: {name: folder, root: photos, group: folder, size: 8, test: 0.2}\n"
+        "model: {name: mlp, hidden: [4]}\ndevice: cpu\ntraining: {epochs: 1, draw: false}\n"
+    )
+    fork_runs(monkeypatch)
+    found = crossval.run(Path("x.yaml"), 4, options=QUIET)
+    rows = list(csv.DictReader(found.predictions.read_text().splitlines()))
+    folds: dict[str, set[str]] = {}
+    for row in rows:
+        folds.setdefault(str(Path(row["image"]).parent), set()).add(row["fold"])
+    assert all(len(own) == 1 for own in folds.values())
+    rare = [next(iter(own)) for video, own in folds.items() if "rare" in video]
+    assert len(rare) >= 4
+    assert max(map(rare.count, "1234")) - min(map(rare.count, "1234")) <= 1
+    shown = cnnrun("crossval", "x.yaml", "--folds", 4, "--dry-run").out.splitlines()
+    assert len(shown) == 4
+    assert "dataset.fold=4/4 dataset.stratify=true" in shown[3]
+
+
+def test_folds_of_samples_on_their_own_are_dealt_exactly() -> None:
+    random = np.random.default_rng(1)
+    draws, strata = random.random(103), random.integers(0, 3, 103)
+    part = fold_of_groups(draws, strata, 4)
+    for label in range(3):
+        counts = np.bincount(part[strata == label], minlength=4)
+        assert counts.max() - counts.min() <= 1
+    order = random.permutation(103)
+    assert np.array_equal(fold_of_groups(draws[order], strata[order], 4), part[order])
+
+
+def test_the_corrected_interval_covers_and_the_plain_one_does_not() -> None:
+    """Ridge regression on 40 points, 300 times: the truth is the error on endless new ones."""
+    random, count, folds, width = np.random.default_rng(0), 40, 5, 12
+    truth = random.standard_normal(width)
+    corrected = plain = 0
+    errors, intervals = [], []
+    for _ in range(300):
+        x = random.standard_normal((count, width))
+        y = x @ truth + random.standard_normal(count)
+        scores = []
+        for fold in range(folds):
+            test = np.arange(count) % folds == fold
+            a, b = x[~test], y[~test]
+            fit = np.linalg.solve(a.T @ a + np.eye(width), a.T @ b)
+            scores.append(float(((x[test] @ fit - y[test]) ** 2).mean()))
+            errors.append(float(((fit - truth) ** 2).sum()) + 1)
+        intervals.append((mean_interval(scores), cross_validated_interval(scores)))
+    expected = np.mean(errors)
+    for narrow, wide in intervals:
+        plain += narrow.low <= expected <= narrow.high  # type: ignore[operator]
+        corrected += wide.low <= expected <= wide.high  # type: ignore[operator]
+    print(f"covered: {corrected / 300:.1%} corrected, {plain / 300:.1%} as if independent")
+    assert 0.92 <= corrected / 300 <= 0.995
+    assert plain < corrected - 10
+
+
+def test_the_corrected_interval_is_the_papers() -> None:
+    from scipy import stats
+
+    values = [0.91, 0.93, 0.9, 0.95, 0.92]
+    found = cross_validated_interval(values)
+    reach = stats.t.ppf(0.975, 4) * np.sqrt((1 / 5 + 1 / 4) * np.var(values, ddof=1))
+    assert found.mean == pytest.approx(np.mean(values))
+    assert (found.low, found.high) == pytest.approx((found.mean - reach, found.mean + reach))
+    assert cross_validated_interval([0.5, 0.5]).low is None
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [("dataset.fold=1/5", "crossval trains every fold; leave it out"), ("task=stylize", "")],
+)
+def test_what_can_not_be_divided_is_refused(
+    cnnrun: Command, tmp_path: Path, change: str, told: str
+) -> None:
+    (tmp_path / "x.yaml").write_text(BASE)
+    ended = cnnrun("crossval", "x.yaml", change)
+    assert ended.code == 2
+    assert told in ended.err
+    with pytest.raises(ConfigError, match="--folds: at least 2, got 1"):
+        crossval.run(Path("x.yaml"), 1)
+
+
+def plain_confident_learning(labels: list[int], shares: list[list[float]]) -> list[int]:
+    """Algorithm 1 of Northcutt et al. 2021 with loops, ranked by the normalized margin."""
+    count = len(shares[0])
+    thresholds = []
+    for k in range(count):
+        own = [p[k] for p, label in zip(shares, labels, strict=True) if label == k]
+        thresholds.append(sum(own) / len(own) if own else float("inf"))
+    found = []
+    for i, (p, label) in enumerate(zip(shares, labels, strict=True)):
+        able = [k for k in range(count) if p[k] >= thresholds[k]]
+        if able and max(able, key=lambda k: p[k]) != label:
+            found.append((p[label] - max(p[k] for k in range(count) if k != label), i))
+    return [i for _, i in sorted(found)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_likely_errors_are_those_of_confident_learning(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    true = random.integers(0, 4, 300)
+    logits = random.standard_normal((300, 4)) + 3 * np.eye(4)[true]
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    flipped = random.random(300) < 0.15
+    labels = np.where(flipped, (true + 1) % 4, true)
+    found = likely_errors(labels, shares)
+    assert found.tolist() == plain_confident_learning(labels.tolist(), shares.tolist())
+    assert flipped[found[:20]].mean() > 0.9  # chance: 0.15
+
+
+def test_wrong_labels_are_listed_and_drawn(
+    cnnrun: Command, folded: tuple[Path, crossval.Scored], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, found = folded
+    ended = cnnrun("data", "--model", folder / "crossval/x", "--json")
+    assert ended.code == 0, ended.err
+    held = json.loads(ended.out)
+    assert held["looked_at"] == 300
+    margins = [row["margin"] for row in held["suspects"]]
+    assert margins == sorted(margins)
+    assert all(row["label"] != row["suggested"] for row in held["suspects"])
+    assert cnnrun("viz", "suspects", folder / "crossval/x", "-o", "s.png").code == 0
+    alone = cnnrun("data", "--model", folder / found.runs[0])
+    assert "validation and test images; cnnrun crossval judges all" in alone.out
+    monkeypatch.chdir(folder)
+    report = cnnrun("data", "x.yaml", "--model", folder / "crossval/x").out
+    assert "labels may be wrong (cross-validation, 3 folds)" in report
+    assert "class" in report
+    assert "name a config, or a run by --model" in cnnrun("data").err
