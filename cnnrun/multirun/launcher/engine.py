@@ -77,22 +77,3 @@ class Engine(Protocol):
     def submit(self) -> None:
         """All that begins at this time has been given."""
         ...
-
-
-def engine_of(place: Place, folder: Path, workers: int | None, any_gpu: bool) -> Engine | None:
-    """The engine of a sweep or study in `folder`; None where its own processes train.
-
-    workers: runs at a time, if that was said. any_gpu: whether a run would take any GPU.
-
-    Raises:
-        UserError: the package that it needs is not installed, or its cluster can't be reached.
-    """
-    if place.kind == "ray":
-        from cnnrun.multirun.launcher.on_ray import RayEngine
-
-        return RayEngine(place, folder, workers, any_gpu)
-    if place.kind == "slurm":
-        from cnnrun.multirun.launcher.on_slurm import SlurmEngine
-
-        return SlurmEngine(place, folder, workers)
-    return None

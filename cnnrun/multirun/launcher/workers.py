@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from cnnrun.multirun.launcher.engine import Engine, Place, Training, engine_of
+from cnnrun.multirun.launcher.engine import Engine, Place, Training
 from cnnrun.multirun.launcher.existing_runs import RunsFound
 from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.launcher.queue import Outcome, Queue
@@ -157,11 +157,30 @@ def workers_of(
 
     workers: how many, if that was said. any_gpu: whether a run would take any GPU.
     """
-    engine = engine_of(place, folder, workers, any_gpu)
+    engine = _engine_of(place, folder, workers, any_gpu)
     if engine:
         return Workers(engine.slots, runs, folder / "logs", engine=engine)
     gpus = visible_gpus() if any_gpu else []
     return Workers(workers or max(1, len(gpus)), runs, folder / "logs", gpus)
+
+
+def _engine_of(place: Place, folder: Path, workers: int | None, any_gpu: bool) -> Engine | None:
+    """The engine of a sweep or study in `folder`; None where its own processes train.
+
+    workers: runs at a time, if that was said. any_gpu: whether a run would take any GPU.
+
+    Raises:
+        UserError: the package that it needs is not installed, or its cluster can't be reached.
+    """
+    if place.kind == "ray":
+        from cnnrun.multirun.launcher.on_ray import RayEngine
+
+        return RayEngine(place, folder, workers, any_gpu)
+    if place.kind == "slurm":
+        from cnnrun.multirun.launcher.on_slurm import SlurmEngine
+
+        return SlurmEngine(place, folder, workers)
+    return None
 
 
 def outcome_of(process: Process) -> Outcome:
