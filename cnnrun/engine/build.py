@@ -13,6 +13,7 @@ from cnnrun.components.tasks.loss_contract import refuse_other_loss
 from cnnrun.components.tasks.task import Task
 from cnnrun.config.experiment import Experiment
 from cnnrun.data import normalize
+from cnnrun.data.augmentations.base import Augmentation, Mixing
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.pipeline import Pipeline
 from cnnrun.data.pixel_targets import PixelPipeline
@@ -26,6 +27,7 @@ from cnnrun.engine.build_data import (
 from cnnrun.engine.build_model import build_initialized_model, build_model, refuse_absurd_model
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trial import check_task, try_users_parts
+from cnnrun.errors import UserError
 from cnnrun.models.trainable import Trainable
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
 from cnnrun.runtime.device import be_deterministic, select_device
@@ -126,9 +128,23 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
     load_weights(model, checkpoint.model)
     _refuse_other_targets(experiment, dataset)
     dataset = with_checkpoint_labels(dataset, checkpoint)
-    samples = len(checkpoint.data.get("trained_on", ()))
+    trained_on = checkpoint.data.get("trained_on")
+    samples = len(trained_on) if isinstance(trained_on, Tensor) and trained_on.dim() == 1 else 0
     learnt = _Learnt(torch.tensor(checkpoint.class_counts), samples, checkpoint.task)
     return _assemble(experiment, device, dataset, checkpoint.normalization, model, learnt)
+
+
+def _restore(task: Task, found: dict[str, Any]) -> None:
+    """Give a task what it once found in the data.
+
+    Raises:
+        UserError: that is not what such a task finds; the checkpoint may be anybody's.
+    """
+    try:
+        task.restore(found)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        told = f"{type(error).__name__}: {error!s:.200}"
+        raise UserError(f"the checkpoint's state of it is damaged ({told})") from error
 
 
 @dataclass(frozen=True)
@@ -142,6 +158,22 @@ class _Learnt:
     counts: Tensor
     samples: int
     found: dict[str, Any] | None
+
+
+def _augmentations_beside(
+    loss: nn.Module, experiment: Experiment, dataset: Dataset
+) -> list[Augmentation]:
+    """The augmentations, none of which mixes labels beside a loss that says it takes whole ones.
+
+    Raises:
+        ConfigError: with the place of the augmentation.
+    """
+    augmentations = build_augmentations(experiment, dataset.train.targets)
+    for i, augmentation in enumerate(augmentations):
+        if isinstance(augmentation, Mixing) and not getattr(loss, "takes_shares", True):
+            told = f"mixes labels, and {experiment.loss.name} takes whole ones; leave it out"
+            raise experiment.error(["dataset", "augment", i], told)
+    return augmentations
 
 
 def _assemble(
@@ -173,10 +205,10 @@ def _assemble(
         if learnt.found is None:
             task.learn(dataset)
         else:
-            task.restore(learnt.found)
+            _restore(task, learnt.found)
     with experiment.located("training", "monitor"):
         task.ranks_by(experiment.training.monitor)
-    augmentations = build_augmentations(experiment, dataset.train.targets)
+    augmentations = _augmentations_beside(loss, experiment, dataset)
     crop = crop_at_decode(augmentations, dataset, experiment.seed)
     pipeline = (PixelPipeline if task.targets == "pixels" else Pipeline)(
         augmentations[1:] if crop else augmentations,

@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 
 from cnnrun.errors import UserError
-from cnnrun.plots.drawing.images import draw_augmentations, draw_pixels, draw_samples
+from cnnrun.plots.drawing.images import ROOM, draw_augmentations, draw_pixels, draw_samples
+from cnnrun.plots.drawing.lettering import in_lines
 from cnnrun.plots.style import Figure
 from cnnrun.plots.target import Target, as_floats
 from cnnrun.registry import plots
@@ -31,6 +32,8 @@ def samples(target: Target, *, split: SplitName = "train", count: Count = 24) ->
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     chosen = data.take(order[:count])
     titles = chosen.targets.captions(target.classes)
+    if chosen.targets.kind != "labels":  # several words an image, none of which is to be lost
+        titles = [in_lines(title.split(", "), ROOM) for title in titles]
     return draw_samples(
         as_floats(chosen.images[torch.arange(len(chosen))]),
         titles,

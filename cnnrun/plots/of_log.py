@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+
 from cnnrun.errors import UserError
 from cnnrun.plots.drawing.curves import draw_curves
 from cnnrun.plots.style import Figure
@@ -16,19 +19,23 @@ def curves(target: Target) -> Figure:
     if not rows:
         raise UserError(f"{target.path}: no epoch has ended yet; there is nothing to draw")
     series: dict[str, dict[str, list[float]]] = {}
-    for key in rows[0]:
+    for key in dict.fromkeys(key for row in rows for key in row):
         split, _, measure = key.partition("_")
         if split in ("train", "validation"):
-            values = [float("nan") if row[key] is None else row[key] for row in rows]
-            series.setdefault(measure, {})[split] = values
+            series.setdefault(measure, {})[split] = _values(rows, key)
     return draw_curves(
         epochs=[row["epoch"] for row in rows],
         series=series,
-        lr=[row["lr"] for row in rows],
+        lr=_values(rows, "lr"),
         best_epoch=_chosen_epoch(target),
         title=target.path.parent.name,
         metrics=target.metrics,
     )
+
+
+def _values(rows: Sequence[Mapping[str, float | None]], key: str) -> list[float]:
+    """Of each epoch; NaN where there is none."""
+    return [math.nan if (value := row.get(key)) is None else value for row in rows]
 
 
 def _chosen_epoch(target: Target) -> int | None:

@@ -76,7 +76,10 @@ def held(runs: Sequence[Run], names: Mapping[Path, str], chosen: Sequence[Run]) 
 
 @dataclass(frozen=True)
 class Outline:
-    """Of a run what the page knows of all runs together; without its log, which may be long."""
+    """Of a run what the page knows of all runs together; without its log, which may be long.
+
+    main: the metric that is shown first.
+    """
 
     task: str
     declared: dict[str, Metric]
@@ -85,7 +88,10 @@ class Outline:
 
     @classmethod
     def of(cls, run: Run) -> Outline:
-        return cls(run.task, run.declared, list(run.rows[-1] if run.rows else ()), run.main_metric)
+        columns = list(run.rows[-1] if run.rows else ())
+        main = run.main_metric
+        is_logged = any(f"{split}_{main}" in columns for split in _SPLITS)
+        return cls(run.task, run.declared, columns, main if is_logged else run.monitor)
 
 
 def most_epochs(outlines: Iterable[Outline], numbers: int) -> int:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 _SIDE, _LEFT, _TOP, _BELOW, _COUNTS, _GAP = 300, 62, 12, 48, 70, 16
 _TICKS = range(0, 101, 20)
+_HATCH = (
+    '<pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
+    'patternTransform="rotate(45)"><line class="hatch" x1="0" x2="0" y1="0" y2="6"/></pattern>'
+)
 
 
 def reliability(found: Calibration) -> str:
@@ -30,9 +34,8 @@ def reliability(found: Calibration) -> str:
     told = f"The {ECE.display_name} is {ECE.text(found.error)}: {mean}."
     return (
         f"{sentences([told])}<figure><figcaption>Bars on the line are calibrated: below it answers "
-        'are surer than they are right.</figcaption><div class="wide" tabindex="0" role="region" '
-        f'aria-label="Reliability diagram"><svg class="reliability" width="{width}" '
-        f'height="{height}" role="img" aria-label="{label}">{drawn}</svg></div>'
+        f'are surer than they are right.</figcaption><svg class="reliability" width="{width}" '
+        f'viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{_HATCH}{drawn}</svg>'
         f"{_legend()}</figure>{details('The numbers', _numbers(found, ends))}"
     )
 

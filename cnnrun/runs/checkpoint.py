@@ -46,7 +46,7 @@ class Checkpoint:
     model: dict[str, Any]
     config: dict[str, Any]
     classes: list[str]
-    class_counts: list[int]
+    class_counts: list[Annotated[int, Field(ge=0, lt=2**63)]]
     input_shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)]
     normalization: Normalization
     data: dict[str, Any] = field(default_factory=dict)
@@ -80,15 +80,20 @@ class Checkpoint:
         del content["format"]
         try:
             checkpoint: Checkpoint = _CHECKPOINT.validate_python(content)
-            return checkpoint
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise UserError(
                 f"{file}: not a whole checkpoint of cnnrun ({where}: {first['msg']})"
             ) from error
+        for key, value in [*checkpoint.model.items(), *checkpoint.raw.items()]:
+            if not isinstance(value, torch.Tensor) and not key.endswith(_OWN_STATE):
+                raise UserError(f"{file}: not a whole checkpoint of cnnrun ({key} is no tensor)")
+        return checkpoint
 
 
+# What a module of the user's own keeps beside its tensors (`get_extra_state`) may be anything.
+_OWN_STATE = "_extra_state"
 _CHECKPOINT: TypeAdapter[Any] = TypeAdapter(Checkpoint)
 
 

@@ -157,7 +157,7 @@ class RunDirectory:
         found = {}
         for row, line in _json_lines(self.metrics):
             epoch = row.get("epoch")
-            if isinstance(epoch, int) and not isinstance(epoch, bool) and epoch >= 1:
+            if isinstance(epoch, int) and epoch >= 1 and all(map(_is_number, row.values())):
                 found[epoch] = row, line
         return [found[epoch] for epoch in sorted(found)]
 
@@ -225,6 +225,11 @@ def _json_lines(file: Path) -> list[tuple[dict[str, Any], str]]:
         if isinstance(row, dict):
             found.append((row, line))
     return found
+
+
+def _is_number(value: Any) -> bool:
+    """What a row of the log may hold; None is a number that is not finite."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:

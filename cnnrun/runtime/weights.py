@@ -163,7 +163,7 @@ def check_fit(
     if apart is not None:
         own = {key: value for key, value in own.items() if not is_below(key, apart)}
         weights = {key: value for key, value in weights.items() if not is_below(key, apart)}
-    both = [key for key in own if key in weights]
+    both = [key for key in own if key in weights and isinstance(own[key], Tensor)]
     problems = {
         "missing": [k for k in own if k not in weights and not k.endswith(NOT_NEEDED)],
         "unexpected": [key for key in weights if key not in own],

@@ -207,7 +207,7 @@ def _of_sweep(draw: random.Random) -> Case:
             Case(["report", folder, "-o", "x.html"], ("x.html",)),
             Case(["runs", folder]),
             Case(["compare", folder]),
-            Case(["sweep", f"{folder}/sweep.yaml", "--dry-run"], (folder,)),
+            Case(["sweep", f"{folder}/sweep.yaml", "--dry-run"], ("sweeps",)),
             Case(["sweep", "--join", folder, "--workers", "1"], (folder,)),
             Case(["sweep", "--join", f"sqlite:///{folder}/sweep.db"], ("sweeps",)),
         ]

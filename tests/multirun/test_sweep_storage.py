@@ -165,6 +165,10 @@ DAMAGE = {
     "another version": "UPDATE alembic_version SET version_num = 'x'",
     "a study without its base": "DELETE FROM study_user_attributes WHERE key = 'base.yaml'",
     "no studies": "DELETE FROM studies",
+    "a study's notes that are null": "UPDATE study_user_attributes SET value_json = NULL",
+    "a study's notes that are no JSON": "UPDATE study_user_attributes SET value_json = ''",
+    "a column that is missing": "ALTER TABLE version_info RENAME COLUMN schema_version TO v",
+    "a study whose name is no text": "UPDATE studies SET study_name = x'00ff'",
 }
 
 
@@ -190,7 +194,7 @@ def test_a_damaged_database_is_told_as_one(cnnrun: Command, ended: Path, damage:
     joined = cnnrun("sweep", "--join", f"sqlite:///{ended}")
     assert joined.code in (1, 2)
     assert "a bug" not in joined.err
-    if damage not in ("a study without its base", "no studies"):
+    if damage != "no studies" and not damage.startswith("a study"):
         with pytest.raises(UserError, match=r"storage sqlite:.*sweep\.db"):
             opened(ended.parent)
         with pytest.raises(UserError, match=r"storage sqlite:.*sweep\.db"):

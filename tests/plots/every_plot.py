@@ -10,18 +10,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from html import escape
 from pathlib import Path
 
 from cnnrun import runner
 from cnnrun.config.document import Document
 from cnnrun.config.experiment import load
+from cnnrun.config.yaml_words import dump
 from cnnrun.errors import UserError
 from cnnrun.evaluation.loading import open_checkpoint
 from cnnrun.plots import figure_of
 from cnnrun.plots.style import Figure, save
 from cnnrun.plots.target import Opened, Target
 from cnnrun.registry import plots
+from tests.small_tasks import TASKS, experiment
 
 LONG = "African hunting dog, hyena dog, Cape hunting dog, Lycaon pictus"
 SCRIPTS = (
@@ -83,6 +86,12 @@ def stylized(folder: Path) -> Target:
     return Target(run.path, opened=Opened(parts, trained=True))
 
 
+def of_targets(folder: Path, task: str) -> Target:
+    """A run of a task that learns from label sets, values or masks."""
+    path, opened = _trained(folder, dump(experiment(task)))
+    return Target(path, opened=Opened(opened, trained=True))
+
+
 def _trained(folder: Path, config: str):  # type: ignore[no-untyped-def]
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "every.yaml"
@@ -111,6 +120,7 @@ CASES = {
     "code of 2, gray": lambda folder: autoencoder(folder, 2, False),
     "code of 8, RGB": lambda folder: autoencoder(folder, 8, True),
     "style": stylized,
+    **{task: partial(of_targets, task=task) for task in TASKS},
 }
 """Runs by what is odd in them."""
 

@@ -177,3 +177,13 @@ def test_logarithmic_axes_have_plain_numbers(
     inside = [float(text) for text in labels if text and low <= float(text) <= high]
     assert len(inside) >= 2 or decades < 0.05
     assert not any(tick.label1.get_text() for tick in axis.get_minor_ticks())
+
+
+def test_several_words_are_lines_of_which_none_is_lost() -> None:
+    words = [f"label number {k}" for k in range(9)]
+    lines = lettering.in_lines(words, 150).split("\n")
+    assert len(lines) == 4
+    assert ", ".join(words) == " ".join(lines)
+    assert max(lettering.text_width(line) for line in lines[:3]) <= 150
+    assert lettering.in_lines(["one", "two"], 150) == "one, two"
+    assert lettering.in_lines([], 150) == ""

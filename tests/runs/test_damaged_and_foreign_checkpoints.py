@@ -47,6 +47,33 @@ def test_names_of_wrapped_models(cnnrun: Command, run: Path) -> None:
     assert "missing: head.bias" in cnnrun("eval", "partly.pt").err
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("class_counts", [2**70] * 10, "class_counts.0"),
+        ("class_counts", [-1] * 10, "class_counts.0"),
+        ("model", {"head.bias": 0.5}, "head.bias is no tensor"),
+        ("raw", {"head.bias": None}, "head.bias is no tensor"),
+    ],
+)
+def test_fields_of_other_values_are_named(
+    cnnrun: Command, run: Path, field: str, value: object, told: str
+) -> None:
+    content = torch.load(run / "checkpoints" / "best.pt", weights_only=True)
+    torch.save({**content, field: value}, "other.pt")
+    ended = cnnrun("eval", "other.pt")
+    assert ended.code == 1
+    assert f"other.pt: not a whole checkpoint of cnnrun ({told}" in ended.err
+
+
+@pytest.mark.parametrize("data", [{"trained_on": 3}, {"trained_on": [0.5]}, {}])
+def test_what_it_was_trained_on_may_be_anything(cnnrun: Command, run: Path, data: object) -> None:
+    content = torch.load(run / "checkpoints" / "best.pt", weights_only=True)
+    torch.save({**content, "data": data}, "other.pt")
+    ended = cnnrun("eval", "other.pt")
+    assert "a bug" not in ended.err
+
+
 def test_every_file_that_is_written_is_plain(cnnrun: Command, tiny: Path) -> None:
     """Whatever the state: averages, momentum, a scheduler that counts, a stop before the end."""
     run = cnnrun("train", tiny, "-q", "training.ema=0.9", "schedule={name: plateau}",

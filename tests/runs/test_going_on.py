@@ -101,7 +101,8 @@ OTHERS: dict[str, str] = {
     "model.head_pooling": "flatten", "model.head": "[4]", "initializer.name": "zeros",
     "loss.name": "focal", "loss.weight": "balanced", "optimizer.name": "adam",
     "schedule.name": "cosine", "training.monitor": "loss", "training.checkpoint_every": "7 steps",
-    "training.clip_norm": "1", "training.ema": "0.9", "training.on_nan": "skip",
+    "training.clip_norm": "1", "training.ema": "0.9", "training.swa": "0.5",
+    "training.on_nan": "skip",
     "training.amp": "bf16", "training.compile": "cuda_graphs", "training.progressive_from": "0.5",
     "loggers": "[csv]", "dataset.bits": "8", "training.epochs": "4",
 }  # fmt: skip
@@ -624,6 +625,8 @@ ODD = [
     '{"epoch": "x"}',
     '{"epoch": 1e400}',
     '{"epoch": true}',
+    '{"epoch": 2, "validation_loss": {}}',
+    '{"epoch": 2, "validation_accuracy": "0.5"}',
     "{",
     "\x00",
     "[" * 99_999,

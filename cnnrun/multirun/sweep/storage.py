@@ -225,17 +225,19 @@ def open_storage(url: str, create: bool = True) -> optuna.storages.RDBStorage:
     if not create and not _holds_studies(url):
         raise UserError(f"{shown(url)}: the sweeps there are none (it is no database of Optuna's)")
     wait = {"timeout": 60} if url.startswith("sqlite") else {"connect_timeout": 20}
+    # Another process is making the same tables at this moment.
+    races = (sqlalchemy.exc.ProgrammingError, sqlalchemy.exc.IntegrityError)
     for attempt in range(10):
         try:
-            return RDBStorage(
-                driver_named(url),
-                heartbeat_interval=HEARTBEAT_SECONDS,
-                grace_period=GRACE_SECONDS,
-                engine_kwargs={"connect_args": wait, "pool_pre_ping": True},
-                skip_table_creation=not create,
-            )
-        except (sqlalchemy.exc.ProgrammingError, sqlalchemy.exc.IntegrityError):
-            # Another process is making the same tables at this moment.
+            with told(url, but=(*races, ImportError)):
+                return RDBStorage(
+                    driver_named(url),
+                    heartbeat_interval=HEARTBEAT_SECONDS,
+                    grace_period=GRACE_SECONDS,
+                    engine_kwargs={"connect_args": wait, "pool_pre_ping": True},
+                    skip_table_creation=not create,
+                )
+        except races:
             if attempt == 9:
                 raise
             time.sleep(0.3)
@@ -243,9 +245,6 @@ def open_storage(url: str, create: bool = True) -> optuna.storages.RDBStorage:
             raise UserError(
                 f"storage {shown(url)}: {error}; pip install 'cnnrun[optuna]'"
             ) from error
-        except (sqlalchemy.exc.SQLAlchemyError, ValueError, TypeError, RuntimeError) as error:
-            cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-            raise UserError(f"storage {shown(url)}: {cause}") from error
     raise AssertionError
 
 
@@ -258,9 +257,12 @@ def study_names(url: str) -> list[str]:
     require_optuna()
     import optuna
 
-    return (
-        optuna.get_all_study_names(open_storage(url, create=False)) if _holds_studies(url) else []
-    )
+    if not _holds_studies(url):
+        return []
+    storage = open_storage(url, create=False)
+    with told(url):
+        # SQLite keeps anything in a column of texts.
+        return [str(name) for name in optuna.get_all_study_names(storage)]
 
 
 def read_only(file: Path) -> str:

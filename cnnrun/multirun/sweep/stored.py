@@ -55,8 +55,10 @@ def require_whole(trial: FrozenTrial) -> None:
 
 
 @contextmanager
-def told(url: str) -> Iterator[None]:
+def told(url: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Within the block the storage is read, and whatever Optuna makes of damage is told.
+
+    but: errors that the caller knows what to do about.
 
     Raises:
         UserError: it is damaged or can't be reached.
@@ -66,9 +68,9 @@ def told(url: str) -> Iterator[None]:
 
     try:
         yield
-    except (UserError, OSError, MemoryError, UpdateFinishedTrialError):
-        raise
     except Exception as error:
+        if isinstance(error, (UserError, OSError, MemoryError, UpdateFinishedTrialError, *but)):
+            raise
         raise UserError(f"storage {shown(url)}: {_cause(error)}") from error
 
 

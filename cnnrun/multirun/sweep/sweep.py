@@ -264,7 +264,7 @@ def _fetch(url: str, name: str | None, options: LaunchOptions) -> Path:
     storage = open_storage(url, create=False)
     with told(url):
         studies = {
-            summary.study_name: summary.user_attrs
+            str(summary.study_name): summary.user_attrs
             for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)
             if summary.user_attrs.keys() >= {"sweep.yaml", "base.yaml"}
         }

@@ -39,6 +39,9 @@ Images = NDArray[np.floating[Any]]
 SIDE = 128
 """Pixels that the longest side of an image is drawn at, or nearly."""
 
+ROOM = 150
+"""Pixels for a line over an image of that size."""
+
 LARGE = 300
 """... where there are few, to be looked at closely."""
 
@@ -54,13 +57,13 @@ MAX_PIXELS = 32
 
 @styled
 def draw_samples(images: Images, titles: Sequence[str], suptitle: str) -> Figure:
-    """A grid of images with the class name over each.
+    """A grid of images with the class name over each, or several lines.
 
     `images` (N, C, H, W) float 0..1, gray or RGB; `titles` N names in any script.
     """
     if len(images) == 0:
         return message("There are no images to show.", suptitle)
-    above = Captions([clean(title) for title in titles])
+    above = Captions(["\n".join(map(clean, title.split("\n"))) for title in titles])
     return _grid(images, suptitle, above=above)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -165,6 +165,22 @@ def left_to_right(*parts: str) -> str:
     if not any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in "".join(parts)):
         return "".join(parts)
     return _MARK.join(("", *parts, ""))
+
+
+def in_lines(parts: Sequence[str], room: float, size: float = TEXT, most: int = 4) -> str:
+    """The parts with commas between them, in lines no wider than `room` pixels where that goes.
+
+    The last of `most` lines has all the rest.
+    """
+    lines = list(parts[:1])
+    for part in parts[1:]:
+        longer = f"{lines[-1]}, {part}"
+        if len(lines) == most or text_width(longer, size) <= room:
+            lines[-1] = longer
+        else:
+            lines[-1] += ","
+            lines.append(part)
+    return "\n".join(lines)
 
 
 def in_legend(name: str) -> str:
