@@ -258,6 +258,14 @@ def test_what_cannot_be_is_told_with_its_place(sections: dict[str, Any], told: s
         Trainer(build(experiment(**sections)))
 
 
+@pytest.mark.parametrize("loss", ["torch/MultiMarginLoss", "torch/MultiLabelMarginLoss"])
+def test_mixed_labels_are_refused_by_losses_of_whole_ones(loss: str) -> None:
+    data = {"name": "digits", "limit": IMAGES, "augment": ["horizontal_flip", "mixup"]}
+    with pytest.raises(ConfigError, match=rf"dataset.augment.1.*mixes labels, and {loss} takes"):
+        build(experiment(loss=loss, dataset=data))
+    build(experiment(loss="torch/SoftMarginLoss", dataset=data))
+
+
 def test_another_librarys_names_are_put_right() -> None:
     for word, name in {
         "torch/nadam": "torch/NAdam",
