@@ -1,4 +1,4 @@
-"""What much data and many runs cost: seconds and memory, at three sizes, and the slope.
+"""What much data and many runs cost: time and memory at three sizes, and the slope.
 
     python -m benchmarks.scale [--images 10000,40000,160000] [--runs 1000,3000,10000] [--json FILE]
 
@@ -6,7 +6,8 @@ Images are JPEGs of 32 x 32 pixels in 1,000 classes: in folders, in a CSV and in
 command is a process of its own, as a person runs it. `cnnrun check` takes one step and leaves, so
 it is the time to the first step. "Cold" is the first time that cnnrun sees the files, "warm" the
 second; the system has them in memory either way. What a million would take is extrapolated from the
-two largest sizes.
+two largest sizes. Printed are CPU seconds, which other work on the machine leaves alone; seconds by
+the clock are in the JSON.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ SOURCES = {
     "webdataset": "name: webdataset, train: 'train-*.tar', test: 'test.tar'",
 }
 
-# Seconds and peak MB.
-Cost = tuple[float, float]
+# CPU seconds of all threads, peak MB, seconds by the clock.
+Cost = tuple[float, float, float]
 
 
 def jpegs(count: int) -> Iterator[tuple[str, str, bytes]]:
@@ -120,7 +121,8 @@ def measured(arguments: list[str], folder: Path, cache: Path) -> Cost:
         _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"cnnrun {' '.join(arguments)}: {(folder / 'said.txt').read_text()}")
-    return time.perf_counter() - started, usage.ru_maxrss / 1024
+    spent = usage.ru_utime + usage.ru_stime
+    return spent, usage.ru_maxrss / 1024, time.perf_counter() - started
 
 
 def of_images(count: int) -> dict[str, Cost]:
@@ -156,14 +158,14 @@ def of_runs(count: int) -> dict[str, Cost]:
 def table(
     measure: Callable[[int], dict[str, Cost]], sizes: list[int], goal: int
 ) -> dict[str, dict[str, Cost]]:
-    """Print a row for each command: its seconds and MB at each size, the slope, and at `goal`."""
+    """Print a row for each command: CPU seconds and MB at each size, the slope, and at `goal`."""
     costs = {size: measure(size) for size in sizes}
     heads = "".join(f"{size:>18,}" for size in sizes)
-    print(f"{'seconds (MB)':46}{heads}{'s per 1,000':>14}{f'at {goal:,}':>22}")
+    print(f"{'CPU seconds (MB)':46}{heads}{'s per 1,000':>14}{f'at {goal:,}':>22}")
     for name in costs[sizes[0]]:
-        cells = "".join(f"{s:>10.1f} ({mb:>5.0f})" for s, mb in (costs[n][name] for n in sizes))
+        cells = "".join(f"{s:>10.1f} ({mb:>5.0f})" for s, mb, _ in (costs[n][name] for n in sizes))
         (low, high), (a, b) = sizes[-2:], (costs[n][name] for n in sizes[-2:])
-        slope, more = ((y - x) / (high - low) for x, y in zip(a, b, strict=True))
+        slope, more = ((y - x) / (high - low) for x, y in zip(a[:2], b[:2], strict=True))
         at_goal = f"{b[0] + slope * (goal - high):.0f} ({b[1] + more * (goal - high):,.0f})"
         print(f"{name:46}{cells}{1_000 * slope:>14.3f}{at_goal:>22}", flush=True)
     return {str(size): cost for size, cost in costs.items()}

@@ -26,6 +26,7 @@ class Metric:
     higher_is_better: None where nobody said so; runs are then not ranked by it.
     format: of the number beside its unit; where that shows none of its digits, or far too many,
         four significant ones are written.
+    bounds: the least and the largest possible value.
     of_the_loss: it is the loss or a part of it, so that values under different losses say nothing
         about one another.
     """
@@ -36,6 +37,7 @@ class Metric:
     display_name: str = ""
     format: str = ".4f"
     of_the_loss: bool = False
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
     def __post_init__(self) -> None:
         if not self.display_name:
@@ -55,6 +57,10 @@ class Metric:
     def is_error(self) -> bool:
         """Whether it falls towards zero while training goes well."""
         return self.higher_is_better is False and self.unit != "%"
+
+    def possible(self, value: float) -> float:
+        """The nearest possible value: an interval about a mean may reach further."""
+        return min(max(value, self.bounds[0]), self.bounds[1])
 
     def wants_log_axis(self, values: Iterable[float | None]) -> bool:
         """Whether it is an error whose values span a decade: the last would all look alike."""
@@ -82,9 +88,7 @@ class Metric:
 
     def to_dict(self) -> dict[str, Any]:
         """As `summary.json` has it, under the metric's name."""
-        values = asdict(self)
-        del values["name"]
-        return values
+        return {key: value for key, value in asdict(self).items() if key not in ("name", "bounds")}
 
 
 def span_a_decade(values: Iterable[float | None]) -> bool:
@@ -93,26 +97,27 @@ def span_a_decade(values: Iterable[float | None]) -> bool:
     return bool(known) and min(known) > 0 and max(known) >= 10 * min(known)
 
 
+SHARE = (0.0, 1.0)
 LOSS = Metric("loss", False, of_the_loss=True)
-ACCURACY = Metric("accuracy", True, "%", format=".2f")
-MAJORITY = Metric("majority", None, "%", "always the largest class", ".2f")
-BALANCED = Metric("balanced_accuracy", True, "%", "balanced accuracy", ".2f")
-MACRO_F1 = Metric("macro_f1", True, "", "macro F1")
-AUROC = Metric("auroc", True, "", "AUROC")
-TOP5 = Metric("top5", True, "%", "top-5 accuracy", ".2f")
-ECE = Metric("ece", False, "%", "calibration error", ".2f")
-MSE = Metric("mse", False, "", "squared error", ".5f")
+ACCURACY = Metric("accuracy", True, "%", format=".2f", bounds=SHARE)
+MAJORITY = Metric("majority", None, "%", "always the largest class", ".2f", bounds=SHARE)
+BALANCED = Metric("balanced_accuracy", True, "%", "balanced accuracy", ".2f", bounds=SHARE)
+MACRO_F1 = Metric("macro_f1", True, "", "macro F1", bounds=SHARE)
+AUROC = Metric("auroc", True, "", "AUROC", bounds=SHARE)
+TOP5 = Metric("top5", True, "%", "top-5 accuracy", ".2f", bounds=SHARE)
+ECE = Metric("ece", False, "%", "calibration error", ".2f", bounds=SHARE)
+MSE = Metric("mse", False, "", "squared error", ".5f", bounds=(0.0, math.inf))
 PSNR = Metric("psnr", True, "dB", "PSNR", ".2f")
 SSIM = Metric("ssim", True, "", "SSIM")
-MAP = Metric("map", True, "", "mean average precision")
-MICRO_F1 = Metric("micro_f1", True, "", "micro F1")
-MACRO_F1_HALF = Metric("macro_f1_half", True, "", "macro F1 at 0.5")
-MICRO_F1_HALF = Metric("micro_f1_half", True, "", "micro F1 at 0.5")
-EXACT = Metric("exact", True, "%", "all labels right", ".2f")
-MIOU = Metric("miou", True, "", "mIoU")
-PIXEL_ACCURACY = Metric("pixel_accuracy", True, "%", "pixel accuracy", ".2f")
-MAE = Metric("mae", False, "", "MAE")
-RMSE = Metric("rmse", False, "", "RMSE")
+MAP = Metric("map", True, "", "mean average precision", bounds=SHARE)
+MICRO_F1 = Metric("micro_f1", True, "", "micro F1", bounds=SHARE)
+MACRO_F1_HALF = Metric("macro_f1_half", True, "", "macro F1 at 0.5", bounds=SHARE)
+MICRO_F1_HALF = Metric("micro_f1_half", True, "", "micro F1 at 0.5", bounds=SHARE)
+EXACT = Metric("exact", True, "%", "all labels right", ".2f", bounds=SHARE)
+MIOU = Metric("miou", True, "", "mIoU", bounds=SHARE)
+PIXEL_ACCURACY = Metric("pixel_accuracy", True, "%", "pixel accuracy", ".2f", bounds=SHARE)
+MAE = Metric("mae", False, "", "MAE", bounds=(0.0, math.inf))
+RMSE = Metric("rmse", False, "", "RMSE", bounds=(0.0, math.inf))
 R2 = Metric("r2", True, "", "R2")
 CONTENT, STYLE, SMOOTHNESS = (
     Metric(name, False, of_the_loss=True) for name in ("content", "style", "smoothness")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -26,6 +27,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Typer makes all commands anew for each line that it is given, in 20 ms: the suite gives thousands.
 typer.main.get_command = cache(typer.main.get_command)
+
+
+def quick_ones(cases: Iterable[Any], *quick: Any) -> list[Any]:
+    """`cases` for `parametrize`: the `quick` ones always run, the others when slow ones do."""
+    return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
 @dataclass

@@ -39,7 +39,10 @@ answers = server.makefile()
 pid = int(answers.readline())
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda received, _: os.kill(pid, received))
-sys.exit(int(answers.readline() or 1))
+code = answers.readline()
+if not code:  # whatever killed the fork
+    os.kill(os.getpid(), signal.SIGKILL)
+sys.exit(int(code))
 """
 
 
@@ -67,7 +70,9 @@ def _serve(address: str) -> None:
     import sklearn.datasets  # noqa: F401
 
     from cnnrun import plots, registry, runner  # noqa: F401
+    from cnnrun.config.experiment import experiment_model
 
+    experiment_model()  # without plug-ins it's always the same
     for kind in registry.KINDS.values():
         kind.names()
     listening = socket.socket(socket.AF_UNIX)

@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 import typer
 
 from cnnrun.cli.app import AsJson, Config, Overrides, Plugins, app
+from cnnrun.cli.engines import Cpus, Gpus, Memory, Minutes, On, SlurmOptions
 from cnnrun.cli.help_text import examples
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
@@ -28,6 +29,12 @@ def crossval(
             "--workers", "-w", metavar="N", min=1, help="Processes that train at the same time."
         ),
     ] = None,
+    on: On = "local",
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    memory: Memory = None,
+    time: Minutes = None,
+    slurm: SlurmOptions = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the commands, one per line, and train nothing.")
     ] = False,
@@ -41,9 +48,11 @@ def crossval(
     trained already is not trained again.
     """
     from cnnrun.multirun import crossval as folded
+    from cnnrun.multirun.launcher.engine import Place
     from cnnrun.multirun.launcher.train_jobs import LaunchOptions
 
-    options = LaunchOptions(workers, tuple(plugin or []), quiet)
+    place = Place(on, cpus, gpus, memory, time, tuple(slurm or []))
+    options = LaunchOptions(workers, tuple(plugin or []), quiet, place)
     if dry_run:
         lines = folded.commands(config, folds, overrides or [], output, options)
         console.out("\n".join(lines))

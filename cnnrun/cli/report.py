@@ -51,7 +51,7 @@ def report(
     storage: Storage = None,
     plugin: Plugins = None,
 ) -> None:
-    """Write an HTML page about one run or many, or show runs as they train.
+    """Write an HTML page about runs, or show runs as they train.
 
     One file that opens in any browser, without a network. With --serve nothing is written: the page
     is shown at an address of this machine until Ctrl-C, and follows the runs.

@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from cnnrun.cli.app import AsJson, Overrides, Plugins, app
+from cnnrun.cli.engines import Cpus, Gpus, Memory, Minutes, On, SlurmOptions
 from cnnrun.cli.help_text import examples
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
@@ -30,6 +31,12 @@ def study(
             "--workers", "-w", metavar="N", min=1, help="Processes that train at the same time."
         ),
     ] = None,
+    on: On = "local",
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    memory: Memory = None,
+    time: Minutes = None,
+    slurm: SlurmOptions = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the commands, one per line, and train nothing.")
     ] = False,
@@ -41,10 +48,12 @@ def study(
 
     Prints and draws what was found; what is trained already is not trained again.
     """
+    from cnnrun.multirun.launcher.engine import Place
     from cnnrun.multirun.launcher.train_jobs import LaunchOptions
     from cnnrun.multirun.study import study as studies
 
-    options = LaunchOptions(workers, tuple(plugin or []), quiet)
+    place = Place(on, cpus, gpus, memory, time, tuple(slurm or []))
+    options = LaunchOptions(workers, tuple(plugin or []), quiet, place)
     if dry_run:
         console.out("\n".join(studies.commands(file, overrides or [], options)))
         return

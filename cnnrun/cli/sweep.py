@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from cnnrun.cli.app import AsJson, Overrides, Plugins, Storage, app
+from cnnrun.cli.engines import Cpus, Gpus, Memory, Minutes, On, SlurmOptions
 from cnnrun.cli.help_text import examples
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.runtime import console
@@ -53,6 +54,8 @@ DryRun = Annotated[
     epilog=examples(
         "cnnrun sweep digits_lr",
         "cnnrun sweep mine.yaml --workers 4",
+        "cnnrun sweep mine.yaml --on ray --cpus 2 --gpus 0.5",
+        "cnnrun sweep mine.yaml --on slurm --time 240 --slurm partition=gpu",
         "cnnrun sweep --join sweeps/mine        # on another machine",
     )
 )
@@ -65,6 +68,12 @@ def sweep(
     output: Folder = Path("sweeps"),
     workers: Processes = None,
     retry_failed: RetryFailed = False,
+    on: On = "local",
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    memory: Memory = None,
+    time: Minutes = None,
+    slurm: SlurmOptions = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     plugin: Plugins = None,
@@ -79,6 +88,7 @@ def sweep(
         changes, file = [str(file), *changes], None
     if (file is None) == (join is None):
         raise ConfigError("name a sweep file, or one to work on with --join URL|DIR")
+    from cnnrun.multirun.launcher.engine import Place
     from cnnrun.multirun.sweep import sweep as sweeps
 
     options = sweeps.LaunchOptions(
@@ -88,6 +98,7 @@ def sweep(
         storage=storage,
         named=tuple(changes) if join else (),
         output=output,
+        place=Place(on, cpus, gpus, memory, time, tuple(slurm or [])),
     )
     if dry_run:
         if file is None:

@@ -13,6 +13,7 @@ from cnnrun.components.tasks.loss_contract import refuse_other_loss
 from cnnrun.components.tasks.task import Task
 from cnnrun.config.experiment import Experiment
 from cnnrun.data import normalize
+from cnnrun.data.augmentations.base import Augmentation, Mixing
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.pipeline import Pipeline
 from cnnrun.data.pixel_targets import PixelPipeline
@@ -159,6 +160,22 @@ class _Learnt:
     found: dict[str, Any] | None
 
 
+def _augmentations_beside(
+    loss: nn.Module, experiment: Experiment, dataset: Dataset
+) -> list[Augmentation]:
+    """The augmentations, none of which mixes labels beside a loss that says it takes whole ones.
+
+    Raises:
+        ConfigError: with the place of the augmentation.
+    """
+    augmentations = build_augmentations(experiment, dataset.train.targets)
+    for i, augmentation in enumerate(augmentations):
+        if isinstance(augmentation, Mixing) and not getattr(loss, "takes_shares", True):
+            told = f"mixes labels, and {experiment.loss.name} takes whole ones; leave it out"
+            raise experiment.error(["dataset", "augment", i], told)
+    return augmentations
+
+
 def _assemble(
     experiment: Experiment,
     device: torch.device,
@@ -191,7 +208,7 @@ def _assemble(
             _restore(task, learnt.found)
     with experiment.located("training", "monitor"):
         task.ranks_by(experiment.training.monitor)
-    augmentations = build_augmentations(experiment, dataset.train.targets)
+    augmentations = _augmentations_beside(loss, experiment, dataset)
     crop = crop_at_decode(augmentations, dataset, experiment.seed)
     pipeline = (PixelPipeline if task.targets == "pixels" else Pipeline)(
         augmentations[1:] if crop else augmentations,

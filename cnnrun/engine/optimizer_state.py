@@ -13,15 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cnnrun.components.optimizers.newer import Lamb, Lion
 from cnnrun.errors import UserError
 
-# Those with a moment of each weight's shape; others look after theirs in Python.
+# Those that keep numbers, and moments of each weight's shape; others look after theirs in Python.
 _OF_MOMENTS = (
-    torch.optim.SGD,
-    torch.optim.Adam,
-    torch.optim.AdamW,
-    torch.optim.RMSprop,
-    torch.optim.Adagrad,
+    *(torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop),
+    *(torch.optim.Adagrad, torch.optim.Adadelta, torch.optim.Adamax, torch.optim.NAdam),
+    *(torch.optim.RAdam, torch.optim.Rprop, torch.optim.ASGD, Lion, Lamb),
 )
 
 
@@ -66,8 +65,8 @@ def _count(group: Any) -> int | None:
     return len(held)
 
 
-def _moments(optimizer: torch.optim.Optimizer) -> list[str]:
-    """What this kind of optimizer has of each parameter, after a step."""
+def _moments(optimizer: torch.optim.Optimizer) -> dict[str, bool]:
+    """What this kind of optimizer has of each parameter, after a step: whether it is a number."""
     probe = torch.zeros(1, requires_grad=True)
     probe.grad = torch.zeros(1)
     try:
@@ -76,11 +75,13 @@ def _moments(optimizer: torch.optim.Optimizer) -> list[str]:
         other = type(optimizer)([probe], **options)
         other.step()
     except Exception:  # one of somebody's own, made from other arguments
-        return []
-    return [key for key, value in other.state[probe].items() if isinstance(value, Tensor)]
+        return {}
+    held = other.state[probe].items()
+    # A tensor is of the shape (1,) or ().
+    return {key: not getattr(value, "shape", ()) for key, value in held if value is not None}
 
 
-def _check(number: int, state: Any, parameter: Tensor, wanted: list[str]) -> None:
+def _check(number: int, state: Any, parameter: Tensor, wanted: Mapping[str, bool]) -> None:
     if not isinstance(state, Mapping):
         raise _foreign(f"parameter {number} has none")
     for key in wanted:
@@ -91,8 +92,9 @@ def _check(number: int, state: Any, parameter: Tensor, wanted: list[str]) -> Non
         if key == "step":
             _check_step(number, value)
         elif isinstance(value, Tensor):
-            if value.shape != parameter.shape:
-                shapes = f"{tuple(value.shape)} instead of {tuple(parameter.shape)}"
+            shape = () if wanted.get(key) else parameter.shape
+            if value.shape != shape:
+                shapes = f"{tuple(value.shape)} instead of {tuple(shape)}"
                 raise _foreign(f"'{key}' of parameter {number} is {shapes}")
             if not value.is_floating_point() or value.layout != torch.strided:
                 raise _foreign(f"'{key}' of parameter {number} is {value.dtype}, {value.layout}")

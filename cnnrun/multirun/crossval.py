@@ -81,8 +81,10 @@ class Scored:
         rows = []
         for name, values in self.folds.items():
             metric, found = self.task.metric(name), self.interval(name)
-            low, high = found.low, found.high
-            between = "-" if low is None else f"{metric.text(low)} to {metric.text(high)}"
+            between = "-"
+            if found.low is not None and found.high is not None:
+                ends = (metric.possible(found.low), metric.possible(found.high))
+                between = " to ".join(map(metric.text, ends))
             each = " ".join(metric.text(value) for value in values)
             rows.append([metric.display_name, metric.text(found.mean), between, each])
         head = ["", "mean", "95 % interval", "folds"]

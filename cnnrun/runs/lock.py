@@ -17,6 +17,10 @@ from cnnrun.runtime.file_lock import lock
 _PATIENCE = 2.0
 
 
+TAKEN = "another process is training"
+"""How the message of a run that somebody trains begins."""
+
+
 class TakenError(UserError):
     """Another process is at work there."""
 
@@ -30,7 +34,7 @@ def alone_in(run: RunDirectory) -> Iterator[None]:
     """
     handle = _exclusively(run.path)
     if handle is None:
-        raise TakenError(f"another process is training {run.path}")
+        raise TakenError(f"{TAKEN} {run.path}")
     with _closed_at_the_end(handle):
         yield
 

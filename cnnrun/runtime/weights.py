@@ -141,8 +141,12 @@ def without_prefix(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> 
         return weights
     for prefix in _ATTRIBUTES:
         inner = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-        if inner and own.keys() & (inner := without_prefix(own, inner)).keys():
-            return inner
+        if not inner:
+            continue
+        bare = without_prefix(own, inner)
+        # What all names have in common is no name of a layer, whatever the layers are called.
+        if own.keys() & bare.keys() or len(inner) == len(weights):
+            return bare
     return weights
 
 

@@ -43,6 +43,7 @@ SMALL: dict[str, tuple[str, ...]] = {
     ),
     "imagenet_resnet50": SMALL_IMAGENET,
     "mnist_record": MNIST,
+    "mnist_fast": MNIST,
 }  # fmt: skip
 
 

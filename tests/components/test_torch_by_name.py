@@ -215,6 +215,12 @@ def test_an_initializer_that_fills_nothing_is_refused() -> None:
         build(of)
 
 
+def test_what_torch_refuses_to_fill_is_said_in_its_words() -> None:
+    fill = registry.initializers.get("torch/dirac_").factory
+    with pytest.raises(UserError, match=r"torch\.nn\.init\.dirac_: Only tensors with 3, 4, or 5"):
+        fill(weight=torch.zeros(2, 2))
+
+
 def test_activations_are_torchs_with_their_keys() -> None:
     given: Any = {"name": "torch/LeakyReLU", "negative_slope": 0.2}
     of = experiment(model={"name": "cnn", "channels": [4], "activation": given})
@@ -250,6 +256,14 @@ def test_what_cannot_be_is_told_with_its_place(sections: dict[str, Any], told: s
     section = next(iter(sections))
     with pytest.raises(ConfigError, match=rf"(?s)the test: {section}.*{told}"):
         Trainer(build(experiment(**sections)))
+
+
+@pytest.mark.parametrize("loss", ["torch/MultiMarginLoss", "torch/MultiLabelMarginLoss"])
+def test_mixed_labels_are_refused_by_losses_of_whole_ones(loss: str) -> None:
+    data = {"name": "digits", "limit": IMAGES, "augment": ["horizontal_flip", "mixup"]}
+    with pytest.raises(ConfigError, match=rf"dataset.augment.1.*mixes labels, and {loss} takes"):
+        build(experiment(loss=loss, dataset=data))
+    build(experiment(loss="torch/SoftMarginLoss", dataset=data))
 
 
 def test_another_librarys_names_are_put_right() -> None:

@@ -24,6 +24,7 @@ from cnnrun.data.inspection.text import as_text, warnings
 from cnnrun.errors import UserError
 from cnnrun.plots import style
 from cnnrun.plots.drawing.data_report import draw_data_report
+from tests.conftest import quick_ones
 from tests.photo_like import brighter, jpeg, photos
 from tests.plot_reading import LONG, ODD_NAMES, assert_readable, rendered, share_of, words
 
@@ -243,7 +244,9 @@ DRAWN = {
 }
 
 
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize(
+    "name", quick_ones(DRAWN, "5 classes, odd names", "1000 classes", "many sizes")
+)
 def test_the_plot_is_readable(name: str) -> None:
     pairs = photos(16).reshape(8, 2, 3, 64, 64).numpy() / 255
     captions = [f"train 12345: {LONG}\ntest 1: {ODD_NAMES[2]}"] * 8

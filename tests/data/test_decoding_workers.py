@@ -26,6 +26,7 @@ from cnnrun.data.decoding_workers import decoding_processes
 from cnnrun.data.images.decoding import BadImageError, ImageFormat
 from cnnrun.data.images.files import Files, ImageFiles
 from cnnrun.data.images.framing import RandomCrop
+from tests.conftest import quick_ones
 
 CPU = torch.device("cpu")
 CROP = RandomCrop(seed=1)
@@ -74,7 +75,7 @@ def assert_same(found: list[tuple[Tensor, Tensor]], expected: list[tuple[Tensor,
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+@pytest.mark.parametrize("batch_size", quick_ones([1, 3, 7, 100], 7))
 def test_the_batches_are_those_of_threads(
     paths: list[str], channels: int, batch_size: int, capfd: pytest.CaptureFixture[str]
 ) -> None:

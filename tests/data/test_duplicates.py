@@ -13,6 +13,7 @@ from sklearn.datasets import load_sample_images
 
 from cnnrun.data.inspection import duplicates
 from cnnrun.data.inspection.duplicates import exact_groups, fingerprint, near_copies
+from tests.conftest import quick_ones
 from tests.photo_like import brighter, jpeg, photos
 
 
@@ -49,7 +50,9 @@ def real_crops() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", COPIES)
-@pytest.mark.parametrize("source", ["spectrum of photographs", "photographs"])
+@pytest.mark.parametrize(
+    "source", quick_ones(["spectrum of photographs", "photographs"], "photographs")
+)
 def test_changed_copies_are_found_among_strangers(kind: str, source: str) -> None:
     base = photos(400) if source != "photographs" else real_crops()
     images = torch.cat([base, COPIES[kind](base[-40:])])

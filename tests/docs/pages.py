@@ -92,4 +92,4 @@ _VARIES = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}|-?\d[\d.,]*(e[-+]?\d+)?")
 
 def alike(line: str) -> str:
     """A printed line without what differs from machine to machine."""
-    return " ".join(_VARIES.sub(" # ", re.sub(r"\s+best$", "", line)).split())
+    return " ".join(_VARIES.sub(" # ", re.sub(r"\s+(best|chosen)$", "", line)).split())

@@ -42,6 +42,8 @@ NOT_RUN = {
 }
 # Pages whose sessions take longest.
 SLOW = {
+    "README.md",
+    "docs/coming_from.md",
     "docs/howto/compare.md",
     "docs/howto/class_imbalance.md",
     "docs/howto/deploy.md",
@@ -111,6 +113,7 @@ def stand_in_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(resnet18().state_dict(), tmp_path / "torch" / "hub" / "checkpoints" / file)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stand_in_weights")
 def test_the_line_that_fine_tunes_works(quick_path: Path, tmp_path: Path) -> None:
     """The README's own line, on the photos of its first recipe, at a smaller size."""

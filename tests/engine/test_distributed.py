@@ -182,6 +182,7 @@ class SmallMemory(torch.nn.Module):
 """
 
 
+@pytest.mark.slow
 def test_processes_agree_on_pieces_and_on_the_fastest_settings(
     config: Path, tmp_path: Path
 ) -> None:

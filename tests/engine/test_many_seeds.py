@@ -16,7 +16,7 @@ from cnnrun.config.experiment import from_dict
 from cnnrun.engine.many_seeds import ELEMENTWISE, Seeds
 from cnnrun.engine.stacked_models import StackedModels
 from cnnrun.runs.checkpoint import Checkpoint
-from tests.conftest import Command
+from tests.conftest import Command, quick_ones
 
 CNN = """\
 dataset: {name: digits, batch_size: 32, limit: 400, augment: [{name: translation, fraction: 0.1}]}
@@ -308,7 +308,7 @@ LAWS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", quick_ones(LAWS, "patience", "weights"))
 def test_whatever_is_combined_each_seed_is_as_if_alone(cnnrun: Command, law: str) -> None:
     text, *changes = LAWS[law]
     Path("many.yaml").write_text(text)

@@ -24,6 +24,7 @@ from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.runtime.randomness import shuffled
 from cnnrun.runtime.training_display import Quiet
+from tests.conftest import quick_ones
 
 
 def _halve(optimizer: torch.optim.Optimizer, *_: Any) -> None:
@@ -250,7 +251,10 @@ def _trained(parts: Parts) -> tuple[int, dict[str, Tensor]]:
     return skipped, weights
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "optimizer",
+    quick_ones(OPTIMIZERS, "sgd", "adamw", "path_replaced", "path_two_looks", "lbfgs"),
+)
 def test_every_path_is_a_plain_loop_or_refused(optimizer: str) -> None:
     skipped_somewhere = False
     for amp, clip_norm, on_nan, accumulate, ema in PATHS:

@@ -22,13 +22,15 @@ KINDS: dict[str, dict[str, Any]] = {
     "adamw": {},
     "rmsprop": {"momentum": 0.9, "centered": True},
     "adagrad": {},
+    **{name: {} for name in ("nadam", "radam", "lion", "lamb", "torch/Adadelta", "torch/ASGD")},
+    **{name: {} for name in ("torch/Adamax", "torch/Rprop")},
 }
 
 
 def _stepped(kind: str, options: dict[str, Any]) -> torch.optim.Optimizer:
     model = nn.Linear(30, 20)
     entry = registry.optimizers.get(kind)
-    optimizer: torch.optim.Optimizer = entry.factory(list(model.parameters()), **options)
+    optimizer: torch.optim.Optimizer = entry.factory(parameters=list(model.parameters()), **options)
     model(torch.ones(2, 30)).sum().backward()
     optimizer.step()
     return optimizer
@@ -74,7 +76,7 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], Any]] = {
 def test_its_own_state_passes(kind: str) -> None:
     optimizer = _stepped(kind, KINDS[kind])
     check_optimizer_state(optimizer, optimizer.state_dict())
-    fresh = registry.optimizers.get(kind).factory([torch.zeros(2, requires_grad=True)])
+    fresh = registry.optimizers.get(kind).factory(parameters=[torch.zeros(2, requires_grad=True)])
     check_optimizer_state(fresh, fresh.state_dict())
 
 

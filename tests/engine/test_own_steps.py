@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from cnnrun import load_run
+from cnnrun.engine.progress import Progress, ask_task
+from cnnrun.errors import UserError
 from cnnrun.evaluation.loading import open_checkpoint
 from cnnrun.runs.checkpoint import Checkpoint
 from tests.conftest import REPOSITORY, Command
@@ -244,3 +247,10 @@ def test_two_processes_take_the_step_that_one_does(cnnrun: Command, task: list[s
         load_run(ended.out.strip()).metrics, load_run(alone).metrics, strict=True
     ):
         assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def test_a_figure_that_the_log_has_already_is_refused() -> None:
+    task: Any = SimpleNamespace(epoch_figures=lambda: {"train_loss": 1.0})
+    told = "epoch_figures gives train_loss, which the log has already"
+    with pytest.raises(UserError, match=told):
+        ask_task(task, {"train_loss": 0.5}, Progress())

@@ -147,6 +147,7 @@ def test_the_other_records_build_in_the_shapes_that_they_state() -> None:
     for name, shape, classes, parameters in (
         ("imagenet_resnet50", (3, 224, 224), 1000, 25_557_032),
         ("mnist_record", (1, 28, 28), 10, 288_170),
+        ("mnist_fast", (1, 28, 28), 10, 9_122),
     ):
         experiment = load(RECORDS / f"{name}.yaml")
         model = build_model(experiment, shape, classes)

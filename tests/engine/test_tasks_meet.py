@@ -16,7 +16,7 @@ from cnnrun.evaluation.loading import open_checkpoint
 from cnnrun.evaluation.prediction import answers_for
 from cnnrun.registry import tasks as registered
 from cnnrun.runs.checkpoint import Checkpoint
-from tests.conftest import Command
+from tests.conftest import Command, quick_ones
 from tests.forking import fork_runs, together
 from tests.small_tasks import CNN, TASKS, experiment, write
 
@@ -24,6 +24,8 @@ TAKES_SEEDS = ("regress", "multilabel")
 ANSWERS = {"regress": "values", "multilabel": "probabilities", "segment": "pixels"}
 
 every_task = pytest.mark.parametrize("task", TASKS)
+# What costs a second a task, and is the same code for all of them.
+a_task = pytest.mark.parametrize("task", quick_ones(TASKS, "segment"))
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +130,7 @@ def test_predict_answers_files_as_eval_does(
     assert refused.err.count("\n") == 1
 
 
-@every_task
+@a_task
 def test_an_exported_file_answers_as_the_network(
     cnnrun: Command, runs: Runs, tmp_path: Path, task: str
 ) -> None:
@@ -171,7 +173,7 @@ DRAWN = ("samples", "curves", "activations", "pixels")
 REFUSED = ("confusion", "mistakes", "saliency", "gradcam", "embeddings", "invariance", "latent")
 
 
-@every_task
+@a_task
 def test_each_plot_is_drawn_or_refused(
     cnnrun: Command, runs: Runs, tmp_path: Path, task: str
 ) -> None:
@@ -184,7 +186,7 @@ def test_each_plot_is_drawn_or_refused(
         assert ended.err.count("\n") == 1, ended.err
 
 
-@every_task
+@a_task
 def test_two_processes_compute_what_one_does(cnnrun: Command, tmp_path: Path, task: str) -> None:
     """Uneven parts: 108 training images in batches of 32, 12 validation images."""
     plain = {"model": {**TASKS[task]["model"]}, "optimizer": {"name": "sgd", "lr": 0.05}}
@@ -221,7 +223,7 @@ def test_many_seeds_are_each_as_if_alone_or_refused(
         assert ours.task == theirs.task
 
 
-@every_task
+@a_task
 def test_a_sweep_ranks_its_runs(
     cnnrun: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:

@@ -22,6 +22,7 @@ from cnnrun.evaluation.loading import open_trained
 from cnnrun.models.cnn import CNN
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runtime.weight_names import renamed, suggested
+from cnnrun.runtime.weights import without_prefix
 from tests.conftest import Command
 
 SMALL = [
@@ -134,6 +135,8 @@ def test_names_of_another_library_are_mapped(cnnrun: Command, tmp_path: Path) ->
     head = next(key for key in state if key.startswith("head") or "classifier" in key)
     first = head.partition(".")[0]
     other = {key.replace(first, "fc", 1): value for key, value in state.items()}
+    alone = {f"net.{key}": value for key, value in other.items() if key.startswith("fc")}
+    assert list(without_prefix(state, alone)) == [key for key in other if key.startswith("fc")]
     torch.save(other | {"decoder.weight": torch.ones(2)}, tmp_path / "w.pt")
     refused = cnnrun("import", "cnn", *SMALL, "--weights", "w.pt")
     assert refused.code == 1

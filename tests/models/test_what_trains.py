@@ -197,13 +197,14 @@ def test_head_dropout_counts_where_features_are_frozen(cnnrun: Command, config: 
     assert losses(0.01) != pytest.approx(losses(0.9), rel=0.1)
 
 
-def test_two_processes_unfreeze_alike(config: Path) -> None:
+def test_two_processes_unfreeze_alike(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is unfrozen is synchronized from then on; frozen batch normalization rests in both."""
     changes = [
         "transfer={freeze: features, unfreeze_at: 2, head: [7], lr_multipliers: {features: 0.2}}",
         PLAIN,
         "dataset.batch_size=26",
     ]
+    monkeypatch.chdir(config.parent)
     ended = together(2, "train", config, "-q", *changes)
     assert ended.code == 0, ended.err
     assert_as_reference(config.parent / ended.out.strip(), load(config, changes), "head.3")

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from cnnrun.comparison.statistics import cross_validated_interval, mean_interval
+from cnnrun.components.tasks.classify import Classify
 from cnnrun.data.splits import fold_of_groups
 from cnnrun.errors import ConfigError, Interrupted
 from cnnrun.evaluation.label_errors import likely_errors
@@ -277,3 +278,12 @@ def test_wrong_labels_are_listed_and_drawn(
     assert "labels may be wrong (cross-validation, 3 folds)" in report
     assert "class" in report
     assert "name a config, or a run by --model" in cnnrun("data").err
+
+
+def test_no_interval_reaches_where_no_score_can_be(tmp_path: Path) -> None:
+    folds = {"accuracy": [0.99, 0.99, 0.85]}
+    found = crossval.Scored("x", Classify, folds, {}, [tmp_path] * 3, tmp_path / "p.csv", 30)
+    high = found.interval("accuracy").high
+    assert high is not None
+    assert high > 1
+    assert " to 100.00 %" in found.as_text()

@@ -180,7 +180,7 @@ def test_a_study_that_is_stopped_says_how_to_go_on(
     monkeypatch.chdir(tmp_path)
     Path("base.yaml").write_text(BASE)
     Path("begin.yaml").write_text(STUDY)
-    monkeypatch.setattr(train_jobs, "Workers", lambda *_: Stub(130))
+    monkeypatch.setattr(train_jobs, "workers_of", lambda *_: Stub(130))
     with pytest.raises(
         Interrupted,
         match=r"stopped; 0 of 6 runs are finished, .* continue: cnnrun study begin",

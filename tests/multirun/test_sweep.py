@@ -18,7 +18,7 @@ from cnnrun.multirun.sweep import sweep, trial_queue
 from cnnrun.multirun.sweep.plan import Plan
 from cnnrun.multirun.sweep.spec import load
 from tests import quick_train
-from tests.conftest import Command
+from tests.conftest import Command, quick_ones
 from tests.postgres import postgres_server
 from tests.sweeping import STUB, QuickSweep, apart, join, train_quickly, trials_of, wait_until
 
@@ -356,7 +356,7 @@ def test_join_names_what_is_missing(cnnrun: Command, tmp_path: Path) -> None:
 WRITES = ["_fill", "_note_score", "_keep", "_report", "_finish", "_end"]
 
 
-@pytest.mark.parametrize("at", WRITES)
+@pytest.mark.parametrize("at", quick_ones(WRITES, "_fill", "_report", "_end"))
 def test_a_trial_that_was_taken_over_while_the_machine_slept_ends_nothing(
     quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:

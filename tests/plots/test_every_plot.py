@@ -71,7 +71,7 @@ def assert_lines_differ(figure: Figure) -> None:
 
 
 # What others have between them: many classes, long names, RGB, a code.
-BETWEEN = ("10 plain, gray", "100 long, RGB", "code of 8, RGB")
+BETWEEN = ("10 plain, gray", "100 long, RGB", "code of 8, RGB", "1000 odd, gray")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from cnnrun.runtime import interrupt
 from cnnrun.runtime.interrupt import Leave, held, nothing_to_save, signals_handled, stop_on_signals
-from tests.conftest import Command
+from tests.conftest import Command, quick_ones
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
@@ -112,7 +112,7 @@ def test_threads_have_no_signals() -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-@pytest.mark.parametrize("swallow", [False, True])
+@pytest.mark.parametrize("swallow", quick_ones([False, True], True))
 def test_the_command_ends_with_the_signal_s_code(
     cnnrun: Command, monkeypatch: pytest.MonkeyPatch, number: int, code: int, swallow: bool
 ) -> None:

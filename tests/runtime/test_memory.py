@@ -39,6 +39,7 @@ def _megabytes(action: str, *arguments: object) -> float:
     return float(ended.stdout)
 
 
+@pytest.mark.slow
 def test_sixty_thousand_mnist_images(tiny: Path, tmp_path: Path) -> None:
     """47 MB of training pixels and 8 of test pixels, once more while they are split."""
     folder = tmp_path / "MNIST" / "raw"

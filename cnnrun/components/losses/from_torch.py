@@ -33,7 +33,7 @@ def signs(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def positions(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The same as the numbers of the labels that are, then -1: (N, K) int64."""
+    """Labels (N,) or sets (N, K) as the numbers of the labels that are, then -1: (N, K) int64."""
     there = as_numbers(outputs, targets) > 0.5
     places = torch.arange(there.shape[1], device=there.device).expand_as(there)
     sorted_out = there.to(torch.int8).argsort(dim=1, descending=True, stable=True)
@@ -47,19 +47,23 @@ def as_they_are(_outputs: Tensor, targets: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Use:
-    """What a loss of torch compares, and the form in which it takes targets."""
+    """What a loss of torch compares, and the form in which it takes targets.
+
+    takes_shares: whether they may be shares of labels, which mixing makes.
+    """
 
     compares: tuple[str, ...]
     form: Callable[[Tensor, Tensor], Tensor]
+    takes_shares: bool = True
 
 
 USES = {
     "CrossEntropyLoss": Use(CLASSES, as_they_are),
-    "MultiMarginLoss": Use(LABELS, as_they_are),
+    "MultiMarginLoss": Use(LABELS, as_they_are, takes_shares=False),
     "BCEWithLogitsLoss": Use(ANY_LABELS, as_numbers),
     "MultiLabelSoftMarginLoss": Use(ANY_LABELS, as_numbers),
     "SoftMarginLoss": Use(ANY_LABELS, signs),
-    "MultiLabelMarginLoss": Use(ANY_LABELS, positions),
+    "MultiLabelMarginLoss": Use(ANY_LABELS, positions, takes_shares=False),
     **{
         name: Use(NUMBERS, as_numbers)
         for name in ("L1Loss", "MSELoss", "SmoothL1Loss", "HuberLoss")
@@ -148,6 +152,7 @@ class TorchLoss(nn.Module):
     def __init__(self, inner: nn.Module, use: Use) -> None:
         super().__init__()
         self.inner, self.form, self.compares = inner, use.form, use.compares
+        self.takes_shares = use.takes_shares
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Outputs (N, ...) and targets, as the task has them, to losses (N,).

@@ -193,14 +193,14 @@ class PillowImage:
     """Any other format; decoded at once, as Pillow turns some upright only then."""
 
     def __init__(self, content: bytes) -> None:
-        image = _open_with_pillow(content)
+        image = open_with_pillow(content)
         self.gray, self.mode = is_gray(image), image.mode
         try:
             image.load()
             self._image = ImageOps.exif_transpose(with_black_as_zero(image))
         # Pillow's readers meet damage with exceptions of any kind.
         except (Exception, Image.DecompressionBombWarning) as error:
-            raise UnreadableError(_reason(error)) from error
+            raise UnreadableError(reason(error)) from error
         self.size = (self._image.height, self._image.width)
 
     def read(
@@ -229,7 +229,7 @@ def has_several(content: bytes) -> bool:
     if content[:3] == b"\xff\xd8\xff":
         return False
     try:
-        return int(getattr(_open_with_pillow(content), "n_frames", 1)) > 1
+        return int(getattr(open_with_pillow(content), "n_frames", 1)) > 1
     except Exception:  # damage behind the first, which is all that is used
         return False
 
@@ -242,7 +242,7 @@ def read_header(content: bytes) -> tuple[tuple[int, int], bool]:
     """
     if (jpeg := _plain_jpeg(content)) is not None:  # in a twentieth of Pillow's time
         return jpeg.size, jpeg.gray
-    image = _open_with_pillow(content)
+    image = open_with_pillow(content)
     height, width = image.height, image.width
     if image.format != "TIFF":  # of which Pillow tells the upright size
         swap, _, _ = _ORIENTATIONS.get(_orientation(image), (False, False, False))
@@ -255,7 +255,7 @@ def _decode_jpeg(content: bytes, **options: Any) -> Pixels:
         pixels: Pixels = simplejpeg.decode_jpeg(content, **options)
     except ValueError as error:
         if not _is_padding(content, str(error)):
-            raise UnreadableError(_reason(error)) from error
+            raise UnreadableError(reason(error)) from error
         pixels = simplejpeg.decode_jpeg(content, strict=False, **options)
     except MemoryError as error:
         raise UnreadableError("there is not enough memory to decode it") from error
@@ -276,7 +276,7 @@ def _jpeg_orientation(content: bytes) -> int:
     scan = content.find(b"\xff\xda")
     if content.find(b"Exif\0\0", 0, scan) < 0 and content.find(b"ns.adobe.com/xap", 0, scan) < 0:
         return 1
-    return _orientation(_open_with_pillow(content))
+    return _orientation(open_with_pillow(content))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -287,13 +287,14 @@ def _orientation(image: Image.Image) -> int:
     return found if isinstance(found, int) else 1
 
 
-def _open_with_pillow(content: bytes) -> Image.Image:
+def open_with_pillow(content: bytes) -> Image.Image:
+    """Pillow's image, not yet decoded; raises `UnreadableError`. None starts other programs."""
     if not content:
         raise UnreadableError("the file is empty")
     try:
         return Image.open(BytesIO(content), formats=_formats())
     except (Exception, Image.DecompressionBombWarning) as error:
-        raise UnreadableError(_foreign(content) or _reason(error)) from error
+        raise UnreadableError(_foreign(content) or reason(error)) from error
 
 
 @lru_cache(maxsize=1)
@@ -306,11 +307,8 @@ def _refuse_large(height: int, width: int) -> None:
     """Pillow's limit, for what it does not decode."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and height * width > 2 * limit:
-        raise UnreadableError(_too_large(height, width))
-
-
-def _too_large(height: int, width: int) -> str:
-    return f"{width:,} x {height:,} pixels, more than Pillow's limit against decompression bombs"
+        told = "more than Pillow's limit against decompression bombs"
+        raise UnreadableError(f"{width:,} x {height:,} pixels, {told}")
 
 
 def _foreign(content: bytes) -> str | None:
@@ -320,7 +318,8 @@ def _foreign(content: bytes) -> str | None:
     return next((says for begin, says in _NOT_IMAGES.items() if start.startswith(begin)), None)
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """In words for a person, what a decoder says of a file."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image, or of a kind that Pillow does not read"
     if isinstance(error, MemoryError):

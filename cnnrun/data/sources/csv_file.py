@@ -17,14 +17,8 @@ from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.labelled_files import Amount, Listing, labelled_dataset
 from cnnrun.data.sources.listed_names import class_name, listed
-from cnnrun.data.sources.listed_targets import (
-    MaskClasses,
-    MaskFiles,
-    OneClass,
-    Reading,
-    SeveralLabels,
-    SomeValues,
-)
+from cnnrun.data.sources.listed_targets import OneClass, Reading, SeveralLabels, SomeValues
+from cnnrun.data.sources.mask_files import MaskClasses, MaskFiles
 from cnnrun.data.sources.split_names import split_named
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.registry import datasets
@@ -78,7 +72,7 @@ def csv_file(
     mask_column: Column of the mask files (task: segment), 8-bit gray or with a palette, whose pixel
         values are classes; 255 is ignored.
     mask_classes: Names of the pixel values 0, 1, ..., or of any values, e.g. {0: ground, 255:
-        road}, all others being ignored.
+        road}, or of colors, e.g. {'#000000': ground, '#ff0000': road}, all others being ignored.
     test: Without a column of splits, about this fraction of the images (or this many) is the test
         split.
 

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cnnrun.data.dataset import Dataset, Split
+from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.assemble import image_splits
 from cnnrun.data.images.decoding import ImageOptions, read_bytes
-from cnnrun.data.sources.labelled_files import Amount
-from cnnrun.data.splits import chosen_by_key, divided
+from cnnrun.data.sources.labelled_files import Amount, divided_by_content
 from cnnrun.errors import NetworkError, UserError, did_you_mean
 from cnnrun.registry import datasets
 from cnnrun.runtime.hub import asked_once
 from cnnrun.runtime.paths import expanded
-from cnnrun.runtime.randomness import derive_seed
 
 
 @datasets.register("huggingface")
@@ -81,24 +78,8 @@ def huggingface(
     }
     splits = image_splits(found, options)
     if alone:
-        splits |= _divided(path, splits["train"], test, options.whole)
+        splits |= divided_by_content(path, splits["train"], test, options.whole)
     return Dataset(classes, splits["train"], splits["test"], splits.get("validation"))
-
-
-def _divided(path: str, split: Split, test: Amount, whole: bool) -> dict[str, Split]:
-    """Training and testing; all is to be tested where the `whole` is to be scored."""
-    split = replace(split, keys=split.contents)
-    if whole:
-        return {"train": split.take(torch.arange(0)), "test": split}
-    assert split.keys is not None
-    chosen = chosen_by_key(split.keys, split.labels, test, derive_seed(0, "test split"))
-    if (isinstance(test, int) and test >= len(split)) or not len(chosen):
-        raise UserError(
-            f"{path}: test: {test} of {len(split):,} images leaves none to train on or none to "
-            "test on, as every class keeps one to train on"
-        )
-    train, tested = divided(split, chosen)
-    return {"train": train, "test": tested}
 
 
 def _hub() -> Any:

@@ -17,7 +17,7 @@ from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.images.files import Files
 from cnnrun.data.sources.listed_names import listed
 from cnnrun.data.sources.listed_targets import OneClass, Reading, Said
-from cnnrun.data.splits import chosen_by_key
+from cnnrun.data.splits import chosen_by_key, divided
 from cnnrun.data.targets import Targets
 from cnnrun.errors import UserError
 from cnnrun.runtime.randomness import derive_seed
@@ -157,3 +157,19 @@ def _divided(
         return files.take(indices), targets.take(indices), keys[indices]
 
     return part(~chosen), part(chosen)
+
+
+def divided_by_content(path: str, split: Split, test: Amount, whole: bool) -> dict[str, Split]:
+    """Training and testing, by contents; all is tested where the `whole` is to be scored."""
+    split = replace(split, keys=split.contents)
+    if whole:
+        return {"train": split.take(torch.arange(0)), "test": split}
+    assert split.keys is not None
+    chosen = chosen_by_key(split.keys, split.targets.strata, test, derive_seed(0, "test split"))
+    if (isinstance(test, int) and test >= len(split)) or not len(chosen):
+        raise UserError(
+            f"{path}: test: {test} of {len(split):,} images leaves none to train on or none to "
+            "test on, as every class keeps one to train on"
+        )
+    train, tested = divided(split, chosen)
+    return {"train": train, "test": tested}

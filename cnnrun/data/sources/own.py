@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
@@ -24,6 +25,8 @@ from cnnrun.data.identity import id_of_content
 from cnnrun.data.images.assemble import check_range
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.images.modes import UnreadableError, as_8_bit, highest_value, is_gray
+from cnnrun.data.sources.array_targets import kind_of, names_of, targets_of
+from cnnrun.data.targets import Kind, Labels
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.registry import datasets
 from cnnrun.runtime.paths import expanded
@@ -43,6 +46,7 @@ def own(
     test: Choice = False,
     val: Choice | None = None,
     classes: list[str] | None = None,
+    targets: Kind | None = None,
     lazy: bool = False,
 ) -> Dataset:
     """Your own torch Dataset: `module:Class` or `file.py:Class`.
@@ -52,10 +56,12 @@ def own(
     `split="train"` and `split="test"`, say `split_argument: split`, `train: train`, `test: test`
     (and `val: val`, where there is such a split).
 
-    Its items are (image, label): a PIL image, or a numpy array (H, W), (H, W, 1) or (H, W, 3), or
+    Its items are (image, target): a PIL image, or a numpy array (H, W), (H, W, 1) or (H, W, 3), or
     a tensor (H, W), (1, H, W) or (3, H, W); uint8 in 0..255 or float in 0..1, not normalized; all
-    of one size. PIL images of other modes are converted as those in files are. Labels are whole
-    numbers from 0 on. `classes` names them; by default the Dataset's own attribute `classes` does.
+    of one size. PIL images of other modes are converted as those in files are. A target
+    is a label, a whole number from 0 on; or 0 and 1 for each label of a set; or numbers; or a mask
+    (H, W) of whole numbers, 255 being ignored. `classes` names labels or numbers; by default the
+    Dataset's own attribute `classes` does.
 
     All items are read once at the start, for their labels.
 
@@ -65,6 +71,8 @@ def own(
     train: Its value for the training split.
     test: Its value for the test split.
     val: Its value for the validation split, where there is one.
+    targets: What the targets are; by default one number is a label, several whole numbers are a set
+        of labels, several floating-point numbers values, and a plane is a mask.
     classes: Names of the classes; by default the attribute `classes` of the Dataset.
     lazy: Read each image when it is needed instead of keeping all in memory.
 
@@ -79,9 +87,15 @@ def own(
         if value is not None:
             with _errors_of(kind, f"{target} ({split_argument}={value!r})"):
                 made = kind(**arguments, **{split_argument: value})
-            splits[name] = _split(kind, made, f"{target}, {name} split", lazy, options)
+            splits[name] = _split(kind, made, f"{target}, {name} split", lazy, options, targets)
             named = getattr(made, "classes", None) if classes is None else classes
-    names = _class_names(target, named, [split.labels for split in splits.values()])
+    held = [split.targets for split in splits.values()]
+    if len({each.kind for each in held}) > 1:
+        raise UserError(f"{target}: targets of several kinds; say by dataset.targets which")
+    if isinstance(held[0], Labels):
+        names = _class_names(target, named, [split.labels for split in splits.values()])
+    else:
+        names = names_of(held, named, target)
     return Dataset(names, splits["train"], splits["test"], splits.get("validation"))
 
 
@@ -134,7 +148,9 @@ def _errors_of(kind: type | None, what: str) -> Iterator[None]:
         raise UserError(f"{what} failed{where}: {type(error).__name__}: {error}") from error
 
 
-def _split(kind: type, made: Any, where: str, lazy: bool, options: ImageOptions) -> Split:
+def _split(
+    kind: type, made: Any, where: str, lazy: bool, options: ImageOptions, wanted: Kind | None
+) -> Split:
     """The items of the user's Dataset, read now and, if `lazy`, again when asked for.
 
     They are known by their pixels, if two readings give the same ones, or else by their positions.
@@ -143,35 +159,50 @@ def _split(kind: type, made: Any, where: str, lazy: bool, options: ImageOptions)
         count = len(made)
     if count == 0:
         raise UserError(f"{where}: has no items")
-    items = OwnImages(kind, made, where, count, options.bits or 16)
+    items = OwnImages(kind, made, where, count, options.bits or 16, wanted)
     images = None if lazy else torch.empty(items.shape, dtype=torch.uint8)
-    labels, contents = torch.empty(count, dtype=torch.int64), torch.empty(count, dtype=torch.int64)
+    rows, contents = [], torch.empty(count, dtype=torch.int64)
     for index in range(count):
-        image, label = items.item(index)
-        labels[index], contents[index] = label, id_of_content(image.contiguous().numpy().tobytes())
+        image, row = items.item(index)
+        rows.append(row)
+        contents[index] = id_of_content(image.contiguous().numpy().tobytes())
         if images is not None:
             images[index] = image
     if options.bits is None:
         check_range(items.highest, options)
+    held = targets_of(np.stack(rows), items.kind or "labels")
     read: Images = items if images is None else images
     if not all(torch.equal(items.item(k)[0], items.item(k)[0]) for k in range(min(count, 3))):
-        return Split(read, labels, contents=torch.zeros_like(labels))
-    return Split(read, labels, ids=contents, keys=contents, contents=contents)
+        return Split(read, held, contents=torch.zeros_like(contents))
+    return Split(read, held, ids=contents, keys=contents, contents=contents)
 
 
 class OwnImages:
     """The images of a user's Dataset, read through its `__getitem__` when indexed."""
 
-    def __init__(self, kind: type, dataset: Any, where: str, count: int, bits: int) -> None:
-        """bits: of PIL images in 16-bit gray, of which `highest` is the highest value so far."""
-        self._kind = kind
+    def __init__(
+        self,
+        kind: type,
+        dataset: Any,
+        where: str,
+        count: int,
+        bits: int,
+        targets: Kind | None = None,
+    ) -> None:
+        """bits: of PIL images in 16-bit gray, of which `highest` is the highest value so far.
+
+        targets: their kind; by default, and then as `kind`, what that of item 0 looks like.
+        """
+        self._class = kind
         self._dataset = dataset
         self._where = where
         self._bits = bits
         self.highest = -1
         # Batches are read ahead by threads; nobody said that the user's class is ready for that.
         self._turn = threading.Lock()
-        self.shape = torch.Size((count, *self._read(0)[0].shape))
+        self.kind = targets
+        first, self._row = self._read(0)
+        self.shape = torch.Size((count, *first.shape))
 
     def __getitem__(self, indices: Tensor, /) -> Tensor:
         """The images at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
@@ -181,33 +212,52 @@ class OwnImages:
                 images[row] = self.item(index)[0]
         return images
 
-    def item(self, index: int) -> tuple[Tensor, int]:
-        """Image (C, H, W) uint8 of the common size, and label."""
-        image, label = self._read(index)
+    def item(self, index: int) -> tuple[Tensor, NDArray[Any]]:
+        """Image (C, H, W) uint8 of the common size, and target, of the shape that all have."""
+        image, row = self._read(index)
+        if row.shape != self._row.shape:
+            told = f"its target has shape {row.shape}, and that of item 0 {self._row.shape}"
+            raise UserError(f"{self._where}, item {index}: {told}")
         if image.shape != self.shape[1:]:
             raise UserError(
                 f"{self._where}, item {index}: {_sizes(image)}, but item 0 is {_sizes(self)}; "
                 "give all images one size and mode in your Dataset"
             )
-        return image, label
+        return image, row
 
-    def _read(self, index: int) -> tuple[Tensor, int]:
+    def _read(self, index: int) -> tuple[Tensor, NDArray[Any]]:
         where = f"{self._where}, item {index}"
-        with _errors_of(self._kind, where):
+        with _errors_of(self._class, where):
             item = self._dataset[index]
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise UserError(f"{where}: expected (image, label), found {type(item).__name__}")
-        image, label = item
-        try:
-            number = int(label)
-        except (TypeError, ValueError):
-            number = -1
-        if number < 0 or number != label:
-            raise UserError(f"{where}: the label is {label!r}, not a whole number from 0 on")
+        image, target = item
+        row = self._target(target, where)
         if isinstance(image, Image.Image):
             self.highest = max(self.highest, highest_value(image) or -1)
         try:
-            return as_bytes(image, self._bits), number
+            pixels = as_bytes(image, self._bits)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+        if self.kind == "masks" and row.shape != pixels.shape[1:]:
+            raise UserError(f"{where}: a mask {row.shape} of an image {tuple(pixels.shape[1:])}")
+        return pixels, row
+
+    def _target(self, target: Any, where: str) -> NDArray[Any]:
+        """The row that an item's target becomes, checked."""
+        if self.kind in (None, "labels") and np.ndim(target) == 0:
+            self.kind = "labels"
+            try:
+                number = int(target)
+            except (TypeError, ValueError):
+                number = -1
+            if number < 0 or number != target:
+                raise UserError(f"{where}: the label is {target!r}, not a whole number from 0 on")
+            return np.array(number)
+        row = np.asarray(target)[None]
+        self.kind = self.kind or kind_of(row)
+        try:
+            return targets_of(row, self.kind).held[0].numpy()
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
 
@@ -237,10 +287,15 @@ def as_bytes(image: Any, bits: int = 16) -> Tensor:
     tensor = tensor[None] if tensor.dim() == 2 else tensor
     if tensor.dim() != 3 or tensor.shape[0] not in (1, 3):
         raise UserError(f"the image has shape {tuple(image.shape)}; 1 or 3 channels are meant")
-    return _quantized(tensor)
+    return quantized(tensor)
 
 
-def _quantized(tensor: Tensor) -> Tensor:
+def quantized(tensor: Tensor) -> Tensor:
+    """Values of any shape as uint8 in 0..255; float in 0..1 is scaled.
+
+    Raises:
+        UserError: another type, or floats outside 0..1.
+    """
     if tensor.dtype == torch.uint8:
         return tensor
     if not tensor.is_floating_point():

@@ -7,21 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnrun.errors import Interrupted
+from cnnrun.multirun.launcher.engine import HERE, Place
 from cnnrun.multirun.launcher.existing_runs import RunsFound
 from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.launcher.queue import JobList, Outcome
 from cnnrun.multirun.launcher.seeds_together import SeedsTogether
-from cnnrun.multirun.launcher.workers import Workers, visible_gpus
+from cnnrun.multirun.launcher.workers import workers_of
 from cnnrun.runtime import console
 
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """How many runs are trained, which changes nothing of what they find."""
+    """How many runs are trained, and where, which changes nothing of what they find."""
 
     workers: int | None = None
     plugins: tuple[str, ...] = ()
     quiet: bool = False
+    place: Place = HERE
 
 
 AS_USUAL = LaunchOptions()
@@ -58,9 +60,8 @@ def train_jobs(
     queue = JobList(jobs, tell)
     experiments = [job.experiment for job in jobs if job.experiment]
     any_gpu = any(experiment.device in ("auto", "cuda") for experiment in experiments)
-    gpus = visible_gpus() if any_gpu else []
     runs = RunsFound(folder, say)
-    workers = Workers(options.workers or max(1, len(gpus)), runs, folder.parent / "logs", gpus)
+    workers = workers_of(options.place, runs, folder.parent, options.workers, any_gpu)
     code = workers.work(SeedsTogether(queue, runs, say))
     if code:
         finished = sum(outcome.run is not None for outcome in queue.outcomes)

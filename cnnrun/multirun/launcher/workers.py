@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from cnnrun.multirun.launcher.engine import Engine, Place, Training
 from cnnrun.multirun.launcher.existing_runs import RunsFound
 from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.launcher.queue import Outcome, Queue
@@ -32,7 +33,7 @@ class Process:
 
     job: Job
     slot: int
-    popen: subprocess.Popen[str]
+    popen: Training
     log: Path
     stopped: bool = False
 
@@ -48,12 +49,14 @@ class Workers:
     """`count` slots in which jobs run; `runs` are those that there are already.
 
     gpus: the names in CUDA_VISIBLE_DEVICES to hand out, a slot after the other.
+    engine: what trains, if not processes of this one.
     """
 
     count: int
     runs: RunsFound
     logs: Path
     gpus: list[str] = field(default_factory=list)
+    engine: Engine | None = None
     running: list[Process] = field(default_factory=list)
 
     def work(self, queue: Queue) -> int | None:
@@ -79,6 +82,8 @@ class Workers:
                 queue.ended(Outcome(job, finished, trained=False))
             else:
                 self.running.append(self._start(job))
+        if self.engine:
+            self.engine.submit()
 
     def _is_busy(self, job: Job) -> bool:
         """Whether the same run is at work, here or left behind by a sweep that was killed."""
@@ -92,10 +97,12 @@ class Workers:
         self.logs.mkdir(parents=True, exist_ok=True)
         log = self.logs / f"{job.key}.log"
         begun = self.runs.newest(job)
-        command = [*PROGRAM, *job.arguments(begun.path if begun else None)]
+        arguments = job.arguments(begun.path if begun else None)
+        if self.engine:
+            return Process(job, slot, self.engine.begin(job, arguments, log), log)
         with log.open("w", encoding="utf-8") as stream:
             popen = subprocess.Popen(
-                command,
+                [*PROGRAM, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stream,
@@ -143,9 +150,43 @@ class Workers:
         self.running.clear()
 
 
+def workers_of(
+    place: Place, runs: RunsFound, folder: Path, workers: int | None, any_gpu: bool
+) -> Workers:
+    """Those of a sweep or study in `folder`, on the engine that `place` names.
+
+    workers: how many, if that was said. any_gpu: whether a run would take any GPU.
+    """
+    engine = _engine_of(place, folder, workers, any_gpu)
+    if engine:
+        return Workers(engine.slots, runs, folder / "logs", engine=engine)
+    gpus = visible_gpus() if any_gpu else []
+    return Workers(workers or max(1, len(gpus)), runs, folder / "logs", gpus)
+
+
+def _engine_of(place: Place, folder: Path, workers: int | None, any_gpu: bool) -> Engine | None:
+    """The engine of a sweep or study in `folder`; None where its own processes train.
+
+    workers: runs at a time, if that was said. any_gpu: whether a run would take any GPU.
+
+    Raises:
+        UserError: the package that it needs is not installed, or its cluster can't be reached.
+    """
+    if place.kind == "ray":
+        from cnnrun.multirun.launcher.on_ray import RayEngine
+
+        return RayEngine(place, folder, workers, any_gpu)
+    if place.kind == "slurm":
+        from cnnrun.multirun.launcher.on_slurm import SlurmEngine
+
+        return SlurmEngine(place, folder, workers)
+    return None
+
+
 def outcome_of(process: Process) -> Outcome:
     """How an ended process's run ended."""
-    code = process.popen.returncode
+    code = process.popen.poll()
+    assert code is not None, "it has ended"
     stdout: IO[str] | None = process.popen.stdout
     printed = (stdout.read() if stdout else "").strip()
     if code == 0 and printed:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from cnnrun.config.document import parse
 from cnnrun.config.trust import refuse, require_consent, trusted
 from cnnrun.errors import ConfigError, Interrupted, UserError, did_you_mean
+from cnnrun.multirun.launcher.engine import HERE, Place
 from cnnrun.multirun.launcher.existing_runs import RunsFound
 from cnnrun.multirun.launcher.seeds_together import SeedsTogether, together
-from cnnrun.multirun.launcher.workers import Workers, visible_gpus
+from cnnrun.multirun.launcher.workers import visible_gpus, workers_of
 from cnnrun.multirun.sweep import generations
 from cnnrun.multirun.sweep.plan import Plan
 from cnnrun.multirun.sweep.results import Results, read_results
@@ -49,6 +50,7 @@ class LaunchOptions:
     storage: str | None = None
     named: tuple[str, ...] = ()
     output: Path = Path("sweeps")
+    place: Place = HERE
 
 
 def start(
@@ -211,8 +213,8 @@ def _work(
     if options.retry_failed:
         trials.retry_failed()
     queue = TrialQueue(plan, trials, tell, wait_for_others)
-    gpus = visible_gpus() if plan.uses_any_gpu else []
-    workers = Workers(_workers(plan, options), runs, folder / "logs", gpus)
+    count = options.workers or plan.sweep.workers
+    workers = workers_of(options.place, runs, folder, count, plan.uses_any_gpu)
     seeds = SeedsTogether(queue, runs, tell)
     try:
         code = workers.work(seeds)

@@ -1,0 +1,93 @@
+"""Arrays of a row a sample as targets: which kind they are, and whether they can be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cnnrun.data.targets import IGNORED, Kind, Labels, LabelSets, Masks, Targets, Values
+from cnnrun.errors import UserError
+from cnnrun.runtime.reading import MOST_CLASSES
+
+_FORMS: dict[Kind, str] = {
+    "labels": "one whole number a sample, (N,)",
+    "label_sets": "0 or 1 for each label, (N, K)",
+    "values": "finite numbers, (N,) or (N, D)",
+    "masks": "whole numbers from 0 to 255 a pixel, (N, H, W)",
+}
+
+
+def kind_of(rows: NDArray[Any]) -> Kind:
+    """The kind of targets that rows (N, ...) look like.
+
+    One number is a label if it is whole and else a value; several whole numbers say which labels
+    there are, several floating-point numbers are values; a plane is a mask.
+    """
+    whole = rows.dtype.kind in "bui"
+    if rows.ndim > 2:
+        return "masks"
+    if rows.ndim == 1 or rows.shape[1] == 1:
+        return "labels" if whole else "values"
+    return "label_sets" if whole else "values"
+
+
+def targets_of(rows: NDArray[Any], kind: Kind) -> Targets:
+    """Rows (N, ...) of numbers as targets of this kind.
+
+    Raises:
+        UserError: another shape, or numbers that are none; without a place.
+    """
+    if kind == "masks" and rows.ndim == 4:  # one channel, in front or behind
+        axis = next((a for a in (1, 3) if rows.shape[a] == 1), None)
+        rows = rows if axis is None else rows.squeeze(axis)
+    if kind == "labels" and rows.ndim == 2 and rows.shape[1] == 1:
+        rows = rows[:, 0]
+    if kind == "values" and rows.ndim == 1:
+        rows = rows[:, None]
+    wanted = {"labels": 1, "masks": 3}.get(kind, 2)
+    if rows.ndim != wanted or rows.dtype.kind not in "buif":
+        raise UserError(f"{_named(kind)} of shape {rows.shape} ({rows.dtype}); {_FORMS[kind]}")
+    most = {"labels": MOST_CLASSES - 1, "label_sets": 1, "masks": IGNORED}.get(kind)
+    right = np.isfinite(rows) if most is None else (rows >= 0) & (rows <= most)
+    if most is not None and rows.dtype.kind == "f":
+        right &= rows == np.floor(rows)
+    if not right.all():
+        row = int(np.argwhere(~right)[0][0])
+        told = f"{_named(kind)} with {rows[~right][0]} (sample {row})"
+        raise UserError(f"{told}; what is meant is {_FORMS[kind]}")
+    if kind == "labels":
+        return Labels(torch.from_numpy(rows.astype(np.int64)))
+    if kind == "masks":
+        return Masks(torch.from_numpy(rows.astype(np.uint8)))
+    held = torch.from_numpy(rows.astype(np.float32))
+    return LabelSets(held) if kind == "label_sets" else Values(held)
+
+
+def names_of(targets: list[Targets], given: list[str] | None, where: str) -> tuple[str, ...]:
+    """The names of the outputs: those given, or numbers.
+
+    Raises:
+        UserError: there are fewer or more, or two are the same.
+    """
+    needed = max(_outputs(each) for each in targets)
+    names = tuple(map(str, range(needed) if given is None else given))
+    exact = isinstance(targets[0], LabelSets | Values)
+    if len(set(names)) < len(names) or len(names) < needed or (exact and len(names) != needed):
+        told = f"`classes` has {len(set(names))} different names"
+        raise UserError(f"{where}: there are {needed} {targets[0].words}, but {told}")
+    return names
+
+
+def _outputs(targets: Targets) -> int:
+    held = targets.held
+    if isinstance(targets, LabelSets | Values):
+        return int(held.shape[1])
+    known = held[held != IGNORED] if isinstance(targets, Masks) else held
+    return int(known.max()) + 1 if known.numel() else 1
+
+
+def _named(kind: Kind) -> str:
+    return kind.replace("_", " ")

@@ -1,0 +1,195 @@
+"""Arrays of images and targets in one file of numpy."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnrun.data.dataset import SPLITS, Dataset, Split
+from cnnrun.data.identity import id_of_content
+from cnnrun.data.images.decoding import ImageOptions
+from cnnrun.data.sources.array_targets import kind_of, names_of, targets_of
+from cnnrun.data.sources.labelled_files import Amount, divided_by_content
+from cnnrun.data.sources.listed_names import listed
+from cnnrun.data.sources.own import quantized
+from cnnrun.data.sources.split_names import split_named
+from cnnrun.data.targets import Kind, Masks, Targets
+from cnnrun.errors import UserError
+from cnnrun.registry import datasets
+from cnnrun.runtime.container import memory_left
+from cnnrun.runtime.paths import expanded
+from cnnrun.runtime.reading import SHARD_BYTES, UnusableFileError, open_regular
+
+_IMAGES = ("x", "image", "images", "img", "imgs", "data", "input", "inputs")
+_TARGETS = ("y", "label", "labels", "target", "targets", "mask", "masks", "value", "values")
+_MOST_ARRAYS = 1_000
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@datasets.register("npz")
+def npz(
+    options: ImageOptions,
+    *,
+    file: str,
+    targets: Kind | None = None,
+    target: str | None = None,
+    classes: list[str] | None = None,
+    test: Amount = 0.2,
+) -> Dataset:
+    """Arrays in an `.npz` file: `train_images`, `train_labels`, `test_images` ..., or `x_train`.
+
+    Images are (N, H, W), (N, H, W, C) or (N, C, H, W), gray or RGB, uint8 in 0..255 or float in
+    0..1. Their names have a word for the split (none: train) and one for what they hold: `x`,
+    `images` or `data`, and `y`, `labels`, `targets`, `masks` or `values`. Where there is no test
+    split, that of validation is it; where there is none either, each image's own bytes decide.
+
+    file: The file, as `numpy.savez` or `numpy.savez_compressed` writes it.
+    targets: What the targets are; by default whole numbers (N,) are labels, (N, K) sets of labels
+        (0 or 1), floating-point numbers values, and (N, H, W) masks.
+    target: Which arrays are the targets where there are several: `masks` for `train_masks`.
+    classes: Names of the classes, labels or values; by default numbers.
+    test: Where there is neither `val` nor `test`, about this fraction of the images (or this many)
+        is the test split.
+
+    Raises:
+        UserError: no such file, damaged, larger than memory, arrays that are missing or don't fit.
+    """
+    arrays = _read(expanded(file), file)
+    parts = _by_split(arrays, target, file)
+    splits = {name: _split(*pair, targets, f"{file}: {name}") for name, pair in parts.items()}
+    kinds = {split.targets.kind for split in splits.values()}
+    if len(kinds) > 1:
+        raise UserError(f"{file}: targets of several kinds ({', '.join(sorted(kinds))})")
+    names = names_of([split.targets for split in splits.values()], classes, file)
+    if "test" not in splits and "validation" in splits:
+        splits["test"] = splits.pop("validation")
+        options.notes.append(f"{file} has no test split: its validation images are the test split")
+    elif "test" not in splits:
+        splits |= divided_by_content(file, splits["train"], test, options.whole)
+    return Dataset(names, splits["train"], splits["test"], splits.get("validation"))
+
+
+def _read(path: Path, file: str) -> Arrays:
+    """All arrays of the file, none of which holds anything but numbers."""
+    try:
+        with open_regular(path, SHARD_BYTES) as held, zipfile.ZipFile(held) as archive:
+            infos = archive.infolist()
+            if len(infos) > _MOST_ARRAYS:
+                raise UserError(f"{file}: {len(infos):,} arrays; the most is {_MOST_ARRAYS:,}")
+            _refuse_large(sum(info.file_size for info in infos), file)
+            return {info.filename.removesuffix(".npy"): _array(archive, info) for info in infos}
+    except UnusableFileError as error:
+        raise UserError(f"dataset.file: {file}: {error}") from error
+    except OSError as error:
+        raise UserError(f"dataset.file: {file}: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"{file}: no file of numpy's arrays, or damaged ({error})") from error
+    except zipfile.zlib.error as error:  # type: ignore[attr-defined]
+        raise UserError(f"{file}: damaged ({error})") from error
+
+
+def _refuse_large(size: int, file: str) -> None:
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if os.name == "posix" else None
+    room = min((n for n in (memory_left(), pages) if n is not None), default=None)
+    if room is not None and size > room:
+        told = f"its arrays hold {size / 1e9:,.1f} GB, more than the {room / 1e9:,.1f} GB of memory"
+        raise UserError(f"{file}: {told}")
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
+    """One array, whose header has to agree with what the archive says of its size.
+
+    Raises:
+        ValueError: it does not, or it holds objects, text or records.
+    """
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+            version, np.lib.format.read_array_header_2_0
+        )
+        shape, _, kind = read(member)
+        if kind.kind not in "buif":
+            raise ValueError(f"{info.filename} holds {kind}, not numbers")
+        if prod(shape) * kind.itemsize != info.file_size - member.tell():
+            raise ValueError(f"{info.filename} is said to be {shape}, and is not")
+    with archive.open(info) as member:
+        array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
+    return array
+
+
+def _by_split(
+    arrays: Arrays, target: str | None, file: str
+) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    """Images and targets by split.
+
+    Raises:
+        UserError: there are none, or several that could be.
+    """
+    found: dict[tuple[str, bool], str] = {}
+    for name in arrays:
+        words = re.findall(r"[a-z]+", name.lower())
+        split = next((s for word in words if (s := split_named(word))), "train")
+        answers = any(w == target.lower() if target else w in _TARGETS for w in words)
+        if split not in SPLITS or not (answers or any(word in _IMAGES for word in words)):
+            continue
+        if other := found.get((split, answers)):
+            told = "name the targets by dataset.target" if answers else "leave one out"
+            raise UserError(f"{file}: {other} and {name} could both be meant; {told}")
+        found[split, answers] = name
+    there = f"it has {listed(arrays) or 'none'}"
+    if ("train", False) not in found:
+        raise UserError(f"{file} has no array of training images, such as train_images ({there})")
+    pairs = {}
+    for split in SPLITS:
+        pair = [found.get((split, answers)) for answers in (False, True)]
+        if pair[0] and pair[1]:
+            pairs[split] = arrays[pair[0]], arrays[pair[1]]
+        elif pair[0] or pair[1]:
+            alone = "targets" if pair[0] else "images"
+            raise UserError(f"{file}: no {alone} for {pair[0] or pair[1]} ({there})")
+    return pairs
+
+
+def _split(images: NDArray[Any], rows: NDArray[Any], kind: Kind | None, where: str) -> Split:
+    try:
+        pixels, targets = _pixels(images), targets_of(rows, kind or kind_of(rows))
+        _agree(pixels, targets)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    contents = torch.tensor([id_of_content(row.tobytes()) for row in pixels.numpy()])
+    return replace(Split(pixels, targets), ids=contents, keys=contents, contents=contents)
+
+
+def _agree(pixels: Tensor, targets: Targets) -> None:
+    if len(pixels) != len(targets) or not len(pixels):
+        raise UserError(f"{len(pixels):,} images and {len(targets):,} targets")
+    if isinstance(targets, Masks) and targets.held.shape[1:] != pixels.shape[2:]:
+        sizes = (tuple(held.shape[-2:]) for held in (targets.held, pixels))
+        told = " and ".join(f"{height} x {width}" for height, width in sizes)
+        raise UserError(f"masks and images are of different sizes ({told})")
+
+
+def _pixels(images: NDArray[Any]) -> Tensor:
+    """(N, C, H, W) uint8, C 1 or 3."""
+    tensor = torch.from_numpy(images.astype(images.dtype.newbyteorder("="), copy=False))
+    if tensor.dim() == 3:
+        tensor = tensor[:, None]
+    elif tensor.dim() == 4 and tensor.shape[3] in (1, 3):
+        tensor = tensor.movedim(3, 1)
+    if tensor.dim() != 4 or tensor.shape[1] not in (1, 3):
+        raise UserError(
+            f"images of shape {images.shape}; (N, H, W), (N, H, W, C) or (N, C, H, W) is meant, "
+            "with 1 or 3 channels"
+        )
+    return quantized(tensor).contiguous()

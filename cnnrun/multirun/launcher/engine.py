@@ -1,0 +1,79 @@
+"""Where runs are trained: in processes here, on a Ray cluster, or by Slurm.
+
+Whichever it is, the same jobs become the same run directories: each is a plain `cnnrun train`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from cnnrun.errors import ConfigError
+from cnnrun.multirun.launcher.job import Job
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the command line says of where to train, which changes nothing of what is found.
+
+    on: `local`, `ray`, `ray://HOST:PORT` or `slurm`. cpus, gpus, memory: of one run, memory in GB.
+    minutes: that Slurm gives a run at a time. slurm: more of its options, as `partition=gpu`.
+    """
+
+    on: str = "local"
+    cpus: float | None = None
+    gpus: float | None = None
+    memory: float | None = None
+    minutes: int | None = None
+    slurm: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        kind = self.kind
+        if kind not in ("local", "ray", "slurm") or (kind != self.on and kind != "ray"):
+            raise ConfigError(f"--on {self.on}: local, ray, ray://HOST:PORT or slurm is meant")
+        given = {"--cpus": self.cpus, "--gpus": self.gpus, "--memory": self.memory}
+        of_slurm = {"--time": self.minutes, "--slurm": self.slurm or None}
+        for option, value in (given | of_slurm).items():
+            if value is not None and (kind == "local" or (kind == "ray" and option in of_slurm)):
+                where = "--on slurm" if option in of_slurm else "--on ray or --on slurm"
+                raise ConfigError(f"{option}: goes with {where} only")
+
+    @property
+    def kind(self) -> str:
+        return self.on.partition("://")[0]
+
+
+HERE = Place()
+
+
+class Training(Protocol):
+    """A run that is being trained, somewhere: what `Workers` use of a `subprocess.Popen`."""
+
+    returncode: int | None
+    stdout: IO[str] | None
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+class Engine(Protocol):
+    """What trains elsewhere than in processes of this one.
+
+    slots: how many runs it is given at a time.
+    """
+
+    slots: int
+
+    def begin(self, job: Job, arguments: list[str], log: Path) -> Training:
+        """Take a job; what it says goes to `log` when it has ended."""
+        ...
+
+    def submit(self) -> None:
+        """All that begins at this time has been given."""
+        ...

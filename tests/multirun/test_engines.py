@@ -1,0 +1,306 @@
+"""Sweeps and studies on Ray and Slurm: the same runs as here, also where machines are lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cnnrun.config.document import read
+from cnnrun.errors import ConfigError
+from cnnrun.multirun.launcher.engine import Place
+from cnnrun.multirun.launcher.job import Job
+from cnnrun.multirun.launcher.remote import Ended, Remote, brought_back
+from tests.chaos.runs import assert_equal
+from tests.conftest import Command
+from tests.multirun import fake_slurm
+
+BASE = """\
+name: b
+dataset: {name: digits, batch_size: 16}
+model: {name: cnn, channels: [8, 16], batch_norm: true}
+optimizer: {name: sgd, lr: 0.1}
+device: cpu
+training: {epochs: EPOCHS, draw: false}
+"""
+# The same threads everywhere: sums in another order differ in their last bit.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def sweep(folder: Path, lrs: list[float], seeds: int, epochs: int = 6) -> Path:
+    (folder / "base.yaml").write_text(BASE.replace("EPOCHS", str(epochs)))
+    file = folder / "mine.yaml"
+    file.write_text(f"base: base.yaml\ngrid: {{optimizer.lr: {lrs}}}\nseeds: {seeds}\n")
+    return file
+
+
+def began(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "cnnrun", "sweep", "mine.yaml", *arguments],
+        cwd=folder,
+        env={**ENVIRONMENT, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def runs_below(folder: Path) -> dict[tuple[Any, Any], Path]:
+    """Run directories by learning rate and seed; each is there once."""
+    found = [json.loads(file.read_text()) for file in folder.glob("runs/b/*/summary.json")]
+    paths = [file.parent for file in folder.glob("runs/b/*/summary.json")]
+    assert len(found) == len(list(folder.glob("runs/b/*/config.yaml"))), "a run was left behind"
+    keys = []
+    for path in paths:
+        values = read(path / "config.yaml").values
+        keys.append((values["optimizer"]["lr"], values["seed"]))
+    assert max(Counter(keys).values()) == 1
+    return dict(zip(keys, paths, strict=True))
+
+
+def assert_same_runs(ours: Path, expected: Path, count: int, epochs: int = 6) -> None:
+    """To the bit, and each epoch of each was trained to its end once."""
+    found, wanted = runs_below(ours), runs_below(expected)
+    assert found.keys() == wanted.keys()
+    assert len(found) == count
+    for key, run in found.items():
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        assert [row["epoch"] for row in rows] == list(range(1, epochs + 1))
+        log, other = ((r / "metrics.jsonl").read_bytes() for r in (run, wanted[key]))
+        assert log == other, key
+        for name in ("last", "best"):
+            weights, others = (
+                torch.load(r / "checkpoints" / f"{name}.pt", weights_only=True)["model"]
+                for r in (run, wanted[key])
+            )
+            assert_equal(weights, others, f"{key} {name}")
+
+
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.1)
+
+
+def descendants(parent: int) -> set[int]:
+    """Processes that `parent` started, theirs included (Linux)."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    found = {parent}
+    while more := {pid for pid, of in parents.items() if of in found} - found:
+        found |= more
+    return found
+
+
+def trainings(among: set[int]) -> set[int]:
+    found = set()
+    for pid in among:
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"cnnrun" in words and b"train" in words:
+            found.add(pid)
+    return found
+
+
+# Ray ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A Ray cluster of two nodes on this machine."""
+    pytest.importorskip("ray", reason="needs Ray: pip install 'cnnrun[ray]'")
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    made.second = made.add_node(num_cpus=2)
+    yield made
+    made.shutdown()
+
+
+@pytest.mark.slow
+def test_a_sweep_survives_the_loss_of_a_node(cluster: Any, tmp_path: Path) -> None:
+    sweep(tmp_path, [0.05, 0.1, 0.2, 0.3], 3)
+    process = began(tmp_path, "--on", "ray", "output=ray", RAY_ADDRESS=cluster.address)
+    folder = tmp_path / "ray" / "mine"
+    raylet = cluster.second.all_processes["raylet"][0].process.pid
+    lost: set[int] = set()
+
+    def in_the_middle() -> bool:
+        lost.clear()
+        lost.update(trainings(descendants(raylet)))
+        begun = list(folder.glob("runs/b/*/checkpoints/last.pt"))
+        return bool(lost) and len(begun) >= 4
+
+    wait_until(in_the_middle, process)
+    cluster.remove_node(cluster.second, allow_graceful=False)
+    assert lost
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
+    assert out.count("finished") == 4
+    assert not trainings(lost)
+    local = began(tmp_path, "output=local", "--workers", "2")
+    assert local.wait(500) == 0
+    assert_same_runs(folder, tmp_path / "local" / "mine", 12)
+
+
+@pytest.mark.slow
+def test_a_sweep_on_ray_that_is_stopped_saves_its_runs_and_goes_on(
+    cluster: Any, tmp_path: Path
+) -> None:
+    sweep(tmp_path, [0.1], 2)
+    process = began(tmp_path, "--on", "ray", "output=ray", RAY_ADDRESS=cluster.address)
+    folder = tmp_path / "ray" / "mine"
+    wait_until(lambda: list(folder.glob("runs/b/*/checkpoints/last.pt")), process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 130, err
+    assert "the runs under way are saved" in err
+    again = began(tmp_path, "--on", "ray", "output=ray", RAY_ADDRESS=cluster.address)
+    _, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+    local = began(tmp_path, "output=local")
+    assert local.wait(300) == 0
+    assert_same_runs(folder, tmp_path / "local" / "mine", 2)
+
+
+# Slurm -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_slurm_trains_an_array_and_a_job_that_is_preempted_goes_on(tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="needs submitit: pip install 'cnnrun[slurm]'")
+    slurm = tmp_path / "slurm"
+    fake_slurm.install(slurm)
+    sweep(tmp_path, [0.1, 0.2], 2, epochs=60)
+    path = f"{slurm}{os.pathsep}{os.environ['PATH']}"
+    options = ("--time", "30", "--cpus", "1", "--slurm", "partition=gpu")
+    process = began(tmp_path, "--on", "slurm", *options, "output=slurmed", PATH=path)
+    folder = tmp_path / "slurmed" / "mine"
+    in_the_middle: list[str] = []
+
+    def found() -> bool:
+        """A job whose run has trained some epochs, and has most of them before it."""
+        logs = folder.glob("runs/b/*/metrics.jsonl")
+        begun = [log.parent for log in logs if len(log.read_bytes().splitlines()) < 30]
+        settings = [read(run / "config.yaml").values for run in begun]
+        wanted = [(f"optimizer.lr={s['optimizer']['lr']}", f"seed={s['seed']}") for s in settings]
+        for file in slurm.glob("*.pid"):
+            for pid in trainings(descendants(int(file.read_text()))):
+                words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                if any(set(pair) <= set(words) for pair in wanted):
+                    in_the_middle.append(file.stem)
+                    return True
+        return False
+
+    wait_until(found, process)
+    # What Slurm sends before a job's time is up, and when it is preempted.
+    scancel = [str(slurm / "scancel"), in_the_middle[0], "--signal", "SIGUSR2"]
+    subprocess.run(scancel, check=True)
+    _, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err
+    script = (slurm / "100.sh").read_text()
+    for line in ("--array=0-3%4", "--time=30", "--cpus-per-task=1", "--partition=gpu"):
+        assert f"#SBATCH {line}" in script
+    begun = Counter((slurm / "begun").read_text().split())
+    assert begun == {f"100_{task}": 1 for task in range(4)} | {in_the_middle[0]: 2}
+    local = began(tmp_path, "output=local")
+    assert local.wait(400) == 0
+    assert_same_runs(folder, tmp_path / "local" / "mine", 4, epochs=60)
+
+
+# What is said and sent ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [({"on": "mesos"}, "local, ray, ray://HOST:PORT or slurm"),
+     ({"on": "slurm://a"}, "--on slurm://a"),
+     ({"gpus": 1.0}, "--gpus: goes with --on ray or --on slurm"),
+     ({"on": "ray", "minutes": 3}, "--time: goes with --on slurm"),
+     ({"on": "ray", "slurm": ("a=b",)}, "--slurm: goes with --on slurm")],
+)  # fmt: skip
+def test_places_that_there_are_not_are_refused(place: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        Place(**place)
+
+
+@pytest.mark.parametrize(
+    ("package", "on", "extra"), [("ray", "ray", "ray"), ("submitit", "slurm", "slurm")]
+)
+def test_a_package_that_is_not_installed_is_told(
+    cnnrun: Command, monkeypatch: pytest.MonkeyPatch, package: str, on: str, extra: str
+) -> None:
+    sweep(Path.cwd(), [0.1], 1)
+    monkeypatch.setitem(sys.modules, package, None)
+    ended = cnnrun("sweep", "mine.yaml", "--on", on)
+    assert ended.code == 1
+    assert f"pip install 'cnnrun[{extra}]'" in ended.err
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Remote:
+    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "mine.py").write_text("")
+    mark = tmp_path / ".shared"
+    mark.write_text("here")
+    files = (str(tmp_path / "mine.py"),)
+    job = Job(tmp_path / "base.yaml", (), tmp_path / "runs", "key", 0, 3, plugins=files)
+    return Remote.of(job, job.arguments(), mark, 1.0)
+
+
+def test_a_machine_without_the_disk_gets_files_and_sends_its_run_back(
+    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the command would, a run directory is made below the output that it was told."""
+
+    def train(self: Remote, arguments: list[str], folder: str) -> Ended:
+        config, plugin = arguments[1], next(a for a in arguments if a.startswith("--plugin="))
+        assert Path(config).read_text() == BASE
+        assert Path(plugin.partition("=")[2]).is_file()
+        assert not config.startswith(str(tmp_path))
+        assert "--resume-or-start" in arguments
+        run = Path(folder, "out", "b", "one")
+        run.mkdir(parents=True)
+        (run / "summary.json").write_text(folder)
+        assert self.here != folder
+        return Ended(0, "out/b/one\n", "")
+
+    monkeypatch.setattr(Remote, "_run", train)
+    Path(remote.mark).write_text("another machine's")
+    ended = brought_back(remote.train(), tmp_path / "runs")
+    assert ended.printed == str(tmp_path / "runs" / "b" / "one")
+    assert (tmp_path / "runs" / "b" / "one" / "summary.json").is_file()
+    assert not Path((tmp_path / "runs" / "b" / "one" / "summary.json").read_text()).exists()
+
+
+def test_where_the_disk_is_shared_a_try_waits_for_the_one_before(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+
+    def train(self: Remote, arguments: list[str], folder: str) -> Ended:
+        assert (arguments, folder) == (self.arguments, self.here)
+        tries.append(folder)
+        taken = len(tries) < 3
+        return Ended(int(taken), "", "error: another process is training x" if taken else "")
+
+    monkeypatch.setattr(Remote, "_run", train)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    assert remote.train() == Ended(0, "", "")
+    assert len(tries) == 3
