@@ -23,6 +23,7 @@ from cnnrun.runtime import console
 from cnnrun.runtime.distributed import world
 from cnnrun.runtime.files import write_json
 from cnnrun.runtime.interrupt import Leave, nothing_to_save
+from cnnrun.runtime.memory import peak_bytes
 from cnnrun.runtime.training_display import reporter
 from cnnrun.runtime.weights import load_weights
 
@@ -131,6 +132,7 @@ def finish(trainer: Trainer, started: float) -> None:
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         "images_per_second": round(trainer.speed, 1),
         "seconds": round(time.perf_counter() - started, 2),
+        "peak_memory": peak_bytes(parts.device),  # bytes
     }
     if parts.experiment.training.draw:
         names = task.plots if best_epoch else ("curves",)

@@ -21,7 +21,7 @@ from cnnrun.runtime.strict_json import to_json
 
 # So many checkpoints are written in the course of the run that is killed.
 _CHECKPOINTS = 20
-_SPEED = ("images_per_second", "seconds")
+_SPEED = ("images_per_second", "seconds", "peak_memory")
 
 Tell = Callable[[str], object]
 

@@ -1,7 +1,8 @@
-"""How much memory there is for the asking, before anything is taken."""
+"""How much memory there is for the asking, before anything is taken, and how much was taken."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import torch
@@ -12,6 +13,19 @@ try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
+
+
+def peak_bytes(device: torch.device) -> int | None:
+    """The most that was held at once: on a GPU by its tensors, else by this process.
+
+    None where the system doesn't say.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if resource is None:
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(most if sys.platform == "darwin" else most * 1024)  # Linux counts in KiB
 
 
 def free_bytes() -> int:
