@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from cnnrun.data.dataset import Dataset
@@ -11,7 +12,7 @@ from cnnrun.data.sources.keys import Download, Root
 from cnnrun.data.sources.labelled_files import Listing, labelled_dataset
 from cnnrun.data.sources.listed_targets import Reading, SeveralLabels
 from cnnrun.data.sources.mask_files import MaskFiles
-from cnnrun.data.sources.torchvision_adapter import TorchvisionSet
+from cnnrun.data.sources.torchvision_adapter import TorchvisionSet, listing
 from cnnrun.registry import datasets
 from cnnrun.runtime.paths import expanded
 
@@ -40,12 +41,12 @@ def celeba(options: ImageOptions, *, root: Root = "data", download: Download = T
     )
     listings = {}
     for split, made in known.open(root, download).items():
-        listings[split] = listing = Listing()
+        listings[split] = Listing()
         folder = expanded(root) / "celeba" / "img_align_celeba"
         labels = [name for name in made.attr_names if name]
         for file, row in zip(made.filename, made.attr.tolist(), strict=True):
             there = [name for name, value in zip(labels, row, strict=True) if value]
-            listing.add([str(folder / file)], there)
+            listings[split].add([str(folder / file)], there)
     return _dataset(root, listings, options, SeveralLabels(labels))
 
 
@@ -62,8 +63,9 @@ def oxford_pets_masks(
         ("oxford-iiit-pet/images", "oxford-iiit-pet/annotations"),
         {"train": {"split": "trainval"}, "test": {"split": "test"}},
     )
+    masks = expanded(root) / "oxford-iiit-pet" / "annotations" / "trimaps"
     pairs = {
-        split: list(zip(made._images, made._segs, strict=True))
+        split: [(image, masks / f"{Path(image).stem}.png") for image, _ in listing(made)]
         for split, made in known.open(root, download).items()
     }
     return _masked(root, pairs, options, MaskFiles({2: "background", 1: "pet"}))
