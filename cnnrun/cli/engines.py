@@ -37,7 +37,7 @@ Minutes = Annotated[
         "--time",
         metavar="MINUTES",
         min=1,
-        help="Slurm: time of a job; a run goes on in the next.",
+        help="Slurm: time of a job; a run continues in the next.",
         rich_help_panel=_WHERE,
     ),
 ]

@@ -74,7 +74,11 @@ def test_without_splits_contents_decide(tmp_path: Path) -> None:
         ({"labels": [1]}, {}, "no array of training images"),
         ({"images": IMAGES}, {}, "no targets for images"),
         ({"images": IMAGES, "labels": [1, 2]}, {}, "12 images and 2 targets"),
-        ({"images": IMAGES, "labels": [-1] * 12}, {}, "labels with -1 (sample 0)"),
+        (
+            {"images": IMAGES, "labels": [-1] * 12},
+            {},
+            "labels with -1 (sample 0); what is meant is",
+        ),
         ({"images": IMAGES, "labels": [10**9] * 12}, {}, "labels with 1000000000"),
         ({"images": IMAGES, "labels": ["a"] * 12}, {}, "not numbers"),
         ({"images": IMAGES, "labels": [object()] * 12}, {}, "not numbers"),
@@ -97,6 +101,19 @@ def test_arrays_that_do_not_fit(
     assert "data.npz" in str(error.value)
 
 
+def test_splits_with_targets_of_several_kinds(tmp_path: Path) -> None:
+    file = _save(tmp_path, train_images=IMAGES, train_labels=ROWS["labels"], test_images=IMAGES,
+                 test_masks=ROWS["masks"])  # fmt: skip
+    with pytest.raises(UserError, match=r"targets of several kinds \(labels, masks\)"):
+        npz(ImageOptions(), file=file)
+
+
+def test_more_arrays_than_any_honest_file_has(tmp_path: Path) -> None:
+    file = _save(tmp_path, **{f"a{k}": [k] for k in range(10_001)})
+    with pytest.raises(UserError, match="arrays; the most is"):
+        npz(ImageOptions(), file=file)
+
+
 def test_one_of_several_targets_is_named(tmp_path: Path) -> None:
     file = _save(tmp_path, images=IMAGES, labels=ROWS["labels"], masks=ROWS["masks"])
     with pytest.raises(UserError, match="labels and masks could both be meant; name the targets"):
@@ -109,7 +126,7 @@ def test_hostile_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     content = file.read_bytes()
     for cut in (0, 10, len(content) // 2, len(content) - 5):
         file.write_bytes(content[:cut])
-        with pytest.raises(UserError, match=r"data\.npz"):
+        with pytest.raises(UserError, match=r"data\.npz: no file of numpy's arrays, or damaged"):
             npz(ImageOptions(), file=str(file))
     for k in range(0, len(content), 97):
         file.write_bytes(content[:k] + bytes([content[k] ^ 0xFF]) + content[k + 1 :])

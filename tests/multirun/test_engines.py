@@ -253,6 +253,23 @@ def test_a_package_that_is_not_installed_is_told(
     assert f"pip install 'cnnrun[{extra}]'" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "--on slurm: this machine has no `srun` and `sbatch`"),
+        (("--slurm", "gpu"), "--slurm gpu: write OPTION=VALUE, as in --slurm partition=gpu"),
+    ],
+)
+def test_what_slurm_lacks_is_told(
+    cnnrun: Command, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], told: str
+) -> None:
+    sweep(Path.cwd(), [0.1], 1)
+    monkeypatch.setenv("PATH", "")
+    ended = cnnrun("sweep", "mine.yaml", "--on", "slurm", *options)
+    assert ended.code in (1, 2)
+    assert told in ended.err
+
+
 @pytest.fixture
 def remote(tmp_path: Path) -> Remote:
     (tmp_path / "base.yaml").write_text(BASE)

@@ -111,8 +111,9 @@ def _inner(pair: tuple[Path, Path], split: str) -> Path:
     """The folder of a split's masks, whichever of the words for it that has."""
     found = _named(pair[1])
     if split not in found:
-        told = f"{pair[1]} has no folder of the {split} split, and {pair[0]} has one"
-        raise UserError(f"dataset.masks: {told}")
+        raise UserError(
+            f"dataset.masks: {pair[1]} has no folder of the {split} split, and {pair[0]} has one"
+        )
     return pair[1] / found[split]
 
 

@@ -31,6 +31,7 @@ class SlurmEngine:
     def __init__(self, place: Place, folder: Path, workers: int | None) -> None:
         with package_of("submitit", "--on slurm"):
             import submitit
+        options = _options(place.slurm)
         self.slots = workers or _SLOTS
         self._mark = new_mark(folder)
         self._cpus = place.cpus or 1.0
@@ -51,7 +52,7 @@ class SlurmEngine:
                 slurm_signal_delay_s=int(STOP_SECONDS) + 30,
                 **({"gpus_per_node": _whole(place.gpus)} if place.gpus else {}),
                 **({"mem_gb": place.memory} if place.memory else {}),
-                **({"slurm_additional_parameters": _options(place.slurm)} if place.slurm else {}),
+                **({"slurm_additional_parameters": options} if options else {}),
             )
         except (ValueError, TypeError) as error:
             raise ConfigError(f"--on slurm: {error}") from error
@@ -102,7 +103,7 @@ class _Submitted:
     def ended(self) -> Ended | None:
         """How it ended, None while it has not."""
         if self.job is None:
-            return Ended(-signal.SIGTERM, "", "not begun") if self._cancelled else None
+            return Ended(-signal.SIGTERM, "", "not started") if self._cancelled else None
         if not self.job.paths.result_pickle.exists():
             if time.monotonic() < self._next_question:
                 return None
