@@ -47,7 +47,7 @@ ROLES = {
     **dict.fromkeys(("training.draw", "training.checkpoint_every"), Role.OUTPUT),
     "dataset": Role.FIXED,
     **dict.fromkeys(("dataset.augment", "dataset.interpolation"), Role.RESULT),
-    **dict.fromkeys(("dataset.root", "dataset.file"), Role.SOURCE),
+    **dict.fromkeys(("dataset.root", "dataset.file", "dataset.image_folder"), Role.SOURCE),
     **dict.fromkeys(("dataset.on_error", "dataset.check"), Role.SOURCE),
     **dict.fromkeys(
         ("dataset.threads", "dataset.cache", "dataset.cache_dir", "dataset.download"), Role.MACHINE
