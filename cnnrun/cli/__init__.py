@@ -89,8 +89,16 @@ def _run(arguments: list[str]) -> int:
         with mistakes_of_user_code():
             app(args=arguments, prog_name="cnnrun")
     except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 0
+        code = ended.code if isinstance(ended.code, int) else 0
+        # Typer makes a silent 130 of any signal that comes while it reads the command line.
+        left = left_by()
+        return (
+            code if left is None or code != _TYPERS_INTERRUPT else _told("interrupted", left, False)
+        )
     return 0
+
+
+_TYPERS_INTERRUPT = 130
 
 
 def _leave(code: int) -> None:

@@ -26,6 +26,7 @@ from cnnrun.errors import UserError
 from cnnrun.evaluation.export_formats import FORMATS, Run, as_arrays
 from cnnrun.evaluation.loading import open_checkpoint
 from cnnrun.runs.checkpoint import Checkpoint
+from cnnrun.runtime.files import is_device
 from cnnrun.runtime.strict_json import to_json
 
 Format = Literal["onnx", "safetensors", "torch-export", "torchscript"]
@@ -88,6 +89,8 @@ def export(
             "safetensors holds weights alone; mean and std for the preprocessing are in its "
             "metadata (formats with the preprocessing inside: onnx, torch-export, torchscript)"
         )
+    if is_device(file):
+        raise UserError(f"{file}: no file, and an export is read once more when it is written")
     kind = FORMATS[format]
     network = _network(parts, preprocessing)
     images, real = _images(parts)

@@ -12,11 +12,13 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from cnnrun.errors import UserError
+from cnnrun.runtime.files import write_atomically
 
 
 @contextmanager
@@ -159,15 +161,12 @@ def save(figure: Figure, path: Path | str) -> Path:
     ending = path.suffix.lower() or ".png"
     if ending not in FORMATS:
         raise UserError(f"{path}: plots are written as {', '.join(FORMATS)}, not as '{ending}'")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    drawn = BytesIO()
+    with look():
+        figure.savefig(drawn, format=ending[1:], dpi=DPI)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with look():
-            figure.savefig(unfinished, format=ending[1:], dpi=DPI)
-        unfinished.replace(path)
     except OSError as error:
         raise UserError(f"could not write the plot {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
+    write_atomically(path, lambda stream: stream.write(drawn.getbuffer()))
     return path

@@ -34,6 +34,7 @@ def write_atomically(file: Path, write: Callable[[IO[bytes]], Any], private: boo
     """Let `write` fill a temporary file, force it to disk, then rename it to `file`.
 
     Whoever reads `file`, also after a crash at any instant, finds the old content or the new one.
+    A device or pipe is written to as it is.
 
     private: for this user alone, where the file system knows users.
 
@@ -41,7 +42,16 @@ def write_atomically(file: Path, write: Callable[[IO[bytes]], Any], private: boo
         UserError: the disk is full, say; `file` is untouched and no temporary file stays.
     """
     with disk_errors_told(file):
+        if is_device(file):
+            with file.open("wb") as stream:
+                write(stream)
+            return
         _write_atomically(file, write, 0o600 if private else 0o666)
+
+
+def is_device(file: Path) -> bool:
+    """Whether it is there and no place for a file of its name: root could replace /dev/null."""
+    return file.exists() and not file.is_file() and not file.is_dir()
 
 
 def _write_atomically(file: Path, write: Callable[[IO[bytes]], Any], rights: int) -> None:

@@ -61,7 +61,7 @@ def test_a_failed_save_leaves_the_earlier_plot_and_nothing_else(tmp_path: Path) 
     full = OSError(28, "No space left on device")
     with (
         mock.patch.object(Path, "replace", side_effect=full),
-        pytest.raises(UserError, match=r"curves\.png: No space left"),
+        pytest.raises(UserError, match=r"curves\.png: can't be written .No space left"),
     ):
         style.save(curves(2), path)
     assert path.read_bytes() == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import stat
 import threading
 from pathlib import Path
 from typing import IO
@@ -12,6 +13,7 @@ from typing import IO
 import pytest
 
 from cnnrun.errors import UserError
+from cnnrun.plots.style import new_figure, save
 from cnnrun.runtime.file_lock import lock
 from cnnrun.runtime.files import write_atomically, write_text
 from cnnrun.runtime.interrupt import Leave, signals_handled
@@ -107,3 +109,26 @@ def test_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cnnrun.runtime.file_lock.fcntl", None)
     with (tmp_path / "x").open("w") as first:
         assert lock(first.fileno()) is None
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    """As root, /dev/null would be replaced by a file."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    handle = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_text(pipe, "whole")
+        save(new_figure(20, 20), pipe)
+        assert os.read(handle, 9) == b"whole\x89PNG"
+    finally:
+        os.close(handle)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert [file.name for file in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_an_export_is_no_pipe(cnnrun: Command, tiny: Path, tmp_path: Path) -> None:
+    run = cnnrun("train", tiny, "-q").out.strip()
+    os.mkfifo(tmp_path / "x.onnx")
+    ended = cnnrun("export", run, "-o", tmp_path / "x.onnx")
+    assert ended.code == 1
+    assert "no file, and an export is read once more" in ended.err

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cnnrun.cli.words import Group
 from cnnrun.runtime import interrupt
 from cnnrun.runtime.interrupt import Leave, held, nothing_to_save, signals_handled, stop_on_signals
 from tests.conftest import Command, quick_ones
@@ -128,5 +129,14 @@ def test_the_command_ends_with_the_signal_s_code(
             raise RuntimeError("unexpected pos 64 vs 0") from error
 
     monkeypatch.setattr(listing, "as_text", listed)
+    ended = cnnrun("list")
+    assert (ended.code, ended.err) == (code, "error: interrupted\n")
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_signal_while_the_command_line_is_read(
+    cnnrun: Command, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    monkeypatch.setattr(Group, "parse_args", lambda *_: _send(number))
     ended = cnnrun("list")
     assert (ended.code, ended.err) == (code, "error: interrupted\n")
