@@ -189,6 +189,7 @@ def _read(name: str, values: Mapping[str, Any]) -> Metric:
         shown if isinstance(shown, str) and shown and _is_word(shown) else own.display_name,
         form if isinstance(form, str) and _FORMAT.fullmatch(form) else own.format,
         of_the_loss if isinstance(of_the_loss, bool) else own.of_the_loss,
+        own.bounds,
     )
 
 

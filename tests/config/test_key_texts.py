@@ -29,7 +29,8 @@ OPTIONS: list[type[BaseModel]] = [
     *(Sweep, RandomSearch, OptunaSearch, Range, Study),
 ]
 # `a, b or c`, with limits; never how Python writes an annotation.
-_ONE = r"(?:(?:list of |mapping of (?:str|int) to )*[\w-]+(?: [<>]=? [\d.e+-]+)*|a list of these)"
+_RANGE = r"(?: [<>]=? [\d.e+-]+)*"
+_ONE = rf"(?:(?:list of |mapping of (?:str|int){_RANGE} to )*[\w-]+{_RANGE}|a list of these)"
 _TYPE = rf"{_ONE}(?:(?:, | or ){_ONE})*"
 
 

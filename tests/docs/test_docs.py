@@ -32,6 +32,8 @@ NOT_RUN = {
     ("docs/howto/multi_gpu.md", "#!/bin/bash"): "needs Slurm",
     ("docs/howto/sweeps.md", "cnnrun sweep --join"): "needs a PostgreSQL server and other machines",
     ("docs/howto/sweeps.md", "#!/bin/bash"): "needs Slurm",
+    ("docs/howto/sweeps.md", "pip install 'cnnrun[ray]'"): "needs Ray",
+    ("docs/howto/sweeps.md", "pip install 'cnnrun[slurm]'"): "needs Slurm",
     ("docs/howto/multi_gpu.md", "torchrun --nproc"): "needs GPUs",
     ("docs/howto/multi_gpu.md", "torchrun --nnodes"): "needs several machines",
     ("docs/ideas/style_transfer.md", "cnnrun train"): "needs the weights of a VGG, 548 MB",

@@ -102,7 +102,7 @@ OTHERS: dict[str, str] = {
     "loss.name": "focal", "loss.weight": "balanced", "optimizer.name": "adam",
     "schedule.name": "cosine", "training.monitor": "loss", "training.checkpoint_every": "7 steps",
     "training.clip_norm": "1", "training.ema": "0.9", "training.swa": "0.5",
-    "training.on_nan": "skip",
+    "training.on_nan": "skip", "dataset.sampler": "balanced",
     "training.amp": "bf16", "training.compile": "cuda_graphs", "training.progressive_from": "0.5",
     "loggers": "[csv]", "dataset.bits": "8", "training.epochs": "4",
 }  # fmt: skip
