@@ -22,7 +22,7 @@ def test_the_wheel_trains_a_shipped_config_from_any_directory(tmp_path: Path) ->
     subprocess.run(build, cwd=REPOSITORY, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
-    assert {"cnnrun/report/style.css", "cnnrun/report/page.js"} <= set(inside)
+    assert {"cnnrun/report/assets/style.css", "cnnrun/report/assets/uPlot.js"} <= set(inside)
     for config in CONFIGS.rglob("*.yaml"):
         assert f"cnnrun/configs/{config.relative_to(CONFIGS).as_posix()}" in inside
 

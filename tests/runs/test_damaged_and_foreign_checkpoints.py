@@ -143,7 +143,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     tmp_path: Path, tiny: Path, number: signal.Signals, code: int, when: str
 ) -> None:
     """In the first epoch, before any best checkpoint, and later."""
-    tiny.write_text(tiny.read_text().replace("epochs: 2", "epochs: 400"))
+    tiny.write_text(tiny.read_text().replace("epochs: 2, draw: false", "epochs: 4000"))
     process = _start(tmp_path, tiny, "-q")
     _wait_for(process, tmp_path, f"runs/tiny/*/{when}")
     [run] = (tmp_path / "runs" / "tiny").iterdir()
@@ -158,7 +158,9 @@ def test_a_signal_saves_and_says_how_to_go_on(
     if when == "checkpoints/best.pt":
         assert (run / "checkpoints" / "best.pt").is_file()
         assert (run / "plots" / "curves.png").is_file()
-    again = _start(tmp_path, "--resume", run, "-q", "training.epochs=3")
+    content = torch.load(run / "checkpoints" / "last.pt", weights_only=True)
+    more = f"training.epochs={content['progress']['epoch'] + 1}"
+    again = _start(tmp_path, "--resume", run, "-q", more)
     assert again.wait(timeout=120) == 0, again.communicate()[1]
 
 
