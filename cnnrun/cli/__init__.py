@@ -91,14 +91,10 @@ def _run(arguments: list[str]) -> int:
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 0
         # Typer makes a silent 130 of any signal that comes while it reads the command line.
-        left = left_by()
-        return (
-            code if left is None or code != _TYPERS_INTERRUPT else _told("interrupted", left, False)
-        )
+        if code == 130 and (left := left_by()) is not None:
+            return _told("interrupted", left, debug=False)
+        return code
     return 0
-
-
-_TYPERS_INTERRUPT = 130
 
 
 def _leave(code: int) -> None:

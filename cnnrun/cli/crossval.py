@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 from cnnrun.cli.app import AsJson, Config, Overrides, Plugins, app
-from cnnrun.cli.engines import Cpus, Gpus, Memory, Minutes, On, SlurmOptions
+from cnnrun.cli.engines import (
+    Cpus,
+    DryRun,
+    Gpus,
+    Memory,
+    Minutes,
+    On,
+    Processes,
+    Quiet,
+    SlurmOptions,
+)
 from cnnrun.cli.help_text import examples
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
@@ -23,24 +33,17 @@ def crossval(
     output: Annotated[
         str, typer.Option("--output", "-o", help="Folder of all cross-validations.", metavar="DIR")
     ] = "crossval",
-    workers: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(
-            "--workers", "-w", metavar="N", min=1, help="Processes that train at the same time."
-        ),
-    ] = None,
+    workers: Processes = None,
     on: On = "local",
     cpus: Cpus = None,
     gpus: Gpus = None,
     memory: Memory = None,
     time: Minutes = None,
     slurm: SlurmOptions = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the commands, one per line, and train nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
     plugin: Plugins = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Cross-validate: train once for each fold.
 

@@ -1,4 +1,4 @@
-"""Options of `cnnrun sweep`, `study` and `crossval` that say where the runs are trained."""
+"""Options of `cnnrun sweep`, `study` and `crossval`: how many runs at once, and where."""
 
 from __future__ import annotations
 
@@ -7,6 +7,17 @@ from typing import Annotated, Optional
 import typer
 
 _WHERE = "Where to train"
+
+Processes = Annotated[
+    Optional[int],  # noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
+    typer.Option(
+        "--workers", "-w", metavar="N", min=1, help="Processes that train at the same time."
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the commands, one per line, and train nothing.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
 On = Annotated[
     str,
@@ -18,7 +29,7 @@ On = Annotated[
     ),
 ]
 Cpus = Annotated[
-    Optional[float],  # noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
+    Optional[float],  # noqa: UP045
     typer.Option(metavar="N", min=0.01, help="CPUs of each run.", rich_help_panel=_WHERE),
 ]
 Gpus = Annotated[

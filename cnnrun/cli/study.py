@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 from cnnrun.cli.app import AsJson, Overrides, Plugins, app
-from cnnrun.cli.engines import Cpus, Gpus, Memory, Minutes, On, SlurmOptions
+from cnnrun.cli.engines import (
+    Cpus,
+    DryRun,
+    Gpus,
+    Memory,
+    Minutes,
+    On,
+    Processes,
+    Quiet,
+    SlurmOptions,
+)
 from cnnrun.cli.help_text import examples
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
@@ -25,24 +35,17 @@ def study(
         ),
     ],
     overrides: Overrides = None,
-    workers: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(
-            "--workers", "-w", metavar="N", min=1, help="Processes that train at the same time."
-        ),
-    ] = None,
+    workers: Processes = None,
     on: On = "local",
     cpus: Cpus = None,
     gpus: Gpus = None,
     memory: Memory = None,
     time: Minutes = None,
     slurm: SlurmOptions = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the commands, one per line, and train nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
     plugin: Plugins = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train variants under several seeds and compare them.
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from cnnrun.cli.app import AsJson, Overrides, Plugins, Storage, app
-from cnnrun.cli.engines import Cpus, Gpus, Memory, Minutes, On, SlurmOptions
+from cnnrun.cli.engines import (
+    Cpus,
+    DryRun,
+    Gpus,
+    Memory,
+    Minutes,
+    On,
+    Processes,
+    SlurmOptions,
+)
 from cnnrun.cli.help_text import examples
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.runtime import console
@@ -38,16 +47,7 @@ Folder = Annotated[
     Path,
     typer.Option("--output", "-o", help="Folder of the sweep with --join URL.", metavar="DIR"),
 ]
-Processes = Annotated[
-    Optional[int],  # noqa: UP045
-    typer.Option(
-        "--workers", "-w", metavar="N", min=1, help="Processes that train at the same time."
-    ),
-]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed trials again.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the commands, one per line, and train nothing.")
-]
 
 
 @app.command(
