@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.found_in_data import FoundInData
 from cnnrun.components.tasks.metrics import likeliest, softmax
 from cnnrun.components.tasks.training_step import OwnTraining
 from cnnrun.data.dataset import Dataset
@@ -51,7 +52,7 @@ class Predictions:
         return float(self.answers["losses"].mean(dtype="float64"))
 
 
-class Task(OwnTraining):
+class Task(OwnTraining, FoundInData):
     """What the loop, evaluation and the end of a run ask of a task."""
 
     # Sections of the YAML file that may be left out, with what they then are.
@@ -78,8 +79,6 @@ class Task(OwnTraining):
     output: ClassVar[str] = "logits (N, K)"
     # Whether `told` has answers for single images.
     predicts: ClassVar[bool] = True
-    # Whether `settle` is to be called before a run is tested.
-    settles: ClassVar[bool] = False
     # What the pipeline adds to the inputs, but not to the pixels that are the targets.
     noise: Noise | None = None
 
@@ -132,27 +131,6 @@ class Task(OwnTraining):
                 f'`higher_is_better = {{"{name}": True}}`, or False'
             )
         return metric
-
-    def learn(self, dataset: Dataset) -> None:
-        """Take from the training split what the task computes with; called once, before training.
-
-        Raises:
-            UserError: nothing can be learnt from these targets.
-        """
-
-    def settle(self, validation: Predictions) -> None:
-        """Choose by the validation split what an answer means; called once, before testing."""
-
-    def state(self) -> dict[str, Any]:
-        """What `learn` and `settle` found, as the plain values that a checkpoint keeps."""
-        return {}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` gave; called instead of `learn` where there is a checkpoint."""
-
-    def exported(self) -> dict[str, str]:
-        """What else the user of an exported file must know, as texts; lists are JSON."""
-        return {}
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:
         """Refuse a model or loss that this task can't use.

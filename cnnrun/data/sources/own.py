@@ -257,9 +257,11 @@ class OwnImages:
         row = np.asarray(target)[None]
         self.kind = self.kind or kind_of(row)
         try:
-            return targets_of(row, self.kind).held[0].numpy()
+            held = targets_of(row, self.kind).held[0].numpy()
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
+        # Values keep their digits until all of them are known.
+        return np.atleast_1d(row[0]) if self.kind == "values" else held
 
 
 def as_bytes(image: Any, bits: int = 16) -> Tensor:
@@ -296,6 +298,8 @@ def quantized(tensor: Tensor) -> Tensor:
     Raises:
         UserError: another type, or floats outside 0..1.
     """
+    if not tensor.numel():
+        raise UserError(f"the image has no pixels: its shape is {tuple(tensor.shape)}")
     if tensor.dtype == torch.uint8:
         return tensor
     if not tensor.is_floating_point():
