@@ -119,6 +119,7 @@ def test_counts_of_other_classes_are_told(cnnrun: Command, runs: Runs, tmp_path:
     ],
 )
 @pytest.mark.parametrize(("task", "outputs"), [("regress", 4), ("multilabel", 3)])
+@pytest.mark.usefixtures("no_component_outlives_its_test")
 def test_a_network_that_answers_in_another_shape_is_refused(
     cnnrun: Command, tmp_path: Path, task: str, outputs: int, answers: str, told: str
 ) -> None:
