@@ -177,10 +177,10 @@ def test_an_encoders_linear_layer_is_no_head(cnnrun: Command, tmp_path: Path) ->
         ended = cnnrun("train", file, *own, keys, f"output={transfer.replace(' ', '')}")
         assert ended.code == 0, ended.err
         held, now = (
-            torch.load(Path(run) / "checkpoints/last.pt", weights_only=True)["model"]
-            for run in (before, ended.out.strip())
+            torch.load(Path(run) / f"checkpoints/{name}.pt", weights_only=True)["model"]
+            for run, name in ((before, "best"), (ended.out.strip(), "last"))
         )
-        if transfer == "freeze: features":  # of the best epoch, which is the last one
+        if transfer == "freeze: features":
             changed = {key for key in held if not torch.equal(held[key], now[key])}
             assert changed == {"head.weight", "head.bias"}
         else:
