@@ -2,6 +2,7 @@
 
 `one_run.py` and `many_runs.py` gather what is shown, and the jinja2 templates of `templates/` make
 HTML of it. Curves are drawn where the page is opened, by `assets/charts.js` with uPlot;
-`confusion.py`, `reliability.py` and `parallel.py` place what their templates draw as SVG. The board of `board.py`, all runs to choose from, gets its values from the
-page, or from the server of `serving.py` while the runs train.
+`confusion.py`, `reliability.py` and `parallel.py` place what their templates draw as SVG. The board
+of `board.py`, all runs to choose from, gets its values from the page, or from the server of
+`serving.py` while the runs train.
 """

@@ -526,7 +526,7 @@ def test_names_from_elsewhere_are_text(opened: Page, tmp_path: Path) -> None:
         code(evil, evil),
         image(png, evil, evil),
         render("mistakes.html", mistakes=[mistake]),
-        board.body({**dict.fromkeys(("runs", "chosen", "gone"), []), "tasks": {}, "keys": [evil]}),
+        board.body({"runs": [], "chosen": [], "gone": [], "tasks": {}, "keys": [evil]}),
     ]
     file = tmp_path / "evil.html"
     file.write_text(page(evil, evil, [Section(evil, Markup().join(parts))], nonce=evil))
