@@ -66,20 +66,20 @@ def main() -> None:
     except UserError as error:
         code = _failed(error, str(error), error.exit_code, debug)
     except Leave as signal:
-        code = _told("interrupted", signal.exit_code, debug)
+        code = _report("interrupted", signal.exit_code, debug)
     except KeyboardInterrupt:
-        code = _told("interrupted", 130, debug)
+        code = _report("interrupted", 130, debug)
     except BrokenPipeError:
         console.discard(sys.stdout)  # the reader (`| head`) has what it wants
         code = 0
     except (OSError, MemoryError) as error:
-        code = _failed(error, _in_words(error), 1, debug)
+        code = _failed(error, _to_text(error), 1, debug)
         _discard_what_fails()
     except Exception as error:
         if debug and left_by() is None:
             raise
         hint = "\n  (a bug or a broken machine: --debug shows where)"
-        code = _failed(error, f"{_in_words(error)}{hint}", 1, debug)
+        code = _failed(error, f"{_to_text(error)}{hint}", 1, debug)
     _leave(code)
 
 
@@ -92,7 +92,7 @@ def _run(arguments: list[str]) -> int:
         code = ended.code if isinstance(ended.code, int) else 0
         # Typer makes a silent 130 of any signal that comes while it reads the command line.
         if code == 130 and (left := left_by()) is not None:
-            return _told("interrupted", left, debug=False)
+            return _report("interrupted", left, debug=False)
         return code
     return 0
 
@@ -114,7 +114,7 @@ def _discard_what_fails() -> None:
         console.discard(sys.stdout)
 
 
-def _in_words(error: Exception) -> str:
+def _to_text(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, MemoryError):
@@ -123,12 +123,12 @@ def _in_words(error: Exception) -> str:
 
 
 def _failed(error: Exception, message: str, code: int, debug: bool) -> int:
-    """`_told`, but for what a library made of the exception by which a signal leaves."""
+    """`_report`, but for what a library made of the exception by which a signal leaves."""
     left = None if isinstance(error, Interrupted) else left_by()
-    return _told(message, code, debug) if left is None else _told("interrupted", left, debug)
+    return _report(message, code, debug) if left is None else _report("interrupted", left, debug)
 
 
-def _told(message: str, code: int, debug: bool) -> int:
+def _report(message: str, code: int, debug: bool) -> int:
     """`code`, once the message is on stderr."""
     if debug:
         import traceback

@@ -58,7 +58,7 @@ def runs(
     from cnnrun.comparison.table import RunTable
 
     table = RunTable(find_runs([folder]))
-    _tell_what_did_not_finish(table.runs)
+    _report_unfinished(table.runs)
     table.filter(where or [])
     if sort is not None:
         table.sort(sort, reverse)
@@ -135,7 +135,7 @@ def _one_format(as_json: bool, as_csv: bool) -> None:
         raise ConfigError("choose one of --json and --csv")
 
 
-def _tell_what_did_not_finish(found: Sequence[Run]) -> None:
+def _report_unfinished(found: Sequence[Run]) -> None:
     for run in found:
         if run.state != "finished":
             console.warn(f"{printable(run.path)}: {run.state} {printable(run.problem)}".rstrip())

@@ -66,7 +66,7 @@ def evaluate(
     for warning in said.warnings:
         console.warn(warning)
     scores |= {"trained_on": said.trained_on}
-    words = f"{said.heading}\n{parts.task.in_words(scores)}"
+    words = f"{said.heading}\n{parts.task.to_text(scores)}"
     if said.trained_on == 0:
         words += "\nnone of these images was trained on"
     if probing.has_codes(parts):

@@ -110,11 +110,11 @@ def sweep(
     else:
         assert join is not None
         results = sweeps.join(join, name, options)
-    console.out(to_json(results.to_dict()) if as_json else results.as_text())
-    _tell_of_failures(results)
+    console.out(to_json(results.to_dict()) if as_json else results.to_text())
+    _report_failures(results)
 
 
-def _tell_of_failures(results: Results) -> None:
+def _report_failures(results: Results) -> None:
     """How many trials failed, on stderr; all of them are an error.
 
     Raises:

@@ -158,9 +158,9 @@ def _scores(summary: dict[str, Any]) -> str:
 
     declared = read_metrics(summary.get("metrics"))
     metrics = {name: described(name, declared) for name in summary["test"]}
-    told = [f"{m.display_name} {m.text(summary['test'][n])}" for n, m in metrics.items()]
-    told[:-1] = [f"{text}," for text in told[:-1]]
-    return wrapped([*told, f"({_tested(summary)})"], console.width(), indent=10)
+    scores = [f"{m.display_name} {m.text(summary['test'][n])}" for n, m in metrics.items()]
+    scores[:-1] = [f"{text}," for text in scores[:-1]]
+    return wrapped([*scores, f"({_tested(summary)})"], console.width(), indent=10)
 
 
 def _tested(summary: dict[str, Any]) -> str:
@@ -179,6 +179,6 @@ def check(config: Config, overrides: Overrides = None, plugin: Plugins = None) -
 
     for key, value in runner.check(load(config, overrides or [], plugin or [])).items():
         if isinstance(value, dict):
-            told = {n: f"{v:,}" if isinstance(v, int) else v for n, v in value.items()}
-            value = ", ".join(f"{name} {text}" for name, text in told.items())
+            texts = {n: f"{v:,}" if isinstance(v, int) else v for n, v in value.items()}
+            value = ", ".join(f"{name} {text}" for name, text in texts.items())
         console.out(f"{key:12}{value:,}" if isinstance(value, int) else f"{key:12}{value}")

@@ -54,17 +54,17 @@ def _unknown_option(option: str, near: Iterable[str]) -> str:
     from cnnrun.config.words import lookup
 
     word = option.lstrip("-")
-    told = f"there is no option {option}"
+    message = f"there is no option {option}"
     if found := lookup("option", word):
         note = f" ({found.note})" if found.note else ""
-        return f"{told}; write {found.here[0]}{note}"
+        return f"{message}; write {found.here[0]}{note}"
     if "." in word:
-        return f"{told}; a setting is written {word}=VALUE, without dashes, after the file"
+        return f"{message}; a setting is written {word}=VALUE, without dashes, after the file"
     if setting := _setting(word.replace("-", "_")):
-        return told + setting
+        return message + setting
     if hint := did_you_mean(option, near):
-        return told + hint
-    return f"{told}; `cnnrun COMMAND -h` lists them, and settings are written KEY=VALUE"
+        return message + hint
+    return f"{message}; `cnnrun COMMAND -h` lists them, and settings are written KEY=VALUE"
 
 
 def _setting(word: str) -> str:

@@ -77,7 +77,7 @@ def _wanted(runs: Sequence[Run], wanted: str) -> Metric:
             f"or --metric {name}:min"
         )
     if metric.of_the_loss and (keys := loss_keys(runs)):
-        raise UserError(f"{_told(name, runs, keys)}; {_instead(runs)}")
+        raise UserError(f"{_why_not_comparable(name, runs, keys)}; {_instead(runs)}")
     return metric
 
 
@@ -97,7 +97,8 @@ def _usual(runs: Sequence[Run]) -> Metric:
         if metric.higher_is_better is not None and not (metric.of_the_loss and differing):
             return metric
     if metrics[0].of_the_loss and differing:
-        raise UserError(f"{_told(metrics[0].name, runs, differing)}; {_instead(runs)}")
+        why = _why_not_comparable(metrics[0].name, runs, differing)
+        raise UserError(f"{why}; {_instead(runs)}")
     return _wanted(runs, metrics[0].name)
 
 
@@ -111,7 +112,7 @@ def loss_keys(runs: Sequence[Run]) -> list[str]:
     return [*(["task"] if len(tasks) > 1 else []), *differing_keys(found)]
 
 
-def _told(name: str, runs: Sequence[Run], keys: Sequence[str]) -> str:
+def _why_not_comparable(name: str, runs: Sequence[Run], keys: Sequence[str]) -> str:
     key = keys[0]
     values = dict.fromkeys(
         run.task if key == "task" else written(run.settings[key]) if key in run.settings else "none"

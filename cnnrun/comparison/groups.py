@@ -40,14 +40,14 @@ def group_runs(runs: Iterable[Run], ignore: Collection[str] = ()) -> list[Group]
         same = tuple(sorted((key, repr(value)) for key, value in config.items()))
         group = groups.setdefault(same, Group(config, [], []))
         (group.runs if run.state == "finished" else group.left_out).append(run)
-    return told_apart(list(groups.values()))
+    return with_distinct_labels(list(groups.values()))
 
 
-def told_apart(groups: Sequence[Group]) -> list[Group]:
+def with_distinct_labels(groups: Sequence[Group]) -> list[Group]:
     """The same groups, their settings and labels being what tells these from one another."""
     configs = [group.config for group in groups]
     keys = differing_keys(configs)
-    shown = telling_keys(keys, configs)
+    shown = informative_keys(keys, configs)
     last = [_last_word(key) for key in shown]
     briefly = {k: w if last.count(w) == 1 else short(k) for k, w in zip(shown, last, strict=True)}
     return [
@@ -96,7 +96,7 @@ def differing_keys(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     return [key for key in values if len(values[key]) > 1 or counts[key] < len(settings)]
 
 
-def telling_keys(keys: Iterable[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:
+def informative_keys(keys: Iterable[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Of differing keys, those that say more than the name of their component.
 
     Next to `model=cnn` and `model=mlp`, `model.hidden` is what every mlp here has: left out.

@@ -20,7 +20,7 @@ from cnnrun.errors import UserError
 from cnnrun.measures import Metric, described, main_metric, read_metrics, usual_monitor
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.lock import is_training
-from cnnrun.runtime.long_work import told
+from cnnrun.runtime.long_work import with_progress
 from cnnrun.runtime.reading import CONFIG_BYTES, read_text
 
 State = Literal["finished", "running", "interrupted", "unfinished", "damaged"]
@@ -190,7 +190,7 @@ def find_runs(paths: Iterable[Path | str]) -> list[Run]:
     folders = find_folders(searched)
     if not folders:
         raise UserError(f"no run below {', '.join(map(str, searched))}")
-    return [read_run(folder) for folder in told("reading runs", folders)]
+    return [read_run(folder) for folder in with_progress("reading runs", folders)]
 
 
 def find_folders(paths: Iterable[Path]) -> list[Path]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from cnnrun.comparison.choice import loss_keys
-from cnnrun.comparison.groups import compared_settings, differing_keys, telling_keys, written
+from cnnrun.comparison.groups import compared_settings, differing_keys, informative_keys, written
 from cnnrun.comparison.runs import SPLITS, Run, Split
 from cnnrun.config.document import parse
 from cnnrun.errors import ConfigError, did_you_mean
@@ -125,7 +125,7 @@ class RunTable:
                 if run.main_metric in run.measures[split]:
                     scores[f"{split}_{run.main_metric}"] = None
         settings = [compared_settings(run) for run in self.runs if run.settings]
-        keys = telling_keys(differing_keys(settings), settings)
+        keys = informative_keys(differing_keys(settings), settings)
         return ["name", "time", "state", "seed", "epochs", *scores, *keys, "run"]
 
     def check(self, key: str, where: str) -> None:

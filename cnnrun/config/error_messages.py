@@ -18,7 +18,7 @@ from cnnrun.config.places import (
     where_of,
     words_in,
 )
-from cnnrun.config.synonyms import as_text, resolved
+from cnnrun.config.synonyms import resolved, to_text
 from cnnrun.config.words import (
     exact,
     lookup,
@@ -110,7 +110,7 @@ def _message(
         return f"unknown name {_short(given)}{_unknown_value(path, given, words)}"
     where = where_of(path)
     hint = did_you_mean(given, words) if isinstance(given, str) else ""
-    if known := lookup(f"{where}=", as_text(given)):
+    if known := lookup(f"{where}=", to_text(given)):
         hint = known.hint(given, at=where)
     return f"expected {expected}, got {_short(given)}{hint}"
 
@@ -130,7 +130,7 @@ def _expectation(detail: ErrorDetails, path: KeyPath) -> str:
 
 
 def _short(value: Any) -> str:
-    text = as_text(value) if value is None or isinstance(value, bool) else repr(value)
+    text = to_text(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

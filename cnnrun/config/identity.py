@@ -27,7 +27,7 @@ class Role(Enum):
     START = "used when a run starts, without effect on one that is resumed"
 
     @property
-    def tells_apart(self) -> bool:
+    def distinguishes(self) -> bool:
         """Whether runs with different values are different runs."""
         return self in (Role.RESULT, Role.FIXED, Role.SOURCE)
 
@@ -69,7 +69,7 @@ _LEVERS = ("training.channels_last", "training.compile")
 # Chosen for each run by whoever starts many.
 _OF_THE_JOB = ("name", "output", "device")
 # By what the files say, and by what was asked for; see `identity` and `key_of`.
-_TOLD_APART_OTHERWISE = ("plugins", "training.auto_speed")
+_COMPARED_ELSEWHERE = ("plugins", "training.auto_speed")
 
 
 def role(key: str, components: Mapping[str, Any] = {}) -> Role:
@@ -100,12 +100,14 @@ def identity(values: Mapping[str, Any]) -> dict[str, Any]:
     flat = flattened(dict(values))
     ignored = set(_LEVERS) if flat.get("training.auto_speed") else set()
     return {
-        key: value for key, value in flat.items() if key not in ignored and _tells(key, flat)
+        key: value
+        for key, value in flat.items()
+        if key not in ignored and _distinguishes(key, flat)
     } | ({"training.auto_speed": True} if ignored else {})
 
 
-def _tells(key: str, flat: Mapping[str, Any]) -> bool:
-    return key.partition(".")[0] not in ROLES or role(key, flat).tells_apart
+def _distinguishes(key: str, flat: Mapping[str, Any]) -> bool:
+    return key.partition(".")[0] not in ROLES or role(key, flat).distinguishes
 
 
 def key_of(values: Mapping[str, Any], code: Mapping[str, str] | None = None) -> str:
@@ -140,13 +142,13 @@ def why_not_set(key: str) -> str:
 
 def why_not_varied(key: str) -> str:
     """Why runs can't differ in a dotted key alone; "" where they can, or where it is unknown."""
-    if (why := why_not_set(key)) or key in _TOLD_APART_OTHERWISE:
+    if (why := why_not_set(key)) or key in _COMPARED_ELSEWHERE:
         return why
     try:
         kind = role(key)
     except KeyError:
         return ""  # told with the nearest name, where settings are validated
-    return "" if kind.tells_apart else f"runs with other values are the same run ({kind.value})"
+    return "" if kind.distinguishes else f"runs with other values are the same run ({kind.value})"
 
 
 def _short_hash(values: dict[str, Any], length: int) -> str:

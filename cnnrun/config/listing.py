@@ -165,7 +165,7 @@ def _choices(annotation: Any) -> list[str]:
     return ["component" if "name" in getattr(annotation, "model_fields", ()) else "mapping"]
 
 
-def as_text(found: dict[str, list[dict[str, Any]]], full: bool) -> str:
+def to_text(found: dict[str, list[dict[str, Any]]], full: bool) -> str:
     """The components as a page: a line each, or with `full` everything about them."""
     lines: list[str] = []
     for kind, entries in found.items():

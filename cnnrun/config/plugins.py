@@ -67,8 +67,8 @@ def _run(path: Path, content: bytes) -> None:
     try:
         exec(compile(decode_source(content), str(path), "exec", dont_inherit=True), vars(module))
     except (Exception, SystemExit) as error:
-        told = f"{_line_of(error, path)}: {type(error).__name__}: {error}"
-        raise ConfigError(f"plug-in {told}") from error
+        message = f"{_line_of(error, path)}: {type(error).__name__}: {error}"
+        raise ConfigError(f"plug-in {message}") from error
 
 
 @cache

@@ -51,7 +51,7 @@ def accept_names(document: Document) -> None:
     for path in free:
         value = document.at(path)
         if value is not None:
-            _replace(document, path, lookup(f"{where_of(path)}=", as_text(value)))
+            _replace(document, path, lookup(f"{where_of(path)}=", to_text(value)))
 
 
 def _accept_name(document: Document, path: KeyPath, kind: registry.Registry) -> None:
@@ -165,7 +165,7 @@ def _accept_value(document: Document, path: KeyPath, detail: ErrorDetails) -> bo
         if isinstance(document.at(path), dict):
             path = (*path, "name")
     where = where_of(path).removesuffix(".name")
-    found = lookup(f"{where}=", as_text(value))
+    found = lookup(f"{where}=", to_text(value))
     if (new := renamed.present(f"{where}.name", value)) is not value:
         renamed.say(document, path, value, new)
         found = Word((new,), same=True, note="")
@@ -224,5 +224,5 @@ def _is_weaker(document: Document, place: str, other: str) -> bool:
     return isinstance(other, Change) and not isinstance(place, Change)
 
 
-def as_text(value: Any) -> str:
+def to_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)

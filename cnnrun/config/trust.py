@@ -57,7 +57,7 @@ def trusted(
     kept = {key: value for key, value in values.items() if key not in _PLACES}
     dataset = _dataset_of(values)
     if dataset:
-        kept["dataset"] = _at_home(dataset)
+        kept["dataset"] = _with_local_folders(dataset)
     if opens_data and "dataset" not in named:
         if dataset.get("name") == "own" and "dataset.target" not in named:
             code.append(_option("dataset.target", dataset.get("target")))
@@ -145,7 +145,7 @@ def _dataset_of(values: dict[str, Any]) -> dict[str, Any]:
     return dataset if isinstance(dataset, dict) else {}
 
 
-def _at_home(dataset: dict[str, Any]) -> dict[str, Any]:
+def _with_local_folders(dataset: dict[str, Any]) -> dict[str, Any]:
     """The section with this machine's own folders, where nothing is fetched."""
     kept = {key: value for key, value in dataset.items() if key not in _DATA_FOLDERS}
     return kept | ({"download": False} if "download" in _parameters(dataset) else {})

@@ -119,7 +119,7 @@ class Batches:
                     if pieces is None:
                         yield read(batches[done]).to(self.device, non_blocking=True)
                     else:
-                        yield self._joined(pieces)
+                        yield self._concatenated(pieces)
                     done += 1
         with closing(prefetch(read, batches[done:])) as read_ahead:
             for decoded in read_ahead:
@@ -138,7 +138,7 @@ class Batches:
         read = partial(_read, _without_threads(self.images), self.crop)
         return DecodingWorkers(read, found, pin=self.device.type == "cuda")
 
-    def _joined(self, pieces: list[Tensor]) -> Tensor:
+    def _concatenated(self, pieces: list[Tensor]) -> Tensor:
         """The pieces of a batch on the device, with no copy on the way there."""
         files = image_files(self.images)
         assert files

@@ -78,8 +78,8 @@ class DecodingWorkers:
                 found = [next(self._pass) for _ in batch]
                 yield None if any(piece is None for piece in found) else found
         except (RuntimeError, OSError, EOFError) as error:
-            told = str(error).strip().partition("\n")[0]
-            console.warn(f"images are decoded by threads from here on: {told}")
+            reason = str(error).strip().partition("\n")[0]
+            console.warn(f"images are decoded by threads from here on: {reason}")
             self.end()
         finally:
             self._in_use = False
@@ -87,7 +87,7 @@ class DecodingWorkers:
     def _begin_pass(self) -> None:
         """Ask for all requests; what is left of an abandoned pass is dropped."""
         in_main = threading.current_thread() is threading.main_thread()
-        told_of_children = signal.getsignal(signal.SIGCHLD)
+        child_handler = signal.getsignal(signal.SIGCHLD)
         before = multiprocessing.active_children()
         # No child may take a signal for its own before it knows better.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
@@ -98,8 +98,8 @@ class DecodingWorkers:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             # The loader's own handler would raise in the middle of a step when a process died;
             # `next` finds that as well.
-            if in_main and told_of_children is not None:
-                signal.signal(signal.SIGCHLD, told_of_children)
+            if in_main and child_handler is not None:
+                signal.signal(signal.SIGCHLD, child_handler)
 
     def end(self) -> None:
         """End the processes and wait for it: they hold what this one had open, such as locks."""

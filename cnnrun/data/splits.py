@@ -43,8 +43,8 @@ def apply_splits(dataset: Dataset, options: DatasetOptions, seed: int) -> Datase
     if options.fold is not None:
         fold, _, folds = options.fold.partition("/")
         parted = with_fold(dataset, int(fold), int(folds), seed, options.stratify)
-        return _with_untrained_told(parted)
-    return _with_untrained_told(with_validation(dataset, options.validation, seed))
+        return _with_untrained_reported(parted)
+    return _with_untrained_reported(with_validation(dataset, options.validation, seed))
 
 
 def with_validation(dataset: Dataset, amount: int | float, seed: int) -> Dataset:
@@ -151,7 +151,7 @@ def divided(split: Split, chosen: Tensor) -> tuple[Split, Split]:
     return split.take(rest.nonzero().squeeze(1)), split.take(chosen)
 
 
-def _with_untrained_told(dataset: Dataset) -> Dataset:
+def _with_untrained_reported(dataset: Dataset) -> Dataset:
     untrained = [dataset.classes[int(k)] for k in (dataset.class_counts == 0).nonzero()]
     if not untrained or not len(dataset.train):
         return dataset

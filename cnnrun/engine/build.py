@@ -90,12 +90,12 @@ def _refuse_other_targets(experiment: Experiment, dataset: Dataset) -> None:
     found = dataset.train.targets.kind
     if found == wanted:
         return
-    told = f"these data give {found.replace('_', ' ')}, and task {experiment.task.name} needs "
-    told += wanted.replace("_", " ")
+    message = f"these data give {found.replace('_', ' ')}, and task {experiment.task.name} needs "
+    message += wanted.replace("_", " ")
     if "targets" in type(experiment.dataset).model_fields:
-        raise experiment.error(["dataset"], f"{told}: dataset.targets={wanted}")
+        raise experiment.error(["dataset"], f"{message}: dataset.targets={wanted}")
     able = [name for name in registry.tasks.names() if _targets_of(name) == found]
-    raise experiment.error(["task"], f"{told}; of such data {' or '.join(able)} learns")
+    raise experiment.error(["task"], f"{message}; of such data {' or '.join(able)} learns")
 
 
 def _targets_of(task: str) -> str:
@@ -143,8 +143,8 @@ def _restore(task: Task, found: dict[str, Any]) -> None:
     try:
         task.restore(found)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        told = f"{type(error).__name__}: {error!s:.200}"
-        raise UserError(f"the checkpoint's state of it is damaged ({told})") from error
+        message = f"{type(error).__name__}: {error!s:.200}"
+        raise UserError(f"the checkpoint's state of it is damaged ({message})") from error
 
 
 @dataclass(frozen=True)
@@ -171,8 +171,8 @@ def _augmentations_beside(
     augmentations = build_augmentations(experiment, dataset.train.targets)
     for i, augmentation in enumerate(augmentations):
         if isinstance(augmentation, Mixing) and not getattr(loss, "takes_shares", True):
-            told = f"mixes labels, and {experiment.loss.name} takes whole ones; leave it out"
-            raise experiment.error(["dataset", "augment", i], told)
+            message = f"mixes labels, and {experiment.loss.name} takes whole ones; leave it out"
+            raise experiment.error(["dataset", "augment", i], message)
     return augmentations
 
 

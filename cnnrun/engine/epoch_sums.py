@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cnnrun.components.tasks.task import exact_rest
+from cnnrun.components.tasks.exact_sums import exact_rest
 from cnnrun.engine.parts import Parts
 from cnnrun.runtime.distributed import all_reduce_sum
 

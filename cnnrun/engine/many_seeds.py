@@ -209,9 +209,9 @@ class Seeds:
         try:
             outputs = self.models.forward(inputs, stacked)
         except RuntimeError as error:
-            told = str(error).partition("\n")[0]
+            reason = str(error).partition("\n")[0]
             raise lead.experiment.error(
-                ["model"], f"can't be trained for many seeds at once ({told}); one by one it can"
+                ["model"], f"can't be trained for many seeds at once ({reason}); one by one it can"
             ) from error
         losses = self._losses(outputs, inputs, targets)
         # Each seed's weights see its own mean loss alone.

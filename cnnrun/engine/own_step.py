@@ -63,8 +63,8 @@ def refuse_beside_own_step(experiment: Experiment, needs_closure: bool) -> None:
     }
     for path, asked in refused.items():
         if asked:
-            told = f"does not go with task {experiment.task.name}, which has its own training step"
-            raise experiment.error(path, f"{told}; leave it out")
+            why = f"does not go with task {experiment.task.name}, which has its own training step"
+            raise experiment.error(path, f"{why}; leave it out")
 
 
 class OwnStep(TrainingStep):
@@ -144,8 +144,10 @@ class OwnStep(TrainingStep):
     def record(self, losses: Tensor, outputs: Tensor) -> None:
         if losses.shape != (len(self.inputs),):
             entry = registry.tasks.get(self._stepper.parts.experiment.task.name)
-            told = f"recorded losses of the shape {tuple(losses.shape)} in `train_step`"
-            raise entry.mistake(f"{told}; one for each of the batch's {len(self.inputs)} is needed")
+            found = f"recorded losses of the shape {tuple(losses.shape)} in `train_step`"
+            raise entry.mistake(
+                f"{found}; one for each of the batch's {len(self.inputs)} is needed"
+            )
         self._recorded += 1
         self._stepper.sums.note(self.number, losses.detach(), outputs.detach(), self.targets)
 

@@ -37,11 +37,11 @@ def training_and_validation(parts: Parts, here: World) -> tuple[Batches, Batches
     with experiment.located("dataset", "sampler"):
         check_sampler(experiment.dataset.sampler, parts.dataset)
     if training.size_of(0) < here.size:
-        told = f"too small for {here.size} processes"
-        raise experiment.error(["dataset", "batch_size"], told)
+        message = f"too small for {here.size} processes"
+        raise experiment.error(["dataset", "batch_size"], message)
     if experiment.training.patience and not validation.samples:
-        told = "waits for a better validation score, and there is no validation split"
-        raise experiment.error(["training", "patience"], told)
+        message = "waits for a better validation score, and there is no validation split"
+        raise experiment.error(["training", "patience"], message)
     with experiment.located("training", "epochs"):
         parts.task.check_epochs(parts.model, experiment.training.epochs)
     check_sizes(parts)

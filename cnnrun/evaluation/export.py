@@ -95,13 +95,13 @@ def export(
     network = _network(parts, preprocessing)
     images, real = _images(parts)
     inputs = images if preprocessing else parts.pipeline.normalize(images.to(parts.device)).cpu()
-    told = metadata(parts, checkpoint, preprocessing)
+    description = metadata(parts, checkpoint, preprocessing)
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as folder:
         unfinished = Path(folder) / f"model{kind.ending}"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of deprecations inside the exporters
-            kind.write(network, inputs[:2], unfinished, told)
+            kind.write(network, inputs[:2], unfinished, description)
             opened = kind.open(network, unfinished)
         difference = _compare(network, opened, inputs, format)
         unfinished.replace(file)

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from cnnrun.comparison.choice import loss_keys
-from cnnrun.comparison.groups import compared_settings, differing_keys, short, telling_keys, written
+from cnnrun.comparison.groups import (
+    compared_settings,
+    differing_keys,
+    informative_keys,
+    short,
+    written,
+)
 from cnnrun.comparison.runs import Run, Split
 from cnnrun.measures import Metric, described
 from cnnrun.report.charts import LEARNING_RATE, figure, look, shown_epochs
@@ -119,7 +125,7 @@ def shared(outlines: Sequence[Outline], keys: Iterable[str]) -> dict[str, Any]:
 def differing(runs: Iterable[Run]) -> list[str]:
     """The settings that tell runs apart, but for the seed."""
     settings = [compared_settings(run) for run in runs if run.state != "damaged"]
-    return telling_keys(differing_keys(settings), settings)
+    return informative_keys(differing_keys(settings), settings)
 
 
 def losses_of(runs: Iterable[Run]) -> dict[Path, str]:
@@ -156,13 +162,13 @@ def values(
         "scores": _scores(run),
         "seconds": _seconds(run),
         "memory": _memory(run),
-        **telling(run, keys, loss),
+        **relative_values(run, keys, loss),
         "log": _log(run, most_epochs),
         "images": images(run, progress(run)),
     }
 
 
-def telling(run: Run, keys: Sequence[str], loss: str) -> dict[str, Any]:
+def relative_values(run: Run, keys: Sequence[str], loss: str) -> dict[str, Any]:
     """Of a run's values those that depend on what other runs there are."""
     config = {} if run.state == "damaged" else compared_settings(run)
     return {"settings": {short(key): setting(config, key) for key in keys}, "loss": loss}

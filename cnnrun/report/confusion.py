@@ -26,8 +26,8 @@ Matrix = Sequence[Sequence[int]]
 def confusion(matrix: Matrix, classes: Sequence[str]) -> str:
     """How many of each true class (rows) were taken for each; shades are shares of the row."""
     if len(classes) > MOST_CLASSES:
-        told = f"A matrix of {len(classes):,} classes is not drawn; these are its largest errors."
-        return sentences([told]) + _pairs(matrix, classes)
+        note = f"A matrix of {len(classes):,} classes is not drawn; these are its largest errors."
+        return sentences([note]) + _pairs(matrix, classes)
     return _Drawing(matrix, classes).html() + _pairs(matrix, classes)
 
 
@@ -80,10 +80,10 @@ class _Drawing:
             quote=True,
         )
         left_out = sum(bool(n) for row in self.matrix for n in row) - MOST_CELLS
-        told = f" The {left_out:,} smallest counts are not drawn." if left_out > 0 else ""
+        note = f" The {left_out:,} smallest counts are not drawn." if left_out > 0 else ""
         return (
             "<figure><figcaption>Rows are true classes, columns predicted ones; the stronger a "
-            f"cell, the larger its share of the row.{told}</figcaption>"
+            f"cell, the larger its share of the row.{note}</figcaption>"
             '<div class="wide" tabindex="0" role="region" aria-label="Confusion matrix">'
             f'<svg class="confusion" width="{max(size, self.edge + 90)}" '
             f'height="{max(size, self.edge + 90)}" role="img" aria-label="{label}">'

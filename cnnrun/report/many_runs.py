@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnrun.comparison import Comparison, Group, Result, compare, group_runs
 from cnnrun.comparison.choice import loss_keys
-from cnnrun.comparison.groups import short, telling_keys, written
+from cnnrun.comparison.groups import informative_keys, short, written
 from cnnrun.comparison.runs import Run
 from cnnrun.comparison.text import pair_sentences, score_texts, score_titles
 from cnnrun.errors import UserError
@@ -22,7 +22,7 @@ from cnnrun.report.charts import MOST_LINES, Line, line_chart, shown_epochs
 from cnnrun.report.figures import plots
 from cnnrun.report.page import Section, details, page, sentences, table
 from cnnrun.report.parallel import parallel
-from cnnrun.report.trials import importances, setting, standing_of, trials
+from cnnrun.report.trials import importances, setting, sweep_status, trials
 from cnnrun.runtime.reading import read_json
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def report(
     elsewhere. Runs that can't be compared (none is finished, say) are listed, with the reason.
     """
     damaged = [run for run in runs if run.state == "damaged"]
-    study, (status, problem) = _study(folder), standing_of(folder, plugins, storage)
+    study, (status, problem) = _study(folder), sweep_status(folder, plugins, storage)
     groups = _named(group_runs(runs), status)
     compared, problems = _compared(groups, damaged)
     several = len(compared) > 1
@@ -53,9 +53,9 @@ def report(
     for comparison in compared:
         of = f" of {comparison.results[0].group.task}" if several else ""
         sections += _sections(comparison, study, status, of)
-    told = [*problems, *filter(None, [problem])]
-    if told:
-        sections.insert(0, Section("Problems", sentences(told, "warning")))
+    all_problems = [*problems, *filter(None, [problem])]
+    if all_problems:
+        sections.insert(0, Section("Problems", sentences(all_problems, "warning")))
     sections += [trials(status.results)] if status else []
     sections.append(Section("Runs", _board(runs, groups, compared)))
     drawn = [folder / Path(str(n)).name for n in study.get("plots", study.get("pictures")) or []]
@@ -156,7 +156,7 @@ def _findings(comparison: Comparison, study: dict[str, Any]) -> str:
 def _keys(comparison: Comparison) -> list[str]:
     """The settings that tell groups apart."""
     settings = [result.group.settings for result in comparison.results]
-    return telling_keys(dict.fromkeys(key for one in settings for key in one), settings)
+    return informative_keys(dict.fromkeys(key for one in settings for key in one), settings)
 
 
 def _groups(comparison: Comparison) -> str:

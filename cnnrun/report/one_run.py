@@ -51,8 +51,8 @@ def report(run: Run, plugins: Sequence[str] = ()) -> str:
     can't be done (the data are gone, say) the page says so instead.
     """
     if run.state == "damaged":
-        told = [f"This run can't be read: {run.problem}"]
-        return page(run.path.name, str(run.path), [Section("Summary", sentences(told, "warning"))])
+        problem = sentences([f"This run can't be read: {run.problem}"], "warning")
+        return page(run.path.name, str(run.path), [Section("Summary", problem)])
     sections = [_summary(run), _curves(run)]
     sections += _of_task(run, plugins)
     sections += [_config(run), _environment(run), _reproduce(run)]
@@ -62,8 +62,8 @@ def report(run: Run, plugins: Sequence[str] = ()) -> str:
 def _lead(run: Run) -> str:
     metrics = [(run.metric(name), score) for name, score in _test(run).items()]
     scores = ", ".join(f"{metric.display_name} {metric.text(v)}" for metric, v in metrics)
-    told = f"{scores} on the test split" if scores else "no test score"
-    return Html(f"A {run.state} run of {bdi(run.task)} ({bdi(run.path)}): {escape(told)}.")
+    result = f"{scores} on the test split" if scores else "no test score"
+    return Html(f"A {run.state} run of {bdi(run.task)} ({bdi(run.path)}): {escape(result)}.")
 
 
 def _summary(run: Run) -> Section:
@@ -159,8 +159,8 @@ def _of_task(run: Run, plugins: Sequence[str]) -> list[Section]:
     except Exception as error:
         # Whatever is wrong with data or weights by now, the rest of the page is as good as it was.
         why = str(error).strip() or type(error).__name__
-        told = f"Nothing about single classes and images: {why}"
-        return [Section("Classes", sentences([told], "warning")), *_plots(run)]
+        reason = f"Nothing about single classes and images: {why}"
+        return [Section("Classes", sentences([reason], "warning")), *_plots(run)]
     matrix = confusion(scores["confusion"], scores["classes"])
     shares = ("precision", "recall", "f1")
     rows = [
@@ -215,8 +215,8 @@ def _mistakes(parts: Parts, predictions: Predictions) -> str:
         true, said = names[predictions.labels[k]], names[predicted[k]]
         alt = f"test image {k}: {isolated(true)}, taken for {isolated(said)}"
         sure = f"{100 * confidence[k]:.0f} %"
-        told = Html(f"{bdi(true)} taken for {bdi(said)} ({sure})")
-        text = sentences([told, bdi(data.caption(k))])
+        mistake = Html(f"{bdi(true)} taken for {bdi(said)} ({sure})")
+        text = sentences([mistake, bdi(data.caption(k))])
         items.append(f"<li>{image(_png(pixels), alt)}{text}</li>")
     count = f"{len(wrong):,} of {len(predicted):,} test images were misclassified"
     most = f"; these are the {len(shown)} with the most confidence." if len(wrong) > 1 else "."
@@ -251,11 +251,11 @@ def _environment(run: Run) -> Section:
         values = dict(read_json(RunDirectory(run.path).environment))
     except (UserError, ValueError, TypeError):
         return Section("Environment", sentences(["environment.json is missing."]))
-    rows = [[key, _in_words(value)] for key, value in values.items()]
+    rows = [[key, _to_text(value)] for key, value in values.items()]
     return Section("Environment", table("Where it was trained", ["what", "value"], rows, False))
 
 
-def _in_words(value: Any) -> str:
+def _to_text(value: Any) -> str:
     if isinstance(value, list):
         return shlex.join(map(str, value))
     return "-" if value is None else str(value)

@@ -31,9 +31,9 @@ def reliability(found: Calibration) -> str:
     drawn = "".join([*_axes(), *_bars(found, ends)])
     width, height = _LEFT + _SIDE + 14, _TOP + _SIDE + _GAP + _COUNTS + _BELOW
     mean = "the mean gap between confidence and accuracy"
-    told = f"The {ECE.display_name} is {ECE.text(found.error)}: {mean}."
+    note = f"The {ECE.display_name} is {ECE.text(found.error)}: {mean}."
     return (
-        f"{sentences([told])}<figure><figcaption>Bars on the line are calibrated: below it answers "
+        f"{sentences([note])}<figure><figcaption>Bars on the line are calibrated: below it answers "
         f'are surer than they are right.</figcaption><svg class="reliability" width="{width}" '
         f'viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{_HATCH}{drawn}</svg>'
         f"{_legend()}</figure>{details('The numbers', _numbers(found, ends))}"

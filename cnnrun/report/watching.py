@@ -20,8 +20,8 @@ from cnnrun.report.board import (
     losses_of,
     most_epochs,
     progress,
+    relative_values,
     shared,
-    telling,
     thinned,
     values,
 )
@@ -103,14 +103,14 @@ class Watch:
         others_too = others != (self._keys, self._losses, self._most)
         self._keys, self._losses, self._most = others
         for path in self._runs if others_too else changed:
-            self._tell(path)
+            self._update(path)
 
-    def _tell(self, path: Path) -> None:
+    def _update(self, path: Path) -> None:
         """Tell of a run what the others make of it, too."""
         seen = self._runs[path]
         self._gone.pop(path, None)
         seen.version = self._version
-        seen.values |= telling(seen.run, self._keys, self._losses.get(path, ""))
+        seen.values |= relative_values(seen.run, self._keys, self._losses.get(path, ""))
         seen.values["log"] = thinned(seen.values["log"], self._most)
 
     def _read_anew(self, folder: Path) -> bool:
@@ -120,9 +120,9 @@ class Watch:
         if seen and seen.signs == signs:
             return False
         run = read_run(folder)
-        told = values(run, (), "", _addresses, most_epochs=self._most)
+        shown = values(run, (), "", _addresses, most_epochs=self._most)
         # A copy, as this one has its whole log by now, which would stay in memory.
-        self._runs[folder] = _Seen(signs, replace(run), Outline.of(run), told)
+        self._runs[folder] = _Seen(signs, replace(run), Outline.of(run), shown)
         return True
 
 

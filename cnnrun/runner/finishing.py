@@ -37,7 +37,7 @@ def train_to_end(trainer: Trainer, quiet: bool, started: float) -> None:
     assert run
     reports = Reports(build_loggers(trainer.experiment), run)
     reports.begin(trainer.experiment)
-    trainer.tell = reports.epoch
+    trainer.notify = reports.epoch
     try:
         _fit(trainer, quiet or not main)
         with leaving_at_once(run):
@@ -61,8 +61,8 @@ def leaving_at_once(*runs: RunDirectory) -> Iterator[None]:
             yield
     except Leave as left:
         commands = "\n".join(f"  cnnrun train --resume {run.path}" for run in runs)
-        told = f"stopped, with everything saved; resume with\n{commands}"
-        raise Interrupted(told, left.exit_code) from left
+        message = f"stopped, with everything saved; resume with\n{commands}"
+        raise Interrupted(message, left.exit_code) from left
 
 
 def _fit(trainer: Trainer, quiet: bool) -> None:
@@ -70,8 +70,8 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
     try:
         epochs = trainer.experiment.training.epochs
         shown = reporter(quiet, trainer.total_steps, trainer.progress.step, epochs)
-        with decoding_processes(), shown as told:
-            trainer.fit(told)
+        with decoding_processes(), shown as display:
+            trainer.fit(display)
     except UserError:
         parts, run = trainer.full, trainer.run
         if world().is_main and run and run.read_metrics() and parts.experiment.training.draw:
@@ -137,8 +137,8 @@ def finish(trainer: Trainer, started: float) -> None:
     if parts.experiment.training.draw:
         names = task.plots if best_epoch else ("curves",)
         draw_plots(parts, run, predictions, names, best_epoch if validated else None)
-    if not validated and (told := rising(_comparable(trainer, run))):
-        console.warn(told)
+    if not validated and (warning := rising(_comparable(trainer, run))):
+        console.warn(warning)
     write_json(run.summary, summary)  # last: a run that is killed before goes on
     if not best_epoch:
         raise UserError(

@@ -158,7 +158,7 @@ def _go_on(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirecto
                 notes, is_best = _restored(trainer, run, saved, changes)
             any_process([False])  # all have read what the first one is about to change
             code = resuming.code_changes(run, experiment, saved.newest)
-            notes += [f"changed  {resuming.in_words(key, changes)}" for key in changes]
+            notes += [f"changed  {resuming.to_text(key, changes)}" for key in changes]
             notes += [f"changed  code: {text}" for text in code]
             with _recorded(trainer, run, changes, code, is_best):
                 if world().is_main:

@@ -56,8 +56,8 @@ def start(experiment: Experiment, quiet: bool, directory: NewRun) -> RunDirector
     except BadImageError as error:
         run = directory(experiment)
         run.write_bad_files((bad.path, bad.reason) for bad in error.files)
-        told = f"{error}\nall {len(error.files)} are listed in {run.bad_files}"
-        raise UserError(told) from error
+        message = f"{error}\nall {len(error.files)} are listed in {run.bad_files}"
+        raise UserError(message) from error
     if experiment.training.auto_speed:
         parts = fastest(parts)
     run = directory(parts.experiment)
@@ -89,7 +89,7 @@ def describe(parts: Parts, run: RunDirectory, quiet: bool, auto_speed: bool = Fa
     """Note in the run what it computes from, and tell what the data are."""
     if world().is_main:
         note_environment(parts, run, auto_speed)
-        _tell_about_data(parts, run, quiet)
+        _report_data(parts, run, quiet)
 
 
 def note_environment(parts: Parts, run: RunDirectory, auto_speed: bool = False) -> None:
@@ -99,7 +99,7 @@ def note_environment(parts: Parts, run: RunDirectory, auto_speed: bool = False) 
     write_json(run.environment, environment)
 
 
-def _tell_about_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
+def _report_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
     """What the data are, on stderr; bad files also in the run directory."""
     data, name = parts.dataset, parts.experiment.dataset.name
     if not quiet:
@@ -116,7 +116,7 @@ def _tell_about_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
         trains = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
         total = sum(p.numel() for p in parts.model.parameters())
         console.warn(
-            f"transfer: {parts.transfer.in_words()}; {trains:,} of {total:,} parameters train",
+            f"transfer: {parts.transfer.to_text()}; {trains:,} of {total:,} parameters train",
         )
     for note in (*parts.dataset.notes, *parts.notes):
         console.warn(note)

@@ -48,7 +48,7 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
         for trainer, run in zip(trainers, runs, strict=True):
             reports = Reports(build_loggers(trainer.experiment), run)
             reports.begin(trainer.experiment)
-            trainer.tell = reports.epoch
+            trainer.notify = reports.epoch
             ends.callback(_end, reports)
         seeds = Seeds(trainers, stop, device)
         lead = trainers[0]
@@ -59,8 +59,8 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
             for trainer in list(seeds.unfailed):
                 seeds.attempt(trainer, lambda trainer: finish(trainer, started))
     if seeds.failed:
-        told = [f"seed {t.experiment.seed}: {error}" for t, error in seeds.failed.items()]
-        raise UserError("\n".join(told))
+        failures = [f"seed {t.experiment.seed}: {error}" for t, error in seeds.failed.items()]
+        raise UserError("\n".join(failures))
     return runs
 
 

@@ -94,9 +94,9 @@ def broadcast_from_main(text: str) -> str:
     """The first process's `text`; each must ask for it."""
     if world().size == 1:
         return text
-    told = [text]
-    dist.broadcast_object_list(told, src=0)
-    return told[0]
+    shared = [text]
+    dist.broadcast_object_list(shared, src=0)
+    return shared[0]
 
 
 def synchronize_norms(model: nn.Module) -> None:

@@ -41,7 +41,7 @@ def write_atomically(file: Path, write: Callable[[IO[bytes]], Any], private: boo
     Raises:
         UserError: the disk is full, say; `file` is untouched and no temporary file stays.
     """
-    with disk_errors_told(file):
+    with explain_disk_errors(file):
         if is_device(file):
             with file.open("wb") as stream:
                 write(stream)
@@ -93,7 +93,7 @@ def _force_folder_to_disk(folder: Path) -> None:
 
 
 @contextmanager
-def disk_errors_told(file: Path) -> Iterator[None]:
+def explain_disk_errors(file: Path) -> Iterator[None]:
     """Say which file could not be written and why, be the cause under an error of torch's."""
     try:
         yield

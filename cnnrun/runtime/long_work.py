@@ -32,13 +32,13 @@ class Progress:
         elif now >= self._next:
             left = (now - self._begun) / done * (total - done) if done else 0.0
             ending = f", {duration(left)} left" if left else ""
-            told = f"{what}: {done:,} of {total:,}{ending}"
+            message = f"{what}: {done:,} of {total:,}{ending}"
             on_terminal = console.stderr.isatty()
             self._next = now + (_EACH if on_terminal else _EACH_LINE)
-            console.stage(told) if on_terminal else console.note(told)
+            console.stage(message) if on_terminal else console.note(message)
 
 
-def told(what: str, items: Sequence[T]) -> Iterator[T]:
+def with_progress(what: str, items: Sequence[T]) -> Iterator[T]:
     """The items, one after the other, telling how far whoever takes them is."""
     progress = Progress()
     for done, item in enumerate(items):

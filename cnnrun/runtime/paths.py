@@ -33,8 +33,8 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         home = os.path.expanduser(text)  # noqa: PTH111 (pathlib's raises RuntimeError)
         if home == text and not os.path.lexists(text):
             user = text.partition("/")[0][1:]
-            told = f"there is no user '{user}'" if user else f"no home is known here ({_NO_HOME})"
-            raise UserError(f"{os.fspath(path)}: {told}; write the path out")
+            reason = f"there is no user '{user}'" if user else f"no home is known here ({_NO_HOME})"
+            raise UserError(f"{os.fspath(path)}: {reason}; write the path out")
         text = home
     return Path(text)
 

@@ -176,9 +176,9 @@ def check_fit(
         "complex numbers": [key for key in both if weights[key].is_complex()],
     }
     if any(problems.values()):
-        told = [f"{title}: {some(keys)}" for title, keys in problems.items() if keys]
+        messages = [f"{title}: {some(keys)}" for title, keys in problems.items() if keys]
         hint = _hint(own, weights)
-        raise UserError("the weights do not fit the model; " + "; ".join(told) + hint)
+        raise UserError("the weights do not fit the model; " + "; ".join(messages) + hint)
     return dict(weights)
 
 

@@ -54,16 +54,16 @@ class Use:
 
     compares: tuple[str, ...]
     form: Callable[[Tensor, Tensor], Tensor]
-    takes_shares: bool = True
+    takes_soft_labels: bool = True
 
 
 USES = {
     "CrossEntropyLoss": Use(CLASSES, as_they_are),
-    "MultiMarginLoss": Use(LABELS, as_they_are, takes_shares=False),
+    "MultiMarginLoss": Use(LABELS, as_they_are, takes_soft_labels=False),
     "BCEWithLogitsLoss": Use(ANY_LABELS, as_numbers),
     "MultiLabelSoftMarginLoss": Use(ANY_LABELS, as_numbers),
     "SoftMarginLoss": Use(ANY_LABELS, signs),
-    "MultiLabelMarginLoss": Use(ANY_LABELS, positions, takes_shares=False),
+    "MultiLabelMarginLoss": Use(ANY_LABELS, positions, takes_soft_labels=False),
     **{
         name: Use(NUMBERS, as_numbers)
         for name in ("L1Loss", "MSELoss", "SmoothL1Loss", "HuberLoss")
@@ -152,7 +152,7 @@ class TorchLoss(nn.Module):
     def __init__(self, inner: nn.Module, use: Use) -> None:
         super().__init__()
         self.inner, self.form, self.compares = inner, use.form, use.compares
-        self.takes_shares = use.takes_shares
+        self.takes_soft_labels = use.takes_soft_labels
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Outputs (N, ...) and targets, as the task has them, to losses (N,).

@@ -43,8 +43,8 @@ class BinaryCrossEntropyOfLogits(nn.Module):
             weights = ((sample_count - there) / there.clamp(min=1)).clamp(min=1e-6).float()
         elif pos_weight != "none":
             if len(pos_weight) != num_classes:
-                told = f"{len(pos_weight)} numbers for {num_classes} labels"
-                raise UserError(f"pos_weight: {told}")
+                given = f"{len(pos_weight)} numbers for {num_classes} labels"
+                raise UserError(f"pos_weight: {given}")
             weights = torch.tensor(pos_weight)
         self.register_buffer("pos_weight", weights)
 

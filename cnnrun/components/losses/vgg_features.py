@@ -104,8 +104,8 @@ def load_vgg(features: VGGFeatures, network: Network, weights: str) -> None:
     try:
         features.features.load_state_dict({key: found[f"features.{key}"] for key in own})
     except RuntimeError as error:
-        told = str(error).partition("\n")[2].strip() or str(error)
-        raise UserError(f"weights: {weights} does not fit {network}: {told}") from error
+        reason = str(error).partition("\n")[2].strip() or str(error)
+        raise UserError(f"weights: {weights} does not fit {network}: {reason}") from error
 
 
 def _imagenet(network: Network) -> dict[str, Tensor]:

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.exact_sums import exact_sum
 from cnnrun.components.tasks.loss_contract import per_sample
-from cnnrun.components.tasks.metrics import classification_scores
-from cnnrun.components.tasks.task import Predictions, Task, as_share, exact_sum
+from cnnrun.components.tasks.metrics import classification_scores, fraction_text
+from cnnrun.components.tasks.task import Predictions, Task
 from cnnrun.errors import UserError
 from cnnrun.measures import ACCURACY, AUROC, BALANCED, ECE, LOSS, MACRO_F1, MAJORITY, TOP5
 from cnnrun.registry import tasks
@@ -93,20 +94,20 @@ class Classify(Task):
         found = classification_scores(outputs, predictions.labels, list(classes))
         return {"loss": predictions.mean_loss, **found}
 
-    def in_words(self, scores: dict[str, Any]) -> str:
-        told = [self.lines_of(scores, self.headline)]
+    def to_text(self, scores: dict[str, Any]) -> str:
+        paragraphs = [self.lines_of(scores, self.headline)]
         if unanswered := scores["unanswered"]:
-            told.append(f"{unanswered:,} outputs are NaN: counted as wrong")
+            paragraphs.append(f"{unanswered:,} outputs are NaN: counted as wrong")
         rows = scores["per_class"]
         if len(rows) > MOST_CLASSES:
             rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))[:WORST_CLASSES]
             more = f"(the {WORST_CLASSES} of {len(scores['per_class'])} classes with the least F1; "
-            told.append(more + "--json has all)")
-        told.append("\n".join(columns(_table(rows), right=(1, 2, 3, 4))))
+            paragraphs.append(more + "--json has all)")
+        paragraphs.append("\n".join(columns(_table(rows), right=(1, 2, 3, 4))))
         absent = [row["class"] for row in rows if not row["support"]]
         if absent:
-            told.append(f"without images in this split: {', '.join(absent)}")
-        return "\n\n".join(told)
+            paragraphs.append(f"without images in this split: {', '.join(absent)}")
+        return "\n\n".join(paragraphs)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
@@ -116,7 +117,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
         *(
             [
                 str(row["class"]),
-                *(as_share(row[key]) for key in shares),
+                *(fraction_text(row[key]) for key in shares),
                 f"{row['support']:,}",
             ]
             for row in rows

@@ -19,10 +19,10 @@ def refuse_other_loss(task: Task, loss: nn.Module) -> None:
     former = ("pixels",) if getattr(loss, "of_pictures", False) else None
     compares = getattr(loss, "compares", former)
     if compares is not None and task.targets not in compares:
-        told = " or ".join(kind.replace("_", " ") for kind in compares)
+        kinds = " or ".join(kind.replace("_", " ") for kind in compares)
         wanted = task.targets.replace("_", " ")
         default = task.defaults.get("loss", "another one")
-        raise UserError(f"this loss compares {told}, not {wanted}; take e.g. {default}")
+        raise UserError(f"this loss compares {kinds}, not {wanted}; take e.g. {default}")
 
 
 class LossError(UserError):

@@ -173,3 +173,8 @@ def calibration(probabilities: FloatArray, labels: IntArray, bins: int = 15) -> 
         np.bincount(bin_of, weights=correct, minlength=bins).astype(np.float64),
         np.bincount(bin_of, minlength=bins),
     )
+
+
+def fraction_text(value: float | None) -> str:
+    """A score in 0..1 in a table; `-` where nothing was measured."""
+    return "-" if value is None else f"{value:.3f}"

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.exact_sums import exact_sum
 from cnnrun.components.tasks.label_set_metrics import (
     best_thresholds,
     f1_scores,
@@ -16,8 +17,8 @@ from cnnrun.components.tasks.label_set_metrics import (
     label_set_scores,
 )
 from cnnrun.components.tasks.loss_contract import per_sample
-from cnnrun.components.tasks.metrics import FloatArray
-from cnnrun.components.tasks.task import Array, Predictions, Task, as_share, exact_sum
+from cnnrun.components.tasks.metrics import FloatArray, fraction_text
+from cnnrun.components.tasks.task import Array, Predictions, Task
 from cnnrun.data.dataset import Dataset
 from cnnrun.errors import UserError
 from cnnrun.measures import (
@@ -122,13 +123,13 @@ class Multilabel(Task):
         found = label_set_scores(probabilities, predictions.targets, classes, self.thresholds)
         return {"loss": predictions.mean_loss, **found}
 
-    def told(
+    def prediction_rows(
         self,
         answers: Mapping[str, Array],
         names: Sequence[str],
         most: int,  # noqa: ARG002
     ) -> list[dict[str, Any]]:
-        """See `Task.told`: `labels`, those that are there, and `probabilities` of all by name."""
+        """See `Task.prediction_rows`: `labels` that are present, `probabilities` of all by name."""
         return [
             {
                 "labels": [
@@ -139,21 +140,21 @@ class Multilabel(Task):
             for row in sigmoid(answers["outputs"]).tolist()
         ]
 
-    def told_text(self, row: Mapping[str, Any]) -> str:
+    def row_to_text(self, row: Mapping[str, Any]) -> str:
         shares = row["probabilities"]
         return ", ".join(f"{name} {100 * shares[name]:.1f} %" for name in row["labels"]) or "none"
 
-    def told_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def row_to_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [
             {"label": name, "probability": p, "there": int(name in row["labels"])}
             for name, p in row["probabilities"].items()
         ]
 
-    def in_words(self, scores: dict[str, Any]) -> str:
+    def to_text(self, scores: dict[str, Any]) -> str:
         figures = ("average_precision", "precision", "recall", "f1", "threshold")
         head = ["label", "average precision", "precision", "recall", "F1", "threshold", "images"]
         rows = [
-            [row["label"], *(as_share(row[key]) for key in figures), f"{row['support']:,}"]
+            [row["label"], *(fraction_text(row[key]) for key in figures), f"{row['support']:,}"]
             for row in scores["per_label"]
         ]
         return self.with_table(scores, head, rows)

@@ -11,8 +11,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cnnrun.components.image_metrics import psnr, ssim
+from cnnrun.components.tasks.exact_sums import exact_sum
 from cnnrun.components.tasks.loss_contract import per_sample
-from cnnrun.components.tasks.task import Predictions, Task, exact_sum
+from cnnrun.components.tasks.task import Predictions, Task
 from cnnrun.data.pixel_targets import Noise
 from cnnrun.errors import UserError
 from cnnrun.measures import LOSS, MSE, PSNR, SSIM
@@ -65,13 +66,13 @@ class Reconstruct(Task):
                 "linear_autoencoder or vae (or your own with `encode` and `decode`)"
             )
         image = torch.full((1, 1, 8, 8), 0.5, device=_device_of(model))
-        told = "the loss can't compare images; mse, l1, bce and ssim can"
+        message = "the loss can't compare images; mse, l1, bce and ssim can"
         try:
             compared = loss(image, image)
         except Exception as error:
-            raise UserError(f"{told} ({error})") from error
+            raise UserError(f"{message} ({error})") from error
         if compared.numel() != 1:
-            raise UserError(told)
+            raise UserError(message)
 
     def step(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
@@ -138,7 +139,7 @@ class Reconstruct(Task):
             ],
         }
 
-    def in_words(self, scores: dict[str, Any]) -> str:
+    def to_text(self, scores: dict[str, Any]) -> str:
         names = ("mse", "psnr", "ssim")
         head = ["class", "squared error", "PSNR", "SSIM", "images"]
         rows = [

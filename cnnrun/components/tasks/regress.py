@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.exact_sums import exact_sum
 from cnnrun.components.tasks.loss_contract import per_sample
-from cnnrun.components.tasks.task import Array, Predictions, Task, exact_sum
+from cnnrun.components.tasks.task import Array, Predictions, Task
 from cnnrun.components.tasks.value_metrics import figures_of_sums, regression_scores
 from cnnrun.data.dataset import Dataset
 from cnnrun.errors import UserError
@@ -120,24 +121,24 @@ class Regress(Task):
         found = regression_scores(predictions.answers["values"], predictions.targets, classes)
         return {"loss": predictions.mean_loss, **found}
 
-    def told(
+    def prediction_rows(
         self,
         answers: Mapping[str, Array],
         names: Sequence[str],
         most: int,  # noqa: ARG002
     ) -> list[dict[str, Any]]:
-        """See `Task.told`: `values` by name."""
+        """See `Task.prediction_rows`: `values` by name."""
         return [
             {"values": dict(zip(names, row, strict=True))} for row in answers["values"].tolist()
         ]
 
-    def told_text(self, row: Mapping[str, Any]) -> str:
+    def row_to_text(self, row: Mapping[str, Any]) -> str:
         return ", ".join(f"{name} {value:.4g}" for name, value in row["values"].items())
 
-    def told_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def row_to_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [dict(row["values"])]
 
-    def in_words(self, scores: dict[str, Any]) -> str:
+    def to_text(self, scores: dict[str, Any]) -> str:
         names = ("r2", "mae", "rmse")
         head = ["value", *(self.metric(name).display_name for name in names), "mean", "std"]
         rows = [

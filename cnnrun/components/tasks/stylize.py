@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cnnrun.components.tasks.task import Task, exact_sum
+from cnnrun.components.tasks.exact_sums import exact_sum
+from cnnrun.components.tasks.task import Task
 from cnnrun.data.dataset import Dataset
 from cnnrun.errors import UserError
 from cnnrun.measures import CONTENT, LOSS, SMOOTHNESS, STYLE

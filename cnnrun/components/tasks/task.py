@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.exact_sums import exact_sum
 from cnnrun.components.tasks.metrics import likeliest, softmax
 from cnnrun.components.tasks.training_step import OwnTraining
 from cnnrun.data.dataset import Dataset
@@ -21,6 +22,8 @@ from cnnrun.measures import LOSS, Metric, described, with_directions
 from cnnrun.runtime.text_table import columns, padded, width_of
 
 Array = npt.NDArray[Any]
+# What parts of a task were called before; tasks of plug-ins may still use these names.
+_FORMER = {"pictures": "plots", "in_words": "to_text"}
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,12 @@ class Task(OwnTraining):
     headline: ClassVar[tuple[str, ...]] = ("loss",)
     # The plots drawn when training has ended, by their names in `cnnrun viz`.
     plots: ClassVar[tuple[str, ...]] = ("curves",)
-    # What `plots` was called; tasks that were written then still say it.
-    pictures: ClassVar[tuple[str, ...]] = plots
+    pictures: ClassVar[tuple[str, ...]] = plots  # the former name
     # What is learnt: a kind of `cnnrun.data.targets`, or the images' own pixels in 0..1.
     targets: ClassVar[Kind | Literal["pixels"]] = "labels"
     # What the network gives, for users of an exported file.
     output: ClassVar[str] = "logits (N, K)"
-    # Whether `told` has answers for single images.
+    # Whether `prediction_rows` has answers for single images.
     predicts: ClassVar[bool] = True
     # Whether `settle` is to be called before a run is tested.
     settles: ClassVar[bool] = False
@@ -85,9 +87,10 @@ class Task(OwnTraining):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "pictures" in vars(cls) and "plots" not in vars(cls):
-            cls.plots = cls.pictures
-        cls.pictures = cls.plots
+        for former, name in _FORMER.items():
+            if former in vars(cls) and name not in vars(cls):
+                setattr(cls, name, vars(cls)[former])
+            setattr(cls, former, getattr(cls, name))
 
     @classmethod
     def declared(cls) -> dict[str, Metric]:
@@ -256,12 +259,14 @@ class Task(OwnTraining):
         """Plain values, as `cnnrun eval --json` prints them."""
         return {"loss": predictions.mean_loss}
 
-    def in_words(self, scores: dict[str, Any]) -> str:
+    def to_text(self, scores: dict[str, Any]) -> str:
         """Scores as `cnnrun eval` prints them: by default a line for each that is a number."""
         numbers = [name for name, value in scores.items() if isinstance(value, float)]
         return self.lines_of(scores, numbers)
 
-    def told(
+    in_words = to_text  # the former name
+
+    def prediction_rows(
         self, answers: Mapping[str, Array], names: Sequence[str], most: int
     ) -> list[dict[str, Any]]:
         """The answer for each image as `cnnrun predict --json` prints it: plain values.
@@ -280,12 +285,12 @@ class Task(OwnTraining):
             for top in tops
         ]
 
-    def told_text(self, row: Mapping[str, Any]) -> str:
-        """One of the rows of `told` as a line."""
+    def row_to_text(self, row: Mapping[str, Any]) -> str:
+        """One of the rows of `prediction_rows` as a line."""
         return ", ".join(f"{k['class']} {100 * k['probability']:.1f} %" for k in row["top"])
 
-    def told_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """One of the rows of `told` as lines of a table."""
+    def row_to_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """One of the rows of `prediction_rows` as lines of a table."""
         return [{"rank": rank, **k} for rank, k in enumerate(row["top"], start=1)]
 
     def with_table(
@@ -300,31 +305,3 @@ class Task(OwnTraining):
         shown = [(self.metric(name), scores[name]) for name in names if name in scores]
         width = max((width_of(metric.display_name) for metric, _ in shown), default=0)
         return "\n".join(f"{padded(m.display_name, width)}  {m.text(v)}" for m, v in shown)
-
-
-def as_share(value: float | None) -> str:
-    """A score in 0..1 in a table; `-` where nothing was measured."""
-    return "-" if value is None else f"{value:.3f}"
-
-
-def exact_sum(values: Tensor) -> Tensor:
-    """The sum of `values` (N, ...) over samples, whose bits do not depend on order or grouping.
-
-    So neither a checkpoint in the middle of an epoch nor the number of processes shows in a figure.
-    Multiples of 2^-28 add up without rounding in float64 up to a total of 2^25, 3 x 10^7; beyond it
-    last bits may differ. Where there is no float64 (MPS) they always may.
-    """
-    if values.device.type == "mps":
-        return values.sum(0)
-    return (values.double() * 2**28).round_().sum(0) / 2**28
-
-
-def exact_rest(values: Tensor) -> Tensor:
-    """What `exact_sum` rounds away of `values` (N,), (), as exactly: in multiples of 2^-56.
-
-    Of losses below 10^-8 it is all that there is.
-    """
-    if values.device.type == "mps":
-        return values.new_zeros(())
-    scaled = values.double() * 2**28
-    return ((scaled - scaled.round()) * 2**28).round_().sum() / 2**56

@@ -307,8 +307,8 @@ def _refuse_large(height: int, width: int) -> None:
     """Pillow's limit, for what it does not decode."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and height * width > 2 * limit:
-        told = "more than Pillow's limit against decompression bombs"
-        raise UnreadableError(f"{width:,} x {height:,} pixels, {told}")
+        refusal = "more than Pillow's limit against decompression bombs"
+        raise UnreadableError(f"{width:,} x {height:,} pixels, {refusal}")
 
 
 def _foreign(content: bytes) -> str | None:

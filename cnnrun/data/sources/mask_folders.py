@@ -8,7 +8,7 @@ from pathlib import Path
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.folder_listing import folders, identities, images_below
-from cnnrun.data.sources.groups import By, sources, tell_series
+from cnnrun.data.sources.groups import By, sources, warn_of_series
 from cnnrun.data.sources.labelled_files import Amount, Listing, labelled_dataset
 from cnnrun.data.sources.listed_names import listed
 from cnnrun.data.sources.mask_files import MaskClasses, MaskFiles
@@ -66,7 +66,7 @@ def mask_folders(
             listings[split].groups = sources(listings[split].paths, str(pair[0].parent), group)
     if not group and set(listings) == {"train"}:
         paths = listings["train"].paths
-        tell_series(paths, [""] * len(paths), str(base / images), options)
+        warn_of_series(paths, [""] * len(paths), str(base / images), options)
     reading = MaskFiles(mask_classes)
     return labelled_dataset(root, str(base), listings, test, options, reading)
 

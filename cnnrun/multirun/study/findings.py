@@ -54,10 +54,10 @@ class Findings:
         """What can be claimed of the contrasts, or the two best; what did not learn, and why."""
         if self.comparison.differences and self.study.contrasts:
             pairs = [(d.first, d.second) for d in self.comparison.differences]
-            told = [sentence(self.comparison, *pair) for pair in pairs]
+            first = [sentence(self.comparison, *pair) for pair in pairs]
         else:
-            told = [conclusion(self.comparison)]
-        return [*told, *self._moved(), *self._not_learnt()]
+            first = [conclusion(self.comparison)]
+        return [*first, *self._moved(), *self._not_learnt()]
 
     def _moved(self) -> list[str]:
         """How far accuracy falls, on the average over all amounts of each change."""
@@ -91,7 +91,7 @@ class Findings:
                 )
         return said
 
-    def as_text(self) -> str:
+    def to_text(self) -> str:
         """The question, a table of the variants, best first, and the sentences."""
         comparison = self.comparison
         head = ["variant", "seeds", *score_titles(comparison), "parameters"]

@@ -47,11 +47,11 @@ def run(file: Path, overrides: Iterable[str] = (), options: LaunchOptions = AS_U
     if not finished:
         raise UserError(f"no run of this study finished; the first: {failures[0].message}")
     comparison = compare(finished, plan.study.measure, contrasts=contrasts)
-    told = [f"{_variant_of(o)}, seed {o.job.seed}, failed: {o.message}" for o in failures]
-    findings = Findings(plan.study, comparison, told, plan.variants)
+    failed = [f"{_variant_of(o)}, seed {o.job.seed}, failed: {o.message}" for o in failures]
+    findings = Findings(plan.study, comparison, failed, plan.variants)
     findings.draw()
     write_json(plan.study.folder / "study.json", findings.to_dict())
-    write_text(plan.study.folder / "findings.txt", findings.as_text() + "\n")
+    write_text(plan.study.folder / "findings.txt", findings.to_text() + "\n")
     return findings
 
 

@@ -21,7 +21,7 @@ from cnnrun.errors import ConfigError, UserError
 from cnnrun.measures import Metric
 from cnnrun.multirun.comparable import ranking_metric
 from cnnrun.multirun.launcher.job import Job
-from cnnrun.multirun.settings import Settings, apply, as_text, changes
+from cnnrun.multirun.settings import Settings, apply, changes, to_text
 from cnnrun.multirun.sweep.spec import Sweep
 
 
@@ -77,7 +77,7 @@ class Plan:
         Raises:
             ConfigError: with the place in the sweep's file.
         """
-        text = as_text(settings)
+        text = to_text(settings)
         if text not in self._resolved:
             document = copy.deepcopy(self.document)
             apply(document, settings, self.sweep.place)

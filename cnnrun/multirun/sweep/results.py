@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cnnrun.multirun.settings import Settings, as_text
+from cnnrun.multirun.settings import Settings, to_text
 from cnnrun.multirun.sweep.plan import Plan
 from cnnrun.runtime.text_table import columns
 
@@ -86,7 +86,7 @@ class Results:
             "command": self.plan.repeat_command(trial.settings) if trial.settings else None,
         }
 
-    def as_text(self) -> str:
+    def to_text(self) -> str:
         """A table of the trials, the best one, and the command that repeats it."""
         ranked_by = f"validation {self.plan.metric.display_name}"
         header = ["trial", *self._columns(), ranked_by, "seeds", "state"]
@@ -124,7 +124,7 @@ class Results:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else as_text(value)
+    return f"{value:.4g}" if isinstance(value, float) else to_text(value)
 
 
 def _point(plan: Plan, slot: int) -> Settings:
