@@ -91,11 +91,14 @@ def compare(
         Optional[str],  # noqa: UP045
         typer.Option(
             "--metric",
-            "--measure",
             metavar="NAME",
             help="Metric to compare by; by default the task's own. NAME:max and NAME:min say which "
             "is better.",
         ),
+    ] = None,
+    measure: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(hidden=True),
     ] = None,
     ignore: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -112,6 +115,9 @@ def compare(
     _one_format(as_json, as_csv)
     from cnnrun import comparison as comparing
 
+    if measure is not None:
+        console.warn("'--measure' is called '--metric' now; both are understood")
+        metric = metric or measure
     found = comparing.find_runs(paths)
     damaged = [run for run in found if run.state == "damaged"]
     comparison = comparing.compare(comparing.group_runs(found, ignore or []), metric, damaged)

@@ -145,11 +145,11 @@ class Run:
 
         return max(self.rows, key=goodness)
 
-    def score(self, split: Split, measure: str) -> float | None:
+    def score(self, split: Split, metric: str) -> float | None:
         """The figure of the best epoch's weights; NaN where it was no number, None for none."""
         if split == "test":
-            return number(self.summary.get("test"), measure)
-        return number(self.best, f"{split}_{measure}")
+            return number(self.summary.get("test"), metric)
+        return number(self.best, f"{split}_{metric}")
 
     @cached_property
     def measures(self) -> dict[Split, list[str]]:

@@ -185,7 +185,7 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
     ranked_by = comparison.ranked_by
     return {
         "metric": comparison.metric.name,
-        "measure": comparison.metric.name,  # as scripts have known it
+        "measure": comparison.metric.name,  # the former name, for scripts
         "split": comparison.split,
         "ranked_by": f"{ranked_by.split}_{ranked_by.metric.name}",
         "more_is_better": comparison.more_is_better,

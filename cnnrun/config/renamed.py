@@ -16,7 +16,7 @@ _COMPONENTS = {
     "model.name": {"picture": "image"},
 }
 # Keys of sweeps and studies.
-_KEYS = {"pictures": "plots"}
+_KEYS = {"pictures": "plots", "measure": "metric"}
 _said: set[tuple[str, str]] = set()
 
 

@@ -117,7 +117,7 @@ class Trainer:
             reporter.epoch(self.shown(row))
 
     def train_epoch(self, reporter: Reporter) -> Means:
-        """Train on what is left of the current epoch; the means over its samples by measure."""
+        """Train on what is left of the current epoch; the means over its samples by metric."""
         epoch = self.progress.epoch
         if not self.progress.batch:
             self.begin_epoch(epoch)

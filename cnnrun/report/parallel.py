@@ -18,7 +18,7 @@ _MOST_MARKS = (_BOTTOM - _TOP) // _LINE
 def parallel(
     keys: Sequence[str],
     rows: Sequence[Sequence[str]],
-    measure: str,
+    name: str,
     scores: Sequence[float | None],
     sign: int,
     metric: Metric,
@@ -44,27 +44,27 @@ def parallel(
         points = " ".join(f"{_LEFT + pitch * n},{y}" for n, y in enumerate(heights))
         share = (score - low) / ((high - low) or 1)
         settings = ", ".join(f"{key}={text}" for key, text in zip(keys, row, strict=True))
-        title = escape(f"{settings}: {measure} {written(score)}")
+        title = escape(f"{settings}: {name} {written(score)}")
         lines.append(
             f'<polyline class="trial" style="--share:{share if sign > 0 else 1 - share:.2f}" '
             f'points="{points}"><title>{title}</title></polyline>'
         )
     marks = [axis.marks() for axis in axes]
     marks.append([(f"{value:.4g}", last(value)) for value in round_numbers(low, high)])
-    names = zip([*keys, measure], marks, strict=True)
+    names = zip([*keys, name], marks, strict=True)
     drawn = [_upright(_LEFT + pitch * n, name, found) for n, (name, found) in enumerate(names)]
-    label = f"{len(known)} groups by their settings and {measure}; the table has the figures"
+    label = f"{len(known)} groups by their settings and {name}; the table has the figures"
     return (
         "<figure><figcaption>A line is a group of runs.</figcaption>"
         '<div class="wide" tabindex="0" role="region" aria-label="Parallel coordinates">'
         f'<svg class="parallel" width="{_LEFT + pitch * len(axes) + 90}" height="290" role="img" '
         f'aria-label="{escape(label, quote=True)}">{"".join(lines + drawn)}</svg></div>'
-        f"{_legend(measure, *map(written, (low, high) if sign > 0 else (high, low)))}</figure>"
+        f"{_legend(name, *map(written, (low, high) if sign > 0 else (high, low)))}</figure>"
     )
 
 
-def _legend(measure: str, worst: str, best: str) -> str:
-    text = escape(measure)
+def _legend(name: str, worst: str, best: str) -> str:
+    text = escape(name)
     return (
         f'<p class="scale"><span>{text} {worst}</span><span class="bar"></span>'
         f"<span>{best} (the best)</span></p>"

@@ -47,7 +47,7 @@ class EpochRow:
             if split in _SPLITS:
                 metric = described(name, self.metrics)
                 found.append((split, metric.display_name, metric.text(value)))
-        return sorted(found, key=lambda measure: _SPLITS.index(measure[0]))
+        return sorted(found, key=lambda column: _SPLITS.index(column[0]))
 
     def line(self) -> str:
         """For files, pipes and job logs."""
@@ -130,7 +130,7 @@ def _columns(row: EpochRow) -> list[_Column]:
 def _least_first(columns: list[_Column]) -> list[_Column]:
     """What may be left out where the terminal is narrow, in that order.
 
-    The epoch, the validation loss and one more measure of the validation split stay.
+    The epoch, the validation loss and one more metric of the validation split stay.
     """
     scores = {
         split: [c for c in columns if c.split == split and c.name != "loss"] for split in _SPLITS

@@ -146,8 +146,8 @@ def write(folder: Path, text: str) -> Path:
             "random: {trials: 2, space: {optimizer.lr: {uniform: [1, 0]}}}",
             "uniform: the first number must be less than the second",
         ),
-        ("grid: {optimizer.lr: [1]}\nmeasure: acuracy", "3:10: measure: 'acuracy' is not measured"),
-        ("grid: {optimizer.lr: [1]}\nmeasure: test_accuracy", "the test split may not choose"),
+        ("grid: {optimizer.lr: [1]}\nmetric: acuracy", "3:9: metric: 'acuracy' is not measured"),
+        ("grid: {optimizer.lr: [1]}\nmetric: test_accuracy", "the test split may not choose"),
         ("grid: {optimizer.lr: [1]}\nset: {training.foo: 3}", "3:7: training.foo: unknown key"),
     ],
 )

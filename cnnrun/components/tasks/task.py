@@ -220,7 +220,7 @@ class Task(OwnTraining):
         outputs: Tensor,  # noqa: ARG002
         targets: Tensor,  # noqa: ARG002
     ) -> Tensor:
-        """The sums over samples of each measure, the loss first: on the same device.
+        """The sums over samples of each metric, the loss first: on the same device.
 
         That is (len(measures),), or (`sum_count`,) of what `figures` makes them of.
 

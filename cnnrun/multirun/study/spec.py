@@ -63,7 +63,7 @@ class Study(Options):
     """
     seeds_in_parallel: bool = False
     """Train the seeds of a variant together in one process, which pays for small models."""
-    measure: str | None = None
+    metric: str | None = None
     """Metric that variants are compared by; by default the task's own."""
     plots: list[Plot] = []
     """Plots to draw beside the comparison."""

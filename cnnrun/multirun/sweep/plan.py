@@ -92,19 +92,19 @@ class Plan:
         Raises:
             ConfigError: no such metric, or none that is comparable.
         """
-        place = self.sweep.document.place(("measure",))
-        wanted = self.sweep.measure.removeprefix("validation_")
+        place = self.sweep.document.place(("metric",))
+        wanted = self.sweep.metric.removeprefix("validation_")
         if wanted.startswith("test"):
-            raise ConfigError(f"{place}: measure: the test split may not choose anything")
+            raise ConfigError(f"{place}: metric: the test split may not choose anything")
         try:
             return ranking_metric(experiments, wanted)
         except UserError as error:
-            raise ConfigError(f"{place}: measure: {error}") from error
+            raise ConfigError(f"{place}: metric: {error}") from error
 
     @property
-    def measure(self) -> str:
-        """The name of what trials are ranked by, without `validation_`."""
-        return self.metric.name
+    def score_key(self) -> str:
+        """What the log and `summary.json` call the score that trials are ranked by."""
+        return f"validation_{self.metric.name}"
 
     @property
     def higher_is_better(self) -> bool:

@@ -66,7 +66,8 @@ class Results:
         return {
             "name": self.plan.sweep.name,
             "folder": str(self.plan.sweep.folder),
-            "measure": f"validation_{self.plan.measure}",
+            "metric": self.plan.score_key,
+            "measure": self.plan.score_key,  # the former name, for scripts
             "higher_is_better": self.plan.higher_is_better,
             "seeds": self.plan.seeds,
             "best": self._trial(self.best) if self.best else None,

@@ -229,11 +229,10 @@ class TrialQueue:
         }[search.pruner]
 
     def _note_score(self, work: OpenTrial, job: Job, run: RunDirectory, trained: bool) -> None:
-        measure = f"validation_{self.plan.measure}"
-        score = (run.read_summary().get("best") or {}).get(measure)
+        score = (run.read_summary().get("best") or {}).get(self.plan.score_key)
         if score is None or not math.isfinite(score):
             work.failures.append(
-                f"seed {job.seed}: {run.path}/summary.json has no {measure}; "
+                f"seed {job.seed}: {run.path}/summary.json has no {self.plan.score_key}; "
                 "a sweep compares on a validation split: set dataset.validation"
             )
             self.notify(f"trial {work.slot} failed: {work.failures[-1]}")
@@ -256,7 +255,7 @@ class TrialQueue:
         """Tell the pruner of epochs that ended since; returns whether it would stop here."""
         rows = run.read_metrics()
         for row in rows[work.epochs_reported :]:
-            value = row.get(f"validation_{self.plan.measure}")
+            value = row.get(self.plan.score_key)
             work.epochs_reported += 1
             if value is not None:
                 with self._if_still_ours(work):
