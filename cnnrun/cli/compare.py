@@ -18,7 +18,7 @@ from cnnrun.runtime.printable import printable
 from cnnrun.runtime.strict_json import to_json
 
 if TYPE_CHECKING:
-    from cnnrun.comparison import Run
+    from cnnrun.comparison import RunRecord
 
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
@@ -141,7 +141,7 @@ def _one_format(as_json: bool, as_csv: bool) -> None:
         raise ConfigError("choose one of --json and --csv")
 
 
-def _report_unfinished(found: Sequence[Run]) -> None:
+def _report_unfinished(found: Sequence[RunRecord]) -> None:
     for run in found:
         if run.state != "finished":
             console.warn(f"{printable(run.path)}: {run.state} {printable(run.problem)}".rstrip())

@@ -50,10 +50,10 @@ def offers(args: list[str], incomplete: str) -> Offers:
         if len(args) > 1 and args[-1] == "=":
             found = _values(schema, args, args[-2])
             return [(value, text) for value, text in found if value.startswith(incomplete)]
-        key, equals, begun = incomplete.partition("=")
+        key, equals, prefix = incomplete.partition("=")
         if equals:
             found = _values(schema, args, key)
-            return [(f"{key}={v}", text) for v, text in found if v.startswith(begun)]
+            return [(f"{key}={v}", text) for v, text in found if v.startswith(prefix)]
         return [(k, text) for k, text in _keys(schema, args) if k.startswith(incomplete)]
     except (OSError, ValueError, KeyError, subprocess.SubprocessError):
         return []  # no help is better than a traceback in the middle of a command line

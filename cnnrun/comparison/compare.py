@@ -17,7 +17,7 @@ from cnnrun.comparison.results import (
     RankedBy,
     Result,
 )
-from cnnrun.comparison.runs import Run, Split
+from cnnrun.comparison.runs import RunRecord, Split
 from cnnrun.comparison.statistics import (
     Interval,
     corrected,
@@ -31,7 +31,7 @@ from cnnrun.errors import UserError
 def compare(
     groups: Sequence[Group],
     metric: str | None = None,
-    left_out: Sequence[Run] = (),
+    left_out: Sequence[RunRecord] = (),
     contrasts: Collection[tuple[str, str]] = (),
 ) -> Comparison:
     """Compare groups by their final scores: of the test split, or what all of them have.

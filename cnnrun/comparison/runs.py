@@ -40,7 +40,7 @@ _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecord:
     """One run: its config as dotted keys, and its summary ({} until it has ended)."""
 
     path: Path
@@ -178,7 +178,7 @@ def _is_number(value: Any) -> bool:
     return type(value) is float or (type(value) is int and is_usable(value))
 
 
-def find_runs(paths: Iterable[Path | str]) -> list[Run]:
+def find_runs(paths: Iterable[Path | str]) -> list[RunRecord]:
     """All runs at and below `paths`, in the order of their names.
 
     Of a study, those that it compares, and not those that it trained before for their weights.
@@ -222,7 +222,7 @@ def _run_folders(folder: Path) -> Iterator[Path]:
             yield from _run_folders(folder / entry.name)
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path) -> RunRecord:
     """The run at `path`; one that can't be read is told as damaged."""
     directory = RunDirectory(path)
     try:
@@ -230,10 +230,10 @@ def read_run(path: Path) -> Run:
         settings, summary = flattened(values), directory.read_summary()
         check_settings(settings)
         check_summary(summary)
-        return Run(path, settings, summary)
+        return RunRecord(path, settings, summary)
     except _UNREADABLE as error:
         problem = str(error).partition("\n")[0].removeprefix(f"{path}{os.sep}")
-        return Run(path, {}, {}, problem=problem or type(error).__name__)
+        return RunRecord(path, {}, {}, problem=problem or type(error).__name__)
 
 
 def _read_config(text: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def apply_splits(dataset: Dataset, options: DatasetOptions, seed: int) -> Datase
         chosen = _choice(train.targets.strata, wanted, derive_seed(seed, "per class"), train.keys)
         train = train.take(chosen)
     if options.limit is not None and options.limit < len(train):
-        wanted = shares(_class_sizes(train.targets.strata), options.limit)
+        wanted = allocate(_class_sizes(train.targets.strata), options.limit)
         chosen = _choice(train.targets.strata, wanted, derive_seed(seed, "limit"), train.keys)
         train = train.take(chosen)
     dataset = replace(dataset, train=train)
@@ -201,10 +201,10 @@ def stratified_choice(labels: Tensor, count: int, seed: int) -> Tensor:
     Every class gets its share rounded down; the largest remainders get the rest (Hamilton's
     method), so that no class is off by one whole sample or more.
     """
-    return _choice(labels, shares(_class_sizes(labels), count), seed)
+    return _choice(labels, allocate(_class_sizes(labels), count), seed)
 
 
-def shares(sizes: Counts, count: int) -> Counts:
+def allocate(sizes: Counts, count: int) -> Counts:
     """How many of `count` samples each class of `sizes` gets, by Hamilton's method."""
     exact = sizes * count / max(sizes.sum(), 1)
     wanted: Counts = np.floor(exact).astype(int)

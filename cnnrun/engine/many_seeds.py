@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cnnrun.config.experiment import Experiment
 from cnnrun.engine.parts import Parts
-from cnnrun.engine.stacked_models import StackedModels, share
+from cnnrun.engine.stacked_models import StackedModels, slice_of
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import ConfigError, Interrupted, UserError
 from cnnrun.runtime.distributed import world
@@ -283,5 +283,5 @@ def _are_alike(each: Sequence[Parts]) -> bool:
 def _own(value: Any, at: int, whole: Tensor) -> Any:
     """One seed's part of an optimizer's state; counts of steps are the same for all."""
     if isinstance(value, Tensor):
-        return (share(value, at) if value.shape == whole.shape else value).clone()
+        return (slice_of(value, at) if value.shape == whole.shape else value).clone()
     return value

@@ -111,7 +111,7 @@ class Stepper:
         if self.closure:
             self._step_closure(inputs, targets, number, size)
         elif self.takes_own:
-            OwnStep(self, inputs, targets, number, size).take()
+            OwnStep(self, inputs, targets, number, size).run()
         else:
             first = len(self.sums.noted)
             self.gradients(inputs, targets, number, size)

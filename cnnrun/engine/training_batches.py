@@ -22,16 +22,16 @@ def training_and_validation(parts: Parts, here: World) -> tuple[Batches, Batches
         ConfigError: the experiment can't be trained on these data, or in so many processes.
     """
     experiment = parts.experiment
-    share = partial(local_slice, here=here)
+    own_slice = partial(local_slice, here=here)
     training = Batches(
         parts.dataset.train,
         experiment.dataset.batch_size,
         parts.device,
         parts.crop,
-        share,
+        own_slice,
         smallest=2 * here.size,  # two samples for each process
     )
-    validation = evaluation_batches(parts, "validation", share=share)
+    validation = evaluation_batches(parts, "validation", local_slice=own_slice)
     if not training.samples:
         raise experiment.error(["dataset"], "there are no training images")
     with experiment.located("dataset", "sampler"):

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
-from cnnrun.evaluation.export_formats import FORMATS, Run, as_arrays
+from cnnrun.evaluation.export_formats import FORMATS, Runner, as_arrays
 from cnnrun.evaluation.loading import open_checkpoint
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runtime.files import is_device
@@ -162,7 +162,7 @@ def with_data(target: Path, parts: Parts, plugins: list[str]) -> tuple[Parts, st
 @torch.no_grad()
 def _compare(
     network: nn.Module,
-    opened: Run,
+    opened: Runner,
     inputs: Tensor,
     format: str,
 ) -> float:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cnnrun.comparison import Comparison, Group, Result, compare, group_runs
 from cnnrun.comparison.choice import loss_keys
 from cnnrun.comparison.groups import informative_keys, short, written
-from cnnrun.comparison.runs import Run
+from cnnrun.comparison.runs import RunRecord
 from cnnrun.comparison.text import pair_sentences, score_texts, score_titles
 from cnnrun.errors import UserError
 from cnnrun.measures import Metric
@@ -33,7 +33,7 @@ _BRIEF = 32  # letters of a line's name beside its letter
 
 
 def report(
-    runs: Sequence[Run],
+    runs: Sequence[RunRecord],
     title: str,
     folder: Path,
     plugins: Sequence[str] = (),
@@ -64,7 +64,9 @@ def report(
     return page(title, str(study.get("about") or _lead(runs, groups, compared)), sections)
 
 
-def _lead(runs: Sequence[Run], groups: Sequence[Group], compared: Sequence[Comparison]) -> str:
+def _lead(
+    runs: Sequence[RunRecord], groups: Sequence[Group], compared: Sequence[Comparison]
+) -> str:
     lead = f"{len(runs)} runs in {len(groups)} group{'s' if len(groups) != 1 else ''}"
     by = [f"{c.split} {c.metric.display_name}, {_ranked(c)}" for c in compared]
     return f"{lead}, compared by {' and by '.join(by)}." if by else f"{lead}."
@@ -76,7 +78,7 @@ def _ranked(comparison: Comparison) -> str:
 
 
 def _compared(
-    groups: Sequence[Group], damaged: Sequence[Run]
+    groups: Sequence[Group], damaged: Sequence[RunRecord]
 ) -> tuple[list[Comparison], list[str]]:
     """A comparison for each task, as their metrics have nothing in common; and what failed."""
     found, problems = [], []
@@ -293,7 +295,9 @@ def _explained(comparison: Comparison, key: str) -> float | None:
     return between / len(values) / whole
 
 
-def _board(runs: Sequence[Run], groups: Sequence[Group], compared: Sequence[Comparison]) -> str:
+def _board(
+    runs: Sequence[RunRecord], groups: Sequence[Group], compared: Sequence[Comparison]
+) -> str:
     """All runs, to choose from; the best group's first run and those of the next are shown."""
     names = {r.path: group.name for group in groups for r in (*group.runs, *group.left_out)}
     first = [run for group in groups for run in (*group.runs, *group.left_out)[:1]]

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from cnnrun.comparison.runs import Run, find_folders, read_run
+from cnnrun.comparison.runs import RunRecord, find_folders, read_run
 from cnnrun.errors import UserError
 from cnnrun.report.board import (
     MOST_CHOSEN,
@@ -37,7 +37,7 @@ class _Seen:
     """A run as it was read, and by what one sees that it must be read again."""
 
     signs: tuple[Any, ...]
-    run: Run
+    run: RunRecord
     outline: Outline
     values: dict[str, Any]
     version: int = 0
@@ -141,7 +141,7 @@ def _state(file: Path) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _addresses(run: Run, found: Sequence[tuple[int, Path]]) -> list[tuple[int, str]]:
+def _addresses(run: RunRecord, found: Sequence[tuple[int, Path]]) -> list[tuple[int, str]]:
     """Where `serving.py` answers with the images."""
     from urllib.parse import quote
 

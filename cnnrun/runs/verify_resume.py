@@ -120,8 +120,8 @@ class _Runs:
         found = next((self.folder / name).glob("*/*/config.yaml"), None)
         return RunDirectory(found.parent) if found else None
 
-    def begin(self, name: str, *overrides: str) -> subprocess.Popen[str]:
-        """Go on with the run in `name`, or begin it."""
+    def start_or_resume(self, name: str, *overrides: str) -> subprocess.Popen[str]:
+        """Resume the run in `name`, or start it."""
         run = self.run_in(name)
         if run:
             return self.start("--resume", str(run.path))
@@ -129,7 +129,7 @@ class _Runs:
 
     def finish(self, name: str, *overrides: str) -> RunDirectory:
         """Let the run in `name` come to its end."""
-        process = self.begin(name, *overrides)
+        process = self.start_or_resume(name, *overrides)
         try:
             code = process.wait()
         finally:
@@ -149,7 +149,7 @@ class _Runs:
         for kill in range(1, kills + 1):
             # Checkpoints are left to wait for, of which the last kills get their share.
             waits = draw.randint(0, max(2 * most // (kills + 1) - 1, 1))
-            if not self._kill(self.begin("killed", every), waits, draw):
+            if not self._kill(self.start_or_resume("killed", every), waits, draw):
                 break  # it was quicker
             step = self._step()
             verdict.resumed_at.append(step)

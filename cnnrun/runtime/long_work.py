@@ -21,16 +21,16 @@ class Progress:
     end; says so on stderr when it takes more than two seconds."""
 
     def __init__(self) -> None:
-        self._what, self._begun, self._next = "", 0.0, 0.0
+        self._what, self._started, self._next = "", 0.0, 0.0
 
     def __call__(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
         if what != self._what:
-            self._what, self._begun, self._next = what, now, now + _AFTER
+            self._what, self._started, self._next = what, now, now + _AFTER
         if done >= total:
             self._what = ""
         elif now >= self._next:
-            left = (now - self._begun) / done * (total - done) if done else 0.0
+            left = (now - self._started) / done * (total - done) if done else 0.0
             ending = f", {duration(left)} left" if left else ""
             message = f"{what}: {done:,} of {total:,}{ending}"
             on_terminal = console.stderr.isatty()

@@ -20,7 +20,7 @@ from cnnrun.measures import LOSS, MSE, PSNR, SSIM
 from cnnrun.registry import tasks
 from cnnrun.runtime.text_table import columns
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 @tasks.register("reconstruct")
@@ -42,7 +42,7 @@ class Reconstruct(Task):
     def __init__(
         self,
         *,
-        noise: Share = 0.0,
+        noise: Fraction = 0.0,
         noise_kind: Literal["gaussian", "masking"] = "gaussian",
         probe_labels: Annotated[int, Field(ge=2)] = 100,
         probe_seeds: Annotated[int, Field(ge=1)] = 5,

@@ -76,10 +76,8 @@ class AlternatingFlip(_Flip):
         if sampler.samples is None:
             return super().draw(sampler)
         # One bit of a product with 2^32 over the golden ratio: as good as drawn, and no state.
-        begins = (sampler.samples * 2654435769 >> 16) & 1
-        return {
-            "flipped": ((begins + sampler.epoch) % 2 == 1).to(sampler.device, non_blocking=True)
-        }
+        first = (sampler.samples * 2654435769 >> 16) & 1
+        return {"flipped": ((first + sampler.epoch) % 2 == 1).to(sampler.device, non_blocking=True)}
 
 
 @augmentations.register("vertical_flip")

@@ -315,7 +315,7 @@ def _foreign(content: bytes) -> str | None:
     start = content[:64].lstrip().lower()
     if content[4:8] == b"ftyp" and content[8:11] in (b"hei", b"hev", b"mif", b"msf"):
         return "a HEIC image, which Pillow does not read; save it as JPEG or PNG"
-    return next((says for begin, says in _NOT_IMAGES.items() if start.startswith(begin)), None)
+    return next((says for prefix, says in _NOT_IMAGES.items() if start.startswith(prefix)), None)
 
 
 def reason(error: BaseException) -> str:

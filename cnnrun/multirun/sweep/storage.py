@@ -181,8 +181,8 @@ class Trials(Recorded):
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             process = trial.user_attrs.get("process")
             # Without one, it was lost in the instant of being claimed.
-            begun = trial.datetime_start or long_ago
-            lost = is_dead(process) if process else begun < long_ago
+            started = trial.datetime_start or long_ago
+            lost = is_dead(process) if process else started < long_ago
             if lost:
                 self.fail(trial.number)
 

@@ -67,13 +67,13 @@ def resume_or_start(experiment: Experiment, quiet: bool) -> RunDirectory:
     """
     device = select_device(experiment.device)
     with console.quiet_if(quiet), process_group(device), ExitStack() as held:
-        begun, path = "", ""
+        started, path = "", ""
         if world().is_main:
             run, is_new = _claim(experiment, held)
-            begun, path = "" if is_new else "begun", str(run.path)
-        begun, _, path = broadcast_from_main(f"{begun}:{path}").partition(":")
+            started, path = "" if is_new else "started", str(run.path)
+        started, _, path = broadcast_from_main(f"{started}:{path}").partition(":")
         run = RunDirectory(Path(path))
-        if not begun:
+        if not started:
             return _start_in(run, experiment, quiet)
         if run.read_summary():
             return run
