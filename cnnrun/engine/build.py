@@ -71,8 +71,8 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     if not resumes:
         init_from_data(model, dataset, normalization, experiment.seed)
     found = checkpoint.task if checkpoint else None
-    learnt = _Learnt(dataset.class_counts, len(dataset.train), found)
-    parts = _assemble(experiment, device, dataset, normalization, model, learnt)
+    learned = _Learned(dataset.class_counts, len(dataset.train), found)
+    parts = _assemble(experiment, device, dataset, normalization, model, learned)
     try_users_parts(parts)
     return replace(
         parts, trainable=built.trainable, transfer=built.transfer, notes=tuple(built.notes)
@@ -130,8 +130,8 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
     dataset = with_checkpoint_labels(dataset, checkpoint)
     trained_on = checkpoint.data.get("trained_on")
     samples = len(trained_on) if isinstance(trained_on, Tensor) and trained_on.dim() == 1 else 0
-    learnt = _Learnt(torch.tensor(checkpoint.class_counts), samples, checkpoint.task)
-    return _assemble(experiment, device, dataset, checkpoint.normalization, model, learnt)
+    learned = _Learned(torch.tensor(checkpoint.class_counts), samples, checkpoint.task)
+    return _assemble(experiment, device, dataset, checkpoint.normalization, model, learned)
 
 
 def _restore(task: Task, found: dict[str, Any]) -> None:
@@ -148,7 +148,7 @@ def _restore(task: Task, found: dict[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class _Learnt:
+class _Learned:
     """What is known of the training split.
 
     counts: of the samples of each class, (K,) int64. samples: how many there are in all.
@@ -182,15 +182,15 @@ def _assemble(
     dataset: Dataset,
     normalization: Normalization,
     model: nn.Module,
-    learnt: _Learnt,
+    learned: _Learned,
 ) -> Parts:
     classes = len(dataset.classes)
     with experiment.located("loss"):
         loss = registry.losses.build(
             experiment.loss,
             num_classes=classes,
-            class_counts=learnt.counts,
-            sample_count=learnt.samples,
+            class_counts=learned.counts,
+            sample_count=learned.samples,
         )
     with experiment.located("task"):
         task: Task = registry.tasks.build(experiment.task)
@@ -202,10 +202,10 @@ def _assemble(
     with experiment.located("model"):
         task.check_shape(model, dataset.input_shape, classes)
     with experiment.located("task"):
-        if learnt.found is None:
+        if learned.found is None:
             task.learn(dataset)
         else:
-            _restore(task, learnt.found)
+            _restore(task, learned.found)
     with experiment.located("training", "monitor"):
         task.ranks_by(experiment.training.monitor)
     augmentations = _augmentations_beside(loss, experiment, dataset)

@@ -89,7 +89,7 @@ class Watch:
             folders = find_folders(self.paths)[-MOST_RUNS:]
         except UserError:  # a folder that was there is gone
             folders = []
-        changed = [folder for folder in folders if self._read_anew(folder)]
+        changed = [folder for folder in folders if self._read_again(folder)]
         gone = self._runs.keys() - set(folders)
         if not changed and not gone:
             return
@@ -113,7 +113,7 @@ class Watch:
         seen.values |= relative_values(seen.run, self._keys, self._losses.get(path, ""))
         seen.values["log"] = thinned(seen.values["log"], self._most)
 
-    def _read_anew(self, folder: Path) -> bool:
+    def _read_again(self, folder: Path) -> bool:
         """Whether the run is new or another than it was; it is read again then."""
         signs = _signs(folder)
         seen = self._runs.get(folder)

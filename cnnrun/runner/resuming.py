@@ -56,7 +56,7 @@ def resume(
     """
     run = RunDirectory.find(path)
     with alone_in(run) if world().is_main else nullcontext():
-        return _go_on(run, load(run.config, overrides, plugins), quiet)
+        return _resume(run, load(run.config, overrides, plugins), quiet)
 
 
 def resume_or_start(experiment: Experiment, quiet: bool) -> RunDirectory:
@@ -77,7 +77,7 @@ def resume_or_start(experiment: Experiment, quiet: bool) -> RunDirectory:
             return _start_in(run, experiment, quiet)
         if run.read_summary():
             return run
-        return _go_on(run, _with_levers_of(run, experiment), quiet)
+        return _resume(run, _with_levers_of(run, experiment), quiet)
 
 
 def _claim(experiment: Experiment, held: ExitStack) -> tuple[RunDirectory, bool]:
@@ -129,7 +129,7 @@ def _with_levers_of(run: RunDirectory, experiment: Experiment) -> Experiment:
     return changed_copy(experiment, {"training": chosen})
 
 
-def _go_on(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirectory:
+def _resume(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirectory:
     """Continue `run`, which this process has locked, as `experiment` says now."""
     started = time.perf_counter()
     with console.quiet_if(quiet), process_group(select_device(experiment.device)):

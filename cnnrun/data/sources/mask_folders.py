@@ -134,23 +134,23 @@ def _pairs(images: Path, masks: Path, suffix: str, options: ImageOptions) -> Lis
     Raises:
         UserError: one has none, where these are not to be skipped.
     """
-    pictured, drawn = _by_stem(images, ""), _by_stem(masks, suffix)
-    alone = [stem for stem in pictured if stem not in drawn]
-    if alone and (options.on_error == "stop" or len(alone) == len(pictured)):
+    named_images, drawn = _by_stem(images, ""), _by_stem(masks, suffix)
+    alone = [stem for stem in named_images if stem not in drawn]
+    if alone and (options.on_error == "stop" or len(alone) == len(named_images)):
         stem = alone[0]
         longer = next((name for name in drawn if name.startswith(stem)), None)
         hint = f"; is it {longer}? (dataset.mask_suffix: {longer[len(stem) :]})" if longer else ""
         raise UserError(
-            f"{masks}: {len(alone):,} of {len(pictured):,} images have no mask: there is no "
-            f"{stem}{suffix}.png for {pictured[stem]}{hint}"
+            f"{masks}: {len(alone):,} of {len(named_images):,} images have no mask: there is no "
+            f"{stem}{suffix}.png for {named_images[stem]}{hint}"
         )
     listing = Listing()
-    for stem, path in pictured.items():
+    for stem, path in named_images.items():
         if stem in drawn:
             listing.add([path], drawn[stem])
     if alone:
         options.notes.append(f"{images}: {len(alone):,} images without a mask are left out")
-    if unused := [drawn[stem] for stem in drawn if stem not in pictured]:
+    if unused := [drawn[stem] for stem in drawn if stem not in named_images]:
         options.notes.append(
             f"{masks}: {len(unused):,} masks without an image are not used: {listed(unused, 3)}"
         )
