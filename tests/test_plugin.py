@@ -74,6 +74,6 @@ def test_a_task_that_says_in_words_is_still_asked() -> None:
         def to_text(self, scores: dict[str, Any]) -> str:
             return f"still {super().to_text(scores)}"
 
-    scores = {"loss": 1.0, "accuracy": 0.5, "per_class": []}
+    scores = {"loss": 1.0, "accuracy": 0.5, "per_class": [], "unanswered": 0}
     assert Older().to_text(scores) == Older().in_words(scores) == "True of mine"
     assert Newer().to_text(scores) == Newer().in_words(scores) == "still True of mine"

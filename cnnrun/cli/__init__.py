@@ -1,4 +1,4 @@
-"""The command line: parse, call one function, print. Imports nothing heavy before it must.
+"""The command line: parse, call one function, print. Heavy modules are imported late.
 
 stdout is data, stderr is progress and errors. Exit codes: 0 done, 2 wrong usage or config,
 130, 143 and 129 interrupted (SIGINT, SIGTERM, SIGHUP) with the state saved, 1 the rest.
@@ -50,9 +50,9 @@ def main() -> None:
     console.open_closed_streams()
     give_libraries_a_cache()
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names in other scripts, in any locale
+        sys.stdout.reconfigure(errors="backslashreplace")  # any script in any locale
     # Idle OpenMP threads spin for milliseconds by default. Three runs side by side on two cores
-    # then get 300 images/s each instead of 1,700; a run alone loses nothing that shows.
+    # then get 300 images/s each instead of 1,700; a single run is not measurably slower.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
@@ -70,7 +70,7 @@ def main() -> None:
     except KeyboardInterrupt:
         code = _report("interrupted", 130, debug)
     except BrokenPipeError:
-        console.discard(sys.stdout)  # the reader (`| head`) has what it wants
+        console.discard(sys.stdout)  # the reader (`| head`) has enough
         code = 0
     except (OSError, MemoryError) as error:
         code = _failed(error, _to_text(error), 1, debug)
@@ -84,13 +84,13 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    """Run the command; its exit code where it ended by itself."""
+    """Run the command; returns its exit code unless an exception ends it."""
     try:
         with mistakes_of_user_code():
             app(args=arguments, prog_name="cnnrun")
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 0
-        # Typer makes a silent 130 of any signal that comes while it reads the command line.
+        # Typer turns any signal while it parses the command line into a silent exit with 130.
         if code == 130 and (left := left_by()) is not None:
             return _report("interrupted", left, debug=False)
         return code
@@ -98,7 +98,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _leave(code: int) -> None:
-    """End this process, one of several of a run at once: threads of gloo may abort a plain exit."""
+    """End this process at once if it is one of several: gloo's threads may abort a normal exit."""
     if met:
         sys.stdout.flush()
         console.stderr.flush()
@@ -107,7 +107,7 @@ def _leave(code: int) -> None:
 
 
 def _discard_what_fails() -> None:
-    """A full disk under stdout is told already; Python would complain once more at its end."""
+    """A full disk under stdout is already reported; Python would complain again at exit."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
@@ -123,13 +123,13 @@ def _to_text(error: Exception) -> str:
 
 
 def _failed(error: Exception, message: str, code: int, debug: bool) -> int:
-    """`_report`, but for what a library made of the exception by which a signal leaves."""
+    """`_report`, unless a library turned a signal's exception into this one."""
     left = None if isinstance(error, Interrupted) else left_by()
     return _report(message, code, debug) if left is None else _report("interrupted", left, debug)
 
 
 def _report(message: str, code: int, debug: bool) -> int:
-    """`code`, once the message is on stderr."""
+    """Print the message on stderr; returns `code`."""
     if debug:
         import traceback
 

@@ -1,4 +1,4 @@
-"""`cnnrun runs` and `cnnrun compare`: what many runs say together."""
+"""`cnnrun runs` and `cnnrun compare`: many runs side by side."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def runs(
     else:
         for note in table.notes:
             console.warn(f"note: {note}")
-        # Columns that were asked for are printed, however wide they are.
+        # Requested columns are printed however wide they are.
         width = None if columns else shutil.get_terminal_size((120, 24)).columns
         console.out(table.to_text(keys, width))
 
@@ -110,7 +110,7 @@ def compare(
 ) -> None:
     """Compare settings over seeds, with tests and intervals.
 
-    Runs are grouped by the settings that differ between them; what can't be claimed is said.
+    Runs are grouped by the settings in which they differ; the output says what can't be claimed.
     """
     _one_format(as_json, as_csv)
     from cnnrun import comparison as comparing

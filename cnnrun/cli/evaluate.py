@@ -1,4 +1,4 @@
-"""`cnnrun eval` and `cnnrun viz`: a run to scores and plots."""
+"""`cnnrun eval` and `cnnrun viz`: scores and plots of a run."""
 
 from __future__ import annotations
 

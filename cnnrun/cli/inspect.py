@@ -119,7 +119,7 @@ def data_report(
     from cnnrun.engine.build_data import build_dataset
     from cnnrun.runtime.long_work import Progress
 
-    # Bad files are what the report is for: they are listed, not the end of it.
+    # Bad files are what the report is for: they are listed and don't end it.
     complete = ["dataset.on_error=skip", "dataset.check=all"]
     experiment = load(config, [*(overrides or []), *complete], plugin or [])
     dataset = build_dataset(experiment)

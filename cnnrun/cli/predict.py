@@ -108,7 +108,7 @@ Draw = Callable[["Answers"], list[Path]]
 
 
 def _drawn(parts: Parts, gradcam: Path | None, masks: Path | None) -> dict[str, Draw]:
-    """What writes a file for each image, by the key that names it in the answer."""
+    """What writes a file per image, by the key that names it in the answer."""
     task, found = parts.experiment.task.name, dict[str, Draw]()
     if gradcam:
         from cnnrun.plots.of_predictions import GradCam
@@ -127,16 +127,16 @@ def _drawn(parts: Parts, gradcam: Path | None, masks: Path | None) -> dict[str, 
 
 
 def _with_stdin(names: list[str]) -> list[str]:
-    """`names`, with the lines of stdin in the place of `-`."""
+    """`names`, with `-` replaced by the lines of stdin."""
     lines = _paths_from_stdin() if "-" in names else []
     return [n for name in names for n in (filter(None, lines) if name == "-" else [name])]
 
 
 def _paths_from_stdin() -> list[str]:
-    """One a line, or with zero bytes between them, as `find -print0` writes.
+    """One per line, or separated by zero bytes, as `find -print0` writes them.
 
     Raises:
-        ConfigError: an image was sent instead.
+        ConfigError: stdin is an image instead.
     """
     from cnnrun.data.sources.folder_listing import IMAGE_BEGINNINGS
 
@@ -150,7 +150,7 @@ def _paths_from_stdin() -> list[str]:
 def _rows(
     parts: Parts, answers: Answers, top: int, drawn: dict[str, list[Path]]
 ) -> list[dict[str, Any]]:
-    """What is told of each image."""
+    """The answers for each image."""
     if not answers.files:
         return []
     predicted = parts.task.prediction_rows(answers.answers, parts.dataset.classes, top)

@@ -84,7 +84,7 @@ def sweep(
     """
     changes = list(overrides or [])
     if join is not None and file is not None and "=" in str(file):
-        # With --join the first argument is a change already.
+        # With --join the first argument is already a change.
         changes, file = [str(file), *changes], None
     if (file is None) == (join is None):
         raise ConfigError("name a sweep file, or one to work on with --join URL|DIR")
@@ -115,7 +115,7 @@ def sweep(
 
 
 def _report_failures(results: Results) -> None:
-    """How many trials failed, on stderr; all of them are an error.
+    """Report on stderr how many trials failed; if all did, that is an error.
 
     Raises:
         UserError: every trial failed.

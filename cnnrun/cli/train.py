@@ -76,7 +76,7 @@ def train(
     """
     changes = list(overrides or [])
     if resume and config is not None and "=" in str(config):
-        # With --resume the first argument is a change already.
+        # With --resume the first argument is already a change.
         changes, config = [str(config), *changes], None
     if (config is None) == (resume is None):
         raise ConfigError("name a config file, or a run with --resume RUN")
@@ -129,7 +129,7 @@ def _train_seeds(
 
 
 def _print_run(run: RunDirectory, quiet: bool, as_json: bool) -> None:
-    """What a finished run left: as JSON, by its directory alone, or as a reader likes it."""
+    """Print a finished run: as JSON, as its directory only, or as text."""
     if as_json:
         console.out(to_json({"run": str(run.path), **run.read_summary()}))
     elif quiet:
@@ -172,7 +172,7 @@ def _tested(summary: dict[str, Any]) -> str:
 def check(config: Config, overrides: Overrides = None, plugin: Plugins = None) -> None:
     """Validate a config and run one batch; writes nothing.
 
-    Also tells how large the model is and how long an epoch takes.
+    Also prints the model's size and how long an epoch takes.
     """
     from cnnrun import runner
     from cnnrun.config.experiment import load

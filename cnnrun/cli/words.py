@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from cnnrun.errors import ConfigError, did_you_mean
 
-# What a section is when a file does not say it: whose keys an option may have meant.
+# What a section is by default: whose keys an option may have meant.
 _USUAL = {
     "task": "classify",
     "dataset": "digits",
@@ -22,7 +22,7 @@ _USUAL = {
 
 
 class Group(TyperGroup):
-    """The commands; a word that is none of them is answered with the one that it means."""
+    """The commands; an unknown word is answered with the command it means."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         known = self.list_commands(ctx)
@@ -68,7 +68,7 @@ def _unknown_option(option: str, near: Iterable[str]) -> str:
 
 
 def _setting(word: str) -> str:
-    """How the setting that `--word` means is written, or ""."""
+    """The setting that `--word` means, or ""."""
     from cnnrun.config.experiment import experiment_model
     from cnnrun.config.places import keys_elsewhere
     from cnnrun.config.words import lookup_in_sections, lookup_key

@@ -170,7 +170,7 @@ def chosen_by_key(keys: Tensor, labels: Tensor, amount: int | float, seed: int) 
         lowest draws of all. Samples with equal keys go together.
 
     Every class keeps its sample with the highest draw, as a class that is wholly set aside is not
-    learnt; and where the share means a sample or more, but no draw is so low, the lowest is taken.
+    learned; and where the share means a sample or more, but no draw is so low, the lowest is taken.
     """
     draws, which = _draws(keys, seed), labels.numpy()
     highest = np.full(int(which.max(initial=-1)) + 1, -1.0)

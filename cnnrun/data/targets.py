@@ -24,7 +24,7 @@ Same = TypeVar("Same", bound="Targets")
 Kind = Literal["labels", "label_sets", "values", "masks"]
 
 IGNORED = 255
-"""A mask's pixel that says nothing: it is neither learnt nor scored."""
+"""A mask's pixel that says nothing: it is neither learned nor scored."""
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     if checkpoint:
         normalization = checkpoint.normalization
     elif built.normalization and experiment.dataset.normalize == "auto":
-        # The weights were learnt on images that were normalized so.
+        # The weights were learned on images that were normalized so.
         normalization = built.normalization
     else:
         with experiment.located("dataset", "normalize"):

@@ -1,4 +1,4 @@
-"""From an experiment to a finished run directory: start, go on, finish."""
+"""From an experiment to a finished run directory: start, resume, finish."""
 
 from cnnrun.runner.checking import check
 from cnnrun.runner.resuming import resume, resume_or_start

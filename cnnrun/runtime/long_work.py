@@ -1,4 +1,4 @@
-"""Work of many pieces says how far it is, once it takes longer than a person waits unasked."""
+"""Progress of long work, shown once it takes longer than two seconds."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _EACH, _EACH_LINE = 0.5, 30.0
 
 
 class Progress:
-    """Called with (what is done, how many pieces, of how many), at its begin, on the way, at its
-    end; says so on stderr when it takes more than two seconds."""
+    """Called with (what is done, pieces done, pieces in all) at the start, on the way and at the
+    end; reports on stderr what takes more than two seconds."""
 
     def __init__(self) -> None:
         self._what, self._started, self._next = "", 0.0, 0.0
@@ -39,7 +39,7 @@ class Progress:
 
 
 def with_progress(what: str, items: Sequence[T]) -> Iterator[T]:
-    """The items, one after the other, telling how far whoever takes them is."""
+    """The items, with their progress shown."""
     progress = Progress()
     for done, item in enumerate(items):
         progress(what, done, len(items))

@@ -1,4 +1,4 @@
-"""The schedules that most trainings use."""
+"""The usual schedules."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ class Step(Schedule):
         epochs: Annotated[int, Field(ge=1)] = 10,
         gamma: Annotated[float, Field(gt=0)] = 0.1,
     ) -> None:
-        """epochs: Epochs between two reductions.
-        gamma: Factor of each reduction.
-        """
+        """epochs: Epochs between two reductions. gamma: Factor of each reduction."""
         self.interval, self.gamma = epochs * steps_per_epoch, gamma
 
     def factor(self, step: int) -> float:
@@ -59,7 +57,7 @@ class MultiStep(Schedule):
 
 
 class Annealed(Schedule):
-    """A curve over the share of the steps after the warm-up that are done."""
+    """A curve over the fraction of steps done after the warm-up."""
 
     def __init__(self, total_steps: int, warmup_steps: int) -> None:
         self.first, self.span = warmup_steps, max(total_steps - warmup_steps, 1)
@@ -68,7 +66,7 @@ class Annealed(Schedule):
         return self.curve(min(max(step - self.first, 0) / self.span, 1.0))
 
     def curve(self, done: float) -> float:
-        """The factor when the share `done` (0..1) is behind."""
+        """The factor when the fraction `done` (0..1) of the steps is done."""
         raise NotImplementedError
 
 

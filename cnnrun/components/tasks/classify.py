@@ -1,4 +1,4 @@
-"""Classification: one label an image."""
+"""Classification: one label per image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cnnrun.registry import tasks
 from cnnrun.runtime.text_table import columns
 
 MOST_CLASSES, WORST_CLASSES = 20, 10
-"""Classes that are listed all; of more the worst, so that the scores above stay on the screen."""
+"""Up to this many classes are all listed; of more, the worst, so that the rest stays on screen."""
 
 
 @tasks.register("classify")
@@ -46,7 +46,7 @@ class Classify(Task):
         self.tta = tta
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:  # noqa: ARG002
-        """See `Task.check`: a model that gives images is of no use."""
+        """See `Task.check`: a model whose output is an image is refused."""
         if hasattr(model, "enter"):
             raise UserError("the model `image` is for `task: stylize`; it classifies nothing")
         if hasattr(model, "decode"):
@@ -63,10 +63,10 @@ class Classify(Task):
         return per_sample(loss(outputs, targets), len(inputs)), outputs.detach()
 
     def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
-        """See `Task.sums`. Mixed targets (N, K) count as their largest share in the accuracy."""
+        """See `Task.sums`. In the accuracy, mixed targets (N, K) count as their likeliest class."""
         labels = targets if targets.dim() == 1 else targets.argmax(1)
         right = outputs.argmax(1) == labels
-        correct = right.masked_fill_(losses.isnan(), value=False).sum()  # NaN is no answer
+        correct = right.masked_fill_(losses.isnan(), value=False).sum()  # NaN is no prediction
         total = exact_sum(losses)
         return torch.stack((total, correct.to(total.dtype)))
 
@@ -78,7 +78,7 @@ class Classify(Task):
         return {"outputs": outputs, "losses": per_sample(loss(outputs, targets), len(inputs))}
 
     def views(self, inputs: Tensor) -> list[Tensor]:
-        """The images (N, C, H, W) that test-time augmentation looks at."""
+        """The views (N, C, H, W) of test-time augmentation."""
         if self.tta == "none":
             return [inputs]
         moved = [inputs]

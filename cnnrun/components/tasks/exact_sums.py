@@ -8,7 +8,7 @@ from torch import Tensor
 def exact_sum(values: Tensor) -> Tensor:
     """The sum of `values` (N, ...) over samples, whose bits do not depend on order or grouping.
 
-    So neither a checkpoint in the middle of an epoch nor the number of processes shows in a figure.
+    So no metric depends on a checkpoint within an epoch or on the number of processes.
     Multiples of 2^-28 add up without rounding in float64 up to a total of 2^25, 3 x 10^7; beyond it
     last bits may differ. Where there is no float64 (MPS) they always may.
     """
@@ -18,9 +18,9 @@ def exact_sum(values: Tensor) -> Tensor:
 
 
 def exact_rest(values: Tensor) -> Tensor:
-    """What `exact_sum` rounds away of `values` (N,), (), as exactly: in multiples of 2^-56.
+    """What `exact_sum` rounds away of `values` (N,), as exact: a multiple of 2^-56, of shape ().
 
-    Of losses below 10^-8 it is all that there is.
+    Losses below 10^-8 are nothing else.
     """
     if values.device.type == "mps":
         return values.new_zeros(())

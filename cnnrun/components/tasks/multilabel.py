@@ -1,4 +1,4 @@
-"""Multi-label classification: any number of labels an image."""
+"""Multi-label classification: any number of labels per image."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ from cnnrun.runtime.strict_json import to_json
 class Multilabel(Task):
     """Find which of K labels apply to an image, from none to all; scored by mAP.
 
-    While training, a label is said to be there from a probability of 0.5 on. Before the test, each
-    label gets the threshold that has the highest F1 on the validation split.
+    During training, a label is predicted from a probability of 0.5 on. Before testing, each label
+    gets the threshold with the highest F1 on the validation split.
     """
 
     defaults: ClassVar[dict[str, Any]] = {"loss": "bce_logits"}
@@ -60,7 +60,7 @@ class Multilabel(Task):
 
     @property
     def thresholds(self) -> list[float]:
-        """K probabilities, from which on each label is said to be there."""
+        """K probabilities: a label is predicted from its own on."""
         return self.chosen or [0.5] * self.labels
 
     def learn(self, dataset: Dataset) -> None:
@@ -82,7 +82,7 @@ class Multilabel(Task):
         return {"thresholds": to_json(self.thresholds)}
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:  # noqa: ARG002
-        """See `Task.check`: a model that gives images is of no use."""
+        """See `Task.check`: a model whose output is an image is refused."""
         if hasattr(model, "enter") or hasattr(model, "decode"):
             raise UserError("task multilabel needs a network that gives logits, such as cnn")
 
@@ -98,8 +98,8 @@ class Multilabel(Task):
         return 1 + 3 * self.labels
 
     def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
-        """See `Task.sums`: of each label the images that have it rightly, as said, in truth."""
-        # A label that was mixed in counts where its share is the larger one.
+        """See `Task.sums`: true positives, predicted and actual images of each label."""
+        # A label that was mixed in counts where it has the larger weight.
         said, there = outputs >= 0, targets >= 0.5
         total = exact_sum(losses)
         counts = torch.cat((said & there, said, there), 1).sum(0)

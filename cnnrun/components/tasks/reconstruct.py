@@ -30,7 +30,7 @@ class Reconstruct(Task):
     defaults: ClassVar[dict[str, Any]] = {"loss": "mse"}
     measures = ("loss", "mse")
     metrics = (LOSS, MSE, PSNR, SSIM)
-    # Of different losses, too, the error of the pixels says which run is better.
+    # The pixels' error ranks runs, whatever their losses are.
     main_metric = "mse"
     higher_is_better: ClassVar[dict[str, bool]] = {"loss": False, "mse": False}
     headline = ("mse", "psnr", "ssim", "loss")
@@ -101,7 +101,7 @@ class Reconstruct(Task):
     def answers_alone(self, model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
         """See `Task.answers_alone`: `images` (N, C, H, W) in 0..1, and `codes` (N, D).
 
-        Nothing is made noisy: a network that takes noise away is given images as they are.
+        No noise is added: a denoising network is given the images themselves.
         """
         pixels, codes, _ = model(inputs)
         return {"images": pixels.float().clamp(0, 1), "codes": codes.float()}
@@ -118,7 +118,7 @@ class Reconstruct(Task):
         return losses, squared, reconstruction
 
     def scores(self, predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
-        """Means over all samples and by class; what is known of a class without any is None."""
+        """Means over all samples and per class; None for a class without samples."""
         answers, labels = predictions.answers, predictions.labels
 
         def means(chosen: Any) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""Regression: numbers of an image, say an age, or where something lies."""
+"""Regression: numbers from an image, such as an age or a position."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class Regress(Task):
     """Predict numbers from an image; scored by the fraction of variance explained (R2).
 
     The network gives standardized numbers: each value minus its mean over the training split,
-    divided by its standard deviation there. So values of different units weigh alike in the loss.
+    divided by its standard deviation there. So values in different units weigh the same in the
+    loss.
     """
 
     defaults: ClassVar[dict[str, Any]] = {"loss": "mse"}
@@ -68,7 +69,7 @@ class Regress(Task):
         return {"value_mean": to_json(self.mean), "value_std": to_json(self.std)}
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:  # noqa: ARG002
-        """See `Task.check`: a model that gives images is of no use."""
+        """See `Task.check`: a model whose output is an image is refused."""
         if hasattr(model, "enter") or hasattr(model, "decode"):
             raise UserError("task regress needs a network that gives numbers, such as cnn")
 
@@ -88,7 +89,7 @@ class Regress(Task):
 
     def _moments_at(self, values: Tensor) -> Tensor:
         """Means and standard deviations (2, D), where `values` are."""
-        self._moments = self._moments.to(values.device)  # nothing is copied but at first
+        self._moments = self._moments.to(values.device)  # copied once
         return self._moments
 
     @property
@@ -103,7 +104,7 @@ class Regress(Task):
         return torch.cat((exact_sum(losses)[None], exact_sum(each)))
 
     def figures(self, means: Sequence[float]) -> dict[str, float | None]:
-        """See `Task.figures`; of several values, the mean of each one's figure."""
+        """See `Task.figures`; the mean over the values where there are several."""
         of_values = np.array(means[1:]).reshape(4, -1)
         return {"loss": means[0], **figures_of_sums(of_values, np.array(self.std))}
 

@@ -106,7 +106,7 @@ class Segment(Task):
         names: Sequence[str],
         most: int,  # noqa: ARG002
     ) -> list[dict[str, Any]]:
-        """See `Task.prediction_rows`: `pixels`, the share of each class in the image."""
+        """See `Task.prediction_rows`: `pixels`, the fraction of the image that each class takes."""
         masks = answers["masks"]
         return [
             {"pixels": {name: float((mask == k).mean()) for k, name in enumerate(names)}}
@@ -134,12 +134,12 @@ class Segment(Task):
 
 
 def of_masks(loss: nn.Module, outputs: Tensor, targets: Tensor) -> Tensor:
-    """The loss of each image (N,): the mean over its pixels that are not to be ignored.
+    """The loss of each image (N,): the mean over its pixels that are not ignored.
 
     outputs: logits (N, K, H, W). targets: (N, H, W) uint8.
 
     Raises:
-        LossError: it gives neither one number a pixel nor one an image.
+        LossError: it returns neither one number per pixel nor one per image.
     """
     known = targets != IGNORED
     wanted = targets.long().masked_fill(~known, 0)
@@ -153,14 +153,14 @@ def of_masks(loss: nn.Module, outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def counted(outputs: Tensor, targets: Tensor) -> Tensor:
-    """How many pixels of each image have each class rightly, as was said, and in truth: (N, 3 K).
+    """True positives, predicted and actual pixels of each class in each image: (N, 3 K).
 
     outputs: logits (N, K, H, W). targets: (N, H, W) uint8; ignored pixels do not count.
     """
     count, classes = outputs.shape[:2]
     said, wanted = outputs.argmax(1).flatten(1), targets.flatten(1).long()
     known = wanted != IGNORED
-    # What is ignored goes to one class more, which is cut off.
+    # Ignored pixels go to an extra class, which is cut off.
     there = wanted.where(known, classes)
     said = said.where(known, classes)
     hits = there.where(said == there, classes)

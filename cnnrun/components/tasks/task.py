@@ -28,7 +28,7 @@ _FORMER = {"pictures": "plots", "in_words": "to_text"}
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model answers for every sample of a split, in the split's order.
+    """A model's outputs for every sample of a split, in the split's order.
 
     answers: by name (N, ...) arrays, see the task's `answers`. targets: (N, ...), as the split's
         `Targets` hold them; of a classifier labels (N,) int64.
@@ -50,20 +50,20 @@ class Predictions:
 
     @property
     def mean_loss(self) -> float:
-        """Over the samples, each of which counts alike."""
+        """The mean over samples."""
         return float(self.answers["losses"].mean(dtype="float64"))
 
 
 class Task(OwnTraining):
-    """What the loop, evaluation and the end of a run ask of a task."""
+    """What the training loop, evaluation and the end of a run need from a task."""
 
-    # Sections of the YAML file that may be left out, with what they then are.
+    # Sections of the YAML file that may be left out, with their defaults.
     defaults: ClassVar[dict[str, Any]] = {}
     # The metrics that `sums` sums, by the names they have in the log; "loss" is first.
     measures: ClassVar[tuple[str, ...]] = ("loss",)
     # What the task's own metrics are (unit, direction, name, format), those of base classes kept.
     metrics: ClassVar[tuple[Metric, ...]] = (LOSS,)
-    # The same in short, for a metric of which nothing but its direction is to be said.
+    # A short form, for metrics with nothing but a direction.
     higher_is_better: ClassVar[dict[str, bool]] = {}
     # The metric that chooses the best epoch.
     monitor: ClassVar[str] = "loss"
@@ -74,15 +74,15 @@ class Task(OwnTraining):
     # The plots drawn when training has ended, by their names in `cnnrun viz`.
     plots: ClassVar[tuple[str, ...]] = ("curves",)
     pictures: ClassVar[tuple[str, ...]] = plots  # the former name
-    # What is learnt: a kind of `cnnrun.data.targets`, or the images' own pixels in 0..1.
+    # The targets: a kind of `cnnrun.data.targets`, or the images' own pixels in 0..1.
     targets: ClassVar[Kind | Literal["pixels"]] = "labels"
-    # What the network gives, for users of an exported file.
+    # The network's output, for users of an exported file.
     output: ClassVar[str] = "logits (N, K)"
     # Whether `prediction_rows` has answers for single images.
     predicts: ClassVar[bool] = True
     # Whether `settle` is to be called before a run is tested.
     settles: ClassVar[bool] = False
-    # What the pipeline adds to the inputs, but not to the pixels that are the targets.
+    # What the pipeline adds to the inputs, but not to pixels as targets.
     noise: Noise | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -94,7 +94,7 @@ class Task(OwnTraining):
 
     @classmethod
     def declared(cls) -> dict[str, Metric]:
-        """Every metric that the task names, by name: what a class says goes before its bases."""
+        """Every metric of the task, by name; a class overrides its bases."""
         found: dict[str, Metric] = {}
         for base in reversed(cls.__mro__):
             own = vars(base)
@@ -105,12 +105,12 @@ class Task(OwnTraining):
 
     @classmethod
     def metric(cls, name: str) -> Metric:
-        """What the metric `name` is."""
+        """The metric called `name`."""
         return described(name, cls.declared())
 
     @classmethod
     def texts(cls, scores: Mapping[str, float | None]) -> dict[str, str]:
-        """Scores as people read them, by the names that people read."""
+        """Scores as text, by display name."""
         metrics = {name: cls.metric(name) for name in scores}
         return {metrics[name].display_name: metrics[name].text(v) for name, v in scores.items()}
 
@@ -120,7 +120,7 @@ class Task(OwnTraining):
 
         Raises:
             UserError: it is not measured on the validation split, or the task does not say whether
-                more of it is better.
+                higher is better.
         """
         name = cls.monitor if monitor == "auto" else monitor
         if name not in cls.measures:
@@ -137,24 +137,24 @@ class Task(OwnTraining):
         return metric
 
     def learn(self, dataset: Dataset) -> None:
-        """Take from the training split what the task computes with; called once, before training.
+        """Compute what the task needs from the training split; called once, before training.
 
         Raises:
-            UserError: nothing can be learnt from these targets.
+            UserError: nothing can be learned from these targets.
         """
 
     def settle(self, validation: Predictions) -> None:
-        """Choose by the validation split what an answer means; called once, before testing."""
+        """Choose thresholds and the like on the validation split; called once, before testing."""
 
     def state(self) -> dict[str, Any]:
-        """What `learn` and `settle` found, as the plain values that a checkpoint keeps."""
+        """What `learn` and `settle` computed, as plain values for a checkpoint."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` gave; called instead of `learn` where there is a checkpoint."""
+        """Restore what `state` returned; called instead of `learn` where there is a checkpoint."""
 
     def exported(self) -> dict[str, str]:
-        """What else the user of an exported file must know, as texts; lists are JSON."""
+        """What else users of an exported file need to know, as strings; lists are JSON."""
         return {}
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:
@@ -165,7 +165,7 @@ class Task(OwnTraining):
         """
 
     def check_shape(self, model: nn.Module, input_shape: tuple[int, ...], outputs: int) -> None:
-        """Refuse a model by what it gives for an image of `input_shape` (C, H, W).
+        """Refuse a model by its output for an image of `input_shape` (C, H, W).
 
         outputs: how many classes, labels or values there are.
 
@@ -189,12 +189,12 @@ class Task(OwnTraining):
     ) -> bool:
         """Called before epoch number `epoch` (from 0) of `epochs`, and again when it is resumed.
 
-        Returns: whether other parameters train from now on, so that the optimizer is made anew.
+        Returns: whether other parameters train from now on, so that the optimizer is rebuilt.
         """
         return False
 
     def loss_since(self, model: nn.Module, epochs: int) -> int:  # noqa: ARG002
-        """The epoch, from 1, from which on the losses of a training can be compared."""
+        """The first epoch, from 1, whose loss can be compared with those after it."""
         return 1
 
     def end_epoch(self, model: nn.Module, folder: Path, epoch: int) -> None:
@@ -222,19 +222,21 @@ class Task(OwnTraining):
     ) -> Tensor:
         """The sums over samples of each metric, the loss first: on the same device.
 
-        That is (len(measures),), or (`sum_count`,) of what `figures` makes them of.
+        Of shape (len(measures),), or (`sum_count`,) where `figures` computes the metrics from
+        others.
 
-        losses, outputs: what `step` gave, of the samples of one or more batches. targets: theirs.
+        losses, outputs: what `step` returned for the samples of one or more batches. targets:
+        theirs.
         """
         return exact_sum(losses)[None]
 
     @property
     def sum_count(self) -> int:
-        """How many sums there are."""
+        """The number of sums."""
         return len(self.measures)
 
     def figures(self, means: Sequence[float]) -> dict[str, float | None]:
-        """The measures, from the means over samples of what `sums` sums: by default those."""
+        """The metrics, from the means over samples of what `sums` sums: by default the same."""
         return dict(zip(self.measures, means, strict=True))
 
     def answers(
@@ -248,7 +250,7 @@ class Task(OwnTraining):
         return {"losses": self.step(model, loss, inputs, targets)[0]}
 
     def answers_alone(self, model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-        """What `cnnrun predict` keeps of images whose targets nobody knows, if not `answers`."""
+        """What `cnnrun predict` keeps of images without targets, if not `answers`."""
         raise NotImplementedError
 
     def scores(
@@ -269,11 +271,11 @@ class Task(OwnTraining):
     def prediction_rows(
         self, answers: Mapping[str, Array], names: Sequence[str], most: int
     ) -> list[dict[str, Any]]:
-        """The answer for each image as `cnnrun predict --json` prints it: plain values.
+        """The prediction for each image as `cnnrun predict --json` prints it: plain values.
 
         answers: of N images, see `answers`. names: of the outputs. most: classes of each image.
 
-        By default it is of `outputs`, logits (N, K).
+        By default from `outputs`, logits (N, K).
         """
         tops = likeliest(softmax(answers["outputs"]), names, most)
         return [
@@ -296,12 +298,12 @@ class Task(OwnTraining):
     def with_table(
         self, scores: Mapping[str, Any], head: Sequence[str], rows: Iterable[Sequence[str]]
     ) -> str:
-        """The headline's scores, and below them a table of numbers whose first column is names."""
+        """The headline scores, and below them a table of numbers with names in the first column."""
         table = columns([head, *rows], right=range(1, len(head)))
         return "\n".join([self.lines_of(scores, self.headline), "", *table])
 
     def lines_of(self, scores: Mapping[str, Any], names: Iterable[str]) -> str:
-        """A line for each of the named scores that there are, their values under one another."""
+        """A line for each named score that exists, with aligned values."""
         shown = [(self.metric(name), scores[name]) for name in names if name in scores]
         width = max((width_of(metric.display_name) for metric, _ in shown), default=0)
         return "\n".join(f"{padded(m.display_name, width)}  {m.text(v)}" for m, v in shown)
