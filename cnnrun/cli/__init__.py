@@ -11,17 +11,20 @@ from __future__ import annotations
 import os
 import sys
 from io import TextIOWrapper
+from typing import NoReturn
 
-# In the order in which `cnnrun --help` lists them.
-# isort: off
-from cnnrun.cli import train, lr_find, study, sweep, crossval, compare, report, evaluate
-from cnnrun.cli import predict, import_network, export, inspect, author, verify
+from cnnrun.runtime.interrupt import Leave, left_by, signals_handled, silent_interrupts
 
-# isort: on
+with silent_interrupts():
+    # In the order in which `cnnrun --help` lists them.
+    # isort: off
+    from cnnrun.cli import train, lr_find, study, sweep, crossval, compare, report, evaluate
+    from cnnrun.cli import predict, import_network, export, inspect, author, verify
+
+    # isort: on
 from cnnrun.cli.app import app
 from cnnrun.errors import Interrupted, UserCodeError, UserError, mistakes_of_user_code
 from cnnrun.runtime import console
-from cnnrun.runtime.interrupt import Leave, left_by, signals_handled
 from cnnrun.runtime.launched import met
 from cnnrun.runtime.paths import give_libraries_a_cache
 
@@ -46,7 +49,13 @@ __all__ = [
 
 
 def main() -> None:
-    """Run the command line; errors become one message and an exit code."""
+    """Run the command line and end the process; errors become one message and an exit code."""
+    with silent_interrupts():
+        _leave(_main())
+
+
+def _main() -> int:
+    """Run the command line; the exit code."""
     console.open_closed_streams()
     give_libraries_a_cache()
     if isinstance(sys.stdout, TextIOWrapper):
@@ -65,8 +74,8 @@ def main() -> None:
         code = _failed(error, f"{error}{hint}", error.exit_code, debug)
     except UserError as error:
         code = _failed(error, str(error), error.exit_code, debug)
-    except Leave as signal:
-        code = _report("interrupted", signal.exit_code, debug)
+    except Leave as leave:
+        code = _report("interrupted", leave.exit_code, debug)
     except KeyboardInterrupt:
         code = _report("interrupted", 130, debug)
     except BrokenPipeError:
@@ -80,7 +89,7 @@ def main() -> None:
             raise
         hint = "\n  (a bug or a broken machine: --debug shows where)"
         code = _failed(error, f"{_to_text(error)}{hint}", 1, debug)
-    _leave(code)
+    return code
 
 
 def _run(arguments: list[str]) -> int:
@@ -97,8 +106,8 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
-def _leave(code: int) -> None:
-    """End this process at once if it is one of several: gloo's threads may abort a normal exit."""
+def _leave(code: int) -> NoReturn:
+    """End this process, one of several of a run at once: threads of gloo may abort a plain exit."""
     if met:
         sys.stdout.flush()
         console.stderr.flush()

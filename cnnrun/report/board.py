@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from cnnrun.comparison.choice import loss_keys
 from cnnrun.comparison.groups import (
@@ -25,7 +26,7 @@ from cnnrun.comparison.runs import RunRecord, Split
 from cnnrun.measures import Metric, described
 from cnnrun.report.charts import LEARNING_RATE, figure, look, shown_epochs
 from cnnrun.report.figures import thumbnail
-from cnnrun.report.page import data_address, data_block
+from cnnrun.report.page import data_address, render
 from cnnrun.report.trials import setting
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.epoch_table import duration
@@ -46,16 +47,14 @@ MOST_IMAGES, _IMAGE_BYTES = 8, 1_000_000
 """Epochs of a run whose images a page holds, and the size of all of them together."""
 
 _SPLITS = ("validation", "train")
-_BODY = files("cnnrun.report") / "assets" / "board.html"
 
 Images = Callable[[RunRecord, Sequence[tuple[int, Path]]], list[tuple[int, str]]]
 """Where the page finds the images of a run that lie in these files by epoch."""
 
 
-def body(data: Mapping[str, Any] | None = None) -> str:
+def body(data: Mapping[str, Any] | None = None) -> Markup:
     """The board as HTML; data: what it shows, None where a server is to be asked."""
-    held = "" if data is None else data_block(data)
-    return _BODY.read_text("utf-8").replace("<!--data-->", held)
+    return render("board.html", data=data)
 
 
 def held(

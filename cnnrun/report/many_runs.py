@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from cnnrun.comparison import Comparison, Group, Result, compare, group_runs
 from cnnrun.comparison.choice import loss_keys
 from cnnrun.comparison.groups import informative_keys, short, written
@@ -18,9 +20,9 @@ from cnnrun.comparison.text import pair_sentences, score_texts, score_titles
 from cnnrun.errors import UserError
 from cnnrun.measures import Metric
 from cnnrun.report import board
-from cnnrun.report.charts import MOST_LINES, Line, line_chart, shown_epochs
+from cnnrun.report.charts import MOST_LINES, Line, chart, shown_epochs
 from cnnrun.report.figures import plots
-from cnnrun.report.page import Section, details, page, sentences, table
+from cnnrun.report.page import Section, curves, page, sentences, table
 from cnnrun.report.parallel import parallel
 from cnnrun.report.trials import importances, setting, sweep_status, trials
 from cnnrun.runtime.reading import read_json
@@ -149,7 +151,7 @@ def _study(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _findings(comparison: Comparison, study: dict[str, Any]) -> str:
+def _findings(comparison: Comparison, study: dict[str, Any]) -> Markup:
     said = study.get("sentences") or pair_sentences(comparison)
     warnings = [f"Warning: {text}" for text in comparison.caveats]
     return sentences(list(map(str, said)), "finding") + sentences(warnings, "warning")
@@ -161,7 +163,7 @@ def _keys(comparison: Comparison) -> list[str]:
     return informative_keys(dict.fromkeys(key for one in settings for key in one), settings)
 
 
-def _groups(comparison: Comparison) -> str:
+def _groups(comparison: Comparison) -> Markup:
     keys = _keys(comparison)
     head = ["group", "seeds", *score_titles(comparison), *map(short, keys)]
     rows = [
@@ -183,7 +185,7 @@ def _means(comparison: Comparison, result: Result) -> list[float | None]:
     return [ranking, own] if comparison.is_ranked_apart else [own]
 
 
-def _curves(comparison: Comparison) -> str:
+def _curves(comparison: Comparison) -> Markup:
     runs = [run for result in comparison.results for run in result.group.runs]
     names = (comparison.ranked_by.metric.name, comparison.metric.name, "loss")
     drawn, numbers = [], []
@@ -196,13 +198,12 @@ def _curves(comparison: Comparison) -> str:
             if lines:
                 x = shown_epochs(max(len(line.values) for line in lines))
                 lines = [line.at(x) for line in lines]
-                drawn.append(line_chart(f"{split} {metric.display_name}", x, lines, metric))
+                drawn.append(chart(f"{split} {metric.display_name}", x, lines, metric))
                 numbers.append(_numbers_of(split, metric, lines, x))
     more = len(comparison.results) - MOST_LINES
     beyond = f" Of {more} more groups there are no curves." if more > 0 else ""
     words = f"Means over seeds, bands of one standard deviation; names as in the table.{beyond}"
-    charts = f'<div class="charts">{"".join(drawn)}</div>'
-    return sentences([words]) + charts + details("The numbers", "".join(numbers))
+    return sentences([words]) + curves(drawn, Markup().join(numbers))
 
 
 def _lines(comparison: Comparison, key: str, scale: int) -> list[Line]:
@@ -225,7 +226,7 @@ def _called(result: Result) -> str:
     return f"{result.name} ({brief})" if settled else result.name
 
 
-def _numbers_of(split: str, metric: Metric, lines: Sequence[Line], x: Sequence[int]) -> str:
+def _numbers_of(split: str, metric: Metric, lines: Sequence[Line], x: Sequence[int]) -> Markup:
     """The lines as a table, a row an epoch."""
 
     def cell(line: Line, k: int) -> Any:
@@ -246,7 +247,7 @@ def _numbers(column: Sequence[Any], scale: int) -> list[float]:
     return found if len(found) == len(column) else []
 
 
-def _parallel(comparison: Comparison, keys: Sequence[str]) -> str:
+def _parallel(comparison: Comparison, keys: Sequence[str]) -> Markup:
     metric = comparison.ranked_by.metric
     rows = [[_text(r.group, key) for key in keys] for r in comparison.results]
     scores = [metric.scale * r.rank.mean if r.rank else None for r in comparison.results]
@@ -261,7 +262,7 @@ def _text(group: Group, key: str) -> str:
     return written(group.config[key]) if key in group.config else "-"
 
 
-def _importance(comparison: Comparison, keys: Sequence[str], status: SweepStatus | None) -> str:
+def _importance(comparison: Comparison, keys: Sequence[str], status: SweepStatus | None) -> Markup:
     """How much of the scores' variance follows from each setting, with what measure."""
     found, how = importances(status) if status else ({}, "")
     shares: dict[str, float | None] = {**found}
@@ -297,7 +298,7 @@ def _explained(comparison: Comparison, key: str) -> float | None:
 
 def _board(
     runs: Sequence[RunRecord], groups: Sequence[Group], compared: Sequence[Comparison]
-) -> str:
+) -> Markup:
     """All runs, to choose from; the best group's first run and those of the next are shown."""
     names = {r.path: group.name for group in groups for r in (*group.runs, *group.left_out)}
     first = [run for group in groups for run in (*group.runs, *group.left_out)[:1]]

@@ -5,27 +5,16 @@ from __future__ import annotations
 import io
 import shlex
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from cnnrun.comparison import RunRecord
 from cnnrun.errors import UserError
-from cnnrun.report.charts import Line, line_chart, shown_epochs
+from cnnrun.report.charts import Line, chart, shown_epochs
 from cnnrun.report.confusion import confusion
 from cnnrun.report.figures import plots
-from cnnrun.report.page import (
-    Html,
-    Section,
-    bdi,
-    code,
-    details,
-    facts,
-    image,
-    isolated,
-    page,
-    sentences,
-    table,
-)
+from cnnrun.report.page import Section, code, curves, facts, page, render, sentences, table
 from cnnrun.report.reliability import reliability
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.reading import CONFIG_BYTES, read_json, read_text
@@ -63,7 +52,8 @@ def _lead(run: RunRecord) -> str:
     metrics = [(run.metric(name), score) for name, score in _test(run).items()]
     scores = ", ".join(f"{metric.display_name} {metric.text(v)}" for metric, v in metrics)
     result = f"{scores} on the test split" if scores else "no test score"
-    return Html(f"A {run.state} run of {bdi(run.task)} ({bdi(run.path)}): {escape(result)}.")
+    lead = Markup("A {} run of <bdi>{}</bdi> (<bdi>{}</bdi>): {}.")
+    return lead.format(run.state, run.task, run.path, result)
 
 
 def _summary(run: RunRecord) -> Section:
@@ -113,18 +103,17 @@ def _curves(run: RunRecord) -> Section:
             for split in ("train", "validation")
             if f"{split}_{metric.name}" in keys
         ]
-        drawn.append(line_chart(metric.display_name, x, lines, metric))
+        drawn.append(chart(metric.display_name, x, lines, metric))
     if "lr" in keys:
         rate = Line("learning rate", [_scaled(row.get("lr"), 1) for row in rows])
-        drawn.append(line_chart("learning rate", x, [rate]))
+        drawn.append(chart("learning rate", x, [rate]))
     some = "" if len(rows) == len(run.rows) else f", {len(rows)} of {len(run.rows):,} epochs"
     numbers = table(
         f"The log, a row an epoch{some}",
         list(keys),
         [[_cell(run, k, row.get(k)) for k in keys] for row in rows],
     )
-    charts = f'<div class="charts">{"".join(drawn)}</div>'
-    return Section("Curves", charts + details("The numbers", numbers))
+    return Section("Curves", curves(drawn, numbers))
 
 
 def _no_rows(run: RunRecord) -> str:
@@ -191,7 +180,7 @@ def _calibration(predictions: Predictions) -> list[Section]:
     return [Section("Calibration", body)]
 
 
-def _mistakes(parts: Parts, predictions: Predictions) -> str:
+def _mistakes(parts: Parts, predictions: Predictions) -> Markup:
     """The misclassified test images, most confident first."""
     import numpy as np
     import torch
@@ -207,17 +196,20 @@ def _mistakes(parts: Parts, predictions: Predictions) -> str:
         return sentences(["There are none: every test image was classified correctly."])
     data = parts.dataset.test
     images = data.images[torch.from_numpy(shown)].cpu().numpy()
-    items = []
-    for pixels, k in zip(images, shown.tolist(), strict=True):
-        true, said = names[predictions.labels[k]], names[predicted[k]]
-        alt = f"test image {k}: {isolated(true)}, taken for {isolated(said)}"
-        sure = f"{100 * confidence[k]:.0f} %"
-        mistake = Html(f"{bdi(true)} taken for {bdi(said)} ({sure})")
-        text = sentences([mistake, bdi(data.caption(k))])
-        items.append(f"<li>{image(_png(pixels), alt)}{text}</li>")
+    found = [
+        {
+            "number": k,
+            "true": names[predictions.labels[k]],
+            "said": names[predicted[k]],
+            "sure": f"{100 * confidence[k]:.0f} %",
+            "caption": data.caption(k),
+            "png": _png(pixels),
+        }
+        for pixels, k in zip(images, shown.tolist(), strict=True)
+    ]
     count = f"{len(wrong):,} of {len(predicted):,} test images were misclassified"
     most = f"; these are the {len(shown)} with the most confidence." if len(wrong) > 1 else "."
-    return f'{sentences([count + most])}<ul class="mistakes">{"".join(items)}</ul>'
+    return sentences([count + most]) + render("mistakes.html", mistakes=found)
 
 
 def _png(image: Any) -> bytes:

@@ -104,6 +104,20 @@ def signals_handled() -> Iterator[None]:
 
 
 @contextmanager
+def silent_interrupts() -> Iterator[None]:
+    """Where nothing is to be saved yet, or any more: Ctrl-C ends the process without a traceback.
+
+    A block that is left by an exception, as SystemExit, leaves it so to the end of the process.
+    """
+    if not _in_main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
     """Within the block, the first signal sets the request instead of interrupting a step. In a
 
