@@ -114,7 +114,7 @@ def load(file: Path, overrides: Iterable[str] = ()) -> Study:
     overrides: `key=value`; a key that a study doesn't have changes every experiment.
 
     Raises:
-        ConfigError: every problem found.
+        ConfigError: all problems found.
     """
     file = find_config(file, "study")
     document = read(file)

@@ -49,7 +49,7 @@ class Plan:
         """Validate every point; of a space to be searched, every choice and both ends of a range.
 
         Raises:
-            ConfigError: every problem found.
+            ConfigError: all problems found.
         """
         problems: dict[str, None] = {}
         experiments = []

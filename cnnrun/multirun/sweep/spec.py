@@ -171,7 +171,7 @@ def load(file: Path, overrides: Iterable[str] = ()) -> Sweep:
     overrides: `key=value`; a key that a sweep doesn't have changes the base experiment.
 
     Raises:
-        ConfigError: every problem found.
+        ConfigError: all problems found.
     """
     file = find_config(file, "sweep")
     document = read(file)

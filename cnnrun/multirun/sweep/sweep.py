@@ -166,7 +166,7 @@ def commands(
     Writes the base that they start from. Runs made so are found by `cnnrun sweep FILE`.
 
     Raises:
-        ConfigError: every problem found.
+        ConfigError: all problems found.
     """
     plan = Plan(load(file, overrides), options.plugins)
     _write_files(plan)
