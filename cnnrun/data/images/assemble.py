@@ -72,9 +72,7 @@ def resolve_form(parts: list[Encoded], options: ImageOptions) -> ImageFormat:
 def _headers(
     parts: list[Encoded], options: ImageOptions, every: bool
 ) -> tuple[dict[tuple[int, int], str], bool]:
-    """(a file of each size, whether all are gray), of all or some files; bad ones are reported
-    later.
-    """
+    """(a file of each size, whether all are gray), of all or some; bad files are reported later."""
     step = 1 if every else sample(sum(map(len, parts)), SAMPLE).step
     sizes: dict[tuple[int, int], str] = {}
     grays: set[bool] = set()

@@ -66,9 +66,9 @@ def in_memory(files: Encoded, form: ImageFormat, options: ImageOptions) -> tuple
 
 
 def on_disk(files: Encoded, form: ImageFormat, options: ImageOptions) -> tuple[Images, Findings]:
-    """All images as a mapped file, decoded now if files or settings are new or changed. Two runs
+    """All images as a mapped file, decoded now if files or settings are new or changed.
 
-    may do this at once: each writes its own file and renames it when done.
+    Two runs may do this at once: each writes its own file and renames it when done.
 
     Raises:
         UserError: the folder can't be written to, or the disk is full.

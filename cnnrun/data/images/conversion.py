@@ -18,9 +18,9 @@ _CHUNK_BYTES = 2**26
 
 
 def with_form(dataset: Dataset, options: ImageOptions) -> Dataset:
-    """Every split with the size and channels of `options`; None leaves them unchanged. Images in
+    """Every split with the size and channels of `options`; None leaves them unchanged.
 
-    files already have them: their source was given `options`.
+    Images in files already have them: their source was given `options`.
     """
     channels, height, width = dataset.input_shape
     form = ImageFormat(

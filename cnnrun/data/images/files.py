@@ -61,8 +61,7 @@ class Files:
     def __init__(
         self, paths: Sequence[str], root: str | None = None, ids: Tensor | None = None
     ) -> None:
-        """root: the folder with which the data set may move; files are identified by their paths
-        below it.
+        """root: a folder that may move as a whole; files are identified by their paths below it.
 
         ids: (N,) int64, if already known.
         """
@@ -136,9 +135,8 @@ class ImageFiles:
         threads: int | None = None,
         memory: Path | None = None,
     ) -> None:
-        """threads: by default one per core that this process may use. memory: folder with the
-
-        findings of decoding all files; None if some were not decoded.
+        """threads: by default one per core that this process may use.
+        memory: folder with the findings of decoding all files; None if some were not decoded.
         """
         self.files = files
         self.form = form

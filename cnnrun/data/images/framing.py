@@ -80,11 +80,10 @@ def frame(
     epoch: int = 0,
     index: int = 0,
 ) -> Opened:
-    """Decode the content of a file into `out` (1, C, H, W) uint8, as `form` says. With `crop`, take
+    """Decode the content of a file into `out` (1, C, H, W) uint8, as `form` says.
 
-    the crop of sample `index` in `epoch` instead of `form.resize`. Returns the opened image, which
-
-    knows its mode.
+    With `crop`, take the crop of sample `index` in `epoch` instead of `form.resize`. Returns the
+    opened image, which knows its mode.
 
     Raises:
         UnreadableError: it can't be decoded.

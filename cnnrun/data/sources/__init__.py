@@ -1,8 +1,7 @@
-"""Data sources. Each is a function that returns a `Dataset`. A new one is a file here with
+"""Data sources. Each is a function that returns a `Dataset`.
 
-`@datasets.register("name")` on a function whose keyword-only parameters are its YAML keys, and a
-
-line below. A source of image files takes `options` and leaves
+A new one is a file here with `@datasets.register("name")` on a function whose keyword-only
+parameters are its YAML keys, and a line below. A source of image files takes `options` and leaves
 decoding to `cnnrun.data.images.assemble`.
 """
 

@@ -113,9 +113,9 @@ def csv_file(
 
 @dataclass(frozen=True)
 class _Answer:
-    """Which columns describe an image's targets, and how their cells are read. read: (place,
+    """Which columns describe an image's targets, and how their cells are read.
 
-    folder, cells by column) to what `reading` takes; None for empty cells.
+    read: (place, folder, cells by column) to what `reading` takes; None for empty cells.
     """
 
     columns: tuple[str, ...]

@@ -38,7 +38,6 @@ def folder(
 ) -> Dataset:
     """Your own images: `root/train/CLASS/*.jpg`, or `root/CLASS/*.jpg` to be split.
 
-
     Labels number the training classes in natural order (9 before 10).
 
     Folders within a class folder belong to the class. Hidden files and system files are skipped,
@@ -86,9 +85,9 @@ def _check_is_no_run(base: Path) -> None:
 
 
 def _named_splits(base: Path, options: ImageOptions) -> tuple[dict[str, str], list[str]]:
-    """Folders by split, and unlabelled ones beside class folders. If no folder is called `train`,
+    """Folders by split, and unlabelled ones beside class folders.
 
-    `base` itself is the training split.
+    If no folder is called `train`, `base` itself is the training split.
     """
     tops = {entry.name: entry.path for entry in folders(str(base))}
     splits = splits_named(tops)

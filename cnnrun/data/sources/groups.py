@@ -1,6 +1,6 @@
-"""Files from one source, such as the frames of a video, recognized by folder or name. Divided
+"""Files from one source, such as the frames of a video, recognized by folder or name.
 
-between splits, such files leak training data into the test.
+Divided between splits, such files leak training data into the test.
 """
 
 from __future__ import annotations

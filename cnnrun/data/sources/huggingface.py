@@ -36,7 +36,6 @@ def huggingface(
 ) -> Dataset:
     """A data set of the Hugging Face hub or in its formats; needs the extra `huggingface`.
 
-
     Code that comes with a data set is never run.
 
     With a single table, each image's content decides which split it is in, unless `test_split` is a

@@ -64,9 +64,10 @@ def _load(name: str, root: str, download: bool, classes: tuple[str, ...]) -> Dat
 
 
 def _folder_of(name: str, root: Path) -> Path | None:
-    """The folder with all files: as torchvision stores them, or from an archive. The root itself
+    """The folder with all files: as torchvision stores them, or from an archive.
 
-    only if no set of the family has its own folder there: all sets use the same file names.
+    The root itself only if no set of the family has its own folder there: all sets use the same
+    file names.
     """
     places = [root / name / "raw", root / name]
     if not any((root / family).is_dir() for family in _FAMILY):

@@ -17,9 +17,7 @@ _FORM = "<root>/train/<class>/*.JPEG and <root>/val/<class>/*.JPEG, e.g. train/n
 
 @datasets.register("imagenet")
 def imagenet(options: ImageOptions, *, root: str) -> Dataset:
-    """ImageNet, 1,000 kinds of things in 1.3 million photos (Russakovsky et al. 2015); download it
-    yourself.
-
+    """ImageNet, 1.3 million photos in 1,000 classes (Russakovsky et al. 2015); not downloaded.
 
     The official validation split serves as test, as the labels of the test split were never
     published.

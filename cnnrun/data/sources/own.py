@@ -151,9 +151,9 @@ def _errors_of(kind: type | None, what: str) -> Iterator[None]:
 def _split(
     kind: type, made: Any, where: str, lazy: bool, options: ImageOptions, wanted: Kind | None
 ) -> Split:
-    """The items of the user's Dataset, read now and, if `lazy`, again when indexed. They are
+    """The items of the user's Dataset, read now and, if `lazy`, again when indexed.
 
-    identified by their pixels if two reads give the same, else by their positions.
+    They are identified by their pixels if two reads give the same, else by their positions.
     """
     with _errors_of(kind, where):
         count = len(made)

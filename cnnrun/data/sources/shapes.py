@@ -68,8 +68,7 @@ def shapes(
     noise: Annotated[float, Field(ge=0, le=1)] = 0.0,
     seed: int = 0,
 ) -> Dataset:
-    """Drawn circles, squares, triangles, stars ... at random positions, sizes and angles; no
-    download.
+    """Drawn circles, squares, stars ... at random positions, sizes and angles; no download.
 
     Each shape lies off the centre by up to `position` (a fraction of the image's side) in each
     direction, has a diameter between the two numbers of `scale` (fractions of the side), and is

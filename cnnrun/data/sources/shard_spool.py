@@ -70,9 +70,9 @@ class ShardSpool:
         return shard
 
     def _stored(self, file: Path) -> BinaryIO | None:
-        """The shard in `file`; None if it is missing, or damaged, and then removed. Its checksum is
+        """The shard in `file`; None if it is missing, or damaged, and then removed.
 
-        verified once per process: a run reads every shard in each epoch.
+        Its checksum is verified once per process: a run reads every shard in each epoch.
         """
         try:
             shard = open_regular(file, SHARD_BYTES)

@@ -43,11 +43,11 @@ class TarIndex:
 def load_index(
     open_tar: Callable[[], BinaryIO], name: str, identity: str, label: str, folder: Path
 ) -> TarIndex:
-    """The index of a tar, cached in `folder` by `identity` and `label`. open_tar: only called if
+    """The index of a tar, cached in `folder` by `identity` and `label`.
 
-    there is no index yet. name: the tar's name in messages. identity: what identifies the tar, e.g.
-
-    its path, size and time. label: the extension of the files with labels, e.g. `cls`.
+    open_tar: only called if there is no index yet. name: the tar's name in messages.
+    identity: what identifies the tar, e.g. its path, size and time. label: the extension of the
+        files with labels, e.g. `cls`.
 
     Raises:
         UserError: as `read_index`.

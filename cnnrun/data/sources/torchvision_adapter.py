@@ -116,8 +116,7 @@ def _caltech(made: Any) -> list[tuple[Path, int]]:
 
 
 def assemble(classes: tuple[str, ...], splits: Mapping[str, Split]) -> Dataset:
-    """The data set of `splits`; without a `test` among them, a fixed fraction of `train` becomes
-    it.
+    """The data set of `splits`; without `test`, a fixed fraction of `train` becomes it.
 
     Raises:
         UserError: a label has no class.

@@ -71,8 +71,7 @@ def qmnist(
     root: Root = "data",
     download: Download = True,
 ) -> Dataset:
-    """MNIST reconstructed with all 60,000 test digits, gray 28x28, 10 classes (Yadav & Bottou
-    2019).
+    """MNIST rebuilt with all 60,000 test digits, gray 28x28, 10 classes (Yadav & Bottou 2019).
 
     test: All 60,000, the 10,000 of MNIST, or the 50,000 that MNIST left out.
     """

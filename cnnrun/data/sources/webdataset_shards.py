@@ -57,12 +57,9 @@ def webdataset(
     spool: str = "data/shards",
     spool_gb: Annotated[float, Field(gt=0)] = 50.0,
 ) -> Dataset:
-    """Tar shards in WebDataset's layout, local or on the web, for data larger than the disk. A
+    """Tar shards in WebDataset's layout, local or on the web, for data larger than the disk.
 
-
-    shard is read once, to index its samples; then any sample can be read alone, so that shuffling
-
-
+    A shard is read once, to index its samples; then any sample can be read alone, so that shuffling
     and resuming are exact. Nothing is unpacked by name.
 
     train: Shards to train on: paths, globs or http(s) addresses, optionally with braces, as in
