@@ -26,8 +26,8 @@ Matrix = Sequence[Sequence[int]]
 def confusion(matrix: Matrix, classes: Sequence[str]) -> Markup:
     """How many of each true class (rows) were taken for each; shades are shares of the row."""
     if len(classes) > MOST_CLASSES:
-        told = f"A matrix of {len(classes):,} classes is not drawn; these are its largest errors."
-        return sentences([told]) + _pairs(matrix, classes)
+        note = f"A matrix of {len(classes):,} classes is not drawn; these are its largest errors."
+        return sentences([note]) + _pairs(matrix, classes)
     return _drawing(matrix, classes) + _pairs(matrix, classes)
 
 

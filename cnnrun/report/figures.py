@@ -31,13 +31,13 @@ def plots(files: Sequence[Path]) -> Markup:
         else:
             size += len(data)
             shown.append(image(data, f"plot {file.stem}", file.stem))
-    told = []
+    notes = []
     if unread:
-        told.append(f"Not to be read as images: {', '.join(unread)}.")
+        notes.append(f"Not to be read as images: {', '.join(unread)}.")
     if beyond:
         folder = files[0].parent
-        told.append(f"Left out, for the page's size: {', '.join(beyond)}; they lie in {folder}.")
-    return Markup().join(shown) + sentences(told, "warning")
+        notes.append(f"Left out, for the page's size: {', '.join(beyond)}; they lie in {folder}.")
+    return Markup().join(shown) + sentences(notes, "warning")
 
 
 def thumbnail(file: Path, side: int = _THUMBNAIL) -> bytes | None:

@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from cnnrun.comparison import Comparison, Group, Result, compare, group_runs
 from cnnrun.comparison.choice import loss_keys
-from cnnrun.comparison.groups import short, telling_keys, written
-from cnnrun.comparison.runs import Run
+from cnnrun.comparison.groups import informative_keys, short, written
+from cnnrun.comparison.runs import RunRecord
 from cnnrun.comparison.text import pair_sentences, score_texts, score_titles
 from cnnrun.errors import UserError
 from cnnrun.measures import Metric
@@ -24,7 +24,7 @@ from cnnrun.report.charts import MOST_LINES, Line, chart, shown_epochs
 from cnnrun.report.figures import plots
 from cnnrun.report.page import Section, curves, page, sentences, table
 from cnnrun.report.parallel import parallel
-from cnnrun.report.trials import importances, setting, standing_of, trials
+from cnnrun.report.trials import importances, setting, sweep_status, trials
 from cnnrun.runtime.reading import read_json
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _BRIEF = 32  # letters of a line's name beside its letter
 
 
 def report(
-    runs: Sequence[Run],
+    runs: Sequence[RunRecord],
     title: str,
     folder: Path,
     plugins: Sequence[str] = (),
@@ -47,7 +47,7 @@ def report(
     elsewhere. Runs that can't be compared (none is finished, say) are listed, with the reason.
     """
     damaged = [run for run in runs if run.state == "damaged"]
-    study, (status, problem) = _study(folder), standing_of(folder, plugins, storage)
+    study, (status, problem) = _study(folder), sweep_status(folder, plugins, storage)
     groups = _named(group_runs(runs), status)
     compared, problems = _compared(groups, damaged)
     several = len(compared) > 1
@@ -55,9 +55,9 @@ def report(
     for comparison in compared:
         of = f" of {comparison.results[0].group.task}" if several else ""
         sections += _sections(comparison, study, status, of)
-    told = [*problems, *filter(None, [problem])]
-    if told:
-        sections.insert(0, Section("Problems", sentences(told, "warning")))
+    all_problems = [*problems, *filter(None, [problem])]
+    if all_problems:
+        sections.insert(0, Section("Problems", sentences(all_problems, "warning")))
     sections += [trials(status.results)] if status else []
     sections.append(Section("Runs", _board(runs, groups, compared)))
     drawn = [folder / Path(str(n)).name for n in study.get("plots", study.get("pictures")) or []]
@@ -66,7 +66,9 @@ def report(
     return page(title, str(study.get("about") or _lead(runs, groups, compared)), sections)
 
 
-def _lead(runs: Sequence[Run], groups: Sequence[Group], compared: Sequence[Comparison]) -> str:
+def _lead(
+    runs: Sequence[RunRecord], groups: Sequence[Group], compared: Sequence[Comparison]
+) -> str:
     lead = f"{len(runs)} runs in {len(groups)} group{'s' if len(groups) != 1 else ''}"
     by = [f"{c.split} {c.metric.display_name}, {_ranked(c)}" for c in compared]
     return f"{lead}, compared by {' and by '.join(by)}." if by else f"{lead}."
@@ -78,7 +80,7 @@ def _ranked(comparison: Comparison) -> str:
 
 
 def _compared(
-    groups: Sequence[Group], damaged: Sequence[Run]
+    groups: Sequence[Group], damaged: Sequence[RunRecord]
 ) -> tuple[list[Comparison], list[str]]:
     """A comparison for each task, as their metrics have nothing in common; and what failed."""
     found, problems = [], []
@@ -158,7 +160,7 @@ def _findings(comparison: Comparison, study: dict[str, Any]) -> Markup:
 def _keys(comparison: Comparison) -> list[str]:
     """The settings that tell groups apart."""
     settings = [result.group.settings for result in comparison.results]
-    return telling_keys(dict.fromkeys(key for one in settings for key in one), settings)
+    return informative_keys(dict.fromkeys(key for one in settings for key in one), settings)
 
 
 def _groups(comparison: Comparison) -> Markup:
@@ -294,7 +296,9 @@ def _explained(comparison: Comparison, key: str) -> float | None:
     return between / len(values) / whole
 
 
-def _board(runs: Sequence[Run], groups: Sequence[Group], compared: Sequence[Comparison]) -> Markup:
+def _board(
+    runs: Sequence[RunRecord], groups: Sequence[Group], compared: Sequence[Comparison]
+) -> Markup:
     """All runs, to choose from; the best group's first run and those of the next are shown."""
     names = {r.path: group.name for group in groups for r in (*group.runs, *group.left_out)}
     first = [run for group in groups for run in (*group.runs, *group.left_out)[:1]]

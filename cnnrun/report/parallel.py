@@ -20,7 +20,7 @@ _MOST_MARKS = (_BOTTOM - _TOP) // _LINE
 def parallel(
     keys: Sequence[str],
     rows: Sequence[Sequence[str]],
-    measure: str,
+    name: str,
     scores: Sequence[float | None],
     sign: int,
     metric: Metric,
@@ -49,19 +49,19 @@ def parallel(
             {
                 "points": " ".join(f"{_LEFT + pitch * n},{y}" for n, y in enumerate(heights)),
                 "share": f"{share if sign > 0 else 1 - share:.2f}",
-                "title": f"{settings}: {measure} {written(score)}",
+                "title": f"{settings}: {name} {written(score)}",
             }
         )
     marks = [axis.marks() for axis in axes]
     marks.append([(f"{value:.4g}", last(value)) for value in round_numbers(low, high)])
-    named = enumerate(zip([*keys, measure], marks, strict=True))
+    named = enumerate(zip([*keys, name], marks, strict=True))
     worst, best = map(written, (low, high) if sign > 0 else (high, low))
     return render(
         "parallel.html",
         lines=lines,
         axes=[{"x": _LEFT + pitch * n, "name": name, "marks": own} for n, (name, own) in named],
         width=_LEFT + pitch * len(axes) + 90,
-        measure=measure,
+        name=name,
         worst=worst,
         best=best,
     )
