@@ -87,6 +87,17 @@ def explain(
     ]
 
 
+def explain_encoder(document: Document) -> list[str]:
+    """A message where a U-Net's encoder, a model within a model, has a name that there is not."""
+    given = document.at(("model", "encoder"))
+    path: KeyPath = ("model", "encoder", "name") if isinstance(given, dict) else ("model", "encoder")
+    name, models = document.at(path), NAMED_IN["model"]
+    if document.at(("model", "name")) != "unet" or not isinstance(name, str) or models.has(name):
+        return []
+    hint = _unknown_value(("model",), name, beside(("model",), name) or models.names())
+    return [f"{document.place(path)}: {dotted_path(path)}: unknown name {_short(name)}{hint}"]
+
+
 def _message(
     values: dict[str, Any], path: KeyPath, details: list[ErrorDetails], model: type[BaseModel]
 ) -> str:
