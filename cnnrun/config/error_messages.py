@@ -89,8 +89,9 @@ def explain(
 
 def explain_encoder(document: Document) -> list[str]:
     """A message where a U-Net's encoder, a model within a model, has a name that there is not."""
-    given = document.at(("model", "encoder"))
-    path: KeyPath = ("model", "encoder", "name") if isinstance(given, dict) else ("model", "encoder")
+    path: KeyPath = ("model", "encoder")
+    if isinstance(document.at(path), dict):
+        path = (*path, "name")
     name, models = document.at(path), NAMED_IN["model"]
     if document.at(("model", "name")) != "unet" or not isinstance(name, str) or models.has(name):
         return []
