@@ -170,7 +170,7 @@ def _augmentations_beside(
     """
     augmentations = build_augmentations(experiment, dataset.train.targets)
     for i, augmentation in enumerate(augmentations):
-        if isinstance(augmentation, Mixing) and not getattr(loss, "takes_shares", True):
+        if isinstance(augmentation, Mixing) and not getattr(loss, "takes_soft_labels", True):
             message = f"mixes labels, and {experiment.loss.name} takes whole ones; leave it out"
             raise experiment.error(["dataset", "augment", i], message)
     return augmentations
