@@ -24,7 +24,8 @@ from cnnrun.engine.build_data import (
     init_from_data,
     with_checkpoint_labels,
 )
-from cnnrun.engine.build_model import build_initialized_model, build_model, refuse_absurd_model
+from cnnrun.engine.build_model import build_initialized_model, build_trained_model
+from cnnrun.engine.judge import judge_opener
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trial import check_task, try_users_parts
 from cnnrun.errors import UserError
@@ -32,7 +33,6 @@ from cnnrun.models.trainable import Trainable
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
 from cnnrun.runtime.device import be_deterministic, select_device
 from cnnrun.runtime.long_work import Progress
-from cnnrun.runtime.weights import load_weights
 
 
 def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts:
@@ -122,10 +122,7 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
             the weights do not fit the model.
     """
     device = select_device(experiment.device)
-    shape, classes = tuple(checkpoint.input_shape), len(checkpoint.classes)
-    refuse_absurd_model(experiment, shape, classes, checkpoint.model)
-    model = build_model(experiment, shape, classes, of_checkpoint=True)
-    load_weights(model, checkpoint.model)
+    model = build_trained_model(experiment, checkpoint)
     _refuse_other_targets(experiment, dataset)
     dataset = with_checkpoint_labels(dataset, checkpoint)
     trained_on = checkpoint.data.get("trained_on")
@@ -191,6 +188,7 @@ def _assemble(
             num_classes=classes,
             class_counts=learnt.counts,
             sample_count=learnt.samples,
+            open_judge=judge_opener(experiment.plugins),
         )
     with experiment.located("task"):
         task: Task = registry.tasks.build(experiment.task)
