@@ -14,7 +14,7 @@ from cnnrun.data.dataset import Images, Split
 from cnnrun.data.images.cache import in_memory, on_disk
 from cnnrun.data.images.check import SAMPLE, ChosenCheck, check, chosen_check, sample
 from cnnrun.data.images.decoding import BadImageError, ImageFormat, ImageOptions
-from cnnrun.data.images.files import Encoded, ImageFiles, for_each_told
+from cnnrun.data.images.files import Encoded, ImageFiles, for_each_with_progress
 from cnnrun.data.images.formats import read_header
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.data.images.scan import Findings, cache_folder
@@ -87,7 +87,7 @@ def _headers(
 
     for files in parts:
         numbers = range(0, len(files), step)
-        for_each_told("looking at sizes", partial(look, files), numbers, options)
+        for_each_with_progress("looking at sizes", partial(look, files), numbers, options)
     return sizes, grays == {True}
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cnnrun.data.identity import id_of_content
 from cnnrun.data.images.decoding import ImageOptions
-from cnnrun.data.images.files import Encoded, for_each_told
+from cnnrun.data.images.files import Encoded, for_each_with_progress
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.data.images.scan import Findings, remembered_scan, scan
 from cnnrun.errors import UserError
@@ -75,5 +75,5 @@ def _contents(files: Encoded, options: ImageOptions) -> Tensor:
         with contextlib.suppress(UnreadableError):  # said when it is used
             contents[index] = id_of_content(files.read(index))
 
-    for_each_told("reading images", read, range(len(files)), options)
+    for_each_with_progress("reading images", read, range(len(files)), options)
     return contents

@@ -221,7 +221,7 @@ def for_each(task: Callable[[int], object], numbers: Iterable[int], threads: int
         raise failed[min(failed)]
 
 
-def for_each_told(
+def for_each_with_progress(
     what: str, task: Callable[[int], object], numbers: Sequence[int], options: ImageOptions
 ) -> None:
     """`for_each` in `options.threads`, telling `options.progress` how far it is."""

@@ -307,15 +307,15 @@ def _refuse_large(height: int, width: int) -> None:
     """Pillow's limit, for what it does not decode."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and height * width > 2 * limit:
-        told = "more than Pillow's limit against decompression bombs"
-        raise UnreadableError(f"{width:,} x {height:,} pixels, {told}")
+        refusal = "more than Pillow's limit against decompression bombs"
+        raise UnreadableError(f"{width:,} x {height:,} pixels, {refusal}")
 
 
 def _foreign(content: bytes) -> str | None:
     start = content[:64].lstrip().lower()
     if content[4:8] == b"ftyp" and content[8:11] in (b"hei", b"hev", b"mif", b"msf"):
         return "a HEIC image, which Pillow does not read; save it as JPEG or PNG"
-    return next((says for begin, says in _NOT_IMAGES.items() if start.startswith(begin)), None)
+    return next((says for prefix, says in _NOT_IMAGES.items() if start.startswith(prefix)), None)
 
 
 def reason(error: BaseException) -> str:

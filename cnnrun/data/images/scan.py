@@ -20,7 +20,7 @@ from torch import Tensor
 from cnnrun.data.dataset import BadFile
 from cnnrun.data.identity import id_of_content
 from cnnrun.data.images.decoding import ImageFormat, ImageOptions
-from cnnrun.data.images.files import Encoded, for_each_told
+from cnnrun.data.images.files import Encoded, for_each_with_progress
 from cnnrun.data.images.formats import has_several, open_image
 from cnnrun.data.images.framing import frame
 from cnnrun.data.images.modes import UnreadableError
@@ -89,7 +89,7 @@ def scan(
         except MemoryError:
             bad[index] = "takes more memory than there is"
 
-    for_each_told("checking images", look, numbers, options)
+    for_each_with_progress("checking images", look, numbers, options)
     stored = Counter(filter(None, modes))
     return Findings(dict(sorted(bad.items())), stored, contents, max(highest), len(several) - 1)
 

@@ -56,8 +56,8 @@ def targets_of(rows: NDArray[Any], kind: Kind) -> Targets:
         right &= rows == np.floor(rows)
     if not right.all():
         row = int(np.argwhere(~right)[0][0])
-        told = f"{_named(kind)} with {rows[~right][0]} (sample {row})"
-        raise UserError(f"{told}; what is meant is {_FORMS[kind]}")
+        found = f"{_named(kind)} with {rows[~right][0]} (sample {row})"
+        raise UserError(f"{found}; what is meant is {_FORMS[kind]}")
     if kind == "labels":
         return Labels(torch.from_numpy(rows.astype(np.int64)))
     if kind == "masks":
@@ -76,8 +76,8 @@ def names_of(targets: list[Targets], given: list[str] | None, where: str) -> tup
     names = tuple(map(str, range(needed) if given is None else given))
     exact = isinstance(targets[0], LabelSets | Values)
     if len(set(names)) < len(names) or len(names) < needed or (exact and len(names) != needed):
-        told = f"`classes` has {len(set(names))} different names"
-        raise UserError(f"{where}: there are {needed} {targets[0].words}, but {told}")
+        found = f"`classes` has {len(set(names))} different names"
+        raise UserError(f"{where}: there are {needed} {targets[0].words}, but {found}")
     return names
 
 

@@ -66,8 +66,8 @@ def _split(files: list[Path], labels_field: str, classes: int) -> Split:
         if rows.shape != (len(numbers), _BYTES):
             raise UserError(f"{file}: expected N x 3072 bytes and N labels, found {rows.shape}")
         if numbers and not 0 <= min(numbers) <= max(numbers) < classes:
-            told = f"{min(numbers)} to {max(numbers)}"
-            raise UserError(f"{file}: labels are {told}; there are {classes} classes")
+            span = f"{min(numbers)} to {max(numbers)}"
+            raise UserError(f"{file}: labels are {span}; there are {classes} classes")
         images.append(rows.reshape(-1, 3, 32, 32))
         labels.append(np.asarray(numbers, dtype=np.int64))
     return Split(torch.from_numpy(np.concatenate(images)), torch.from_numpy(np.concatenate(labels)))

@@ -106,7 +106,7 @@ def csv_file(
         listings[split].add([path], said, group)
     if unlabelled:
         options.notes.append(f"{file}: {unlabelled:,} rows without {answer.words} are left out")
-    _tell_repeated(file, listings, options)
+    _warn_of_repeats(file, listings, options)
     return labelled_dataset(file, str(folder), listings, test, options, answer.reading)
 
 
@@ -194,8 +194,8 @@ def _numbers(
         try:
             found.append(float(cells[column]))
         except ValueError:
-            told = f"{column} is '{cells[column]}'; a number such as 1.5 is meant"
-            raise UserError(f"{where}: {told}") from None
+            message = f"{column} is '{cells[column]}'; a number such as 1.5 is meant"
+            raise UserError(f"{where}: {message}") from None
     return found
 
 
@@ -203,7 +203,7 @@ def _mask(column: str, where: str, folder: Path, cells: dict[str, str]) -> str |
     return _image_path(where, folder, cells[column]) if cells[column] else None
 
 
-def _tell_repeated(file: str, listings: dict[str, Listing], options: ImageOptions) -> None:
+def _warn_of_repeats(file: str, listings: dict[str, Listing], options: ImageOptions) -> None:
     """One file, or images of one group, in several splits."""
     for what, kind in (("paths", "files"), ("groups", "groups")):
         splits = {name: set(filter(None, getattr(held, what))) for name, held in listings.items()}

@@ -17,7 +17,7 @@ from cnnrun.data.sources.folder_listing import (
     run_around,
     run_below,
 )
-from cnnrun.data.sources.groups import By, sources, tell_series
+from cnnrun.data.sources.groups import By, sources, warn_of_series
 from cnnrun.data.sources.labelled_files import Amount, Listing, labelled_dataset
 from cnnrun.data.sources.listed_names import class_name, listed, natural_order
 from cnnrun.data.sources.split_names import split_named, splits_named
@@ -72,7 +72,7 @@ def folder(
                 listings[split].groups = sources(listings[split].paths, places[split], group)
     if not group and "test" not in places and "train" in places:
         held = listings["train"]
-        tell_series(held.paths, held.answers, places["train"], options)
+        warn_of_series(held.paths, held.answers, places["train"], options)
     return labelled_dataset(root, str(base), listings, test, options)
 
 
@@ -143,11 +143,11 @@ def _is_unlabelled(
     known = set(listings["train"].answers)
     if inner and (len(inner) > 1 or inner[0] in known or not known):
         return False
-    _tell_unlabelled(path, options)
+    _warn_of_unlabelled(path, options)
     return True
 
 
-def _tell_unlabelled(path: str, options: ImageOptions) -> None:
+def _warn_of_unlabelled(path: str, options: ImageOptions) -> None:
     count = len(images_below(path)[0])
     options.notes.append(
         f"{path}: {count:,} images without class folders, so nobody says what they show: left out"
@@ -179,7 +179,7 @@ def _list_classes(
     if not listing.paths and must_be_there:
         raise UserError(f"{path}: there are no images in {listed(empty)}; the form is {_FORM}")
     for unlabelled in left_out:
-        _tell_unlabelled(unlabelled, options)
+        _warn_of_unlabelled(unlabelled, options)
     if empty:
         options.notes.append(f"{path}: no images in {listed(map(class_name, empty))}")
     if loose:
@@ -187,10 +187,10 @@ def _list_classes(
     if others:
         options.notes.append(f"{path}: skipped {others:,} files that are no images")
     if must_be_there:
-        _tell_odd_classes(path, classes, options)
+        _warn_of_odd_classes(path, classes, options)
 
 
-def _tell_odd_classes(path: str, classes: list[os.DirEntry[str]], options: ImageOptions) -> None:
+def _warn_of_odd_classes(path: str, classes: list[os.DirEntry[str]], options: ImageOptions) -> None:
     """What a person should know who named a folder one level too high, or splits as classes."""
     inner = [sorted(entry.name for entry in folders(cls.path)) for cls in classes]
     alike = len(inner[0]) > 1 and all(names == inner[0] for names in inner)

@@ -47,7 +47,7 @@ def _series(place: str, file: str) -> str:
     return f"{place}/{name}" if place else name
 
 
-def tell_series(
+def warn_of_series(
     paths: Sequence[str], classes: Sequence[str], base: str, options: ImageOptions
 ) -> None:
     """Note that files look as if several came from one source, though each is split by itself.
@@ -63,9 +63,9 @@ def tell_series(
         series = {name: size for name, size in sizes.items() if size > 1}
         count = sum(series.values())
         if len(series) >= least and count >= _MOST * len(paths):
-            told = words.format(f"{len(series):,}", min(series))
+            looks = words.format(f"{len(series):,}", min(series))
             options.notes.append(
-                f"{base}: {count:,} images {told}; if each is one video, one patient or the like, "
+                f"{base}: {count:,} images {looks}; if each is one video, one patient or the like, "
                 f"say so by dataset.group: {by}, or testing asks for what was trained on"
             )
             return

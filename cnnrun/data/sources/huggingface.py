@@ -138,8 +138,8 @@ def _load(path: str, config: str | None, split: str, revision: str | None) -> An
         except Exception as error:
             from_network = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
             kind = NetworkError if from_network or silent else UserError
-            told = f"{path}, split '{split}': can't be loaded ({silent or _first_line(error)})"
-            raise kind(told) from error
+            message = f"{path}, split '{split}': can't be loaded ({silent or _first_line(error)})"
+            raise kind(message) from error
 
 
 def _first_line(error: Exception) -> str:

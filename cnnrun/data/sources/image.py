@@ -41,10 +41,10 @@ def image(
     size = scaled_size(whole, min(1.0, longest / max(whole)))
     free = free_bytes()
     if size[0] * size[1] * BYTES_PER_PIXEL > _SHARE * free:
-        wished = size
+        wanted = size
         size = scaled_size(size, (_SHARE * free / BYTES_PER_PIXEL / (size[0] * size[1])) ** 0.5)
         options.notes.append(
-            f"{_by(wished)} pixels would take about {_gigabytes(wished)}, and "
+            f"{_by(wanted)} pixels would take about {_gigabytes(wanted)}, and "
             f"{free / 1e9:.1f} GB are free: taken at {_by(size)} ({_gigabytes(size)}); "
             "dataset.longest chooses the size"
         )

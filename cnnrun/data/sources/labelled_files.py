@@ -78,7 +78,9 @@ def labelled_dataset(
         split: _part(where, root, split, held, names, reading) for split, held in listings.items()
     }
     if isinstance(reading, OneClass):
-        _tell_odd_labels(where, names, sum(len(held.paths) for held in listings.values()), options)
+        _warn_of_odd_labels(
+            where, names, sum(len(held.paths) for held in listings.values()), options
+        )
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
         options.notes.append(
@@ -88,7 +90,7 @@ def labelled_dataset(
     elif "test" not in parts:
         parts["train"], parts["test"] = _divided(where, *parts["train"], test)
         if isinstance(reading, OneClass):
-            _tell_untested(where, names, parts["test"][1].held, options)
+            _warn_of_untested(where, names, parts["test"][1].held, options)
     splits = image_splits({name: part[:2] for name, part in parts.items()}, options)
     for name, (files, _, keys) in parts.items():
         splits[name] = replace(splits[name], keys=_kept(files, keys, splits[name]))
@@ -115,7 +117,7 @@ def _kept(files: Files, keys: Tensor, split: Split) -> Tensor:
     return torch.tensor([known[number] for number in split.ids.tolist()], dtype=torch.int64)
 
 
-def _tell_untested(where: str, names: list[str], labels: Tensor, options: ImageOptions) -> None:
+def _warn_of_untested(where: str, names: list[str], labels: Tensor, options: ImageOptions) -> None:
     tested = set(labels.tolist())
     untested = [name for k, name in enumerate(names) if k not in tested]
     if untested:
@@ -125,7 +127,7 @@ def _tell_untested(where: str, names: list[str], labels: Tensor, options: ImageO
         )
 
 
-def _tell_odd_labels(where: str, names: list[str], count: int, options: ImageOptions) -> None:
+def _warn_of_odd_labels(where: str, names: list[str], count: int, options: ImageOptions) -> None:
     """Measurements are no classes, though they can be written into the same column."""
     measured = [name for name in names if re.fullmatch(r"[-+]?\d*[.,]\d+(e[-+]?\d+)?", name, re.I)]
     if len(measured) > 1 and len(measured) * 2 > len(names):

@@ -212,7 +212,7 @@ def _by_value(values: NDArray[Any], classes: MaskClasses) -> Pixels:
 def _compare_sizes(mask: Pixels, images: Encoded, number: int) -> None:
     other, _ = read_header(images.read(number))
     if tuple(other) != mask.shape:
-        told = " and ".join(f"{h} x {w}" for h, w in (mask.shape, other))
+        sizes = " and ".join(f"{h} x {w}" for h, w in (mask.shape, other))
         raise UnreadableError(
-            f"mask and image {images.name(number)} are of different sizes ({told})"
+            f"mask and image {images.name(number)} are of different sizes ({sizes})"
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.folder_listing import folders, identities, images_below
-from cnnrun.data.sources.groups import By, sources, tell_series
+from cnnrun.data.sources.groups import By, sources, warn_of_series
 from cnnrun.data.sources.labelled_files import Amount, Listing, labelled_dataset
 from cnnrun.data.sources.listed_names import listed
 from cnnrun.data.sources.mask_files import MaskClasses, MaskFiles
@@ -66,7 +66,7 @@ def mask_folders(
             listings[split].groups = sources(listings[split].paths, str(pair[0].parent), group)
     if not group and set(listings) == {"train"}:
         paths = listings["train"].paths
-        tell_series(paths, [""] * len(paths), str(base / images), options)
+        warn_of_series(paths, [""] * len(paths), str(base / images), options)
     reading = MaskFiles(mask_classes)
     return labelled_dataset(root, str(base), listings, test, options, reading)
 
@@ -134,23 +134,23 @@ def _pairs(images: Path, masks: Path, suffix: str, options: ImageOptions) -> Lis
     Raises:
         UserError: one has none, where these are not to be skipped.
     """
-    pictured, drawn = _by_stem(images, ""), _by_stem(masks, suffix)
-    alone = [stem for stem in pictured if stem not in drawn]
-    if alone and (options.on_error == "stop" or len(alone) == len(pictured)):
+    named_images, drawn = _by_stem(images, ""), _by_stem(masks, suffix)
+    alone = [stem for stem in named_images if stem not in drawn]
+    if alone and (options.on_error == "stop" or len(alone) == len(named_images)):
         stem = alone[0]
         longer = next((name for name in drawn if name.startswith(stem)), None)
         hint = f"; is it {longer}? (dataset.mask_suffix: {longer[len(stem) :]})" if longer else ""
         raise UserError(
-            f"{masks}: {len(alone):,} of {len(pictured):,} images have no mask: there is no "
-            f"{stem}{suffix}.png for {pictured[stem]}{hint}"
+            f"{masks}: {len(alone):,} of {len(named_images):,} images have no mask: there is no "
+            f"{stem}{suffix}.png for {named_images[stem]}{hint}"
         )
     listing = Listing()
-    for stem, path in pictured.items():
+    for stem, path in named_images.items():
         if stem in drawn:
             listing.add([path], drawn[stem])
     if alone:
         options.notes.append(f"{images}: {len(alone):,} images without a mask are left out")
-    if unused := [drawn[stem] for stem in drawn if stem not in pictured]:
+    if unused := [drawn[stem] for stem in drawn if stem not in named_images]:
         options.notes.append(
             f"{masks}: {len(unused):,} masks without an image are not used: {listed(unused, 3)}"
         )

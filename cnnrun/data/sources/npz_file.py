@@ -103,8 +103,10 @@ def _refuse_large(size: int, file: str) -> None:
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if os.name == "posix" else None
     room = min((n for n in (memory_left(), pages) if n is not None), default=None)
     if room is not None and size > room:
-        told = f"its arrays hold {size / 1e9:,.1f} GB, more than the {room / 1e9:,.1f} GB of memory"
-        raise UserError(f"{file}: {told}")
+        needs = (
+            f"its arrays hold {size / 1e9:,.1f} GB, more than the {room / 1e9:,.1f} GB of memory"
+        )
+        raise UserError(f"{file}: {needs}")
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
@@ -144,8 +146,8 @@ def _by_split(
         if split not in SPLITS or not (answers or any(word in _IMAGES for word in words)):
             continue
         if other := found.get((split, answers)):
-            told = "name the targets by dataset.target" if answers else "leave one out"
-            raise UserError(f"{file}: {other} and {name} could both be meant; {told}")
+            remedy = "name the targets by dataset.target" if answers else "leave one out"
+            raise UserError(f"{file}: {other} and {name} could both be meant; {remedy}")
         found[split, answers] = name
     there = f"it has {listed(arrays) or 'none'}"
     if ("train", False) not in found:
@@ -176,8 +178,8 @@ def _agree(pixels: Tensor, targets: Targets) -> None:
         raise UserError(f"{len(pixels):,} images and {len(targets):,} targets")
     if isinstance(targets, Masks) and targets.held.shape[1:] != pixels.shape[2:]:
         sizes = (tuple(held.shape[-2:]) for held in (targets.held, pixels))
-        told = " and ".join(f"{height} x {width}" for height, width in sizes)
-        raise UserError(f"masks and images are of different sizes ({told})")
+        both = " and ".join(f"{height} x {width}" for height, width in sizes)
+        raise UserError(f"masks and images are of different sizes ({both})")
 
 
 def _pixels(images: NDArray[Any]) -> Tensor:

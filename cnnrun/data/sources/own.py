@@ -216,8 +216,8 @@ class OwnImages:
         """Image (C, H, W) uint8 of the common size, and target, of the shape that all have."""
         image, row = self._read(index)
         if row.shape != self._row.shape:
-            told = f"its target has shape {row.shape}, and that of item 0 {self._row.shape}"
-            raise UserError(f"{self._where}, item {index}: {told}")
+            message = f"its target has shape {row.shape}, and that of item 0 {self._row.shape}"
+            raise UserError(f"{self._where}, item {index}: {message}")
         if image.shape != self.shape[1:]:
             raise UserError(
                 f"{self._where}, item {index}: {_sizes(image)}, but item 0 is {_sizes(self)}; "

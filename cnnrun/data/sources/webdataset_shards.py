@@ -286,8 +286,8 @@ def _numbers(
             )
         names = classes or [str(k) for k in range(largest + 1)]
         if largest >= len(names):
-            told = f"labels go up to {shortened(largest)}"
-            raise UserError(f"{told}; `classes` has {len(names)} names")
+            message = f"labels go up to {shortened(largest)}"
+            raise UserError(f"{message}; `classes` has {len(names)} names")
         return tuple(names), {text: int(text) for text in everything}
     names = classes or sorted(found["train"])
     for part, texts in found.items():
