@@ -173,6 +173,17 @@ def _augmentations_beside(
     return augmentations
 
 
+def _loss(experiment: Experiment, classes: int, learned: _Learned) -> nn.Module:
+    loss: nn.Module = registry.losses.build(
+        experiment.loss,
+        num_classes=classes,
+        class_counts=learned.counts,
+        sample_count=learned.samples,
+        open_judge=judge_opener(experiment.plugins),
+    )
+    return loss
+
+
 def _assemble(
     experiment: Experiment,
     device: torch.device,
@@ -183,13 +194,7 @@ def _assemble(
 ) -> Parts:
     classes = len(dataset.classes)
     with experiment.located("loss"):
-        loss = registry.losses.build(
-            experiment.loss,
-            num_classes=classes,
-            class_counts=learned.counts,
-            sample_count=learned.samples,
-            open_judge=judge_opener(experiment.plugins),
-        )
+        loss = _loss(experiment, classes, learned)
     with experiment.located("task"):
         task: Task = registry.tasks.build(experiment.task)
         entry = registry.tasks.get(experiment.task.name)

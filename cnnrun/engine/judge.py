@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnrun.components.losses.network_features import Judge, OpenJudge
+from cnnrun.components.losses.neural_style import OpenJudge
 from cnnrun.components.losses.vgg_features import VGGS
 from cnnrun.config.experiment import from_dict
 from cnnrun.config.trust import trusted
@@ -18,6 +18,7 @@ from cnnrun.data.normalize import Moments, Normalize
 from cnnrun.engine.build_model import build_trained_model
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.models.named_network import named_network
+from cnnrun.models.network_features import Judge, NetworkFeatures
 from cnnrun.models.zoo_weights import LIBRARIES, names_weights_file, pretrained
 from cnnrun.registry import models
 from cnnrun.runs.checkpoint import Checkpoint, Normalization, find_checkpoint
@@ -32,14 +33,33 @@ _SEED = 0
 def judge_opener(plugins: list[str]) -> OpenJudge:
     """See `OpenJudge`. plugins: those of the experiment, which the judge may need, too."""
 
-    def opened(wanted: str | dict[str, Any], weights: str | None, config: Normalize) -> Judge:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_SEED)  # of random weights, and of what is replaced
-            if isinstance(wanted, str) and _names_run(wanted):
-                return _of_run(wanted, weights, config, plugins)
-            return _by_name(wanted, weights, config)
+    def opened(
+        network: str | dict[str, Any],
+        weights: str | None,
+        normalize: Normalize,
+        layers: list[str],
+        *,
+        average: bool,
+    ) -> NetworkFeatures:
+        judge = open_judge(network, weights, normalize, plugins)
+        return NetworkFeatures(judge, layers, average)
 
     return opened
+
+
+def open_judge(
+    wanted: str | dict[str, Any], weights: str | None, config: Normalize, plugins: list[str]
+) -> Judge:
+    """The network that is named, with the weights that are, see `NeuralStyle`.
+
+    Raises:
+        UserError: there is no such network, or no such weights for it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)  # of random weights, and of what is replaced
+        if isinstance(wanted, str) and _names_run(wanted):
+            return _of_run(wanted, weights, config, plugins)
+        return _by_name(wanted, weights, config)
 
 
 def _names_run(wanted: str) -> bool:

@@ -13,11 +13,11 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from cnnrun.components.losses.network_features import Judge, NetworkFeatures
 from cnnrun.config.experiment import load
-from cnnrun.engine.judge import judge_opener
+from cnnrun.engine.judge import open_judge
 from cnnrun.errors import UserError
 from cnnrun.evaluation.loading import open_trained
+from cnnrun.models.network_features import Judge, NetworkFeatures
 from cnnrun.runs.checkpoint import Checkpoint
 from tests.conftest import CONFIGS, Command
 
@@ -140,8 +140,7 @@ def test_weights_of_a_library_say_how_images_are_normalized(
     trained = torchvision.models.inception_v3(aux_logits=False, init_weights=False)
     file = tmp_path / "inception.pth"
     torch.save(trained.state_dict(), file)
-    opened = judge_opener([])
-    judge = opened("torchvision/inception_v3", str(file), "auto")
+    judge = open_judge("torchvision/inception_v3", str(file), "auto", [])
     assert (judge.mean, judge.std) == ([0.5] * 3, [0.5] * 3)
     ours = NetworkFeatures(judge, ["Conv2d_2b_3x3"], average=False)
     images = torch.rand(1, 3, 80, 96)
@@ -156,17 +155,17 @@ def test_weights_of_a_library_say_how_images_are_normalized(
         return torchvision.models.resnet18()
 
     monkeypatch.setattr("torchvision.models.get_model", get_model)
-    judge = opened("torchvision/resnet18", "imagenet", "auto")
+    judge = open_judge("torchvision/resnet18", "imagenet", "auto", [])
     assert asked == ["resnet18 IMAGENET1K_V1"]
     assert list(judge.mean) == [0.485, 0.456, 0.406]
-    assert opened("torchvision/resnet18", None, "half").std == [0.5] * 3
+    assert open_judge("torchvision/resnet18", None, "half", []).std == [0.5] * 3
 
 
 def test_random_weights_are_always_the_same_and_leave_no_trace() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    networks = [judge_opener([])("resnet", "random", "auto").network for _ in range(2)]
+    networks = [open_judge("resnet", "random", "auto", []).network for _ in range(2)]
     assert torch.equal(torch.rand(3), expected)
     for ours, theirs in zip(*(n.state_dict().values() for n in networks), strict=True):
         assert torch.equal(ours, theirs)
@@ -178,7 +177,7 @@ def test_a_run_judges_with_its_own_weights_and_normalization(cnnrun: Command) ->
     run = Path(ended.out.strip())
     _, parts, checkpoint = open_trained(run)
     names = [name for name, layer in parts.model.named_modules() if isinstance(layer, nn.Conv2d)]
-    judge = judge_opener([])(str(run), None, "auto")
+    judge = open_judge(str(run), None, "auto", [])
     assert judge.mean == checkpoint.normalization.mean
     ours = NetworkFeatures(judge, names[:2], average=False)
     images = torch.rand(1, 3, 8, 8)
@@ -213,8 +212,8 @@ def test_a_weights_file_is_loaded_into_the_layers_that_are_needed(tmp_path: Path
     save_file(trained.state_dict(), file)
     wanted = {"name": "cnn", "channels": [4, 8]}
     with pytest.raises(UserError, match="normalize: the weights do not say how images were"):
-        judge_opener([])(wanted, str(file), "auto")
-    judge = judge_opener([])(wanted, str(file), "none")
+        open_judge(wanted, str(file), "auto", [])
+    judge = open_judge(wanted, str(file), "none", [])
     name = next(n for n, layer in trained.named_modules() if isinstance(layer, nn.Conv2d))
     ours = NetworkFeatures(judge, [name], average=False)
     images = torch.rand(1, 3, 10, 12)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from cnnrun.components.losses.network_features import NetworkFeatures, OpenJudge
 from cnnrun.components.losses.vgg_features import VGGS, Pooling, vgg_features
 from cnnrun.data.images.one_image import read_image, resized, scaled_size
 from cnnrun.data.normalize import Normalize
@@ -21,6 +20,22 @@ Weight = Annotated[float, Field(ge=0)]
 Layers = Annotated[dict[str, Weight], Field(min_length=1)]
 
 _STYLE_LAYERS = {f"relu{block}_1": 1.0 for block in range(1, 6)}
+
+
+class OpenJudge(Protocol):
+    """What opens the layers of a network that an experiment names: a library's, or a run's."""
+
+    def __call__(
+        self,
+        network: str | dict[str, Any],
+        weights: str | None,
+        normalize: Normalize,
+        layers: list[str],
+        *,
+        average: bool,
+    ) -> nn.Module:
+        """A module as `VGGFeatures`. average: instead of the network's max pooling."""
+        ...
 
 
 class Style(Options):
@@ -100,8 +115,8 @@ class NeuralStyle(nn.Module):
             self.features = vgg_features(str(network), layers, pooling, weights, normalize)
         else:
             assert open_judge is not None
-            judge = open_judge(network, weights, normalize)
-            self.features = NetworkFeatures(judge, layers, average=pooling == "average")
+            average = pooling == "average"
+            self.features = open_judge(network, weights, normalize, layers, average=average)
         self.styles = styles
         self.images = [read_image(style.file) for style in styles]
         self.masks = [
@@ -141,9 +156,9 @@ class NeuralStyle(nn.Module):
         Raises:
             UserError: it, or a style image beside it, is too small.
         """
-        if isinstance(self.features, NetworkFeatures):
-            for one in {size, *(_beside(image, size) for image in self.images)}:
-                self.features.check_size(one)
+        check: Any = self.features.check_size
+        for one in {size, *(_beside(image, size) for image in self.images)}:
+            check(one)
 
     @torch.no_grad()
     def _targets_of(self, outputs: Tensor, content: Tensor) -> Targets:

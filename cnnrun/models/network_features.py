@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cnnrun.data.normalize import Normalize
 from cnnrun.errors import UserError, did_you_mean_or_sizes
 from cnnrun.models.feature_stages import are_maps, last_maps
 from cnnrun.models.layer_outputs import LayerOutputs, layer_shapes
@@ -36,10 +34,6 @@ class Judge:
     mean: Sequence[float]
     std: Sequence[float]
     weights: dict[str, Tensor] | None = None
-
-
-OpenJudge = Callable[[str | dict[str, Any], str | None, Normalize], Judge]
-"""From what names a network, and its weights, to the network: of a library or of a run."""
 
 
 class NetworkFeatures(nn.Module):
