@@ -122,11 +122,10 @@ TrainedTarget = Annotated[
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Import within without garbage collection: there is no garbage, and it takes 0.3 s. What was
+    """Import within without garbage collection: there is no garbage, and it takes 0.3 s.
 
-    imported is not scanned later either, e.g. between training steps. A Ctrl-C waits for the end:
-
-    some libraries take any exception for a missing module.
+    What was imported is not scanned later either, e.g. between training steps. A Ctrl-C waits for
+    the end: some libraries take any exception for a missing module.
     """
     gc.disable()
     try:

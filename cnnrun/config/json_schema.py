@@ -131,9 +131,9 @@ def _require(whole: Schema) -> None:
 
 
 def _without_titles(value: Any) -> Any:
-    """Without pydantic's titles, which repeat the keys and push the descriptions out of an editor's
+    """Without pydantic's titles, which repeat keys and push descriptions out of an editor's view.
 
-    view. A key may be called `title`: only strings are left out.
+    A key may be called `title`: only strings are left out.
     """
     if isinstance(value, dict):
         return {

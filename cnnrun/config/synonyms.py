@@ -183,9 +183,9 @@ def _replace(document: Document, path: KeyPath, found: Word | None) -> bool:
 
 
 def move(document: Document, path: KeyPath, to: KeyPath) -> None:
-    """Move the value at `path` to another key, with its places in the file. Two mappings are
+    """Move the value at `path` to another key, with its places in the file.
 
-    merged, and a name that meets a mapping becomes its `name`.
+    Two mappings are merged, and a name that meets a mapping becomes its `name`.
 
     Raises:
         ConfigError: there is already another value.

@@ -93,9 +93,9 @@ def require_consent(
 
 
 def consent(values: dict[str, Any]) -> dict[str, Any]:
-    """Code, folders and addresses in the data set of `values`, a config, by dotted key. Without
+    """Code, folders and addresses in the data set of `values`, a config, by dotted key.
 
-    defaults.
+    Defaults are left out.
     """
     dataset = _dataset_of(values)
     keys = list(_DATA_FOLDERS)

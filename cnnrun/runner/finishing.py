@@ -160,8 +160,7 @@ def _comparable(trainer: Trainer, run: RunDirectory) -> list[dict[str, Any]]:
 
 
 def rising(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A warning that training diverged towards its end, for runs without a validation split; else
-    "".
+    """A warning that training diverged in the end, for runs without a validation split; else "".
 
     Without validation the last epoch is kept, however bad: warn if the loss has given up more than
     half of its improvement, or has only risen.

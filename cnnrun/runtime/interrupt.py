@@ -119,9 +119,9 @@ def silent_interrupts() -> Iterator[None]:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Within the block, the first signal sets the request instead of interrupting a step. In a
+    """Within the block, the first signal sets the request instead of interrupting a step.
 
-    thread no signal arrives; the request is never set.
+    In a thread no signal arrives; the request is never set.
     """
     request = StopRequest()
     if not _in_main_thread():

@@ -31,8 +31,8 @@ class World:
 
     @property
     def stream(self) -> tuple[int, ...]:
-        """Counters that make this process's random numbers differ; the first process has those of a
-        single one.
+        """Counters that make the processes' random numbers differ; the first has those of a single
+        one.
         """
         return (self.rank,) if self.rank else ()
 

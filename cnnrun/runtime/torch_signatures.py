@@ -72,8 +72,7 @@ def factory_like(
 
 
 def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The parameters of a function, or of a class's `__init__` with `self`; cnnrun supplies the
-    first.
+    """The parameters of a function, or of a class's `__init__`; cnnrun supplies the first.
 
     A constructor that only forwards its arguments, like that of `nn.Sigmoid`, has none.
     """

@@ -19,8 +19,7 @@ def label_set_scores(
     names: Sequence[str],
     thresholds: Sequence[float],
 ) -> dict[str, Any]:
-    """Mean average precision, F1 over all labels and per label, and how many sets are exactly
-    right.
+    """Mean average precision, F1 over all labels and per label, and the fraction of exact sets.
 
     probabilities: (N, K) float64, N > 0. true: (N, K) 0 or 1. thresholds: K probabilities; a label
     is predicted from its own on.

@@ -99,9 +99,9 @@ def _plane(height: int, width: int, device: torch.device) -> _Plane:
 
 
 def _transform(matrices: Tensor, x: Tensor, y: Tensor, plane: _Plane) -> tuple[Tensor, Tensor]:
-    """Multiply positions by matrices, with Pillow's arithmetic. Pillow rounds the coefficients to
+    """Multiply positions by matrices, with Pillow's arithmetic.
 
-    1/65536, and so does this. Up to 128 pixels the sums are then
+    Pillow rounds the coefficients to 1/65536, and so does this. Up to 128 pixels the sums are then
     exact in float32: nearest pixels are Pillow's, and the same on all devices. In larger images
     some pixels in a million, whose positions lie on an edge between two, differ.
     """

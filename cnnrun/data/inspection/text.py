@@ -1,4 +1,4 @@
-"""The report on a data set in words, the worst first."""
+"""The report on a data set as text, worst findings first."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def _split(files: list[Path], labels_field: str, classes: int) -> Split:
 
 
 def _are_labels(values: Any) -> TypeGuard[list[int]]:
-    """Whether they are whole numbers, not too many and not too long."""
+    """Whether they are integers, not too many and not too long."""
     return (
         isinstance(values, list)
         and len(values) <= _MOST_IMAGES
@@ -94,14 +94,14 @@ def _class_names(file: Path, key: str) -> tuple[str, ...]:
 
 
 def _content(file: Path) -> dict[Any, Any]:
-    """The dict that is pickled in `file`; keys are bytes or text, by the Python that wrote it."""
+    """The dict pickled in `file`; keys are bytes or text, depending on the Python that wrote it."""
     try:
         content = loads(read_bytes(file, _MOST_BYTES))
     except ForeignPickleError as error:
         raise UserError(
             f"{file}: a data file asks to run {error}; it was not made by CIFAR's authors"
         ) from error
-    except Exception as error:  # whatever becomes of a damaged one
+    except Exception as error:  # whatever a damaged one raises
         raise UserError(
             f"{file}: not a CIFAR file ({error!r:.200}); delete it to fetch it again"
         ) from error

@@ -38,14 +38,13 @@ def folder(
 ) -> Dataset:
     """Your own images: `root/train/CLASS/*.jpg`, or `root/CLASS/*.jpg` to be split.
 
+    Labels number the training classes in natural order (9 before 10).
 
-    The labels are numbers of the training classes in natural order (9 before 10).
-
-    Folders within a class folder belong to the class. Hidden files and what systems leave behind
-    are skipped, and so is a `test` without class folders, which has no labels.
+    Folders within a class folder belong to the class. Hidden files and system files are skipped,
+    and so is a `test` without class folders, which has no labels.
 
     Each file's own name decides which split it is in, so adding or removing others does not move
-    it, and every class keeps an image to train on. Where there is `val` but no `test`, `val` is the
+    it, and every class keeps a training image. Where there is `val` but no `test`, `val` is the
     test split, and `dataset.validation` is set aside from `train`.
 
     root: Folder with `train`, `val` and `test` (or the like) and class folders in each, or with the
@@ -77,7 +76,7 @@ def folder(
 
 
 def _check_is_no_run(base: Path) -> None:
-    """Refuse a run directory and a folder of runs, whose images are plots."""
+    """Refuse run directories and folders of runs: their images are plots."""
     if run := run_around(base) or run_below(base):
         raise UserError(
             f"dataset.root: the images in the run directory {run} are its own plots; name the "
@@ -86,9 +85,9 @@ def _check_is_no_run(base: Path) -> None:
 
 
 def _named_splits(base: Path, options: ImageOptions) -> tuple[dict[str, str], list[str]]:
-    """Folders by the split they are, and those without labels beside class folders.
+    """Folders by split, and unlabelled ones beside class folders.
 
-    Where no folder is called `train`, `base` itself is the training split.
+    If no folder is called `train`, `base` itself is the training split.
     """
     tops = {entry.name: entry.path for entry in folders(str(base))}
     splits = splits_named(tops)
@@ -121,7 +120,7 @@ def _named_splits(base: Path, options: ImageOptions) -> tuple[dict[str, str], li
 
 
 def _unwrapped(path: str) -> str:
-    """`path`, or what archives put into it once more: `seg_train/seg_train`."""
+    """`path`, or the folder of the same name in it, as in some archives: `seg_train/seg_train`."""
     inner = folders(path)
     if len(inner) == 1 and _same_split(inner[0].name, Path(path).name):
         loose = any(not is_folder(e) and is_image(e) for e in entries(path))
@@ -136,7 +135,7 @@ def _same_split(inner: str, outer: str) -> bool:
 def _is_unlabelled(
     path: str, split: str, listings: dict[str, Listing], options: ImageOptions
 ) -> bool:
-    """Whether a test split has no class folders, as where labels were never published; told."""
+    """Whether a test split has no class folders, as its labels were never published; notes it."""
     if split != "test":
         return False
     inner = [class_name(entry.name) for entry in folders(path)]
@@ -191,7 +190,7 @@ def _list_classes(
 
 
 def _warn_of_odd_classes(path: str, classes: list[os.DirEntry[str]], options: ImageOptions) -> None:
-    """What a person should know who named a folder one level too high, or splits as classes."""
+    """Note folders that look one level too high, or splits used as classes."""
     inner = [sorted(entry.name for entry in folders(cls.path)) for cls in classes]
     alike = len(inner[0]) > 1 and all(names == inner[0] for names in inner)
     if len(classes) == 1 and inner[0]:

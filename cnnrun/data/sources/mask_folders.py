@@ -1,4 +1,4 @@
-"""Images in one folder, their masks in another, by the same names."""
+"""Images in one folder and masks of the same names in another."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def mask_folders(
     root: Folder of the two folders, or of `train`, `val` and `test` with two folders in each.
     images: Name of the folder of images.
     masks: Name of the folder of masks.
-    mask_suffix: What the name of a mask has behind that of its image, such as `_mask`.
+    mask_suffix: What a mask's name adds to that of its image, such as `_mask`.
     mask_classes: Names of the pixel values 0, 1, ..., or of any values, e.g. {0: ground, 255:
         road}, or of colors, e.g. {'#000000': ground, '#ff0000': road}, all others being ignored.
     group: What comes from one source is never divided between splits: files of one `folder` below
@@ -108,7 +108,7 @@ def _mask_folder(base: Path, masks: str, images: str) -> Path:
 
 
 def _inner(pair: tuple[Path, Path], split: str) -> Path:
-    """The folder of a split's masks, whichever of the words for it that has."""
+    """The folder of a split's masks, under any of the words for that split."""
     found = _named(pair[1])
     if split not in found:
         raise UserError(
@@ -118,7 +118,7 @@ def _inner(pair: tuple[Path, Path], split: str) -> Path:
 
 
 def _named(folder: Path) -> dict[str, str]:
-    """The names of folders by the split that they say they are, those without labels left out."""
+    """The names of folders by the split that they mean, without unlabelled ones."""
     found: dict[str, str] = {}
     for name, split in splits_named(entry.name for entry in folders(str(folder))).items():
         if split in found:
@@ -132,7 +132,7 @@ def _pairs(images: Path, masks: Path, suffix: str, options: ImageOptions) -> Lis
     """Every image with its mask.
 
     Raises:
-        UserError: one has none, where these are not to be skipped.
+        UserError: an image has no mask, and is not to be skipped.
     """
     named_images, drawn = _by_stem(images, ""), _by_stem(masks, suffix)
     alone = [stem for stem in named_images if stem not in drawn]
@@ -158,7 +158,7 @@ def _pairs(images: Path, masks: Path, suffix: str, options: ImageOptions) -> Lis
 
 
 def _by_stem(folder: Path, suffix: str) -> dict[str, str]:
-    """The images in a folder by their paths from there, without ending and suffix.
+    """The images in a folder by their relative paths, without extension and suffix.
 
     Raises:
         UserError: two have the same.

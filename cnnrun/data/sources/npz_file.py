@@ -51,19 +51,20 @@ def npz(
 
     Images are (N, H, W), (N, H, W, C) or (N, C, H, W), gray or RGB, uint8 in 0..255 or float in
     0..1. Their names have a word for the split (none: train) and one for what they hold: `x`,
-    `images` or `data`, and `y`, `labels`, `targets`, `masks` or `values`. Where there is no test
-    split, that of validation is it; where there is none either, each image's own bytes decide.
+    `images` or `data`, and `y`, `labels`, `targets`, `masks` or `values`. Without a test split, the
+    validation split is used for it; without either, each image's bytes decide.
 
     file: The file, as `numpy.savez` or `numpy.savez_compressed` writes it.
     targets: What the targets are; by default whole numbers (N,) are labels, (N, K) sets of labels
         (0 or 1), floating-point numbers values, and (N, H, W) masks.
-    target: Which arrays are the targets where there are several: `masks` for `train_masks`.
+    target: Which arrays are the targets if there are several: `masks` for `train_masks`.
     classes: Names of the classes, labels or values; by default numbers.
     test: Where there is neither `val` nor `test`, about this fraction of the images (or this many)
         is the test split.
 
     Raises:
-        UserError: no such file, damaged, larger than memory, arrays that are missing or don't fit.
+        UserError: no such file, damaged, larger than memory, or arrays that are missing or don't
+        fit.
     """
     arrays = _read(expanded(file), file)
     parts = _by_split(arrays, target, file)
@@ -81,7 +82,7 @@ def npz(
 
 
 def _read(path: Path, file: str) -> Arrays:
-    """All arrays of the file, none of which holds anything but numbers."""
+    """All arrays of the file, which only contain numbers."""
     try:
         with open_regular(path, SHARD_BYTES) as held, zipfile.ZipFile(held) as archive:
             infos = archive.infolist()
@@ -110,7 +111,7 @@ def _refuse_large(size: int, file: str) -> None:
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
-    """One array, whose header has to agree with what the archive says of its size.
+    """One array, whose header must agree with its size in the archive.
 
     Raises:
         ValueError: it does not, or it holds objects, text or records.
