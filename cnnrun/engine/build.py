@@ -24,7 +24,8 @@ from cnnrun.engine.build_data import (
     init_from_data,
     with_checkpoint_labels,
 )
-from cnnrun.engine.build_model import build_initialized_model, build_model, refuse_absurd_model
+from cnnrun.engine.build_model import build_initialized_model, build_trained_model
+from cnnrun.engine.judge import judge_opener
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trial import check_task, try_users_parts
 from cnnrun.errors import UserError
@@ -32,7 +33,6 @@ from cnnrun.models.trainable import Trainable
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
 from cnnrun.runtime.device import be_deterministic, select_device
 from cnnrun.runtime.long_work import Progress
-from cnnrun.runtime.weights import load_weights
 
 
 def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts:
@@ -122,10 +122,7 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
             the weights do not fit the model.
     """
     device = select_device(experiment.device)
-    shape, classes = tuple(checkpoint.input_shape), len(checkpoint.classes)
-    refuse_absurd_model(experiment, shape, classes, checkpoint.model)
-    model = build_model(experiment, shape, classes, of_checkpoint=True)
-    load_weights(model, checkpoint.model)
+    model = build_trained_model(experiment, checkpoint)
     _refuse_other_targets(experiment, dataset)
     dataset = with_checkpoint_labels(dataset, checkpoint)
     trained_on = checkpoint.data.get("trained_on")
@@ -176,6 +173,17 @@ def _augmentations_beside(
     return augmentations
 
 
+def _loss(experiment: Experiment, classes: int, learned: _Learned) -> nn.Module:
+    loss: nn.Module = registry.losses.build(
+        experiment.loss,
+        num_classes=classes,
+        class_counts=learned.counts,
+        sample_count=learned.samples,
+        open_judge=judge_opener(experiment.plugins),
+    )
+    return loss
+
+
 def _assemble(
     experiment: Experiment,
     device: torch.device,
@@ -186,12 +194,7 @@ def _assemble(
 ) -> Parts:
     classes = len(dataset.classes)
     with experiment.located("loss"):
-        loss = registry.losses.build(
-            experiment.loss,
-            num_classes=classes,
-            class_counts=learned.counts,
-            sample_count=learned.samples,
-        )
+        loss = _loss(experiment, classes, learned)
     with experiment.located("task"):
         task: Task = registry.tasks.build(experiment.task)
         entry = registry.tasks.get(experiment.task.name)

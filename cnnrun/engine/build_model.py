@@ -98,6 +98,19 @@ def refuse_absurd_model(
     check_fit(model, weights)
 
 
+def build_trained_model(experiment: Experiment, checkpoint: Checkpoint) -> nn.Module:
+    """The model of a checkpoint with its weights. experiment: what it was trained on.
+
+    Raises:
+        UserError: the weights do not fit the model that it names.
+    """
+    shape, classes = tuple(checkpoint.input_shape), len(checkpoint.classes)
+    refuse_absurd_model(experiment, shape, classes, checkpoint.model)
+    model = build_model(experiment, shape, classes, of_checkpoint=True)
+    load_weights(model, checkpoint.model)
+    return model
+
+
 def build_whole_model(
     experiment: Experiment, input_shape: tuple[int, ...], num_classes: int
 ) -> nn.Module:
