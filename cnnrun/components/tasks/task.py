@@ -55,7 +55,7 @@ class Task(OwnTraining):
     """What the loop, evaluation and the end of a run ask of a task."""
 
     # Sections of the YAML file that may be left out, with what they then are.
-    defaults: ClassVar[dict[str, Any]] = {}
+    defaults: ClassVar[dict[str, Any]] = {"loss": "cross_entropy"}
     # The metrics that `sums` sums, by the names they have in the log; "loss" is first.
     measures: ClassVar[tuple[str, ...]] = ("loss",)
     # What the task's own metrics are (unit, direction, name, format), those of base classes kept.
@@ -76,7 +76,7 @@ class Task(OwnTraining):
     targets: ClassVar[Kind | Literal["pixels"]] = "labels"
     # What the network gives, for users of an exported file.
     output: ClassVar[str] = "logits (N, K)"
-    # Whether `told` has answers for single images.
+    # Whether `told` has answers for single images, see `answers_images`.
     predicts: ClassVar[bool] = True
     # Whether `settle` is to be called before a run is tested.
     settles: ClassVar[bool] = False
@@ -247,6 +247,12 @@ class Task(OwnTraining):
     def answers_alone(self, model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
         """What `cnnrun predict` keeps of images whose targets nobody knows, if not `answers`."""
         raise NotImplementedError
+
+    @property
+    def answers_images(self) -> bool:
+        """Whether there is an answer for single images; of a task that has its loss alone, none."""
+        kind = type(self)
+        return self.predicts and (kind.answers is not Task.answers or kind.told is not Task.told)
 
     def scores(
         self,

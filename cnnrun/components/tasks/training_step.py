@@ -60,6 +60,12 @@ class TrainingStep(ABC):
     def update(self, *optimizers: str) -> None:
         """Step the weights by their gradients, clipped: of all optimizers, or of those named."""
 
+    def minimize(self, losses: Tensor, *optimizers: str) -> None:
+        """A plain step by the mean of `losses` (N,) or (): `zero_grad`, `backward`, `update`."""
+        self.zero_grad()
+        self.backward(losses)
+        self.update(*optimizers)
+
     @abstractmethod
     def record(self, losses: Tensor, outputs: Tensor) -> None:
         """What is measured of this step, see `Task.sums`; to be called once, with the batch's N."""
@@ -79,8 +85,7 @@ class OwnTraining:
     def train_step(self, step: TrainingStep) -> None:
         """One training step, where forward, backward, update are not enough."""
         losses, outputs = step.forward()
-        step.backward(losses)
-        step.update()
+        step.minimize(losses)
         step.record(losses, outputs)
 
     def optimizers(
@@ -96,6 +101,8 @@ class OwnTraining:
 
     def epoch_figures(self) -> dict[str, float]:
         """Numbers of the task's own for the epoch's line of the log, by name; called once an epoch.
+
+        With many processes the log has their mean: each is to give the same names.
 
         What they are gathered in between epochs belongs into `Task.state`, or a resumed run lacks
         what came before.
