@@ -1,4 +1,4 @@
-"""Learn without labels, then look with a linear probe at what was learnt:
+"""Learn without labels, then look with a linear probe at what was learned:
 
 cnnrun train digits_cnn task=contrastive --plugin examples/contrastive.py
 cnnrun train digits_cnn 'transfer={weights: RUN, freeze: features}'

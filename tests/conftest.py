@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -95,10 +96,13 @@ def cnnrun(
         monkeypatch.setattr(sys, "argv", ["cnnrun", *map(str, arguments)])
         capsys.readouterr()
         code = 0
+        on_interrupt = signal.getsignal(signal.SIGINT)
         try:
             main()
         except SystemExit as exit_:
             code = int(exit_.code or 0)
+        finally:
+            signal.signal(signal.SIGINT, on_interrupt)  # `main` takes it to the end of its process
         captured = capsys.readouterr()
         return Result(code, captured.out, captured.err)
 

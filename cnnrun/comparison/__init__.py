@@ -8,7 +8,7 @@ Whatever left the runs behind: a shell loop, a study, a sweep. Needs neither tor
 from cnnrun.comparison.compare import compare
 from cnnrun.comparison.groups import Group, group_runs
 from cnnrun.comparison.results import Comparison, Difference, Result
-from cnnrun.comparison.runs import Run, find_runs, read_run
+from cnnrun.comparison.runs import RunRecord, find_runs, read_run
 from cnnrun.comparison.text import to_dict, to_text
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "Difference",
     "Group",
     "Result",
-    "Run",
+    "RunRecord",
     "compare",
     "find_runs",
     "group_runs",

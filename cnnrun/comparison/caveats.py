@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnnrun.comparison.results import MOST_IN_ALL_PAIRS, Comparison, Result
-from cnnrun.comparison.runs import Run
+from cnnrun.comparison.runs import RunRecord
 
 _MOST_NAMED = 5
 
@@ -37,7 +37,7 @@ def caveats_of(comparison: Comparison) -> list[str]:
 _PLACES = ("name", "root", "file", "path", "train", "test", "target")
 
 
-def _of_data(runs: Sequence[Run]) -> list[str]:
+def _of_data(runs: Sequence[RunRecord]) -> list[str]:
     """Data that lie in one place, but were other ones when some of the runs were trained."""
     states: dict[tuple[str, ...], set[str]] = {}
     for run in runs:
@@ -76,14 +76,14 @@ def _of_choosing(comparison: Comparison) -> list[str]:
     return found
 
 
-def _by_state(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    found: dict[str, list[Run]] = {}
+def _by_state(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    found: dict[str, list[RunRecord]] = {}
     for run in runs:
         found.setdefault(run.state, []).append(run)
     return found
 
 
-def _left_out(state: str, runs: Sequence[Run]) -> str:
+def _left_out(state: str, runs: Sequence[RunRecord]) -> str:
     counted = f"{len(runs)} {state} run{'s are' if len(runs) != 1 else ' is'} left out"
     return f"{counted}: {_some([f'{r.path} ({r.problem})' if r.problem else r.path for r in runs])}"
 
@@ -120,7 +120,7 @@ def _doubts(result: Result) -> list[str]:
     return doubts
 
 
-def _seeds_with_one_log(runs: Sequence[Run]) -> list[int]:
+def _seeds_with_one_log(runs: Sequence[RunRecord]) -> list[int]:
     """Seeds whose logs are another seed's, too."""
     by_log: dict[str, set[int]] = {}
     for run in runs:

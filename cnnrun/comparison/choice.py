@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cnnrun.comparison.groups import differing_keys, short, written
 from cnnrun.comparison.results import RankedBy
-from cnnrun.comparison.runs import SPLITS, Run, Split
+from cnnrun.comparison.runs import SPLITS, RunRecord, Split
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.measures import Metric
 
@@ -16,7 +16,7 @@ _DIRECTIONS = {"max": True, "min": False}
 _OF_LOSS = ("model.beta",)
 
 
-def choose(runs: Sequence[Run], wanted: str | None) -> tuple[Metric, Split]:
+def choose(runs: Sequence[RunRecord], wanted: str | None) -> tuple[Metric, Split]:
     """The metric, and the split on which the most runs have it; of equals the test split.
 
     wanted: a metric's name, or with a direction `name:max`, `name:min`; by default the tasks' own.
@@ -29,7 +29,7 @@ def choose(runs: Sequence[Run], wanted: str | None) -> tuple[Metric, Split]:
     return metric, max(SPLITS, key=lambda split: sum(name in run.measures[split] for run in runs))
 
 
-def ranking(runs: Sequence[Run], metric: Metric, split: Split) -> RankedBy:
+def ranking(runs: Sequence[RunRecord], metric: Metric, split: Split) -> RankedBy:
     """By what groups are put in order: a validation score, so that the test split chooses nothing.
 
     Of a metric that only the test split has, by what chose the epochs.
@@ -48,7 +48,7 @@ def ranking(runs: Sequence[Run], metric: Metric, split: Split) -> RankedBy:
     return RankedBy(split, metric)
 
 
-def metric_of(runs: Sequence[Run], name: str) -> Metric:
+def metric_of(runs: Sequence[RunRecord], name: str) -> Metric:
     """What the runs declared `name` to be; one that did speaks for older ones of its task.
 
     Raises:
@@ -60,7 +60,7 @@ def metric_of(runs: Sequence[Run], name: str) -> Metric:
     return declared[0] if declared else runs[0].metric(name)
 
 
-def _wanted(runs: Sequence[Run], wanted: str) -> Metric:
+def _wanted(runs: Sequence[RunRecord], wanted: str) -> Metric:
     name, _, direction = wanted.partition(":")
     known = _known(runs)
     if name not in known:
@@ -77,11 +77,11 @@ def _wanted(runs: Sequence[Run], wanted: str) -> Metric:
             f"or --metric {name}:min"
         )
     if metric.of_the_loss and (keys := loss_keys(runs)):
-        raise UserError(f"{_told(name, runs, keys)}; {_instead(runs)}")
+        raise UserError(f"{_why_not_comparable(name, runs, keys)}; {_instead(runs)}")
     return metric
 
 
-def _usual(runs: Sequence[Run]) -> Metric:
+def _usual(runs: Sequence[RunRecord]) -> Metric:
     tasks = list(dict.fromkeys(run.task for run in runs))
     if len(tasks) > 1:
         raise UserError(
@@ -97,11 +97,12 @@ def _usual(runs: Sequence[Run]) -> Metric:
         if metric.higher_is_better is not None and not (metric.of_the_loss and differing):
             return metric
     if metrics[0].of_the_loss and differing:
-        raise UserError(f"{_told(metrics[0].name, runs, differing)}; {_instead(runs)}")
+        why = _why_not_comparable(metrics[0].name, runs, differing)
+        raise UserError(f"{why}; {_instead(runs)}")
     return _wanted(runs, metrics[0].name)
 
 
-def loss_keys(runs: Sequence[Run]) -> list[str]:
+def loss_keys(runs: Sequence[RunRecord]) -> list[str]:
     """The settings under which the runs' losses are not the same function; [] where they are."""
     tasks = {run.task for run in runs}
     found = [
@@ -111,7 +112,7 @@ def loss_keys(runs: Sequence[Run]) -> list[str]:
     return [*(["task"] if len(tasks) > 1 else []), *differing_keys(found)]
 
 
-def _told(name: str, runs: Sequence[Run], keys: Sequence[str]) -> str:
+def _why_not_comparable(name: str, runs: Sequence[RunRecord], keys: Sequence[str]) -> str:
     key = keys[0]
     values = dict.fromkeys(
         run.task if key == "task" else written(run.settings[key]) if key in run.settings else "none"
@@ -123,15 +124,15 @@ def _told(name: str, runs: Sequence[Run], keys: Sequence[str]) -> str:
     )
 
 
-def _instead(runs: Sequence[Run]) -> str:
+def _instead(runs: Sequence[RunRecord]) -> str:
     others = [name for name in _shared(runs) if not metric_of(runs, name).of_the_loss]
     return f"compare by --metric {' or '.join(others)}" if others else "nothing else was measured"
 
 
-def _known(runs: Sequence[Run]) -> list[str]:
+def _known(runs: Sequence[RunRecord]) -> list[str]:
     return list(dict.fromkeys(m for run in runs for split in SPLITS for m in run.measures[split]))
 
 
-def _shared(runs: Sequence[Run]) -> list[str]:
+def _shared(runs: Sequence[RunRecord]) -> list[str]:
     """The metrics that every run has, on whichever split."""
     return [m for m in _known(runs) if all(any(m in r.measures[s] for s in SPLITS) for r in runs)]

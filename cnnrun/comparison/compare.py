@@ -9,7 +9,7 @@ from itertools import combinations
 
 from cnnrun.comparison.caveats import caveats_of
 from cnnrun.comparison.choice import choose, ranking
-from cnnrun.comparison.groups import Group, keys_of_versions, told_apart
+from cnnrun.comparison.groups import Group, keys_of_versions, with_distinct_labels
 from cnnrun.comparison.results import (
     MOST_IN_ALL_PAIRS,
     Comparison,
@@ -17,7 +17,7 @@ from cnnrun.comparison.results import (
     RankedBy,
     Result,
 )
-from cnnrun.comparison.runs import Run, Split
+from cnnrun.comparison.runs import RunRecord, Split
 from cnnrun.comparison.statistics import (
     Interval,
     corrected,
@@ -31,7 +31,7 @@ from cnnrun.errors import UserError
 def compare(
     groups: Sequence[Group],
     metric: str | None = None,
-    left_out: Sequence[Run] = (),
+    left_out: Sequence[RunRecord] = (),
     contrasts: Collection[tuple[str, str]] = (),
 ) -> Comparison:
     """Compare groups by their final scores: of the test split, or what all of them have.
@@ -53,7 +53,7 @@ def compare(
         states = ", ".join(f"{run.path} ({run.state})" for run in others[:3])
         raise UserError(f"no finished run to compare{': ' if states else ''}{states}")
     lost = [group.label for group in groups if not group.runs]
-    groups = told_apart([group for group in groups if group.runs])
+    groups = with_distinct_labels([group for group in groups if group.runs])
     chosen, split = choose(finished, metric)
     ranked_by = ranking(finished, chosen, split)
     scored = [_result(group, split, chosen.name, ranked_by) for group in groups]

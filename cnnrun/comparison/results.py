@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from cnnrun.comparison.groups import Group
-from cnnrun.comparison.runs import Run, Split
+from cnnrun.comparison.runs import RunRecord, Split
 from cnnrun.comparison.statistics import LEVEL, Interval
 from cnnrun.measures import Metric
 
@@ -82,7 +82,7 @@ class Comparison:
     ranked_by: RankedBy
     results: list[Result]
     differences: list[Difference]
-    left_out: list[Run] = field(default_factory=list)
+    left_out: list[RunRecord] = field(default_factory=list)
     caveats: list[str] = field(default_factory=list)  # whatever should make a reader careful
 
     @property

@@ -20,7 +20,7 @@ from cnnrun.errors import UserError
 from cnnrun.measures import Metric, described, main_metric, read_metrics, usual_monitor
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.lock import is_training
-from cnnrun.runtime.long_work import told
+from cnnrun.runtime.long_work import with_progress
 from cnnrun.runtime.reading import CONFIG_BYTES, read_text
 
 State = Literal["finished", "running", "interrupted", "unfinished", "damaged"]
@@ -40,7 +40,7 @@ _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecord:
     """One run: its config as dotted keys, and its summary ({} until it has ended)."""
 
     path: Path
@@ -145,11 +145,11 @@ class Run:
 
         return max(self.rows, key=goodness)
 
-    def score(self, split: Split, measure: str) -> float | None:
+    def score(self, split: Split, metric: str) -> float | None:
         """The figure of the best epoch's weights; NaN where it was no number, None for none."""
         if split == "test":
-            return number(self.summary.get("test"), measure)
-        return number(self.best, f"{split}_{measure}")
+            return number(self.summary.get("test"), metric)
+        return number(self.best, f"{split}_{metric}")
 
     @cached_property
     def measures(self) -> dict[Split, list[str]]:
@@ -178,7 +178,7 @@ def _is_number(value: Any) -> bool:
     return type(value) is float or (type(value) is int and is_usable(value))
 
 
-def find_runs(paths: Iterable[Path | str]) -> list[Run]:
+def find_runs(paths: Iterable[Path | str]) -> list[RunRecord]:
     """All runs at and below `paths`, in the order of their names.
 
     Of a study, those that it compares, and not those that it trained before for their weights.
@@ -190,7 +190,7 @@ def find_runs(paths: Iterable[Path | str]) -> list[Run]:
     folders = find_folders(searched)
     if not folders:
         raise UserError(f"no run below {', '.join(map(str, searched))}")
-    return [read_run(folder) for folder in told("reading runs", folders)]
+    return [read_run(folder) for folder in with_progress("reading runs", folders)]
 
 
 def find_folders(paths: Iterable[Path]) -> list[Path]:
@@ -222,7 +222,7 @@ def _run_folders(folder: Path) -> Iterator[Path]:
             yield from _run_folders(folder / entry.name)
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path) -> RunRecord:
     """The run at `path`; one that can't be read is told as damaged."""
     directory = RunDirectory(path)
     try:
@@ -230,10 +230,10 @@ def read_run(path: Path) -> Run:
         settings, summary = flattened(values), directory.read_summary()
         check_settings(settings)
         check_summary(summary)
-        return Run(path, settings, summary)
+        return RunRecord(path, settings, summary)
     except _UNREADABLE as error:
         problem = str(error).partition("\n")[0].removeprefix(f"{path}{os.sep}")
-        return Run(path, {}, {}, problem=problem or type(error).__name__)
+        return RunRecord(path, {}, {}, problem=problem or type(error).__name__)
 
 
 def _read_config(text: str) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from cnnrun.comparison.choice import loss_keys
-from cnnrun.comparison.groups import compared_settings, differing_keys, telling_keys, written
-from cnnrun.comparison.runs import SPLITS, Run, Split
+from cnnrun.comparison.groups import compared_settings, differing_keys, informative_keys, written
+from cnnrun.comparison.runs import SPLITS, RunRecord, Split
 from cnnrun.config.document import parse
 from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.measures import Metric
 from cnnrun.runtime.text_table import columns, width_of
 
-_FACTS: dict[str, Callable[[Run], Any]] = {
+_FACTS: dict[str, Callable[[RunRecord], Any]] = {
     "run": lambda run: str(run.path),
     "name": lambda run: run.name,
     "time": lambda run: run.started.isoformat(" "),
@@ -49,7 +49,7 @@ _FIRST, _LAST = ("run",), ("epochs", "time", "name")
 class RunTable:
     """Runs and what may be asked of them: facts, scores (`test_accuracy`) and settings."""
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[RunRecord]) -> None:
         self.runs = list(runs)
         self.notes: list[str] = []  # what to know of the order
         self._settings = dict.fromkeys(key for run in runs for key in run.settings)
@@ -63,7 +63,7 @@ class RunTable:
                 for name in run.measures[split]:
                     self.metrics |= {f"{split}_{name}": name, name: name}
 
-    def _metric(self, run: Run, key: str) -> Metric:
+    def _metric(self, run: RunRecord, key: str) -> Metric:
         name = self.metrics[key]
         return self._declared.get((run.task, name)) or run.metric(name)
 
@@ -94,7 +94,7 @@ class RunTable:
         """
         self.check(key, "--sort")
 
-        def place(run: Run) -> tuple[Any, ...]:
+        def place(run: RunRecord) -> tuple[Any, ...]:
             value = self.value(run, key)
             if _is_number(value):
                 more = key in self.metrics and bool(self._metric(run, key).higher_is_better)
@@ -107,7 +107,7 @@ class RunTable:
         self.runs = sorted(known, key=place, reverse=reverse and texts) + missing
         self.notes += self._doubts(key, known)
 
-    def _doubts(self, key: str, runs: Sequence[Run]) -> list[str]:
+    def _doubts(self, key: str, runs: Sequence[RunRecord]) -> list[str]:
         if key not in self.metrics or not runs:
             return []
         metrics = [self._metric(run, key) for run in runs]
@@ -125,7 +125,7 @@ class RunTable:
                 if run.main_metric in run.measures[split]:
                     scores[f"{split}_{run.main_metric}"] = None
         settings = [compared_settings(run) for run in self.runs if run.settings]
-        keys = telling_keys(differing_keys(settings), settings)
+        keys = informative_keys(differing_keys(settings), settings)
         return ["name", "time", "state", "seed", "epochs", *scores, *keys, "run"]
 
     def check(self, key: str, where: str) -> None:
@@ -134,7 +134,7 @@ class RunTable:
         if key not in known:
             raise ConfigError(f"{where}: no run has '{key}'{did_you_mean(key, known)}")
 
-    def value(self, run: Run, key: str) -> Any:
+    def value(self, run: RunRecord, key: str) -> Any:
         """What `run` has in column `key`; None for nothing."""
         if key in _FACTS:
             return _FACTS[key](run)
@@ -179,7 +179,7 @@ class RunTable:
                     used += needed
         return [key for key in cells if key in kept]
 
-    def _cell(self, run: Run, key: str) -> str:
+    def _cell(self, run: RunRecord, key: str) -> str:
         value = self.value(run, key)
         if value is None:
             return "-"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from cnnrun.comparison.groups import short, telling_keys, written
+from cnnrun.comparison.groups import informative_keys, short, written
 from cnnrun.comparison.results import Comparison, Difference, Result
 from cnnrun.comparison.statistics import FEWEST_SEEDS, Interval
 from cnnrun.measures import Metric
@@ -23,7 +23,7 @@ def to_text(comparison: Comparison) -> str:
     """A table of the groups, best first, what can be claimed, and the caveats."""
     results = comparison.results
     settings = [result.group.settings for result in results]
-    keys = telling_keys(dict.fromkeys(key for one in settings for key in one), settings)
+    keys = informative_keys(dict.fromkeys(key for one in settings for key in one), settings)
     head = ["", "seeds", *score_titles(comparison)]
     rows = [[r.name, str(len(r.scores)), *score_texts(comparison, r)] for r in results]
     differing = [_cells(settings, key) for key in keys]
@@ -185,19 +185,19 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
     ranked_by = comparison.ranked_by
     return {
         "metric": comparison.metric.name,
-        "measure": comparison.metric.name,  # as scripts have known it
+        "measure": comparison.metric.name,  # the former name, for scripts
         "split": comparison.split,
         "ranked_by": f"{ranked_by.split}_{ranked_by.metric.name}",
         "more_is_better": comparison.more_is_better,
-        "groups": [_result_as_dict(result) for result in comparison.results],
-        "differences": [_difference_as_dict(comparison, d) for d in comparison.differences],
+        "groups": [_result_to_dict(result) for result in comparison.results],
+        "differences": [_difference_to_dict(comparison, d) for d in comparison.differences],
         "left_out": [{"run": str(run.path), "state": run.state} for run in comparison.left_out],
         "warnings": comparison.caveats,
         "conclusion": conclusion(comparison),
     }
 
 
-def _result_as_dict(result: Result) -> dict[str, Any]:
+def _result_to_dict(result: Result) -> dict[str, Any]:
     interval = result.interval or (None, None, None)
     return {
         "name": result.name,
@@ -214,7 +214,7 @@ def _result_as_dict(result: Result) -> dict[str, Any]:
     }
 
 
-def _difference_as_dict(comparison: Comparison, found: Difference) -> dict[str, Any]:
+def _difference_to_dict(comparison: Comparison, found: Difference) -> dict[str, Any]:
     return {
         "first": found.first.name,
         "second": found.second.name,

@@ -109,8 +109,8 @@ def _first_loss(trainer: Trainer, processes: int) -> float:
     except Exception as error:
         if not training.compile:
             raise
-        told = str(error).strip().partition("\n")[0]
-        console.warn(f"auto_speed  compile: {training.compile} fails: {told}")
+        reason = str(error).strip().partition("\n")[0]
+        console.warn(f"auto_speed  compile: {training.compile} fails: {reason}")
         return math.nan
 
 

@@ -57,7 +57,7 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     if checkpoint:
         normalization = checkpoint.normalization
     elif built.normalization and experiment.dataset.normalize == "auto":
-        # The weights were learnt on images that were normalized so.
+        # The weights were learned on images that were normalized so.
         normalization = built.normalization
     else:
         with experiment.located("dataset", "normalize"):
@@ -71,8 +71,8 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     if not resumes:
         init_from_data(model, dataset, normalization, experiment.seed)
     found = checkpoint.task if checkpoint else None
-    learnt = _Learnt(dataset.class_counts, len(dataset.train), found)
-    parts = _assemble(experiment, device, dataset, normalization, model, learnt)
+    learned = _Learned(dataset.class_counts, len(dataset.train), found)
+    parts = _assemble(experiment, device, dataset, normalization, model, learned)
     try_users_parts(parts)
     return replace(
         parts, trainable=built.trainable, transfer=built.transfer, notes=tuple(built.notes)
@@ -90,12 +90,12 @@ def _refuse_other_targets(experiment: Experiment, dataset: Dataset) -> None:
     found = dataset.train.targets.kind
     if found == wanted:
         return
-    told = f"these data give {found.replace('_', ' ')}, and task {experiment.task.name} needs "
-    told += wanted.replace("_", " ")
+    message = f"these data give {found.replace('_', ' ')}, and task {experiment.task.name} needs "
+    message += wanted.replace("_", " ")
     if "targets" in type(experiment.dataset).model_fields:
-        raise experiment.error(["dataset"], f"{told}: dataset.targets={wanted}")
+        raise experiment.error(["dataset"], f"{message}: dataset.targets={wanted}")
     able = [name for name in registry.tasks.names() if _targets_of(name) == found]
-    raise experiment.error(["task"], f"{told}; of such data {' or '.join(able)} learns")
+    raise experiment.error(["task"], f"{message}; of such data {' or '.join(able)} learns")
 
 
 def _targets_of(task: str) -> str:
@@ -130,8 +130,8 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
     dataset = with_checkpoint_labels(dataset, checkpoint)
     trained_on = checkpoint.data.get("trained_on")
     samples = len(trained_on) if isinstance(trained_on, Tensor) and trained_on.dim() == 1 else 0
-    learnt = _Learnt(torch.tensor(checkpoint.class_counts), samples, checkpoint.task)
-    return _assemble(experiment, device, dataset, checkpoint.normalization, model, learnt)
+    learned = _Learned(torch.tensor(checkpoint.class_counts), samples, checkpoint.task)
+    return _assemble(experiment, device, dataset, checkpoint.normalization, model, learned)
 
 
 def _restore(task: Task, found: dict[str, Any]) -> None:
@@ -143,12 +143,12 @@ def _restore(task: Task, found: dict[str, Any]) -> None:
     try:
         task.restore(found)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        told = f"{type(error).__name__}: {error!s:.200}"
-        raise UserError(f"the checkpoint's state of it is damaged ({told})") from error
+        message = f"{type(error).__name__}: {error!s:.200}"
+        raise UserError(f"the checkpoint's state of it is damaged ({message})") from error
 
 
 @dataclass(frozen=True)
-class _Learnt:
+class _Learned:
     """What is known of the training split.
 
     counts: of the samples of each class, (K,) int64. samples: how many there are in all.
@@ -171,8 +171,8 @@ def _augmentations_beside(
     augmentations = build_augmentations(experiment, dataset.train.targets)
     for i, augmentation in enumerate(augmentations):
         if isinstance(augmentation, Mixing) and not getattr(loss, "takes_shares", True):
-            told = f"mixes labels, and {experiment.loss.name} takes whole ones; leave it out"
-            raise experiment.error(["dataset", "augment", i], told)
+            message = f"mixes labels, and {experiment.loss.name} takes whole ones; leave it out"
+            raise experiment.error(["dataset", "augment", i], message)
     return augmentations
 
 
@@ -182,15 +182,15 @@ def _assemble(
     dataset: Dataset,
     normalization: Normalization,
     model: nn.Module,
-    learnt: _Learnt,
+    learned: _Learned,
 ) -> Parts:
     classes = len(dataset.classes)
     with experiment.located("loss"):
         loss = registry.losses.build(
             experiment.loss,
             num_classes=classes,
-            class_counts=learnt.counts,
-            sample_count=learnt.samples,
+            class_counts=learned.counts,
+            sample_count=learned.samples,
         )
     with experiment.located("task"):
         task: Task = registry.tasks.build(experiment.task)
@@ -202,10 +202,10 @@ def _assemble(
     with experiment.located("model"):
         task.check_shape(model, dataset.input_shape, classes)
     with experiment.located("task"):
-        if learnt.found is None:
+        if learned.found is None:
             task.learn(dataset)
         else:
-            _restore(task, learnt.found)
+            _restore(task, learned.found)
     with experiment.located("training", "monitor"):
         task.ranks_by(experiment.training.monitor)
     augmentations = _augmentations_beside(loss, experiment, dataset)

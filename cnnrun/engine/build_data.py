@@ -52,10 +52,10 @@ def build_dataset(experiment: Experiment, whole: bool = False) -> Dataset:
         dataset = displaced(with_form(dataset, options), experiment.dataset.displace)
         if whole and not len(dataset.train):
             return dataset
-        return with_copies_told(apply_splits(dataset, experiment.dataset, experiment.seed))
+        return with_copies_reported(apply_splits(dataset, experiment.dataset, experiment.seed))
 
 
-def with_copies_told(dataset: Dataset) -> Dataset:
+def with_copies_reported(dataset: Dataset) -> Dataset:
     """A note of files that hold the same bytes in two splits, where contents are known anyway."""
     notes = []
     for later, earlier in (("test", "train"), ("validation", "train")):

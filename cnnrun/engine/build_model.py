@@ -155,9 +155,9 @@ def _located_in_transfer(experiment: Experiment) -> Iterator[None]:
     except ConfigError:
         raise
     except UserError as error:
-        key, _, told = str(error).partition(": ")
+        key, _, message = str(error).partition(": ")
         if key in Transfer.model_fields:
-            raise experiment.error(["transfer", key], told) from error
+            raise experiment.error(["transfer", key], message) from error
         raise experiment.error(["transfer"], str(error)) from error
 
 
@@ -182,11 +182,11 @@ def _with_pretrained(experiment: Experiment) -> Experiment:
     if wanted != "imagenet":
         if own is None or "weights" not in type(experiment.model).model_fields:
             return experiment
-        told = f"model.weights names trained weights, too ({own}); leave one of the two out"
-        raise experiment.error(["transfer", "weights"], told)
+        message = f"model.weights names trained weights, too ({own}); leave one of the two out"
+        raise experiment.error(["transfer", "weights"], message)
     if "weights" not in type(experiment.model).model_fields:
-        told = "imagenet: only torchvision/... and timm/... models have them"
-        raise experiment.error(["transfer", "weights"], told)
+        message = "imagenet: only torchvision/... and timm/... models have them"
+        raise experiment.error(["transfer", "weights"], message)
     return _with_weights(experiment, own or "DEFAULT")
 
 

@@ -63,8 +63,8 @@ def _of_the_task(parts: Parts) -> SeveralOptimizers | None:
 
     named = parts.task.optimizers(parts.model, make)
     if named and not parts.trainable.one_rate:
-        told = "the task has optimizers of its own; leave lr_multipliers and unfreeze_at out"
-        raise parts.experiment.error(["transfer"], told)
+        message = "the task has optimizers of its own; leave lr_multipliers and unfreeze_at out"
+        raise parts.experiment.error(["transfer"], message)
     return SeveralOptimizers(named) if named else None
 
 

@@ -51,7 +51,7 @@ def _refuse_beside_closure(experiment: Experiment, processes: int) -> None:
             "and such a step can't be taken back; set training.accumulate",
         ),
     }
-    for path, (asked, told) in refused.items():
+    for path, (asked, why) in refused.items():
         if asked:
             name = experiment.optimizer.name
-            raise experiment.error(path, f"{name} evaluates the loss several times a step, {told}")
+            raise experiment.error(path, f"{name} evaluates the loss several times a step, {why}")

@@ -22,8 +22,8 @@ def convert_norms(model: nn.Module, experiment: Experiment, device: torch.device
     if not experiment.training.sync_batch_norm or world().size == 1:
         return
     if device.type != "cuda":
-        told = f"it works between GPUs alone, and this is {device.type}; leave it out"
-        raise experiment.error(["training", "sync_batch_norm"], told)
+        message = f"it works between GPUs alone, and this is {device.type}; leave it out"
+        raise experiment.error(["training", "sync_batch_norm"], message)
     synchronize_norms(model)
 
 
@@ -42,8 +42,8 @@ def compiled(model: nn.Module, experiment: Experiment, device: torch.device) -> 
             raise experiment.error(["training", "compile"], missing)
         return torch.compile(model)  # type: ignore[return-value]
     if device.type != "cuda":
-        told = f"cuda_graphs needs a CUDA GPU, and this is {device.type}; leave it out"
-        raise experiment.error(["training", "compile"], told)
+        message = f"cuda_graphs needs a CUDA GPU, and this is {device.type}; leave it out"
+        raise experiment.error(["training", "compile"], message)
     if training.accumulate > 1 or training.auto_batch:
         # What the first piece left in the gradients would be overwritten by the second's replay.
         key = "auto_batch" if training.auto_batch else "accumulate"

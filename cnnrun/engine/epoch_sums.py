@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cnnrun.components.tasks.task import exact_rest
+from cnnrun.components.tasks.exact_sums import exact_rest
 from cnnrun.engine.parts import Parts
 from cnnrun.runtime.distributed import all_reduce_sum
 
@@ -68,7 +68,7 @@ class EpochSums:
         self.values[: len(values)] += self.values.new_tensor(values)
 
     def gather(self) -> None:
-        """Take the sums of all processes for one's own; each must ask for it."""
+        """Take the sums of all processes for one's own; a collective call."""
         self.values = all_reduce_sum(self.collect())
 
     def means(self) -> Means:

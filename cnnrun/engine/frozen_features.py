@@ -147,14 +147,14 @@ def _random_state(device: torch.device) -> Tensor:
 def _features(parts: Parts, name: str, split: Split, batch_size: int) -> Tensor:
     """What the module is given for each sample of `split`, (N, ...) float32 on the device."""
     found: list[Tensor] = []
-    started, done, told = time.monotonic(), 0, not world().is_main
+    started, done, notified = time.monotonic(), 0, not world().is_main
     for images, _ in Batches(split, batch_size, parts.device).iterate():
         inputs = InputsOf(parts.model, name)
         found.append(evaluated(inputs, parts.pipeline.normalize(images)))
         done += len(images)
         spent = time.monotonic() - started
-        if not told and spent > LONG and done < len(split):
-            told = True
+        if not notified and spent > LONG and done < len(split):
+            notified = True
             left = duration(spent / done * (len(split) - done))
             console.note(
                 f"computing the frozen features of {len(split):,} images once, {left} left"

@@ -136,7 +136,7 @@ def random_streams_kept() -> Iterator[None]:
         yield
 
 
-def in_words(found: RangeTest) -> str:
+def to_text(found: RangeTest) -> str:
     """The suggestion and where it comes from."""
     least = min(found.smooth)
     at = found.rates[found.smooth.index(least)]

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cnnrun.config.experiment import Experiment
 from cnnrun.engine.parts import Parts
-from cnnrun.engine.stacked_models import StackedModels, share
+from cnnrun.engine.stacked_models import StackedModels, slice_of
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import ConfigError, Interrupted, UserError
 from cnnrun.runtime.distributed import world
@@ -209,9 +209,9 @@ class Seeds:
         try:
             outputs = self.models.forward(inputs, stacked)
         except RuntimeError as error:
-            told = str(error).partition("\n")[0]
+            reason = str(error).partition("\n")[0]
             raise lead.experiment.error(
-                ["model"], f"can't be trained for many seeds at once ({told}); one by one it can"
+                ["model"], f"can't be trained for many seeds at once ({reason}); one by one it can"
             ) from error
         losses = self._losses(outputs, inputs, targets)
         # Each seed's weights see its own mean loss alone.
@@ -283,5 +283,5 @@ def _are_alike(each: Sequence[Parts]) -> bool:
 def _own(value: Any, at: int, whole: Tensor) -> Any:
     """One seed's part of an optimizer's state; counts of steps are the same for all."""
     if isinstance(value, Tensor):
-        return (share(value, at) if value.shape == whole.shape else value).clone()
+        return (slice_of(value, at) if value.shape == whole.shape else value).clone()
     return value

@@ -25,10 +25,10 @@ def fitting_memory(experiment: Experiment, section: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        told = str(error).partition("\n")[0] or "out of memory"
-        if not isinstance(error, MemoryError) and not _TOO_LARGE.search(told):
+        reason = str(error).partition("\n")[0] or "out of memory"
+        if not isinstance(error, MemoryError) and not _TOO_LARGE.search(reason):
             raise
-        raise experiment.error([section], f"too large for this machine ({told})") from error
+        raise experiment.error([section], f"too large for this machine ({reason})") from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -25,9 +25,9 @@ class SeveralOptimizers(torch.optim.Optimizer):
     def __init__(self, named: Mapping[str, torch.optim.Optimizer]) -> None:
         self.named = dict(named)
         super().__init__([group for each in named.values() for group in each.param_groups], {})
-        self._share()
+        self._share_state()
 
-    def _share(self) -> None:
+    def _share_state(self) -> None:
         first = 0
         for each in self.named.values():
             last = first + len(each.param_groups)
@@ -37,7 +37,7 @@ class SeveralOptimizers(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See `torch.optim.Optimizer.load_state_dict`."""
         super().load_state_dict(state_dict)
-        self._share()
+        self._share_state()
 
     def step(self, closure: Any = None) -> Any:  # noqa: ARG002
         """Step all of them."""
@@ -63,8 +63,8 @@ def refuse_beside_own_step(experiment: Experiment, needs_closure: bool) -> None:
     }
     for path, asked in refused.items():
         if asked:
-            told = f"does not go with task {experiment.task.name}, which has its own training step"
-            raise experiment.error(path, f"{told}; leave it out")
+            why = f"does not go with task {experiment.task.name}, which has its own training step"
+            raise experiment.error(path, f"{why}; leave it out")
 
 
 class OwnStep(TrainingStep):
@@ -81,10 +81,10 @@ class OwnStep(TrainingStep):
         parts = stepper.parts
         super().__init__(parts.model, parts.loss, inputs, targets, number, named)
         self._stepper, self._pipeline = stepper, parts.pipeline
-        self._share = stepper.world.size * len(inputs) / size
+        self._fraction = stepper.world.size * len(inputs) / size
         self._recorded = 0
 
-    def take(self) -> None:
+    def run(self) -> None:
         """Let the task take the step.
 
         Raises:
@@ -111,7 +111,7 @@ class OwnStep(TrainingStep):
         return context
 
     def backward(self, losses: Tensor) -> None:
-        self._stepper.backward(losses, self._share)
+        self._stepper.backward(losses, self._fraction)
         if self._stepper.world.size > 1:
             average_gradients(self.model)  # what was averaged before stays as it is
 
@@ -144,8 +144,10 @@ class OwnStep(TrainingStep):
     def record(self, losses: Tensor, outputs: Tensor) -> None:
         if losses.shape != (len(self.inputs),):
             entry = registry.tasks.get(self._stepper.parts.experiment.task.name)
-            told = f"recorded losses of the shape {tuple(losses.shape)} in `train_step`"
-            raise entry.mistake(f"{told}; one for each of the batch's {len(self.inputs)} is needed")
+            found = f"recorded losses of the shape {tuple(losses.shape)} in `train_step`"
+            raise entry.mistake(
+                f"{found}; one for each of the batch's {len(self.inputs)} is needed"
+            )
         self._recorded += 1
         self._stepper.sums.note(self.number, losses.detach(), outputs.detach(), self.targets)
 

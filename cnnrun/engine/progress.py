@@ -42,10 +42,10 @@ class Progress:
         is_best = is_better(rank, self.best)
         if is_best:
             self.best_epoch, self.best = self.epoch, rank
-        self.look_at_patience(patience)
+        self.check_patience(patience)
         return is_best
 
-    def look_at_patience(self, patience: int | None) -> None:
+    def check_patience(self, patience: int | None) -> None:
         """Whether so many epochs have brought nothing better."""
         waited = self.epoch - self.best_epoch
         patient = patience is None or waited < patience
@@ -120,11 +120,11 @@ class NoBest:
     """Tells, once, that what would choose the best epoch is no number."""
 
     def __init__(self) -> None:
-        self.told = False
+        self.warned = False
 
-    def tell(self, epoch: int, task: Task, monitor: str) -> None:
-        if not self.told and world().is_main:
-            self.told = True
+    def warn(self, epoch: int, task: Task, monitor: str) -> None:
+        if not self.warned and world().is_main:
+            self.warned = True
             console.warn(
                 f"epoch {epoch}: the validation {task.ranks_by(monitor).display_name} or loss is "
                 "not a number; no epoch can be the best as long as it is not (try a smaller "

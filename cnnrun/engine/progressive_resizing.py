@@ -15,7 +15,7 @@ def progressive(inputs: Tensor, options: Training, epoch: int) -> Tensor:
 
     The network must take images of any size: with an average before its head, not a flattening.
     """
-    share = share_of_size(options, epoch)
+    share = size_factor(options, epoch)
     if share == 1:
         return inputs
     height, width = (max(1, round(side * share)) for side in inputs.shape[2:])
@@ -50,7 +50,7 @@ def check_sizes(parts: Parts) -> None:
         parts.model.train(training)
 
 
-def share_of_size(options: Training, epoch: int) -> float:
+def size_factor(options: Training, epoch: int) -> float:
     """What share of height and width the images of `epoch` have: it rises linearly to 1."""
     grown = epoch / (options.progressive_until * options.epochs)
     return min(1.0, options.progressive_from + (1 - options.progressive_from) * grown)

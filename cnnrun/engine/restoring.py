@@ -42,12 +42,12 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
         changed = [key for key, value in now.items() if value != held.get(key)]
         if not changed:
             raise
-        told = f"a run can't be resumed with another {some(changed)} ({error}); start a new run"
-        raise experiment.error(["optimizer", changed[0]], told) from error
+        message = f"a run can't be resumed with another {some(changed)} ({error}); start a new run"
+        raise experiment.error(["optimizer", changed[0]], message) from error
     if trainer.world.is_main:  # what others sum is added to it
         trainer.sums.add(progress.sums)
     trainer.sums.samples = progress.samples
-    progress.look_at_patience(experiment.training.patience)
+    progress.check_patience(experiment.training.patience)
 
 
 def learning_rate_note(trainer: Trainer, checkpoint: Checkpoint, before: Experiment) -> list[str]:
@@ -117,7 +117,7 @@ def settle_best(
         if wins:
             progress.best, progress.best_epoch = rank, progress.epoch
     # Without a best one there is nothing that patience could have waited for.
-    progress.look_at_patience(now.training.patience if progress.best is not None else None)
+    progress.check_patience(now.training.patience if progress.best is not None else None)
     return wins
 
 

@@ -68,7 +68,7 @@ class StackedModels:
         return {f"{name}.mask": dropout.draw(count) for name, dropout in self.dropouts.items()}
 
 
-def share(stacked: Tensor, at: int) -> Tensor:
+def slice_of(stacked: Tensor, at: int) -> Tensor:
     """The part (...) that model number `at` has in a tensor that is stacked as leaves are."""
     return _turned(stacked)[at]
 
@@ -81,7 +81,7 @@ def _stacked(copies: Sequence[Tensor]) -> Tensor:
     """
     whole = _turned(torch.stack([tensor.detach() for tensor in copies])).contiguous()
     for at, tensor in enumerate(copies):
-        tensor.data = share(whole, at)
+        tensor.data = slice_of(whole, at)
     return whole
 
 

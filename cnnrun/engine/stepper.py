@@ -111,7 +111,7 @@ class Stepper:
         if self.closure:
             self._step_closure(inputs, targets, number, size)
         elif self.takes_own:
-            OwnStep(self, inputs, targets, number, size).take()
+            OwnStep(self, inputs, targets, number, size).run()
         else:
             first = len(self.sums.noted)
             self.gradients(inputs, targets, number, size)
@@ -159,9 +159,9 @@ class Stepper:
             with self.autocast:
                 losses, outputs = task.step(model, self.parts.loss, inputs, targets)
         except Exception as error:
-            if (told := misfit(error, self.parts)) is None:
+            if (found := misfit(error, self.parts)) is None:
                 raise
-            raise told from error
+            raise found from error
         refuse_misfit(self.parts, losses, len(inputs))
         if self.options.compile == "cuda_graphs":
             outputs = outputs.clone()  # see `recorded`
@@ -191,8 +191,9 @@ class Stepper:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            told = "out of memory while the weights were stepped; take an optimizer that keeps less"
-            raise UserError(told) from error
+            raise UserError(
+                "out of memory while the weights were stepped; take an optimizer that keeps less"
+            ) from error
 
     def _step_closure(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
         """One step of an optimizer that evaluates the loss as often as it likes (L-BFGS)."""
@@ -252,8 +253,8 @@ class Stepper:
             raise out_of_memory(size, self.accumulate) from error
         self.accumulate *= 2
         if self.world.is_main:
-            told = f"out of memory; a batch now goes in {self.accumulate} pieces"
-            console.warn(told)
+            message = f"out of memory; a batch now goes in {self.accumulate} pieces"
+            console.warn(message)
 
     def _meet(self, *, ran_out: bool) -> None:
         """Average the gradients, if no process ran out of memory on the way to them.

@@ -65,8 +65,8 @@ def average_of(parts: Parts) -> AverageWeights | None:
     if training.swa is None:
         return None if training.ema is None else AverageWeights(parts.model, training.ema)
     if training.ema is not None:
-        told = "ema averages the weights, too, and one average is validated and kept; give one"
-        raise parts.experiment.error(["training", "swa"], told)
+        message = "ema averages the weights, too, and one average is validated and kept; give one"
+        raise parts.experiment.error(["training", "swa"], message)
     return EpochWeights(parts, int(training.swa * training.epochs))
 
 

@@ -85,7 +85,8 @@ class Trainer:
         self.steps_timed, self.seconds = 0, 0.0
         self.code = code_of(self.experiment.to_dict()) if run else None
         self._no_best = NoBest()
-        self.tell: Callable[[dict[str, Any]], None] = lambda _row: None  # once a row is in the log
+        # Called with each row once it is in the log.
+        self.notify: Callable[[dict[str, Any]], None] = lambda _row: None
 
     @property
     def total_steps(self) -> int:
@@ -116,7 +117,7 @@ class Trainer:
             reporter.epoch(self.shown(row))
 
     def train_epoch(self, reporter: Reporter) -> Means:
-        """Train on what is left of the current epoch; the means over its samples by measure."""
+        """Train on what is left of the current epoch; the means over its samples by metric."""
         epoch = self.progress.epoch
         if not self.progress.batch:
             self.begin_epoch(epoch)
@@ -265,7 +266,7 @@ class Trainer:
         if is_better(rank, progress.best) and self.note_infinite():
             rank = [math.nan]
         elif not all(map(math.isfinite, rank)):
-            self._no_best.tell(progress.epoch + 1, self.task, self.experiment.training.monitor)
+            self._no_best.warn(progress.epoch + 1, self.task, self.experiment.training.monitor)
         if progress.skipped:
             row["skipped"] = progress.skipped
             progress.skipped = 0
@@ -273,7 +274,7 @@ class Trainer:
         is_best = progress.finish_epoch(rank, self.experiment.training.patience)
         if self.run and self.world.is_main:
             self.run.append_metrics(row)
-            self.tell(row)
+            self.notify(row)
             self.task.end_epoch(self.full.model, self.run.plots, progress.epoch)
         if is_best:
             self.save("best")
@@ -321,7 +322,7 @@ class Trainer:
 
     def interrupt(self) -> None:
         self.save("last")
-        told = f"stopped in epoch {self.progress.epoch + 1} after step {self.progress.step}"
+        message = f"stopped in epoch {self.progress.epoch + 1} after step {self.progress.step}"
         if self.run:
-            told += f", saved; resume with\n  cnnrun train --resume {self.run.path}"
-        raise Interrupted(told, self.stop.exit_code)
+            message += f", saved; resume with\n  cnnrun train --resume {self.run.path}"
+        raise Interrupted(message, self.stop.exit_code)

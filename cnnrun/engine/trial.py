@@ -106,7 +106,11 @@ def _try_model(parts: Parts, entry: Entry, images: Tensor) -> None:
     shape = " x ".join(map(str, images.shape))
     model.eval()
     try:
-        with torch.random.fork_rng(), torch.no_grad(), _told_as(entry, f"fails on {shape} images"):
+        with (
+            torch.random.fork_rng(),
+            torch.no_grad(),
+            _errors_as(entry, f"fails on {shape} images"),
+        ):
             outputs = model(parts.pipeline.normalize(images))
     finally:
         for module, training in modes:
@@ -133,7 +137,7 @@ def _try_augmentation(
         num_classes=len(parts.dataset.classes),
     )
     samples = torch.arange(len(images), device=parts.device)
-    with _told_as(entry, f"fails on {' x '.join(map(str, images.shape))} images"):
+    with _errors_as(entry, f"fails on {' x '.join(map(str, images.shape))} images"):
         random = generator(0, "trial", device=parts.device)
         made, targets = alone(images, torch.zeros_like(samples), random, samples)
     if made.shape != images.shape or len(targets) != len(images):
@@ -141,7 +145,7 @@ def _try_augmentation(
 
 
 @contextmanager
-def _told_as(entry: Entry, failing: str) -> Iterator[None]:
+def _errors_as(entry: Entry, failing: str) -> Iterator[None]:
     """Tell what fails without a line of the user's in its traceback as their component's."""
     try:
         yield

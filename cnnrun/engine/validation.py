@@ -6,18 +6,18 @@ import math
 
 import torch
 
-from cnnrun.data.batches import Batches, Share
+from cnnrun.data.batches import Batches, LocalSlice
 from cnnrun.engine.epoch_sums import EpochSums, Means
 from cnnrun.engine.parts import Parts
 
 
 def evaluation_batches(
-    parts: Parts, split: str, batch_size: int | None = None, share: Share | None = None
+    parts: Parts, split: str, batch_size: int | None = None, local_slice: LocalSlice | None = None
 ) -> Batches:
     """Batches of a split for a pass without gradients, which small images want larger."""
     if batch_size is None:
         batch_size = evaluation_batch_size(parts)
-    return Batches(parts.dataset.split(split), batch_size, parts.device, share=share)
+    return Batches(parts.dataset.split(split), batch_size, parts.device, local_slice=local_slice)
 
 
 def evaluation_batch_size(parts: Parts) -> int:

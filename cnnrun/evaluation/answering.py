@@ -18,7 +18,7 @@ def plain_answers(parts: Parts, answers: Answers, top: int) -> list[Any]:
         return [{"image": image, "code": code} for image, code in pairs]
     if not parts.task.answers_images:
         raise UserError(f"task {parts.experiment.task.name} has no answer for single images")
-    rows = parts.task.told(answers.answers, parts.dataset.classes, top)
+    rows = parts.task.prediction_rows(answers.answers, parts.dataset.classes, top)
     if parts.task.targets == "labels":
         return [[(each["class"], each["probability"]) for each in row["top"]] for row in rows]
     if "masks" in answers.answers:

@@ -45,8 +45,8 @@ def read_classes(file: Path) -> tuple[str, ...]:
 def _checked(names: Sequence[str], file: Path) -> tuple[str, ...]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice or not names:
-        told = f"names '{twice[0]}' twice" if twice else "names no classes"
-        raise UserError(f"{file}: {told}")
+        message = f"names '{twice[0]}' twice" if twice else "names no classes"
+        raise UserError(f"{file}: {message}")
     return tuple(names)
 
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
-from cnnrun.evaluation.export_formats import FORMATS, Run, as_arrays
+from cnnrun.evaluation.export_formats import FORMATS, Runner, as_arrays
 from cnnrun.evaluation.loading import open_checkpoint
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runtime.files import is_device
@@ -95,13 +95,13 @@ def export(
     network = _network(parts, preprocessing)
     images, real = _images(parts)
     inputs = images if preprocessing else parts.pipeline.normalize(images.to(parts.device)).cpu()
-    told = metadata(parts, checkpoint, preprocessing)
+    description = metadata(parts, checkpoint, preprocessing)
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as folder:
         unfinished = Path(folder) / f"model{kind.ending}"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of deprecations inside the exporters
-            kind.write(network, inputs[:2], unfinished, told)
+            kind.write(network, inputs[:2], unfinished, description)
             opened = kind.open(network, unfinished)
         difference = _compare(network, opened, inputs, format)
         unfinished.replace(file)
@@ -162,7 +162,7 @@ def with_data(target: Path, parts: Parts, plugins: list[str]) -> tuple[Parts, st
 @torch.no_grad()
 def _compare(
     network: nn.Module,
-    opened: Run,
+    opened: Runner,
     inputs: Tensor,
     format: str,
 ) -> float:

@@ -232,6 +232,6 @@ def _task_state(experiment: Experiment, names: Sequence[str]) -> dict[str, Any]:
     able = {"labels": {}, "label_sets": {"labels": len(names), "thresholds": None}}
     able["masks"] = {"classes": len(names)}
     if task.targets not in able:
-        told = "what it learns from data besides weights is in no weights file"
-        raise UserError(f"import: task {experiment.task.name}: {told}")
+        message = "what it learns from data besides weights is in no weights file"
+        raise UserError(f"import: task {experiment.task.name}: {message}")
     return able[task.targets]

@@ -76,17 +76,17 @@ class Suspects:
     looked_at: int
     source: str
 
-    def as_text(self, most: int = 50) -> str:
-        told = f"{len(self.rows):,} of {self.looked_at:,} labels may be wrong ({self.source})"
+    def to_text(self, most: int = 50) -> str:
+        heading = f"{len(self.rows):,} of {self.looked_at:,} labels may be wrong ({self.source})"
         if not self.rows:
-            return told
+            return heading
         rows = [
             [row["image"], row["label"], row["suggested"], f"{row['margin']:.3f}"]
             for row in self.rows[:most]
         ]
         more = [f"and {len(self.rows) - most:,} more"] if len(self.rows) > most else []
         return "\n".join(
-            [told, *columns([["image", "label", "rather", "margin"], *rows], (3,)), *more]
+            [heading, *columns([["image", "label", "rather", "margin"], *rows], (3,)), *more]
         )
 
 
@@ -166,7 +166,7 @@ def _of_folds(said: out_of_fold.OutOfFold, dataset: Dataset, folds: int) -> Susp
         rows.append({**place, **judged.row(number)})
         images.append(split.images[torch.tensor([index])])
     words = f"cross-validation, {folds} folds"
-    return Suspects(rows, _joined(images, dataset), len(said.labels), words)
+    return Suspects(rows, _concatenated(images, dataset), len(said.labels), words)
 
 
 def _of_run(parts: Parts, checkpoint: Checkpoint) -> Suspects:
@@ -193,9 +193,9 @@ def _of_run(parts: Parts, checkpoint: Checkpoint) -> Suspects:
     seen = sum(evaluation.data_said(parts, name, checkpoint).trained_on or 0 for name in looked)
     words = f"{' and '.join(looked)} images"
     words += f", {seen:,} of them trained on" if seen else "; cnnrun crossval judges all"
-    return Suspects(rows, _joined(images, dataset), len(places), words)
+    return Suspects(rows, _concatenated(images, dataset), len(places), words)
 
 
-def _joined(images: list[torch.Tensor], dataset: Dataset) -> torch.Tensor:
+def _concatenated(images: list[torch.Tensor], dataset: Dataset) -> torch.Tensor:
     empty = torch.empty((0, *dataset.input_shape), dtype=torch.uint8)
     return torch.cat(images) if images else empty

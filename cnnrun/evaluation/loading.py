@@ -60,7 +60,7 @@ def open_checkpoint(
     experiment = _experiment(file, checkpoint, overrides, plugins, device="auto")
     if for_scores:
         refuse_without_effect(overrides, checkpoint.config, experiment)
-    _tell_of_other_code(file, checkpoint, experiment)
+    _warn_of_other_code(file, checkpoint, experiment)
     return file, rebuild(checkpoint, experiment, _data_for(experiment, checkpoint)), checkpoint
 
 
@@ -71,7 +71,7 @@ def _checkpoint_of(target: Path) -> tuple[Path, Checkpoint]:
         return file, Checkpoint.load(file)
     found = import_network(target.as_posix())
     for note in found.notes:
-        _tell_once(note)
+        _warn_once(note)
     return target, found.checkpoint
 
 
@@ -122,7 +122,7 @@ def open_trained(
     experiment = _experiment(file, checkpoint, (), plugins, opens_data=False, device=device)
     if experiment.task.name == "stylize":
         raise UserError(f"{target}: style transfer trains one image; there is no network in it")
-    _tell_of_other_code(file, checkpoint, experiment, opens_data=False)
+    _warn_of_other_code(file, checkpoint, experiment, opens_data=False)
     nothing = _without_samples(checkpoint, experiment)
     return file, rebuild(checkpoint, experiment, nothing), checkpoint
 
@@ -146,7 +146,7 @@ def model_of(
     file = find_checkpoint(target)
     checkpoint = Checkpoint.load(file)
     experiment = _experiment(file, checkpoint, overrides, plugins, opens_data=False)
-    _tell_of_other_code(file, checkpoint, experiment, opens_data=False)
+    _warn_of_other_code(file, checkpoint, experiment, opens_data=False)
     channels, height, width = checkpoint.input_shape
     shape, classes = (channels, height, width), len(checkpoint.classes)
     return build_model(experiment, shape, classes, of_checkpoint=True), shape
@@ -167,7 +167,7 @@ def _experiment(
     return from_dict({**values, **changes}, f"{file} (config)", overrides, plugins)
 
 
-def _tell_of_other_code(
+def _warn_of_other_code(
     file: Path, checkpoint: Checkpoint, experiment: Experiment, opens_data: bool = True
 ) -> None:
     """Say that a file of the user's own is another than when the checkpoint was trained.
@@ -180,11 +180,11 @@ def _tell_of_other_code(
     if not opens_data:
         before = {name: found for name, found in before.items() if name in now}
     if words := changed(before, {name: found for name, found in now.items() if name in before}):
-        _tell_once(f"{file} was trained with other code: {', '.join(words)} since")
+        _warn_once(f"{file} was trained with other code: {', '.join(words)} since")
 
 
 @lru_cache(maxsize=256)
-def _tell_once(text: str) -> None:
+def _warn_once(text: str) -> None:
     """A command may open a run more than once."""
     console.warn(text)
 

@@ -42,7 +42,7 @@ def further_scores(
         found = usefulness(parts, split, predictions)
     except UserError as error:
         return {"compression": ratio}, f"{words}\nnot probed: {error}"
-    return {"compression": ratio, "usefulness": found}, f"{words}\n{in_words(found)}"
+    return {"compression": ratio, "usefulness": found}, f"{words}\n{to_text(found)}"
 
 
 def worst(
@@ -119,7 +119,7 @@ def usefulness(parts: Parts, split: str, predictions: Predictions) -> dict[str, 
     }
 
 
-def in_words(found: dict[str, Any]) -> str:
+def to_text(found: dict[str, Any]) -> str:
     lines = [
         f"classifiers of {found['labels']} labelled training images "
         f"(mean of {found['seeds']} draws), on",

@@ -78,10 +78,10 @@ def activation_layer(given: Activation) -> nn.Module:
         options = entry.schema()(**keys).model_dump(exclude={"name"})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key, told = str(first["loc"][0]), first["msg"]
+        key, message = str(first["loc"][0]), first["msg"]
         if first["type"] == "extra_forbidden":
-            told = f"{name} has no such key{did_you_mean(key, entry.parameters)}"
-        raise UserError(f"activation.{key}: {told}") from error
+            message = f"{name} has no such key{did_you_mean(key, entry.parameters)}"
+        raise UserError(f"activation.{key}: {message}") from error
     layer: nn.Module = entry.factory(**options)
     return layer
 

@@ -68,8 +68,8 @@ def _places(model: nn.Module, input_shape: tuple[int, ...]) -> list[_Place]:
         height, width = result.shape[2:]
         channels_last = height != width and input_shape[1] == input_shape[2]
         # What comes before the first layer of a part belongs to that part.
-        begins = entered.get(name.rpartition(".")[0], 0) == layers
-        if channels_last or begins or name == "features":
+        starts = entered.get(name.rpartition(".")[0], 0) == layers
+        if channels_last or starts or name == "features":
             return
         if places and places[-1].layers == layers:
             places[-1].name = name

@@ -49,6 +49,6 @@ class Transfer(Options):
     unfreeze_at: Annotated[int, Field(ge=1)] | None = None
     """First epoch, counted from 1, that trains everything."""
 
-    def in_words(self) -> str:
+    def to_text(self) -> str:
         values = self.model_dump(exclude_defaults=True)
         return ", ".join(f"{key}: {value}" for key, value in values.items())

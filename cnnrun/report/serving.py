@@ -63,8 +63,8 @@ class Server(ThreadingHTTPServer):
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
             why = getattr(error, "strerror", "") or str(error)
-            told = f"--port {port}: can't listen there ({why}); leave it out for any free port"
-            raise UserError(told) from error
+            message = f"--port {port}: can't listen there ({why}); leave it out for any free port"
+            raise UserError(message) from error
 
     @property
     def address(self) -> str:

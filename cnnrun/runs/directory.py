@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnrun.errors import UserError
-from cnnrun.runtime.files import UNFINISHED, disk_errors_told, force_to_disk, write_text
+from cnnrun.runtime.files import UNFINISHED, explain_disk_errors, force_to_disk, write_text
 from cnnrun.runtime.reading import TEXT_BYTES, UnusableFileError, parse_json, read_bytes, read_json
 from cnnrun.runtime.strict_json import to_json
 
@@ -108,7 +108,7 @@ class RunDirectory:
     def write_bad_files(self, rows: Iterable[tuple[str, str]]) -> None:
         """Note the (path, reason) of every file that could not be decoded."""
         with (
-            disk_errors_told(self.bad_files),
+            explain_disk_errors(self.bad_files),
             self.bad_files.open("w", encoding="utf-8", errors="surrogateescape", newline="") as f,
         ):
             csv.writer(f).writerows([("path", "reason"), *rows])
@@ -134,7 +134,7 @@ class RunDirectory:
         Raises:
             UserError: the disk is full, say.
         """
-        with disk_errors_told(self.metrics), self.metrics.open("a", encoding="utf-8") as stream:
+        with explain_disk_errors(self.metrics), self.metrics.open("a", encoding="utf-8") as stream:
             stream.write(to_json(_finite(row)) + "\n")
             stream.flush()
             force_to_disk(stream.fileno())  # the checkpoint that counts on this row is on disk, too
@@ -197,8 +197,8 @@ class RunDirectory:
         except ValueError:
             summary = None
         if not isinstance(summary, dict):
-            told = "is damaged; remove it, and --resume writes it again"
-            raise UserError(f"{self.summary}: {told}")
+            message = "is damaged; remove it, and --resume writes it again"
+            raise UserError(f"{self.summary}: {message}")
         return summary
 
 

@@ -91,7 +91,7 @@ def unlike(run: RunDirectory, code: Mapping[str, str], fingerprint: str = "") ->
     """
     if why := unlike_record(recorded(run), code, fingerprint):
         return why
-    on_the_way = {change["key"] for change in run.read_changes() if _tells(change["key"])}
+    on_the_way = {change["key"] for change in run.read_changes() if _distinguishes(change["key"])}
     if on_the_way:
         return f"it was changed on the way ({', '.join(sorted(on_the_way))})"
     return ""
@@ -113,9 +113,9 @@ def _code(held: Mapping[str, Any]) -> dict[str, str] | None:
     return code if isinstance(code, dict) else None
 
 
-def _tells(key: str) -> bool:
+def _distinguishes(key: str) -> bool:
     try:
-        return role(key).tells_apart
+        return role(key).distinguishes
     except KeyError:
         return True
 

@@ -153,15 +153,15 @@ def refuse_fixed(changes: Changes, run: RunDirectory, experiment: Experiment) ->
     renamed = {key.removesuffix("name") for key in fixed if key.endswith(".name")}
     fixed = [k for k in fixed if k.endswith(".name") or not k.startswith(tuple(renamed))]
     if fixed:
-        told = ", ".join(in_words(key, changes) for key in fixed)
+        changed = ", ".join(to_text(key, changes) for key in fixed)
         new = " ".join(f"{key}={changes[key][1]}" for key in fixed)
         raise ConfigError(
-            f"a run can't be resumed with another {told}; start a new one: "
+            f"a run can't be resumed with another {changed}; start a new one: "
             f"cnnrun train {run.config} {new}"
         )
 
 
-def in_words(key: str, changes: Changes) -> str:
+def to_text(key: str, changes: Changes) -> str:
     old, new = changes[key]
     return f"{key}: {old} -> {new}"
 
@@ -171,12 +171,12 @@ def refuse_nothing_to_train(run: RunDirectory, changes: Changes, epochs: int, as
 
     epochs: that are trained. asked: `training.epochs`.
     """
-    told = ", ".join(in_words(key, changes) for key in changes)
+    changed = ", ".join(to_text(key, changes) for key in changes)
     state = "is finished" if run.summary.is_file() else "has trained all of its epochs"
     if epochs < asked:
         state = f"was stopped by training.patience after epoch {epochs}"
     raise UserError(
-        f"{run.path} {state}, so nothing is left to train with {told}; nothing was changed. "
+        f"{run.path} {state}, so nothing is left to train with {changed}; nothing was changed. "
         f"training.epochs={max(asked, epochs) + 1} or more"
         + (" and a longer training.patience train" if epochs < asked else " trains")
         + " further"
@@ -201,11 +201,11 @@ def check_data(dataset: Dataset, checkpoint: Checkpoint) -> None:
             f"the training data have changed since the run started: class '{dataset.classes[k]}' "
             f"has {counts[k]:,} images instead of {checkpoint.class_counts[k]:,}"
         )
-    told = difference(dataset, checkpoint.data)
-    if told:
+    changed = difference(dataset, checkpoint.data)
+    if changed:
         raise UserError(
-            f"the data have changed since the run started: {told}; start a new run, or bring back "
-            "the data it was trained on"
+            f"the data have changed since the run started: {changed}; start a new run, or bring "
+            "back the data it was trained on"
         )
 
 

@@ -23,7 +23,7 @@ from cnnrun.runtime.strict_json import to_json
 _CHECKPOINTS = 20
 _SPEED = ("images_per_second", "seconds", "peak_memory")
 
-Tell = Callable[[str], object]
+Notify = Callable[[str], object]
 
 
 @dataclass
@@ -48,20 +48,20 @@ class Verdict:
     def to_dict(self) -> dict[str, Any]:
         return {"same": self.same, **asdict(self)}
 
-    def as_text(self) -> str:
+    def to_text(self) -> str:
         kills = f"{self.steps:,} steps, {len(self.resumed_at)} kills"
         if self.same:
             return (
                 f"the same bits after {kills}: weights, optimizer, schedule and progress of the "
                 "best and the last checkpoint, metrics.jsonl, summary (but for the speed)"
             )
-        told = [f"NOT the same bits after {kills}:", *(f"  {d}" for d in self.differences)]
+        lines = [f"NOT the same bits after {kills}:", *(f"  {d}" for d in self.differences)]
         if self.repeats is False:
-            told.append(
+            lines.append(
                 "two runs that nobody stopped differ as well: it is the training that does not "
                 "repeat on this device, not the resuming; see training.deterministic"
             )
-        return "\n".join(told)
+        return "\n".join(lines)
 
 
 def verify(
@@ -70,7 +70,7 @@ def verify(
     plugins: Sequence[str] = (),
     kills: int = 5,
     seed: int | None = None,
-    tell: Tell = lambda _: None,
+    notify: Notify = lambda _: None,
 ) -> Verdict:
     """Train, train again with `kills` times kill -9 and --resume, compare; leaves nothing behind.
 
@@ -84,14 +84,14 @@ def verify(
         started = time.monotonic()
         whole = runs.finish("whole")
         steps = Checkpoint.load(whole.checkpoint("last")).progress["step"]
-        tell(f"trained {steps:,} steps in {time.monotonic() - started:.0f} s; now with kills")
+        notify(f"trained {steps:,} steps in {time.monotonic() - started:.0f} s; now with kills")
         verdict = Verdict(steps)
-        killed = runs.finish_killed(verdict, kills, random.Random(seed), tell)
+        killed = runs.finish_killed(verdict, kills, random.Random(seed), notify)
         if not verdict.resumed_at:
             raise UserError("the run ended before it could be killed; give it more epochs")
         verdict.differences = differences(killed, whole)
         if verdict.differences:
-            tell("the bits differ; once more without a kill, to know whose fault it is")
+            notify("the bits differ; once more without a kill, to know whose fault it is")
             verdict.repeats = not differences(runs.finish("again"), whole)
     return verdict
 
@@ -120,8 +120,8 @@ class _Runs:
         found = next((self.folder / name).glob("*/*/config.yaml"), None)
         return RunDirectory(found.parent) if found else None
 
-    def begin(self, name: str, *overrides: str) -> subprocess.Popen[str]:
-        """Go on with the run in `name`, or begin it."""
+    def start_or_resume(self, name: str, *overrides: str) -> subprocess.Popen[str]:
+        """Resume the run in `name`, or start it."""
         run = self.run_in(name)
         if run:
             return self.start("--resume", str(run.path))
@@ -129,19 +129,19 @@ class _Runs:
 
     def finish(self, name: str, *overrides: str) -> RunDirectory:
         """Let the run in `name` come to its end."""
-        process = self.begin(name, *overrides)
+        process = self.start_or_resume(name, *overrides)
         try:
             code = process.wait()
         finally:
             process.kill()
         run = self.run_in(name)
         if code or not run:
-            told = (self.folder / "stderr.txt").read_text(errors="replace").strip()
-            raise UserError(f"the run in '{name}' failed (exit {code}):\n{told}")
+            error = (self.folder / "stderr.txt").read_text(errors="replace").strip()
+            raise UserError(f"the run in '{name}' failed (exit {code}):\n{error}")
         return run
 
     def finish_killed(
-        self, verdict: Verdict, kills: int, draw: random.Random, tell: Tell
+        self, verdict: Verdict, kills: int, draw: random.Random, notify: Notify
     ) -> RunDirectory:
         """Kill the run in `killed` so many times, then let it end."""
         every = f"training.checkpoint_every={max(verdict.steps // _CHECKPOINTS, 1)} steps"
@@ -149,11 +149,11 @@ class _Runs:
         for kill in range(1, kills + 1):
             # Checkpoints are left to wait for, of which the last kills get their share.
             waits = draw.randint(0, max(2 * most // (kills + 1) - 1, 1))
-            if not self._kill(self.begin("killed", every), waits, draw):
+            if not self._kill(self.start_or_resume("killed", every), waits, draw):
                 break  # it was quicker
             step = self._step()
             verdict.resumed_at.append(step)
-            tell(f"kill {kill}: resumed at step {step:,}")
+            notify(f"kill {kill}: resumed at step {step:,}")
         return self.finish("killed", every)
 
     def _kill(self, process: subprocess.Popen[str], waits: int, draw: random.Random) -> bool:

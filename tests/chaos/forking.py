@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 
 _REPOSITORY = Path(__file__).parent.parent.parent
@@ -123,13 +122,11 @@ def _serve() -> None:
     import torch._inductor  # noqa: F401  (an optimizer's first step imports it)
 
     from cnnrun import plots, registry, runner  # noqa: F401
-    from cnnrun.config import experiment
+    from cnnrun.config.experiment import experiment_model
 
-    # Making the schema takes most of a second; without plug-ins it is always the same.
-    experiment.experiment_model = cache(experiment.experiment_model)
-    experiment.experiment_model()
     for kind in registry.KINDS.values():
         kind.names()
+    experiment_model()  # each kind's part of the schema is kept
     for line in sys.stdin:
         request = json.loads(line)
         pid = os.fork()

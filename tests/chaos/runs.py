@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +29,31 @@ def write_config(folder: Path, text: str = CONFIG) -> Path:
     return file
 
 
+# What the installed script does, once Python itself has started: until then it answers SIGINT
+# with a traceback of its own.
+_COMMAND = "open('.started', 'w').close(); from cnnrun.cli import main; main()"
+
+
 def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
-    """`cnnrun train` with these arguments, in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "cnnrun", "train", "-q", *map(str, arguments)],
+    """`cnnrun` with these arguments, in a process of its own that has just started."""
+    started = folder / ".started"
+    started.unlink(missing_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _COMMAND, *map(str, arguments)],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    while not started.exists() and process.poll() is None:
+        time.sleep(0.001)
+    return process
 
 
 def finish(folder: Path, *arguments: object) -> Path:
     """Run `cnnrun train` to its end; the run directory."""
-    process = start(folder, *arguments)
+    process = start(folder, "train", "-q", *arguments)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     return folder / out.strip()

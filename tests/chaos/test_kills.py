@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import signal
+import time
 from functools import partial
 from pathlib import Path
 
@@ -39,9 +41,22 @@ def test_long_runs_that_draw_their_plots(forked: Forks, tmp_path: Path, name: st
 
 @pytest.mark.slow
 def test_the_installed_command(tmp_path: Path) -> None:
-    stopper = Stopper(tmp_path, partial(start, tmp_path), CONFIG)
-    for seed in range(5):
+    stopper = Stopper(tmp_path, partial(start, tmp_path, "train", "-q"), CONFIG)
+    for seed in range(2):
         stopper.stop_and_compare(2, random.Random(seed))
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_command_starts_and_ends(tmp_path: Path) -> None:
+    """Also during the imports and while Python ends: no traceback, at most one line."""
+    draw = random.Random(0)
+    for _ in range(20):
+        process = start(tmp_path, "list", "models")
+        time.sleep(draw.uniform(0, 0.6))
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode in {0, 130, -signal.SIGINT}, err
+        assert err in {"", "error: interrupted\n"}
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_over(

@@ -154,8 +154,8 @@ def test_what_is_learnt_without_labels_serves_a_linear_probe(cnnrun: Command) ->
     longer = "training.epochs=15", "dataset.limit=1000"
     body = trained(cnnrun, "task=contrastive", file_of("contrastive"), *longer, "output=body")
     probe = f"transfer={{weights: {body}, freeze: features}}"
-    learnt = trained(cnnrun, probe, *longer, "output=probe")
-    assert load_run(learnt).summary["test"]["accuracy"] > 0.6
+    learned = trained(cnnrun, probe, *longer, "output=probe")
+    assert load_run(learned).summary["test"]["accuracy"] > 0.6
 
 
 def test_a_contrastive_run_resumes_to_the_same_bits(

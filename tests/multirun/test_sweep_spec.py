@@ -15,7 +15,7 @@ from cnnrun.config.experiment import load as load_experiment
 from cnnrun.config.identity import key_of
 from cnnrun.config.shipped import config_names
 from cnnrun.errors import ConfigError
-from cnnrun.multirun.settings import as_text, changes
+from cnnrun.multirun.settings import changes, to_text
 from cnnrun.multirun.sweep.plan import Plan
 from cnnrun.multirun.sweep.space import Range, grid_points, random_points
 from cnnrun.multirun.sweep.spec import load
@@ -38,7 +38,7 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max
 
 @given(st.recursive(SCALARS | WORDS, lambda inner: st.lists(inner, max_size=4), max_leaves=8))
 def test_a_value_comes_back_from_the_command_line_as_it_was(value: object) -> None:
-    assert parse(as_text(value), "command line").values == value
+    assert parse(to_text(value), "command line").values == value
 
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.lists(st.integers(), min_size=1, max_size=4)))
@@ -146,8 +146,8 @@ def write(folder: Path, text: str) -> Path:
             "random: {trials: 2, space: {optimizer.lr: {uniform: [1, 0]}}}",
             "uniform: the first number must be less than the second",
         ),
-        ("grid: {optimizer.lr: [1]}\nmeasure: acuracy", "3:10: measure: 'acuracy' is not measured"),
-        ("grid: {optimizer.lr: [1]}\nmeasure: test_accuracy", "the test split may not choose"),
+        ("grid: {optimizer.lr: [1]}\nmetric: acuracy", "3:9: metric: 'acuracy' is not measured"),
+        ("grid: {optimizer.lr: [1]}\nmetric: test_accuracy", "the test split may not choose"),
         ("grid: {optimizer.lr: [1]}\nset: {training.foo: 3}", "3:7: training.foo: unknown key"),
     ],
 )

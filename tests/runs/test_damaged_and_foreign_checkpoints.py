@@ -166,14 +166,15 @@ def test_a_signal_saves_and_says_how_to_go_on(
 
 @pytest.mark.slow
 def test_a_second_signal_leaves_at_once_and_loses_nothing_saved(tmp_path: Path, tiny: Path) -> None:
-    """The step that the first one waits for never ends here."""
+    """The step that the first one waits for never ends here, until `ends` is there."""
     (tmp_path / "endless.py").write_text(
         "import time\n"
+        "from pathlib import Path\n"
         "from cnnrun.engine.trainer import Trainer\n"
         "train_step = Trainer.train_step\n\n\n"
         "def slow(self, *batch):\n"
         "    train_step(self, *batch)\n"
-        "    while self.progress.step == 30:\n"
+        "    while self.progress.step == 30 and not Path('ends').exists():\n"
         "        time.sleep(0.01)\n\n\n"
         "Trainer.train_step = slow\n"
     )
@@ -189,5 +190,6 @@ def test_a_second_signal_leaves_at_once_and_loses_nothing_saved(tmp_path: Path, 
     assert process.returncode == 130
     assert "Traceback" not in err
     assert (run / "checkpoints" / "last.pt").read_bytes() == saved
+    (tmp_path / "ends").touch()
     again = _start(tmp_path, "--resume", run, "-q")
     assert again.wait(timeout=120) == 0, again.communicate()[1]

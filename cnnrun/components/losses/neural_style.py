@@ -33,10 +33,10 @@ class Style(Options):
 
 
 class Targets(NamedTuple):
-    """What an image of one size is compared with.
+    """The targets for an image of one size.
 
     content: features by layer. grams: for each style, Gram matrices (C, C) by layer. guides: for
-    each style where it goes (1, 1, h, w), 0..1, or None for everywhere.
+    each style its mask (1, 1, h, w) in 0..1, or None for everywhere.
     """
 
     content: dict[str, Tensor]
@@ -140,7 +140,7 @@ class NeuralStyle(nn.Module):
 def gram_matrix(maps: Tensor, guide: Tensor | None = None) -> Tensor:
     """Which features occur together: (1, C, h, w) to (C, C), a mean over the places.
 
-    guide: (1, 1, H, W) in 0..1, how much each place counts (Gatys et al. 2017).
+    guide: (1, 1, H, W) in 0..1, the weight of each position (Gatys et al. 2017).
     """
     channels = maps.shape[1]
     flat = maps.reshape(channels, -1)

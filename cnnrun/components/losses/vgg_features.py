@@ -1,4 +1,4 @@
-"""What the layers of VGG see in an image, up to the deepest one that is asked for."""
+"""The feature maps of a VGG's layers, up to the deepest one that is asked for."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ class VGGFeatures(nn.Module):
     std: Tensor
 
     def __init__(self, network: Network, layers: Iterable[str], pooling: Pooling) -> None:
-        """Raises:
-        UserError: the network has no such layer.
-        """
+        """Raises: UserError: the network has no such layer."""
         super().__init__()
         names = layer_names(network)
         self.wanted = list(dict.fromkeys(layers))
@@ -53,7 +51,7 @@ class VGGFeatures(nn.Module):
             elif name.startswith("relu"):
                 self.features.append(nn.ReLU())
             else:
-                # An image of one row keeps it.
+                # An image that is one pixel high stays so.
                 kind = nn.MaxPool2d if pooling == "max" else nn.AvgPool2d
                 self.features.append(kind(2, ceil_mode=True))
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
@@ -61,7 +59,7 @@ class VGGFeatures(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Images (N, 3, H, W) in 0..1 to the maps (N, C, h, w) of each wanted layer."""
+        """Images (N, 3, H, W) in 0..1 to the feature maps (N, C, h, w) of each requested layer."""
         found = {}
         maps = (images - self.mean) / self.std
         for name, layer in zip(self.names, self.features, strict=True):
@@ -85,7 +83,7 @@ def load_vgg(features: VGGFeatures, network: Network, weights: str) -> None:
     """Fill the layers: from `imagenet` (torchvision's file), `random`, or a weights file.
 
     Raises:
-        UserError: the file can't be had, or does not fit.
+        UserError: the file can't be downloaded or read, or does not fit.
     """
     if weights == "random":
         random = torch.Generator().manual_seed(0)
@@ -104,8 +102,8 @@ def load_vgg(features: VGGFeatures, network: Network, weights: str) -> None:
     try:
         features.features.load_state_dict({key: found[f"features.{key}"] for key in own})
     except RuntimeError as error:
-        told = str(error).partition("\n")[2].strip() or str(error)
-        raise UserError(f"weights: {weights} does not fit {network}: {told}") from error
+        reason = str(error).partition("\n")[2].strip() or str(error)
+        raise UserError(f"weights: {weights} does not fit {network}: {reason}") from error
 
 
 def _imagenet(network: Network) -> dict[str, Tensor]:

@@ -93,7 +93,7 @@ class Description:
             "totals": totals,
         }
 
-    def as_text(self) -> str:
+    def to_text(self) -> str:
         """A table, no wider than `WIDTH` columns if shortened names do it.
 
         The names of layers stand below that of the block that they are in.

@@ -113,7 +113,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         try:
             for name, module in self.model.named_modules():
                 handles.append(
-                    module.register_forward_pre_hook(self._begin(name), with_kwargs=True)
+                    module.register_forward_pre_hook(self._enter(name), with_kwargs=True)
                 )
                 handles.append(module.register_forward_hook(self._end))
             yield
@@ -121,12 +121,12 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for handle in handles:
                 handle.remove()
 
-    def _begin(self, name: str) -> Any:
-        def begin(module: nn.Module, args: Any, kwargs: Any) -> None:
+    def _enter(self, name: str) -> Any:
+        def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
             shape = _shape_of([args, kwargs])
             self.open.append(_Use(name, module, shape, around=self.open[1:]))
 
-        return begin
+        return enter
 
     def _end(self, module: nn.Module, args: Any, result: Any) -> None:
         use = self.open.pop()

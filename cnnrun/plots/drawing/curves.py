@@ -74,8 +74,8 @@ def draw_curves(
     count = len(series) + (len(lr) > 0)
     sheet, panels = _panels(count, title)
     handles: dict[str, Artist] = {}
-    for axes, (measure, splits) in zip(panels, series.items(), strict=False):
-        handles |= _draw_metric(axes, x, described(measure, metrics), splits)
+    for axes, (name, splits) in zip(panels, series.items(), strict=False):
+        handles |= _draw_metric(axes, x, described(name, metrics), splits)
     if len(lr):
         _draw_learning_rate(panels[-1], x, _finite(lr))
     for axes in panels:

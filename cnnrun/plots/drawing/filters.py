@@ -115,8 +115,8 @@ def draw_features(
         _block_height(min(len(maps), most), size)
         for (_, maps), size in zip(layers, sizes, strict=True)
     ]
-    wished = max(640, *widths, text_width(title, TITLE) + GAP, image_size[1])
-    width = min(MAX_WIDTH, wished - GAP + 2 * MARGIN)
+    wanted = max(640, *widths, text_width(title, TITLE) + GAP, image_size[1])
+    width = min(MAX_WIDTH, wanted - GAP + 2 * MARGIN)
     height = HEADER + image_size[0] + GAP + sum(heights) + line_height(SMALL) + MARGIN
     sheet = Sheet(width, height, title)
     show_image(sheet, image, MARGIN, HEADER, image_size)

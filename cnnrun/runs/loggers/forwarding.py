@@ -55,8 +55,8 @@ class Reports:
             known = self.known.get(name, {})
             # Epochs that the run has lost, and trains again, are told again.
             known = {**known, **({"epochs": min(known["epochs"], len(rows))} if known else {})}
-            told = self._try(name, lambda logger: logger.begin(self.run.path, config, known))  # noqa: B023
-            self.known[name] = {"epochs": known.get("epochs", 0), **(told or {})}
+            returned = self._try(name, lambda logger: logger.begin(self.run.path, config, known))  # noqa: B023
+            self.known[name] = {"epochs": known.get("epochs", 0), **(returned or {})}
         for row in rows:
             self.epoch(row)
 
@@ -78,11 +78,11 @@ class Reports:
             self._try(name, lambda logger: logger.end(summary))
         self.loggers.clear()
 
-    def _try(self, name: str, tell: Callable[[Logger], Any]) -> Any:
+    def _try(self, name: str, call: Callable[[Logger], Any]) -> Any:
         if name not in self.loggers:
             return None
         try:
-            return tell(self.loggers[name])
+            return call(self.loggers[name])
         except Exception as error:
             del self.loggers[name]
             reason = in_user_code(error) or str(error).partition("\n")[0] or type(error).__name__

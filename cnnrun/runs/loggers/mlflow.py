@@ -47,8 +47,8 @@ class MLflow(Logger):
         name = self.experiment or str(config["name"])
         found = self.client.get_experiment_by_name(name)
         experiment = found.experiment_id if found else self.client.create_experiment(name)
-        begun = self.client.create_run(experiment, run_name=run.name)
-        self.id = begun.info.run_id
+        created = self.client.create_run(experiment, run_name=run.name)
+        self.id = created.info.run_id
         settings = [Param(key, value) for key, value in _settings(config).items()]
         for start in range(0, len(settings), _AT_ONCE):
             self.client.log_batch(self.id, params=settings[start : start + _AT_ONCE])

@@ -32,9 +32,9 @@ class TensorBoard(Logger):
 
     def epoch(self, row: Row) -> None:
         for name, value in numbers(row).items():
-            split, _, measure = name.partition("_")
-            # `train` and `validation` of a measure stand beside one another.
-            tag = f"{measure}/{split}" if split in ("train", "validation") else name
+            split, _, metric = name.partition("_")
+            # `train` and `validation` of a metric stand beside one another.
+            tag = f"{metric}/{split}" if split in ("train", "validation") else name
             self.writer.add_scalar(tag, value, row["epoch"])
         self.writer.flush()
 
