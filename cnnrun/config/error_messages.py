@@ -87,6 +87,18 @@ def explain(
     ]
 
 
+def explain_encoder(document: Document) -> list[str]:
+    """A message where a U-Net's encoder, a model within a model, has a name that there is not."""
+    path: KeyPath = ("model", "encoder")
+    if isinstance(document.at(path), dict):
+        path = (*path, "name")
+    name, models = document.at(path), NAMED_IN["model"]
+    if document.at(("model", "name")) != "unet" or not isinstance(name, str) or models.has(name):
+        return []
+    hint = _unknown_value(("model",), name, beside(("model",), name) or models.names())
+    return [f"{document.place(path)}: {dotted_path(path)}: unknown name {_short(name)}{hint}"]
+
+
 def _message(
     values: dict[str, Any], path: KeyPath, details: list[ErrorDetails], model: type[BaseModel]
 ) -> str:

@@ -20,7 +20,7 @@ from cnnrun.component import made_model
 from cnnrun.components.schedules import ScheduleOptions
 from cnnrun.config.component_names import ask_libraries
 from cnnrun.config.document import Document, dotted_path, read
-from cnnrun.config.error_messages import explain
+from cnnrun.config.error_messages import explain, explain_encoder
 from cnnrun.config.plugins import load_plugins
 from cnnrun.config.shipped import find_config
 from cnnrun.config.synonyms import accept, accept_names
@@ -210,6 +210,8 @@ def validate(
             break
     if experiment is None:
         raise ConfigError(explain(document, wrong, model, completed))
+    if problems := explain_encoder(document):
+        raise ConfigError(problems)
     experiment._document = document
     return experiment
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnrun.plots.drawing.lettering import clean, line_height, shorten, text_width
+from cnnrun.plots.drawing.lettering import line_height, shorten, text_width
 from cnnrun.plots.drawing.sheet import (
     GAP,
     HEADER,
@@ -146,7 +146,7 @@ def _draw_layer(
         heading += f", first {len(shown)} of {len(maps)} maps"
     room = sheet.width - 2 * MARGIN - text_width(f":  {heading}")
     baseline = top + 0.75 * line_height(TEXT)
-    sheet.write(MARGIN, baseline, f"{shorten(clean(name), room)}:  {heading}")
+    sheet.write(MARGIN, baseline, f"{shorten(name, room, keep_end=True)}:  {heading}")
     for index, values in enumerate(shown):
         row, column = divmod(index, MAPS_IN_A_ROW)
         left = MARGIN + column * (size[1] + GAP)
