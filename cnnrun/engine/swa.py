@@ -1,4 +1,4 @@
-"""Stochastic weight averaging: the mean of the weights that the last epochs ended with."""
+"""Stochastic weight averaging: the mean of the weights after each of the last epochs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cnnrun.engine.parts import Parts
 class EpochWeights(AverageWeights):
     """The plain mean of the weights after each epoch, from one on (Izmailov et al. 2018).
 
-    Averaged weights give other features than any that batch normalization has seen, so its
-    statistics are measured anew: a pass over the training images after each of these epochs.
+    Averaged weights give features that batch normalization has never seen, so its statistics are
+    recomputed: a pass over the training images after each of these epochs.
     """
 
     def __init__(self, parts: Parts, first: int) -> None:
@@ -29,7 +29,7 @@ class EpochWeights(AverageWeights):
         self._is_weight = [k in weights for k, v in state.items() if v.is_floating_point()]
 
     def update(self, step: int) -> None:
-        """Of single steps nothing is kept."""
+        """Single steps are not averaged."""
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -44,7 +44,7 @@ class EpochWeights(AverageWeights):
 
     @torch.no_grad()
     def end_epoch(self, epoch: int) -> int:
-        """Take in the weights after epoch number `epoch`, from 0; how many epochs are averaged."""
+        """Average in the weights after epoch number `epoch`; returns how many are averaged."""
         if self.count or epoch >= self.first:
             each = zip(self._own, self._averages, self._is_weight, strict=True)
             for own, average, is_weight in each:
@@ -56,7 +56,7 @@ class EpochWeights(AverageWeights):
 
 
 def average_of(parts: Parts) -> AverageWeights | None:
-    """The average of the weights that the experiment asks for.
+    """The kind of weight averaging that the experiment asks for.
 
     Raises:
         ConfigError: it asks for two.
@@ -71,10 +71,10 @@ def average_of(parts: Parts) -> AverageWeights | None:
 
 
 def measure_statistics(parts: Parts) -> None:
-    """Give batch normalization the mean statistics of training batches, as validation sees them.
+    """Give batch normalization the mean statistics of training batches, without augmentation.
 
-    Layers that are frozen, or that images do not pass (a GAN's generator), keep theirs. With many
-    processes each measures all, so that they agree.
+    Frozen layers, and layers that images do not pass (a GAN's generator), keep theirs. Each process
+    computes all, so that they agree.
     """
     model = parts.model
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and _learns(m)]

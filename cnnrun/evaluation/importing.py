@@ -20,14 +20,19 @@ from cnnrun.engine.build_model import build_model
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.evaluation.class_names import read_classes, unique
 from cnnrun.models.surgery import head_name
-from cnnrun.models.zoo_weights import LIBRARIES, Pretrained, fetched, pretrained
+from cnnrun.models.zoo_weights import (
+    LIBRARIES,
+    Pretrained,
+    fetched,
+    names_weights_file,
+    pretrained,
+)
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
 from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.weight_names import renamed, suggested, table
 from cnnrun.runtime.weights import check_fit, read_weights, without_prefix
 from cnnrun.version import __version__
 
-_ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".safetensors")
 # Before it is known how many outputs there are.
 _SOME = 10
 
@@ -69,7 +74,7 @@ def import_network(
         UserError: weights are not there or do not fit; with a table of what does.
     """
     of_library = model.partition("/")[0] in LIBRARIES
-    file = expanded(weights) if weights and _names_file(weights, of_library) else None
+    file = expanded(weights) if weights and names_weights_file(weights, of_library) else None
     known = pretrained(model, None if file else weights) if of_library else None
     if file is None and known is None:
         raise UserError(f"{model} comes without trained weights; name a file of them: --weights")
@@ -96,10 +101,6 @@ def import_network(
             "are here; scores may differ in the third digit"
         )
     return Imported(checkpoint, found.fit if file else [], notes)
-
-
-def _names_file(weights: str, of_library: bool) -> bool:
-    return not of_library or expanded(weights).exists() or weights.lower().endswith(_ENDINGS)
 
 
 def _experiment(
@@ -144,10 +145,7 @@ def _normalization(experiment: Experiment, channels: int) -> Normalization:
             "or {mean: [...], std: [...]} in units of 0..1"
         )
     with experiment.located("dataset", "normalize"):
-        none = torch.empty(0, channels, 1, 1, dtype=torch.uint8)
-        return Normalization(
-            *normalize.resolve(experiment.dataset.normalize, none, channels=channels)
-        )
+        return Normalization(*normalize.without_images(experiment.dataset.normalize, channels))
 
 
 class _Weights:

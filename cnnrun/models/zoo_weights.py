@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from cnnrun.errors import NetworkError, UserError, did_you_mean, did_you_mean_or_sizes
 from cnnrun.runtime import console
 from cnnrun.runtime.hub import asked_once
+from cnnrun.runtime.paths import expanded
 
 Numbers = Sequence[float]
 
 LIBRARIES = ("torchvision", "timm")
+_FILE_ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".safetensors")
 
 _IMAGENET_SETS = {1000: "imagenet-1k", 11821: "imagenet-12k", 21841: "imagenet-22k"}
 
@@ -37,6 +39,11 @@ class Pretrained:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     smooth: bool
+
+
+def names_weights_file(weights: str, of_library: bool) -> bool:
+    """Whether `weights` is meant as a file or a run, not as the name of a library's weights."""
+    return not of_library or expanded(weights).exists() or weights.lower().endswith(_FILE_ENDINGS)
 
 
 def pretrained(model: str, weights: str | None = None) -> Pretrained | None:
