@@ -12,7 +12,7 @@ from cnnrun.components.tasks import Task
 from cnnrun.components.tasks.training_step import OwnTraining
 from cnnrun.errors import UserError
 from cnnrun.runtime import console
-from cnnrun.runtime.distributed import broadcast_from_main, world
+from cnnrun.runtime.distributed import broadcast_from_main, mean_over_processes, world
 
 # Processes agree on stopping and saving this often: communicating takes a tenth of a millisecond.
 AGREE_EVERY = 8
@@ -103,7 +103,7 @@ def ask_task(task: Task, row: dict[str, Any], progress: Progress) -> None:
     Raises:
         UserError: one of its numbers has a name that the row already has.
     """
-    figures = task.epoch_figures()
+    figures = mean_over_processes(task.epoch_figures())
     if taken := figures.keys() & row.keys():
         raise UserError(f"epoch_figures gives {', '.join(taken)}, which the log has already")
     row |= figures

@@ -73,14 +73,15 @@ def average_of(parts: Parts) -> AverageWeights | None:
 def measure_statistics(parts: Parts) -> None:
     """Give batch normalization the mean statistics of training batches, without augmentation.
 
-    Frozen layers keep theirs. Each process computes all, so that they agree.
+    Frozen layers, and layers that images do not pass (a GAN's generator), keep theirs. Each process
+    computes all, so that they agree.
     """
     model = parts.model
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and _learns(m)]
     if not norms:
         return
-    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    counts = [None if tracked is None else tracked.clone() for _, tracked in kept]
+    momenta = [norm.momentum for norm in norms]
+    before = [{key: value.clone() for key, value in norm.named_buffers()} for norm in norms]
     model.eval()
     for norm in norms:
         norm.train()
@@ -91,10 +92,11 @@ def measure_statistics(parts: Parts) -> None:
     )
     for images, targets in batches.iterate():
         model(parts.pipeline(images, targets, None)[0])
-    for norm, (momentum, tracked), count in zip(norms, kept, counts, strict=True):
+    for norm, momentum, buffers in zip(norms, momenta, before, strict=True):
         norm.momentum = momentum
-        if tracked is not None and count is not None:
-            tracked.copy_(count)
+        if norm.num_batches_tracked:  # what was counted since training began stays
+            del buffers["running_mean"], buffers["running_var"]
+        norm.load_state_dict(buffers, strict=False)
 
 
 def _learns(norm: _BatchNorm) -> bool:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cnnrun.data.batches import Batches
 from cnnrun.data.class_sampler import check_sampler, samples_of_epoch
+from cnnrun.engine.divided_batches import refuse_divided_batches
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.progressive_resizing import check_sizes
 from cnnrun.engine.validation import evaluation_batches
@@ -45,6 +46,7 @@ def training_and_validation(parts: Parts, here: World) -> tuple[Batches, Batches
     with experiment.located("training", "epochs"):
         parts.task.check_epochs(parts.model, experiment.training.epochs)
     check_sizes(parts)
+    refuse_divided_batches(parts, here.size)
     return training, validation
 
 

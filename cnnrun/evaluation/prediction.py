@@ -165,7 +165,7 @@ def predict_images(parts: Parts, images: Tensor) -> npt.NDArray[np.float64]:
         UserError: the model gives none.
     """
     probabilities = _PROBABILITIES.get(parts.task.targets)
-    if probabilities is None or not parts.task.predicts:
+    if probabilities is None or not parts.task.answers_images:
         raise UserError(f"task {parts.experiment.task.name} gives no probabilities of classes")
     if not len(images):
         return np.empty((0, len(parts.dataset.classes)))
