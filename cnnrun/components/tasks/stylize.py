@@ -42,6 +42,8 @@ class Stylize(Task):
             raise UserError("task stylize trains an image: leave `model` out, or use `image`")
         if not hasattr(loss, "parts"):
             raise UserError("task stylize needs the loss neural_style")
+        smallest = model.levels[0].shape[2:]  # type: ignore[index]
+        loss.check_size(tuple(smallest))  # type: ignore[operator]
 
     def check_epochs(self, model: nn.Module, epochs: int) -> None:
         """See `Task.check_epochs`: each size of the image needs at least one."""
