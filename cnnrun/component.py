@@ -67,8 +67,8 @@ class Entry:
 
     def mistake(self, text: str) -> UserError:
         """What is wrong with this component; of a user's own, with its place."""
-        told = f"the {self.kind} '{self.name}' {text}"
-        return UserCodeError(f"{self.place}: {told}") if self.is_users else UserError(told)
+        message = f"the {self.kind} '{self.name}' {text}"
+        return UserCodeError(f"{self.place}: {message}") if self.is_users else UserError(message)
 
     def is_same_as(self, other: Entry) -> bool:
         """Whether `other` is this component in another state: its file or notebook cell run again.
@@ -134,8 +134,8 @@ class Entry:
             return made_model(self.name, base, fields)
         except PydanticUserError as error:
             wrong = str(error).partition("\n")[0]
-            told = f"has a parameter of a type that YAML can't give: {wrong}"
-            raise self.mistake(told) from error
+            message = f"has a parameter of a type that YAML can't give: {wrong}"
+            raise self.mistake(message) from error
 
     @property
     def summary(self) -> str:

@@ -116,12 +116,18 @@ class Registry:
                 that can't be used here, and the message says why.
         """
         names = self.names()
-        key = self._key(name)
-        found = self._entries.get(key) or self._libraries.get(name)
+        found = self._find(name)
         if found is None:
             names = self._libraries.names_beside(name) or names
             raise UserError(f"unknown {self.kind} '{name}'{did_you_mean(name, names)}")
         return found
+
+    def has(self, name: str) -> bool:
+        """Whether `get` finds it. Raises UserError: a library's that can't be used here."""
+        return bool(self.names()) and self._find(name) is not None
+
+    def _find(self, name: str) -> Entry | None:
+        return self._entries.get(self._key(name)) or self._libraries.get(name)
 
     def _key(self, name: Any) -> Any:
         """What `name` is registered as: itself, or its family."""

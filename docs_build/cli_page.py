@@ -45,7 +45,7 @@ def _command(name: str, command: Any) -> list[str]:
 def _options(command: Any) -> list[str]:
     rows = []
     for option in command.params:
-        if option.param_type_name != "option" or option.name in _TYPERS_OWN:
+        if option.param_type_name != "option" or option.hidden or option.name in _TYPERS_OWN:
             continue
         names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
         kind = "" if option.is_flag else f" {code(_name(option))}"

@@ -1,4 +1,4 @@
-"""Learn without labels, then look with a linear probe at what was learnt:
+"""Learn without labels, then look with a linear probe at what was learned:
 
 cnnrun train digits_cnn task=contrastive --plugin examples/contrastive.py
 cnnrun train digits_cnn 'transfer={weights: RUN, freeze: features}'
@@ -15,8 +15,6 @@ from cnnrun.plugin import Task, tasks
 @tasks.register("contrastive")
 class Contrastive(Task):
     """Embeddings in which two views of an image are neighbours; labels are not looked at."""
-
-    defaults = {"loss": "cross_entropy"}
 
     def __init__(self, *, temperature: float = 0.2, shift: int = 1, noise: float = 0.5) -> None:
         self.temperature, self.shift, self.noise = temperature, shift, noise

@@ -2,7 +2,8 @@
 
 It is a script on the PATH that hands its arguments, folder, environment and streams to that
 process; the fork calls the very `main` of the installed command. Signals reach the fork, but for
-SIGKILL. What a library reads when it's imported (`OMP_NUM_THREADS`, `MPLBACKEND`) is the process's.
+SIGKILL. What a library reads when it's imported (`OMP_NUM_THREADS`, `MPLBACKEND`) is the process's,
+and so are limits (`ulimit`).
 """
 
 from __future__ import annotations

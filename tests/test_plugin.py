@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,3 +63,17 @@ def test_tasks_and_loggers_that_say_pictures_are_still_heard() -> None:
     assert Newer.plots == Newer.pictures == (*Older.plots, "filters")
     Kept().plot("curves", Path("curves.png"))
     assert heard == [("curves", Path("curves.png"))]
+
+
+def test_a_task_that_says_in_words_is_still_asked() -> None:
+    class Older(plugin.Classify):
+        def in_words(self, scores: dict[str, Any]) -> str:
+            return f"{len(super().in_words(scores)) > 0} of mine"
+
+    class Newer(Older):
+        def to_text(self, scores: dict[str, Any]) -> str:
+            return f"still {super().to_text(scores)}"
+
+    scores = {"loss": 1.0, "accuracy": 0.5, "per_class": [], "unanswered": 0}
+    assert Older().to_text(scores) == Older().in_words(scores) == "True of mine"
+    assert Newer().to_text(scores) == Newer().in_words(scores) == "still True of mine"

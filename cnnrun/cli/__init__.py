@@ -1,4 +1,4 @@
-"""The command line: parse, call one function, print. Imports nothing heavy before it must.
+"""The command line: parse, call one function, print. Heavy modules are imported late.
 
 stdout is data, stderr is progress and errors. Exit codes: 0 done, 2 wrong usage or config,
 130, 143 and 129 interrupted (SIGINT, SIGTERM, SIGHUP) with the state saved, 1 the rest.
@@ -59,9 +59,9 @@ def _main() -> int:
     console.open_closed_streams()
     give_libraries_a_cache()
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names in other scripts, in any locale
+        sys.stdout.reconfigure(errors="backslashreplace")  # any script in any locale
     # Idle OpenMP threads spin for milliseconds by default. Three runs side by side on two cores
-    # then get 300 images/s each instead of 1,700; a run alone loses nothing that shows.
+    # then get 300 images/s each instead of 1,700; a single run is not measurably slower.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
@@ -75,33 +75,33 @@ def _main() -> int:
     except UserError as error:
         code = _failed(error, str(error), error.exit_code, debug)
     except Leave as leave:
-        code = _told("interrupted", leave.exit_code, debug)
+        code = _report("interrupted", leave.exit_code, debug)
     except KeyboardInterrupt:
-        code = _told("interrupted", 130, debug)
+        code = _report("interrupted", 130, debug)
     except BrokenPipeError:
-        console.discard(sys.stdout)  # the reader (`| head`) has what it wants
+        console.discard(sys.stdout)  # the reader (`| head`) has enough
         code = 0
     except (OSError, MemoryError) as error:
-        code = _failed(error, _in_words(error), 1, debug)
+        code = _failed(error, _to_text(error), 1, debug)
         _discard_what_fails()
     except Exception as error:
         if debug and left_by() is None:
             raise
         hint = "\n  (a bug or a broken machine: --debug shows where)"
-        code = _failed(error, f"{_in_words(error)}{hint}", 1, debug)
+        code = _failed(error, f"{_to_text(error)}{hint}", 1, debug)
     return code
 
 
 def _run(arguments: list[str]) -> int:
-    """Run the command; its exit code where it ended by itself."""
+    """Run the command; returns its exit code unless an exception ends it."""
     try:
         with mistakes_of_user_code():
             app(args=arguments, prog_name="cnnrun")
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 0
-        # Typer makes a silent 130 of any signal that comes while it reads the command line.
+        # Typer turns any signal while it parses the command line into a silent exit with 130.
         if code == 130 and (left := left_by()) is not None:
-            return _told("interrupted", left, debug=False)
+            return _report("interrupted", left, debug=False)
         return code
     return 0
 
@@ -116,14 +116,14 @@ def _leave(code: int) -> NoReturn:
 
 
 def _discard_what_fails() -> None:
-    """A full disk under stdout is told already; Python would complain once more at its end."""
+    """A full disk under stdout is already reported; Python would complain again at exit."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
         console.discard(sys.stdout)
 
 
-def _in_words(error: Exception) -> str:
+def _to_text(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, MemoryError):
@@ -132,13 +132,13 @@ def _in_words(error: Exception) -> str:
 
 
 def _failed(error: Exception, message: str, code: int, debug: bool) -> int:
-    """`_told`, but for what a library made of the exception by which a signal leaves."""
+    """`_report`, unless a library turned a signal's exception into this one."""
     left = None if isinstance(error, Interrupted) else left_by()
-    return _told(message, code, debug) if left is None else _told("interrupted", left, debug)
+    return _report(message, code, debug) if left is None else _report("interrupted", left, debug)
 
 
-def _told(message: str, code: int, debug: bool) -> int:
-    """`code`, once the message is on stderr."""
+def _report(message: str, code: int, debug: bool) -> int:
+    """Print the message on stderr; returns `code`."""
     if debug:
         import traceback
 

@@ -25,7 +25,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class Command(TyperCommand):
-    """A command that knows where `~` is, whether it is one of many, and what goes to stdout."""
+    """A command that expands `~`, knows its process among many, and keeps stdout clean."""
 
     def format_usage(self, ctx: Any, formatter: Any) -> None:
         write_usage(self, ctx, formatter)
@@ -47,14 +47,14 @@ class Command(TyperCommand):
 
 
 def _expanded(value: Any) -> Any:
-    """The paths among a command's parameters as they are meant: shells leave `--output=~/x`."""
+    """Expand the paths among a command's parameters: shells leave `--output=~/x` alone."""
     if isinstance(value, (list, tuple)):
         return type(value)(map(_expanded, value))
     return expanded(value) if isinstance(value, Path) else value
 
 
 class App(typer.Typer):
-    """Typer with commands of that kind."""
+    """Typer with such commands."""
 
     def command(self, *arguments: Any, **options: Any) -> Callable[[_Function], _Function]:
         return super().command(*arguments, **{"cls": Command, **options})
@@ -122,10 +122,10 @@ TrainedTarget = Annotated[
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Import here without looking for garbage: there is none, and the search takes 0.3 s of a run.
+    """Import within without garbage collection: there is no garbage, and it takes 0.3 s.
 
-    Nor is what was imported looked through again later, e.g. between the steps of training.
-    A Ctrl-C waits for the end of it: some libraries take any exception for a missing module.
+    What was imported is not scanned later either, e.g. between training steps. A Ctrl-C waits for
+    the end: some libraries take any exception for a missing module.
     """
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""`cnnrun runs` and `cnnrun compare`: what many runs say together."""
+"""`cnnrun runs` and `cnnrun compare`: many runs side by side."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cnnrun.runtime.printable import printable
 from cnnrun.runtime.strict_json import to_json
 
 if TYPE_CHECKING:
-    from cnnrun.comparison import Run
+    from cnnrun.comparison import RunRecord
 
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
@@ -58,7 +58,7 @@ def runs(
     from cnnrun.comparison.table import RunTable
 
     table = RunTable(find_runs([folder]))
-    _tell_what_did_not_finish(table.runs)
+    _report_unfinished(table.runs)
     table.filter(where or [])
     if sort is not None:
         table.sort(sort, reverse)
@@ -72,7 +72,7 @@ def runs(
     else:
         for note in table.notes:
             console.warn(f"note: {note}")
-        # Columns that were asked for are printed, however wide they are.
+        # Requested columns are printed however wide they are.
         width = None if columns else shutil.get_terminal_size((120, 24)).columns
         console.out(table.to_text(keys, width))
 
@@ -91,11 +91,14 @@ def compare(
         Optional[str],  # noqa: UP045
         typer.Option(
             "--metric",
-            "--measure",
             metavar="NAME",
             help="Metric to compare by; by default the task's own. NAME:max and NAME:min say which "
             "is better.",
         ),
+    ] = None,
+    measure: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", hidden=True, help="The former name of `--metric`."),
     ] = None,
     ignore: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -107,11 +110,14 @@ def compare(
 ) -> None:
     """Compare settings over seeds, with tests and intervals.
 
-    Runs are grouped by the settings that differ between them; what can't be claimed is said.
+    Runs are grouped by the settings in which they differ; the output says what can't be claimed.
     """
     _one_format(as_json, as_csv)
     from cnnrun import comparison as comparing
 
+    if measure is not None:
+        console.warn("'--measure' is called '--metric' now; both are understood")
+        metric = metric or measure
     found = comparing.find_runs(paths)
     damaged = [run for run in found if run.state == "damaged"]
     comparison = comparing.compare(comparing.group_runs(found, ignore or []), metric, damaged)
@@ -135,7 +141,7 @@ def _one_format(as_json: bool, as_csv: bool) -> None:
         raise ConfigError("choose one of --json and --csv")
 
 
-def _tell_what_did_not_finish(found: Sequence[Run]) -> None:
+def _report_unfinished(found: Sequence[RunRecord]) -> None:
     for run in found:
         if run.state != "finished":
             console.warn(f"{printable(run.path)}: {run.state} {printable(run.problem)}".rstrip())

@@ -40,9 +40,9 @@ def complete_override(ctx: typer.Context, incomplete: str) -> Offers:
 
 
 def offers(args: list[str], incomplete: str) -> Offers:
-    """What may stand in the place of `incomplete`, with what it means.
+    """Completions of `incomplete`, with their meanings.
 
-    args: the words before it, of which the names of components are taken. Bash splits words at
+    args: the words before it, from which the components' names are taken. Bash splits words at
     `=`: `optimizer=ad` comes as `optimizer`, `=`, `ad`.
     """
     try:
@@ -50,13 +50,13 @@ def offers(args: list[str], incomplete: str) -> Offers:
         if len(args) > 1 and args[-1] == "=":
             found = _values(schema, args, args[-2])
             return [(value, text) for value, text in found if value.startswith(incomplete)]
-        key, equals, begun = incomplete.partition("=")
+        key, equals, prefix = incomplete.partition("=")
         if equals:
             found = _values(schema, args, key)
-            return [(f"{key}={v}", text) for v, text in found if v.startswith(begun)]
+            return [(f"{key}={v}", text) for v, text in found if v.startswith(prefix)]
         return [(k, text) for k, text in _keys(schema, args) if k.startswith(incomplete)]
     except (OSError, ValueError, KeyError, subprocess.SubprocessError):
-        return []  # no help is better than a traceback in the middle of a command line
+        return []  # no completion is better than a traceback in the middle of a command line
 
 
 def _keys(schema: dict[str, Any], args: list[str]) -> Iterator[tuple[str, str]]:
@@ -100,7 +100,7 @@ def _component(schema: dict[str, Any], args: list[str], section: str) -> str:
 
 
 def _config(args: tuple[str, ...]) -> dict[str, Any]:
-    """The experiment that the command line names; {} where there is none to be read."""
+    """The experiment that the command line names; {} if it can't be read."""
     from cnnrun.config.document import read
     from cnnrun.errors import UserError
 
@@ -114,9 +114,9 @@ def _config(args: tuple[str, ...]) -> dict[str, Any]:
 def _schema() -> dict[str, Any]:
     file = _cached()
     if not file.is_file():
-        # Another process, as this one must load no torch; it writes the file whole or not at all.
+        # In another process, as this one must not load torch; it writes the file atomically.
         command = [sys.executable, "-m", "cnnrun", "schema", "-o", str(file)]
-        # It is not asked for completions in its turn.
+        # It must not complete in turn.
         clean = {k: v for k, v in os.environ.items() if not k.startswith("_CNNRUN_COMPLETE")}
         subprocess.run(command, env=clean, capture_output=True, check=True, timeout=60)
     schema: dict[str, Any] = json.loads(file.read_text("utf-8"))
@@ -124,7 +124,7 @@ def _schema() -> dict[str, Any]:
 
 
 def _cached() -> Path:
-    """Where the schema of the package as it is now is kept."""
+    """The cache file for the schema of the current package."""
     package = Path(__file__).parent.parent
     newest = max(file.stat().st_mtime_ns for file in package.rglob("*.py"))
     return cache_folder() / f"schema-{newest:x}.json"

@@ -1,4 +1,4 @@
-"""`cnnrun crossval`: an experiment trained on all parts of its data but one, in turn."""
+"""`cnnrun crossval`: train on all folds but one, in turn."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def crossval(
 ) -> None:
     """Cross-validate: train once for each fold.
 
-    Every training image is predicted by the one network that was not trained on it. What is
-    trained already is not trained again.
+    Every training image is predicted by the one network that was not trained on it. Finished folds
+    are not trained again.
     """
     from cnnrun.multirun import crossval as folded
     from cnnrun.multirun.launcher.engine import Place
@@ -61,4 +61,4 @@ def crossval(
         console.out("\n".join(lines))
         return
     found = folded.run(config, folds, overrides or [], output, options)
-    console.out(to_json(found.to_dict()) if as_json else found.as_text())
+    console.out(to_json(found.to_dict()) if as_json else found.to_text())

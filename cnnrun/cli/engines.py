@@ -1,4 +1,4 @@
-"""Options of `cnnrun sweep`, `study` and `crossval`: how many runs at once, and where."""
+"""Options of `cnnrun sweep`, `study` and `crossval`: how many runs at a time, and where."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cnnrun eval` and `cnnrun viz`: a run to scores and plots."""
+"""`cnnrun eval` and `cnnrun viz`: scores and plots of a run."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def evaluate(
     for warning in said.warnings:
         console.warn(warning)
     scores |= {"trained_on": said.trained_on}
-    words = f"{said.heading}\n{parts.task.in_words(scores)}"
+    words = f"{said.heading}\n{parts.task.to_text(scores)}"
     if said.trained_on == 0:
         words += "\nnone of these images was trained on"
     if probing.has_codes(parts):

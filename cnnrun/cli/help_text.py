@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# Which option goes where; the others are the command's own.
+# The group of each option; others are the command's own.
 _GROUPS = {
     "Output": ("as_json", "as_csv", "quiet", "output", "dry_run"),
     "Other": ("plugin", "storage", "version", "debug", "install_completion", "show_completion"),
@@ -22,7 +22,7 @@ def write_usage(command: Any, ctx: Any, formatter: Any) -> None:
 
 
 def write_parameters(command: Any, ctx: Any, formatter: Any) -> None:
-    """The arguments, then the options by group; `--help` is the last of all."""
+    """The arguments, then the options by group; `--help` comes last."""
     groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
     groups |= {name: [] for name in _GROUPS}
     for parameter in command.get_params(ctx):

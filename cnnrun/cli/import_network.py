@@ -60,8 +60,8 @@ def import_network(
     file = output or Path(f"{checkpoint.config['name']}.pt")
     checkpoint.save(file)
     if as_json:
-        told = {"file": str(file), "classes": checkpoint.classes}
-        console.out(to_json(told | {"input_shape": checkpoint.input_shape, "fit": done.fit}))
+        answer = {"file": str(file), "classes": checkpoint.classes}
+        console.out(to_json(answer | {"input_shape": checkpoint.input_shape, "fit": done.fit}))
         return
     shape = " x ".join(map(str, checkpoint.input_shape))
     console.note(f"{model}: images {shape}, {len(checkpoint.classes):,} classes")

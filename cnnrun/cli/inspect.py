@@ -45,7 +45,7 @@ def list_components(
 
     load_plugins(plugin or [])
     found = listing.components(kind, name)
-    console.out(to_json(found, indent=2) if as_json else listing.as_text(found, full=bool(name)))
+    console.out(to_json(found, indent=2) if as_json else listing.to_text(found, full=bool(name)))
 
 
 @app.command(epilog=examples("cnnrun describe mine.yaml", "cnnrun describe RUN -o network.png"))
@@ -70,7 +70,7 @@ def describe(
     from cnnrun.models.description.trace import describe
 
     description = describe(*model_of(target, overrides or [], plugin or []))
-    console.out(to_json(description.to_dict()) if as_json else description.as_text())
+    console.out(to_json(description.to_dict()) if as_json else description.to_text())
     if output is not None:
         from cnnrun.plots.drawing.diagram import draw_diagram
         from cnnrun.plots.style import save
@@ -111,24 +111,24 @@ def data_report(
     suspected = _suspects(model, config, overrides or [], plugin or []) if model else None
     if config is None:
         assert suspected
-        console.out(to_json(_plain(suspected)) if as_json else suspected.as_text())
+        console.out(to_json(_plain(suspected)) if as_json else suspected.to_text())
         return
     from cnnrun.config.experiment import load
     from cnnrun.data.inspection.report import report
-    from cnnrun.data.inspection.text import as_text
+    from cnnrun.data.inspection.text import to_text
     from cnnrun.engine.build_data import build_dataset
     from cnnrun.runtime.long_work import Progress
 
-    # Bad files are what the report is for: they are listed, not the end of it.
+    # Bad files are what the report is for: they are listed and don't end it.
     complete = ["dataset.on_error=skip", "dataset.check=all"]
     experiment = load(config, [*(overrides or []), *complete], plugin or [])
     dataset = build_dataset(experiment)
     found = report(dataset, Progress())
     if suspected and as_json:
         found |= _plain(suspected)
-    console.out(to_json(found) if as_json else as_text(found))
+    console.out(to_json(found) if as_json else to_text(found))
     if suspected and not as_json:
-        console.out(f"\n{suspected.as_text()}")
+        console.out(f"\n{suspected.to_text()}")
     if output is not None:
         from cnnrun.data.inspection.examples import example_pairs
         from cnnrun.plots.drawing.data_report import draw_data_report

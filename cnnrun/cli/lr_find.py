@@ -53,4 +53,4 @@ def lr_find(
     if as_json:
         console.out(to_json({"suggestion": found.suggestion, **values, **asdict(found)}))
     else:
-        console.out(lr_finder.in_words(found))
+        console.out(lr_finder.to_text(found))

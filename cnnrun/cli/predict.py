@@ -77,7 +77,7 @@ def predict(
     from cnnrun.evaluation.loading import open_trained
 
     file, parts, _ = open_trained(target, plugin or [], device)
-    if not parts.task.predicts:
+    if not parts.task.answers_images:
         raise UserError(f"task {parts.experiment.task.name} gives no classes to predict")
     files = prediction.find_images(_with_stdin(images))
     draw = _drawn(parts, gradcam, masks)
@@ -85,7 +85,7 @@ def predict(
     rows: list[dict[str, Any]] = []
     bad: list[dict[str, str]] = []
     for answers in prediction.predict_files(parts, files, batch_size):
-        bad += _told_bad(answers)
+        bad += _bad_rows(answers)
         found = _rows(parts, answers, top, {key: write(answers) for key, write in draw.items()})
         if not as_json:
             show(parts.task, found, first=not rows)
@@ -97,7 +97,7 @@ def predict(
         raise typer.Exit(1)
 
 
-def _told_bad(answers: Answers) -> list[dict[str, str]]:
+def _bad_rows(answers: Answers) -> list[dict[str, str]]:
     """The files of a batch that can't be read, each with a warning."""
     for each in answers.bad:
         console.warn(f"{printable(each.path)}: {each.reason}; skipped")
@@ -108,14 +108,14 @@ Draw = Callable[["Answers"], list[Path]]
 
 
 def _drawn(parts: Parts, gradcam: Path | None, masks: Path | None) -> dict[str, Draw]:
-    """What writes a file for each image, by the key that names it in the answer."""
+    """What writes a file per image, by the key that names it in the answer."""
     task, found = parts.experiment.task.name, dict[str, Draw]()
     if gradcam:
         from cnnrun.plots.of_predictions import GradCam
 
         if parts.task.targets != "labels":
-            told = f"task {task} predicts none"
-            raise ConfigError(f"--gradcam shows what speaks for one class of an image; {told}")
+            reason = f"task {task} predicts none"
+            raise ConfigError(f"--gradcam shows what speaks for one class of an image; {reason}")
         found["gradcam"] = GradCam(parts, gradcam).draw
     if masks:
         from cnnrun.plots.of_predictions import MaskFiles
@@ -127,16 +127,16 @@ def _drawn(parts: Parts, gradcam: Path | None, masks: Path | None) -> dict[str, 
 
 
 def _with_stdin(names: list[str]) -> list[str]:
-    """`names`, with the lines of stdin in the place of `-`."""
+    """`names`, with `-` replaced by the lines of stdin."""
     lines = _paths_from_stdin() if "-" in names else []
     return [n for name in names for n in (filter(None, lines) if name == "-" else [name])]
 
 
 def _paths_from_stdin() -> list[str]:
-    """One a line, or with zero bytes between them, as `find -print0` writes.
+    """One per line, or separated by zero bytes, as `find -print0` writes them.
 
     Raises:
-        ConfigError: an image was sent instead.
+        ConfigError: stdin is an image instead.
     """
     from cnnrun.data.sources.folder_listing import IMAGE_BEGINNINGS
 
@@ -150,11 +150,11 @@ def _paths_from_stdin() -> list[str]:
 def _rows(
     parts: Parts, answers: Answers, top: int, drawn: dict[str, list[Path]]
 ) -> list[dict[str, Any]]:
-    """What is told of each image."""
+    """The answers for each image."""
     if not answers.files:
         return []
-    told = parts.task.told(answers.answers, parts.dataset.classes, top)
-    rows = [{"file": file, **row} for file, row in zip(answers.files, told, strict=True)]
+    predicted = parts.task.prediction_rows(answers.answers, parts.dataset.classes, top)
+    rows = [{"file": file, **row} for file, row in zip(answers.files, predicted, strict=True)]
     for key, files in drawn.items():
         for row, file in zip(rows, files, strict=True):
             row[key] = str(file)
@@ -164,13 +164,13 @@ def _rows(
 def _print_text(task: Task, rows: list[dict[str, Any]], first: bool) -> None:  # noqa: ARG001
     for row in rows:
         drawn = "".join(f"  {printable(row[key])}" for key in ("gradcam", "mask") if key in row)
-        console.out(f"{printable(row['file'])}: {task.told_text(row)}{drawn}")
+        console.out(f"{printable(row['file'])}: {task.row_to_text(row)}{drawn}")
 
 
 def _print_csv(task: Task, rows: list[dict[str, Any]], first: bool) -> None:
     writer = csv.writer(console.results, lineterminator="\n")
     for row in rows:
-        for cells in task.told_cells(row):
+        for cells in task.row_to_cells(row):
             if first:
                 writer.writerow(["file", *cells])
                 first = False

@@ -83,7 +83,7 @@ def report(
 
 
 def _serve(paths: list[Path], port: int, output: Path | None) -> None:
-    """Show the runs until Ctrl-C, which is how this ends and no failure."""
+    """Show the runs until Ctrl-C, which is no failure."""
     if output is not None:
         raise ConfigError("choose one of --serve, which writes no file, and --output")
     from cnnrun.report.serving import Server

@@ -49,7 +49,7 @@ def study(
 ) -> None:
     """Train variants under several seeds and compare them.
 
-    Prints and draws what was found; what is trained already is not trained again.
+    Prints and draws the findings; finished runs are not trained again.
     """
     from cnnrun.multirun.launcher.engine import Place
     from cnnrun.multirun.launcher.train_jobs import LaunchOptions
@@ -61,4 +61,4 @@ def study(
         console.out("\n".join(studies.commands(file, overrides or [], options)))
         return
     findings = studies.run(file, overrides or [], options)
-    console.out(to_json(findings.to_dict()) if as_json else findings.as_text())
+    console.out(to_json(findings.to_dict()) if as_json else findings.to_text())

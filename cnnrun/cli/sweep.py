@@ -84,7 +84,7 @@ def sweep(
     """
     changes = list(overrides or [])
     if join is not None and file is not None and "=" in str(file):
-        # With --join the first argument is a change already.
+        # With --join the first argument is already a change.
         changes, file = [str(file), *changes], None
     if (file is None) == (join is None):
         raise ConfigError("name a sweep file, or one to work on with --join URL|DIR")
@@ -110,12 +110,12 @@ def sweep(
     else:
         assert join is not None
         results = sweeps.join(join, name, options)
-    console.out(to_json(results.to_dict()) if as_json else results.as_text())
-    _tell_of_failures(results)
+    console.out(to_json(results.to_dict()) if as_json else results.to_text())
+    _report_failures(results)
 
 
-def _tell_of_failures(results: Results) -> None:
-    """How many trials failed, on stderr; all of them are an error.
+def _report_failures(results: Results) -> None:
+    """Report on stderr how many trials failed; if all did, that is an error.
 
     Raises:
         UserError: every trial failed.

@@ -76,7 +76,7 @@ def train(
     """
     changes = list(overrides or [])
     if resume and config is not None and "=" in str(config):
-        # With --resume the first argument is a change already.
+        # With --resume the first argument is already a change.
         changes, config = [str(config), *changes], None
     if (config is None) == (resume is None):
         raise ConfigError("name a config file, or a run with --resume RUN")
@@ -129,7 +129,7 @@ def _train_seeds(
 
 
 def _print_run(run: RunDirectory, quiet: bool, as_json: bool) -> None:
-    """What a finished run left: as JSON, by its directory alone, or as a reader likes it."""
+    """Print a finished run: as JSON, as its directory only, or as text."""
     if as_json:
         console.out(to_json({"run": str(run.path), **run.read_summary()}))
     elif quiet:
@@ -158,9 +158,9 @@ def _scores(summary: dict[str, Any]) -> str:
 
     declared = read_metrics(summary.get("metrics"))
     metrics = {name: described(name, declared) for name in summary["test"]}
-    told = [f"{m.display_name} {m.text(summary['test'][n])}" for n, m in metrics.items()]
-    told[:-1] = [f"{text}," for text in told[:-1]]
-    return wrapped([*told, f"({_tested(summary)})"], console.width(), indent=10)
+    scores = [f"{m.display_name} {m.text(summary['test'][n])}" for n, m in metrics.items()]
+    scores[:-1] = [f"{text}," for text in scores[:-1]]
+    return wrapped([*scores, f"({_tested(summary)})"], console.width(), indent=10)
 
 
 def _tested(summary: dict[str, Any]) -> str:
@@ -172,13 +172,13 @@ def _tested(summary: dict[str, Any]) -> str:
 def check(config: Config, overrides: Overrides = None, plugin: Plugins = None) -> None:
     """Validate a config and run one batch; writes nothing.
 
-    Also tells how large the model is and how long an epoch takes.
+    Also prints the model's size and how long an epoch takes.
     """
     from cnnrun import runner
     from cnnrun.config.experiment import load
 
     for key, value in runner.check(load(config, overrides or [], plugin or [])).items():
         if isinstance(value, dict):
-            told = {n: f"{v:,}" if isinstance(v, int) else v for n, v in value.items()}
-            value = ", ".join(f"{name} {text}" for name, text in told.items())
+            texts = {n: f"{v:,}" if isinstance(v, int) else v for n, v in value.items()}
+            value = ", ".join(f"{name} {text}" for name, text in texts.items())
         console.out(f"{key:12}{value:,}" if isinstance(value, int) else f"{key:12}{value}")

@@ -41,8 +41,8 @@ def verify_resume(
 
     shorter = {"training.epochs": epochs, "dataset.limit": limit}
     changes = [*(overrides or []), *(f"{key}={n}" for key, n in shorter.items() if n)]
-    load(config, changes, plugin or [])  # mistakes are told at once, and as such
+    load(config, changes, plugin or [])  # report mistakes now, as such
     verdict = verify(config, changes, plugin or [], kills, seed, lambda text: console.warn(text))
-    console.out(to_json(verdict.to_dict()) if as_json else verdict.as_text())
+    console.out(to_json(verdict.to_dict()) if as_json else verdict.to_text())
     if not verdict.same:
         raise typer.Exit(1)

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from cnnrun.errors import ConfigError, did_you_mean
 
-# What a section is when a file does not say it: whose keys an option may have meant.
+# What a section is by default: whose keys an option may have meant.
 _USUAL = {
     "task": "classify",
     "dataset": "digits",
@@ -22,7 +22,7 @@ _USUAL = {
 
 
 class Group(TyperGroup):
-    """The commands; a word that is none of them is answered with the one that it means."""
+    """The commands; an unknown word is answered with the command it means."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         known = self.list_commands(ctx)
@@ -54,21 +54,21 @@ def _unknown_option(option: str, near: Iterable[str]) -> str:
     from cnnrun.config.words import lookup
 
     word = option.lstrip("-")
-    told = f"there is no option {option}"
+    message = f"there is no option {option}"
     if found := lookup("option", word):
         note = f" ({found.note})" if found.note else ""
-        return f"{told}; write {found.here[0]}{note}"
+        return f"{message}; write {found.here[0]}{note}"
     if "." in word:
-        return f"{told}; a setting is written {word}=VALUE, without dashes, after the file"
+        return f"{message}; a setting is written {word}=VALUE, without dashes, after the file"
     if setting := _setting(word.replace("-", "_")):
-        return told + setting
+        return message + setting
     if hint := did_you_mean(option, near):
-        return told + hint
-    return f"{told}; `cnnrun COMMAND -h` lists them, and settings are written KEY=VALUE"
+        return message + hint
+    return f"{message}; `cnnrun COMMAND -h` lists them, and settings are written KEY=VALUE"
 
 
 def _setting(word: str) -> str:
-    """How the setting that `--word` means is written, or ""."""
+    """The setting that `--word` means, or ""."""
     from cnnrun.config.experiment import experiment_model
     from cnnrun.config.places import keys_elsewhere
     from cnnrun.config.words import lookup_in_sections, lookup_key

@@ -1,4 +1,4 @@
-"""By what runs can be compared: a metric of known direction, a loss only if it is one loss."""
+"""By what runs can be compared: a metric of known direction; a loss only if it is the same."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from dataclasses import replace
 
 from cnnrun.comparison.groups import differing_keys, short, written
 from cnnrun.comparison.results import RankedBy
-from cnnrun.comparison.runs import SPLITS, Run, Split
+from cnnrun.comparison.runs import SPLITS, RunRecord, Split
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.measures import Metric
 
 _DIRECTIONS = {"max": True, "min": False}
-# Beside the section `loss`, what a loss is computed from; beta weighs the penalty of a VAE.
+# Besides the section `loss`, what a loss depends on; beta weighs the penalty of a VAE.
 _OF_LOSS = ("model.beta",)
 
 
-def choose(runs: Sequence[Run], wanted: str | None) -> tuple[Metric, Split]:
-    """The metric, and the split on which the most runs have it; of equals the test split.
+def choose(runs: Sequence[RunRecord], wanted: str | None) -> tuple[Metric, Split]:
+    """The metric, and the split for which most runs have it; the test split if equal.
 
-    wanted: a metric's name, or with a direction `name:max`, `name:min`; by default the tasks' own.
+    wanted: a metric's name, or with direction `name:max`, `name:min`; by default the tasks' own.
 
     Raises:
-        UserError: what else the runs can be compared by.
+        UserError: with what the runs can be compared by instead.
     """
     metric = _wanted(runs, wanted) if wanted is not None else _usual(runs)
     name = metric.name
     return metric, max(SPLITS, key=lambda split: sum(name in run.measures[split] for run in runs))
 
 
-def ranking(runs: Sequence[Run], metric: Metric, split: Split) -> RankedBy:
-    """By what groups are put in order: a validation score, so that the test split chooses nothing.
+def ranking(runs: Sequence[RunRecord], metric: Metric, split: Split) -> RankedBy:
+    """The score that ranks groups: on the validation split, so that the test split chooses nothing.
 
-    Of a metric that only the test split has, by what chose the epochs.
+    For a metric that only the test split has, it is the one that chose the epochs.
     """
     monitors = {run.monitor for run in runs}
     monitor = monitors.pop() if len(monitors) == 1 else None
@@ -41,18 +41,18 @@ def ranking(runs: Sequence[Run], metric: Metric, split: Split) -> RankedBy:
             continue
         if candidate.of_the_loss and loss_keys(runs):
             continue
-        # A run without a best epoch has no score of any split, and comes last.
+        # A run without a best epoch has no score on any split, and comes last.
         scored = [run for run in runs if run.measures["validation"] or run.measures[split]]
         if scored and all(candidate.name in run.measures["validation"] for run in scored):
             return RankedBy("validation", candidate)
     return RankedBy(split, metric)
 
 
-def metric_of(runs: Sequence[Run], name: str) -> Metric:
-    """What the runs declared `name` to be; one that did speaks for older ones of its task.
+def metric_of(runs: Sequence[RunRecord], name: str) -> Metric:
+    """The metric `name` as the runs declare it; such a run also counts for older ones of its task.
 
     Raises:
-        UserError: they contradict one another.
+        UserError: they contradict each other.
     """
     declared = [run.declared[name] for run in runs if name in run.declared]
     if len({metric.higher_is_better for metric in declared}) > 1:
@@ -60,7 +60,7 @@ def metric_of(runs: Sequence[Run], name: str) -> Metric:
     return declared[0] if declared else runs[0].metric(name)
 
 
-def _wanted(runs: Sequence[Run], wanted: str) -> Metric:
+def _wanted(runs: Sequence[RunRecord], wanted: str) -> Metric:
     name, _, direction = wanted.partition(":")
     known = _known(runs)
     if name not in known:
@@ -77,11 +77,11 @@ def _wanted(runs: Sequence[Run], wanted: str) -> Metric:
             f"or --metric {name}:min"
         )
     if metric.of_the_loss and (keys := loss_keys(runs)):
-        raise UserError(f"{_told(name, runs, keys)}; {_instead(runs)}")
+        raise UserError(f"{_why_not_comparable(name, runs, keys)}; {_instead(runs)}")
     return metric
 
 
-def _usual(runs: Sequence[Run]) -> Metric:
+def _usual(runs: Sequence[RunRecord]) -> Metric:
     tasks = list(dict.fromkeys(run.task for run in runs))
     if len(tasks) > 1:
         raise UserError(
@@ -97,12 +97,13 @@ def _usual(runs: Sequence[Run]) -> Metric:
         if metric.higher_is_better is not None and not (metric.of_the_loss and differing):
             return metric
     if metrics[0].of_the_loss and differing:
-        raise UserError(f"{_told(metrics[0].name, runs, differing)}; {_instead(runs)}")
+        why = _why_not_comparable(metrics[0].name, runs, differing)
+        raise UserError(f"{why}; {_instead(runs)}")
     return _wanted(runs, metrics[0].name)
 
 
-def loss_keys(runs: Sequence[Run]) -> list[str]:
-    """The settings under which the runs' losses are not the same function; [] where they are."""
+def loss_keys(runs: Sequence[RunRecord]) -> list[str]:
+    """The settings by which the runs' losses differ as functions; [] if they are the same."""
     tasks = {run.task for run in runs}
     found = [
         {k: v for k, v in run.settings.items() if k.startswith("loss.") or k in ("loss", *_OF_LOSS)}
@@ -111,7 +112,7 @@ def loss_keys(runs: Sequence[Run]) -> list[str]:
     return [*(["task"] if len(tasks) > 1 else []), *differing_keys(found)]
 
 
-def _told(name: str, runs: Sequence[Run], keys: Sequence[str]) -> str:
+def _why_not_comparable(name: str, runs: Sequence[RunRecord], keys: Sequence[str]) -> str:
     key = keys[0]
     values = dict.fromkeys(
         run.task if key == "task" else written(run.settings[key]) if key in run.settings else "none"
@@ -123,15 +124,15 @@ def _told(name: str, runs: Sequence[Run], keys: Sequence[str]) -> str:
     )
 
 
-def _instead(runs: Sequence[Run]) -> str:
+def _instead(runs: Sequence[RunRecord]) -> str:
     others = [name for name in _shared(runs) if not metric_of(runs, name).of_the_loss]
     return f"compare by --metric {' or '.join(others)}" if others else "nothing else was measured"
 
 
-def _known(runs: Sequence[Run]) -> list[str]:
+def _known(runs: Sequence[RunRecord]) -> list[str]:
     return list(dict.fromkeys(m for run in runs for split in SPLITS for m in run.measures[split]))
 
 
-def _shared(runs: Sequence[Run]) -> list[str]:
-    """The metrics that every run has, on whichever split."""
+def _shared(runs: Sequence[RunRecord]) -> list[str]:
+    """The metrics that every run has, on any split."""
     return [m for m in _known(runs) if all(any(m in r.measures[s] for s in SPLITS) for r in runs)]

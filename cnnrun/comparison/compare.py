@@ -1,4 +1,4 @@
-"""Groups of runs against one another: the means over seeds, and tests of their differences."""
+"""Comparing groups of runs: means over seeds, and tests of their differences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import combinations
 
 from cnnrun.comparison.caveats import caveats_of
 from cnnrun.comparison.choice import choose, ranking
-from cnnrun.comparison.groups import Group, keys_of_versions, told_apart
+from cnnrun.comparison.groups import Group, keys_of_versions, with_distinct_labels
 from cnnrun.comparison.results import (
     MOST_IN_ALL_PAIRS,
     Comparison,
@@ -17,7 +17,7 @@ from cnnrun.comparison.results import (
     RankedBy,
     Result,
 )
-from cnnrun.comparison.runs import Run, Split
+from cnnrun.comparison.runs import RunRecord, Split
 from cnnrun.comparison.statistics import (
     Interval,
     corrected,
@@ -31,21 +31,20 @@ from cnnrun.errors import UserError
 def compare(
     groups: Sequence[Group],
     metric: str | None = None,
-    left_out: Sequence[Run] = (),
+    left_out: Sequence[RunRecord] = (),
     contrasts: Collection[tuple[str, str]] = (),
 ) -> Comparison:
-    """Compare groups by their final scores: of the test split, or what all of them have.
+    """Compare groups by their final scores: on the test split, or the split that all have.
 
-    The best first by their validation scores, as the test split is to choose nothing.
+    Best first by validation scores, as the test split must not choose anything.
 
-    metric: by default what the runs' task is measured by. left_out: runs that have no group
-    because they are damaged, to be told. Runs that did not finish are left out and told, too.
-    contrasts: pairs of names of groups, by default each with each; the fewer, the less is lost to
-    the correction for many tests.
+    metric: by default the task's main one. left_out: damaged runs, which have no group, to be
+    reported. Unfinished runs are left out and reported, too. contrasts: pairs of names of groups,
+    by default all pairs; the fewer, the less is lost to the correction for multiple tests.
 
     Raises:
-        UserError: no run is finished, none has the metric, nobody said whether more of it is
-            better, or it is the loss and their losses or tasks are different.
+        UserError: no run is finished, none has the metric, its direction is unknown, or it is the
+            loss and their losses or tasks differ.
     """
     finished = [run for group in groups for run in group.runs]
     others = [*left_out, *(run for group in groups for run in group.left_out)]
@@ -53,7 +52,7 @@ def compare(
         states = ", ".join(f"{run.path} ({run.state})" for run in others[:3])
         raise UserError(f"no finished run to compare{': ' if states else ''}{states}")
     lost = [group.label for group in groups if not group.runs]
-    groups = told_apart([group for group in groups if group.runs])
+    groups = with_distinct_labels([group for group in groups if group.runs])
     chosen, split = choose(finished, metric)
     ranked_by = ranking(finished, chosen, split)
     scored = [_result(group, split, chosen.name, ranked_by) for group in groups]
@@ -85,7 +84,7 @@ def _result(group: Group, split: Split, metric: str, ranked_by: RankedBy) -> Res
 
 
 def _scores(group: Group, split: Split, metric: str) -> dict[int, float]:
-    """By seed, whose newest run counts; a run without the metric has NaN."""
+    """By seed, of which the newest run counts; NaN for a run without the metric."""
     runs = sorted(group.runs, key=lambda run: run.started)
     found = {run.seed: run.score(split, metric) for run in runs}
     return {seed: math.nan if (v := found[seed]) is None else v for seed in sorted(found)}
@@ -97,7 +96,7 @@ def _interval(scores: dict[int, float]) -> Interval | None:
 
 
 def _rank(result: Result, more: bool) -> tuple[bool, float]:
-    """Best first; what has a NaN comes last."""
+    """Best first; NaN comes last."""
     if result.rank is None or result.interval is None:
         return True, 0.0
     return False, -result.rank.mean if more else result.rank.mean
@@ -106,7 +105,7 @@ def _rank(result: Result, more: bool) -> tuple[bool, float]:
 def _differences(pairs: list[tuple[Result, Result]]) -> list[Difference]:
     """Pairs of groups under shared seeds, corrected for the number of tests."""
     found: list[Difference] = []
-    tested: list[tuple[int, list[float], float]] = []  # which of `found`, its gaps, its p
+    tested: list[tuple[int, list[float], float]] = []  # index in `found`, its gaps, its p
     for first, second in pairs:
         seeds = sorted(first.scores.keys() & second.scores.keys())
         one, other = ([result.scores[seed] for seed in seeds] for result in (first, second))

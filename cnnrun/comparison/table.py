@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from cnnrun.comparison.choice import loss_keys
-from cnnrun.comparison.groups import compared_settings, differing_keys, telling_keys, written
-from cnnrun.comparison.runs import SPLITS, Run, Split
+from cnnrun.comparison.groups import compared_settings, differing_keys, informative_keys, written
+from cnnrun.comparison.runs import SPLITS, RunRecord, Split
 from cnnrun.config.document import parse
 from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.measures import Metric
 from cnnrun.runtime.text_table import columns, width_of
 
-_FACTS: dict[str, Callable[[Run], Any]] = {
+_FACTS: dict[str, Callable[[RunRecord], Any]] = {
     "run": lambda run: str(run.path),
     "name": lambda run: run.name,
     "time": lambda run: run.started.isoformat(" "),
@@ -38,24 +38,24 @@ _COMPARED: dict[str, Callable[[Any, Any], bool]] = {
 }
 _CONDITION = re.compile(r"([^=<>!]+)(!=|>=|<=|=|>|<)(.*)", re.DOTALL)
 _WIDEST = 40
-# Where a metric is named without a split: the test split is to choose nothing.
+# Split of a metric named without one: the test split must not choose anything.
 _BY_RANK: tuple[Split, ...] = ("validation", "test", "train")
 
 
-# Columns that say which run it is and how good, before what there is room for beside them.
+# Columns that identify and score a run; others follow as space allows.
 _FIRST, _LAST = ("run",), ("epochs", "time", "name")
 
 
 class RunTable:
-    """Runs and what may be asked of them: facts, scores (`test_accuracy`) and settings."""
+    """Runs with their columns: facts, scores (`test_accuracy`) and settings."""
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[RunRecord]) -> None:
         self.runs = list(runs)
-        self.notes: list[str] = []  # what to know of the order
+        self.notes: list[str] = []  # notes on the order
         self._settings = dict.fromkeys(key for run in runs for key in run.settings)
-        # By column, the metric: `test_accuracy`, and `accuracy` for the best that a run has.
+        # The metric of each column: `test_accuracy`, and `accuracy` for a run's best.
         self.metrics: dict[str, str] = {}
-        # What a task's metric is, as the runs that say so have it.
+        # The task's metric, as declared by runs.
         self._declared: dict[tuple[str, str], Metric] = {}
         for run in self.runs:
             self._declared |= {(run.task, name): m for name, m in run.declared.items()}
@@ -63,7 +63,7 @@ class RunTable:
                 for name in run.measures[split]:
                     self.metrics |= {f"{split}_{name}": name, name: name}
 
-    def _metric(self, run: Run, key: str) -> Metric:
+    def _metric(self, run: RunRecord, key: str) -> Metric:
         name = self.metrics[key]
         return self._declared.get((run.task, name)) or run.metric(name)
 
@@ -85,16 +85,16 @@ class RunTable:
             self.runs = [run for run in self.runs if _meets(self.value(run, key), sign, wanted)]
 
     def sort(self, key: str, reverse: bool = False) -> None:
-        """By a metric the best first, by anything else the smallest; what has no value is last.
+        """By a metric best first, by anything else smallest first; missing values last.
 
-        A metric of which no run says whether more is better is sorted as anything else.
+        A metric of unknown direction is sorted like anything else.
 
         Raises:
             ConfigError: no such key.
         """
         self.check(key, "--sort")
 
-        def place(run: Run) -> tuple[Any, ...]:
+        def place(run: RunRecord) -> tuple[Any, ...]:
             value = self.value(run, key)
             if _is_number(value):
                 more = key in self.metrics and bool(self._metric(run, key).higher_is_better)
@@ -107,7 +107,7 @@ class RunTable:
         self.runs = sorted(known, key=place, reverse=reverse and texts) + missing
         self.notes += self._doubts(key, known)
 
-    def _doubts(self, key: str, runs: Sequence[Run]) -> list[str]:
+    def _doubts(self, key: str, runs: Sequence[RunRecord]) -> list[str]:
         if key not in self.metrics or not runs:
             return []
         metrics = [self._metric(run, key) for run in runs]
@@ -118,24 +118,24 @@ class RunTable:
         return []
 
     def columns(self) -> list[str]:
-        """The usual ones: facts, each task's main scores, and the settings that differ."""
+        """The default columns: facts, each task's main scores, and the settings that differ."""
         scores: dict[str, None] = {}
         for run in self.runs:
             for split in (SPLITS[1], SPLITS[0]):
                 if run.main_metric in run.measures[split]:
                     scores[f"{split}_{run.main_metric}"] = None
         settings = [compared_settings(run) for run in self.runs if run.settings]
-        keys = telling_keys(differing_keys(settings), settings)
+        keys = informative_keys(differing_keys(settings), settings)
         return ["name", "time", "state", "seed", "epochs", *scores, *keys, "run"]
 
     def check(self, key: str, where: str) -> None:
-        """Raise a `ConfigError` where no run has such a key."""
+        """Raise a `ConfigError` if no run has such a key."""
         known = {**_FACTS, **self.metrics, **self._settings}
         if key not in known:
             raise ConfigError(f"{where}: no run has '{key}'{did_you_mean(key, known)}")
 
-    def value(self, run: Run, key: str) -> Any:
-        """What `run` has in column `key`; None for nothing."""
+    def value(self, run: RunRecord, key: str) -> Any:
+        """The value of `run` in column `key`, or None."""
         if key in _FACTS:
             return _FACTS[key](run)
         if key in self.metrics:
@@ -145,7 +145,7 @@ class RunTable:
         return run.settings.get(key)
 
     def rows(self, keys: Sequence[str]) -> list[dict[str, Any]]:
-        """A dict for each run, of plain values: what is no number is None."""
+        """A dict of plain values for each run; NaN becomes None."""
         return [
             {key: None if _is_missing(v := self.value(run, key)) else v for key in keys}
             for run in self.runs
@@ -154,7 +154,7 @@ class RunTable:
     def to_text(self, keys: Sequence[str], width: int | None = None) -> str:
         """Columns under their names.
 
-        width: of the terminal; columns that it has no room for are left out, and counted.
+        width: of the terminal; columns that don't fit are left out and counted.
         """
         if not self.runs:
             return "no run meets the conditions"
@@ -179,7 +179,7 @@ class RunTable:
                     used += needed
         return [key for key in cells if key in kept]
 
-    def _cell(self, run: Run, key: str) -> str:
+    def _cell(self, run: RunRecord, key: str) -> str:
         value = self.value(run, key)
         if value is None:
             return "-"

@@ -1,4 +1,4 @@
-"""How alike two images are: PSNR and SSIM, one number an image, with gradients."""
+"""How alike two images are: PSNR and SSIM, one number per image, differentiable."""
 
 from __future__ import annotations
 

@@ -22,20 +22,20 @@ Positive = Annotated[float, Field(gt=0)]
 Nonlinearity = Literal["relu", "leaky_relu", "tanh", "sigmoid", "linear", "selu"]
 FanMode = Literal["fan_in", "fan_out"]
 
-# Functions of `torch.nn.init` that fill weights of some dimensions alone; others stay as they are.
+# Functions of `torch.nn.init` that only fill weights of some dimensions; others are left alone.
 _KERNELS, _MATRICES = ("convolutions", (3, 4, 5)), ("dense layers", (2,))
 DIMENSIONS = {"dirac_": _KERNELS, "eye_": _MATRICES, "sparse_": _MATRICES}
 
 
 def initialize(model: nn.Module, config: Component, loaded: Container[Tensor] = ()) -> None:
-    """Fill the weights of all dense and convolutional layers and set their biases to 0.
+    """Initialize the weights of all dense and convolutional layers and set their biases to 0.
 
-    Normalization layers stay as they are, and `default` leaves everything as torch made it.
+    Normalization layers are left alone; `default` leaves everything as torch initialized it.
 
-    loaded: weights that were learnt elsewhere, which stay.
+    loaded: pretrained weights, which are kept.
 
     Raises:
-        UserError: the initializer fills weights of other dimensions than any of the model's.
+        UserError: no weight of the model has the dimensions that the initializer fills.
     """
     if config.name == "default":
         return
@@ -51,7 +51,7 @@ def initialize(model: nn.Module, config: Component, loaded: Container[Tensor] = 
         if any(parameter in loaded for parameter in module.parameters(recurse=False)):
             continue
         if isinstance(module, LocallyConnected2d):
-            # Each position is a layer of its own to the rules about fans.
+            # For fan_in and fan_out, each position is a layer of its own.
             for kernels in module.kernels().data:
                 initializers.build(config, weight=kernels)
         else:
@@ -69,7 +69,7 @@ def default(weight: Tensor) -> None:
 
 @initializers.register("zeros")
 def zeros(weight: Tensor) -> None:
-    """All weights 0: the units of a layer never become different."""
+    """All weights 0: the units of a layer never differ."""
     nn.init.zeros_(weight)
 
 

@@ -1,4 +1,4 @@
-"""Where an experiment names components, and what is done for names of other libraries."""
+"""Where an experiment names components, and how names of other libraries are registered."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ NAMED_IN = {
     "schedule": registry.schedules,
     "loggers": registry.loggers,
 }
-# Lists of components of which one alone may be given.
+# Lists of components for which a single one may be given.
 LISTS = (("loggers",), ("dataset", "augment"))
 
 
 def ask_libraries(document: Document) -> None:
-    """Let the components of other libraries (`torch/NAdam`) that are named be known, with keys.
+    """Register the named components of other libraries (`torch/NAdam`), with their keys.
 
     Raises:
-        ConfigError: one that can't be used here.
+        ConfigError: a component that can't be used here.
     """
     problems = []
     for path, kind, name in named_components(document):
@@ -43,7 +43,7 @@ def ask_libraries(document: Document) -> None:
 
 
 def beside(path: KeyPath, name: Any) -> list[str]:
-    """The names of the library that a component's `name` begins with (`torch/...`), if any."""
+    """The library's names if `name` starts with a library (`torch/...`)."""
     kind = NAMED_IN.get(where_of(path).removesuffix(".name"))
     return kind.libraries.names_beside(name) if kind else []
 

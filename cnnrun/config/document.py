@@ -1,7 +1,7 @@
 """A YAML file as plain values that remember where they were written.
 
-PyYAML scans and parses; the values are made here, because PyYAML's own way keeps the last of two
-equal keys without a word, and reads words by other rules than `yaml_words`.
+PyYAML scans and parses; the values are built here, because PyYAML silently keeps the last of two
+equal keys and reads words by other rules than `yaml_words`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class Change(str):
-    """The place of a value that changes what a file says: on the command line, in a sweep."""
+    """The place of a value that overrides a file: on the command line, in a sweep."""
 
 
 @dataclass
 class Document:
-    """`values` as read from `file`, and for every path into them the place it was written."""
+    """`values` as read from `file`, and for every path into them its place in the file."""
 
     file: str
     values: Any
@@ -52,11 +52,11 @@ class Document:
     def override(self, text: str) -> None:
         """Set one value from `key.path=value`, e.g. `optimizer.lr=0.1`; the value is YAML.
 
-        `optimizer=adam` replaces the whole section, `optimizer.lr=0.1` one key of it (and a section
+        `optimizer=adam` replaces the whole section, `optimizer.lr=0.1` one key of it (a section
         that is a bare name becomes a mapping).
 
         Raises:
-            ConfigError: not of the form `key=value`, or the value is no YAML.
+            ConfigError: not of the form `key=value`, or the value is not YAML.
         """
         if not isinstance(text, str):
             raise ConfigError(
@@ -72,7 +72,7 @@ class Document:
         self.put(path, value, where)
 
     def put(self, path: KeyPath, value: Any, where: str) -> None:
-        """Set the value at `path`, and say that it was written at `where`.
+        """Set the value at `path` and record `where` it was written.
 
         Raises:
             ConfigError: the path leads through something that has no keys.
@@ -93,7 +93,7 @@ class Document:
             places[path] = where
 
     def at(self, path: KeyPath) -> Any:
-        """What stands at `path`, or None."""
+        """The value at `path`, or None."""
         value = self.values
         for step in path:
             if isinstance(value, dict):
@@ -105,7 +105,7 @@ class Document:
         return value
 
     def _enter(self, target: Any, step: str | int, path: KeyPath, where: str) -> Any:
-        """The container under `step`, made where it was absent or a bare component name."""
+        """The container under `step`, created if it is missing or a bare component name."""
         if isinstance(target, list):
             if not isinstance(step, int) or step >= len(target):
                 raise ConfigError(f"{where}: the list '{dotted_path(path[:-1])}' has no such item")
@@ -126,7 +126,7 @@ class Document:
 
 
 def dotted_path(path: KeyPath) -> str:
-    """`path` as one writes it on the command line, in one line whatever its keys hold."""
+    """`path` as written on the command line, on one line whatever its keys contain."""
     return printable(".".join(map(str, path)))
 
 
@@ -134,10 +134,10 @@ def read(file: Path) -> Document:
     """Read one YAML file whose top level is a mapping.
 
     Raises:
-        ConfigError: not there, not text, not YAML, or not a mapping; with the place and the cause.
+        ConfigError: missing, not text, not YAML, or not a mapping; with the place and the cause.
     """
     try:
-        with file.open("rb") as stream:  # of a pipe or a device, nobody knows the size
+        with file.open("rb") as stream:  # the size of a pipe or device is unknown
             content = stream.read(CONFIG_BYTES + 1)
         if len(content) > CONFIG_BYTES:
             raise ConfigError(f"{file}:1: over {CONFIG_BYTES:,} bytes; that is no experiment")
@@ -187,7 +187,7 @@ def parse(text: str, file: str) -> Document:
 
 
 def plain(text: str) -> Any:
-    """The values of YAML that a program wrote, in the same limits, by PyYAML's quick parser in C.
+    """The values of YAML written by a program, within the same limits, by PyYAML's fast C parser.
 
     Raises:
         ConfigError, yaml.YAMLError, RecursionError: not such YAML.
@@ -197,7 +197,7 @@ def plain(text: str) -> Any:
 
 
 class _Builder:
-    """Turns PyYAML's nodes into values and notes their places."""
+    """Turns PyYAML's nodes into values and records their places."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
@@ -264,7 +264,7 @@ _PLAIN_TAGS = {
 
 
 def _explain(error: yaml.MarkedYAMLError, text: str, file: str) -> str:
-    """One line with the place and, where the usual causes are seen, the cause in plain words."""
+    """One line with the place and, for the usual causes, the cause in plain words."""
     mark = error.problem_mark or error.context_mark
     if mark is None:
         return f"{file}: {error.problem}"
@@ -285,7 +285,7 @@ def _explain(error: yaml.MarkedYAMLError, text: str, file: str) -> str:
 
 
 def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted keys; components have their present names, to be compared."""
+    """Nested mappings as dotted keys; components by their present names, so that they compare."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict) and value:

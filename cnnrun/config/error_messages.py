@@ -18,7 +18,7 @@ from cnnrun.config.places import (
     where_of,
     words_in,
 )
-from cnnrun.config.synonyms import as_text, resolved
+from cnnrun.config.synonyms import resolved, to_text
 from cnnrun.config.words import (
     exact,
     lookup,
@@ -52,7 +52,7 @@ _OFF_BY_DEFAULT = {
     ("dataset", "augment"),
 }
 
-# Texts of a certain form, in words.
+# Patterns of strings, in words.
 _FORMS = {
     "device": "auto, cpu, mps, cuda or cuda:1",
     "name": "letters, digits and ._+-, starting with a letter or digit",
@@ -78,13 +78,25 @@ def explain(
         path = path_in(values, detail["loc"], detail["type"])
         at_key = detail["type"] == "extra_forbidden"
         grouped.setdefault((path, at_key), []).append(detail)
-    if (("task",), False) in grouped:  # what a section may leave out is the task's to say
+    if (("task",), False) in grouped:  # the task decides which sections may be left out
         grouped = {at: d for at, d in grouped.items() if d[0]["type"] != "missing"}
     return [
         f"{document.place(path, key=at_key)}: {dotted_path(path)}: "
         + _message(values, path, details, model)
         for (path, at_key), details in grouped.items()
     ]
+
+
+def explain_encoder(document: Document) -> list[str]:
+    """A message where a U-Net's encoder, a model within a model, has a name that there is not."""
+    path: KeyPath = ("model", "encoder")
+    if isinstance(document.at(path), dict):
+        path = (*path, "name")
+    name, models = document.at(path), NAMED_IN["model"]
+    if document.at(("model", "name")) != "unet" or not isinstance(name, str) or models.has(name):
+        return []
+    hint = _unknown_value(("model",), name, beside(("model",), name) or models.names())
+    return [f"{document.place(path)}: {dotted_path(path)}: unknown name {_short(name)}{hint}"]
 
 
 def _message(
@@ -110,7 +122,7 @@ def _message(
         return f"unknown name {_short(given)}{_unknown_value(path, given, words)}"
     where = where_of(path)
     hint = did_you_mean(given, words) if isinstance(given, str) else ""
-    if known := lookup(f"{where}=", as_text(given)):
+    if known := lookup(f"{where}=", to_text(given)):
         hint = known.hint(given, at=where)
     return f"expected {expected}, got {_short(given)}{hint}"
 
@@ -130,12 +142,12 @@ def _expectation(detail: ErrorDetails, path: KeyPath) -> str:
 
 
 def _short(value: Any) -> str:
-    text = as_text(value) if value is None or isinstance(value, bool) else repr(value)
+    text = to_text(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _unknown_value(path: KeyPath, given: Any, words: list[str]) -> str:
-    """What a name that there is not could mean; exact words of other tools come first."""
+    """A suggestion for an unknown name; exact words of other tools come first."""
     where = where_of(path)
     known = lookup(f"{where}=", given)
     if known is not None:
@@ -151,7 +163,7 @@ def _unknown_value(path: KeyPath, given: Any, words: list[str]) -> str:
 
 
 def _unknown_key(values: dict[str, Any], path: KeyPath, model: type[BaseModel]) -> str:
-    """What an unknown key could mean: a word of another tool, a key elsewhere, a near one here."""
+    """A suggestion for an unknown key: a word of another tool, a key elsewhere, a near one here."""
     word, mapping = str(path[-1]), where_of(path[:-1])
     here = keys_at(path[:-1], values, model)
     if "/" in str(_named(values, path[:-1])) and (near := did_you_mean(word, here)):
@@ -181,7 +193,7 @@ def _unknown_key(values: dict[str, Any], path: KeyPath, model: type[BaseModel]) 
 def _nearest_key(
     values: dict[str, Any], path: KeyPath, here: list[str], model: type[BaseModel]
 ) -> str:
-    """The key of which an unknown one may be a slip; else what keys there are."""
+    """The key that an unknown one may be a typo of; else the list of keys."""
     word, mapping = str(path[-1]), where_of(path[:-1])
     if near := did_you_mean(word, here):
         return near
@@ -199,7 +211,7 @@ def _nearest_key(
 
 
 def _component_called(word: str, mapping: str) -> str:
-    """A component's name, ours or another tool's, that stands as a key: `mixup: 0.8`."""
+    """A component's name, ours or another tool's, used as a key: `mixup: 0.8`."""
     for where, kind in NAMED_IN.items():
         if mapping not in ("", where, "training", where.partition(".")[0]):
             continue
@@ -214,7 +226,7 @@ def _component_called(word: str, mapping: str) -> str:
 
 
 def _switched_off(values: dict[str, Any], path: KeyPath, to: KeyPath | None) -> str:
-    """Where what is off by default is switched off by another tool's word."""
+    """Where something that is off by default is switched off by another tool's word."""
     off = (to is not None and to[:2] in _OFF_BY_DEFAULT) or (
         to and to[0] in ("transfer", "loggers")
     )
@@ -249,7 +261,7 @@ def _named(values: dict[str, Any], path: KeyPath) -> Any:
 
 
 def _shown(to: KeyPath | None, path: KeyPath) -> str | None:
-    """A key as one writes it beside that at `path`."""
+    """A key as written beside that at `path`."""
     if to is None:
         return None
     return str(to[-1]) if to[:-1] == path[:-1] else dotted_path(to)

@@ -1,4 +1,4 @@
-"""One experiment: read from YAML and the command line, validated once, complete with defaults.
+"""One experiment: read from YAML and the command line, validated once, defaults filled in.
 
 Inside cnnrun these values are trusted. All problems of a file are reported together, each with
 file, line, column, key and the nearest valid word.
@@ -20,7 +20,7 @@ from cnnrun.component import made_model
 from cnnrun.components.schedules import ScheduleOptions
 from cnnrun.config.component_names import ask_libraries
 from cnnrun.config.document import Document, dotted_path, read
-from cnnrun.config.error_messages import explain
+from cnnrun.config.error_messages import explain, explain_encoder
 from cnnrun.config.plugins import load_plugins
 from cnnrun.config.shipped import find_config
 from cnnrun.config.synonyms import accept, accept_names
@@ -125,14 +125,14 @@ class Experiment(Options):
     _document: Document = PrivateAttr(default_factory=lambda: Document("the experiment", {}))
 
     def error(self, path: Sequence[str | int], message: str) -> ConfigError:
-        """A mistake that shows only when the experiment is built, with the place of its cause."""
+        """An error that only shows when the experiment is built, with the place of its cause."""
         return ConfigError(
             f"{self._document.place(tuple(path))}: {dotted_path(tuple(path))}: {message}"
         )
 
     @contextmanager
     def located(self, *path: str | int) -> Iterator[None]:
-        """Give a mistake that shows only on building the place of its cause in the YAML file."""
+        """Add to an error that only shows on building the place of its cause in the YAML file."""
         try:
             yield
         except ConfigError:
@@ -143,7 +143,7 @@ class Experiment(Options):
             raise self.error(path, str(error)) from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, every default written out."""
+        """Plain values, with all defaults."""
         return self.model_dump()
 
     def to_yaml(self) -> str:
@@ -151,10 +151,10 @@ class Experiment(Options):
 
 
 def load(file: Path, overrides: Iterable[str] = (), plugins: Iterable[str] = ()) -> Experiment:
-    """Read, override and validate the experiment in `file`, or the one that has this name.
+    """Read, override and validate the experiment in `file`, or the shipped one of this name.
 
     Raises:
-        ConfigError: every problem found.
+        ConfigError: all problems found.
     """
     file = find_config(file)
     document = read(file)
@@ -168,15 +168,15 @@ def from_dict(
     """An experiment from plain values, e.g. those in a checkpoint; `origin` names them in errors.
 
     Raises:
-        ConfigError: every problem found.
+        ConfigError: all problems found.
     """
     return validate(Document(origin, values), overrides, plugins)
 
 
-# A word that is accepted for another may bring more of them with it: `trainer: {max_epochs: 5}`.
+# An accepted alias may contain further ones: `trainer: {max_epochs: 5}`.
 _ROUNDS = 8
 
-# The sections that every file may leave out.
+# Sections that every file may leave out.
 _DEFAULTS = {
     "task": "classify",
     "initializer": "default",
@@ -193,7 +193,7 @@ def validate(
     values = document.values
     files = _plugin_files(document, list(plugins))
     load_plugins(files)
-    if files:  # those of the command line are part of what the run is
+    if files:  # those of the command line are part of the run's identity
         values["plugins"] = files
     experiment = None
     for _ in range(_ROUNDS):
@@ -210,6 +210,8 @@ def validate(
             break
     if experiment is None:
         raise ConfigError(explain(document, wrong, model, completed))
+    if problems := explain_encoder(document):
+        raise ConfigError(problems)
     experiment._document = document
     return experiment
 
@@ -226,11 +228,11 @@ def changed_copy(experiment: Experiment, changes: Mapping[str, Any]) -> Experime
 
 
 def experiment_model() -> type[Experiment]:
-    """`Experiment` with each section's type made of what is registered now, plug-ins included.
+    """`Experiment` with section types from what is registered now, plug-ins included.
 
-    Made once for the same components: it takes 0.1 s, and a sweep validates every trial.
+    Cached for the same components: it takes 0.1 s, and a sweep validates every trial.
     """
-    # No section of an experiment is made of plots, which would import matplotlib.
+    # No section of an experiment names plots, which would import matplotlib.
     kinds = [kind for kind in registry.KINDS.values() if kind is not registry.plots]
     asked_for = [tuple(kind.libraries.asked_for.values()) for kind in kinds]
     return _experiment_model(tuple(map(registry.Registry.entries, kinds)), tuple(asked_for))
@@ -259,14 +261,14 @@ def _experiment_model(*_entries: tuple[tuple[Entry, ...], ...]) -> type[Experime
 
 
 def default_names(section: str) -> set[str]:
-    """The components that a section may stand for without naming one, by the experiment's task."""
+    """The default component of each section that names none, by the experiment's task."""
     tasks = [registry.tasks.get(name).factory for name in registry.tasks.names()]
     by_task = [task.defaults.get(section) for task in tasks]  # type: ignore[attr-defined]
     return {name for name in (_DEFAULTS.get(section), *by_task) if isinstance(name, str)}
 
 
 def _completed(document: Document) -> dict[str, Any]:
-    """The values with the sections and keys that a file may leave out."""
+    """The values, completed by sections and keys that a file may leave out."""
     values: dict[str, Any] = deepcopy(document.values)
     for section, default in {**_DEFAULTS, **_task_defaults(document)}.items():
         _fill_in(values.setdefault(section, deepcopy(default)), registry.as_mapping(default))
@@ -274,9 +276,9 @@ def _completed(document: Document) -> dict[str, Any]:
 
 
 def _fill_in(given: Any, default: dict[str, Any]) -> None:
-    """Complete what a file says of a section: `optimizer: {lr: 0.1}` is of the default optimizer.
+    """Complete a section of a file: `optimizer: {lr: 0.1}` means the default optimizer.
 
-    The default's other keys are of no use to another component.
+    The default's other keys don't apply to another component.
     """
     if not isinstance(given, dict):
         return
@@ -286,15 +288,15 @@ def _fill_in(given: Any, default: dict[str, Any]) -> None:
 
 
 def _name_from(file: Path) -> str:
-    """A run's name from the file's: `runs/x/2026.../config.yaml` has its name inside already."""
+    """A run's name from the file's: `runs/x/2026.../config.yaml` already contains its name."""
     kept = "".join(c if c.isalnum() or c in "._+-" else "_" for c in file.stem)
     return kept.lstrip("._+-") or "experiment"
 
 
 def _plugin_files(document: Document, named: list[str]) -> list[str]:
-    """The `plugins` key, needed before anything else can be validated, and those of a command line.
+    """The `plugins` key, needed before anything else can be validated, and `--plugin` options.
 
-    named: those; one takes the place of a file of the same name, which may lie elsewhere by now.
+    named: the options; each replaces a file of the same name, which may have moved.
     """
     files = document.values.get("plugins") or []
     if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
@@ -305,7 +307,7 @@ def _plugin_files(document: Document, named: list[str]) -> list[str]:
 
 
 def _task_defaults(document: Document) -> dict[str, Any]:
-    """What the named task takes for sections that the file leaves out (its loss, say)."""
+    """The named task's defaults for sections that the file leaves out (such as its loss)."""
     task = registry.as_mapping(document.values.get("task", {}))
     name = task.get("name", _DEFAULTS["task"]) if isinstance(task, dict) else None
     if name not in registry.tasks.names():

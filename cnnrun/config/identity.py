@@ -1,7 +1,7 @@
-"""What each key of an experiment is to its run: part of what is computed, or only where and how.
+"""The role of each key in a run: part of what is computed, or only where and how.
 
-Written once for resuming, `--resume-or-start`, sweeps, studies and comparisons. A key that is not
-named has the role of the longest key above it; those of plug-ins have their section's.
+Defined once for resuming, `--resume-or-start`, sweeps, studies and comparisons. A key that is not
+listed has the role of the longest key above it; keys of plug-ins have their section's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cnnrun.config.own_code import code_of
 
 
 class Role(Enum):
-    """What a key is to a run."""
+    """The role of a key in a run."""
 
     RESULT = "changes what comes next; a run may resume with another value"
     FIXED = "what the run's weights, order of images or scores mean depends on it"
@@ -27,7 +27,7 @@ class Role(Enum):
     START = "used when a run starts, without effect on one that is resumed"
 
     @property
-    def tells_apart(self) -> bool:
+    def distinguishes(self) -> bool:
         """Whether runs with different values are different runs."""
         return self in (Role.RESULT, Role.FIXED, Role.SOURCE)
 
@@ -35,14 +35,14 @@ class Role(Enum):
 ROLES = {
     **dict.fromkeys(("name", "output"), Role.START),
     "device": Role.MACHINE,
-    # What the files say is compared, not where they lie; see `runs/identity.py`.
+    # The files' content is compared, not their place; see `runs/identity.py`.
     "plugins": Role.MACHINE,
     "loggers": Role.OUTPUT,
     **dict.fromkeys(("task", "seed", "model", "initializer", "transfer"), Role.FIXED),
     **dict.fromkeys(("loss", "optimizer", "schedule", "training"), Role.RESULT),
     "optimizer.name": Role.FIXED,
     **dict.fromkeys(("training.ema", "training.swa"), Role.FIXED),
-    # It chooses `channels_last` and `compile` once.
+    # Chooses `channels_last` and `compile` once.
     "training.auto_speed": Role.START,
     **dict.fromkeys(("training.draw", "training.checkpoint_every"), Role.OUTPUT),
     "dataset": Role.FIXED,
@@ -54,22 +54,22 @@ ROLES = {
     ),
 }
 ROLES_OF_COMPONENTS = {
-    # The same parameter is another thing elsewhere: `train` is a number of images of `shapes`.
+    # The same parameter has another role elsewhere: for `shapes`, `train` is a number of images.
     ("dataset", "webdataset"): {
         **dict.fromkeys(("train", "test", "val"), Role.SOURCE),
         **dict.fromkeys(("spool", "spool_gb"), Role.MACHINE),
     },
     ("dataset", "huggingface"): {"path": Role.SOURCE},
-    # What L-BFGS remembers has this length.
+    # The length of L-BFGS's history.
     ("optimizer", "lbfgs"): {"history": Role.FIXED},
     ("optimizer", "torch/LBFGS"): {"history_size": Role.FIXED},
     ("dataset", "own"): {"target": Role.SOURCE, "arguments": Role.SOURCE, "lazy": Role.MACHINE},
 }
 _LEVERS = ("training.channels_last", "training.compile")
-# Chosen for each run by whoever starts many.
+# Chosen for each run by whatever starts many.
 _OF_THE_JOB = ("name", "output", "device")
-# By what the files say, and by what was asked for; see `identity` and `key_of`.
-_TOLD_APART_OTHERWISE = ("plugins", "training.auto_speed")
+# Compared by content, or by what was requested; see `identity` and `key_of`.
+_COMPARED_ELSEWHERE = ("plugins", "training.auto_speed")
 
 
 def role(key: str, components: Mapping[str, Any] = {}) -> Role:
@@ -100,21 +100,23 @@ def identity(values: Mapping[str, Any]) -> dict[str, Any]:
     flat = flattened(dict(values))
     ignored = set(_LEVERS) if flat.get("training.auto_speed") else set()
     return {
-        key: value for key, value in flat.items() if key not in ignored and _tells(key, flat)
+        key: value
+        for key, value in flat.items()
+        if key not in ignored and _distinguishes(key, flat)
     } | ({"training.auto_speed": True} if ignored else {})
 
 
-def _tells(key: str, flat: Mapping[str, Any]) -> bool:
-    return key.partition(".")[0] not in ROLES or role(key, flat).tells_apart
+def _distinguishes(key: str, flat: Mapping[str, Any]) -> bool:
+    return key.partition(".")[0] not in ROLES or role(key, flat).distinguishes
 
 
 def key_of(values: Mapping[str, Any], code: Mapping[str, str] | None = None) -> str:
-    """A short name of all that an experiment computes from, but for the data's content.
+    """A short hash of all that an experiment computes from, except the data's content.
 
-    `SETTINGS` or, where code of the user's own takes part, `SETTINGS-CODE`: equal for experiments
+    `SETTINGS` or, with the user's own code, `SETTINGS-CODE`: equal for experiments
     that compute the same.
 
-    code: as `code_of` gives it; not given, it is the code as it is now.
+    code: as `code_of` returns it; by default the current code.
     """
     code = code_of(values) if code is None else code
     settings = _short_hash(identity(values), 16)
@@ -122,31 +124,31 @@ def key_of(values: Mapping[str, Any], code: Mapping[str, str] | None = None) -> 
 
 
 def settings_part(key: str) -> str:
-    """The part of a key that is the same whatever code of the user's own says."""
+    """The part of a key that doesn't depend on the user's own code."""
     return key.partition("-")[0]
 
 
 def code_part(key: str) -> str:
-    """The part of a key that is the same whatever the settings are; "" without any code."""
+    """The part of a key that doesn't depend on the settings; "" without any code."""
     return key.partition("-")[2]
 
 
 def why_not_set(key: str) -> str:
-    """Why one of several runs can't have a dotted key of its own; "" where it can."""
+    """Why a dotted key can't be set for one of several runs; "" where it can."""
     if key == "seed":
         return "use `seeds`"
     return "it is not part of what a run is" if key in _OF_THE_JOB else ""
 
 
 def why_not_varied(key: str) -> str:
-    """Why runs can't differ in a dotted key alone; "" where they can, or where it is unknown."""
-    if (why := why_not_set(key)) or key in _TOLD_APART_OTHERWISE:
+    """Why runs can't differ in only this dotted key; "" where they can, or if it is unknown."""
+    if (why := why_not_set(key)) or key in _COMPARED_ELSEWHERE:
         return why
     try:
         kind = role(key)
     except KeyError:
-        return ""  # told with the nearest name, where settings are validated
-    return "" if kind.tells_apart else f"runs with other values are the same run ({kind.value})"
+        return ""  # reported with the nearest name when settings are validated
+    return "" if kind.distinguishes else f"runs with other values are the same run ({kind.value})"
 
 
 def _short_hash(values: dict[str, Any], length: int) -> str:
@@ -155,7 +157,7 @@ def _short_hash(values: dict[str, Any], length: int) -> str:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Dotted keys whose values differ, with both values; None where there is none."""
+    """Dotted keys whose values differ, with both values; None for a missing one."""
     old, new = flattened(dict(before)), flattened(dict(now))
     keys = dict.fromkeys([*old, *new])
     return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}

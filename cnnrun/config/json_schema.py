@@ -1,6 +1,6 @@
-"""JSON Schema of experiments: an editor completes keys, shows what they mean and marks mistakes.
+"""JSON Schema of experiments: an editor completes keys, shows their meaning and marks mistakes.
 
-Derived from what validates experiments (`config.experiment_model`), with the texts of docstrings.
+Derived from the model that validates experiments (`config.experiment_model`), with the docstrings.
 It accepts what cnnrun accepts: a component as a bare name or as a mapping, a section
 left out where the task has a default for it.
 """
@@ -31,7 +31,7 @@ _SECTIONS = {
 
 
 def experiment_schema() -> Schema:
-    """The schema (JSON Schema 2020-12) of a YAML file, with all that is registered now."""
+    """The schema (JSON Schema 2020-12) of a YAML file, with everything registered now."""
     whole = experiment_model().model_json_schema()
     definitions: Schema = {}
     for kind in (*_SECTIONS.values(), registry.augmentations, registry.loggers):
@@ -75,7 +75,7 @@ def _component(kind: Registry) -> Schema:
 
 
 def _library(library: Library) -> list[Schema]:
-    """A member of another library: a name, or a mapping whose keys that library knows."""
+    """A member of another library: a name, or a mapping with that library's keys."""
     name = {"type": "string", "description": library.summary, "enum": library.names()}
     return [name, {"type": "object", "properties": {"name": name}, "required": ["name"]}]
 
@@ -86,12 +86,12 @@ def _has_required(entry: Entry) -> bool:
 
 
 def _key(entry: Entry) -> str:
-    """What a component's definition is called; names are taken by several kinds."""
+    """The name of a component's definition; several kinds may have the same names."""
     return f"{entry.kind}.{entry.name.replace('/*', '')}"
 
 
 def _add_component(definitions: Schema, entry: Entry, shared: type[Component]) -> None:
-    """shared: the keys that all components of its kind have."""
+    """shared: the keys of all components of its kind."""
     schema = entry.schema(shared).model_json_schema()
     _add_definition(definitions, _key(entry), schema)
     schema["description"] = inspect.getdoc(entry.factory) or ""
@@ -104,16 +104,16 @@ def _add_component(definitions: Schema, entry: Entry, shared: type[Component]) -
 
 
 def _add_definition(definitions: Schema, key: str, schema: Schema) -> None:
-    """Move the definitions that `schema` brings along, `MeanStd` say, to the others."""
+    """Move the definitions inside `schema`, such as `MeanStd`, to the others."""
     for name, definition in schema.pop("$defs", {}).items():
         definitions.setdefault(name, definition)
     definitions[key] = schema
 
 
 def _require(whole: Schema) -> None:
-    """Require of each section only what no task has a default for.
+    """Require only those sections for which no task has a default.
 
-    `name` is the file's where it is not written.
+    `name` defaults to the file's.
     """
     whole["required"] = ["dataset"]
     rules = []
@@ -131,9 +131,9 @@ def _require(whole: Schema) -> None:
 
 
 def _without_titles(value: Any) -> Any:
-    """Without pydantic's titles, which repeat the keys and push the texts out of an editor's view.
+    """Without pydantic's titles, which repeat keys and push descriptions out of an editor's view.
 
-    A key may be called `title`: only texts are left out.
+    A key may be called `title`: only strings are left out.
     """
     if isinstance(value, dict):
         return {

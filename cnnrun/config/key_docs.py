@@ -1,4 +1,4 @@
-"""What the source says about each YAML key: docstrings of fields, lines of factories' docstrings.
+"""Descriptions of YAML keys, from the docstrings of fields and factories.
 
 For `cnnrun list`, `cnnrun schema` (an editor's hover text), the comments that `cnnrun new` writes,
 and the tables of the documentation.
@@ -13,17 +13,16 @@ from pydantic import BaseModel
 
 from cnnrun.registry import Entry
 
-# `noise: Noise in the inputs alone.`, as docstrings have it; lines that are indented more belong
-# to it.
+# `noise: Noise in the inputs alone.`, as in docstrings; more indented lines belong to it.
 _PARAMETER = re.compile(r"(\w+): (.*)")
 _SECTION = re.compile(r"(Raises|Returns|Yields):")
 
 
 def parameter_texts(entry: Entry) -> dict[str, str]:
-    """A sentence for each key of a component, those that all of its kind have included.
+    """A sentence for each key of a component, including those of all of its kind.
 
     A parameter is described in the docstring of the factory, or of the class's `__init__`. What
-    several components share, `Probability` say, is described once, with its type.
+    several components share, such as `Probability`, is described once, with its type.
     """
     fields = entry.schema().model_fields
     found = {**field_texts(entry.schema()), "name": entry.summary}
@@ -46,7 +45,7 @@ def prose(entry: Entry) -> list[str]:
 
 
 def _docstrings(entry: Entry) -> list[str]:
-    """Those that may describe parameters, the one that counts most last."""
+    """The docstrings that may describe parameters, in rising priority."""
     docs = [inspect.getdoc(entry.factory)]
     if inspect.isclass(entry.factory):
         owners = [c for c in reversed(entry.factory.__mro__) if "__init__" in vars(c)]
@@ -70,7 +69,7 @@ def _described(doc: str, known: set[str]) -> dict[str, str]:
 
 
 def field_texts(model: type[BaseModel]) -> dict[str, str]:
-    """A text for each field of a class of options: the docstring below it, in one line."""
+    """A description of each field of a class of options: the docstring below it, on one line."""
     return {
         name: " ".join(field.description.split())
         for name, field in model.model_fields.items()

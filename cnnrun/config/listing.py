@@ -23,7 +23,7 @@ _WIDTH, _INDENT = 80, " " * 6
 def components(kind: str | None, name: str | None) -> dict[str, list[dict[str, Any]]]:
     """The components of `kind` (or of all kinds), or the one called `name`, by kind.
 
-    Shipped experiments, studies and sweeps are kinds, too.
+    Shipped experiments, studies and sweeps also count as kinds.
 
     Raises:
         ConfigError: no such kind or name; the nearest is suggested.
@@ -66,7 +66,7 @@ def _one(registry: Registry, name: str) -> dict[str, Any]:
 
 
 def _library(library: Library) -> dict[str, Any]:
-    """What a library has, as `describe` tells of one component."""
+    """A library's components, in the form of `describe`."""
     names = fill(", ".join(library.names()), _WIDTH, break_on_hyphens=False)
     return {
         "name": f"{library.name}/*",
@@ -111,7 +111,7 @@ def plain(value: Any) -> Any:
 
 
 def type_text(field: FieldInfo) -> str:
-    """A parameter's type as a person reads it, e.g. `float > 0` or `zeros, reflect or edge`."""
+    """A parameter's type in readable form, e.g. `float > 0` or `zeros, reflect or edge`."""
     return " ".join([_type(field.annotation), *_limits(field.metadata)])
 
 
@@ -121,7 +121,7 @@ def _limits(constraints: Iterable[Any]) -> Iterator[str]:
             yield from _limits(constraint.metadata)
         for name, sign in {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}.items():
             limit = getattr(constraint, name, None)
-            if limit is not None and limit < 2**62:  # what 64 bits hold is no limit to a person
+            if limit is not None and limit < 2**62:  # a limit of 64 bits is none to a person
                 yield f"{sign} {limit:g}"
 
 
@@ -150,7 +150,7 @@ def _choices(annotation: Any) -> list[str]:
     if origin is Literal:
         return list(map(str, arguments))
     if origin in (Union, types.UnionType):
-        # The many schemas of a component are one thing to the reader.
+        # The many schemas of a component are one to the reader.
         found: list[str] = []
         for argument in arguments:
             choices = _choices(argument)
@@ -165,8 +165,8 @@ def _choices(annotation: Any) -> list[str]:
     return ["component" if "name" in getattr(annotation, "model_fields", ()) else "mapping"]
 
 
-def as_text(found: dict[str, list[dict[str, Any]]], full: bool) -> str:
-    """The components as a page: a line each, or with `full` everything about them."""
+def to_text(found: dict[str, list[dict[str, Any]]], full: bool) -> str:
+    """The components as text: one line each, or with `full` everything about them."""
     lines: list[str] = []
     for kind, entries in found.items():
         if not full:

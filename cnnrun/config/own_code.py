@@ -1,4 +1,4 @@
-"""The code of a user's own that an experiment runs, known by its content."""
+"""The user's own code that an experiment runs, identified by its content."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from cnnrun import registry
 from cnnrun.runtime.reading import TEXT_BYTES, UnusableFileError, read_bytes
 
 MISSING = "missing"
-"""Stands for the content of a file that is not there."""
+"""Stands for the content of a missing file."""
 
 
 def code_of(values: Mapping[str, Any]) -> dict[str, str]:
-    """A short hash of each file of code that is not cnnrun's, by the file's name.
+    """A short hash of each code file that is not part of cnnrun, by the file's name.
 
     These are the plug-ins, the modules beside them that they import, the class of an `own` data
     set, and the files in which components of installed packages are written.
@@ -34,13 +34,13 @@ def code_of(values: Mapping[str, Any]) -> dict[str, str]:
     all_files = (path for file in files for path in _with_neighbours(file.resolve()))
     for file in dict.fromkeys(all_files):
         found = _digest(file)
-        # Two files of one name in two folders share an entry.
+        # Files of the same name in different folders share an entry.
         known[file.name] = _short(known[file.name] + found) if file.name in known else found
     return known
 
 
 def changed(before: Mapping[str, str] | None, now: Mapping[str, str]) -> list[str]:
-    """In words, how code differs from what was recorded; from None, an unknown one, in nothing."""
+    """How code differs from what was recorded, as text; nothing if that is unknown (None)."""
     if before is None:
         return []
     return [
@@ -78,16 +78,16 @@ def _components(values: Mapping[str, Any]) -> Iterator[tuple[registry.Registry, 
 def _foreign_file(kind: registry.Registry, name: str) -> list[Path]:
     try:
         module = inspect.getmodule(kind.get(name).factory)
-    except Exception:  # a name that nothing here has
+    except Exception:  # an unknown name
         return []
     if module is None or module.__name__.startswith(("cnnrun.", "cnnrun_")):
-        return []  # ours, or a plug-in's, which `plugins` names
-    file = getattr(module, "__file__", None)  # a notebook's cells have none
+        return []  # ours, or a plug-in's, listed under `plugins`
+    file = getattr(module, "__file__", None)  # cells of a notebook have none
     return [Path(file)] if file else []
 
 
 def _with_neighbours(file: Path) -> list[Path]:
-    """`file` and the Python files of its folder that it imports, and they in turn."""
+    """`file` and the Python files of its folder that it imports, recursively."""
     found, waiting = [], [file]
     while waiting:
         path = waiting.pop()
@@ -95,7 +95,7 @@ def _with_neighbours(file: Path) -> list[Path]:
             continue
         found.append(path)
         if "site-packages" in path.parts:
-            continue  # beside it is all that is installed
+            continue  # its neighbours are all installed packages
         for name in _imported(path):
             beside = path.parent.joinpath(*name.split("."))
             files = (beside.with_suffix(".py"), beside / "__init__.py")
@@ -128,7 +128,7 @@ def _digest(file: Path) -> str:
 
 @lru_cache(maxsize=256)
 def _digest_of(file: Path, *_state: int) -> str:
-    """Read once for each state that the file system knows of."""
+    """Cached by the file's path, size and time."""
     try:
         return _short(read_bytes(file, TEXT_BYTES))
     except (OSError, UnusableFileError):

@@ -1,4 +1,4 @@
-"""Where a finding of pydantic is in the YAML file, and which keys and words there are there."""
+"""Where one of pydantic's errors is in the YAML file, and which keys and words are valid there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnnrun.config.words import spelled_alike
 
 
 def path_in(values: Any, location: tuple[int | str, ...], kind: str) -> KeyPath:
-    """Pydantic's location without the names of union members that it puts between keys."""
+    """Pydantic's location without the names of union members between the keys."""
     path: list[int | str] = []
     for i, step in enumerate(location):
         if isinstance(values, dict) and step in values:
@@ -27,7 +27,7 @@ def path_in(values: Any, location: tuple[int | str, ...], kind: str) -> KeyPath:
 
 
 def where_of(path: KeyPath) -> str:
-    """`path` as the table of words has it: without the numbers of list items."""
+    """`path` as in the table of words: without list indices."""
     return ".".join(step for step in path if isinstance(step, str))
 
 
@@ -60,11 +60,11 @@ def is_mapping(path: KeyPath, values: dict[str, Any], model: type[BaseModel]) ->
 
 
 def keys_elsewhere(word: str, values: dict[str, Any], model: type[BaseModel]) -> list[KeyPath]:
-    """The sections' keys that are `word` but for its spelling, by the components named now."""
+    """The sections' keys that equal `word` except for spelling, for the components named now."""
     found: list[KeyPath] = []
     for section in model.model_fields:
         keys = keys_at((section,), values, model)
-        # Of a section that may name many things, and names none, nothing is known.
+        # A section that names no component has no known keys.
         if (section in values or "name" not in keys) and (alike := spelled_alike(word, keys)):
             found.append((section, alike))
     return found

@@ -1,7 +1,8 @@
-"""A user's own components: Python files that register more names, loaded when they are asked for.
+"""The user's own components: Python files that register more names, loaded on request.
 
-Installed packages may register some, too: the modules that their entry points `cnnrun.models`,
-`cnnrun.datasets`, `cnnrun.losses` ... name are imported before any experiment is validated.
+Installed packages may register components, too: the modules that their entry points
+`cnnrun.models`, `cnnrun.datasets`, `cnnrun.losses` ... name are imported before any experiment is
+validated.
 
     [project.entry-points."cnnrun.models"]
     mine = "my_package.models"
@@ -25,17 +26,17 @@ from cnnrun.runtime import console
 from cnnrun.runtime.paths import expanded
 
 _loaded: dict[Path, bytes] = {}
-"""What each file held when it was run."""
+"""The content of each file when it was run."""
 
 
 def load_plugins(files: Iterable[str]) -> None:
     """Run each Python file, so that what it registers can be named in a config.
 
-    A file that has been run is run again only after it was edited, as one does beside a notebook;
-    what it registered before is forgotten. What installed packages register comes first.
+    A file is run again only after it was edited, as happens beside a notebook; what it registered
+    before is dropped. What installed packages register comes first.
 
     Raises:
-        ConfigError: the file is not there or fails; the message names its line.
+        ConfigError: the file is missing or fails; the message names its line.
     """
     load_installed()
     for file in files:
@@ -53,7 +54,7 @@ def load_plugins(files: Iterable[str]) -> None:
 
 
 def _run(path: Path, content: bytes) -> None:
-    """Run a file as a module. Python's own import could take an edited file for the old one:
+    """Run a file as a module. Python's own import could miss an edit:
 
     it compares sizes and times in whole seconds.
     """
@@ -67,15 +68,16 @@ def _run(path: Path, content: bytes) -> None:
     try:
         exec(compile(decode_source(content), str(path), "exec", dont_inherit=True), vars(module))
     except (Exception, SystemExit) as error:
-        told = f"{_line_of(error, path)}: {type(error).__name__}: {error}"
-        raise ConfigError(f"plug-in {told}") from error
+        message = f"{_line_of(error, path)}: {type(error).__name__}: {error}"
+        raise ConfigError(f"plug-in {message}") from error
 
 
 @cache
 def load_installed() -> None:
-    """Import, once, what the entry points `cnnrun.*` of installed packages name.
+    """Import, once, the modules in the entry points `cnnrun.*` of installed packages.
 
-    One that fails is told on stderr and left out: it must not stop experiments that do without it.
+    One that fails is reported on stderr and left out: it must not stop experiments that don't need
+    it.
     """
     installed = metadata.entry_points()
     groups = [group for group in sorted(installed.groups) if group.startswith("cnnrun.")]

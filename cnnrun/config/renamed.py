@@ -1,4 +1,4 @@
-"""Names that cnnrun has changed: former ones are accepted still, and the present one is said."""
+"""Names that cnnrun has changed: former ones are accepted, and the present one is reported."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from cnnrun.runtime import console
 if TYPE_CHECKING:
     from cnnrun.config.document import Document, KeyPath
 
-# By the dotted key whose value it is.
+# Keyed by the dotted key of the value.
 _COMPONENTS = {
     "dataset.name": {"picture": "image"},
     "model.name": {"picture": "image"},
 }
 # Keys of sweeps and studies.
-_KEYS = {"pictures": "plots"}
+_KEYS = {"pictures": "plots", "measure": "metric"}
 _said: set[tuple[str, str]] = set()
 
 
 def present(key: str, value: Any) -> Any:
-    """What stands at a dotted `key`, by its present name."""
+    """The value of a dotted `key`, by its present name."""
     known = _COMPONENTS.get(key)
     return known.get(value, value) if known and isinstance(value, str) else value
 
 
 def former(keys: Iterable[str]) -> list[str]:
-    """What `keys` of a sweep or study were called before."""
+    """The former names of `keys` of a sweep or study."""
     return [old for old, new in _KEYS.items() if new in keys]
 
 
 def accept_keys(document: Document, keys: Iterable[str]) -> None:
-    """Put the present names of a sweep's or study's `keys` in the place of former ones."""
+    """Replace former names of a sweep's or study's `keys` by the present ones."""
     for old in former(keys):
         if old in document.values and _KEYS[old] not in document.values:
             say(document, (old,), old, _KEYS[old])
@@ -40,7 +40,7 @@ def accept_keys(document: Document, keys: Iterable[str]) -> None:
 
 
 def say(document: Document, path: KeyPath, old: str, new: str) -> None:
-    """Tell of a former name, once for each file; in a checkpoint nobody can change it."""
+    """Warn about a former name, once per file; not in a checkpoint, where it can't be changed."""
     if path in document.places and (document.file, old) not in _said:
         _said.add((document.file, old))
         place = document.place(path)

@@ -12,10 +12,10 @@ from cnnrun.errors import ConfigError, did_you_mean
 Kind = Literal["config", "study", "sweep"]
 
 _PACKAGE = Path(__file__).parent.parent
-# Below `configs`; all other folders there have configs.
+# Below `configs`; all other folders there hold experiments.
 _FOLDERS = {"study": "studies", "sweep": "sweeps"}
 LISTED: dict[str, Kind] = {"experiment": "config", "study": "study", "sweep": "sweep"}
-"""What `cnnrun list` calls the kinds."""
+"""The kinds' names in `cnnrun list`."""
 
 
 def find_config(name: Path, kind: Kind = "config") -> Path:
@@ -25,7 +25,7 @@ def find_config(name: Path, kind: Kind = "config") -> Path:
         ConfigError: there is none; the message has the nearest name.
     """
     if name.is_file() or name.suffix in (".yaml", ".yml") or len(name.parts) > 1:
-        return name  # a path; where nothing is there, reading it says so
+        return name  # a path; if it is missing, reading it says so
     for files in (Path().glob("*.yaml"), *(_files(folder, kind) for folder in _folders())):
         for file in sorted(files):
             if file.stem == str(name):
@@ -36,19 +36,19 @@ def find_config(name: Path, kind: Kind = "config") -> Path:
 
 
 def names_experiment(target: Path) -> bool:
-    """Whether `target` means an experiment, by file or by name, and not a run or a checkpoint."""
+    """Whether `target` is an experiment, by file or by name, and not a run or a checkpoint."""
     if target.suffix in (".yaml", ".yml"):
         return True
     return len(target.parts) == 1 and not target.suffix and not target.exists()
 
 
 def config_names(kind: Kind = "config") -> list[str]:
-    """The names that `find_config` knows, those in this directory left out."""
+    """The names that `find_config` knows, except those in this directory."""
     return sorted({file.stem for folder in _folders() for file in _files(folder, kind)})
 
 
 def described(kind: str) -> list[dict[str, str]]:
-    """Name, first paragraph of the comment and whole text of each shipped file of a kind."""
+    """Name, first paragraph of the leading comment and full text of each shipped file."""
     files = {f.stem: f for f in _files(_folders()[1], LISTED[kind])}
     return [
         {"name": name, "summary": _summary(text), "description": text.rstrip()}

@@ -1,7 +1,7 @@
-"""What is the very same thing by another tool's name is accepted: the config is put right.
+"""Names of other tools that mean exactly the same are accepted: the config is rewritten.
 
-The table `words.txt` says what is the same. Only what was refused is looked up, so a config in
-cnnrun's own words costs nothing.
+The table `words.txt` says what means the same. Only what validation refused is looked up, so a
+config in cnnrun's own words costs nothing.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from cnnrun.config.places import (
 from cnnrun.config.words import Word, lookup, lookup_in_sections, lookup_key, spelled_alike
 from cnnrun.errors import ConfigError
 
-# What may be written inside of another section, as `model: {optimizer: adam}`.
+# Sections that may be written inside another, as in `model: {optimizer: adam}`.
 _SECTIONS = (*NAMED_IN, "transfer", "training")
 
 
 def accept_names(document: Document) -> None:
     """`type: adam` is `name: adam`, before a section without a name gets its default one.
 
-    So is `{adam: {lr: 0.1}}`. And the words of keys whose values only the built experiment can
-    refuse.
+    So is `{adam: {lr: 0.1}}`. Also handles keys whose values are only checked when the experiment
+    is built.
     """
     for section, kind in NAMED_IN.items():
         path: KeyPath = tuple(section.split("."))
@@ -51,7 +51,7 @@ def accept_names(document: Document) -> None:
     for path in free:
         value = document.at(path)
         if value is not None:
-            _replace(document, path, lookup(f"{where_of(path)}=", as_text(value)))
+            _replace(document, path, lookup(f"{where_of(path)}=", to_text(value)))
 
 
 def _accept_name(document: Document, path: KeyPath, kind: registry.Registry) -> None:
@@ -82,18 +82,18 @@ def _stands_for(key: str, path: KeyPath) -> bool:
 def accept(
     document: Document, values: dict[str, Any], error: ValidationError, model: type[BaseModel]
 ) -> bool:
-    """Put right what `error` refuses in `document` for a name alone; whether there was any.
+    """Fix what `error` refuses in `document` only for its name. Returns whether there was any.
 
-    values: the document's, completed by defaults; pydantic's places are in these.
+    values: the document's, completed by defaults; pydantic's locations refer to these.
 
     Raises:
-        ConfigError: the same was said twice, in two words.
+        ConfigError: the same was given twice, under two names.
     """
     changed = False
     for detail in error.errors(include_url=False):
         path = path_in(values, detail["loc"], detail["type"])
         if document.at(path) is None:
-            continue  # it was put right with another finding about the same value
+            continue  # it was fixed together with another error about the same value
         if detail["type"] == "extra_forbidden":
             changed |= _accept_key(document, values, path, model)
         else:
@@ -111,7 +111,7 @@ def _accept_key(
     if to == path[:-1] and not isinstance(value, dict):
         if not to or "name" not in keys_at(to, values, model):
             return False
-        to = (*to, "name")  # `model: {arch: mlp}`: a section's other name, inside of it
+        to = (*to, "name")  # `model: {arch: mlp}`: an alias of the section, inside it
         if document.at(to) and _is_weaker(document, _written_at(document, to), where):
             document.put(path[:-1], value, where)  # as `model=mlp` does
             return True
@@ -124,14 +124,14 @@ def _accept_key(
 
 
 def _key_of(values: dict[str, Any], path: KeyPath, model: type[BaseModel]) -> KeyPath | None:
-    """The key that the unknown one at `path` is by another name, or in another place."""
+    """The key that the unknown one at `path` means: by another name, or in another place."""
     word, section = str(path[-1]), where_of(path[:-1])
     found = lookup_key(section, word)
     if found is not None:
         return resolved(found, values, path, model) if found.same else None
     if alike := spelled_alike(word, keys_at(path[:-1], values, model)):
         return (*path[:-1], alike)  # `Epochs`
-    # Everything in `training`, or at the top: the habit of tools with one list of options.
+    # Everything in `training`, or at the top: common in tools with one flat list of options.
     top = spelled_alike(word, model.model_fields)
     if top is not None and (section == "training" or (top in _SECTIONS and len(path) == 2)):
         return (top,)
@@ -146,7 +146,7 @@ def _key_of(values: dict[str, Any], path: KeyPath, model: type[BaseModel]) -> Ke
 def resolved(
     found: Word, values: dict[str, Any], path: KeyPath, model: type[BaseModel]
 ) -> KeyPath | None:
-    """The first of the keys that a word may stand for which there is, or None."""
+    """The first existing key among those that a word may stand for, or None."""
     for here in found.here:
         steps = tuple(step for step in here.split(".") if step)
         to = (*path[:-1], *steps) if here.startswith(".") else steps
@@ -165,7 +165,7 @@ def _accept_value(document: Document, path: KeyPath, detail: ErrorDetails) -> bo
         if isinstance(document.at(path), dict):
             path = (*path, "name")
     where = where_of(path).removesuffix(".name")
-    found = lookup(f"{where}=", as_text(value))
+    found = lookup(f"{where}=", to_text(value))
     if (new := renamed.present(f"{where}.name", value)) is not value:
         renamed.say(document, path, value, new)
         found = Word((new,), same=True, note="")
@@ -183,12 +183,12 @@ def _replace(document: Document, path: KeyPath, found: Word | None) -> bool:
 
 
 def move(document: Document, path: KeyPath, to: KeyPath) -> None:
-    """Bring what stands at `path` to another key, with the places where it was written.
+    """Move the value at `path` to another key, with its places in the file.
 
-    A mapping that meets one is joined with it, and a name with a mapping is its `name`.
+    Two mappings are merged, and a name that meets a mapping becomes its `name`.
 
     Raises:
-        ConfigError: something else stands there already.
+        ConfigError: there is already another value.
     """
     parent = document.at(path[:-1])
     value, where = parent[path[-1]], document.place(path)
@@ -211,18 +211,18 @@ def move(document: Document, path: KeyPath, to: KeyPath) -> None:
 
 
 def _written_at(document: Document, path: KeyPath) -> str:
-    """The place of the value at `path`, or of the override that brought it; "" of a default."""
+    """The place of the value at `path`, or of the override that set it; "" for a default."""
     while path and path not in document.places:
         path = path[:-1]
     return document.places.get(path, "") if path else ""
 
 
 def _is_weaker(document: Document, place: str, other: str) -> bool:
-    """Whether what was written at `place` gives way: to a change of the file, or as a default."""
+    """Whether the value from `place` is overridden: by a change to the file, or as a default."""
     if not place:
         return bool(document.places)
     return isinstance(other, Change) and not isinstance(place, Change)
 
 
-def as_text(value: Any) -> str:
+def to_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)

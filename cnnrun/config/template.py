@@ -19,7 +19,7 @@ from cnnrun.config.yaml_words import dump
 from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.registry import Component, as_mapping
 
-# What trains a network from scratch well.
+# Settings that train a network from scratch well.
 _USUAL = {
     "model": "cnn",
     "initializer": "kaiming_normal",
@@ -29,7 +29,8 @@ _USUAL = {
 }
 _DIGITS = {"name": "digits", "batch_size": 64, "validation": 0.1}
 _SHAPES = {"name": "shapes", "batch_size": 64, "validation": 0.1}
-# What each task begins with: small data that need no download, and what trains well on them.
+# What each task starts with: small data that need no download, and settings that train well on
+# them.
 _BEGINNINGS: dict[str, dict[str, Any]] = {
     "classify": {"dataset": _DIGITS, **_USUAL},
     "reconstruct": {
@@ -67,7 +68,7 @@ def new_experiment(
     overrides: Iterable[str] = (),
     plugins: Iterable[str] = (),
 ) -> str:
-    """A YAML file that validates, with every key and what it means; defaults are commented out.
+    """A YAML file that validates, with every key and its meaning; defaults are commented out.
 
     Raises:
         ConfigError: an unknown name, or a component with keys that have no default; giving them as
@@ -117,7 +118,7 @@ def _rendered(experiment: Experiment, written: dict[str, Any]) -> str:
 
 
 def _component(section: str, component: Component, written: dict[str, Any]) -> list[str]:
-    """The section of a component: its name and its parameters, then the keys that all have."""
+    """The section of a component: its name and its parameters, then the common keys."""
     entry = registry.KINDS[section].get(component.name)
     values = component.model_dump()
     texts = parameter_texts(entry)
@@ -155,5 +156,5 @@ def _inline(value: Any) -> str:
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_inline(k)}: {_inline(v)}' for k, v in value.items())}}}"
     if isinstance(value, str) and re.search(r"[],\[{}#&*!|>'\"%@`\\]", value):
-        return json.dumps(value, ensure_ascii=False)  # a text in double quotes is YAML, too
+        return json.dumps(value, ensure_ascii=False)  # a JSON string is YAML, too
     return dump(value).partition("\n")[0]

@@ -1,19 +1,18 @@
-"""What a file that somebody else made may say, and what it never may: the trust boundary.
+"""What an untrusted file may set and what it may not: the trust boundary.
 
 A checkpoint, a run directory, a sweep's folder and a sweep's database hold a config. It may say
 what is computed: the model, the task, the sizes, the seeds, and which files are read as data. It
-may never choose, of itself,
+may never choose by itself:
 
     code        plug-ins, the class behind `dataset: own`
     folders     that are written to or cleared: `output`, the spool, the cache, downloads
     addresses   that are contacted: urls of shards, data sets of a hub, a sweep's storage, loggers
 
-`trusted` is for what is opened (`eval`, `viz`, `report` ...): code and addresses are refused until
-the command line names them as well; folders are those of this machine until it names others.
-`require_consent` is for what is trained on somebody's behalf (`sweep --join`): all three are
-refused until the command line names the same. A YAML file that is named on the command line is a
-program that its user starts, and a run that is named by `--resume` is the user's own: neither comes
-by here.
+`trusted` is for what is opened (`eval`, `viz`, `report` ...): code and addresses are refused unless
+the command line names them as well; folders are those of this machine unless it names others.
+`require_consent` is for what is trained on another's behalf (`sweep --join`): all three are refused
+unless the command line names the same. A YAML file on the command line is a program that its user
+starts, and a run given to `--resume` is the user's own: neither is checked here.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from cnnrun.errors import ConfigError, UserError
 
 _PLACES = ("output", "loggers", "plugins")
 _DATA_FOLDERS = ("spool", "cache_dir")
-# The folder that a source which downloads downloads to.
+# The folder that a source downloads to.
 _DOWNLOADED_TO = "root"
 
 
@@ -42,10 +41,10 @@ def trusted(
     overrides: Iterable[str] = (),
     opens_data: bool = True,
 ) -> dict[str, Any]:
-    """A stranger's config without what it may not choose; `values` stay as they are.
+    """An untrusted config without what it may not choose; `values` are not changed.
 
-    origin: what messages call the file. plugins, overrides: what the command line names itself.
-    opens_data: whether its data set will be read.
+    origin: the file's name in messages. plugins, overrides: from the command line.
+    opens_data: whether its data set is going to be read.
 
     Raises:
         UserError: it names code or addresses that the command line does not; with the options that
@@ -57,7 +56,7 @@ def trusted(
     kept = {key: value for key, value in values.items() if key not in _PLACES}
     dataset = _dataset_of(values)
     if dataset:
-        kept["dataset"] = _at_home(dataset)
+        kept["dataset"] = _with_local_folders(dataset)
     if opens_data and "dataset" not in named:
         if dataset.get("name") == "own" and "dataset.target" not in named:
             code.append(_option("dataset.target", dataset.get("target")))
@@ -75,11 +74,11 @@ def require_consent(
     plugins: Iterable[str] = (),
     overrides: Iterable[str] = (),
 ) -> None:
-    """Refuse to train a stranger's config that names more than the command line does.
+    """Refuse to train an untrusted config that names more than the command line does.
 
     Raises:
-        UserError: it names code, folders to write to or addresses, other than by default; with the
-            options that would name them, too.
+        UserError: it names code, folders to write to or addresses that are not defaults; with the
+            options that allow them.
     """
     wanted = consent(values)
     if values.get("loggers"):
@@ -94,9 +93,9 @@ def require_consent(
 
 
 def consent(values: dict[str, Any]) -> dict[str, Any]:
-    """What the data set of `values`, a config, has of code, folders and addresses, by dotted key.
+    """Code, folders and addresses in the data set of `values`, a config, by dotted key.
 
-    Defaults left out: nobody chose them.
+    Defaults are left out.
     """
     dataset = _dataset_of(values)
     keys = list(_DATA_FOLDERS)
@@ -114,12 +113,12 @@ def consent(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def consenting(values: dict[str, Any]) -> list[str]:
-    """Overrides that name what `values`, a config of one's own, says: for runs made from it."""
+    """Overrides that name what the user's own config `values` says: for runs made from it."""
     return [f"{key}={json.dumps(value)}" for key, value in consent(values).items()]
 
 
 def refuse(origin: Path | str, does: str, *options: str) -> None:
-    """Say what a file does of itself, and the options by which the command line names it.
+    """Say what a file names by itself, and the options that allow it.
 
     Raises:
         UserError: always.
@@ -128,7 +127,7 @@ def refuse(origin: Path | str, does: str, *options: str) -> None:
 
 
 def _missing_plugins(stored: Any, given: Iterable[str]) -> list[str]:
-    """Options for the plug-ins that `given` lacks: by name, as folders differ between machines."""
+    """Options for the plug-ins missing in `given`: by name, as folders differ by machine."""
     names = [str(file) for file in stored] if isinstance(stored, list) else []
     spare = Counter(Path(file).name for file in given)
     missing = []
@@ -145,8 +144,8 @@ def _dataset_of(values: dict[str, Any]) -> dict[str, Any]:
     return dataset if isinstance(dataset, dict) else {}
 
 
-def _at_home(dataset: dict[str, Any]) -> dict[str, Any]:
-    """The section with this machine's own folders, where nothing is fetched."""
+def _with_local_folders(dataset: dict[str, Any]) -> dict[str, Any]:
+    """The section with this machine's folders and without downloads."""
     kept = {key: value for key, value in dataset.items() if key not in _DATA_FOLDERS}
     return kept | ({"download": False} if "download" in _parameters(dataset) else {})
 
@@ -161,7 +160,7 @@ def _parameters(dataset: dict[str, Any]) -> dict[str, Any]:
 
 
 def _addresses(dataset: dict[str, Any]) -> dict[str, Any]:
-    """What of the section would be contacted, by dotted key."""
+    """Addresses that the section would contact, by dotted key."""
     found = {f"dataset.{k}": v for k, v in dataset.items() if any("://" in t for t in _texts(v))}
     hub = dataset.get("path")
     if dataset.get("name") == "huggingface" and not Path(str(hub)).exists():
@@ -182,7 +181,7 @@ def _options(named: dict[str, Any]) -> list[str]:
 
 
 def _option(key: str, value: Any) -> str:
-    """What a shell passes as this override."""
+    """The override, quoted for a shell."""
     text = json.dumps(value, ensure_ascii=False)
     try:
         if isinstance(value, str) and parse(value, "command line").values == value:

@@ -1,4 +1,4 @@
-"""What other tools call things: the table in `words.txt`, and the search for the nearest word.
+"""Other tools' names for things: the table in `words.txt`, and the search for the nearest word.
 
 A word is looked up without case, hyphens, underscores and dots, so `Adam-W` is `adamw`.
 """
@@ -16,19 +16,19 @@ from cnnrun.errors import digits
 
 TABLE = Path(__file__).with_name("words.txt")
 
-# Sections whose words other tools write without a section.
+# Sections whose keys other tools write without a section.
 _SECTIONS = ("dataset", "model", "loss", "optimizer", "schedule", "transfer", "task")
 
-# Of the names that one could have meant, so many are listed.
+# Number of suggested names.
 _LISTED = 8
 
 
 @dataclass(frozen=True)
 class Word:
-    """What a word of another tool is here.
+    """The meaning here of another tool's word.
 
     here: dotted keys or a value, the likeliest first; `.key` is beside it. same: whether it means
-    the very same. note: what differs, or what to do instead.
+    exactly the same. note: what differs, or what to do instead.
     """
 
     here: tuple[str, ...]
@@ -36,7 +36,7 @@ class Word:
     note: str
 
     def of(self, word: str, rest: str = "") -> Word:
-        """With the word itself, and what a pattern's last `*` stood for, filled in."""
+        """With the word, and what a pattern's last `*` matched, filled in."""
         here, note = (
             [text.replace("{word}", word).replace("{rest}", rest) for text in texts]
             for texts in (self.here, [self.note])
@@ -44,13 +44,13 @@ class Word:
         return replace(self, here=tuple(here), note=note[0])
 
     def inside(self, section: str) -> Word:
-        """With keys beside it as one writes them outside of `section`."""
+        """With its `.key`s as written outside `section`."""
         return replace(self, here=tuple(section + h if h[0] == "." else h for h in self.here))
 
     def hint(self, given: object, here: str | None = None, at: str = "") -> str:
         """`; did you mean 'x'? (what to know)`, or what to know alone where `at` is the right key.
 
-        here: the one of `self.here` that there is.
+        here: the one of `self.here` that exists.
         """
         first = here or (self.here[0] if self.here else "")
         first = first.lstrip(".")
@@ -60,9 +60,9 @@ class Word:
 
 
 def lookup(where: str, word: object) -> Word | None:
-    """What the table says of `word` at `where`, e.g. `key`, `optimizer` or `optimizer=`.
+    """The table's entry for `word` at `where`, e.g. `key`, `optimizer` or `optimizer=`.
 
-    A value may have its module before it: `torch.optim.lr_scheduler.StepLR`.
+    A value may include its module: `torch.optim.lr_scheduler.StepLR`.
     """
     text = str(word)
     found = exact(where, text) or _like_a_pattern(where, text)
@@ -80,19 +80,19 @@ def _like_a_pattern(where: str, word: str) -> Word | None:
 
 
 def exact(where: str, word: object) -> Word | None:
-    """What the table says of that very `word` at `where`, patterns aside."""
+    """The table's entry for exactly this `word` at `where`, without patterns."""
     return _table()[0].get((where, _plain(str(word))))
 
 
 def lookup_key(mapping: str, key: object) -> Word | None:
-    """What the table says of an unknown `key` of the mapping at `mapping`; "" is the file."""
+    """The table's entry for an unknown `key` of the mapping at `mapping`; "" is the file."""
     found = lookup(_where(mapping), key) or lookup("key", key)
     return found or (lookup("params", key) or lookup("name", key) if mapping else None)
 
 
 def lookup_in_sections(mapping: str, key: object) -> Word | None:
-    """The same for tools with one list of options: the words of sections, at the top or in
-    `training`, where only one section has them.
+    """The same for tools with one flat list of options: words of sections, at the top or in
+    `training`, if only one section has them.
     """
     if mapping not in ("", "training"):
         return None
@@ -105,7 +105,7 @@ def _where(mapping: str) -> str:
 
 
 def near_key(mapping: str, key: str) -> Word | None:
-    """What the table says of the word that `key` is a slip of."""
+    """The table's entry for the word that `key` is a typo of."""
     for where in (_where(mapping), "key"):
         if near := slip_of(key, [plain for at, plain in _table()[0] if at == where]):
             return lookup(where, near)
@@ -113,7 +113,7 @@ def near_key(mapping: str, key: str) -> Word | None:
 
 
 def slip_of(word: str, choices: Iterable[str]) -> str | None:
-    """The one of `choices` that `word` is a slip of, with the same digits."""
+    """The one of `choices` that `word` is a typo of, with the same digits."""
     plain = {_plain(choice): choice for choice in choices}
     wanted = _plain(word)
     for near in difflib.get_close_matches(wanted, plain, n=2, cutoff=0.85):
@@ -123,7 +123,7 @@ def slip_of(word: str, choices: Iterable[str]) -> str | None:
 
 
 def spelled_alike(word: object, choices: Iterable[str]) -> str | None:
-    """The one of `choices` that is `word` but for case, hyphens, underscores and the module."""
+    """The one of `choices` that equals `word` except for case, hyphens, underscores and module."""
     plain = {_plain(choice): choice for choice in choices}
     last = str(word).rpartition(".")[2]
     return plain.get(_plain(str(word))) or plain.get(_plain(last))
@@ -162,7 +162,7 @@ def _table() -> tuple[dict[tuple[str, str], Word], list[tuple[str, re.Pattern[st
 
 
 def rows() -> list[tuple[str, list[str], str, str]]:
-    """The lines of the table: where, the words, what they are here, what to know."""
+    """The lines of the table: where, the words, their meaning here, a note."""
     found = []
     for line in TABLE.read_text("utf-8").splitlines():
         if line.strip() and not line.startswith("#"):

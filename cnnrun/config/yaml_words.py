@@ -1,4 +1,4 @@
-"""What an unquoted word of YAML means, and values written so that it means them again.
+"""What an unquoted word of YAML means, and how to write values that read back the same.
 
 The rules are those of YAML 1.2's core schema: PyYAML's own (1.1) read `1e-3` as text, `no` as
 False, `012` as 10 and `1:30` as 90.
@@ -28,7 +28,7 @@ def resolve(text: str) -> Any:
     if _FALSE.fullmatch(text):
         return False
     if _INT.fullmatch(text):
-        # int() refuses numbers of over 4,300 digits; so long a word is text to us as well.
+        # int() refuses numbers of over 4,300 digits; such a long word is text here as well.
         return int(text) if len(text) < 100 else text
     if _FLOAT.fullmatch(text):
         return float(text)
@@ -43,7 +43,7 @@ def dump(values: Any) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes a text that PyYAML's rules would leave bare but `resolve` reads as something else."""
+    """Quotes strings that PyYAML would leave bare but that `resolve` reads as something else."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:

@@ -21,7 +21,7 @@ from cnnrun.data.prefetch import prefetch
 # Bytes of images that are gathered at once, as fit a core's cache.
 _GATHERED = 2**18
 
-Share = Callable[[int, int], tuple[int, int]]
+LocalSlice = Callable[[int, int], tuple[int, int]]
 
 
 class Batches:
@@ -33,16 +33,16 @@ class Batches:
         batch_size: int,
         device: torch.device,
         crop: RandomCrop | None = None,
-        share: Share | None = None,
+        local_slice: LocalSlice | None = None,
         smallest: int = 2,
     ) -> None:
         """crop: taken of each image while it is decoded, see `decodes_crops`.
 
-        share: of (first, last) of a batch the part that this process takes; None is all of it.
+        local_slice: maps (first, last) of a batch to the part for this process; None: all of it.
         smallest: a last batch of fewer samples joins the one before it.
         """
         self.device = device
-        self.share = share or (lambda first, last: (first, last))
+        self.local_slice = local_slice or (lambda first, last: (first, last))
         self.crop = crop
         self.images = split.images
         if isinstance(self.images, Tensor):
@@ -60,7 +60,7 @@ class Batches:
 
     def samples_of(self, order: Tensor, number: int) -> Tensor:
         """Which samples this process takes of batch `number`: (B,) int64 on the CPU."""
-        first, last = self.share(self.borders[number], self.borders[number + 1])
+        first, last = self.local_slice(self.borders[number], self.borders[number + 1])
         return order[first:last]
 
     @property
@@ -78,7 +78,7 @@ class Batches:
         if order is None:
             order = torch.arange(self.samples)
         whole = zip(self.borders[start:], self.borders[start + 1 :], strict=False)
-        borders = [self.share(first, last) for first, last in whole]
+        borders = [self.local_slice(first, last) for first, last in whole]
         on_device = order.to(self.device, non_blocking=True)
         if isinstance(self.images, Tensor):
             yield from self._gather(self.images, on_device, borders)
@@ -119,7 +119,7 @@ class Batches:
                     if pieces is None:
                         yield read(batches[done]).to(self.device, non_blocking=True)
                     else:
-                        yield self._joined(pieces)
+                        yield self._concatenated(pieces)
                     done += 1
         with closing(prefetch(read, batches[done:])) as read_ahead:
             for decoded in read_ahead:
@@ -138,7 +138,7 @@ class Batches:
         read = partial(_read, _without_threads(self.images), self.crop)
         return DecodingWorkers(read, found, pin=self.device.type == "cuda")
 
-    def _joined(self, pieces: list[Tensor]) -> Tensor:
+    def _concatenated(self, pieces: list[Tensor]) -> Tensor:
         """The pieces of a batch on the device, with no copy on the way there."""
         files = image_files(self.images)
         assert files

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.options import Sampler
-from cnnrun.data.splits import shares
+from cnnrun.data.splits import allocate
 from cnnrun.data.targets import Labels
 from cnnrun.errors import UserError
 from cnnrun.runtime.randomness import generator
@@ -56,7 +56,7 @@ def samples_of_epoch(split: Split, sampler: Sampler, seed: int, epoch: int) -> T
     labels = split.labels
     sizes = np.bincount(labels.numpy())
     parts = sizes > 0 if sampler == "balanced" else sizes * np.array(sampler[: len(sizes)])
-    wanted = shares(parts / parts.sum() * len(labels), len(labels)).tolist()
+    wanted = allocate(parts / parts.sum() * len(labels), len(labels)).tolist()
     random = generator(seed, "class sampler", epoch)
     order = torch.randperm(len(labels), generator=random)
     by_class = torch.split(order[torch.argsort(labels[order], stable=True)], sizes.tolist())

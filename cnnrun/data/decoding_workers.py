@@ -51,7 +51,7 @@ class DecodingWorkers:
             prefetch_factor=plan.ahead,
             persistent_workers=True,
             pin_memory=pin,
-            worker_init_fn=_begin,
+            worker_init_fn=_start_worker,
             generator=torch.Generator(),  # or it would draw from everybody's
             # Another way would run the script of a user who calls `cnnrun.train` once more.
             multiprocessing_context="fork",
@@ -73,21 +73,21 @@ class DecodingWorkers:
         self._requests[:] = [(piece.tolist(), epoch) for batch in pieces for piece in batch]
         self._in_use = True
         try:
-            self._begin_pass()
+            self._start_pass()
             for batch in pieces:
                 found = [next(self._pass) for _ in batch]
                 yield None if any(piece is None for piece in found) else found
         except (RuntimeError, OSError, EOFError) as error:
-            told = str(error).strip().partition("\n")[0]
-            console.warn(f"images are decoded by threads from here on: {told}")
+            reason = str(error).strip().partition("\n")[0]
+            console.warn(f"images are decoded by threads from here on: {reason}")
             self.end()
         finally:
             self._in_use = False
 
-    def _begin_pass(self) -> None:
+    def _start_pass(self) -> None:
         """Ask for all requests; what is left of an abandoned pass is dropped."""
         in_main = threading.current_thread() is threading.main_thread()
-        told_of_children = signal.getsignal(signal.SIGCHLD)
+        child_handler = signal.getsignal(signal.SIGCHLD)
         before = multiprocessing.active_children()
         # No child may take a signal for its own before it knows better.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
@@ -98,8 +98,8 @@ class DecodingWorkers:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             # The loader's own handler would raise in the middle of a step when a process died;
             # `next` finds that as well.
-            if in_main and told_of_children is not None:
-                signal.signal(signal.SIGCHLD, told_of_children)
+            if in_main and child_handler is not None:
+                signal.signal(signal.SIGCHLD, child_handler)
 
     def end(self) -> None:
         """End the processes and wait for it: they hold what this one had open, such as locks."""
@@ -126,7 +126,7 @@ class _Requested:
             return None  # the parent reads it again, and meets the error itself
 
 
-def _begin(_number: int) -> None:
+def _start_worker(_number: int) -> None:
     """In each process: the parent finishes its step, saves and leaves, and then this one ends."""
     gc.freeze()  # nothing that it shares with the parent, on the GPU perhaps, is freed here
     for number in _FOR_THE_PARENT:
@@ -141,24 +141,24 @@ _of_block = ContextVar("_of_block", default=None)
 @contextmanager
 def decoding_processes() -> Iterator[None]:
     """Within the block, or function, batches may be decoded by processes, which end with it."""
-    begun: dict[object, DecodingWorkers | None] = {}
-    outer = _of_block.set(begun)
+    started: dict[object, DecodingWorkers | None] = {}
+    outer = _of_block.set(started)
     try:
         yield
     finally:
         _of_block.reset(outer)
-        for workers in begun.values():
+        for workers in started.values():
             if workers:
                 workers.end()
 
 
 def workers_of(
-    owner: object, begin: Callable[[], DecodingWorkers | None]
+    owner: object, start: Callable[[], DecodingWorkers | None]
 ) -> DecodingWorkers | None:
-    """The workers that `owner` has within the block around; `begin` says, once, which."""
-    begun = _of_block.get()
-    if begun is None:
+    """The workers that `owner` has within the block around; `start` says, once, which."""
+    started = _of_block.get()
+    if started is None:
         return None
-    if owner not in begun:
-        begun[owner] = begin()
-    return begun[owner]
+    if owner not in started:
+        started[owner] = start()
+    return started[owner]

@@ -69,6 +69,15 @@ def resolve(
     return [mean] * channels, [std] * channels
 
 
+def without_images(config: Normalize, channels: int) -> Moments:
+    """As `resolve`, of what measures nothing: any but `auto`.
+
+    Raises:
+        UserError: there are not as many numbers as channels.
+    """
+    return resolve(config, torch.empty(0, channels, 1, 1, dtype=torch.uint8), channels=channels)
+
+
 def _of_files(images: Images, progress: Progress | None) -> Moments | None:
     """Those of image files that are decoded when used: remembered, or of some; None of others."""
     source, numbers = origin(images, torch.arange(images.shape[0]))

@@ -43,15 +43,15 @@ def apply_splits(dataset: Dataset, options: DatasetOptions, seed: int) -> Datase
         chosen = _choice(train.targets.strata, wanted, derive_seed(seed, "per class"), train.keys)
         train = train.take(chosen)
     if options.limit is not None and options.limit < len(train):
-        wanted = shares(_class_sizes(train.targets.strata), options.limit)
+        wanted = allocate(_class_sizes(train.targets.strata), options.limit)
         chosen = _choice(train.targets.strata, wanted, derive_seed(seed, "limit"), train.keys)
         train = train.take(chosen)
     dataset = replace(dataset, train=train)
     if options.fold is not None:
         fold, _, folds = options.fold.partition("/")
         parted = with_fold(dataset, int(fold), int(folds), seed, options.stratify)
-        return _with_untrained_told(parted)
-    return _with_untrained_told(with_validation(dataset, options.validation, seed))
+        return _with_untrained_reported(parted)
+    return _with_untrained_reported(with_validation(dataset, options.validation, seed))
 
 
 def with_validation(dataset: Dataset, amount: int | float, seed: int) -> Dataset:
@@ -158,7 +158,7 @@ def divided(split: Split, chosen: Tensor) -> tuple[Split, Split]:
     return split.take(rest.nonzero().squeeze(1)), split.take(chosen)
 
 
-def _with_untrained_told(dataset: Dataset) -> Dataset:
+def _with_untrained_reported(dataset: Dataset) -> Dataset:
     untrained = [dataset.classes[int(k)] for k in (dataset.class_counts == 0).nonzero()]
     if not untrained or not len(dataset.train):
         return dataset
@@ -180,7 +180,7 @@ def chosen_by_key(keys: Tensor, labels: Tensor, amount: int | float, seed: int) 
         lowest draws of all. Samples with equal keys go together.
 
     Every class keeps its sample with the highest draw, as a class that is wholly set aside is not
-    learnt; and where the share means a sample or more, but no draw is so low, the lowest is taken.
+    learned; and where the share means a sample or more, but no draw is so low, the lowest is taken.
     """
     draws, which = _draws(keys, seed), labels.numpy()
     highest = np.full(int(which.max(initial=-1)) + 1, -1.0)
@@ -211,10 +211,10 @@ def stratified_choice(labels: Tensor, count: int, seed: int) -> Tensor:
     Every class gets its share rounded down; the largest remainders get the rest (Hamilton's
     method), so that no class is off by one whole sample or more.
     """
-    return _choice(labels, shares(_class_sizes(labels), count), seed)
+    return _choice(labels, allocate(_class_sizes(labels), count), seed)
 
 
-def shares(sizes: Counts, count: int) -> Counts:
+def allocate(sizes: Counts, count: int) -> Counts:
     """How many of `count` samples each class of `sizes` gets, by Hamilton's method."""
     exact = sizes * count / max(sizes.sum(), 1)
     wanted: Counts = np.floor(exact).astype(int)

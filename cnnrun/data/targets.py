@@ -24,7 +24,7 @@ Same = TypeVar("Same", bound="Targets")
 Kind = Literal["labels", "label_sets", "values", "masks"]
 
 IGNORED = 255
-"""A mask's pixel that says nothing: it is neither learnt nor scored."""
+"""A mask's pixel that says nothing: it is neither learned nor scored."""
 
 
 @dataclass(frozen=True)
@@ -225,8 +225,8 @@ class Values(Targets):
 
     @property
     def refuses_moving(self) -> str:
-        told = "the values say where things are in the image, and would not move with it; leave"
-        return told if self.placed else ""
+        reason = "the values say where things are in the image, and would not move with it; leave"
+        return reason if self.placed else ""
 
 
 @dataclass(frozen=True)
@@ -270,11 +270,11 @@ class Masks(Targets):
         return Masks(table[self.held.long()])
 
     def captions(self, names: Sequence[str]) -> list[str]:
-        told = []
+        names_of_each = []
         for mask in self.held:
             there = torch.bincount(mask.flatten(), minlength=len(names))[: len(names)]
-            told.append(", ".join(names[k] for k in there.nonzero().flatten().tolist()))
-        return told
+            names_of_each.append(", ".join(names[k] for k in there.nonzero().flatten().tolist()))
+        return names_of_each
 
 
 KINDS: dict[str, type[Targets]] = {kind.kind: kind for kind in (Labels, LabelSets, Values, Masks)}

@@ -1,4 +1,4 @@
-"""The one place where the names in an experiment become objects."""
+"""The only place where the names in an experiment become objects."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from cnnrun.engine.build_data import (
     init_from_data,
     with_checkpoint_labels,
 )
-from cnnrun.engine.build_model import build_initialized_model, build_model, refuse_absurd_model
+from cnnrun.engine.build_model import build_initialized_model, build_trained_model
 from cnnrun.engine.fitting_targets import refuse_nothing_to_learn, refuse_other_targets
+from cnnrun.engine.judge import judge_opener
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trial import check_task, try_users_parts
 from cnnrun.errors import UserError
@@ -33,18 +34,17 @@ from cnnrun.models.trainable import Trainable
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
 from cnnrun.runtime.device import be_deterministic, select_device
 from cnnrun.runtime.long_work import Progress
-from cnnrun.runtime.weights import load_weights
 
 
 def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts:
     """Load the data and build the model, initialized as the experiment says.
 
-    checkpoint: of a run that goes on. Its normalization is taken, and no weights are fetched from
-    elsewhere: its own are still to be loaded.
+    checkpoint: of a run to resume. Its normalization is used, and no pretrained weights are
+    fetched: its own are loaded later.
 
     Raises:
         ConfigError: parts do not fit together, with the place of the cause.
-        UserError: data or device are not there.
+        UserError: data or device are not available.
     """
     device = select_device(experiment.device)
     be_deterministic(experiment.training.deterministic)
@@ -58,7 +58,7 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     if checkpoint:
         normalization = checkpoint.normalization
     elif built.normalization and experiment.dataset.normalize == "auto":
-        # The weights were learnt on images that were normalized so.
+        # The weights were trained on images normalized like this.
         normalization = built.normalization
     else:
         with experiment.located("dataset", "normalize"):
@@ -72,8 +72,8 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     if not resumes:
         init_from_data(model, dataset, normalization, experiment.seed)
     found = checkpoint.task if checkpoint else None
-    learnt = _Learnt(dataset.class_counts, len(dataset.train), found)
-    parts = _assemble(experiment, device, dataset, normalization, model, learnt)
+    learned = _Learned(dataset.class_counts, len(dataset.train), found)
+    parts = _assemble(experiment, device, dataset, normalization, model, learned)
     try_users_parts(parts)
     return replace(
         parts, trainable=built.trainable, transfer=built.transfer, notes=tuple(built.notes)
@@ -83,50 +83,48 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
 def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) -> Parts:
     """The parts with the weights, classes and normalization of a checkpoint.
 
-    dataset: what to compute on; its labels become those of the checkpoint, by class name.
+    dataset: the data to use; its labels become those of the checkpoint, by class name.
 
     Raises:
         UserError: the data has classes or an image size that the model was not trained for, or
             the weights do not fit the model.
     """
     device = select_device(experiment.device)
-    shape, classes = tuple(checkpoint.input_shape), len(checkpoint.classes)
-    refuse_absurd_model(experiment, shape, classes, checkpoint.model)
-    model = build_model(experiment, shape, classes, of_checkpoint=True)
-    load_weights(model, checkpoint.model)
+    model = build_trained_model(experiment, checkpoint)
     refuse_other_targets(experiment, dataset)
     dataset = with_checkpoint_labels(dataset, checkpoint)
-    if len(checkpoint.class_counts) != classes:
-        told = f"it names {classes} classes and counts {len(checkpoint.class_counts)}"
-        raise UserError(f"the checkpoint is damaged: {told}")
+    classes, counts = len(checkpoint.classes), len(checkpoint.class_counts)
+    if counts != classes:
+        message = f"it names {classes} classes and counts {counts}"
+        raise UserError(f"the checkpoint is damaged: {message}")
     trained_on = checkpoint.data.get("trained_on")
     samples = len(trained_on) if isinstance(trained_on, Tensor) and trained_on.dim() == 1 else 0
-    learnt = _Learnt(torch.tensor(checkpoint.class_counts), samples, checkpoint.task)
-    return _assemble(experiment, device, dataset, checkpoint.normalization, model, learnt)
+    learned = _Learned(torch.tensor(checkpoint.class_counts), samples, checkpoint.task)
+    return _assemble(experiment, device, dataset, checkpoint.normalization, model, learned)
 
 
 def _restore(task: Task, found: dict[str, Any], outputs: int) -> None:
-    """Give a task what it once found in the data.
+    """Restore what a task once found in the data.
 
     outputs: how many classes, labels or values the network answers.
 
     Raises:
-        UserError: that is not what such a task finds; the checkpoint may be anybody's.
+        UserError: it is not a state of such a task; the checkpoint is untrusted.
     """
     try:
         task.restore(found)
         task.check_state(outputs)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        told = f"{type(error).__name__}: {error!s:.200}"
-        raise UserError(f"the checkpoint's state of it is damaged ({told})") from error
+        message = f"{type(error).__name__}: {error!s:.200}"
+        raise UserError(f"the checkpoint's state of it is damaged ({message})") from error
 
 
 @dataclass(frozen=True)
-class _Learnt:
-    """What is known of the training split.
+class _Learned:
+    """Facts about the training split.
 
-    counts: of the samples of each class, (K,) int64. samples: how many there are in all.
-    found: what a checkpoint's task found in them, see `Task.state`.
+    counts: samples of each class, (K,) int64. samples: their total. found: the state of a
+    checkpoint's task, see `Task.state`.
     """
 
     counts: Tensor
@@ -137,17 +135,28 @@ class _Learnt:
 def _augmentations_beside(
     loss: nn.Module, experiment: Experiment, dataset: Dataset
 ) -> list[Augmentation]:
-    """The augmentations, none of which mixes labels beside a loss that says it takes whole ones.
+    """The augmentations; refuses those that mix labels if the loss only takes whole ones.
 
     Raises:
         ConfigError: with the place of the augmentation.
     """
     augmentations = build_augmentations(experiment, dataset.train.targets)
     for i, augmentation in enumerate(augmentations):
-        if isinstance(augmentation, Mixing) and not getattr(loss, "takes_shares", True):
-            told = f"mixes labels, and {experiment.loss.name} takes whole ones; leave it out"
-            raise experiment.error(["dataset", "augment", i], told)
+        if isinstance(augmentation, Mixing) and not getattr(loss, "takes_soft_labels", True):
+            message = f"mixes labels, and {experiment.loss.name} takes whole ones; leave it out"
+            raise experiment.error(["dataset", "augment", i], message)
     return augmentations
+
+
+def _loss(experiment: Experiment, classes: int, learned: _Learned) -> nn.Module:
+    loss: nn.Module = registry.losses.build(
+        experiment.loss,
+        num_classes=classes,
+        class_counts=learned.counts,
+        sample_count=learned.samples,
+        open_judge=judge_opener(experiment.plugins),
+    )
+    return loss
 
 
 def _assemble(
@@ -156,16 +165,11 @@ def _assemble(
     dataset: Dataset,
     normalization: Normalization,
     model: nn.Module,
-    learnt: _Learnt,
+    learned: _Learned,
 ) -> Parts:
     classes = len(dataset.classes)
     with experiment.located("loss"):
-        loss = registry.losses.build(
-            experiment.loss,
-            num_classes=classes,
-            class_counts=learnt.counts,
-            sample_count=learnt.samples,
-        )
+        loss = _loss(experiment, classes, learned)
     with experiment.located("task"):
         task: Task = registry.tasks.build(experiment.task)
         entry = registry.tasks.get(experiment.task.name)
@@ -176,10 +180,10 @@ def _assemble(
     with experiment.located("model"):
         task.check_shape(model, dataset.input_shape, classes)
     with experiment.located("task"):
-        if learnt.found is None:
+        if learned.found is None:
             task.learn(dataset)
         else:
-            _restore(task, learnt.found, classes)
+            _restore(task, learned.found, classes)
     with experiment.located("training", "monitor"):
         task.ranks_by(experiment.training.monitor)
     augmentations = _augmentations_beside(loss, experiment, dataset)

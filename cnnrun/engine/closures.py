@@ -11,10 +11,10 @@ from cnnrun.config.experiment import Experiment
 
 
 def needs_closure(optimizer: torch.optim.Optimizer, experiment: Experiment, processes: int) -> bool:
-    """Whether `step` has to be given a function that evaluates the loss.
+    """Whether `step` needs a function that evaluates the loss.
 
     Raises:
-        UserError: it wants something else, or the experiment has what does not go with it.
+        UserError: it needs something else, or the experiment has settings that don't work with it.
     """
     wanted = required_arguments(optimizer)
     if wanted and wanted != ["closure"]:
@@ -51,7 +51,7 @@ def _refuse_beside_closure(experiment: Experiment, processes: int) -> None:
             "and such a step can't be taken back; set training.accumulate",
         ),
     }
-    for path, (asked, told) in refused.items():
+    for path, (asked, why) in refused.items():
         if asked:
             name = experiment.optimizer.name
-            raise experiment.error(path, f"{name} evaluates the loss several times a step, {told}")
+            raise experiment.error(path, f"{name} evaluates the loss several times a step, {why}")

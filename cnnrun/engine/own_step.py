@@ -1,4 +1,4 @@
-"""Training steps of a task's own, as `components.tasks.training_step` promises them."""
+"""Tasks' own training steps, see `components.tasks.training_step`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class SeveralOptimizers(torch.optim.Optimizer):
-    """Optimizers by name as one: its groups and state are theirs, for schedule and checkpoints."""
+    """Named optimizers as one: it shares their groups and state, for schedule and checkpoints."""
 
     def __init__(self, named: Mapping[str, torch.optim.Optimizer]) -> None:
         self.named = dict(named)
         super().__init__([group for each in named.values() for group in each.param_groups], {})
-        self._share()
+        self._share_state()
 
-    def _share(self) -> None:
+    def _share_state(self) -> None:
         first = 0
         for each in self.named.values():
             last = first + len(each.param_groups)
@@ -37,7 +37,7 @@ class SeveralOptimizers(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See `torch.optim.Optimizer.load_state_dict`."""
         super().load_state_dict(state_dict)
-        self._share()
+        self._share_state()
 
     def step(self, closure: Any = None) -> Any:  # noqa: ARG002
         """Step all of them."""
@@ -46,10 +46,10 @@ class SeveralOptimizers(torch.optim.Optimizer):
 
 
 def refuse_beside_own_step(experiment: Experiment, needs_closure: bool) -> None:
-    """Refuse what cuts, repeats or records steps, beside a step that it knows nothing of.
+    """Refuse features that split, repeat or record steps together with a custom step.
 
     Raises:
-        ConfigError: with the place of what does not go with it.
+        ConfigError: with the place of the setting that doesn't work with it.
     """
     training = experiment.training
     refused = {
@@ -63,12 +63,12 @@ def refuse_beside_own_step(experiment: Experiment, needs_closure: bool) -> None:
     }
     for path, asked in refused.items():
         if asked:
-            told = f"does not go with task {experiment.task.name}, which has its own training step"
-            raise experiment.error(path, f"{told}; leave it out")
+            why = f"does not go with task {experiment.task.name}, which has its own training step"
+            raise experiment.error(path, f"{why}; leave it out")
 
 
 class OwnStep(TrainingStep):
-    """A step on one batch, taken by the parts of `stepper`."""
+    """A step on one batch, with the parts of `stepper`."""
 
     def __init__(
         self, stepper: Stepper, inputs: Tensor, targets: Tensor, number: int, size: int
@@ -81,14 +81,14 @@ class OwnStep(TrainingStep):
         parts = stepper.parts
         super().__init__(parts.model, parts.loss, inputs, targets, number, named)
         self._stepper, self._pipeline = stepper, parts.pipeline
-        self._share = stepper.world.size * len(inputs) / size
+        self._fraction = stepper.world.size * len(inputs) / size
         self._recorded = 0
 
-    def take(self) -> None:
-        """Let the task take the step.
+    def run(self) -> None:
+        """Let the task do the step.
 
         Raises:
-            UserError: it recorded no losses, or of other samples than the batch's.
+            UserError: it recorded no losses, or not one for each of the batch's samples.
         """
         self.zero_grad()
         self._stepper.parts.task.train_step(self)
@@ -111,9 +111,9 @@ class OwnStep(TrainingStep):
         return context
 
     def backward(self, losses: Tensor) -> None:
-        self._stepper.backward(losses, self._share)
+        self._stepper.backward(losses, self._fraction)
         if self._stepper.world.size > 1:
-            average_gradients(self.model)  # what was averaged before stays as it is
+            average_gradients(self.model)  # gradients averaged before stay unchanged
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -144,8 +144,10 @@ class OwnStep(TrainingStep):
     def record(self, losses: Tensor, outputs: Tensor) -> None:
         if losses.shape != (len(self.inputs),):
             entry = registry.tasks.get(self._stepper.parts.experiment.task.name)
-            told = f"recorded losses of the shape {tuple(losses.shape)} in `train_step`"
-            raise entry.mistake(f"{told}; one for each of the batch's {len(self.inputs)} is needed")
+            found = f"recorded losses of the shape {tuple(losses.shape)} in `train_step`"
+            raise entry.mistake(
+                f"{found}; one for each of the batch's {len(self.inputs)} is needed"
+            )
         self._recorded += 1
         self._stepper.sums.note(self.number, losses.detach(), outputs.detach(), self.targets)
 

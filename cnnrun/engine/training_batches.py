@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cnnrun.data.batches import Batches
 from cnnrun.data.class_sampler import check_sampler, samples_of_epoch
+from cnnrun.engine.divided_batches import refuse_divided_batches
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.progressive_resizing import check_sizes
 from cnnrun.engine.validation import evaluation_batches
@@ -16,35 +17,36 @@ from cnnrun.runtime.randomness import shuffled
 
 
 def training_and_validation(parts: Parts, here: World) -> tuple[Batches, Batches]:
-    """The batches of both splits, for the process that is `here`.
+    """The batches of both splits for this process, `here`.
 
     Raises:
-        ConfigError: the experiment can't be trained on these data, or in so many processes.
+        ConfigError: the experiment can't be trained on these data, or in this many processes.
     """
     experiment = parts.experiment
-    share = partial(local_slice, here=here)
+    own_slice = partial(local_slice, here=here)
     training = Batches(
         parts.dataset.train,
         experiment.dataset.batch_size,
         parts.device,
         parts.crop,
-        share,
-        smallest=2 * here.size,  # two samples for each process
+        own_slice,
+        smallest=2 * here.size,  # two samples per process
     )
-    validation = evaluation_batches(parts, "validation", share=share)
+    validation = evaluation_batches(parts, "validation", local_slice=own_slice)
     if not training.samples:
         raise experiment.error(["dataset"], "there are no training images")
     with experiment.located("dataset", "sampler"):
         check_sampler(experiment.dataset.sampler, parts.dataset)
     if training.size_of(0) < here.size:
-        told = f"too small for {here.size} processes"
-        raise experiment.error(["dataset", "batch_size"], told)
+        message = f"too small for {here.size} processes"
+        raise experiment.error(["dataset", "batch_size"], message)
     if experiment.training.patience and not validation.samples:
-        told = "waits for a better validation score, and there is no validation split"
-        raise experiment.error(["training", "patience"], told)
+        message = "waits for a better validation score, and there is no validation split"
+        raise experiment.error(["training", "patience"], message)
     with experiment.located("training", "epochs"):
         parts.task.check_epochs(parts.model, experiment.training.epochs)
     check_sizes(parts)
+    refuse_divided_batches(parts, here.size)
     return training, validation
 
 

@@ -20,7 +20,7 @@ from cnnrun.errors import UserError
 from cnnrun.runtime.strict_json import to_json
 
 Metadata = dict[str, str]
-Run = Callable[[Tensor], list[npt.NDArray[Any]]]
+Runner = Callable[[Tensor], list[npt.NDArray[Any]]]
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Kind:
 
     ending: str
     write: Callable[[nn.Module, Tensor, Path, Metadata], None]
-    open: Callable[[nn.Module, Path], Run]
+    open: Callable[[nn.Module, Path], Runner]
 
 
 def as_arrays(answer: Any) -> list[npt.NDArray[Any]]:
-    """What a network gives, one tensor or several, as arrays."""
+    """A network's output, one tensor or several, as arrays."""
     tensors = [answer] if isinstance(answer, Tensor) else list(answer)
     return [tensor.detach().numpy() for tensor in tensors]
 
@@ -81,7 +81,7 @@ def _installed(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
-def _open_onnx(_network: nn.Module, file: Path) -> Run:
+def _open_onnx(_network: nn.Module, file: Path) -> Runner:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -96,7 +96,7 @@ def _write_torch_export(
     )
 
 
-def _open_torch_export(_network: nn.Module, file: Path) -> Run:
+def _open_torch_export(_network: nn.Module, file: Path) -> Runner:
     run = torch.export.load(file).module()
     return lambda images: as_arrays(run(images))
 
@@ -110,7 +110,7 @@ def _write_torchscript(network: nn.Module, example: Tensor, file: Path, metadata
     torch.jit.save(traced, file, _extra_files={"cnnrun.json": to_json(metadata)})
 
 
-def _open_torchscript(_network: nn.Module, file: Path) -> Run:
+def _open_torchscript(_network: nn.Module, file: Path) -> Runner:
     run = torch.jit.load(file)  # type: ignore[no-untyped-call]
     return lambda images: as_arrays(run(images))
 
@@ -124,11 +124,11 @@ def _write_safetensors(
     from safetensors.torch import save_file
 
     weights = network.get_submodule("model").state_dict()
-    # Weights that share memory are written for each name: the format knows no sharing.
+    # Shared weights are written under each name: the format doesn't support sharing.
     save_file({key: value.clone() for key, value in weights.items()}, file, metadata)
 
 
-def _open_safetensors(network: nn.Module, file: Path) -> Run:
+def _open_safetensors(network: nn.Module, file: Path) -> Runner:
     from cnnrun.runtime.weights import load_weights, read_weights
 
     other = copy.deepcopy(network)

@@ -1,4 +1,4 @@
-"""A trained network of another program as a checkpoint, with nothing trained here."""
+"""A pretrained network of another program as a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,23 +20,28 @@ from cnnrun.engine.build_model import build_model
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.evaluation.class_names import read_classes, unique
 from cnnrun.models.surgery import head_name
-from cnnrun.models.zoo_weights import LIBRARIES, Pretrained, fetched, pretrained
+from cnnrun.models.zoo_weights import (
+    LIBRARIES,
+    Pretrained,
+    fetched,
+    names_weights_file,
+    pretrained,
+)
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
 from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.weight_names import renamed, suggested, table
 from cnnrun.runtime.weights import check_fit, read_weights, without_prefix
 from cnnrun.version import __version__
 
-_ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".safetensors")
 # Before it is known how many outputs there are.
 _SOME = 10
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A checkpoint of a network that was not trained here, and what is to be known of it.
+    """A checkpoint of an imported network, and notes about it.
 
-    fit: lines of a table of what fits, of weights from a file. notes: for the user to read.
+    fit: for weights from a file, lines of a table of what fits. notes: for the user.
     """
 
     checkpoint: Checkpoint
@@ -45,7 +50,7 @@ class Imported:
 
 
 def names_network(target: Path) -> bool:
-    """Whether `target` is no file or folder, but a network of a library: torchvision/resnet18."""
+    """Whether `target` is a network of a library, such as torchvision/resnet18, and no path."""
     return len(target.parts) == 2 and target.parts[0] in LIBRARIES and not target.exists()
 
 
@@ -57,19 +62,19 @@ def import_network(
     overrides: Iterable[str] = (),
     plugins: Iterable[str] = (),
 ) -> Imported:
-    """The network called `model` as it is, with trained weights.
+    """The network `model`, unchanged, with pretrained weights.
 
     weights: a file, or the name of weights of torchvision or timm; None is these libraries' choice.
     classes: a file with the names of the outputs, see `class_names`.
-    rename: a YAML file that says what weights of the file are called here, see `renamed`.
-    overrides: what else is to be said, e.g. `dataset.size=224` or `model.channels=[8,16]`.
+    rename: a YAML file that maps the file's weights to names here, see `renamed`.
+    overrides: further settings, e.g. `dataset.size=224` or `model.channels=[8,16]`.
 
     Raises:
-        ConfigError: every problem of these settings.
-        UserError: weights are not there or do not fit; with a table of what does.
+        ConfigError: all problems of these settings. UserError: weights are missing or do not fit;
+        with a table of what does.
     """
     of_library = model.partition("/")[0] in LIBRARIES
-    file = expanded(weights) if weights and _names_file(weights, of_library) else None
+    file = expanded(weights) if weights and names_weights_file(weights, of_library) else None
     known = pretrained(model, None if file else weights) if of_library else None
     if file is None and known is None:
         raise UserError(f"{model} comes without trained weights; name a file of them: --weights")
@@ -98,10 +103,6 @@ def import_network(
     return Imported(checkpoint, found.fit if file else [], notes)
 
 
-def _names_file(weights: str, of_library: bool) -> bool:
-    return not of_library or expanded(weights).exists() or weights.lower().endswith(_ENDINGS)
-
-
 def _experiment(
     model: str,
     known: Pretrained | None,
@@ -109,7 +110,7 @@ def _experiment(
     overrides: Iterable[str],
     plugins: Iterable[str],
 ) -> Experiment:
-    """What the checkpoint says of itself: a network, and images as it takes them."""
+    """The checkpoint's experiment: a network, and the format of its images."""
     data: dict[str, Any] = {"name": "none"}
     network = {"name": model}
     if known:
@@ -144,14 +145,11 @@ def _normalization(experiment: Experiment, channels: int) -> Normalization:
             "or {mean: [...], std: [...]} in units of 0..1"
         )
     with experiment.located("dataset", "normalize"):
-        none = torch.empty(0, channels, 1, 1, dtype=torch.uint8)
-        return Normalization(
-            *normalize.resolve(experiment.dataset.normalize, none, channels=channels)
-        )
+        return Normalization(*normalize.without_images(experiment.dataset.normalize, channels))
 
 
 class _Weights:
-    """Weights, brought to the names of the network that they are for."""
+    """Weights under the names of their network."""
 
     def __init__(
         self, experiment: Experiment, shape: tuple[int, int, int], tensors: dict[str, Tensor]
@@ -167,7 +165,7 @@ class _Weights:
         """Take the names in a YAML file instead.
 
         Raises:
-            ConfigError: it is no map of names, or has some that nothing is called.
+            ConfigError: it is not a map of names, or has unknown ones.
         """
         if file is None:
             return
@@ -181,7 +179,7 @@ class _Weights:
 
     @property
     def outputs(self) -> int | None:
-        """How many the last layer has, or one that might be it; None where the file has none."""
+        """The outputs of the last layer, or one that might be it; None if the file has none."""
         key = f"{self.head}.weight"
         wanted = self.own[key].shape[1:]
         spare = [value for name, value in self.tensors.items() if name not in self.own]
@@ -223,7 +221,7 @@ def _named(outputs: int | None, file: Path | None, known: Pretrained | None) -> 
 
 
 def _task_state(experiment: Experiment, names: Sequence[str]) -> dict[str, Any]:
-    """What the task would have found in data, where that follows from the names alone.
+    """The task's state, if it follows from the names alone.
 
     Raises:
         UserError: it does not.
@@ -232,6 +230,6 @@ def _task_state(experiment: Experiment, names: Sequence[str]) -> dict[str, Any]:
     able = {"labels": {}, "label_sets": {"labels": len(names), "thresholds": None}}
     able["masks"] = {"classes": len(names)}
     if task.targets not in able:
-        told = "what it learns from data besides weights is in no weights file"
-        raise UserError(f"import: task {experiment.task.name}: {told}")
+        message = "what it learns from data besides weights is in no weights file"
+        raise UserError(f"import: task {experiment.task.name}: {message}")
     return able[task.targets]

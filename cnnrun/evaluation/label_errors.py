@@ -1,4 +1,4 @@
-"""Likely label errors, from the answers of networks that were not trained on the images.
+"""Likely label errors, from predictions of networks that were not trained on the images.
 
 Confident learning (Northcutt, Jiang & Chuang 2021, "Confident Learning: Estimating Uncertainty in
 Dataset Labels"), in a few lines of numpy.
@@ -31,7 +31,7 @@ Labels = npt.NDArray[np.int64]
 
 
 def confident_classes(labels: Labels, probabilities: Floats) -> Labels:
-    """The class that each image is confidently of: (N,), -1 where there is none.
+    """The confident class of each image: (N,), -1 if there is none.
 
     A class is confident where its probability reaches its mean over the images that are labelled
     so; of several, the likeliest counts. labels: (N,). probabilities: (N, K), out of sample.
@@ -65,10 +65,10 @@ def likely_errors(labels: Labels, probabilities: Floats) -> Labels:
 
 @dataclass(frozen=True)
 class Suspects:
-    """Images of a data set whose labels may be wrong, the likeliest errors first.
+    """Images of a data set whose labels may be wrong, likeliest errors first.
 
-    rows: a dict for each, see `suspects`. images: (N, C, H, W) uint8. looked_at: how many images
-    were. source: in words, where the answers come from.
+    rows: a dict for each, see `suspects`. images: (N, C, H, W) uint8. looked_at: number of checked
+    images. source: where the predictions come from, as text.
     """
 
     rows: list[dict[str, Any]]
@@ -76,17 +76,17 @@ class Suspects:
     looked_at: int
     source: str
 
-    def as_text(self, most: int = 50) -> str:
-        told = f"{len(self.rows):,} of {self.looked_at:,} labels may be wrong ({self.source})"
+    def to_text(self, most: int = 50) -> str:
+        heading = f"{len(self.rows):,} of {self.looked_at:,} labels may be wrong ({self.source})"
         if not self.rows:
-            return told
+            return heading
         rows = [
             [row["image"], row["label"], row["suggested"], f"{row['margin']:.3f}"]
             for row in self.rows[:most]
         ]
         more = [f"and {len(self.rows) - most:,} more"] if len(self.rows) > most else []
         return "\n".join(
-            [told, *columns([["image", "label", "rather", "margin"], *rows], (3,)), *more]
+            [heading, *columns([["image", "label", "rather", "margin"], *rows], (3,)), *more]
         )
 
 
@@ -95,14 +95,14 @@ def suspects(
 ) -> tuple[Suspects, Parts]:
     """Likely label errors, by a cross-validation's folder or a run; and the run's parts.
 
-    A cross-validation has looked at every training image; a run alone looks at the validation and
-    test images, since a network agrees with the labels that it learned.
+    A cross-validation checks every training image; a single run only checks validation and test
+    images, since a network agrees with the labels that it was trained on.
 
     A row has `image` (its file, or split and position), `split`, `label`, `suggested`,
     `probability` (of the label), `suggested_probability` and `margin`.
 
     Raises:
-        UserError: no classifier, nothing to look at, or data that are not those of then.
+        UserError: not a classifier, nothing to check, or the data have changed.
     """
     file = target / out_of_fold.NAME
     overrides, plugins = list(overrides), list(plugins)
@@ -118,7 +118,7 @@ def suspects(
 
 @dataclass(frozen=True)
 class _Judged:
-    """Labels beside what was answered: of one image, the columns of a row."""
+    """Labels beside predictions: the columns of a row per image."""
 
     classes: tuple[str, ...]
     labels: Labels
@@ -147,7 +147,7 @@ class _Judged:
 
 
 def _of_folds(said: out_of_fold.OutOfFold, dataset: Dataset, folds: int) -> Suspects:
-    """By the answers of cross-validation, whose images are in both splits of any of its runs."""
+    """From a cross-validation's predictions; its images are in both splits of any of its runs."""
     if said.classes != dataset.classes:
         raise UserError("the classes of the data are not those of the cross-validation")
     judged = _Judged(said.classes, said.labels, said.probabilities)
@@ -177,7 +177,7 @@ def _of_folds(said: out_of_fold.OutOfFold, dataset: Dataset, folds: int) -> Susp
     words = f"cross-validation, {folds} folds"
     if any(changed):
         words += f"; {sum(changed):,} labels have been changed since"
-    return Suspects(rows, _joined(images, dataset), len(said.labels), words)
+    return Suspects(rows, _concatenated(images, dataset), len(said.labels), words)
 
 
 def _of_run(parts: Parts, checkpoint: Checkpoint) -> Suspects:
@@ -204,9 +204,9 @@ def _of_run(parts: Parts, checkpoint: Checkpoint) -> Suspects:
     seen = sum(evaluation.data_said(parts, name, checkpoint).trained_on or 0 for name in looked)
     words = f"{' and '.join(looked)} images"
     words += f", {seen:,} of them trained on" if seen else "; cnnrun crossval judges all"
-    return Suspects(rows, _joined(images, dataset), len(places), words)
+    return Suspects(rows, _concatenated(images, dataset), len(places), words)
 
 
-def _joined(images: list[torch.Tensor], dataset: Dataset) -> torch.Tensor:
+def _concatenated(images: list[torch.Tensor], dataset: Dataset) -> torch.Tensor:
     empty = torch.empty((0, *dataset.input_shape), dtype=torch.uint8)
     return torch.cat(images) if images else empty

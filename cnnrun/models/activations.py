@@ -64,7 +64,7 @@ def activation_layer(given: Activation) -> nn.Module:
     """A new module of an activation.
 
     Raises:
-        UserError: torch has none of that name, or it does not take these keys.
+        UserError: torch has none of this name, or it does not take these keys.
     """
     if isinstance(given, str) and given in _CLASSES:
         return _CLASSES[given]()
@@ -78,14 +78,14 @@ def activation_layer(given: Activation) -> nn.Module:
         options = entry.schema()(**keys).model_dump(exclude={"name"})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key, told = str(first["loc"][0]), first["msg"]
+        key, message = str(first["loc"][0]), first["msg"]
         if first["type"] == "extra_forbidden":
-            told = f"{name} has no such key{did_you_mean(key, entry.parameters)}"
-        raise UserError(f"activation.{key}: {told}") from error
+            message = f"{name} has no such key{did_you_mean(key, entry.parameters)}"
+        raise UserError(f"activation.{key}: {message}") from error
     layer: nn.Module = entry.factory(**options)
     return layer
 
 
 def activation_name(given: Activation) -> str:
-    """What the layer is called in its block: `relu`, or `GELU` of torch."""
+    """The layer's name in its block: `relu`, or `GELU` for torch's."""
     return (given if isinstance(given, str) else given.name).rpartition("/")[2]

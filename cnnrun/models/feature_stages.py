@@ -1,22 +1,22 @@
-"""The feature maps of a network, the last ones of each size, for what is built on them."""
+"""A network's last feature maps of each size, to build on."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from cnnrun.errors import UserError
-from cnnrun.models.hooks import visiting
-from cnnrun.models.surgery import StoppedAt, evaluated
+from cnnrun.models.layer_outputs import LayerOutputs, layer_shapes
+from cnnrun.models.surgery import evaluated
 
 
 class Stages(nn.Module):
-    """A network that is left after its last feature maps, and gives those of every size."""
+    """A network cut after its last feature maps; returns those of every size."""
 
     def __init__(self, model: nn.Module, images: Tensor, name: str) -> None:
-        """images: (1, C, H, W), such as it takes. name: of the network, for messages.
+        """images: (1, C, H, W), a valid input. name: of the network, for messages.
 
         Raises:
             UserError: there are no maps of two sizes or more.
@@ -28,7 +28,7 @@ class Stages(nn.Module):
                 f"encoder: {name} gives no feature maps of two sizes or more to build on"
             )
         self.channels = list(found.values())
-        self.maps = _traced(model, list(found)) or _Watched(model, list(found), images)
+        self.maps = _traced(model, list(found)) or LayerOutputs(model, list(found), images)
         shapes = [maps.shape[1] for maps in evaluated(self, images)]
         if shapes != self.channels:
             raise UserError(
@@ -42,13 +42,13 @@ class Stages(nn.Module):
 
 
 def _traced(model: nn.Module, names: list[str]) -> nn.Module | None:
-    """What gives the outputs of the named modules, as a graph; None for a model that has none."""
+    """A graph that returns the outputs of the named modules; None if the model can't be traced."""
     from torchvision.models.feature_extraction import create_feature_extractor
 
     try:
         return _InOrder(create_feature_extractor(model, {name: name for name in names}), names)
     except Exception:
-        return None  # whatever Python a model's `forward` may hold
+        return None  # `forward` may contain any Python code
 
 
 class _InOrder(nn.Module):
@@ -63,32 +63,6 @@ class _InOrder(nn.Module):
         return [found[name] for name in self.names]
 
 
-class _Watched(nn.Module):
-    """The same of a model that runs as it is, and is left at the last of the modules."""
-
-    def __init__(self, model: nn.Module, names: list[str], images: Tensor) -> None:
-        super().__init__()
-        self.names = names
-        StoppedAt(model, names[-1]).drop_what_follows(images)
-        self.model = model
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        kept: dict[str, Tensor] = {}
-        hooks = [
-            self.model.get_submodule(name).register_forward_hook(
-                lambda _module, _inputs, output, name=name: kept.__setitem__(name, output)
-            )
-            for name in self.names[:-1]
-        ]
-        try:
-            last = StoppedAt.run(self.model, self.names[-1], images)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return [*(kept[name] for name in self.names[:-1]), last]
-
-
-@torch.no_grad()
 def last_of_each_size(model: nn.Module, images: Tensor) -> dict[str, int]:
     """The modules that give the last feature maps of each size, and how many maps; largest first.
 
@@ -96,28 +70,28 @@ def last_of_each_size(model: nn.Module, images: Tensor) -> dict[str, int]:
 
     images: (1, C, H, W).
     """
-    height, width = images.shape[2:]
+    shapes, problem = layer_shapes(model, images)
+    if problem:
+        raise problem
+    return last_maps(shapes, images)
+
+
+def last_maps(shapes: Iterable[tuple[str, torch.Size]], images: Tensor) -> dict[str, int]:
+    """See `last_of_each_size`; of what `layer_shapes` found for these images."""
     found: dict[int, tuple[str, int]] = {}
-    smallest = height + 1
-
-    def note(name: str, _layer: nn.Module, _inputs: Any, output: Any) -> None:
-        nonlocal smallest
-        if not isinstance(output, Tensor) or output.dim() != 4 or min(output.shape[2:]) < 2:
-            return
-        rows, columns = output.shape[2:]
-        # Rounding at each halving moves a side by less than a pixel.
-        alike = abs(rows * width - columns * height) <= max(height, width)
-        if rows > smallest or not alike or (rows == columns and height != width):
-            return
-        smallest = rows
-        found[rows] = (name, output.shape[1])
-
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with visiting(((name, module) for name, module in model.named_modules() if name), note):
-            model(images)
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    smallest = images.shape[2] + 1
+    for name, shape in shapes:
+        if are_maps(shape, images) and min(shape[2:]) > 1 and shape[2] <= smallest:
+            smallest = shape[2]
+            found[smallest] = (name, shape[1])
     return dict(found[rows] for rows in sorted(found, reverse=True))
+
+
+def are_maps(shape: torch.Size, images: Tensor) -> bool:
+    """Whether a tensor of `shape` holds (N, C, h, w), where h x w are the images made smaller."""
+    if len(shape) != 4:
+        return False
+    (rows, columns), (height, width) = shape[2:], images.shape[2:]
+    # Rounding at each halving moves a side by less than a pixel.
+    alike = abs(rows * width - columns * height) <= max(height, width)
+    return alike and (rows != columns or height == width)

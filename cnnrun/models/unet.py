@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, ValidationError
+from pydantic import Field
 from torch import Tensor, nn
 
 from cnnrun.errors import UserError
 from cnnrun.models.feature_stages import Stages
-from cnnrun.registry import as_mapping, models
+from cnnrun.models.named_network import named_network
+from cnnrun.registry import models
 
 Shape = tuple[int, int, int]
 Widths = list[Annotated[int, Field(ge=1)]]
 
-# Channels that a step of the decoder has at least.
+# Least number of channels in a step of the decoder.
 _LEAST = 16
 
 
@@ -42,7 +42,7 @@ class Unet(nn.Module):
             {name: cnn, channels: [16, 32, 64]}.
 
         It is cut after its last feature maps; the last maps of each size go to the decoder, which
-        enlarges the smallest, joins the next larger, and convolves twice.
+        upsamples the smallest, concatenates the next larger, and convolves twice.
 
         weights: Pretrained weights of a torchvision/... or timm/... encoder, such as DEFAULT.
         decoder: Channels of its steps, from the smallest maps on; by default those of the maps
@@ -53,7 +53,17 @@ class Unet(nn.Module):
             UserError: the encoder gives no feature maps of two sizes or more.
         """
         super().__init__()
-        network, name = _encoder(input_shape, num_classes, encoder, weights)
+        network, name = named_network(
+            "encoder",
+            encoder,
+            weights,
+            input_shape,
+            num_classes,
+            weights_key="model.weights",
+            refused=("unet", "image"),
+        )
+        if hasattr(network, "decode"):
+            raise UserError(f"encoder: {name} is an autoencoder; name a network such as cnn")
         self.encoder = Stages(network, torch.zeros(1, *input_shape), name)
         self.trained_normalization = getattr(network, "trained_normalization", None)
         *larger, deepest = self.encoder.channels
@@ -99,33 +109,3 @@ def _convolution(inputs: int, outputs: int, batch_norm: bool) -> nn.Sequential:
     norm = [nn.BatchNorm2d(outputs)] if batch_norm else []
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=not batch_norm)
     return nn.Sequential(convolution, *norm, nn.ReLU())
-
-
-def _encoder(
-    input_shape: Shape, num_classes: int, wanted: str | dict[str, Any], weights: str | None
-) -> tuple[nn.Module, str]:
-    """The network that is named, and its name."""
-    values = as_mapping(wanted)
-    name = values.get("name")
-    if not isinstance(name, str) or name in ("unet", "image"):
-        raise UserError(f"encoder: {name!r} is no network for it; name a model such as cnn")
-    schema = models.get(name).schema()
-    if "weights" in values:
-        raise UserError("encoder: its trained weights are named by model.weights")
-    if weights is not None:
-        if "weights" not in schema.model_fields:
-            raise UserError("weights: only torchvision/... and timm/... encoders have them")
-        values = {**values, "weights": weights}
-    try:
-        config = schema.model_validate(values)
-    except ValidationError as error:
-        raise UserError(f"encoder: {_first_problem(error.errors())}") from None
-    network = models.build(config, input_shape=input_shape, num_classes=num_classes)
-    if hasattr(network, "decode"):
-        raise UserError(f"encoder: {name} is an autoencoder; name a network such as cnn")
-    return network, name
-
-
-def _first_problem(problems: Sequence[Any]) -> str:
-    where = ".".join(map(str, problems[0]["loc"]))
-    return f"{where}: {problems[0]['msg'].lower()}"

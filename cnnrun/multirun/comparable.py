@@ -47,7 +47,7 @@ def ranking_metric(experiments: Sequence[Experiment], wanted: str) -> Metric:
     return found
 
 
-def check_measured(experiments: Sequence[Experiment], wanted: str) -> None:
+def check_metric(experiments: Sequence[Experiment], wanted: str) -> None:
     """Refuse a metric that the runs of a study will not have, or not comparably.
 
     Raises:

@@ -77,7 +77,7 @@ class Scored:
             "predictions": str(self.predictions),
         }
 
-    def as_text(self) -> str:
+    def to_text(self) -> str:
         rows = []
         for name, values in self.folds.items():
             metric, found = self.task.metric(name), self.interval(name)

@@ -18,10 +18,10 @@ Settings = dict[str, Any]
 def changes(settings: Settings) -> list[str]:
     """`key=value` as on the command line, whole sections before keys inside them."""
     ordered = sorted(settings.items(), key=lambda item: item[0].count("."))
-    return [f"{key}={as_text(value)}" for key, value in ordered]
+    return [f"{key}={to_text(value)}" for key, value in ordered]
 
 
-def as_text(value: Any) -> str:
+def to_text(value: Any) -> str:
     """`value` as YAML in one line: bare words stay bare, the rest is JSON, which YAML includes."""
     if isinstance(value, str) and value.isprintable() and value == value.strip():
         try:

@@ -100,8 +100,8 @@ def figure_of(name: str, target: Target, document: Document) -> Figure:
     """
     if name not in plots.names():
         known = plots.names()
-        told = did_you_mean(name, known) or f"; there are {', '.join(known)}"
-        raise ConfigError(f"unknown plot '{name}'{told}")
+        hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+        raise ConfigError(f"unknown plot '{name}'{hint}")
     schema = plots.get(name).schema()
     try:
         config = schema.model_validate(document.values)

@@ -41,7 +41,8 @@ def reconstructions(target: Target, *, count: Some = 12) -> Figure:
     titles = [PSNR.text(value) for value in quality.tolist()]
     size = f"{clean[0].numel():,} values through {_code_size(target)} numbers"
     rows = _rows(target, clean, noisy, back)
-    return draw_rows(rows, titles, f"Reconstructions of test images: {size}")
+    below = f"over each image its {PSNR.display_name}"
+    return draw_rows(rows, titles, f"Reconstructions of test images: {size}", below)
 
 
 @plots.register("outliers")

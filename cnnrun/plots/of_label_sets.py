@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from cnnrun.components.tasks.label_set_metrics import average_precision, precision_recall
+import numpy as np
+from numpy.typing import NDArray
+
 from cnnrun.components.tasks.multilabel import Multilabel, sigmoid
 from cnnrun.errors import UserError
-from cnnrun.plots.drawing.label_curves import Curve, draw_label_curves
+from cnnrun.evaluation.ranking_curves import ranking
+from cnnrun.plots.drawing.lettering import numbered
+from cnnrun.plots.drawing.probabilities import OneClass, draw_ranking
 from cnnrun.plots.style import Figure
 from cnnrun.plots.target import Target
 from cnnrun.registry import plots
@@ -19,14 +23,18 @@ def label_curves(target: Target) -> Figure:
         raise UserError("this plot needs a network that tells sets of labels (task: multilabel)")
     predictions = target.predictions()
     probabilities, there = sigmoid(predictions.answers["outputs"]), predictions.targets > 0.5
-    curves = []
+    labels = []
     for k, (name, threshold) in enumerate(zip(target.classes, task.thresholds, strict=True)):
-        score = average_precision(probabilities[:, k], there[:, k])
-        if score is None:
-            continue
-        precision, recall, cuts = precision_recall(probabilities[:, k], there[:, k])
-        from_there = int((cuts >= threshold).sum()) - 1
-        curves.append(Curve(name, precision, recall, from_there, score))
-    if not curves:
+        scores, has = probabilities[:, k], there[:, k]
+        if has.any() and np.isfinite(scores).all():
+            labels.append(OneClass(name, ranking(scores, has), _at(scores >= threshold, has)))
+    if not labels:
         raise UserError("no test image has any of the labels: there is nothing to draw")
-    return draw_label_curves(curves, f"Precision and recall, {len(there):,} test images")
+    title = f"Precision and recall on {numbered(len(there), 'test image')}"
+    return draw_ranking(labels, "precision_recall", title, "labels")
+
+
+def _at(said: NDArray[np.bool_], has: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """Recall and precision of an answer (N,); None where it never says yes."""
+    hits = float((said & has).sum())
+    return (hits / has.sum(), hits / said.sum()) if said.any() else None

@@ -24,11 +24,12 @@ def suspects(target: Target, *, count: Annotated[int, Field(ge=1, le=100)] = 20)
     """
     found = target.suspects
     rows = found.rows[:count]
+    shown = f"{len(rows)} of {len(found.rows):,}" if rows else "No"
     return draw_suspects(
         as_floats(found.images[:count]),
         [PurePath(row["image"]).name for row in rows],
         [row["label"] for row in rows],
         [row["suggested"] for row in rows],
         [row["suggested_probability"] for row in rows],
-        f"{len(rows):,} of {len(found.rows):,} labels that may be wrong",
+        f"{shown} labels that may be wrong",
     )

@@ -20,9 +20,9 @@ def curves(target: Target) -> Figure:
         raise UserError(f"{target.path}: no epoch has ended yet; there is nothing to draw")
     series: dict[str, dict[str, list[float]]] = {}
     for key in dict.fromkeys(key for row in rows for key in row):
-        split, _, measure = key.partition("_")
+        split, _, metric = key.partition("_")
         if split in ("train", "validation"):
-            series.setdefault(measure, {})[split] = _values(rows, key)
+            series.setdefault(metric, {})[split] = _values(rows, key)
     return draw_curves(
         epochs=[row["epoch"] for row in rows],
         series=series,

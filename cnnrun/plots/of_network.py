@@ -1,4 +1,4 @@
-"""Plots of what a network has learnt: its weights, outputs, attention, and its features."""
+"""Plots of what a network has learned: its weights, outputs, attention, and its features."""
 
 from __future__ import annotations
 

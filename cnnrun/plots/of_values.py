@@ -25,7 +25,7 @@ def residuals(target: Target) -> Figure:
     return draw_residuals(said, true, headings, f"Errors of {len(true):,} test images")
 
 
-def _values(target: Target) -> tuple[Array, Array, list[str]]:
+def _values(target: Target) -> tuple[Array, Array, list[tuple[str, str]]]:
     """Predicted and true values (N, D), and what is to be written over each value's panel.
 
     Raises:
@@ -36,4 +36,5 @@ def _values(target: Target) -> tuple[Array, Array, list[str]]:
         raise UserError("this plot needs a network that predicts values (task: regress)")
     said, true = predictions.answers["values"], predictions.targets
     rows = regression_scores(said, true, target.classes)["per_value"]
-    return said, true, [f"{row['value']}: R2 {row['r2']:.3f}, MAE {row['mae']:.3g}" for row in rows]
+    scores = [f"R2 {row['r2']:.3f}, MAE {row['mae']:.3g}" for row in rows]
+    return said, true, list(zip(target.classes, scores, strict=True))

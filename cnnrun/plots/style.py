@@ -109,11 +109,18 @@ _Arguments = ParamSpec("_Arguments")
 
 
 @contextmanager
-def look() -> Iterator[None]:
-    """cnnrun's settings; a letter that cannot be written is a box, without a warning."""
-    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+def boxes_for_letters() -> Iterator[None]:
+    """A letter that cannot be written is a box, without a warning."""
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        yield
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """cnnrun's settings."""
+    with matplotlib.rc_context(_SETTINGS), boxes_for_letters():
         yield
 
 

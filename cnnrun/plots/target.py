@@ -91,7 +91,7 @@ class Target:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return self.parts.dataset.classes
+        return tuple(name or "(no name)" for name in self.parts.dataset.classes)
 
     def predictions(self, split: str = "test") -> Predictions:
         """The trained model's answers on a split.

@@ -9,17 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from cnnrun.comparison.choice import loss_keys
-from cnnrun.comparison.groups import compared_settings, differing_keys, short, telling_keys, written
-from cnnrun.comparison.runs import Run, Split
+from cnnrun.comparison.groups import (
+    compared_settings,
+    differing_keys,
+    informative_keys,
+    short,
+    written,
+)
+from cnnrun.comparison.runs import RunRecord, Split
 from cnnrun.measures import Metric, described
 from cnnrun.report.charts import LEARNING_RATE, figure, look, shown_epochs
 from cnnrun.report.figures import thumbnail
-from cnnrun.report.page import data_address, data_block
+from cnnrun.report.page import data_address, render
 from cnnrun.report.trials import setting
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.epoch_table import duration
@@ -40,19 +47,19 @@ MOST_IMAGES, _IMAGE_BYTES = 8, 1_000_000
 """Epochs of a run whose images a page holds, and the size of all of them together."""
 
 _SPLITS = ("validation", "train")
-_BODY = files("cnnrun.report") / "assets" / "board.html"
 
-Images = Callable[[Run, Sequence[tuple[int, Path]]], list[tuple[int, str]]]
+Images = Callable[[RunRecord, Sequence[tuple[int, Path]]], list[tuple[int, str]]]
 """Where the page finds the images of a run that lie in these files by epoch."""
 
 
-def body(data: Mapping[str, Any] | None = None) -> str:
+def body(data: Mapping[str, Any] | None = None) -> Markup:
     """The board as HTML; data: what it shows, None where a server is to be asked."""
-    held = "" if data is None else data_block(data)
-    return _BODY.read_text("utf-8").replace("<!--data-->", held)
+    return render("board.html", data=data)
 
 
-def held(runs: Sequence[Run], names: Mapping[Path, str], chosen: Sequence[Run]) -> dict[str, Any]:
+def held(
+    runs: Sequence[RunRecord], names: Mapping[Path, str], chosen: Sequence[RunRecord]
+) -> dict[str, Any]:
     """All that a page holds of `runs`, as many numbers of them as a page bears.
 
     names: of their groups. chosen: whose curves are shown first.
@@ -87,7 +94,7 @@ class Outline:
     main: str | None
 
     @classmethod
-    def of(cls, run: Run) -> Outline:
+    def of(cls, run: RunRecord) -> Outline:
         columns = list(run.rows[-1] if run.rows else ())
         main = run.main_metric
         is_logged = any(f"{split}_{main}" in columns for split in _SPLITS)
@@ -116,13 +123,13 @@ def shared(outlines: Sequence[Outline], keys: Iterable[str]) -> dict[str, Any]:
     return {"tasks": tasks, "keys": list(dict.fromkeys(map(short, keys)))}
 
 
-def differing(runs: Iterable[Run]) -> list[str]:
+def differing(runs: Iterable[RunRecord]) -> list[str]:
     """The settings that tell runs apart, but for the seed."""
     settings = [compared_settings(run) for run in runs if run.state != "damaged"]
-    return telling_keys(differing_keys(settings), settings)
+    return informative_keys(differing_keys(settings), settings)
 
 
-def losses_of(runs: Iterable[Run]) -> dict[Path, str]:
+def losses_of(runs: Iterable[RunRecord]) -> dict[Path, str]:
     """What a run's loss is called, where others of its task have another one."""
     return {
         run.path: ", ".join(f"{short(key)}={written(run.settings.get(key))}" for key in keys)
@@ -133,7 +140,7 @@ def losses_of(runs: Iterable[Run]) -> dict[Path, str]:
 
 
 def values(
-    run: Run,
+    run: RunRecord,
     keys: Sequence[str],
     loss: str,
     images: Images,
@@ -156,19 +163,19 @@ def values(
         "scores": _scores(run),
         "seconds": _seconds(run),
         "memory": _memory(run),
-        **telling(run, keys, loss),
+        **relative_values(run, keys, loss),
         "log": _log(run, most_epochs),
         "images": images(run, progress(run)),
     }
 
 
-def telling(run: Run, keys: Sequence[str], loss: str) -> dict[str, Any]:
+def relative_values(run: RunRecord, keys: Sequence[str], loss: str) -> dict[str, Any]:
     """Of a run's values those that depend on what other runs there are."""
     config = {} if run.state == "damaged" else compared_settings(run)
     return {"settings": {short(key): setting(config, key) for key in keys}, "loss": loss}
 
 
-def progress(run: Run) -> list[tuple[int, Path]]:
+def progress(run: RunRecord) -> list[tuple[int, Path]]:
     """The images that a run left of its epochs, as style transfer does: epoch and file."""
     found = (RunDirectory(run.path).plots / "progress").glob("epoch_*.png")
     numbered = ((file.stem.removeprefix("epoch_"), file) for file in found)
@@ -181,7 +188,7 @@ class _Embedded:
     def __init__(self) -> None:
         self.left = _IMAGE_BYTES
 
-    def __call__(self, _run: Run, found: Sequence[tuple[int, Path]]) -> list[tuple[int, str]]:
+    def __call__(self, _run: RunRecord, found: Sequence[tuple[int, Path]]) -> list[tuple[int, str]]:
         kept = []
         for k in shown_epochs(len(found), MOST_IMAGES):
             epoch, file = found[k - 1]
@@ -192,8 +199,8 @@ class _Embedded:
         return kept
 
 
-def _by_task(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    found: dict[str, list[Run]] = {}
+def _by_task(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
+    found: dict[str, list[RunRecord]] = {}
     for run in runs:
         found.setdefault(run.task, []).append(run)
     return found
@@ -219,7 +226,7 @@ def thinned(log: dict[str, list[Any]], most: int) -> dict[str, list[Any]]:
     return {key: [column[k - 1] for k in shown_epochs(count, most)] for key, column in log.items()}
 
 
-def _log(run: Run, most: int) -> dict[str, list[float | None]]:
+def _log(run: RunRecord, most: int) -> dict[str, list[float | None]]:
     rows = [run.rows[k - 1] for k in shown_epochs(len(run.rows), most)]
     found = {}
     for key in dict.fromkeys(key for row in rows for key in row):
@@ -234,7 +241,7 @@ def _scaled(value: float | None, scale: int) -> float | None:
     return None if value is None else figure(scale * value)
 
 
-def _scores(run: Run) -> dict[str, tuple[float | None, str]]:
+def _scores(run: RunRecord) -> dict[str, tuple[float | None, str]]:
     """By title: the validation score of the best epoch so far, and the test score."""
     found: dict[str, tuple[float | None, str]] = {}
     name = run.main_metric
@@ -249,7 +256,7 @@ def _scores(run: Run) -> dict[str, tuple[float | None, str]]:
     return found
 
 
-def _seconds(run: Run) -> tuple[float, str] | None:
+def _seconds(run: RunRecord) -> tuple[float, str] | None:
     """How long it took, or, before it has ended, from its start to its newest row."""
     seconds = run.summary.get("seconds")
     if not run.summary and run.rows:
@@ -261,6 +268,6 @@ def _seconds(run: Run) -> tuple[float, str] | None:
     return (float(seconds), duration(seconds)) if known and seconds is not None else None
 
 
-def _memory(run: Run) -> tuple[float, str] | None:
+def _memory(run: RunRecord) -> tuple[float, str] | None:
     most = run.summary.get("peak_memory")
     return (most, f"{most / 1e9:.2f} GB") if isinstance(most, int) else None

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from html import escape
 from typing import Any
 
 from cnnrun.measures import Metric
-from cnnrun.report.page import embedded
 
 MOST_LINES = 7
 """More could not be told apart."""
@@ -46,16 +44,14 @@ def shown_epochs(count: int, most: int = MOST_EPOCHS) -> list[int]:
     return list(range(count, 0, -step))[::-1] if count else []
 
 
-def line_chart(
+def chart(
     title: str, x: Sequence[float], lines: Sequence[Line], metric: Metric = LEARNING_RATE
-) -> str:
-    """Lines against the epoch, of values in the unit of `metric`."""
+) -> dict[str, Any]:
+    """Lines against the epoch, of values in the unit of `metric`, as the page gets them."""
     shown = [asdict(line) for line in lines[:MOST_LINES]]
     for line in shown:
         line |= {key: list(map(figure, line[key])) for key in ("values", "spread")}
-    data = {"title": title, "x": list(x), "lines": shown, **look(metric)}
-    words = f"<figcaption>{escape(title)}</figcaption>"
-    return f'<figure class="chart" data-chart="{embedded(data)}">{words}</figure>'
+    return {"title": title, "x": list(x), "lines": shown, **look(metric)}
 
 
 def look(metric: Metric) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from markupsafe import Markup
+
 from cnnrun.errors import UserError
 from cnnrun.report.page import image, sentences
 from cnnrun.runtime.reading import IMAGE_BYTES, read_bytes
@@ -17,7 +19,7 @@ _LARGE_BYTES, _MOST_SIDE = 400_000, 1280
 _THUMBNAIL = 256  # pixels
 
 
-def plots(files: Sequence[Path]) -> str:
+def plots(files: Sequence[Path]) -> Markup:
     """PNG files as figures; those that can't be read, or are too much, are named instead."""
     shown, unread, beyond, size = [], [], [], 0
     for file in files:
@@ -29,13 +31,13 @@ def plots(files: Sequence[Path]) -> str:
         else:
             size += len(data)
             shown.append(image(data, f"plot {file.stem}", file.stem))
-    told = []
+    notes = []
     if unread:
-        told.append(f"Not to be read as images: {', '.join(unread)}.")
+        notes.append(f"Not to be read as images: {', '.join(unread)}.")
     if beyond:
         folder = files[0].parent
-        told.append(f"Left out, for the page's size: {', '.join(beyond)}; they lie in {folder}.")
-    return "".join(shown) + sentences(told, "warning")
+        notes.append(f"Left out, for the page's size: {', '.join(beyond)}; they lie in {folder}.")
+    return Markup().join(shown) + sentences(notes, "warning")
 
 
 def thumbnail(file: Path, side: int = _THUMBNAIL) -> bytes | None:

@@ -10,19 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from cnnrun.comparison import Comparison, Group, Result, compare, group_runs
 from cnnrun.comparison.choice import loss_keys
-from cnnrun.comparison.groups import short, telling_keys, written
-from cnnrun.comparison.runs import Run
+from cnnrun.comparison.groups import informative_keys, short, written
+from cnnrun.comparison.runs import RunRecord
 from cnnrun.comparison.text import pair_sentences, score_texts, score_titles
 from cnnrun.errors import UserError
 from cnnrun.measures import Metric
 from cnnrun.report import board
-from cnnrun.report.charts import MOST_LINES, Line, line_chart, shown_epochs
+from cnnrun.report.charts import MOST_LINES, Line, chart, shown_epochs
 from cnnrun.report.figures import plots
-from cnnrun.report.page import Section, details, page, sentences, table
+from cnnrun.report.page import Section, curves, page, sentences, table
 from cnnrun.report.parallel import parallel
-from cnnrun.report.trials import importances, setting, standing_of, trials
+from cnnrun.report.trials import importances, setting, sweep_status, trials
 from cnnrun.runtime.reading import read_json
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ _BRIEF = 32  # letters of a line's name beside its letter
 
 
 def report(
-    runs: Sequence[Run],
+    runs: Sequence[RunRecord],
     title: str,
     folder: Path,
     plugins: Sequence[str] = (),
@@ -45,7 +47,7 @@ def report(
     elsewhere. Runs that can't be compared (none is finished, say) are listed, with the reason.
     """
     damaged = [run for run in runs if run.state == "damaged"]
-    study, (status, problem) = _study(folder), standing_of(folder, plugins, storage)
+    study, (status, problem) = _study(folder), sweep_status(folder, plugins, storage)
     groups = _named(group_runs(runs), status)
     compared, problems = _compared(groups, damaged)
     several = len(compared) > 1
@@ -53,9 +55,9 @@ def report(
     for comparison in compared:
         of = f" of {comparison.results[0].group.task}" if several else ""
         sections += _sections(comparison, study, status, of)
-    told = [*problems, *filter(None, [problem])]
-    if told:
-        sections.insert(0, Section("Problems", sentences(told, "warning")))
+    all_problems = [*problems, *filter(None, [problem])]
+    if all_problems:
+        sections.insert(0, Section("Problems", sentences(all_problems, "warning")))
     sections += [trials(status.results)] if status else []
     sections.append(Section("Runs", _board(runs, groups, compared)))
     drawn = [folder / Path(str(n)).name for n in study.get("plots", study.get("pictures")) or []]
@@ -64,7 +66,9 @@ def report(
     return page(title, str(study.get("about") or _lead(runs, groups, compared)), sections)
 
 
-def _lead(runs: Sequence[Run], groups: Sequence[Group], compared: Sequence[Comparison]) -> str:
+def _lead(
+    runs: Sequence[RunRecord], groups: Sequence[Group], compared: Sequence[Comparison]
+) -> str:
     lead = f"{len(runs)} runs in {len(groups)} group{'s' if len(groups) != 1 else ''}"
     by = [f"{c.split} {c.metric.display_name}, {_ranked(c)}" for c in compared]
     return f"{lead}, compared by {' and by '.join(by)}." if by else f"{lead}."
@@ -76,7 +80,7 @@ def _ranked(comparison: Comparison) -> str:
 
 
 def _compared(
-    groups: Sequence[Group], damaged: Sequence[Run]
+    groups: Sequence[Group], damaged: Sequence[RunRecord]
 ) -> tuple[list[Comparison], list[str]]:
     """A comparison for each task, as their metrics have nothing in common; and what failed."""
     found, problems = [], []
@@ -147,7 +151,7 @@ def _study(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _findings(comparison: Comparison, study: dict[str, Any]) -> str:
+def _findings(comparison: Comparison, study: dict[str, Any]) -> Markup:
     said = study.get("sentences") or pair_sentences(comparison)
     warnings = [f"Warning: {text}" for text in comparison.caveats]
     return sentences(list(map(str, said)), "finding") + sentences(warnings, "warning")
@@ -156,10 +160,10 @@ def _findings(comparison: Comparison, study: dict[str, Any]) -> str:
 def _keys(comparison: Comparison) -> list[str]:
     """The settings that tell groups apart."""
     settings = [result.group.settings for result in comparison.results]
-    return telling_keys(dict.fromkeys(key for one in settings for key in one), settings)
+    return informative_keys(dict.fromkeys(key for one in settings for key in one), settings)
 
 
-def _groups(comparison: Comparison) -> str:
+def _groups(comparison: Comparison) -> Markup:
     keys = _keys(comparison)
     head = ["group", "seeds", *score_titles(comparison), *map(short, keys)]
     rows = [
@@ -181,7 +185,7 @@ def _means(comparison: Comparison, result: Result) -> list[float | None]:
     return [ranking, own] if comparison.is_ranked_apart else [own]
 
 
-def _curves(comparison: Comparison) -> str:
+def _curves(comparison: Comparison) -> Markup:
     runs = [run for result in comparison.results for run in result.group.runs]
     names = (comparison.ranked_by.metric.name, comparison.metric.name, "loss")
     drawn, numbers = [], []
@@ -194,13 +198,12 @@ def _curves(comparison: Comparison) -> str:
             if lines:
                 x = shown_epochs(max(len(line.values) for line in lines))
                 lines = [line.at(x) for line in lines]
-                drawn.append(line_chart(f"{split} {metric.display_name}", x, lines, metric))
+                drawn.append(chart(f"{split} {metric.display_name}", x, lines, metric))
                 numbers.append(_numbers_of(split, metric, lines, x))
     more = len(comparison.results) - MOST_LINES
     beyond = f" Of {more} more groups there are no curves." if more > 0 else ""
     words = f"Means over seeds, bands of one standard deviation; names as in the table.{beyond}"
-    charts = f'<div class="charts">{"".join(drawn)}</div>'
-    return sentences([words]) + charts + details("The numbers", "".join(numbers))
+    return sentences([words]) + curves(drawn, Markup().join(numbers))
 
 
 def _lines(comparison: Comparison, key: str, scale: int) -> list[Line]:
@@ -223,8 +226,8 @@ def _called(result: Result) -> str:
     return f"{result.name} ({brief})" if settled else result.name
 
 
-def _numbers_of(split: str, metric: Metric, lines: Sequence[Line], x: Sequence[int]) -> str:
-    """The lines as a table, a row an epoch."""
+def _numbers_of(split: str, metric: Metric, lines: Sequence[Line], x: Sequence[int]) -> Markup:
+    """The lines as a table, a row per epoch."""
 
     def cell(line: Line, k: int) -> Any:
         value, spread = (v[k] if k < len(v) else None for v in (line.values, line.spread))
@@ -244,7 +247,7 @@ def _numbers(column: Sequence[Any], scale: int) -> list[float]:
     return found if len(found) == len(column) else []
 
 
-def _parallel(comparison: Comparison, keys: Sequence[str]) -> str:
+def _parallel(comparison: Comparison, keys: Sequence[str]) -> Markup:
     metric = comparison.ranked_by.metric
     rows = [[_text(r.group, key) for key in keys] for r in comparison.results]
     scores = [metric.scale * r.rank.mean if r.rank else None for r in comparison.results]
@@ -259,7 +262,7 @@ def _text(group: Group, key: str) -> str:
     return written(group.config[key]) if key in group.config else "-"
 
 
-def _importance(comparison: Comparison, keys: Sequence[str], status: SweepStatus | None) -> str:
+def _importance(comparison: Comparison, keys: Sequence[str], status: SweepStatus | None) -> Markup:
     """How much of the scores' variance follows from each setting, with what measure."""
     found, how = importances(status) if status else ({}, "")
     shares: dict[str, float | None] = {**found}
@@ -293,7 +296,9 @@ def _explained(comparison: Comparison, key: str) -> float | None:
     return between / len(values) / whole
 
 
-def _board(runs: Sequence[Run], groups: Sequence[Group], compared: Sequence[Comparison]) -> str:
+def _board(
+    runs: Sequence[RunRecord], groups: Sequence[Group], compared: Sequence[Comparison]
+) -> Markup:
     """All runs, to choose from; the best group's first run and those of the next are shown."""
     names = {r.path: group.name for group in groups for r in (*group.runs, *group.left_out)}
     first = [run for group in groups for run in (*group.runs, *group.left_out)[:1]]

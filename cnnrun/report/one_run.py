@@ -5,27 +5,16 @@ from __future__ import annotations
 import io
 import shlex
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
-from cnnrun.comparison import Run
+from markupsafe import Markup
+
+from cnnrun.comparison import RunRecord
 from cnnrun.errors import UserError
-from cnnrun.report.charts import Line, line_chart, shown_epochs
+from cnnrun.report.charts import Line, chart, shown_epochs
 from cnnrun.report.confusion import confusion
 from cnnrun.report.figures import plots
-from cnnrun.report.page import (
-    Html,
-    Section,
-    bdi,
-    code,
-    details,
-    facts,
-    image,
-    isolated,
-    page,
-    sentences,
-    table,
-)
+from cnnrun.report.page import Section, code, curves, facts, page, render, sentences, table
 from cnnrun.report.reliability import reliability
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.reading import CONFIG_BYTES, read_json, read_text
@@ -44,29 +33,30 @@ _FIGURES = (
 _MOST_SIDE = 128
 
 
-def report(run: Run, plugins: Sequence[str] = ()) -> str:
+def report(run: RunRecord, plugins: Sequence[str] = ()) -> str:
     """The HTML page of a run, as far as it got.
 
     Its best checkpoint is evaluated once more for the confusion matrix and the mistakes; where that
     can't be done (the data are gone, say) the page says so instead.
     """
     if run.state == "damaged":
-        told = [f"This run can't be read: {run.problem}"]
-        return page(run.path.name, str(run.path), [Section("Summary", sentences(told, "warning"))])
+        problem = sentences([f"This run can't be read: {run.problem}"], "warning")
+        return page(run.path.name, str(run.path), [Section("Summary", problem)])
     sections = [_summary(run), _curves(run)]
     sections += _of_task(run, plugins)
     sections += [_config(run), _environment(run), _reproduce(run)]
     return page(f"{run.name}, seed {run.seed}", _lead(run), [s for s in sections if s])
 
 
-def _lead(run: Run) -> str:
+def _lead(run: RunRecord) -> str:
     metrics = [(run.metric(name), score) for name, score in _test(run).items()]
     scores = ", ".join(f"{metric.display_name} {metric.text(v)}" for metric, v in metrics)
-    told = f"{scores} on the test split" if scores else "no test score"
-    return Html(f"A {run.state} run of {bdi(run.task)} ({bdi(run.path)}): {escape(told)}.")
+    result = f"{scores} on the test split" if scores else "no test score"
+    lead = Markup("A {} run of <bdi>{}</bdi> (<bdi>{}</bdi>): {}.")
+    return lead.format(run.state, run.task, run.path, result)
 
 
-def _summary(run: Run) -> Section:
+def _summary(run: RunRecord) -> Section:
     summary, best = run.summary, run.best
     early = ", stopped early" if summary.get("stopped_early") else ""
     pairs = [("state", run.state + early), ("epochs", f"{run.epochs} of {_planned(run)}")]
@@ -88,16 +78,16 @@ def _summary(run: Run) -> Section:
     return Section("Summary", facts(pairs))
 
 
-def _planned(run: Run) -> str:
+def _planned(run: RunRecord) -> str:
     return str(run.settings.get("training.epochs", "?"))
 
 
-def _test(run: Run) -> dict[str, Any]:
+def _test(run: RunRecord) -> dict[str, Any]:
     test = run.summary.get("test")
     return test if isinstance(test, dict) else {}
 
 
-def _curves(run: Run) -> Section:
+def _curves(run: RunRecord) -> Section:
     x = shown_epochs(len(run.rows))
     rows = [run.rows[epoch - 1] for epoch in x]
     if not rows:
@@ -113,21 +103,20 @@ def _curves(run: Run) -> Section:
             for split in ("train", "validation")
             if f"{split}_{metric.name}" in keys
         ]
-        drawn.append(line_chart(metric.display_name, x, lines, metric))
+        drawn.append(chart(metric.display_name, x, lines, metric))
     if "lr" in keys:
         rate = Line("learning rate", [_scaled(row.get("lr"), 1) for row in rows])
-        drawn.append(line_chart("learning rate", x, [rate]))
+        drawn.append(chart("learning rate", x, [rate]))
     some = "" if len(rows) == len(run.rows) else f", {len(rows)} of {len(run.rows):,} epochs"
     numbers = table(
-        f"The log, a row an epoch{some}",
+        f"The log, a row per epoch{some}",
         list(keys),
         [[_cell(run, k, row.get(k)) for k in keys] for row in rows],
     )
-    charts = f'<div class="charts">{"".join(drawn)}</div>'
-    return Section("Curves", charts + details("The numbers", numbers))
+    return Section("Curves", curves(drawn, numbers))
 
 
-def _no_rows(run: Run) -> str:
+def _no_rows(run: RunRecord) -> str:
     log = RunDirectory(run.path).metrics
     if run.summary or (log.is_file() and log.stat().st_size):
         return "The log, metrics.jsonl, has no row that can be read."
@@ -138,7 +127,7 @@ def _scaled(value: Any, scale: int) -> float | None:
     return scale * value if isinstance(value, (int, float)) else None
 
 
-def _cell(run: Run, key: str, value: Any) -> Any:
+def _cell(run: RunRecord, key: str, value: Any) -> Any:
     """A number of the log as people read it."""
     split, _, name = key.partition("_")
     if split in ("train", "validation") and isinstance(value, (int, float)):
@@ -146,11 +135,12 @@ def _cell(run: Run, key: str, value: Any) -> Any:
     return (value, f"{value:.4g}") if isinstance(value, float) else value
 
 
-def _of_task(run: Run, plugins: Sequence[str]) -> list[Section]:
+def _of_task(run: RunRecord, plugins: Sequence[str]) -> list[Section]:
     """The confusion and mistakes of a classifier; of other tasks, the run's own plots."""
     if run.task != "classify":
         return _plots(run)
     try:
+        from cnnrun.components.tasks.metrics import fraction_text
         from cnnrun.evaluation import scoring as evaluation
         from cnnrun.evaluation.loading import open_checkpoint
 
@@ -159,12 +149,12 @@ def _of_task(run: Run, plugins: Sequence[str]) -> list[Section]:
     except Exception as error:
         # Whatever is wrong with data or weights by now, the rest of the page is as good as it was.
         why = str(error).strip() or type(error).__name__
-        told = f"Nothing about single classes and images: {why}"
-        return [Section("Classes", sentences([told], "warning")), *_plots(run)]
+        reason = f"Nothing about single classes and images: {why}"
+        return [Section("Classes", sentences([reason], "warning")), *_plots(run)]
     matrix = confusion(scores["confusion"], scores["classes"])
     shares = ("precision", "recall", "f1")
     rows = [
-        [row["class"], *((row[key], _share(row[key])) for key in shares), row["support"]]
+        [row["class"], *((row[key], fraction_text(row[key])) for key in shares), row["support"]]
         for row in scores["per_class"]
     ]
     head = ["class", "precision", "recall", "F1", "test images"]
@@ -190,11 +180,7 @@ def _calibration(predictions: Predictions) -> list[Section]:
     return [Section("Calibration", body)]
 
 
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _mistakes(parts: Parts, predictions: Predictions) -> str:
+def _mistakes(parts: Parts, predictions: Predictions) -> Markup:
     """The misclassified test images, most confident first."""
     import numpy as np
     import torch
@@ -210,17 +196,20 @@ def _mistakes(parts: Parts, predictions: Predictions) -> str:
         return sentences(["There are none: every test image was classified correctly."])
     data = parts.dataset.test
     images = data.images[torch.from_numpy(shown)].cpu().numpy()
-    items = []
-    for pixels, k in zip(images, shown.tolist(), strict=True):
-        true, said = names[predictions.labels[k]], names[predicted[k]]
-        alt = f"test image {k}: {isolated(true)}, taken for {isolated(said)}"
-        sure = f"{100 * confidence[k]:.0f} %"
-        told = Html(f"{bdi(true)} taken for {bdi(said)} ({sure})")
-        text = sentences([told, bdi(data.caption(k))])
-        items.append(f"<li>{image(_png(pixels), alt)}{text}</li>")
+    found = [
+        {
+            "number": k,
+            "true": names[predictions.labels[k]],
+            "said": names[predicted[k]],
+            "sure": f"{100 * confidence[k]:.0f} %",
+            "caption": data.caption(k),
+            "png": _png(pixels),
+        }
+        for pixels, k in zip(images, shown.tolist(), strict=True)
+    ]
     count = f"{len(wrong):,} of {len(predicted):,} test images were misclassified"
     most = f"; these are the {len(shown)} with the most confidence." if len(wrong) > 1 else "."
-    return f'{sentences([count + most])}<ul class="mistakes">{"".join(items)}</ul>'
+    return sentences([count + most]) + render("mistakes.html", mistakes=found)
 
 
 def _png(image: Any) -> bytes:
@@ -235,33 +224,33 @@ def _png(image: Any) -> bytes:
     return stream.getvalue()
 
 
-def _plots(run: Run) -> list[Section]:
+def _plots(run: RunRecord) -> list[Section]:
     found = sorted(RunDirectory(run.path).plots.glob("*.png"))
     files = [file for file in found if file.stem != "curves"]  # the page has its own
     return [Section("Plots", plots(files))] if files else []
 
 
-def _config(run: Run) -> Section:
+def _config(run: RunRecord) -> Section:
     text = read_text(RunDirectory(run.path).config, CONFIG_BYTES)
     return Section("Config", code(text, "the config"))
 
 
-def _environment(run: Run) -> Section:
+def _environment(run: RunRecord) -> Section:
     try:
         values = dict(read_json(RunDirectory(run.path).environment))
     except (UserError, ValueError, TypeError):
         return Section("Environment", sentences(["environment.json is missing."]))
-    rows = [[key, _in_words(value)] for key, value in values.items()]
+    rows = [[key, _to_text(value)] for key, value in values.items()]
     return Section("Environment", table("Where it was trained", ["what", "value"], rows, False))
 
 
-def _in_words(value: Any) -> str:
+def _to_text(value: Any) -> str:
     if isinstance(value, list):
         return shlex.join(map(str, value))
     return "-" if value is None else str(value)
 
 
-def _reproduce(run: Run) -> Section:
+def _reproduce(run: RunRecord) -> Section:
     words = "The config above, saved as config.yaml, gives this run again:"
     state = "" if run.state == "finished" else f"; resume it with cnnrun train --resume {run.path}"
     command = code("cnnrun train config.yaml", "the command")

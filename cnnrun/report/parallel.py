@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from itertools import pairwise
 
+from markupsafe import Markup
+
 from cnnrun.measures import Metric
+from cnnrun.report.page import render
 from cnnrun.report.scale import Scale, round_numbers
 
 _TOP, _BOTTOM, _LEFT = 20, 246, 70
@@ -18,11 +20,11 @@ _MOST_MARKS = (_BOTTOM - _TOP) // _LINE
 def parallel(
     keys: Sequence[str],
     rows: Sequence[Sequence[str]],
-    measure: str,
+    name: str,
     scores: Sequence[float | None],
     sign: int,
     metric: Metric,
-) -> str:
+) -> Markup:
     """Groups as lines over their settings, the score at the right; blue is good, orange bad.
 
     rows: the settings of each, as text; numbers are placed by value, others by their order.
@@ -41,33 +43,27 @@ def parallel(
     lines = []
     for row, score in known:
         heights = [*(axis(text) for axis, text in zip(axes, row, strict=True)), last(score)]
-        points = " ".join(f"{_LEFT + pitch * n},{y}" for n, y in enumerate(heights))
         share = (score - low) / ((high - low) or 1)
         settings = ", ".join(f"{key}={text}" for key, text in zip(keys, row, strict=True))
-        title = escape(f"{settings}: {measure} {written(score)}")
         lines.append(
-            f'<polyline class="trial" style="--share:{share if sign > 0 else 1 - share:.2f}" '
-            f'points="{points}"><title>{title}</title></polyline>'
+            {
+                "points": " ".join(f"{_LEFT + pitch * n},{y}" for n, y in enumerate(heights)),
+                "share": f"{share if sign > 0 else 1 - share:.2f}",
+                "title": f"{settings}: {name} {written(score)}",
+            }
         )
     marks = [axis.marks() for axis in axes]
     marks.append([(f"{value:.4g}", last(value)) for value in round_numbers(low, high)])
-    names = zip([*keys, measure], marks, strict=True)
-    drawn = [_upright(_LEFT + pitch * n, name, found) for n, (name, found) in enumerate(names)]
-    label = f"{len(known)} groups by their settings and {measure}; the table has the figures"
-    return (
-        "<figure><figcaption>A line is a group of runs.</figcaption>"
-        '<div class="wide" tabindex="0" role="region" aria-label="Parallel coordinates">'
-        f'<svg class="parallel" width="{_LEFT + pitch * len(axes) + 90}" height="290" role="img" '
-        f'aria-label="{escape(label, quote=True)}">{"".join(lines + drawn)}</svg></div>'
-        f"{_legend(measure, *map(written, (low, high) if sign > 0 else (high, low)))}</figure>"
-    )
-
-
-def _legend(measure: str, worst: str, best: str) -> str:
-    text = escape(measure)
-    return (
-        f'<p class="scale"><span>{text} {worst}</span><span class="bar"></span>'
-        f"<span>{best} (the best)</span></p>"
+    named = enumerate(zip([*keys, name], marks, strict=True))
+    worst, best = map(written, (low, high) if sign > 0 else (high, low))
+    return render(
+        "parallel.html",
+        lines=lines,
+        axes=[{"x": _LEFT + pitch * n, "name": name, "marks": own} for n, (name, own) in named],
+        width=_LEFT + pitch * len(axes) + 90,
+        name=name,
+        worst=worst,
+        best=best,
     )
 
 
@@ -101,15 +97,3 @@ class _Axis:
         if self.is_numeric:
             return [(f"{value:g}", self.scale(value)) for value in self.scale.ticks()]
         return own[:: -(-len(own) // _MOST_MARKS)]
-
-
-def _upright(x: float, name: str, marks: Sequence[tuple[str, float]]) -> str:
-    texts = "".join(
-        f'<text class="tick halo" x="{x + 5}" y="{y + 4}">{escape(text[:14])}</text>'
-        for text, y in marks
-    )
-    short = escape(name if len(name) <= 22 else f"…{name[-21:]}")
-    return (
-        f'<line class="axis" x1="{x}" x2="{x}" y1="16" y2="250"/>{texts}'
-        f'<text x="{x}" y="276" text-anchor="middle">{short}</text>'
-    )

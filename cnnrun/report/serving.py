@@ -52,7 +52,7 @@ class Server(ThreadingHTTPServer):
         """port: 0 for any that is free.
 
         Raises:
-            UserError: a path is not there, or the port is taken.
+            UserError: a path does not exist, or the port is taken.
         """
         find_folders(paths)  # raises for one that is not there
         self.watch = Watch(paths)
@@ -63,8 +63,8 @@ class Server(ThreadingHTTPServer):
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
             why = getattr(error, "strerror", "") or str(error)
-            told = f"--port {port}: can't listen there ({why}); leave it out for any free port"
-            raise UserError(told) from error
+            message = f"--port {port}: can't listen there ({why}); leave it out for any free port"
+            raise UserError(message) from error
 
     @property
     def address(self) -> str:

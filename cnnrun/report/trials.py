@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cnnrun.multirun.sweep.sweep import SweepStatus
 
 
-def standing_of(
+def sweep_status(
     folder: Path, plugins: Sequence[str], storage: str | None
 ) -> tuple[SweepStatus | None, str]:
     """The sweep in `folder`, or None and why it can't be read ("" where it is no sweep)."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from cnnrun.comparison.runs import Run, find_folders, read_run
+from cnnrun.comparison.runs import RunRecord, find_folders, read_run
 from cnnrun.errors import UserError
 from cnnrun.report.board import (
     MOST_CHOSEN,
@@ -20,8 +20,8 @@ from cnnrun.report.board import (
     losses_of,
     most_epochs,
     progress,
+    relative_values,
     shared,
-    telling,
     thinned,
     values,
 )
@@ -37,7 +37,7 @@ class _Seen:
     """A run as it was read, and by what one sees that it must be read again."""
 
     signs: tuple[Any, ...]
-    run: Run
+    run: RunRecord
     outline: Outline
     values: dict[str, Any]
     version: int = 0
@@ -89,7 +89,7 @@ class Watch:
             folders = find_folders(self.paths)[-MOST_RUNS:]
         except UserError:  # a folder that was there is gone
             folders = []
-        changed = [folder for folder in folders if self._read_anew(folder)]
+        changed = [folder for folder in folders if self._read_again(folder)]
         gone = self._runs.keys() - set(folders)
         if not changed and not gone:
             return
@@ -103,26 +103,26 @@ class Watch:
         others_too = others != (self._keys, self._losses, self._most)
         self._keys, self._losses, self._most = others
         for path in self._runs if others_too else changed:
-            self._tell(path)
+            self._update(path)
 
-    def _tell(self, path: Path) -> None:
+    def _update(self, path: Path) -> None:
         """Tell of a run what the others make of it, too."""
         seen = self._runs[path]
         self._gone.pop(path, None)
         seen.version = self._version
-        seen.values |= telling(seen.run, self._keys, self._losses.get(path, ""))
+        seen.values |= relative_values(seen.run, self._keys, self._losses.get(path, ""))
         seen.values["log"] = thinned(seen.values["log"], self._most)
 
-    def _read_anew(self, folder: Path) -> bool:
+    def _read_again(self, folder: Path) -> bool:
         """Whether the run is new or another than it was; it is read again then."""
         signs = _signs(folder)
         seen = self._runs.get(folder)
         if seen and seen.signs == signs:
             return False
         run = read_run(folder)
-        told = values(run, (), "", _addresses, most_epochs=self._most)
+        shown = values(run, (), "", _addresses, most_epochs=self._most)
         # A copy, as this one has its whole log by now, which would stay in memory.
-        self._runs[folder] = _Seen(signs, replace(run), Outline.of(run), told)
+        self._runs[folder] = _Seen(signs, replace(run), Outline.of(run), shown)
         return True
 
 
@@ -141,7 +141,7 @@ def _state(file: Path) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _addresses(run: Run, found: Sequence[tuple[int, Path]]) -> list[tuple[int, str]]:
+def _addresses(run: RunRecord, found: Sequence[tuple[int, Path]]) -> list[tuple[int, str]]:
     """Where `serving.py` answers with the images."""
     from urllib.parse import quote
 

@@ -1,7 +1,7 @@
-"""From an experiment to a finished run directory: start, go on, finish."""
+"""From an experiment to a finished run directory: start, resume, finish."""
 
 from cnnrun.runner.checking import check
-from cnnrun.runner.going_on import resume, resume_or_start
+from cnnrun.runner.resuming import resume, resume_or_start
 from cnnrun.runner.starting import train
 
 __all__ = ["check", "resume", "resume_or_start", "train"]

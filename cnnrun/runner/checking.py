@@ -12,12 +12,12 @@ from cnnrun.runtime.device import device_name
 
 
 def check(experiment: Experiment) -> dict[str, Any]:
-    """Build everything and run one batch forward and backward; leaves nothing behind.
+    """Build everything and run one batch forward and backward; write nothing.
 
-    Returns: what a person wants to see before training.
+    Returns: what is worth seeing before training.
 
     Raises:
-        UserError: whatever would have stopped the training.
+        UserError: whatever would have made training fail.
     """
     parts = build(experiment)
     for note in (*parts.dataset.notes, *parts.notes):

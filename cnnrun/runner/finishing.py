@@ -1,4 +1,4 @@
-"""From a trainer that is ready to the last file of its run."""
+"""From a built trainer to the last file of its run."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from cnnrun.runtime.weights import load_weights
 
 
 def train_to_end(trainer: Trainer, quiet: bool, started: float) -> None:
-    """Train, test and draw, and tell the loggers.
+    """Train, test, draw the plots, and notify the loggers.
 
-    started: `time.perf_counter()` when the run was.
+    started: `time.perf_counter()` when the run started.
     """
     main, run = world().is_main, trainer.run
     assert run
     reports = Reports(build_loggers(trainer.experiment), run)
     reports.begin(trainer.experiment)
-    trainer.tell = reports.epoch
+    trainer.notify = reports.epoch
     try:
         _fit(trainer, quiet or not main)
         with leaving_at_once(run):
@@ -51,7 +51,7 @@ def train_to_end(trainer: Trainer, quiet: bool, started: float) -> None:
 
 @contextmanager
 def leaving_at_once(*runs: RunDirectory) -> Iterator[None]:
-    """Before the first step and after the last one, a signal loses nothing by leaving at once.
+    """Before the first step and after the last, nothing is lost if a signal ends the run at once.
 
     Raises:
         Interrupted: one came.
@@ -61,17 +61,17 @@ def leaving_at_once(*runs: RunDirectory) -> Iterator[None]:
             yield
     except Leave as left:
         commands = "\n".join(f"  cnnrun train --resume {run.path}" for run in runs)
-        told = f"stopped, with everything saved; resume with\n{commands}"
-        raise Interrupted(told, left.exit_code) from left
+        message = f"stopped, with everything saved; resume with\n{commands}"
+        raise Interrupted(message, left.exit_code) from left
 
 
 def _fit(trainer: Trainer, quiet: bool) -> None:
-    """Train to the end; of a run that fails, the curves are drawn as far as they go."""
+    """Train to the end; if training fails, the curves so far are drawn."""
     try:
         epochs = trainer.experiment.training.epochs
         shown = reporter(quiet, trainer.total_steps, trainer.progress.step, epochs)
-        with decoding_processes(), shown as told:
-            trainer.fit(told)
+        with decoding_processes(), shown as display:
+            trainer.fit(display)
     except UserError:
         parts, run = trainer.full, trainer.run
         if world().is_main and run and run.read_metrics() and parts.experiment.training.draw:
@@ -80,11 +80,11 @@ def _fit(trainer: Trainer, quiet: bool) -> None:
 
 
 def _stopped_at(error: BadImageError, trainer: Trainer) -> UserError:
-    """What to tell of files that could not be decoded when they were used; the state is saved."""
+    """The message about files that could not be decoded during training; the state is saved."""
     run = trainer.run
     if run is None or world().size > 1:  # the other processes are somewhere else
         return error
-    if trainer.progress.batch:  # else it is what the last epoch saved
+    if trainer.progress.batch:  # else the last epoch has saved it
         trainer.save("last")
     bad = [*trainer.full.dataset.bad_files, *error.files]
     run.write_bad_files((file.path, file.reason) for file in bad)
@@ -97,7 +97,7 @@ def _stopped_at(error: BadImageError, trainer: Trainer) -> UserError:
 
 
 def finish(trainer: Trainer, started: float) -> None:
-    """Test the best checkpoint, once, write the summary and draw the plots."""
+    """Test the best checkpoint once, draw the plots and write the summary."""
     parts, run = trainer.full, trainer.run
     assert run
     best_epoch = trainer.progress.best_epoch or None
@@ -117,13 +117,13 @@ def finish(trainer: Trainer, started: float) -> None:
     summary: dict[str, Any] = {
         "name": parts.experiment.name,
         "seed": parts.experiment.seed,
-        # What all the data are: runs with another value saw other ones.
+        # Identifies all data: runs with another value were trained on other data.
         "data": parts.dataset.fingerprint,
         "epochs": trainer.progress.epoch,
         "stopped_early": trainer.progress.stopped_early,
         "best_epoch": best_epoch,
         "best": _row_of(best_epoch, parts, run) if best_epoch else {},
-        # What chose the best epoch; without a validation split the last one was taken.
+        # What chose the best epoch; without a validation split the last one is used.
         "monitor": monitored.name if validated else None,
         "main_metric": task.main_metric or task.monitor,
         "metrics": {name: metric.to_dict() for name, metric in task.declared().items()},
@@ -137,9 +137,9 @@ def finish(trainer: Trainer, started: float) -> None:
     if parts.experiment.training.draw:
         names = task.plots if best_epoch else ("curves",)
         draw_plots(parts, run, predictions, names, best_epoch if validated else None)
-    if not validated and (told := rising(_comparable(trainer, run))):
-        console.warn(told)
-    write_json(run.summary, summary)  # last: a run that is killed before goes on
+    if not validated and (warning := rising(_comparable(trainer, run))):
+        console.warn(warning)
+    write_json(run.summary, summary)  # last: a run that is killed before this resumes
     if not best_epoch:
         raise UserError(
             f"the validation {monitored.display_name} or loss was NaN after each of the "
@@ -149,7 +149,7 @@ def finish(trainer: Trainer, started: float) -> None:
 
 
 def _comparable(trainer: Trainer, run: RunDirectory) -> list[dict[str, Any]]:
-    """The last rows of the log, whose losses are those of the same images by the same loss."""
+    """The last rows of the log that have comparable losses: same images, same loss."""
     options = trainer.experiment.training
     since = trainer.task.loss_since(trainer.full.model, options.epochs)
     if options.progressive_from < 1:
@@ -160,10 +160,10 @@ def _comparable(trainer: Trainer, run: RunDirectory) -> list[dict[str, Any]]:
 
 
 def rising(rows: Sequence[Mapping[str, Any]]) -> str:
-    """That training went wrong towards its end, where no validation split says so; "" if not.
+    """A warning that training diverged in the end, for runs without a validation split; else "".
 
-    Without one the last epoch is kept, whatever came of it: told where the loss has lost more than
-    half of what it had gained, or has only risen.
+    Without validation the last epoch is kept, however bad: warn if the loss has given up more than
+    half of its improvement, or has only risen.
     """
     losses = {row["epoch"]: row.get("train_loss") for row in rows}
     known = {epoch: float(v) for epoch, v in losses.items() if isinstance(v, int | float)}
@@ -182,7 +182,7 @@ def rising(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _row_of(epoch: int, parts: Parts, run: RunDirectory) -> dict[str, Any]:
-    """The log's row of an epoch whose weights `parts` have; where it was lost, they are scored."""
+    """The log's row of the epoch of `parts`' weights; if it was lost, they are scored again."""
     for row in run.read_metrics():
         if row["epoch"] == epoch:
             return row
@@ -200,7 +200,7 @@ def draw_plots(
     names: Iterable[str],
     best_epoch: int | None = None,
 ) -> None:
-    """Draw plots; one that fails is named and costs nothing else."""
+    """Draw plots; one that fails is reported, and the others are drawn."""
     from cnnrun import plots
     from cnnrun.plots.target import Opened, Target
 

@@ -28,7 +28,7 @@ from cnnrun.runtime.interrupt import stop_on_signals
 from cnnrun.runtime.paths import expanded
 
 NewRun = Callable[[Experiment], RunDirectory]
-"""Gives a run the directory that it trains in, with its config in it."""
+"""Creates the directory that a run trains in, with its config."""
 
 
 def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
@@ -43,21 +43,21 @@ def train(experiment: Experiment, quiet: bool = False) -> RunDirectory:
 
 
 def start(experiment: Experiment, quiet: bool, directory: NewRun) -> RunDirectory:
-    """As `train`, in the directory that is given once the experiment has shown that it can train.
+    """As `train`, in a directory that is created once the experiment has been built.
 
     Raises:
         UserError: see `build` and `Trainer.fit`.
     """
     started = time.perf_counter()
     console.stage("loading data and model")
-    build_loggers(experiment)  # what is missing is told before anything else takes time
+    build_loggers(experiment)  # report missing packages before anything slow
     try:
         parts = build(experiment)
     except BadImageError as error:
         run = directory(experiment)
         run.write_bad_files((bad.path, bad.reason) for bad in error.files)
-        told = f"{error}\nall {len(error.files)} are listed in {run.bad_files}"
-        raise UserError(told) from error
+        message = f"{error}\nall {len(error.files)} are listed in {run.bad_files}"
+        raise UserError(message) from error
     if experiment.training.auto_speed:
         parts = fastest(parts)
     run = directory(parts.experiment)
@@ -72,13 +72,13 @@ def start(experiment: Experiment, quiet: bool, directory: NewRun) -> RunDirector
 
 
 def new_run(experiment: Experiment, held: ExitStack) -> RunDirectory:
-    """A directory of this run's own, the same in all processes, locked until `held` ends."""
+    """A new directory for this run, the same in all processes, locked until `held` ends."""
     path = str(create(experiment, held).path) if world().is_main else ""
     return RunDirectory(Path(broadcast_from_main(path)))
 
 
 def create(experiment: Experiment, held: ExitStack) -> RunDirectory:
-    """A new directory, locked before its config is there to be found by others."""
+    """A new directory, locked before others can find its config."""
     run = RunDirectory.create(expanded(experiment.output), experiment.name)
     held.enter_context(alone_in(run))
     write_text(run.config, experiment.to_yaml())
@@ -86,21 +86,21 @@ def create(experiment: Experiment, held: ExitStack) -> RunDirectory:
 
 
 def describe(parts: Parts, run: RunDirectory, quiet: bool, auto_speed: bool = False) -> None:
-    """Note in the run what it computes from, and tell what the data are."""
+    """Record in the run what it is computed from, and report on the data."""
     if world().is_main:
         note_environment(parts, run, auto_speed)
-        _tell_about_data(parts, run, quiet)
+        _report_data(parts, run, quiet)
 
 
 def note_environment(parts: Parts, run: RunDirectory, auto_speed: bool = False) -> None:
-    """Write where the run computes and from what; auto_speed: whether that chose its levers."""
+    """Record machine, code and data of a run; auto_speed: whether that chose its levers."""
     environment = describe_environment(device_name(parts.device))
     environment["identity"] = record(parts.experiment, parts.dataset.fingerprint, auto_speed)
     write_json(run.environment, environment)
 
 
-def _tell_about_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
-    """What the data are, on stderr; bad files also in the run directory."""
+def _report_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
+    """Report on the data on stderr; list bad files in the run directory, too."""
     data, name = parts.dataset, parts.experiment.dataset.name
     if not quiet:
         names = ", ".join(data.classes[:10]) + (", ..." if len(data.classes) > 10 else "")
@@ -116,7 +116,7 @@ def _tell_about_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
         trains = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
         total = sum(p.numel() for p in parts.model.parameters())
         console.warn(
-            f"transfer: {parts.transfer.in_words()}; {trains:,} of {total:,} parameters train",
+            f"transfer: {parts.transfer.to_text()}; {trains:,} of {total:,} parameters train",
         )
     for note in (*parts.dataset.notes, *parts.notes):
         console.warn(note)

@@ -22,11 +22,11 @@ from cnnrun.runtime.weights import some
 
 
 def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[RunDirectory]:
-    """Train `experiments`, which differ in their seeds alone, together; a run directory each.
+    """Train `experiments`, which differ only in their seeds, together; each has its run directory.
 
     Raises:
-        ConfigError: the experiment has something that can't be done for many at once.
-        Interrupted: a signal asked to stop; each run is saved and goes on by itself.
+        ConfigError: the experiment uses something that can't be batched over seeds.
+        Interrupted: a signal asked to stop; each run is saved and can be resumed alone.
         UserError: the runs that failed, after the others are finished.
     """
     check(experiments[0])
@@ -34,7 +34,7 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
     device = select_device(experiments[0].device)
     parts = [build(experiment) for experiment in experiments]
     sizes = sorted({len(one.dataset.train) for one in parts})
-    if len(sizes) > 1:  # what is set aside of files follows from their names and the seed
+    if len(sizes) > 1:  # which files are held out depends on their names and the seed
         raise UserError(
             f"seeds: their training splits differ in size ({some(map(str, sizes))} images); "
             "train them one by one"
@@ -48,7 +48,7 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
         for trainer, run in zip(trainers, runs, strict=True):
             reports = Reports(build_loggers(trainer.experiment), run)
             reports.begin(trainer.experiment)
-            trainer.tell = reports.epoch
+            trainer.notify = reports.epoch
             ends.callback(_end, reports)
         seeds = Seeds(trainers, stop, device)
         lead = trainers[0]
@@ -59,8 +59,8 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
             for trainer in list(seeds.unfailed):
                 seeds.attempt(trainer, lambda trainer: finish(trainer, started))
     if seeds.failed:
-        told = [f"seed {t.experiment.seed}: {error}" for t, error in seeds.failed.items()]
-        raise UserError("\n".join(told))
+        failures = [f"seed {t.experiment.seed}: {error}" for t, error in seeds.failed.items()]
+        raise UserError("\n".join(failures))
     return runs
 
 

@@ -1,4 +1,4 @@
-"""Proof on a person's own experiment that a killed run ends at the bits of one never stopped."""
+"""Proof, on the user's own experiment, that a killed and resumed run gives the same bits."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.strict_json import to_json
 
-# So many checkpoints are written in the course of the run that is killed.
+# Number of checkpoints that the killed run writes.
 _CHECKPOINTS = 20
 _SPEED = ("images_per_second", "seconds", "peak_memory")
 
-Tell = Callable[[str], object]
+Notify = Callable[[str], object]
 
 
 @dataclass
 class Verdict:
-    """What came of it.
+    """The result.
 
-    resumed_at: for each kill, the step of the checkpoint that the run then went on from; 0 where
-        it had none yet.
-    differences: where the bits differ, in words; empty when all are the same.
-    repeats: whether two runs that nobody stops are the same; None if that was not asked.
+    resumed_at: for each kill, the step of the checkpoint that the run was resumed from; 0 without
+        one.
+    differences: where the bits differ, as text; empty if all are the same.
+    repeats: whether two uninterrupted runs are the same; None if that was not tested.
     """
 
     steps: int
@@ -48,20 +48,20 @@ class Verdict:
     def to_dict(self) -> dict[str, Any]:
         return {"same": self.same, **asdict(self)}
 
-    def as_text(self) -> str:
+    def to_text(self) -> str:
         kills = f"{self.steps:,} steps, {len(self.resumed_at)} kills"
         if self.same:
             return (
                 f"the same bits after {kills}: weights, optimizer, schedule and progress of the "
                 "best and the last checkpoint, metrics.jsonl, summary (but for the speed)"
             )
-        told = [f"NOT the same bits after {kills}:", *(f"  {d}" for d in self.differences)]
+        lines = [f"NOT the same bits after {kills}:", *(f"  {d}" for d in self.differences)]
         if self.repeats is False:
-            told.append(
+            lines.append(
                 "two runs that nobody stopped differ as well: it is the training that does not "
                 "repeat on this device, not the resuming; see training.deterministic"
             )
-        return "\n".join(told)
+        return "\n".join(lines)
 
 
 def verify(
@@ -70,34 +70,34 @@ def verify(
     plugins: Sequence[str] = (),
     kills: int = 5,
     seed: int | None = None,
-    tell: Tell = lambda _: None,
+    notify: Notify = lambda _: None,
 ) -> Verdict:
-    """Train, train again with `kills` times kill -9 and --resume, compare; leaves nothing behind.
+    """Train, train again with `kills` times kill -9 and --resume, and compare; keeps no files.
 
-    seed: of the instants of the kills; None is another one each time.
+    seed: for the times of the kills; None: random.
 
     Raises:
-        UserError: a run failed by itself, or was quicker than the first kill.
+        UserError: a run failed, or finished before the first kill.
     """
     with tempfile.TemporaryDirectory(prefix="cnnrun-verify-") as folder:
         runs = _Runs(Path(folder), config, overrides, plugins)
         started = time.monotonic()
         whole = runs.finish("whole")
         steps = Checkpoint.load(whole.checkpoint("last")).progress["step"]
-        tell(f"trained {steps:,} steps in {time.monotonic() - started:.0f} s; now with kills")
+        notify(f"trained {steps:,} steps in {time.monotonic() - started:.0f} s; now with kills")
         verdict = Verdict(steps)
-        killed = runs.finish_killed(verdict, kills, random.Random(seed), tell)
+        killed = runs.finish_killed(verdict, kills, random.Random(seed), notify)
         if not verdict.resumed_at:
             raise UserError("the run ended before it could be killed; give it more epochs")
         verdict.differences = differences(killed, whole)
         if verdict.differences:
-            tell("the bits differ; once more without a kill, to know whose fault it is")
+            notify("the bits differ; once more without a kill, to know whose fault it is")
             verdict.repeats = not differences(runs.finish("again"), whole)
     return verdict
 
 
 class _Runs:
-    """Runs of one experiment by the command line, each in a process of its own."""
+    """Runs of one experiment by the command line, each in its own process."""
 
     def __init__(
         self, folder: Path, config: Path, overrides: Sequence[str], plugins: Sequence[str]
@@ -116,48 +116,48 @@ class _Runs:
             )
 
     def run_in(self, name: str) -> RunDirectory | None:
-        """The run below the output folder `name`; None before it has begun."""
+        """The run below the output folder `name`; None before it has started."""
         found = next((self.folder / name).glob("*/*/config.yaml"), None)
         return RunDirectory(found.parent) if found else None
 
-    def begin(self, name: str, *overrides: str) -> subprocess.Popen[str]:
-        """Go on with the run in `name`, or begin it."""
+    def start_or_resume(self, name: str, *overrides: str) -> subprocess.Popen[str]:
+        """Resume the run in `name`, or start it."""
         run = self.run_in(name)
         if run:
             return self.start("--resume", str(run.path))
         return self.start(*self.experiment, *overrides, f"output={self.folder / name}")
 
     def finish(self, name: str, *overrides: str) -> RunDirectory:
-        """Let the run in `name` come to its end."""
-        process = self.begin(name, *overrides)
+        """Wait until the run in `name` has finished."""
+        process = self.start_or_resume(name, *overrides)
         try:
             code = process.wait()
         finally:
             process.kill()
         run = self.run_in(name)
         if code or not run:
-            told = (self.folder / "stderr.txt").read_text(errors="replace").strip()
-            raise UserError(f"the run in '{name}' failed (exit {code}):\n{told}")
+            error = (self.folder / "stderr.txt").read_text(errors="replace").strip()
+            raise UserError(f"the run in '{name}' failed (exit {code}):\n{error}")
         return run
 
     def finish_killed(
-        self, verdict: Verdict, kills: int, draw: random.Random, tell: Tell
+        self, verdict: Verdict, kills: int, draw: random.Random, notify: Notify
     ) -> RunDirectory:
-        """Kill the run in `killed` so many times, then let it end."""
+        """Kill the run in `killed` `kills` times, then let it finish."""
         every = f"training.checkpoint_every={max(verdict.steps // _CHECKPOINTS, 1)} steps"
         most = min(_CHECKPOINTS, verdict.steps)
         for kill in range(1, kills + 1):
-            # Checkpoints are left to wait for, of which the last kills get their share.
+            # Spread the kills over the checkpoints that are left.
             waits = draw.randint(0, max(2 * most // (kills + 1) - 1, 1))
-            if not self._kill(self.begin("killed", every), waits, draw):
-                break  # it was quicker
+            if not self._kill(self.start_or_resume("killed", every), waits, draw):
+                break  # it finished first
             step = self._step()
             verdict.resumed_at.append(step)
-            tell(f"kill {kill}: resumed at step {step:,}")
+            notify(f"kill {kill}: resumed at step {step:,}")
         return self.finish("killed", every)
 
     def _kill(self, process: subprocess.Popen[str], waits: int, draw: random.Random) -> bool:
-        """Kill -9 a while after it has written so many checkpoints; False if it ended before."""
+        """Kill -9 a moment after it has written `waits` checkpoints; False if it ended before."""
         seen, written, last = self._last_written(), 0, time.monotonic()
         between = 0.1
         try:
@@ -173,7 +173,7 @@ class _Runs:
         return process.wait() < 0
 
     def _last_written(self) -> int:
-        """When the last checkpoint was written, in nanoseconds; 0 before the first."""
+        """Modification time of the last checkpoint, in nanoseconds; 0 before the first."""
         run = self.run_in("killed")
         try:
             return run.checkpoint("last").stat().st_mtime_ns if run else 0
@@ -188,7 +188,7 @@ class _Runs:
 
 
 def differences(ours: RunDirectory, expected: RunDirectory) -> list[str]:
-    """What two runs of one experiment have not the same bits of, in words."""
+    """Where the bits of two runs of one experiment differ, as text."""
     found = []
     if ours.metrics.read_bytes() != expected.metrics.read_bytes():
         found.append(f"metrics.jsonl: {_first_row(ours, expected)}")
@@ -213,7 +213,7 @@ def _first_row(ours: RunDirectory, expected: RunDirectory) -> str:
 
 
 def _content(file: Path) -> dict[str, Any]:
-    """A checkpoint without what says where it was written and what is set before each step."""
+    """A checkpoint without its location and settings that are recomputed at each step."""
     content = dict(vars(Checkpoint.load(file)))
     del content["config"]
     for group in content["optimizer"].get("param_groups", []):
@@ -222,7 +222,7 @@ def _content(file: Path) -> dict[str, Any]:
 
 
 def _unequal(a: Any, b: Any, where: str) -> list[str]:
-    """Where two nested values differ: dotted keys."""
+    """The dotted keys where two nested values differ."""
     if type(a) is not type(b):
         return [where]
     if isinstance(b, torch.Tensor):
@@ -242,5 +242,5 @@ def _unequal(a: Any, b: Any, where: str) -> list[str]:
 
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    """The bytes, for which NaN equals NaN and 0 is not -0."""
+    """The bytes: so NaN equals NaN, and 0 is not -0."""
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8)

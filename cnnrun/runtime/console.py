@@ -1,7 +1,8 @@
 """All that cnnrun prints: results on stdout, everything else on stderr.
 
 Progress is no reason to lose a run: where stderr is closed, full or gone, nothing more is printed
-and the work goes on. A result that can't be written is an error, but for a reader that has enough.
+and work continues. A result that can't be written is an error, unless the reader has closed the
+pipe.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 from cnnrun.runtime.printable import printable_text
 
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
-# What `stage` says at the moment, on the terminal's last line.
+# What `stage` shows on the terminal's last line.
 _stage = ""
-# Where results go while `sys.stdout` leads elsewhere.
+# Where results go while `sys.stdout` is redirected.
 _results: TextIO | None = None
 
 
@@ -38,20 +39,20 @@ def quiet_if(quiet: bool) -> Iterator[None]:
 
 
 def note(text: str) -> None:
-    """What a person likes to know on the way; nothing with `--quiet`."""
+    """Progress; nothing with `--quiet`."""
     if not _quiet.get():
         warn(text)
 
 
 def warn(text: str) -> None:
-    """What a person must know, also with `--quiet`."""
+    """A warning, also with `--quiet`."""
     stage("")
     stderr.write(f"{printable_text(text)}\n")
     stderr.flush()
 
 
 def out(text: object, end: str = "\n") -> None:
-    """A result, for stdout. A reader that has gone (`| head`) has what it wants.
+    """Write a result to stdout. A reader that has closed the pipe (`| head`) has enough.
 
     Raises:
         OSError: it can't be written there.
@@ -68,7 +69,7 @@ def out(text: object, end: str = "\n") -> None:
 
 
 class _Results:
-    """A file for those who want one, such as `csv`: what they write goes to `out`."""
+    """A file object, as `csv` needs one, that writes to `out`."""
 
     def write(self, text: str, /) -> None:
         out(text, end="")
@@ -83,9 +84,10 @@ def _stdout() -> TextIO:
 
 @contextmanager
 def only_results_on_stdout() -> Iterator[None]:
-    """Within the block what libraries and plug-ins print goes to stderr.
+    """Within the block, what libraries and plug-ins print goes to stderr.
 
-    torch announces each download on stdout, and `RUN=$(cnnrun train -q ...)` gets the run alone.
+    torch announces each download on stdout, and `RUN=$(cnnrun train -q ...)` is to get only the
+    run.
     """
     global _results
     before, _results = _results, _stdout()
@@ -97,7 +99,7 @@ def only_results_on_stdout() -> Iterator[None]:
 
 
 class Guarded(io.TextIOBase):
-    """`stream`, or else `sys.stderr` as it is at the time, but writing to it never fails."""
+    """`stream`, or the current `sys.stderr`; writing to it never fails."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._given = stream
@@ -134,7 +136,7 @@ class Guarded(io.TextIOBase):
             except UnicodeEncodeError:
                 self.write(_encodable(text, stream))
             except RuntimeError:
-                # From a signal's handler, while the same stream was being written.
+                # Reentrant: from a signal handler, while the same stream was being written.
                 with contextlib.suppress(OSError, ValueError):
                     os.write(stream.fileno(), text.encode(errors="backslashreplace"))
             except (OSError, ValueError):
@@ -156,9 +158,9 @@ stderr = Guarded()
 
 
 def discard(stream: TextIO | None) -> None:
-    """Let what is written to a broken stream go nowhere, also what it still holds.
+    """Discard what is written to a broken stream, also what it has buffered.
 
-    Python flushes its streams when it ends, and makes the exit code 120 where that fails.
+    Python flushes its streams at exit, and exits with 120 where that fails.
     """
     with contextlib.suppress(OSError, ValueError, AttributeError):
         assert stream is not None
@@ -176,21 +178,21 @@ def _encodable(text: str, stream: TextIO) -> str:
 def open_closed_streams() -> None:
     """Give a process that was started without stdin, stdout or stderr (`2>&-`) empty ones.
 
-    Otherwise the next file to be opened gets the number 2, and libraries that complain on stderr
-    write into a checkpoint.
+    Otherwise the next opened file gets descriptor 2, and libraries that write to stderr write into
+    a checkpoint.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor: this one
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
 
 
 def stage(text: str) -> None:
-    """On a terminal, say what is going on until something else is printed; "" ends it."""
+    """On a terminal, show the current work until something else is printed; "" clears it."""
     global _stage
     if _stage:
         stderr.write("\r\x1b[K")
@@ -202,7 +204,7 @@ def stage(text: str) -> None:
 
 
 def rich_console() -> Console:
-    """rich's way to stderr; its `Progress` puts itself before `sys.stderr`, to print above it."""
+    """rich's console on stderr; its `Progress` wraps `sys.stderr`, to print above itself."""
     from rich.console import Console
 
     file = cast("IO[str]", Guarded(sys.stderr))

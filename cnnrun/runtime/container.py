@@ -1,4 +1,4 @@
-"""What a container may use of the machine: control groups of version 2, and of the older 1."""
+"""A container's limits: control groups, version 2 and the older 1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OWN = Path("/proc/self/cgroup")
 
 
 def cores() -> int:
-    """How many CPU cores this process may keep busy: its affinity, or a quota that is less."""
+    """CPU cores that this process may use: its affinity, or a smaller quota."""
     count = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
@@ -21,7 +21,7 @@ def cores() -> int:
 
 
 def cpu_quota() -> float | None:
-    """The least quota of the groups around this process, in cores; None where there is none."""
+    """The smallest CPU quota of this process's control groups, in cores; None without one."""
     quotas = []
     for folder in _folders("cpu"):
         limit, _, period = _text(folder / "cpu.max").partition(" ")
@@ -33,7 +33,7 @@ def cpu_quota() -> float | None:
 
 
 def memory_left() -> int | None:
-    """Bytes that the groups around this process still give; None where there is no limit."""
+    """Bytes that this process's control groups still allow; None without a limit."""
     left = []
     for folder in _folders("memory"):
         for most, used in (
@@ -48,7 +48,7 @@ def memory_left() -> int | None:
 
 
 def _folders(controller: str) -> Iterator[Path]:
-    """The folders of the groups around this process, from its own to the root."""
+    """The folders of this process's control groups, from its own to the root."""
     for line in _text(_OWN).splitlines():
         _, controllers, path = ([*line.split(":", 2), "", ""])[:3]
         if controllers and controller not in controllers.split(","):

@@ -13,10 +13,10 @@ from cnnrun.runtime.distributed import world
 
 
 def select_device(name: str) -> torch.device:
-    """The device called `auto`, `cpu`, `mps`, `cuda` or `cuda:N`; `auto` is the fastest one here.
+    """The device `auto`, `cpu`, `mps`, `cuda` or `cuda:N`; `auto` is the fastest available.
 
     Raises:
-        UserError: the device is asked for by name and is not there; nothing falls back in silence.
+        UserError: the named device is not available; there is no silent fallback.
     """
     _keep_to_quota()
     if name == "auto":
@@ -39,7 +39,7 @@ def select_device(name: str) -> torch.device:
 
 
 def _keep_to_quota() -> None:
-    """No more threads than a container's quota feeds: torch counts the machine's cores alone."""
+    """Use no more threads than a container's quota: torch only counts the machine's cores."""
     quota = container.cpu_quota()
     if quota is not None and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(torch.get_num_threads(), max(1, math.ceil(quota))))
@@ -53,10 +53,10 @@ def device_name(device: torch.device) -> str:
 
 
 def be_deterministic(wanted: bool) -> None:
-    """torch's own switch: algorithms that give equal bits each time, or an error that names one."""
+    """torch's own switch: deterministic algorithms, or an error that names the one that isn't."""
     # Read by cuBLAS when it is first used.
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Even to turn it off, torch imports its compiler, which takes more than a second.
+    # Even turning it off makes torch import its compiler, which takes more than a second.
     if wanted != torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(wanted)

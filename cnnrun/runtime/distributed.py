@@ -24,7 +24,7 @@ from cnnrun.runtime.launched import world as world
 
 
 def was_restarted() -> bool:
-    """Whether torchrun starts these processes again, after one of them failed."""
+    """Whether torchrun has restarted these processes after one of them failed."""
     return _attempt() > 0
 
 
@@ -34,7 +34,7 @@ def _attempt() -> int:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[World]:
-    """Within the block the processes can talk: over NCCL between GPUs, else over gloo.
+    """Within the block the processes can communicate: by NCCL between GPUs, else by gloo.
 
     Raises:
         UserError: another process ended.
@@ -48,7 +48,7 @@ def process_group(device: torch.device) -> Iterator[World]:
     met.append(here)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    # Where torchrun keeps its store over a restart, the addresses of dead processes are in it.
+    # If torchrun keeps its store over a restart, it holds the addresses of dead processes.
     store, rank, size = next(rendezvous("env://"))
     store = PrefixStore(f"attempt {_attempt()}", store)
     # Decisions, such as stopping, are made on the CPU and wait for no GPU.
@@ -62,18 +62,18 @@ def process_group(device: torch.device) -> Iterator[World]:
             raise UserError(f"process {here.rank} of {here.size}: another one ended") from error
         raise
     finally:
-        gc.collect()  # what still holds on to the group would end it once more, at exit
+        gc.collect()  # whatever still refers to the group would destroy it again at exit
         dist.destroy_process_group()
 
 
 def local_slice(first: int, last: int, here: World) -> tuple[int, int]:
-    """The part of the samples `first` to `last` (exclusive) that is this process's."""
+    """This process's part of the samples `first` to `last` (exclusive)."""
     count = last - first
     return first + count * here.rank // here.size, first + count * (here.rank + 1) // here.size
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """The sum of `values` over all processes; each must ask for it."""
+    """The sum of `values` over all processes; a collective call."""
     if world().size == 1:
         return values
     total = values.clone()
@@ -82,7 +82,7 @@ def all_reduce_sum(values: Tensor) -> Tensor:
 
 
 def any_process(flags: list[bool]) -> list[bool]:
-    """For each flag whether it is set in any process; each must ask for it."""
+    """For each flag whether it is set in any process; a collective call."""
     if world().size == 1:
         return flags
     found = torch.tensor(flags, dtype=torch.int32)
@@ -91,26 +91,26 @@ def any_process(flags: list[bool]) -> list[bool]:
 
 
 def broadcast_from_main(text: str) -> str:
-    """The first process's `text`; each must ask for it."""
+    """The first process's `text`; a collective call."""
     if world().size == 1:
         return text
-    told = [text]
-    dist.broadcast_object_list(told, src=0)
-    return told[0]
+    shared = [text]
+    dist.broadcast_object_list(shared, src=0)
+    return shared[0]
 
 
 def synchronize_norms(model: nn.Module) -> None:
-    """Let batch normalization in `model` be over the batch of all processes (GPUs only).
+    """Let batch normalization in `model` use the whole batch of all processes (GPUs only).
 
-    Its modules are others afterwards; parameters and statistics stay.
+    The modules are replaced; parameters and statistics stay.
     """
     nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
 
 
 def parallel(model: nn.Module, device: torch.device) -> nn.Module:
-    """`model`, the gradients of what trains now averaged over all processes.
+    """`model`, wrapped to average gradients over all processes.
 
-    To be called again when other parameters train, after the last wrapper has been let go.
+    Call it again when other parameters train, after the last wrapper has been dropped.
     """
     if world().size == 1 or not any(p.requires_grad for p in model.parameters()):
         return model
@@ -121,7 +121,7 @@ def parallel(model: nn.Module, device: torch.device) -> nn.Module:
 
 @torch.no_grad()
 def broadcast_buffers(model: nn.Module) -> None:
-    """Give all processes the first one's statistics of batch normalization and the like."""
+    """Give all processes the buffers of the first, such as batch statistics."""
     if world().size > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
@@ -129,20 +129,35 @@ def broadcast_buffers(model: nn.Module) -> None:
 
 @torch.no_grad()
 def average_gradients(model: nn.Module) -> None:
-    """Make each gradient its mean over all processes; each must ask for it."""
+    """Make each gradient its mean over all processes; a collective call.
+
+    A process without one takes the others' mean, or its weight would go another way. What none has
+    stays None, so that an optimizer leaves that weight alone.
+    """
     training = [p for p in model.parameters() if p.requires_grad]
+    there = any_process([p.grad is not None for p in training])
+    training = [p for p, found in zip(training, there, strict=True) if found]
+    if not training:
+        return
     own = [torch.zeros_like(p) if p.grad is None else p.grad for p in training]
     means = torch.cat([gradient.flatten() for gradient in own]) / world().size
     dist.all_reduce(means)
     each = torch.split(means, [p.numel() for p in training])
-    for parameter, mean in zip(training, each, strict=True):
-        if parameter.grad is not None:
-            parameter.grad.copy_(mean.view_as(parameter))
+    for parameter, gradient, mean in zip(training, own, each, strict=True):
+        parameter.grad = gradient.copy_(mean.view_as(parameter))
+
+
+def mean_over_processes(values: dict[str, float]) -> dict[str, float]:
+    """Each of `values`, which all processes have by the same names, as its mean over them."""
+    if world().size == 1 or not values:
+        return values
+    total = all_reduce_sum(torch.tensor(list(values.values()), dtype=torch.float64))
+    return dict(zip(values, (total / world().size).tolist(), strict=True))
 
 
 @contextmanager
 def by_itself() -> Iterator[None]:
-    """Within the block this process computes as if it were the only one."""
+    """Within the block this process computes as if it were alone."""
     hidden = {name: os.environ.pop(name) for name in ("RANK", "WORLD_SIZE") if name in os.environ}
     try:
         yield

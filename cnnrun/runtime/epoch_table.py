@@ -1,4 +1,4 @@
-"""What is shown of finished epochs: a line that says all by itself, or rows of a table."""
+"""Finished epochs as text: self-contained lines, or rows of a table."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ _SPLITS = ("train", "validation")
 class EpochRow:
     """A finished epoch.
 
-    row: that of the log; `train_loss`, `validation_accuracy` and the like are shown.
-    epochs: how many there will be.
-    speed: images a second.
-    seconds_left: that the other epochs will take.
-    seed: where several train together.
+    row: that of the log; `train_loss`, `validation_accuracy` and the like are shown. epochs: their
+    total number. speed: images per second. seconds_left: estimate for the remaining epochs. seed:
+    where several train together.
     """
 
     row: Mapping[str, Any]
@@ -40,14 +38,14 @@ class EpochRow:
 
     @property
     def measures(self) -> list[tuple[str, str, str]]:
-        """(split, name, value) as people write them."""
+        """(split, display name, value as text)."""
         found = []
         for key, value in self.row.items():
             split, _, name = key.partition("_")
             if split in _SPLITS:
                 metric = described(name, self.metrics)
                 found.append((split, metric.display_name, metric.text(value)))
-        return sorted(found, key=lambda measure: _SPLITS.index(measure[0]))
+        return sorted(found, key=lambda column: _SPLITS.index(column[0]))
 
     def line(self) -> str:
         """For files, pipes and job logs."""
@@ -73,14 +71,14 @@ class _Column:
 
 
 class EpochTable:
-    """Rows under one header, no wider than the terminal: what matters least is left out first."""
+    """Rows under one header, no wider than the terminal: the least important columns go first."""
 
     def __init__(self, width: int) -> None:
         self._most = width
         self._widths: dict[tuple[str, str], int] = {}
 
     def lines(self, row: EpochRow) -> list[str]:
-        """The row, under a header where it is the first."""
+        """The row, with a header above the first one."""
         columns = _columns(row)
         if self._widths:
             return [self._row(columns, row)]
@@ -88,7 +86,7 @@ class EpochTable:
         return [*self._header(), self._row(columns, row)]
 
     def _choose(self, columns: list[_Column]) -> None:
-        """Take the columns that fit, in widths that later rows keep to as far as they can."""
+        """Choose the columns that fit, in widths that later rows keep if they can."""
         kept = list(columns)
         best = _GAP + len("best")
         for column in _least_first(columns):
@@ -98,7 +96,7 @@ class EpochTable:
         self._widths = {(c.split, c.name): c.width for c in kept}
 
     def _header(self) -> list[str]:
-        """Two lines: the split over its measures, then the measures."""
+        """Two lines: the splits, then their metrics."""
         over, under, last = "", "", ""
         for (split, name), width in self._widths.items():
             gap = " " * _GAP if under else ""
@@ -128,9 +126,9 @@ def _columns(row: EpochRow) -> list[_Column]:
 
 
 def _least_first(columns: list[_Column]) -> list[_Column]:
-    """What may be left out where the terminal is narrow, in that order.
+    """Columns that may be left out on a narrow terminal, in this order.
 
-    The epoch, the validation loss and one more measure of the validation split stay.
+    The epoch, the validation loss and one more metric of the validation split stay.
     """
     scores = {
         split: [c for c in columns if c.split == split and c.name != "loss"] for split in _SPLITS

@@ -1,4 +1,4 @@
-"""Advisory locks on open files and folders, where the system and the file system have them."""
+"""Advisory locks on open files and folders, where the system and the file system support them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ except ImportError:  # Windows
 
 
 def lock(handle: int, *, wait: bool = False, shared: bool = False) -> bool | None:
-    """Lock an open file until it is closed, by whatever end of the process.
+    """Lock an open file until it is closed, however the process ends.
 
-    wait: until no other process has it.
-    shared: others may share it, too.
+    wait: until no other process holds it. shared: a shared lock.
 
     Returns: whether it is locked now; None where there are no locks, as on some network mounts.
     """

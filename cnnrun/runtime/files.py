@@ -1,4 +1,4 @@
-"""Files that are whole at any instant: written beside, forced to disk, renamed."""
+"""Files that are complete at any instant: written to a temporary file, synced, renamed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnnrun.runtime.strict_json import to_json
 UNFINISHED = ".unfinished"
 """How the names of temporary files end."""
 
-# What USB sticks, network mounts and mounts of other systems answer to `fsync`.
+# Errors of `fsync` on USB sticks, network mounts and foreign file systems.
 _NOT_OFFERED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
 
 
@@ -31,17 +31,17 @@ def write_text(file: Path, text: str, private: bool = False) -> None:
 
 
 def write_atomically(file: Path, write: Callable[[IO[bytes]], Any], private: bool = False) -> None:
-    """Let `write` fill a temporary file, force it to disk, then rename it to `file`.
+    """Let `write` fill a temporary file, sync it to disk, then rename it to `file`.
 
-    Whoever reads `file`, also after a crash at any instant, finds the old content or the new one.
-    A device or pipe is written to as it is.
+    Readers of `file`, also after a crash at any instant, find the old content or the new.
+    Devices and pipes are written to directly.
 
-    private: for this user alone, where the file system knows users.
+    private: readable by this user only, where the file system has users.
 
     Raises:
         UserError: the disk is full, say; `file` is untouched and no temporary file stays.
     """
-    with disk_errors_told(file):
+    with explain_disk_errors(file):
         if is_device(file):
             with file.open("wb") as stream:
                 write(stream)
@@ -50,12 +50,12 @@ def write_atomically(file: Path, write: Callable[[IO[bytes]], Any], private: boo
 
 
 def is_device(file: Path) -> bool:
-    """Whether it is there and no place for a file of its name: root could replace /dev/null."""
+    """Whether it exists and must not be replaced: root could replace /dev/null."""
     return file.exists() and not file.is_file() and not file.is_dir()
 
 
 def _write_atomically(file: Path, write: Callable[[IO[bytes]], Any], rights: int) -> None:
-    # New files have the rights that the umask leaves; some file systems refuse to change any.
+    # New files get the permissions of the umask; some file systems can't change any.
     partial = file.with_name(f".{file.name}-{secrets.token_hex(4)}{UNFINISHED}")
     with held():
         try:
@@ -72,7 +72,7 @@ def _write_atomically(file: Path, write: Callable[[IO[bytes]], Any], rights: int
 
 
 def force_to_disk(handle: int) -> None:
-    """Return when the file's content is on disk, as far as the file system can say."""
+    """Wait until the file's content is on disk, as far as the file system guarantees it."""
     try:
         os.fsync(handle)
     except OSError as error:
@@ -85,7 +85,7 @@ def _force_folder_to_disk(folder: Path) -> None:
     try:
         handle = os.open(folder, os.O_RDONLY)
     except (PermissionError, IsADirectoryError):
-        return  # Windows opens no folders, nor does who may write into one but not list it
+        return  # Windows can't open folders, nor can users who may write into one but not list it
     try:
         force_to_disk(handle)
     finally:
@@ -93,8 +93,8 @@ def _force_folder_to_disk(folder: Path) -> None:
 
 
 @contextmanager
-def disk_errors_told(file: Path) -> Iterator[None]:
-    """Say which file could not be written and why, be the cause under an error of torch's."""
+def explain_disk_errors(file: Path) -> Iterator[None]:
+    """Say which file could not be written and why, even if torch hides the cause."""
     try:
         yield
     except Exception as error:

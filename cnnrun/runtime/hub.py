@@ -1,4 +1,4 @@
-"""The Hugging Face hub where there is no network: its own client tries for minutes."""
+"""The Hugging Face hub without a network: its own client retries for minutes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ TIMEOUT = 10  # seconds
 
 @contextmanager
 def asked_once() -> Iterator[str]:
-    """Within the block, a hub that does not answer now is asked no more: its cache has to do.
+    """Within the block, a hub that does not answer is not asked again: only its cache is used.
 
-    Gives why it does not answer; "" where it does, or where its client is told to be offline.
+    Yields why it does not answer; "" if it does, or if its client is set to be offline.
     """
     from huggingface_hub import constants
 
@@ -30,7 +30,7 @@ def asked_once() -> Iterator[str]:
 
 
 def _silent(address: str) -> str:
-    """Why nobody answers there; "" where somebody does, be it with an error."""
+    """Why nothing answers there; "" if something does, even with an error."""
     request = urllib.request.Request(address, method="HEAD")
     try:
         urllib.request.urlopen(request, timeout=TIMEOUT).close()

@@ -1,7 +1,7 @@
 """SIGINT (Ctrl-C), SIGTERM and SIGHUP: the first asks a run to stop and save, the second leaves.
 
 Outside a run there is nothing to save, and the first one leaves. A file that is being written is
-finished before: no signal ends a process within `held`.
+finished first: no signal ends a process within `held`.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class StopRequest:
 
 
 class _Signals:
-    """What the handler knows: of the main thread, as only that one gets signals."""
+    """The handler's state, of the main thread, as only that one gets signals."""
 
     def __init__(self) -> None:
         self.request: StopRequest | None = None
         self.holds = 0
         self.waiting: int | None = None
-        # By which signal `Leave` was raised; a library that swallows it can't make it unsaid.
+        # The signal by which `Leave` was raised, even if a library swallowed it.
         self.left: int | None = None
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
@@ -80,9 +80,9 @@ def _in_main_thread() -> bool:
 
 @contextmanager
 def signals_handled() -> Iterator[None]:
-    """Within the block, signals do what this module says; in a thread they stay as they are.
+    """Within the block, signals are handled as this module says; not in threads. What `nohup`
 
-    What `nohup` had ignored stays ignored.
+    ignores stays ignored.
     """
     handlers = {number: signal.getsignal(number) for number in _NUMBERS}
     ours = signal.getsignal(signal.SIGINT) == _signals.handle
@@ -99,7 +99,7 @@ def signals_handled() -> Iterator[None]:
         yield
     finally:
         for number, handler in handlers.items():
-            # None: a handler of another language, which Python can't put back.
+            # None: a handler not set from Python, which can't be restored.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
@@ -119,7 +119,7 @@ def silent_interrupts() -> Iterator[None]:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Within the block, the first signal sets the request instead of breaking off a step.
+    """Within the block, the first signal sets the request instead of interrupting a step.
 
     In a thread no signal arrives; the request is never set.
     """
@@ -139,7 +139,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
 @contextmanager
 def nothing_to_save() -> Iterator[None]:
-    """A part of the block of `stop_on_signals` whose work is made again: a signal leaves at once.
+    """A part of the block of `stop_on_signals` whose work can be redone: a signal leaves at once.
 
     Raises:
         Leave: a signal has come, perhaps before.
@@ -158,7 +158,7 @@ def nothing_to_save() -> Iterator[None]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Within the block no signal breaks off what is done; one that came leaves at its end."""
+    """Within the block no signal interrupts the work; one that arrived takes effect at its end."""
     if not _in_main_thread():
         yield
         return
@@ -172,5 +172,5 @@ def held() -> Iterator[None]:
 
 
 def left_by() -> int | None:
-    """The exit code of the signal by which the command was told to leave, if it was."""
+    """The exit code of the signal that ended the command, if one did."""
     return None if _signals.left is None else 128 + _signals.left

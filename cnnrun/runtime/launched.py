@@ -1,4 +1,4 @@
-"""Which process of how many this is, as torchrun says it in the environment; without torch."""
+"""This process's place among all, as torchrun says it in the environment; without torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
 
 _MEETING = ("MASTER_ADDR", "MASTER_PORT")
-# What starts a command many times, by the variables that count the copies and number this one.
+# Launchers that start a command many times, by their variables for count and number.
 _STARTERS = {
     "srun": ("SLURM_NTASKS", "SLURM_PROCID"),
     "mpirun": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
@@ -31,15 +31,17 @@ class World:
 
     @property
     def stream(self) -> tuple[int, ...]:
-        """Counters that set this process's random numbers apart; the first has those of one."""
+        """Counters that make the processes' random numbers differ; the first has those of a single
+        one.
+        """
         return (self.rank,) if self.rank else ()
 
 
 def world() -> World:
-    """What torchrun says; alone without it.
+    """The environment of torchrun; a single process without it.
 
     Raises:
-        ConfigError: what the environment says makes no sense.
+        ConfigError: the environment is inconsistent.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return World()
@@ -61,11 +63,11 @@ def processes_here() -> int:
 
 
 met: list[World] = []
-"""Filled once this process has met others: threads of gloo may abort a plain exit of it."""
+"""Set once this process has joined others: gloo's threads may abort a normal exit."""
 
 
 def check_meeting_place(here: World) -> None:
-    """Refuse to wait for processes that nobody has started.
+    """Refuse to wait for processes that were never started.
 
     Raises:
         ConfigError: the environment does not say where they meet.
@@ -86,9 +88,9 @@ def check_meeting_place(here: World) -> None:
 
 
 def works_here(command: str) -> bool:
-    """Whether this process is to do a command that is the work of one; it is alone from here on.
+    """Whether this process runs a single-process command; it counts as alone from here on.
 
-    Under torchrun the first process does it. In a shell where variables are left over, this one.
+    Under torchrun the first process does. In a shell with leftover variables, this one.
     """
     mine = True
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -102,7 +104,7 @@ def works_here(command: str) -> bool:
 
 
 def warn_of_copies() -> None:
-    """Say that a command which was started many times is many runs, and not a run of many."""
+    """Warn that a command started many times makes many runs, not one distributed run."""
     if "WORLD_SIZE" in os.environ:
         return
     for starter, (count, number) in _STARTERS.items():

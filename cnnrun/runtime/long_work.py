@@ -1,4 +1,4 @@
-"""Work of many pieces says how far it is, once it takes longer than a person waits unasked."""
+"""Progress of long work, shown once it takes longer than two seconds."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ _EACH, _EACH_LINE = 0.5, 30.0
 
 
 class Progress:
-    """Called with (what is done, how many pieces, of how many), at its begin, on the way, at its
-    end; says so on stderr when it takes more than two seconds."""
+    """Called with (what is done, pieces done, pieces in all) at the start, on the way and at the
+    end; reports on stderr what takes more than two seconds."""
 
     def __init__(self) -> None:
-        self._what, self._begun, self._next = "", 0.0, 0.0
+        self._what, self._started, self._next = "", 0.0, 0.0
 
     def __call__(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
         if what != self._what:
-            self._what, self._begun, self._next = what, now, now + _AFTER
+            self._what, self._started, self._next = what, now, now + _AFTER
         if done >= total:
             self._what = ""
         elif now >= self._next:
-            left = (now - self._begun) / done * (total - done) if done else 0.0
+            left = (now - self._started) / done * (total - done) if done else 0.0
             ending = f", {duration(left)} left" if left else ""
-            told = f"{what}: {done:,} of {total:,}{ending}"
+            message = f"{what}: {done:,} of {total:,}{ending}"
             on_terminal = console.stderr.isatty()
             self._next = now + (_EACH if on_terminal else _EACH_LINE)
-            console.stage(told) if on_terminal else console.note(told)
+            console.stage(message) if on_terminal else console.note(message)
 
 
-def told(what: str, items: Sequence[T]) -> Iterator[T]:
-    """The items, one after the other, telling how far whoever takes them is."""
+def with_progress(what: str, items: Sequence[T]) -> Iterator[T]:
+    """The items, with their progress shown."""
     progress = Progress()
     for done, item in enumerate(items):
         progress(what, done, len(items))

@@ -1,4 +1,4 @@
-"""How much memory there is for the asking, before anything is taken, and how much was taken."""
+"""How much memory is available, and how much was used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ except ImportError:  # Windows
 
 
 def peak_bytes(device: torch.device) -> int | None:
-    """The most that was held at once: on a GPU by its tensors, else by this process.
+    """Peak memory: of tensors on a GPU, else of this process.
 
     None where the system doesn't say.
     """
@@ -25,11 +25,11 @@ def peak_bytes(device: torch.device) -> int | None:
     if resource is None:
         return None
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(most if sys.platform == "darwin" else most * 1024)  # Linux counts in KiB
+    return int(most if sys.platform == "darwin" else most * 1024)  # KiB on Linux
 
 
 def free_bytes() -> int:
-    """Bytes that a computation here may take: of the GPU if there is one, else of this process."""
+    """Bytes available to a computation: on the GPU if there is one, else to this process."""
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
         return int(free)
@@ -37,7 +37,7 @@ def free_bytes() -> int:
 
 
 def free_host_bytes() -> int:
-    """The least of what the system has to give, the limit of the container and `ulimit -v`."""
+    """The least of the system's free memory, the container's limit and `ulimit -v`."""
     in_container = memory_left()
     limits = [_available(), _left_of_address_space()]
     return min(limits if in_container is None else [*limits, in_container])

@@ -1,7 +1,7 @@
-"""One rule for every path that a person writes, in a config or on the command line.
+"""One rule for every path in a config or on the command line.
 
-`~`, `~name`, `$NAME` and `${NAME}` are replaced where the path is used. What is written into
-config.yaml stays as it was given: `$TMPDIR/data` is another folder in the next job.
+`~`, `~name`, `$NAME` and `${NAME}` are replaced where the path is used. config.yaml keeps what was
+given: `$TMPDIR/data` is another folder in the next job.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """The path that is meant; a file that is called so, `$` and all, is that file.
+    """The expanded path; if a file of the literal name exists, `$` and all, it is that file.
 
     Raises:
-        UserError: a variable is not set, or there is no such home.
+        UserError: a variable is not set, or the user has no home.
     """
     text = os.fspath(path)
     if "$" in text and not os.path.lexists(text):
@@ -33,8 +33,8 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         home = os.path.expanduser(text)  # noqa: PTH111 (pathlib's raises RuntimeError)
         if home == text and not os.path.lexists(text):
             user = text.partition("/")[0][1:]
-            told = f"there is no user '{user}'" if user else f"no home is known here ({_NO_HOME})"
-            raise UserError(f"{os.fspath(path)}: {told}; write the path out")
+            reason = f"there is no user '{user}'" if user else f"no home is known here ({_NO_HOME})"
+            raise UserError(f"{os.fspath(path)}: {reason}; write the path out")
         text = home
     return Path(text)
 
@@ -43,10 +43,10 @@ _NO_HOME = "HOME is not set, and the user has no entry in the system's list"
 
 
 def cache_folder() -> Path:
-    """Where the platform keeps caches; without a home, a private folder of the temporary ones.
+    """The platform's cache folder; without a home, a private temporary folder.
 
     Raises:
-        UserError: somebody else has a folder of that name there.
+        UserError: a folder of that name belongs to another user.
     """
     known = os.environ.get("XDG_CACHE_HOME")
     if sys.platform == "win32":
@@ -63,14 +63,14 @@ def has_home() -> bool:
 
 
 def give_libraries_a_cache() -> None:
-    """Where there is no home, torch would make a folder called `~` for what it downloads."""
+    """Without a home, torch would create a folder called `~` for its downloads."""
     if not has_home() and "XDG_CACHE_HOME" not in os.environ:
         os.environ["XDG_CACHE_HOME"] = str(_temporary())
 
 
 def _temporary() -> Path:
-    """A folder of this user's own, at the same place each time."""
-    import tempfile  # here, as its random numbers would be imported at every start
+    """A private folder of this user, at the same place each time."""
+    import tempfile  # imported here: at the top it would cost every start
 
     folder = Path(tempfile.gettempdir()) / f"cache-of-user-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -19,7 +19,7 @@ def derive_seed(seed: int, purpose: str, *counters: int) -> int:
     """A 63-bit seed for the stream `(seed, purpose, *counters)`.
 
     SplitMix64 (Steele, Lea, Flood 2014) mixes each word in, so that neighbouring steps get
-    unrelated streams. Pure integers: the same on every machine.
+    unrelated streams. Integers only: the same on every machine.
     """
     state = _state_of(seed, purpose)
     for word in counters:
@@ -29,12 +29,12 @@ def derive_seed(seed: int, purpose: str, *counters: int) -> int:
 
 @lru_cache(maxsize=64)
 def _state_of(seed: int, purpose: str) -> int:
-    """The state that all streams of this purpose begin from: two are asked for at every step."""
+    """The state that all streams of a purpose start from; cached, as every step needs two."""
     return _mixed(seed & _MASK, zlib.crc32(purpose.encode()))
 
 
 def _mixed(state: int, word: int) -> int:
-    """The 64-bit state once a word is mixed in."""
+    """The 64-bit state with a word mixed in."""
     state = (state + 0x9E3779B97F4A7C15 + word) & _MASK
     state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -71,11 +71,11 @@ def shuffled(
 ) -> Tensor:
     """The order of `count` samples in `epoch`: (count,) int64 on the CPU.
 
-    samples: (count,) int64, those of the epoch; None is each once.
+    samples: (count,) int64, those of the epoch; None: each once.
 
     groups: (count,) int64, the shard of each sample. Shards then come in random order, and the
-        samples of each `at_once` successive ones are mixed: that is what shuffling means where not
-        all shards can be at hand.
+        samples of each `at_once` successive ones are mixed: that is how shuffling works when not
+        all shards fit in memory.
     """
     random = generator(seed, "shuffle", epoch)
     order = torch.randperm(count, generator=random)

@@ -1,7 +1,7 @@
-"""Files that may be anybody's, read within bounds: the one place where the bounds are.
+"""Untrusted files, read within bounds; the bounds are all here.
 
-Whatever is larger is refused by name. All lie far above what people have: they keep a hostile or
-damaged file from eating memory or time before it is refused.
+Whatever is larger is refused by name. The bounds are far above real files: they keep a hostile or
+damaged file from using up memory or time before it is refused.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from cnnrun.errors import UserError
 CONFIG_BYTES = 1_000_000
 """Of an experiment, a sweep, a study: pages of text."""
 CONFIG_VALUES, CONFIG_DEPTH = 20_000, 40
-"""How many values a config has, aliases counted as often as used, and how deep they lie."""
+"""Values in a config, aliases counted at each use, and their nesting depth."""
 TEXT_BYTES = 64 * 2**20
 """Of a log, a summary, what a study found."""
 IMAGE_BYTES = 2 * 2**30
 """Of one image file."""
 MOST_CLASSES = 100_000
-"""A model with so many outputs exists nowhere; a label beyond it is a mistake."""
+"""No model has so many outputs; a larger label is a mistake."""
 MOST_SHARDS = 1_000_000
-"""That a pattern with braces may stand for."""
+"""Names that a pattern with braces may expand to."""
 SHARD_BYTES = 2**44
 """Of one shard."""
 TABLE_BYTES = 2**33
@@ -35,19 +35,19 @@ NAME_LETTERS = 1024
 """Of a file or a sample."""
 
 _DIGITS = 25
-# What may be added to a log between the look at its size and its reading.
+# What may be appended to a log between checking its size and reading it.
 _GROWTH = 2**16
 
 
 class UnusableFileError(UserError):
-    """Not a file of bytes, or larger than any honest one."""
+    """Not a regular file, or larger than any legitimate one."""
 
 
 def open_regular(path: str | Path, most: int) -> BinaryIO:
-    """Open a file of bytes for reading: no pipe, device or socket, which may have no end.
+    """Open a regular file for reading: no pipe, device or socket, which may never end.
 
     Raises:
-        UnusableFileError: it is none, or has over `most` bytes; the message leaves out its name.
+        UnusableFileError: it is not one, or has over `most` bytes; the message leaves out its name.
         OSError: it can't be opened.
     """
     handle, _ = _open_regular(path, most)
@@ -60,7 +60,7 @@ def read_bytes(path: str | Path, most: int) -> bytes:
     Raises:
         UnusableFileError, OSError: as `open_regular`.
     """
-    # By four calls of the system; a file object makes nine, each of which lets go of the GIL.
+    # Four system calls; a file object makes nine, each of which releases the GIL.
     handle, size = _open_regular(path, most)
     try:
         # `read(most)` would take `most` bytes of memory, whatever there is to read.
@@ -68,7 +68,7 @@ def read_bytes(path: str | Path, most: int) -> bytes:
         content = os.read(handle, left)
         if len(content) >= size > 0:
             return content
-        # An empty file, or a system that gives less at once (Linux, 2 GB).
+        # An empty file, or a system that reads less at once (Linux, 2 GB).
         pieces = [content]
         while pieces[-1] and (left := left - len(pieces[-1])):
             pieces.append(os.read(handle, left))
@@ -78,8 +78,8 @@ def read_bytes(path: str | Path, most: int) -> bytes:
 
 
 def _open_regular(path: str | Path, most: int) -> tuple[int, int]:
-    """A handle of a file of bytes, and its size; raises as `open_regular`."""
-    # Not waiting: the opening of a pipe would, for a writer.
+    """A descriptor of a regular file, and its size; raises as `open_regular`."""
+    # Non-blocking: opening a pipe would wait for a writer.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         state = os.fstat(handle)
@@ -96,10 +96,10 @@ def _open_regular(path: str | Path, most: int) -> tuple[int, int]:
 
 
 def read_text(path: Path, most: int = TEXT_BYTES) -> str:
-    """The text, in UTF-8, of a regular file.
+    """The UTF-8 text of a regular file.
 
     Raises:
-        UserError: not to be read, too large, or not text; with the file's name.
+        UserError: not readable, too large, or not text; with the file's name.
     """
     try:
         return read_bytes(path, most).decode("utf-8-sig")
@@ -112,10 +112,10 @@ def read_text(path: Path, most: int = TEXT_BYTES) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """The value in `text`, whose numbers are ones that a machine computes with.
+    """The value of a JSON text, with numbers in the range of float64 and int64.
 
     Raises:
-        ValueError: not JSON, nested without end, or a number beyond all range.
+        ValueError: not JSON, nested too deeply, or with a number out of range.
     """
     try:
         return _decoder.decode(text)
@@ -148,5 +148,5 @@ def _real(text: str) -> float:
     return value
 
 
-# One for all texts: a log is thousands of them, and `json.loads` would make a decoder for each.
+# Shared: a log has thousands of texts, and `json.loads` would make a decoder for each.
 _decoder = json.JSONDecoder(parse_int=_whole, parse_float=_real)

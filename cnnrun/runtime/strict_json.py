@@ -1,7 +1,7 @@
 """JSON as the standard has it, for everything that cnnrun prints or writes.
 
 Python's own encoder writes `NaN` and `Infinity`, which other readers (browsers, jq, most databases)
-refuse. What is no finite number is null here.
+refuse. Non-finite numbers are null here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def to_json(value: Any, **options: Any) -> str:
 
 
 def finite(value: Any) -> Any:
-    """`value` with None in the place of every NaN and infinity, at any depth."""
+    """`value` with None in place of every NaN and infinity, at any depth."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

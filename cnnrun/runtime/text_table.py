@@ -1,4 +1,4 @@
-"""Tables of text, their columns under one another."""
+"""Text tables with aligned columns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cnnrun.runtime.printable import printable
 
 
 def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
-    """The lines of a table; columns whose numbers are in `right` end under one another.
+    """The lines of a table; columns with indices in `right` are aligned right.
 
     rows: all of one length, the header first where there is one.
     """
@@ -27,13 +27,13 @@ def width_of(text: str) -> int:
     """The columns that `text` takes on a terminal: two for an East Asian letter or an emoji."""
     if text.isascii():
         return len(text)
-    from rich.cells import cell_len  # 13 ms, which plain tables need not wait for
+    from rich.cells import cell_len  # takes 13 ms, needless for plain tables
 
     return cell_len(text)
 
 
 def padded(text: str, width: int, right: bool = False) -> str:
-    """`text` in so many columns, at their left or their right."""
+    """`text` padded to a number of columns, left- or right-aligned."""
     blank = " " * (width - width_of(text))
     return blank + text if right else text + blank
 
@@ -41,7 +41,7 @@ def padded(text: str, width: int, right: bool = False) -> str:
 def wrapped(items: Sequence[str], width: int, indent: int) -> str:
     """Items after spaces, in lines of at most `width` columns, all but the first indented.
 
-    The first line has as much room as the others.
+    The first line has as much room as the others: its start is printed elsewhere.
     """
     lines = [""]
     for item in items:

@@ -1,6 +1,7 @@
-"""The signatures of torch's classes as YAML keys, so that what they take is written in torch alone.
+"""The signatures of torch's classes as YAML keys, so that only torch defines their parameters.
 
-Tuples become lists, numbers that may be tensors are numbers, and what YAML can't give is left out.
+Tuples become lists, numbers that may be tensors are numbers, and what YAML can't express is left
+out.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ def factory_like(
     defaults: dict[str, Any] | None = None,
     summary: str = "",
 ) -> Callable[..., Any]:
-    """`made` with the signature that `target`, of torch, has for YAML.
+    """`made` with the signature of torch's `target`, as YAML keys.
 
-    given: parameters that cnnrun gives instead. leave_out: names that YAML does not give. types,
+    given: parameters that cnnrun supplies. leave_out: names that are not YAML keys. types,
     defaults: instead of those in torch's signature. summary: instead of its docstring's first line.
 
     Raises:
-        UserError: torch requires a parameter that YAML can't give.
+        UserError: torch requires a parameter that YAML can't express.
     """
     types, defaults = types or {}, defaults or {}
     parameters = [
@@ -71,9 +72,9 @@ def factory_like(
 
 
 def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
-    """Those of a function, or of a class's `__init__` with `self`: the first is cnnrun's to give.
+    """The parameters of a function, or of a class's `__init__`; cnnrun supplies the first.
 
-    A constructor that passes on all that it is given, as `nn.Sigmoid` has it, takes nothing.
+    A constructor that only forwards its arguments, like that of `nn.Sigmoid`, has none.
     """
     function = target.__init__ if inspect.isclass(target) else target
     found = list(inspect.signature(function).parameters.values())
@@ -81,7 +82,7 @@ def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def _evaluated(parameter: inspect.Parameter, target: Callable[..., Any]) -> Any:
-    """A parameter's type; where torch writes none, or only a name for checkers, its default's."""
+    """A parameter's type; its default's where torch has no annotation, or only a type variable."""
     annotation = parameter.annotation
     if isinstance(annotation, str):
         names = {**vars(typing), **vars(inspect.getmodule(target)), "Iterable": Iterable}
@@ -113,7 +114,7 @@ def yaml_type(annotation: Any) -> Any:
 
 
 def _plain_value(value: Any, kind: Any) -> Any:
-    """A default as YAML has it, of its key's type: torch writes 0 where it means 0.0."""
+    """A default as a YAML value of its key's type: torch writes 0 where it means 0.0."""
     if isinstance(value, tuple):
         return [float(v) if isinstance(v, int) else v for v in value]
     number = isinstance(value, int) and not isinstance(value, bool)
@@ -123,7 +124,7 @@ def _plain_value(value: Any, kind: Any) -> Any:
 
 
 def _doc(target: Callable[..., Any], names: Sequence[str], summary: str) -> str:
-    """A docstring as cnnrun's components have it: a sentence, then a line for each key."""
+    """A docstring like those of cnnrun's components: a sentence, then a line for each key."""
     doc = inspect.getdoc(target) or ""
     texts: dict[str, str] = {}
     last = ""
@@ -141,7 +142,7 @@ def _doc(target: Callable[..., Any], names: Sequence[str], summary: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    """The first sentence of torch's text, without its default, markup and formulas."""
+    """The first sentence of torch's description, without default, markup and formulas."""
     plain = re.sub(r"\(default:.*?\)|Default:.*", "", " ".join(text.split()))
     plain = re.sub(r":\w+:`~?([^`]*)`|``([^`]*)``", r"\1\2", plain)
     plain = re.split(r"(?<=\w) ?\. ", plain)[0].replace(" )", "").rstrip(" .,;:")

@@ -1,4 +1,4 @@
-"""What a person sees on stderr while a run trains."""
+"""The progress on stderr while a run trains."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnnrun.runtime import console
 from cnnrun.runtime.epoch_table import EpochRow, EpochTable, duration
 from cnnrun.runtime.text_table import width_of
 
-# Seconds between two looks at the running sums; each costs one device-to-host copy.
+# Seconds between two reads of the running sums; each costs one device-to-host copy.
 INTERVAL = 0.25
 
 
@@ -28,7 +28,7 @@ class Reporter(Protocol):
         ...
 
     def update(self, epoch: int, steps: int, means: Mapping[str, str], rate: float) -> None:
-        """Show `steps` done in this process, the epoch's running means, and images/s."""
+        """Show the `steps` done in this process, the epoch's running means, and images/s."""
         ...
 
     def epoch(self, row: EpochRow) -> None:
@@ -56,7 +56,7 @@ class Quiet:
 
 
 class Lines(Quiet):
-    """Plain lines, one an epoch: for files, pipes and job logs."""
+    """Plain lines, one per epoch: for files, pipes and job logs."""
 
     def __enter__(self) -> Lines:
         return self
@@ -68,7 +68,7 @@ class Lines(Quiet):
 class Bar:
     """Two live lines under the table of the finished epochs: this epoch's bar, and the run's.
 
-    total_steps, done_steps: of the run; `epochs` are as long as one another.
+    total_steps, done_steps: of the run; all `epochs` have the same length.
     """
 
     def __init__(self, total_steps: int, done_steps: int, epochs: int) -> None:
@@ -107,7 +107,7 @@ class Bar:
         share = (steps - self._done) / max(self._total - self._done, 1)
         left = (self._last - self._start) * (1 - share) / share if share else 0.0
         description = f"epoch {epoch}/{self._epochs}"
-        # What the description, the bar, `100%` and the spaces between leave.
+        # What the description, the bar, `100%` and spaces leave.
         room = self._console.width - len(description) - self._bar - len("  100%  ")
         measured = [f"{name} {text}" for name, text in means.items()]
         self._progress.update(
@@ -128,14 +128,14 @@ class Bar:
 
 
 def _fitting(texts: list[str], room: int) -> str:
-    """As many of `texts`, from the first, as there is room for."""
+    """As many of `texts`, from the first, as fit."""
     while len(texts) > 1 and width_of("  ".join(texts)) > room:
         texts.pop()
     return "  ".join(texts)
 
 
 def reporter(quiet: bool, total_steps: int, done_steps: int, epochs: int) -> Reporter:
-    """Live on a terminal, lines elsewhere, nothing when asked to be quiet."""
+    """Live on a terminal, lines elsewhere, nothing with `--quiet`."""
     if quiet:
         return Quiet()
     return Bar(total_steps, done_steps, epochs) if console.stderr.isatty() else Lines()

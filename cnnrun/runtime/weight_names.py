@@ -12,7 +12,7 @@ from cnnrun.runtime.text_table import columns
 from cnnrun.runtime.weights import NOT_NEEDED
 
 Tensors = Mapping[str, Tensor]
-# Lines of a table for parts that fit as a whole, and for tensors that do not.
+# Lines of a table for modules that fit as a whole, and for tensors that do not.
 _MOST_PARTS, _MOST_TENSORS = 40, 20
 
 
@@ -20,10 +20,10 @@ def renamed(weights: Tensors, names: Mapping[str, str | None]) -> dict[str, Tens
     """`weights` under other names.
 
     names: of tensors or of modules (`layer1.0`, all below included) to what they are called here;
-        None leaves them out, and "" takes a module's name away. The longest that fits counts.
+        None leaves them out, and "" removes a module's name. The longest match counts.
 
     Raises:
-        UserError: a name that nothing has, or two weights of one name.
+        UserError: a name that matches nothing, or two weights with the same name.
     """
     found: dict[str, Tensor] = {}
     used: set[str] = set()
@@ -53,7 +53,7 @@ def _beginnings(key: str) -> Iterable[str]:
 
 
 def table(own: Tensors, weights: Tensors) -> list[str]:
-    """Lines that say which parts of a network a file has weights for, and what does not fit.
+    """Lines of a table: which modules a file has weights for, and what does not fit.
 
     own: the network's state dict. weights: the file's, under the names of the network.
     """
@@ -106,10 +106,9 @@ def _listed(title: str, lines: Sequence[str]) -> list[str]:
 
 
 def suggested(own: Tensors, weights: Tensors) -> dict[str, str]:
-    """A map for `renamed` by which the modules that lack weights would get some of their shapes.
+    """A map for `renamed` that would give the modules without weights ones of their shapes.
 
-    Both are gone through in their order. {} where some module finds none: nothing is suggested
-    that leaves a gap.
+    Both are matched in order. {} if some module finds none: no map with gaps is suggested.
     """
     lacking = _modules({k: v for k, v in own.items() if not _fits(v, weights.get(k))})
     spare = iter(_modules({k: v for k, v in weights.items() if k not in own}).items())
@@ -123,7 +122,7 @@ def suggested(own: Tensors, weights: Tensors) -> dict[str, str]:
 
 
 def _shorter(names: Mapping[str, str]) -> dict[str, str]:
-    """The same map said of the modules around, where these hold nothing else."""
+    """The same map in terms of outer modules, where these contain nothing else."""
     found: dict[str, str] = {}
     for old, new in names.items():
         before, after = old.split("."), new.split(".")
@@ -141,7 +140,7 @@ def _renamed_by(names: Mapping[str, str], key: str) -> str:
 
 
 def _modules(tensors: Tensors) -> dict[str, Any]:
-    """By module, the names of its tensors and their shapes."""
+    """The names and shapes of each module's tensors."""
     found: dict[str, Any] = {}
     for key, value in tensors.items():
         module, _, name = key.rpartition(".")

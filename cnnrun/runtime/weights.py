@@ -17,22 +17,22 @@ from cnnrun.errors import UserError
 
 # What DistributedDataParallel and torch.compile put before each name, in any nesting.
 _WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")
-# Where training programs keep the state dict in their files; an average of the weights comes first,
-# as it does in timm, as that is what its scores were measured with.
+# Where training programs keep the state dict in their files. Averaged weights come first, as in
+# timm: scores are reported for those.
 _CONTAINERS = (
     *("state_dict_ema", "model_ema", "ema_state_dict", "ema", "params_ema"),
     *("model", "state_dict", "model_state_dict", "net", "params"),
 )
 # What programs that hold the network in an attribute (Lightning) put before each name.
 _ATTRIBUTES = ("ema_model.", "model_ema.", "model.", "net.", "network.", "backbone.")
-# torch counts batches in it; networks of before 2018 have none, and nothing is computed from it.
+# A counter of batches: networks from before 2018 lack it, and nothing depends on it.
 NOT_NEEDED = ".num_batches_tracked"
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
     """The tensors in a `.safetensors` file, a state dict, or a checkpoint that holds one.
 
-    Nothing but tensors and plain values is read, so no file can run code.
+    Only tensors and plain values are read, so no file can run code.
 
     Raises:
         UserError: not there, not readable, or without weights.
@@ -56,12 +56,12 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     raise UserError(f"{file}: holds more than named tensors; save `model.state_dict()` alone")
 
 
-# How deep the state dict may lie in a file; one may also hold itself.
+# How deep the state dict may be nested; a file may also contain itself.
 _DEPTH = 4
 
 
 def _weights_in(content: Any, depth: int = _DEPTH) -> Mapping[Any, Tensor] | None:
-    """The named tensors in what a program saved: itself, or the first of its usual places."""
+    """The named tensors in a saved object: itself, or the first of the usual places."""
     if not isinstance(content, Mapping) or not content or not depth:
         return None
     places = (_weights_in(content[key], depth - 1) for key in _CONTAINERS if key in content)
@@ -93,17 +93,17 @@ def read_plain(file: Path) -> Any:
 
 
 def _check_archive(file: Path) -> None:
-    """Compare sizes and checksums in the zip file that `torch.save` writes.
+    """Check sizes and checksums of the zip file that `torch.save` writes.
 
     `torch.load` ignores the checksums: of 1,500 copies of a 22 KB checkpoint with one flipped bit
-    it took 625 with another number among the weights. Comparing took 0.1 s for 200 MB that lay in
-    the page cache. It also unpacks what was compressed; `torch.save` compresses nothing.
+    it accepted 625 with a changed weight. The check takes 0.1 s for 200 MB in the page cache.
+    `torch.load` also unpacks compressed entries; `torch.save` compresses nothing.
 
     Raises:
         zipfile.BadZipFile: the file is damaged.
     """
     if not zipfile.is_zipfile(file):
-        return  # of before 2020, or no checkpoint: `torch.load` finds out
+        return  # from before 2020, or no checkpoint: `torch.load` decides
     with zipfile.ZipFile(file) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
             raise zipfile.BadZipFile("it claims to hold more than its own size")
@@ -113,28 +113,28 @@ def _check_archive(file: Path) -> None:
 
 
 def unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under the names of the bare model."""
+    """The weights under the names of the unwrapped model."""
     return {_WRAPPERS.sub("", key): value for key, value in weights.items()}
 
 
 def under_names_of(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`weights` without what another program puts before each of the model's names.
+    """`weights` without another program's prefix.
 
-    Whole parts of that program that the model lacks (a decoder, a loss) are left out.
+    Parts that the model lacks (a decoder, a loss) are left out.
     """
     own = model.state_dict()
     weights = without_prefix(own, weights)
     parts = {key.partition(".")[0] for key in own}
     known = {key: value for key, value in weights.items() if key.partition(".")[0] in parts}
-    # With nothing in common they are another model's: all stay, to be named as unexpected.
+    # With nothing in common they are another model's: all stay, to be reported as unexpected.
     return known or weights
 
 
 def without_prefix(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`weights` without the attributes that a program holds the network in, one in another.
+    """`weights` without the attributes, possibly nested, in which a program holds the network.
 
-    own: the state dict of the network. Beside that network (an average's own counters, a second
-    network) nothing is kept, where one is found.
+    own: the state dict of the network. If the network is found, everything beside it (counters, a
+    second network) is dropped.
     """
     weights = unwrapped(weights)
     if own.keys() & weights.keys():
@@ -144,7 +144,7 @@ def without_prefix(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> 
         if not inner:
             continue
         bare = without_prefix(own, inner)
-        # What all names have in common is no name of a layer, whatever the layers are called.
+        # A prefix that all names share is not a layer's name.
         if own.keys() & bare.keys() or len(inner) == len(weights):
             return bare
     return weights
@@ -153,7 +153,7 @@ def without_prefix(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> 
 def check_fit(
     model: nn.Module, weights: Mapping[str, Tensor], apart: str | None = None
 ) -> dict[str, Tensor]:
-    """The weights under the model's names, all but those of its module `apart`.
+    """The weights under the model's names, except those of its module `apart`.
 
     Raises:
         UserError: keys are missing, unexpected or of another shape; they are named.
@@ -176,14 +176,14 @@ def check_fit(
         "complex numbers": [key for key in both if weights[key].is_complex()],
     }
     if any(problems.values()):
-        told = [f"{title}: {some(keys)}" for title, keys in problems.items() if keys]
+        messages = [f"{title}: {some(keys)}" for title, keys in problems.items() if keys]
         hint = _hint(own, weights)
-        raise UserError("the weights do not fit the model; " + "; ".join(told) + hint)
+        raise UserError("the weights do not fit the model; " + "; ".join(messages) + hint)
     return dict(weights)
 
 
 def _with_plain_head(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A head of one layer under its place's name; it was `place.1` in earlier versions."""
+    """A head of one layer under its present name; it was `place.1` in earlier versions."""
     names = {}
     for key in own:
         place, _, kind = key.rpartition(".")
@@ -194,7 +194,7 @@ def _with_plain_head(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> d
 
 
 def _hint(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
-    """What may be the cause: a prefix, or images of other channels."""
+    """The likely cause: a prefix, or another number of input channels."""
     for key, value in weights.items():
         name = next((name for name in own if key.endswith(f".{name}")), None)
         if name and not own.keys() & weights.keys():
@@ -208,12 +208,12 @@ def _hint(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], apart: str | None = None) -> None:
-    """Copy `weights` into `model`, all but those of its module `apart` (a new head).
+    """Copy `weights` into `model`, except those of its module `apart` (a new head).
 
     Raises:
         UserError: keys are missing, unexpected or of another shape; they are named.
     """
-    # All that has to be there is: it was checked.
+    # Not strict: what is required was checked above.
     model.load_state_dict(check_fit(model, weights, apart), strict=False)
 
 
@@ -221,7 +221,7 @@ class Loaded:
     """Tensors of a model that hold loaded weights."""
 
     def __init__(self) -> None:
-        # Kept, so that no tensor of later has the identity of one that was replaced.
+        # Kept alive, so that no later tensor reuses the id of one that was replaced.
         self._tensors: list[Tensor] = []
         self._known: set[int] = set()
 
@@ -239,7 +239,7 @@ class Loaded:
 
 @contextmanager
 def noting_loaded() -> Iterator[Loaded]:
-    """Within the block it is noted which parameters `load_state_dict` fills, of whatever model."""
+    """Within the block, record which parameters of any model `load_state_dict` fills."""
     loaded = Loaded()
     original = nn.Module.load_state_dict
 
@@ -261,7 +261,7 @@ def is_below(key: str, module: str) -> bool:
 
 
 def some(names: Iterable[str], most: int = 5) -> str:
-    """The first few of `names`, and how many more there are."""
+    """The first few of `names`, and the number of the rest."""
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

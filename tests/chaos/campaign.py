@@ -70,7 +70,7 @@ class Figures:
                 print(f"... {self.cases:,} cases", file=sys.stderr, flush=True)
             if outcome.wrong:
                 self.wrong.append(outcome)
-                print(_as_text(outcome), flush=True)
+                print(_to_text(outcome), flush=True)
             if self.cases >= most or time.monotonic() > until:
                 break
         return self
@@ -79,7 +79,7 @@ class Figures:
     def cases(self) -> int:
         return sum(sum(counts.values()) for counts in self.verdicts.values())
 
-    def as_text(self) -> str:
+    def to_text(self) -> str:
         """A line for each kind, and one for all."""
         lines = [
             f"{kind:24} {sum(counts.values()):6,} cases, {self.files[kind]:6,} files: "
@@ -94,7 +94,7 @@ class Figures:
         return "\n".join(lines)
 
 
-def _as_text(outcome: Outcome) -> str:
+def _to_text(outcome: Outcome) -> str:
     told = outcome.told.strip()
     return (
         f"--- {outcome.kind}, case {outcome.number}: {outcome.verdict}\n"
@@ -131,7 +131,7 @@ def main() -> int:
     for what in given.what:
         started = time.monotonic()
         found = run(what, given.first, given.count or COUNTS[what], given.minutes, folder)
-        print(f"{what}: {time.monotonic() - started:.0f} s\n{found.as_text()}\n", flush=True)
+        print(f"{what}: {time.monotonic() - started:.0f} s\n{found.to_text()}\n", flush=True)
         wrong += len(found.wrong)
     print(f"{wrong} wrong; their folders are in {folder}" if wrong else "nothing is wrong")
     return 1 if wrong else 0

@@ -30,21 +30,21 @@ def _found(make: Make, numbers: range, originals: Path, work: Path) -> Figures:
 
 def test_some_hostile_files_of_each_kind(originals: Path, tmp_path: Path) -> None:
     found = _found(make_file, range(FIRST, FIRST + CASES), originals, tmp_path)
-    assert not found.wrong, found.as_text()
+    assert not found.wrong, found.to_text()
     without_sweeps = {name for name, kind in FILES.items() if kind.original != "sweep"}
     assert found.verdicts.keys() == without_sweeps
 
 
 def test_some_mutated_configs(originals: Path, tmp_path: Path) -> None:
     found = _found(make_config, range(FIRST, FIRST + 30), originals, tmp_path)
-    assert not found.wrong, found.as_text()
+    assert not found.wrong, found.to_text()
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("what", COUNTS)
 def test_a_tenth_of_the_campaign(what: str, tmp_path: Path) -> None:
     found = run(what, 0, COUNTS[what] // 10, tmp_path)
-    print(found.as_text())
+    print(found.to_text())
     assert not found.wrong
 
 

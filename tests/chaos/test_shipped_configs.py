@@ -36,6 +36,7 @@ SMALL: dict[str, tuple[str, ...]] = {
         ("dataset.train=500", "dataset.test=100"),
     ),
     "stylize": ("loss.weights=random", "dataset.longest=48"),
+    "stylize_network": ("dataset.longest=48",),
     "transfer_digits": ("transfer.weights={mnist_pretrain}",),
     "cifar10_fast": (
         "dataset.root={files}/cifar", "dataset.validation=20", "dataset.batch_size=16",

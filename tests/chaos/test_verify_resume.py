@@ -143,5 +143,5 @@ def test_each_difference_is_named(cnnrun: Command, tiny: Path) -> None:
         "best.pt: optimizer.param_groups.0.momentum",
         "best.pt: progress.step",
     ]
-    told = Verdict(10, [1], found).as_text()
+    told = Verdict(10, [1], found).to_text()
     assert told.startswith("NOT the same bits after 10 steps, 1 kills:\n  metrics.jsonl")

@@ -22,7 +22,9 @@ def test_the_wheel_trains_a_shipped_config_from_any_directory(tmp_path: Path) ->
     subprocess.run(build, cwd=REPOSITORY, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
-    assert {"cnnrun/report/assets/style.css", "cnnrun/report/assets/uPlot.js"} <= set(inside)
+    report = [REPOSITORY.joinpath("cnnrun/report", folder) for folder in ("assets", "templates")]
+    files = {f.relative_to(REPOSITORY).as_posix() for folder in report for f in folder.iterdir()}
+    assert {"cnnrun/report/assets/uPlot.js", "cnnrun/report/templates/page.html"} <= files <= inside
     for config in CONFIGS.rglob("*.yaml"):
         assert f"cnnrun/configs/{config.relative_to(CONFIGS).as_posix()}" in inside
 
@@ -56,3 +58,4 @@ def test_the_wheel_trains_a_shipped_config_from_any_directory(tmp_path: Path) ->
     trained = run(command, "train", "digits_cnn", "training.epochs=2", "-q")
     assert trained.startswith("runs/digits_cnn/")
     assert "accuracy" in run(command, "eval", trained)
+    assert run(command, "report", trained).endswith(".html")

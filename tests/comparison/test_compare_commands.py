@@ -207,6 +207,7 @@ def test_damaged_runs_stop_nothing(
         (("runs", "--filter", "seed=[1"), "--filter seed=[1"),
         (("runs", "--json", "--csv"), "choose one of --json and --csv"),
         (("compare", "runs", "--measure", "acc"), "by 'acc'; there are accuracy, loss"),
+        (("compare", "runs", "--measure", "acc"), "'--measure' is called '--metric' now"),
         (("compare", "runs", "--metric", "acuracy"), "did you mean 'accuracy'?"),
         (("compare", "unfinished"), "no finished run to compare: unfinished/"),
     ],

@@ -101,7 +101,7 @@ def test_a_run_is_another_one_exactly_where_a_key_says_so(tiny: Path) -> None:
     assert base == key_of(flat), "nested or dotted"
     for key in set(flat) - {"training.auto_speed"}:
         same = key_of(_set(values, key, "another value")) == base
-        assert same is not role(key, flat).tells_apart, key
+        assert same is not role(key, flat).distinguishes, key
 
 
 def test_what_auto_speed_chooses_is_not_what_tells_runs_apart(tiny: Path) -> None:
@@ -176,7 +176,7 @@ def test_what_runs_can_differ_in_is_what_tells_them_apart() -> None:
     # Those of components follow their section.
     for key in [key for key, component in _keys() if not component]:
         why = why_not_varied(key)
-        apart = role(key).tells_apart or key in ("plugins", "training.auto_speed")
+        apart = role(key).distinguishes or key in ("plugins", "training.auto_speed")
         assert bool(why) is (not apart or key == "seed"), key
         if why_not_set(key):
             assert why, f"{key}: what one of several can't have, they can't differ in"

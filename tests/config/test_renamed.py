@@ -16,6 +16,7 @@ from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.engine.build_data import build_dataset
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.multirun.study import spec
+from cnnrun.multirun.sweep import spec as sweep_spec
 from cnnrun.plugin import Classify, Dataset, Split, datasets, losses
 
 STYLIZE = """\
@@ -74,6 +75,21 @@ def test_the_former_key_of_a_study(
     study = spec.load(file, ["pictures=[curves]"] if where == "on the command line" else [])
     assert study.plots == ["curves"]
     assert "'pictures' is called 'plots' now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["in the file", "on the command line"])
+def test_measure_is_the_former_name_of_metric(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    file, in_file = tmp_path / "runs.yaml", where == "in the file"
+    changes = [] if in_file else ["measure=loss"]
+    for load_runs, text in (
+        (spec.load, STUDY),
+        (sweep_spec.load, "base: digits_cnn\ngrid: {training.epochs: [1, 2]}\n"),
+    ):
+        file.write_text(text + ("measure: loss\n" if in_file else ""))
+        assert load_runs(file, changes).metric == "loss"
+    assert capsys.readouterr().err.count("'measure' is called 'metric' now") == 1
 
 
 def test_a_source_and_a_loss_that_were_written_before() -> None:

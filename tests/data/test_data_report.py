@@ -20,7 +20,7 @@ from cnnrun.data.images.decoding import BadFile, ImageOptions
 from cnnrun.data.images.files import Files
 from cnnrun.data.inspection.examples import example_pairs
 from cnnrun.data.inspection.report import report
-from cnnrun.data.inspection.text import as_text, warnings
+from cnnrun.data.inspection.text import to_text, warnings
 from cnnrun.errors import UserError
 from cnnrun.plots import style
 from cnnrun.plots.drawing.data_report import draw_data_report
@@ -52,7 +52,7 @@ def where(places: list[dict[str, Any]]) -> list[tuple[str, int]]:
 def test_a_clean_data_set_gives_no_warning() -> None:
     found = report(dataset())
     assert warnings(found) == []
-    assert "Nothing found" in as_text(found)
+    assert "Nothing found" in to_text(found)
     assert found["exact"]["groups"] == found["near"]["pairs"] == found["blank"]["count"] == 0
 
 
@@ -148,7 +148,7 @@ def test_tiny_images_are_not_searched() -> None:
     )
     found = report(small)
     assert not found["near"]["searched"]
-    assert "too small" in as_text(found)
+    assert "too small" in to_text(found)
 
 
 def folder_data(folder: Path) -> Dataset:
@@ -184,7 +184,7 @@ def test_files_are_named_and_their_own_sizes_counted(tmp_path: Path) -> None:
     assert (second["index"], second["file"]) == (2, str(tmp_path / "p9 日.png"))
     assert found["blank"]["images"][0]["file"] == str(tmp_path / "p11 日.png")
     assert found["bad_files"] == [{"path": "x\udce4.png", "reason": "is empty"}]
-    text = as_text(found)
+    text = to_text(found)
     assert "1 file can't be decoded" in text
     text.encode()  # a lone surrogate would end the program here
     for line in ("24 x 24 (11), 30 x 40 (1)", "p9 日.png", "is empty"):
@@ -202,7 +202,7 @@ def test_the_worst_warning_comes_first() -> None:
     assert starts == ["leakage", "labels", "classes", "classes", "classes", "classes", "blank"]
     assert "1 of 40 test images (2.50%)" in lines[0]
     assert "1 of 3 have no image in the train split: class 2" in lines[2]
-    assert as_text(report(data)).startswith(f"WARNING  {lines[0]}")
+    assert to_text(report(data)).startswith(f"WARNING  {lines[0]}")
 
 
 def test_imbalance_is_a_warning_above_ten() -> None:

@@ -127,10 +127,11 @@ def test_a_signal_ends_all_processes_with_their_state_saved(
     shell: Command, config: Path, tmp_path: Path
 ) -> None:
     ended = shell(
-        f"timeout -s TERM 12 torchrun --nproc-per-node 2 -m cnnrun train {config} "
-        "training.epochs=100000 -q"
+        f"torchrun --nproc-per-node 2 -m cnnrun train {config} training.epochs=100000 -q & "
+        "until ls runs/many/*/checkpoints/last.pt >&2; do sleep 0.1; kill -0 $! || exit 0; done; "
+        "kill -TERM $!; wait $!"
     )
-    assert ended.code != 0
+    assert ended.code != 0, ended.err
     [run] = (tmp_path / "runs" / "many").iterdir()
     epochs = len(_rows(run))
     resumed = shell(f"cnnrun train --resume {run} training.epochs={epochs + 2} -q")

@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cnnrun.components.tasks.exact_sums import exact_rest, exact_sum
 from cnnrun.components.tasks.loss_contract import LossError, per_sample
-from cnnrun.components.tasks.task import exact_rest, exact_sum
 from cnnrun.config.experiment import from_dict
 from cnnrun.engine.build import build
 from cnnrun.engine.epoch_sums import EpochSums

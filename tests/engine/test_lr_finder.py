@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cnnrun.config.experiment import load
-from cnnrun.engine.lr_finder import RangeTest, find_rate, in_words
+from cnnrun.engine.lr_finder import RangeTest, find_rate, to_text
 from tests.conftest import Command
 
 
@@ -37,7 +37,7 @@ def test_a_range_that_lacks_what_is_looked_for(first: float, last: float, told: 
     """Of a loss that is least at a rate of 0.1."""
     rates = np.geomspace(first, last, 100)
     losses = np.log10(rates / 0.1) ** 2
-    words = in_words(RangeTest(rates.tolist(), losses.tolist(), losses.tolist()))
+    words = to_text(RangeTest(rates.tolist(), losses.tolist(), losses.tolist()))
     assert words.endswith(f" ({told})" if told else words.split()[-1])
     assert told in words
     assert told or "(" not in words

@@ -14,13 +14,13 @@ import torch
 from cnnrun.components.tasks.classify import Classify
 from cnnrun.config.experiment import Training
 from cnnrun.engine import auto_speed
-from cnnrun.engine.progressive_resizing import progressive, share_of_size
+from cnnrun.engine.progressive_resizing import progressive, size_factor
 from tests.conftest import Command
 
 
 def test_images_grow_linearly_to_their_size() -> None:
     options = Training(epochs=10, progressive_from=0.5, progressive_until=0.5)
-    shares = [share_of_size(options, epoch) for epoch in range(10)]
+    shares = [size_factor(options, epoch) for epoch in range(10)]
     assert shares == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9, 1, 1, 1, 1, 1])
     inputs = torch.randn(2, 3, 20, 30)
     assert progressive(inputs, options, 0).shape == (2, 3, 10, 15)

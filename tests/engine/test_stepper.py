@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnrun.components.tasks.task import exact_sum
+from cnnrun.components.tasks.exact_sums import exact_sum
 from cnnrun.engine.ema import AverageWeights
 from tests.conftest import Command
 

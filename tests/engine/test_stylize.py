@@ -258,13 +258,13 @@ def test_a_thin_image_and_a_style_larger_than_it(cnnrun: Command, tmp_path: Path
 
 @pytest.mark.slow
 def test_a_photo_straight_from_a_camera_does_not_end_the_process(
-    shell: Command, tmp_path: Path
+    installed_shell: Command, tmp_path: Path
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (4000, 6000, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "big.jpg", quality=30)
     Image.fromarray(noise[:64, :64]).save(tmp_path / "style.png")
-    ended = shell(
-        f"ulimit -v 8000000; cnnrun train {CONFIGS}/stylize.yaml -q loss.weights=random "
+    ended = installed_shell(
+        f"ulimit -v 6000000; cnnrun train {CONFIGS}/stylize.yaml -q loss.weights=random "
         "dataset.file=big.jpg dataset.longest=6000 'loss.styles=[{file: style.png}]' "
         "dataset.steps=1 optimizer.max_iter=1 training.epochs=1 model.stages=1"
     )

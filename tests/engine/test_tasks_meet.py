@@ -196,7 +196,7 @@ def test_predict_answers_files_as_eval_does(
     ended = cnnrun("predict", runs(task), *files, "--json")
     assert ended.code == 0, ended.err
     rows = json.loads(ended.out)["predictions"]
-    told = parts.task.told(answers_for(parts, images), parts.dataset.classes, 5)
+    told = parts.task.prediction_rows(answers_for(parts, images), parts.dataset.classes, 5)
     assert len(told) == 6
     for row, expected in zip(rows, told, strict=True):
         for name, value in expected[ANSWERS[task]].items():

@@ -350,14 +350,14 @@ def test_the_table_and_the_json() -> None:
     models_of = [CNN((1, 28, 28), 10, head=[128]), ResNet((1, 28, 28), 10), VGG((1, 28, 28), 10)]
     for model in models_of:
         description = describe(model, (1, 28, 28))
-        lines = description.as_text().splitlines()
+        lines = description.to_text().splitlines()
         assert max(map(len, lines)) <= 100
-        assert f"{description.parameters:,}" in description.as_text()
+        assert f"{description.parameters:,}" in description.to_text()
         plain = description.to_dict()
         assert json.loads(json.dumps(plain)) == plain
         assert plain["totals"]["multiply_adds"] == description.multiply_adds
         assert len(plain["layers"]) == len(description.layers)
-    text = describe(models_of[0], (1, 28, 28)).as_text()
+    text = describe(models_of[0], (1, 28, 28)).to_text()
     assert "(28+2*1-3)/1+1" in text
     first = describe(models_of[0], (1, 28, 28)).layers[0]
     assert first.arithmetic == "(28 + 2*1 - 3)/1 + 1 = 28"

@@ -79,7 +79,7 @@ def test_every_image_is_answered_once_by_a_network_apart(
     written = json.loads(found.predictions.with_name("crossval.json").read_text())
     assert written == json.loads(json.dumps(found.to_dict()))
     low, high = found.interval("accuracy")[1:]
-    assert f"{100 * low:.2f} % to {100 * high:.2f} %" in found.as_text()  # type: ignore[operator]
+    assert f"{100 * low:.2f} % to {100 * high:.2f} %" in found.to_text()  # type: ignore[operator]
 
 
 def test_what_is_trained_is_not_trained_again(
@@ -318,4 +318,4 @@ def test_no_interval_reaches_where_no_score_can_be(tmp_path: Path) -> None:
     high = found.interval("accuracy").high
     assert high is not None
     assert high > 1
-    assert " to 100.00 %" in found.as_text()
+    assert " to 100.00 %" in found.to_text()

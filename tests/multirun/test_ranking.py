@@ -25,7 +25,7 @@ def plan_of(folder: Path, base: Path | str, text: str) -> Plan:
     ("text", "metric"),
     [
         ("grid: {optimizer.lr: [0.1, 0.2]}\n", "accuracy"),
-        ("grid: {optimizer.lr: [0.1, 0.2]}\nmeasure: loss\n", "loss"),
+        ("grid: {optimizer.lr: [0.1, 0.2]}\nmetric: loss\n", "loss"),
         ("grid: {optimizer.lr: [0.1, 0.2]}\nset: {training.monitor: loss}\n", "loss"),
         (LOSSES + "set: {training.monitor: loss}\n", "accuracy"),
         ("grid: {training.monitor: [loss, accuracy]}\n", "accuracy"),
@@ -34,7 +34,7 @@ def plan_of(folder: Path, base: Path | str, text: str) -> Plan:
 )
 def test_trials_are_ranked_by_one_thing(tiny: Path, tmp_path: Path, text: str, metric: str) -> None:
     found = plan_of(tmp_path, tiny, text)
-    assert found.measure == metric
+    assert found.metric.name == metric
     assert found.higher_is_better == (metric == "accuracy")
 
 
@@ -43,36 +43,36 @@ def test_autoencoders_of_different_losses_are_ranked_by_their_error(tmp_path: Pa
     base.write_text(
         "dataset: digits\nmodel: linear_autoencoder\ntask: reconstruct\noptimizer: adam\n"
     )
-    assert plan_of(tmp_path, base, "grid: {loss: [mse, l1]}\n").measure == "mse"
-    assert plan_of(tmp_path, base, "grid: {optimizer.lr: [0.1, 0.2]}\n").measure == "loss"
+    assert plan_of(tmp_path, base, "grid: {loss: [mse, l1]}\n").metric.name == "mse"
+    assert plan_of(tmp_path, base, "grid: {optimizer.lr: [0.1, 0.2]}\n").metric.name == "loss"
 
 
 def test_values_of_different_losses_are_not_asked_for(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
-        plan_of(tmp_path, tiny, LOSSES + "measure: loss\n")
+        plan_of(tmp_path, tiny, LOSSES + "metric: loss\n")
     told = str(refused.value)
-    assert "sweep.yaml:3:10: measure: runs of different losses can't be compared by 'loss'" in told
+    assert "sweep.yaml:3:9: metric: runs of different losses can't be compared by 'loss'" in told
     assert "use accuracy" in told
 
 
 @pytest.mark.parametrize(
-    ("measure", "told"),
+    ("metric", "told"),
     [
         ("loss", "runs of different losses can't be compared by 'loss'"),
         ("acuracy", "'acuracy' is not measured; did you mean 'accuracy'?"),
     ],
 )
 def test_a_study_says_so_before_it_trains(
-    cnnrun: Command, tiny: Path, tmp_path: Path, measure: str, told: str
+    cnnrun: Command, tiny: Path, tmp_path: Path, metric: str, told: str
 ) -> None:
     file = tmp_path / "study.yaml"
     file.write_text(
-        f"base: {tiny}\nmeasure: {measure}\nvariants:\n  plain: {{}}\n"
+        f"base: {tiny}\nmetric: {metric}\nvariants:\n  plain: {{}}\n"
         "  smooth: {loss.label_smoothing: 0.4}\n"
     )
     ended = cnnrun("study", file)
     assert ended.code == 2
-    assert f"study.yaml:2:10: measure: {told}" in ended.err
+    assert f"study.yaml:2:9: metric: {told}" in ended.err
     assert not list(tmp_path.glob("studies/*/runs"))
 
 

@@ -68,7 +68,7 @@ def test_a_study_tells_what_was_found_and_why(
     fork_runs(monkeypatch)
     again = cnnrun("study", "begin.yaml")
     assert again.code == 0, again.err
-    assert again.out.strip() == findings.as_text()
+    assert again.out.strip() == findings.to_text()
     assert len(list(folder.glob("studies/begin/runs/*/*/summary.json"))) == 4
     text = again.out
     assert text.startswith("Does it matter where a network begins?\n")

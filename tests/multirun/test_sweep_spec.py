@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from functools import cache
 from pathlib import Path
 
@@ -12,10 +14,10 @@ from hypothesis import strategies as st
 from cnnrun.config import experiment as config
 from cnnrun.config.document import parse
 from cnnrun.config.experiment import load as load_experiment
-from cnnrun.config.identity import key_of
+from cnnrun.config.identity import identity, key_of
 from cnnrun.config.shipped import config_names
 from cnnrun.errors import ConfigError
-from cnnrun.multirun.settings import as_text, changes
+from cnnrun.multirun.settings import changes, to_text
 from cnnrun.multirun.sweep.plan import Plan
 from cnnrun.multirun.sweep.space import Range, grid_points, random_points
 from cnnrun.multirun.sweep.spec import load
@@ -38,7 +40,7 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max
 
 @given(st.recursive(SCALARS | WORDS, lambda inner: st.lists(inner, max_size=4), max_leaves=8))
 def test_a_value_comes_back_from_the_command_line_as_it_was(value: object) -> None:
-    assert parse(as_text(value), "command line").values == value
+    assert parse(to_text(value), "command line").values == value
 
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.lists(st.integers(), min_size=1, max_size=4)))
@@ -146,8 +148,8 @@ def write(folder: Path, text: str) -> Path:
             "random: {trials: 2, space: {optimizer.lr: {uniform: [1, 0]}}}",
             "uniform: the first number must be less than the second",
         ),
-        ("grid: {optimizer.lr: [1]}\nmeasure: acuracy", "3:10: measure: 'acuracy' is not measured"),
-        ("grid: {optimizer.lr: [1]}\nmeasure: test_accuracy", "the test split may not choose"),
+        ("grid: {optimizer.lr: [1]}\nmetric: acuracy", "3:9: metric: 'acuracy' is not measured"),
+        ("grid: {optimizer.lr: [1]}\nmetric: test_accuracy", "the test split may not choose"),
         ("grid: {optimizer.lr: [1]}\nset: {training.foo: 3}", "3:7: training.foo: unknown key"),
     ],
 )
@@ -187,6 +189,17 @@ def test_a_longer_search_is_the_same_sweep_and_another_base_another(tiny: Path) 
                  "device=auto", "name=other", "dataset.threads=1"):  # fmt: skip
         assert Plan(load(file, [same])).identity() == plan.identity(), same
     assert Plan(load(file, ["seeds=2"])).identity() != plan.identity()
+
+
+def test_a_sweep_of_an_older_version_is_known_again(tiny: Path) -> None:
+    """Trials lie in the storage under a hash of these names, whatever the keys are called now."""
+    plan = Plan(
+        load(write(tiny.parent, "grid: {optimizer.lr: [0.1, 0.2]}\nmetric: loss\nseeds: 2"))
+    )
+    asked = {"grid": {"optimizer.lr": [0.1, 0.2]}, "measure": "loss", "optuna": None}
+    asked |= {"random": None, "seeds": 2}
+    text = json.dumps([identity(plan.document.values), asked], sort_keys=True)
+    assert plan.identity() == hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def test_shipped_sweeps_are_valid() -> None:

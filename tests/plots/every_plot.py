@@ -1,7 +1,7 @@
 """Small trained runs of each task, with few and many classes, gray and RGB, plain and odd names.
 
-`python -m tests.plots.every_plot FOLDER` draws every plot of every run, to be looked at: PNG files,
-and an `index.html` with all of them on light and on dark ground.
+`python -m tests.plots.every_plot FOLDER [CASE ...]` draws every plot of all runs, or of some, to be
+looked at: PNG files, and an `index.html` with all of them on light and on dark ground.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from functools import partial
 from html import escape
 from pathlib import Path
 
+import numpy as np
+
 from cnnrun import runner
 from cnnrun.config.document import Document
 from cnnrun.config.experiment import load
 from cnnrun.config.yaml_words import dump
+from cnnrun.data.targets import IGNORED
 from cnnrun.errors import UserError
 from cnnrun.evaluation.loading import open_checkpoint
 from cnnrun.plots import figure_of
@@ -92,6 +95,27 @@ def of_targets(folder: Path, task: str) -> Target:
     return Target(path, opened=Opened(opened, trained=True))
 
 
+def of_arrays(folder: Path, task: str, classes: int, names: str) -> Target:
+    """The same of many labels, values or classes, called as one likes, on random images."""
+    random = np.random.default_rng(0)
+    rows = {
+        "multilabel": random.integers(0, 2, (60, classes)),
+        "regress": random.standard_normal((60, classes)) * 10.0 ** (np.arange(classes) % 9 - 4),
+        "segment": random.integers(0, classes, (60, 4, 4), dtype=np.uint8)
+        .repeat(4, 1)
+        .repeat(4, 2),
+    }
+    rows["segment"][:, :2] = IGNORED
+    folder.mkdir(parents=True, exist_ok=True)
+    images = random.integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
+    np.savez_compressed(folder / "arrays.npz", images=images, targets=rows[task])
+    kind = TASKS[task]["dataset"]["targets"]
+    data = {"name": "npz", "file": str(folder / "arrays.npz"), "targets": kind, "batch_size": 16}
+    data["classes"] = [name or "?" for name in _names(names, classes)]
+    path, opened = _trained(folder, dump(experiment(task, dataset=data)))
+    return Target(path, opened=Opened(opened, trained=True))
+
+
 def _trained(folder: Path, config: str):  # type: ignore[no-untyped-def]
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "every.yaml"
@@ -121,6 +145,9 @@ CASES = {
     "code of 8, RGB": lambda folder: autoencoder(folder, 8, True),
     "style": stylized,
     **{task: partial(of_targets, task=task) for task in TASKS},
+    "100 odd labels": partial(of_arrays, task="multilabel", classes=100, names="odd"),
+    "12 long values": partial(of_arrays, task="regress", classes=12, names="long"),
+    "30 long masks": partial(of_arrays, task="segment", classes=30, names="long"),
 }
 """Runs by what is odd in them."""
 
@@ -141,9 +168,11 @@ def figures(target: Target, left_out: set[str] = frozenset()) -> Iterator[tuple[
             yield name, figure_of(name, target, document)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, only: list[str]) -> None:
     rows = []
     for case, make in CASES.items():
+        if only and case not in only:
+            continue
         target = make(folder / "runs" / case)
         cells = []
         for name, figure in figures(target):
@@ -157,4 +186,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnnrun.data.targets import IGNORED
 from cnnrun.plots import style
 from cnnrun.plots.drawing.curves import draw_curves
 from cnnrun.plots.drawing.filters import draw_features, draw_filters
 from cnnrun.plots.drawing.images import draw_augmentations, draw_mistakes, draw_pixels, draw_samples
+from cnnrun.plots.drawing.overlays import draw_overlays
 from cnnrun.plots.style import Figure, matplotlib
 from tests.plot_reading import (
     DIGITS,
@@ -27,6 +29,23 @@ from tests.plot_reading import (
     share_of,
     words,
 )
+
+
+def test_masks_lie_over_a_gray_image_in_the_colours_of_the_legend() -> None:
+    """A class is told by its colour alone, whatever the image's colours are."""
+    true = np.zeros((1, 32, 32), dtype=np.int64)
+    true[:, :8], true[:, 8:16] = 1, IGNORED
+    figure = draw_overlays(RGB[:1], true, 0 * true, ["none", "cat"], ["50 %"], "t")
+    image, shown, empty, _, cat, unlabeled = (v.astype(int) for v in images_of(figure))
+    assert np.ptp(image, axis=2).max() > 50
+    assert np.ptp(empty, axis=2).max() <= 1, "gray where there is no class"
+    band = len(shown) // 4
+    assert np.abs(shown[:band].mean((0, 1)) - cat.mean((0, 1))).max() < 50
+    assert shown[band : 2 * band].max() < 60
+    assert unlabeled.max() == 0
+    assert words(figure)[-3:] == ["none", "cat", "unlabeled"]
+    known = draw_overlays(RGB[:1], 0 * true, 0 * true, ["none", "cat"], ["50 %"], "t")
+    assert "unlabeled" not in words(known)
 
 
 def test_gray_samples_are_drawn_pixel_for_pixel_and_never_stretched() -> None:

@@ -24,6 +24,9 @@ OWN = {
     "multilabel": {"label_curves"},
     "regress": {"predicted", "residuals"},
     "segment": {"overlays"},
+    "100 odd labels": {"label_curves"},
+    "12 long values": {"predicted", "residuals"},
+    "30 long masks": {"overlays"},
 }
 PAPER = style.matplotlib.colors.to_rgb(style.PAPER)
 
@@ -70,8 +73,32 @@ def assert_lines_differ(figure: Figure) -> None:
         assert len({colour for colour, *_ in styles}) == len(styles)
 
 
+def assert_axes_are_named(figure: Figure) -> None:
+    """Each axis with numbers has a name, its own or that of its neighbour in the row or column.
+
+    A name stands apart from the axes beside it.
+    """
+    _, *others = figure.axes
+    boxes = [axes.get_window_extent() for axes in others]
+    for axes, box in zip(others, boxes, strict=True):
+        for axis, start, end in ((axes.xaxis, "x0", "x1"), (axes.yaxis, "y0", "y1")):
+            same = [
+                (other.xaxis if axis is axes.xaxis else other.yaxis).label.get_text()
+                for other, place in zip(others, boxes, strict=True)
+                if getattr(place, start) == pytest.approx(getattr(box, start), abs=1)
+                and getattr(place, end) == pytest.approx(getattr(box, end), abs=1)
+            ]
+            assert any(same) or not axis.get_ticklabels() or not axes.axison, axes
+        name = axes.yaxis.label.get_window_extent() if axes.yaxis.label.get_text() else None
+        assert name is None or name.x0 >= 9
+        assert name is None or not any(name.padded(3).overlaps(place) for place in boxes)
+
+
 # What others have between them: many classes, long names, RGB, a code.
-BETWEEN = ("10 plain, gray", "100 long, RGB", "code of 8, RGB", "1000 odd, gray")
+BETWEEN = (
+    *("10 plain, gray", "100 long, RGB", "code of 8, RGB", "1000 odd, gray"),
+    *("100 odd labels", "30 long masks"),
+)
 
 
 @pytest.mark.parametrize(
@@ -86,13 +113,14 @@ def test_every_plot_can_be_read(case: str, tmp_path: Path) -> None:
         drawn.append(name)
         assert_nothing_is_cut_or_covered(figure, assert_readable(figure))
         assert_lines_differ(figure)
-    if case[0] in "12":
+        assert_axes_are_named(figure)
+    if case in OWN:
+        assert {"curves", "samples", *OWN[case]} <= set(drawn)
+    elif not case.startswith("code"):
         assert {"confusion", "mistakes", "calibration", "precision_recall", "roc"} <= set(drawn)
-    elif case.startswith("code"):
+    else:
         assert {"reconstructions", "outliers", "latent", "walks"} <= set(drawn)
         assert not {"confusion", "gradcam", "saliency", "invariance", "roc"} & set(drawn)
-    else:
-        assert {"curves", *OWN[case]} <= set(drawn)
 
 
 def test_what_is_cut_or_covered_is_found() -> None:
@@ -117,6 +145,24 @@ def test_what_is_cut_or_covered_is_found() -> None:
                 check(sheet.figure)
         else:
             check(sheet.figure)
+
+
+def test_axes_without_a_name_are_found() -> None:
+    sheet = Sheet(500, 300)
+    left, right = (new_axes(sheet.figure, x, 50, 150, 150) for x in (80, 320))
+    for axes in (left, right):
+        axes.set_xlabel("x (pixels)")
+    left.set_ylabel("y")
+    drawn_texts(sheet.figure)
+    assert_axes_are_named(sheet.figure)
+    right.set_xlabel("")
+    with pytest.raises(AssertionError):
+        assert_axes_are_named(sheet.figure)
+    right.set(xlabel="x", ylabel="y")
+    right.yaxis.labelpad = 60
+    drawn_texts(sheet.figure)
+    with pytest.raises(AssertionError):
+        assert_axes_are_named(sheet.figure)
 
 
 def test_all_plots_of_a_run_by_one_command(cnnrun: Command, small_run: Path) -> None:

@@ -31,7 +31,7 @@ from cnnrun.plots.target import Opened, Target
 from cnnrun.registry import plots
 from cnnrun.runs.checkpoint import Checkpoint
 from tests.conftest import Command
-from tests.plot_reading import GRAY, ODD_NAMES, RGB, assert_readable, images_of, words
+from tests.plot_reading import GRAY, ODD_NAMES, RGB, assert_readable, drawn_texts, images_of, words
 
 RANDOM = np.random.default_rng(0)
 
@@ -381,6 +381,20 @@ def test_many_classes_are_named_at_their_centres(spread: float) -> None:
     (note,) = (text for text in texts if text.startswith("names at the medians of "))
     assert note.endswith(" of 100 classes")
     assert len([text for text in figure.axes[1].texts if text.get_text()]) == int(note.split()[5])
+
+
+@pytest.mark.parametrize("count", [3, 12, 40])
+def test_names_cover_no_point_where_each_is_seen(count: int) -> None:
+    """A point a class, far enough apart that there is room beside each."""
+    points = np.stack(np.divmod(np.arange(count), 7), 1) * 1.0
+    classes = [f"the {k}th" for k in range(count)]
+    figure = draw_embedding(points, np.arange(count), classes, ["x", "y"], "PCA")
+    axes = figure.axes[1]
+    found = [(text, box) for text, box in drawn_texts(figure) if text in axes.texts]
+    places = axes.transData.transform(points)
+    assert {text.get_text() for text, _ in found} == set(classes)
+    for text, box in found:
+        assert not any(box.contains(*place) for place in places), text
 
 
 def test_embeddings_of_tiny_numbers_are_readable() -> None:

@@ -17,7 +17,7 @@ from cnnrun.plots.drawing import lettering
 from cnnrun.plots.drawing.confusion import draw_confusion
 from cnnrun.plots.drawing.filters import draw_features, draw_filters
 from cnnrun.plots.drawing.images import draw_augmentations, draw_mistakes, draw_pixels, draw_samples
-from cnnrun.plots.drawing.scales import set_log_scale
+from cnnrun.plots.drawing.scales import name_axis, set_log_scale
 from cnnrun.plots.style import Figure, matplotlib
 from tests.plot_reading import (
     GRAY,
@@ -147,11 +147,46 @@ def test_a_name_gets_the_installed_font_that_has_its_letters(private_font: str) 
     assert dark > 0.6  # filled squares, not the outline of a missing letter
 
 
+def test_names_of_layers_are_shortened_at_their_beginning() -> None:
+    """Those of one network begin alike, and say at their end which layer they are."""
+    names = [f"encoder.maps.extractor.features.{k}.conv" for k in range(12)]
+    short = [lettering.shorten(name, 150, keep_end=True) for name in names]
+    assert len(set(short)) == 12
+    for text, name in zip(short, names, strict=True):
+        assert text.startswith("…")
+        assert name.endswith(text[1:])
+    assert max(map(lettering.text_width, short)) <= 150
+    assert lettering.shorten("head", 150, keep_end=True) == "head"
+    accent = lettering.shorten("e\u0301" * 60, 150, keep_end=True)
+    assert accent[1] == "e", "no accent without its letter"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "power"),
+    [(-1e-5, 4e-6, "⁻⁵"), (0, 7.7e6, "⁶"), (-2e-3, 1e-3, "⁻³"), (-0.3, 0.5, ""), (0, 9999, "")],
+)
+def test_long_numbers_at_an_axis_become_a_power_of_ten_in_its_name(
+    low: float, high: float, power: str
+) -> None:
+    figure = style.new_figure(300, 300)
+    axes = style.new_axes(figure, 60, 20, 200, 200)
+    axes.set_xlim(low, high)
+    name_axis(axes, "x", "true")
+    assert axes.get_xlabel() == (f"true (×10{power})" if power else "true")
+    figure.canvas.draw()
+    factor = 10.0 ** int(power.translate(str.maketrans("⁻⁵⁶³", "-563")) or 0)
+    for place, text in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True):
+        assert float(text.get_text()) * factor == pytest.approx(place, abs=1e-9 * factor)
+        assert len(text.get_text()) <= 5
+
+
 def test_letters_that_no_font_has_are_drawn_without_a_warning(
     tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
     style.save(draw_samples(RGB, ODD_NAMES, "\U0010f124"), tmp_path / "s.png")
     assert not [w for w in recwarn if issubclass(w.category, UserWarning)]
+    lettering.text_width("\U0010f125")
+    assert not recwarn.list, "also what is measured before anything is drawn"
     assert lettering.undrawable("a\U0010f124b\U0010f124") == "\U0010f124"
     assert lettering.undrawable("Größe, кошка") == ""
 
@@ -179,11 +214,12 @@ def test_logarithmic_axes_have_plain_numbers(
     assert not any(tick.label1.get_text() for tick in axis.get_minor_ticks())
 
 
-def test_several_words_are_lines_of_which_none_is_lost() -> None:
+def test_several_words_are_lines_and_an_ellipsis_says_that_there_are_more() -> None:
     words = [f"label number {k}" for k in range(9)]
     lines = lettering.in_lines(words, 150).split("\n")
     assert len(lines) == 4
-    assert ", ".join(words) == " ".join(lines)
+    assert " ".join(lines) == ", ".join([*words[:4], "…"])
     assert max(lettering.text_width(line) for line in lines[:3]) <= 150
+    assert lettering.in_lines(words[:4], 150) == ",\n".join(words[:4])
     assert lettering.in_lines(["one", "two"], 150) == "one, two"
     assert lettering.in_lines([], 150) == ""

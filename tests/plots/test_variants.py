@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnrun.comparison import Comparison, Group, Result, Run
+from cnnrun.comparison import Comparison, Group, Result, RunRecord
 from cnnrun.comparison.results import RankedBy
 from cnnrun.comparison.statistics import mean_interval
 from cnnrun.evaluation.invariance import AMOUNTS, Curve
@@ -37,7 +37,7 @@ def comparison(count: int, parameters: float = 1e5) -> Comparison:
     for number, name in enumerate(names(count)):
         runs = []
         for seed in range(3):
-            run = Run(
+            run = RunRecord(
                 Path(f"{name}-{seed}"),
                 {"seed": seed},
                 {"parameters": int(parameters * (1 + 3 * number))},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from markupsafe import Markup
 from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
@@ -19,11 +21,22 @@ from cnnrun.comparison import find_runs
 from cnnrun.measures import ACCURACY, LOSS, MSE, Metric
 from cnnrun.multirun.sweep import sweep
 from cnnrun.plots.drawing.curves import draw_curves
-from cnnrun.report import many_runs, one_run
-from cnnrun.report.charts import MOST_EPOCHS, Line, line_chart, shown_epochs
+from cnnrun.report import board, many_runs, one_run
+from cnnrun.report.charts import MOST_EPOCHS, Line, chart, shown_epochs
 from cnnrun.report.confusion import MOST_CELLS, MOST_PAIRS, confusion
 from cnnrun.report.figures import MOST_BYTES, plots
-from cnnrun.report.page import Html, Section, bdi, isolated, page, sentences, table
+from cnnrun.report.page import (
+    Section,
+    code,
+    curves,
+    facts,
+    image,
+    isolated,
+    page,
+    render,
+    sentences,
+    table,
+)
 from cnnrun.report.parallel import parallel
 from cnnrun.report.scale import Scale, round_numbers
 from cnnrun.report.trials import importances
@@ -500,28 +513,40 @@ def test_plots_are_as_many_as_a_page_bears(opened: Page, tmp_path: Path) -> None
 def test_names_from_elsewhere_are_text(opened: Page, tmp_path: Path) -> None:
     evil = '<img src=x onerror="document.title=1">&"\'</script>'
     matrix = confusion([[1, 2], [0, 3]], [evil, "b"])
-    line = line_chart(evil, [1, 2], [Line(evil, [1.0, 2.0])])
-    chart = f'<div class="charts">{line}</div>'
-    lines = parallel([evil], [[evil], ["1"]], evil, [0.1, 0.2], 1, ACCURACY)
+    pixel = io.BytesIO()
+    Image.new("RGB", (30, 30)).save(pixel, "PNG")
+    png = pixel.getvalue()
+    mistake = {"number": 0, **dict.fromkeys(("true", "said", "sure", "caption"), evil), "png": png}
+    parts = [
+        matrix,
+        curves([chart(evil, [1, 2], [Line(evil, [1.0, 2.0])])], sentences([evil], evil)),
+        parallel([evil], [[evil], ["1"]], evil, [0.1, 0.2], 1, ACCURACY),
+        table(evil, [evil], [[evil]]),
+        facts([(evil, evil)]),
+        code(evil, evil),
+        image(png, evil, evil),
+        render("mistakes.html", mistakes=[mistake]),
+        board.body({"runs": [], "chosen": [], "gone": [], "tasks": {}, "keys": [evil]}),
+    ]
     file = tmp_path / "evil.html"
-    file.write_text(
-        page(evil, evil, [Section(evil, matrix + chart + lines + table(evil, [evil], [[evil]]))])
-    )
+    file.write_text(page(evil, evil, [Section(evil, Markup().join(parts))], nonce=evil))
     assert_sound(opened, file)
     assert opened.texts("h1") == [evil]
-    assert opened.run("return document.images.length") == 0
+    assert opened.texts("code") == opened.texts("dd") == opened.texts("tbody th")[-1:] == [evil]
+    assert opened.run("return [...document.images].filter(i => !i.src.startsWith('data:'))") == []
+    assert opened.run("return document.querySelectorAll('[onerror]').length") == 0
 
 
 def test_names_that_are_read_from_right_to_left_turn_nothing_around(
     opened: Page, tmp_path: Path
 ) -> None:
     first, second = "قطة صغيرة", "חתול 12"
-    told = sentences([Html(f"{bdi(first)} taken for {bdi(second)} (7 %)")])
+    told = sentences([Markup("<bdi>{}</bdi> taken for <bdi>{}</bdi>").format(first, second)])
     lines = [Line(first, [1.0, 2.0]), Line(second, [2.0, 1.0])]
-    chart = f'<div class="charts">{line_chart("loss", [1, 2], lines, LOSS)}</div>'
+    drawn = curves([chart("loss", [1, 2], lines, LOSS)], Markup())
     file = tmp_path / "names.html"
     cells = table("t", ["class", "number"], [[first, 1], [second, 2]])
-    file.write_text(page(first, "lead", [Section("Names", told + chart + cells)]), "utf-8")
+    file.write_text(page(first, "lead", [Section("Names", told + drawn + cells)]), "utf-8")
     assert_sound(opened, file)
     assert opened.texts("h1 bdi") == [first]
     assert opened.texts("tbody bdi") == opened.texts("ul.legend bdi") == [first, second]
@@ -537,18 +562,18 @@ def test_names_that_are_read_from_right_to_left_turn_nothing_around(
 
 def test_a_charts_numbers_are_written_as_the_metrics(opened: Page, tmp_path: Path) -> None:
     charts = [
-        line_chart("accuracy", [1], [Line("a", [92.2])], ACCURACY),
-        line_chart("mse", [1], [Line("a", [0.0123456])], MSE),
-        line_chart("loss", [1], [Line("a", [3e-7])], LOSS),
-        line_chart("loss", [1], [Line("a", [3e39])], LOSS),
-        line_chart("learning rate", [1], [Line("a", [0.001])]),
+        chart("accuracy", [1], [Line("a", [92.2])], ACCURACY),
+        chart("mse", [1], [Line("a", [0.0123456])], MSE),
+        chart("loss", [1], [Line("a", [3e-7])], LOSS),
+        chart("loss", [1], [Line("a", [3e39])], LOSS),
+        chart("learning rate", [1], [Line("a", [0.001])]),
     ]
     file = tmp_path / "numbers.html"
-    file.write_text(page("n", "n", [Section("n", f'<div class="charts">{"".join(charts)}</div>')]))
+    file.write_text(page("n", "n", [Section("n", curves(charts, Markup()))]))
     opened.open(file)
     shown = []
-    for chart in opened.run("return [...document.querySelectorAll('.plot')]"):
-        chart.send_keys(Keys.HOME)
+    for plot in opened.run("return [...document.querySelectorAll('.plot')]"):
+        plot.send_keys(Keys.HOME)
         shown.append(opened.texts("#tip")[0].split(": ")[1])
     assert shown == ["92.20 %", "0.01235", "3e-7", "3e+39", "0.001"]
 
@@ -569,8 +594,8 @@ def test_plots_and_pages_have_the_same_logarithmic_axes(
     assert (metric.wants_log_axis([values[0], math.nan, values[1]])) == is_log
     line = Line("train", [values[0], None, values[1]])
     file = tmp_path / "page.html"
-    chart = line_chart(metric.name, [1, 2, 3], [line], metric)
-    file.write_text(page("c", "c", [Section("Curves", f'<div class="charts">{chart}</div>')]))
+    drawn = curves([chart(metric.name, [1, 2, 3], [line], metric)], Markup())
+    file.write_text(page("c", "c", [Section("Curves", drawn)]))
     opened.open(file)
     spec = "JSON.parse(document.querySelector('.chart').dataset.chart)"
     assert opened.run(f"return charts.wantsLog({spec})") == is_log
@@ -638,18 +663,18 @@ class TestScale:
 
 
 def test_a_chart_leaves_out_what_is_no_number(opened: Page, tmp_path: Path) -> None:
-    gaps = line_chart("loss", [1, 2, 3, 4], [Line("a", [1.0, None, float("nan"), 2.0])])
-    none = line_chart("nothing", [1], [Line("a", [None])])
+    gaps = chart("loss", [1, 2, 3, 4], [Line("a", [1.0, None, float("nan"), 2.0])])
+    none = chart("nothing", [1], [Line("a", [None])])
     file = tmp_path / "page.html"
-    file.write_text(page("c", "c", [Section("c", f'<div class="charts">{gaps}{none}</div>')]))
+    file.write_text(page("c", "c", [Section("c", curves([gaps, none], Markup()))]))
     opened.complaints()
     opened.open(file)
     assert opened.complaints() == []
     assert opened.texts(".chart.empty .plot") == ["No numbers to draw."]
-    chart = opened.run("return document.querySelector('.plot')")
+    plot = opened.run("return document.querySelector('.plot')")
     told = []
     for key in (Keys.HOME, Keys.ARROW_RIGHT, Keys.END):
-        chart.send_keys(key)
+        plot.send_keys(key)
         told.append(opened.texts("#tip")[0].splitlines()[1])
     assert told == [f"\u2068a\u2069: {text}" for text in ("1", "no number", "2")]
 

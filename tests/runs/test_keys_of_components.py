@@ -17,7 +17,7 @@ from cnnrun import runner
 from cnnrun.config.experiment import load
 from cnnrun.config.json_schema import experiment_schema
 from tests.conftest import quick_ones
-from tests.runs.test_going_on import STATES, what_became_of
+from tests.runs.test_resume_matrix import STATES, what_became_of
 
 DIGITS: dict[str, Any] = {"name": "digits", "limit": 60, "batch_size": 30}
 FAKE: dict[str, Any] = {"name": "fake", "count": 60, "test": 20, "batch_size": 30, "classes": 3,

@@ -128,7 +128,7 @@ def test_the_command_ends_with_the_signal_s_code(
                 raise
             raise RuntimeError("unexpected pos 64 vs 0") from error
 
-    monkeypatch.setattr(listing, "as_text", listed)
+    monkeypatch.setattr(listing, "to_text", listed)
     ended = cnnrun("list")
     assert (ended.code, ended.err) == (code, "error: interrupted\n")
 

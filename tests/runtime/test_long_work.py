@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cnnrun.runtime import console, long_work
-from cnnrun.runtime.long_work import Progress, told
+from cnnrun.runtime.long_work import Progress, with_progress
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def test_each_work_has_its_own_two_seconds_and_quiet_ones_say_nothing(
         progress(what, 4, 4)
     assert not capsys.readouterr().err
     with console.quiet_if(True):
-        for _ in told("reading runs", range(9)):
+        for _ in with_progress("reading runs", range(9)):
             clock[0] += 5
     assert not capsys.readouterr().err
-    for _ in told("reading runs", range(2)):
+    for _ in with_progress("reading runs", range(2)):
         clock[0] += 5
     assert capsys.readouterr().err == "reading runs: 1 of 2, 5 s left\n"

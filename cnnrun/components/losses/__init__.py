@@ -1,4 +1,4 @@
-"""Losses: one file a family. A loss gives one number a sample, so that means are over samples."""
+"""Losses: one file per family. A loss returns one number per sample; means are over samples."""
 
 from cnnrun.components.losses import (
     classification,

@@ -1,4 +1,4 @@
-"""Losses: one number a sample, so that means are over samples and no batch size shows in them."""
+"""Losses: one number per sample, so that means are over samples and no batch size shows in them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class CrossEntropy(nn.Module):
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Logits (N, K) and labels (N,) int64 or shares (N, K) to losses (N,).
 
-        Or logits (N, K, H, W) and labels (N, H, W) int64 to losses of pixels (N, H, W).
+        Or logits (N, K, H, W) and labels (N, H, W) int64 to losses per pixel (N, H, W).
         """
         return F.cross_entropy(
             outputs,
@@ -69,11 +69,12 @@ def class_weights(
 ) -> Tensor | None:
     """Weights (K,) float32 whose mean over the training samples is 1; None for "none".
 
-    `balanced` is 1 / count: each class weighs the same in all. A class without training samples
-    gets the largest of the others' weights, so that it can't dominate a loss elsewhere.
+    `balanced` is 1 / count: all classes have the same total weight. A class without training
+    samples gets the largest of the others' weights, so that it can't dominate a loss elsewhere.
 
     Raises:
-        UserError: a list of another length than there are classes, or all zero where samples are.
+        UserError: a list of another length than there are classes, or all zero for the classes that
+        have samples.
     """
     if weight == "none":
         return None
@@ -101,7 +102,7 @@ class NegativeLogLikelihood(nn.Module):
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Logits or log-probabilities (N, K), labels (N,) or shares (N, K), to losses (N,).
 
-        Or logits (N, K, H, W) and labels (N, H, W) int64 to losses of pixels (N, H, W).
+        Or logits (N, K, H, W) and labels (N, H, W) int64 to losses per pixel (N, H, W).
         """
         log_probabilities = F.log_softmax(outputs, dim=1)
         if not targets.is_floating_point():
@@ -138,7 +139,7 @@ class Huber(nn.Module):
     compares = NUMBERS
 
     def __init__(self, *, delta: Annotated[float, Field(gt=0)] = 1.0) -> None:
-        """delta: Error from which on the loss is linear; `task: regress` counts in deviations."""
+        """delta: Error beyond which the loss is linear; `task: regress`: in deviations."""
         super().__init__()
         self.delta = delta
 
@@ -150,7 +151,7 @@ class Huber(nn.Module):
 
 
 def as_numbers(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Targets (N, ...) as numbers beside `outputs`: labels (N,) as one-hot vectors (N, K)."""
+    """Targets (N, ...) as numbers like `outputs`: labels (N,) as one-hot vectors (N, K)."""
     if targets.dim() == 1 and not targets.is_floating_point():
         # float32, so that bfloat16 outputs are compared, and later averaged, in float32.
         return F.one_hot(targets, outputs.shape[1]).float()
@@ -187,7 +188,7 @@ class Focal(nn.Module):
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Logits (N, K) and labels (N,) int64 or shares (N, K) to losses (N,).
 
-        Or logits (N, K, H, W) and labels (N, H, W) int64 to losses of pixels (N, H, W).
+        Or logits (N, K, H, W) and labels (N, H, W) int64 to losses per pixel (N, H, W).
         """
         log_probabilities = F.log_softmax(outputs, dim=1)
         # Where p is 1, the root that a gamma below 1 takes has an infinite slope: NaN gradients.

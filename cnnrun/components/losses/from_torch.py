@@ -1,6 +1,6 @@
-"""torch's losses by their own names: `torch/SmoothL1Loss`, one number a sample.
+"""torch's losses by their own names: `torch/SmoothL1Loss`, one number per sample.
 
-torch's `reduction` is "none", and what a sample has more than one number of is averaged.
+torch's `reduction` is "none", and several values of a sample are averaged.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ LABELS, ANY_LABELS = ("labels",), ("labels", "label_sets")
 
 
 def signs(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Labels (N,) or sets of them (N, K) as 1 for each that is there and -1 for others: (N, K)."""
+    """Labels (N,) or sets of them (N, K) as (N, K): 1 where present, -1 elsewhere."""
     return 2 * as_numbers(outputs, targets) - 1
 
 
 def positions(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Labels (N,) or sets (N, K) as the numbers of the labels that are, then -1: (N, K) int64."""
+    """Labels (N,) or sets (N, K) as the indices of those present, padded with -1: (N, K) int64."""
     there = as_numbers(outputs, targets) > 0.5
     places = torch.arange(there.shape[1], device=there.device).expand_as(there)
     sorted_out = there.to(torch.int8).argsort(dim=1, descending=True, stable=True)
@@ -49,21 +49,21 @@ def as_they_are(_outputs: Tensor, targets: Tensor) -> Tensor:
 class Use:
     """What a loss of torch compares, and the form in which it takes targets.
 
-    takes_shares: whether they may be shares of labels, which mixing makes.
+    takes_soft_labels: whether they may be soft labels, as mixing makes them.
     """
 
     compares: tuple[str, ...]
     form: Callable[[Tensor, Tensor], Tensor]
-    takes_shares: bool = True
+    takes_soft_labels: bool = True
 
 
 USES = {
     "CrossEntropyLoss": Use(CLASSES, as_they_are),
-    "MultiMarginLoss": Use(LABELS, as_they_are, takes_shares=False),
+    "MultiMarginLoss": Use(LABELS, as_they_are, takes_soft_labels=False),
     "BCEWithLogitsLoss": Use(ANY_LABELS, as_numbers),
     "MultiLabelSoftMarginLoss": Use(ANY_LABELS, as_numbers),
     "SoftMarginLoss": Use(ANY_LABELS, signs),
-    "MultiLabelMarginLoss": Use(ANY_LABELS, positions, takes_shares=False),
+    "MultiLabelMarginLoss": Use(ANY_LABELS, positions, takes_soft_labels=False),
     **{
         name: Use(NUMBERS, as_numbers)
         for name in ("L1Loss", "MSELoss", "SmoothL1Loss", "HuberLoss")
@@ -92,9 +92,9 @@ _REFUSED = {
     ),
 }
 _UNKNOWN = "gives no loss of each sample that cnnrun knows of: register a loss of your own"
-# What torch drops from the mean over the batch, which is cnnrun's to take.
+# Parameters about the reduction, which is done here.
 _NOT_KEYS = ("size_average", "reduce", "reduction", "ignore_index")
-# Weights that torch divides by over each batch; here over the training split, as cross_entropy.
+# Weights that torch normalizes in each batch; here over the training split, as cross_entropy.
 _BY_CLASS = ("CrossEntropyLoss", "MultiMarginLoss")
 _Vector = list[float] | None
 
@@ -108,7 +108,7 @@ def members() -> tuple[str, ...]:
     "torch", members, dict.fromkeys(set(library.__all__) - set(USES), _UNKNOWN) | _REFUSED
 )
 def torch_loss(member: str) -> Callable[..., Any]:
-    """The losses of torch.nn by their own names, one number a sample.
+    """The losses of torch.nn by their own names, one number per sample.
 
     Class weights are scaled to a mean of 1 over the training split.
     """
@@ -136,7 +136,7 @@ def torch_loss(member: str) -> Callable[..., Any]:
 
 
 def _vector(name: str, given: tuple[float, ...] | None, classes: int) -> Tensor | None:
-    """A key of one number for each class as (K,) float32.
+    """A key with a number for each class, as (K,) float32.
 
     Raises:
         UserError: there are more or fewer of them.
@@ -152,12 +152,12 @@ class TorchLoss(nn.Module):
     def __init__(self, inner: nn.Module, use: Use) -> None:
         super().__init__()
         self.inner, self.form, self.compares = inner, use.form, use.compares
-        self.takes_shares = use.takes_shares
+        self.takes_soft_labels = use.takes_soft_labels
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Outputs (N, ...) and targets, as the task has them, to losses (N,).
 
-        Or logits (N, K, H, W) and labels (N, H, W) int64 to losses of pixels (N, H, W).
+        Or logits (N, K, H, W) and labels (N, H, W) int64 to losses per pixel (N, H, W).
         """
         each: Tensor = self.inner(outputs, self.form(outputs, targets))
         return each if self.compares == CLASSES or each.dim() == 1 else each.flatten(1).mean(1)

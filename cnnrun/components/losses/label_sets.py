@@ -1,4 +1,4 @@
-"""Losses of any number of labels an image: each label is a question of its own."""
+"""Losses of any number of labels per image: each label is a question of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PositiveWeights = Literal["none", "balanced"] | list[Annotated[float, Field(gt=0
 class BinaryCrossEntropyOfLogits(nn.Module):
     """Binary cross-entropy of logits with label sets, mean over the labels.
 
-    `balanced` is the number of training images without the label by that with it, so that a rare
+    `balanced` is the ratio of training images without the label to those with it, so that a rare
     label weighs as much as its absence.
 
     pos_weight: Weight of an image that has a label, beside one that lacks it.
@@ -43,8 +43,8 @@ class BinaryCrossEntropyOfLogits(nn.Module):
             weights = ((sample_count - there) / there.clamp(min=1)).clamp(min=1e-6).float()
         elif pos_weight != "none":
             if len(pos_weight) != num_classes:
-                told = f"{len(pos_weight)} numbers for {num_classes} labels"
-                raise UserError(f"pos_weight: {told}")
+                given = f"{len(pos_weight)} numbers for {num_classes} labels"
+                raise UserError(f"pos_weight: {given}")
             weights = torch.tensor(pos_weight)
         self.register_buffer("pos_weight", weights)
 

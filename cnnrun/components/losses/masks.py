@@ -15,7 +15,8 @@ from cnnrun.registry import losses
 class Dice(nn.Module):
     """1 - Dice coefficient of probabilities and masks, mean over classes (Milletari 2016).
 
-    A class of few pixels weighs as much as one of many. `cross_entropy` is added in that share.
+    A class of few pixels weighs as much as one of many. `cross_entropy` is the weight of
+    cross-entropy in the sum.
     """
 
     compares = ("masks",)

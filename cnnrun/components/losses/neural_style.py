@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from cnnrun.components.losses.vgg_features import Network, Pooling, VGGFeatures, load_vgg
+from cnnrun.components.losses.vgg_features import VGGS, Pooling, vgg_features
 from cnnrun.data.images.one_image import read_image, resized, scaled_size
+from cnnrun.data.normalize import Normalize
 from cnnrun.errors import UserError
 from cnnrun.registry import Options, losses
 from cnnrun.runtime import console
@@ -19,6 +20,22 @@ Weight = Annotated[float, Field(ge=0)]
 Layers = Annotated[dict[str, Weight], Field(min_length=1)]
 
 _STYLE_LAYERS = {f"relu{block}_1": 1.0 for block in range(1, 6)}
+
+
+class OpenJudge(Protocol):
+    """What opens the layers of a network that an experiment names: a library's, or a run's."""
+
+    def __call__(
+        self,
+        network: str | dict[str, Any],
+        weights: str | None,
+        normalize: Normalize,
+        layers: list[str],
+        *,
+        average: bool,
+    ) -> nn.Module:
+        """A module as `VGGFeatures`. average: instead of the network's max pooling."""
+        ...
 
 
 class Style(Options):
@@ -33,10 +50,10 @@ class Style(Options):
 
 
 class Targets(NamedTuple):
-    """What an image of one size is compared with.
+    """The targets for an image of one size.
 
     content: features by layer. grams: for each style, Gram matrices (C, C) by layer. guides: for
-    each style where it goes (1, 1, h, w), 0..1, or None for everywhere.
+    each style its mask (1, 1, h, w) in 0..1, or None for everywhere.
     """
 
     content: dict[str, Tensor]
@@ -46,16 +63,18 @@ class Targets(NamedTuple):
 
 @losses.register("neural_style")
 class NeuralStyle(nn.Module):
-    """Content and style losses in the feature maps of a VGG (Gatys, Ecker, Bethge 2016)."""
+    """Content and style losses in a network's feature maps (Gatys, Ecker, Bethge 2016)."""
 
     compares = ("pixels",)
 
     def __init__(
         self,
+        open_judge: OpenJudge | None = None,
         *,
         styles: Annotated[list[Style], Field(min_length=1)],
-        network: Network = "vgg19",
-        weights: str = "imagenet",
+        network: str | dict[str, Any] = "vgg19",
+        weights: str | None = None,
+        normalize: Normalize = "auto",
         pooling: Pooling = "max",
         content_layers: Layers = {"relu4_2": 1.0},
         style_layers: Layers = _STYLE_LAYERS,
@@ -64,10 +83,15 @@ class NeuralStyle(nn.Module):
         smoothness: Weight = 10.0,
     ) -> None:
         """styles: Style images, each with a weight and perhaps a mask (Gatys et al. 2017).
-        network: The VGG whose features are compared.
-        weights: `imagenet`, a file of torchvision's weights, or `random`.
+        network: The network whose features are compared: `vgg16` or `vgg19`, any model by name or
+            with its parameters, e.g. torchvision/resnet18, or a run or checkpoint with its weights.
+        weights: `imagenet` (the usual ones of torchvision and timm, and the default), the name of
+            other weights of theirs, a weights file, a run directory, or `random`.
+        normalize: How images are normalized for the network; `auto` is how those were that its
+            weights were trained on.
         pooling: How the network halves its feature maps; `average` gives smoother images.
-        content_layers: Layers whose features are compared with the content's, each with a weight.
+        content_layers: Layers whose features are compared with the content's, each with a weight:
+            of vgg16 and vgg19 relu4_2 ..., of others the names that `cnnrun describe` lists.
         style_layers: Layers whose Gram matrices are compared with the styles', each with a weight.
         content_weight: Weight of the content in the loss.
         style_weight: Weight of the styles in the loss.
@@ -84,8 +108,14 @@ class NeuralStyle(nn.Module):
             )
         self.content_layers, self.style_layers = content_layers, style_layers
         self.weights = (content_weight, style_weight, smoothness)
-        self.features = VGGFeatures(network, [*content_layers, *style_layers], pooling)
-        load_vgg(self.features, network, weights)
+        layers = [*content_layers, *style_layers]
+        self.features: nn.Module
+        if network in VGGS:
+            self.features = vgg_features(str(network), layers, pooling, weights, normalize)
+        else:
+            assert open_judge is not None
+            average = pooling == "average"
+            self.features = open_judge(network, weights, normalize, layers, average=average)
         self.styles = styles
         self.images = [read_image(style.file) for style in styles]
         self.masks = [
@@ -119,6 +149,16 @@ class NeuralStyle(nn.Module):
         values = torch.stack((content, style, roughness(outputs)))
         return values * values.new_tensor(self.weights)
 
+    def check_size(self, size: tuple[int, ...]) -> None:
+        """Refuse a trained image of `size` (height, width) that the network can't take.
+
+        Raises:
+            UserError: it, or a style image beside it, is too small.
+        """
+        check: Any = self.features.check_size
+        for one in {size, *(_beside(image, size) for image in self.images)}:
+            check(one)
+
     @torch.no_grad()
     def _targets_of(self, outputs: Tensor, content: Tensor) -> Targets:
         """Features of content and styles at the size of `outputs`, computed once."""
@@ -128,8 +168,7 @@ class NeuralStyle(nn.Module):
             kept = {layer: seen[layer] for layer in self.content_layers}
             grams, guides = [], []
             for image, mask in zip(self.images, self.masks, strict=True):
-                scale = min(1.0, max(size) / max(image.shape[1:]))
-                small = resized(image, *scaled_size(image.shape[1:], scale))
+                small = resized(image, *_beside(image, size))
                 maps = self.features(small[None].to(outputs.device))
                 grams.append({layer: gram_matrix(maps[layer]) for layer in self.style_layers})
                 guides.append(None if mask is None else mask[None].to(outputs.device))
@@ -137,10 +176,15 @@ class NeuralStyle(nn.Module):
         return self._targets[1]
 
 
+def _beside(image: Tensor, size: tuple[int, ...]) -> tuple[int, int]:
+    """The size of a style image (3, H, W) beside a trained image of `size`: no longer than it."""
+    return scaled_size(image.shape[1:], min(1.0, max(size) / max(image.shape[1:])))
+
+
 def gram_matrix(maps: Tensor, guide: Tensor | None = None) -> Tensor:
     """Which features occur together: (1, C, h, w) to (C, C), a mean over the places.
 
-    guide: (1, 1, H, W) in 0..1, how much each place counts (Gatys et al. 2017).
+    guide: (1, 1, H, W) in 0..1, the weight of each position (Gatys et al. 2017).
     """
     channels = maps.shape[1]
     flat = maps.reshape(channels, -1)

@@ -16,7 +16,7 @@ class BinaryCrossEntropy(nn.Module):
     compares = ("pixels",)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """(N, ...) in 0..1, both, to losses (N,); outside of 0..1 outputs count as the border."""
+        """(N, ...) in 0..1, both, to losses (N,); outputs outside 0..1 are clamped."""
         outputs = outputs.float().clamp(0, 1)
         return F.binary_cross_entropy(outputs, targets, reduction="none").flatten(1).mean(1)
 

@@ -1,4 +1,4 @@
-"""What the layers of VGG see in an image, up to the deepest one that is asked for."""
+"""The feature maps of a VGG's layers, up to the deepest one that is asked for."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from cnnrun.data.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize, without_images
 from cnnrun.errors import NetworkError, UserError, did_you_mean_or_sizes
 from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.weights import read_weights
 
-Network = Literal["vgg16", "vgg19"]
 Pooling = Literal["max", "average"]
 
 # Convolutions in each of the five blocks, and their channels (Simonyan & Zisserman 2015).
 _BLOCKS: dict[str, tuple[int, ...]] = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+VGGS = tuple(_BLOCKS)
 _CHANNELS = (64, 128, 256, 512, 512)
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class VGGFeatures(nn.Module):
@@ -30,10 +30,8 @@ class VGGFeatures(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: Network, layers: Iterable[str], pooling: Pooling) -> None:
-        """Raises:
-        UserError: the network has no such layer.
-        """
+    def __init__(self, network: str, layers: Iterable[str], pooling: Pooling) -> None:
+        """Raises: UserError: the network has no such layer."""
         super().__init__()
         names = layer_names(network)
         self.wanted = list(dict.fromkeys(layers))
@@ -53,15 +51,15 @@ class VGGFeatures(nn.Module):
             elif name.startswith("relu"):
                 self.features.append(nn.ReLU())
             else:
-                # An image of one row keeps it.
+                # An image that is one pixel high stays so.
                 kind = nn.MaxPool2d if pooling == "max" else nn.AvgPool2d
                 self.features.append(kind(2, ceil_mode=True))
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
         self.requires_grad_(False)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Images (N, 3, H, W) in 0..1 to the maps (N, C, h, w) of each wanted layer."""
+        """Images (N, 3, H, W) in 0..1 to the feature maps (N, C, h, w) of each requested layer."""
         found = {}
         maps = (images - self.mean) / self.std
         for name, layer in zip(self.names, self.features, strict=True):
@@ -70,8 +68,30 @@ class VGGFeatures(nn.Module):
                 found[name] = maps
         return found
 
+    def check_size(self, size: tuple[int, ...]) -> None:
+        """It takes images of any size, which is all that another judge may refuse."""
 
-def layer_names(network: Network) -> list[str]:
+
+def vgg_features(
+    network: str, layers: Iterable[str], pooling: Pooling, weights: str | None, config: Normalize
+) -> VGGFeatures:
+    """The layers with their weights, see `load_vgg`; `imagenet` unless said otherwise.
+
+    config: how images are normalized; `auto` is as for ImageNet's weights.
+
+    Raises:
+        UserError: no such layer, or weights that can't be had.
+    """
+    features = VGGFeatures(network, layers, pooling)
+    load_vgg(features, network, weights or "imagenet")
+    if config != "auto":
+        mean, std = without_images(config, 3)
+        features.mean.copy_(torch.tensor(mean).view(1, 3, 1, 1))
+        features.std.copy_(torch.tensor(std).view(1, 3, 1, 1))
+    return features
+
+
+def layer_names(network: str) -> list[str]:
     """All layers of the network's features, in order."""
     names = []
     for block, count in enumerate(_BLOCKS[network], 1):
@@ -81,11 +101,11 @@ def layer_names(network: Network) -> list[str]:
     return names
 
 
-def load_vgg(features: VGGFeatures, network: Network, weights: str) -> None:
+def load_vgg(features: VGGFeatures, network: str, weights: str) -> None:
     """Fill the layers: from `imagenet` (torchvision's file), `random`, or a weights file.
 
     Raises:
-        UserError: the file can't be had, or does not fit.
+        UserError: the file can't be downloaded or read, or does not fit.
     """
     if weights == "random":
         random = torch.Generator().manual_seed(0)
@@ -104,11 +124,11 @@ def load_vgg(features: VGGFeatures, network: Network, weights: str) -> None:
     try:
         features.features.load_state_dict({key: found[f"features.{key}"] for key in own})
     except RuntimeError as error:
-        told = str(error).partition("\n")[2].strip() or str(error)
-        raise UserError(f"weights: {weights} does not fit {network}: {told}") from error
+        reason = str(error).partition("\n")[2].strip() or str(error)
+        raise UserError(f"weights: {weights} does not fit {network}: {reason}") from error
 
 
-def _imagenet(network: Network) -> dict[str, Tensor]:
+def _imagenet(network: str) -> dict[str, Tensor]:
     from torchvision.models import VGG16_Weights, VGG19_Weights
 
     weights = (VGG16_Weights if network == "vgg16" else VGG19_Weights).IMAGENET1K_V1

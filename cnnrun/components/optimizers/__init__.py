@@ -1,4 +1,4 @@
-"""Optimizers: torch's usual ones, newer ones, and every other of torch's by its own name."""
+"""Optimizers: the usual ones, newer ones, and every other one of torch by its own name."""
 
 from cnnrun.components.optimizers import from_torch, newer, usual
 

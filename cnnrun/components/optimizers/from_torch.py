@@ -19,7 +19,7 @@ _REFUSED = {
     "Muon": "steps matrices alone, and networks have other weights, too: take muon, which steps "
     "these as adamw does",
 }
-# What is for graphs and derivatives of the step itself, which the loop does not take.
+# For CUDA graphs and for differentiating through the step, which the loop does not do.
 _NOT_KEYS = ("capturable", "differentiable")
 
 

@@ -1,4 +1,4 @@
-"""What several optimizers share: YAML keys with their ranges and texts, and a refusal."""
+"""What several optimizers share: YAML keys with their ranges and descriptions, and a refusal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WeightDecay = Annotated[
 
 
 def refuse_several_rates(name: str, parameters: list[Any]) -> None:
-    """Refuse groups of parameters, for an optimizer that lines all of them up.
+    """Refuse parameter groups, for an optimizer that flattens all parameters into one vector.
 
     Raises:
         UserError: there are several.

@@ -1,4 +1,4 @@
-"""Newer optimizers, with defaults that suit small and middle-sized networks.
+"""Newer optimizers, with defaults that suit small and medium-sized networks.
 
 Lion, LAMB and Muon are not in torch, or only for matrices; NAdam and RAdam are torch's.
 """
@@ -46,7 +46,7 @@ def radam(
     eps: Epsilon = 1e-8,
     weight_decay: WeightDecay = 0.0,
 ) -> torch.optim.Optimizer:
-    """Adam that begins as plain momentum, and so needs no warm-up (Liu et al. 2020)."""
+    """Adam that starts as plain momentum and so needs no warm-up (Liu et al. 2020)."""
     return torch.optim.RAdam(
         parameters,
         lr=lr,
@@ -94,9 +94,9 @@ def lion(
     beta2: Beta2 = 0.99,
     weight_decay: WeightDecay = 0.03,
 ) -> Lion:
-    """Steps of one length along the sign of a momentum, half of Adam's memory (Chen et al. 2023).
+    """Steps of one length along the sign of a momentum; half of Adam's memory (Chen et al. 2023).
 
-    Beside AdamW it takes a third to a tenth of the rate, and so many times the weight decay.
+    Use a third to a tenth of AdamW's learning rate, and as many times its weight decay.
     """
     return Lion(parameters, lr, beta1, beta2, weight_decay)
 
@@ -124,7 +124,7 @@ class Lamb(torch.optim.Optimizer):
                 direction = _adam_direction(weight, self.state[weight], group)
                 direction.add_(weight, alpha=group["weight_decay"])
                 lengths = weight.norm(), direction.norm()
-                # Asked of the device, which the loop would else wait for: 1 where one of them is 0.
+                # Computed on the device, so that the loop need not wait: 1 where one of them is 0.
                 both = (lengths[0] > 0) & (lengths[1] > 0)
                 ratio = torch.where(both, lengths[0] / lengths[1], 1.0)
                 weight.sub_(direction.mul_(ratio), alpha=group["lr"])
@@ -140,12 +140,12 @@ def lamb(
     eps: Epsilon = 1e-6,
     weight_decay: WeightDecay = 0.01,
 ) -> Lamb:
-    """Adam with a rate for each layer by its weights' length: large batches (You et al. 2020)."""
+    """Adam with a learning rate per layer, by its weights' norm (You et al. 2020)."""
     return Lamb(parameters, lr, beta1, beta2, eps, weight_decay)
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum made orthogonal for matrices, AdamW for what is none (Jordan et al. 2024).
+    """Orthogonalized momentum for matrices, AdamW for the rest (Jordan et al. 2024).
 
     A convolution (O, I, kh, kw) is the matrix (O, I kh kw). Steps are scaled to the size of AdamW's
     (Liu et al. 2025), so that one learning rate serves both.
@@ -225,7 +225,7 @@ def _muon_direction(weight: Tensor, state: dict[str, Any], group: dict[str, Any]
     average, gradient = state["momentum_buffer"], weight.grad
     assert gradient is not None
     average.lerp_(gradient, 1 - group["momentum"])
-    matrix = gradient.lerp(average, group["momentum"]).flatten(1)  # Nesterov's look ahead
+    matrix = gradient.lerp(average, group["momentum"]).flatten(1)  # Nesterov's look-ahead
     size = 0.2 * max(matrix.shape) ** 0.5
     orthogonal = orthogonalized(matrix, group["iterations"])
     return orthogonal.mul(size).view_as(weight)

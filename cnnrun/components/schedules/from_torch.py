@@ -1,7 +1,8 @@
 """torch's schedulers by their own names: `torch/CosineAnnealingWarmRestarts`.
 
-Each steps a learning rate of its own, beside the network, and the factor is what became of it. So
-rates in their keys (`eta_min`, `max_lr`) are those of the group that has the optimizer's `lr`.
+Each scheduler steps a learning rate of its own, apart from the network; the factor is the ratio to
+its start. So rates in their keys (`eta_min`, `max_lr`) are those of the group that has the
+optimizer's `lr`.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ _REFUSED = {
     "SequentialLR": "needs other schedulers, which YAML can't give; a rise before is warmup_epochs",
     "ChainedScheduler": "needs other schedulers, which YAML can't give",
 }
-# The optimizer is cnnrun's; momentum stays as the optimizer has it.
+# The optimizer is cnnrun's; its momentum does not change.
 _NOT_KEYS = (
     *("optimizer", "last_epoch", "total_steps", "epochs", "steps_per_epoch", "scale_fn"),
     *("cycle_momentum", "base_momentum", "max_momentum"),
 )
-# Those of which torch's documentation says that they step after every batch.
+# Those that torch's documentation steps after every batch.
 _BY_BATCH = ("CyclicLR", "OneCycleLR")
 
 
@@ -63,7 +64,7 @@ def torch_schedule(member: str) -> Callable[..., Any]:
                 keys["cycle_momentum"] = False
             return OfScheduler(lambda optimizer: kind(optimizer, **keys), interval, lr)
 
-    # `mode` of ReduceLROnPlateau is that of a loss: the less the better.
+    # `mode` of ReduceLROnPlateau is `min`: it is given a loss.
     left_out = _NOT_KEYS if made is not OfPlateau else ("optimizer", "mode")
     rates = {"min_lr": float, "max_lr": float, "base_lr": float}
     try:
@@ -73,7 +74,7 @@ def torch_schedule(member: str) -> Callable[..., Any]:
 
 
 def _made(make: Callable[[Any], Any], lr: float) -> tuple[torch.optim.Optimizer, Any]:
-    """An optimizer of nothing, and the scheduler of its rate.
+    """A dummy optimizer and the scheduler of its learning rate.
 
     Raises:
         UserError: torch refuses the scheduler's keys.
@@ -83,13 +84,13 @@ def _made(make: Callable[[Any], Any], lr: float) -> tuple[torch.optim.Optimizer,
         scheduler = make(optimizer)
     except (ValueError, TypeError, ZeroDivisionError) as error:
         raise UserError(f"torch.optim.lr_scheduler: {error}") from error
-    # The scheduler warns of steps of an optimizer that were left out.
+    # The scheduler would warn that the optimizer did not step.
     optimizer.step()
     return optimizer, scheduler
 
 
 class OfScheduler(Schedule):
-    """The factors of one of torch's schedulers, by `interval` steps."""
+    """The factors of one of torch's schedulers, which steps every `interval` optimizer steps."""
 
     def __init__(self, make: Callable[[Any], Any], interval: int, lr: float) -> None:
         self.interval, self.lr = interval, lr
@@ -100,7 +101,7 @@ class OfScheduler(Schedule):
         return float(self.optimizer.param_groups[0]["lr"]) / self.lr
 
     def factor(self, step: int) -> float:
-        """See `Schedule.factor`: what was asked for once is remembered."""
+        """See `Schedule.factor`; factors are cached."""
         at = max(step, 0) // self.interval
         while len(self.factors) <= at:
             self.scheduler.step()
@@ -109,7 +110,7 @@ class OfScheduler(Schedule):
 
 
 class OfPlateau(Schedule):
-    """torch's ReduceLROnPlateau of the validation loss."""
+    """torch's ReduceLROnPlateau, driven by the validation loss."""
 
     def __init__(self, lr: float, **keys: Any) -> None:
         self.lr = lr

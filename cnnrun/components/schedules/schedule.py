@@ -1,7 +1,7 @@
 """Learning-rate schedules: pure functions of the step, so that resuming needs no hidden state.
 
-`factor(step)` multiplies the optimizer's own rate at the 0-based optimizer step `step`. Epochs in
-parameters count from the start of training, whatever the warm-up.
+`factor(step)` multiplies the optimizer's learning rate at the 0-based optimizer step `step`. Epochs
+in parameters count from the start of training, whatever the warm-up.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cnnrun.registry import Component, schedules
 
 
 class ScheduleOptions(Component):
-    """What every schedule has."""
+    """Keys of every schedule."""
 
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     """Epochs over which the learning rate first rises linearly."""
@@ -29,7 +29,7 @@ class Schedule:
         return 1.0
 
     def observe(self, value: float) -> None:
-        """Told the validation loss after every epoch; only `plateau` listens."""
+        """Called with the validation loss after every epoch; only `plateau` uses it."""
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -41,9 +41,9 @@ class Schedule:
 def build_schedule(
     config: ScheduleOptions, total_steps: int, steps_per_epoch: int, lr: float = 1.0
 ) -> Schedule:
-    """The schedule that `config` names, behind its warm-up.
+    """The schedule that `config` names, with its warm-up in front.
 
-    lr: the optimizer's learning rate, for schedules that are told rates instead of factors.
+    lr: the optimizer's learning rate, for schedules whose keys are rates instead of factors.
 
     Raises:
         UserError: the warm-up is as long as the training.
@@ -69,7 +69,7 @@ def build_schedule(
 
 
 class WarmUp(Schedule):
-    """Linear from 1/W at the first of W steps to the whole rate at the last (Goyal et al. 2017)."""
+    """Linear from 1/W at the first of W steps to the full rate at the last (Goyal et al. 2017)."""
 
     def __init__(self, after: Schedule, steps: int) -> None:
         self.after, self.steps = after, steps

@@ -1,4 +1,4 @@
-"""The schedules that most trainings use."""
+"""The usual schedules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field
 from cnnrun.components.schedules.schedule import Schedule
 from cnnrun.registry import schedules
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 @schedules.register("constant")
@@ -59,7 +59,7 @@ class MultiStep(Schedule):
 
 
 class Annealed(Schedule):
-    """A curve over the share of the steps after the warm-up that are done."""
+    """A curve over the fraction of steps done after the warm-up."""
 
     def __init__(self, total_steps: int, warmup_steps: int) -> None:
         self.first, self.span = warmup_steps, max(total_steps - warmup_steps, 1)
@@ -68,7 +68,7 @@ class Annealed(Schedule):
         return self.curve(min(max(step - self.first, 0) / self.span, 1.0))
 
     def curve(self, done: float) -> float:
-        """The factor when the share `done` (0..1) is behind."""
+        """The factor when the fraction `done` (0..1) of the steps is done."""
         raise NotImplementedError
 
 
@@ -76,7 +76,7 @@ class Annealed(Schedule):
 class Cosine(Annealed):
     """Decay along half a cosine to `final` times the rate (Loshchilov & Hutter 2017)."""
 
-    def __init__(self, total_steps: int, warmup_steps: int, *, final: Share = 0.0) -> None:
+    def __init__(self, total_steps: int, warmup_steps: int, *, final: Fraction = 0.0) -> None:
         """final: Fraction of the full learning rate that is left at the end."""
         super().__init__(total_steps, warmup_steps)
         self.final = final
@@ -89,7 +89,7 @@ class Cosine(Annealed):
 class Linear(Annealed):
     """Linear decay to `final` times the learning rate."""
 
-    def __init__(self, total_steps: int, warmup_steps: int, *, final: Share = 0.0) -> None:
+    def __init__(self, total_steps: int, warmup_steps: int, *, final: Fraction = 0.0) -> None:
         """final: Fraction of the full learning rate that is left at the end."""
         super().__init__(total_steps, warmup_steps)
         self.final = final
@@ -109,7 +109,7 @@ class OneCycle(Schedule):
         *,
         rise: Annotated[float, Field(gt=0, lt=1)] = 0.3,
         start: Annotated[float, Field(gt=0, le=1)] = 0.04,
-        final: Share = 4e-6,
+        final: Fraction = 4e-6,
     ) -> None:
         """rise: Fraction of the steps that lead up to the full learning rate.
         start: Fraction of the full learning rate to start with.
@@ -140,8 +140,8 @@ class Plateau(Schedule):
         *,
         gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1,
         patience: Annotated[int, Field(ge=0)] = 10,
-        threshold: Share = 1e-4,
-        final: Share = 0.0,
+        threshold: Fraction = 1e-4,
+        final: Fraction = 0.0,
     ) -> None:
         """gamma: Factor of each reduction.
         patience: Epochs without a lower validation loss before the learning rate is reduced.

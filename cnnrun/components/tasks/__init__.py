@@ -1,4 +1,4 @@
-"""What a step is and what is measured: one file a task."""
+"""What a training step computes and what is measured: one file per task."""
 
 from cnnrun.components.tasks import classify, multilabel, reconstruct, regress, segment, stylize
 from cnnrun.components.tasks.task import Predictions, Task

@@ -1,4 +1,4 @@
-"""Classification: one label an image."""
+"""Classification: one label per image."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.exact_sums import exact_sum
 from cnnrun.components.tasks.loss_contract import per_sample
-from cnnrun.components.tasks.metrics import classification_scores
-from cnnrun.components.tasks.task import Predictions, Task, as_share, exact_sum
+from cnnrun.components.tasks.metrics import classification_scores, fraction_text
+from cnnrun.components.tasks.task import Predictions, Task
 from cnnrun.errors import UserError
 from cnnrun.measures import ACCURACY, AUROC, BALANCED, ECE, LOSS, MACRO_F1, MAJORITY, TOP5
 from cnnrun.registry import tasks
 from cnnrun.runtime.text_table import columns
 
 MOST_CLASSES, WORST_CLASSES = 20, 10
-"""Classes that are listed all; of more the worst, so that the scores above stay on the screen."""
+"""Up to this many classes are all listed; of more, the worst, so that the rest stays on screen."""
 
 
 @tasks.register("classify")
@@ -45,7 +46,7 @@ class Classify(Task):
         self.tta = tta
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:  # noqa: ARG002
-        """See `Task.check`: a model that gives images is of no use."""
+        """See `Task.check`: a model whose output is an image is refused."""
         if hasattr(model, "enter"):
             raise UserError("the model `image` is for `task: stylize`; it classifies nothing")
         if hasattr(model, "decode"):
@@ -62,10 +63,10 @@ class Classify(Task):
         return per_sample(loss(outputs, targets), len(inputs)), outputs.detach()
 
     def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
-        """See `Task.sums`. Mixed targets (N, K) count as their largest share in the accuracy."""
+        """See `Task.sums`. In the accuracy, mixed targets (N, K) count as their likeliest class."""
         labels = targets if targets.dim() == 1 else targets.argmax(1)
         right = outputs.argmax(1) == labels
-        correct = right.masked_fill_(losses.isnan(), value=False).sum()  # NaN is no answer
+        correct = right.masked_fill_(losses.isnan(), value=False).sum()  # NaN is no prediction
         total = exact_sum(losses)
         return torch.stack((total, correct.to(total.dtype)))
 
@@ -77,7 +78,7 @@ class Classify(Task):
         return {"outputs": outputs, "losses": per_sample(loss(outputs, targets), len(inputs))}
 
     def views(self, inputs: Tensor) -> list[Tensor]:
-        """The images (N, C, H, W) that test-time augmentation looks at."""
+        """The views (N, C, H, W) of test-time augmentation."""
         if self.tta == "none":
             return [inputs]
         moved = [inputs]
@@ -93,20 +94,20 @@ class Classify(Task):
         found = classification_scores(outputs, predictions.labels, list(classes))
         return {"loss": predictions.mean_loss, **found}
 
-    def in_words(self, scores: dict[str, Any]) -> str:
-        told = [self.lines_of(scores, self.headline)]
+    def to_text(self, scores: dict[str, Any]) -> str:
+        paragraphs = [self.lines_of(scores, self.headline)]
         if unanswered := scores["unanswered"]:
-            told.append(f"{unanswered:,} outputs are NaN: counted as wrong")
+            paragraphs.append(f"{unanswered:,} outputs are NaN: counted as wrong")
         rows = scores["per_class"]
         if len(rows) > MOST_CLASSES:
             rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))[:WORST_CLASSES]
             more = f"(the {WORST_CLASSES} of {len(scores['per_class'])} classes with the least F1; "
-            told.append(more + "--json has all)")
-        told.append("\n".join(columns(_table(rows), right=(1, 2, 3, 4))))
+            paragraphs.append(more + "--json has all)")
+        paragraphs.append("\n".join(columns(_table(rows), right=(1, 2, 3, 4))))
         absent = [row["class"] for row in rows if not row["support"]]
         if absent:
-            told.append(f"without images in this split: {', '.join(absent)}")
-        return "\n\n".join(told)
+            paragraphs.append(f"without images in this split: {', '.join(absent)}")
+        return "\n\n".join(paragraphs)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
@@ -116,7 +117,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
         *(
             [
                 str(row["class"]),
-                *(as_share(row[key]) for key in shares),
+                *(fraction_text(row[key]) for key in shares),
                 f"{row['support']:,}",
             ]
             for row in rows

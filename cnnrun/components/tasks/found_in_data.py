@@ -18,31 +18,31 @@ class FoundInData:
     settles: ClassVar[bool] = False
 
     def learn(self, dataset: Dataset) -> None:
-        """Take from the training split what the task computes with; called once, before training.
+        """Compute what the task needs from the training split; called once, before training.
 
         Raises:
-            UserError: nothing can be learnt from these targets.
+            UserError: nothing can be learned from these targets.
         """
 
     def settle(self, validation: Predictions) -> None:
-        """Choose by the validation split what an answer means; called once, before testing."""
+        """Choose thresholds and the like on the validation split; called once, before testing."""
 
     def state(self) -> dict[str, Any]:
-        """What `learn` and `settle` found, as the plain values that a checkpoint keeps."""
+        """What `learn` and `settle` computed, as plain values for a checkpoint."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` gave; called instead of `learn` where there is a checkpoint."""
+        """Restore what `state` returned; called instead of `learn` where there is a checkpoint."""
 
     def check_state(self, outputs: int) -> None:
-        """Refuse what was restored where it is of no network with so many outputs.
+        """Refuse a restored state that does not belong to a network with so many outputs.
 
-        A checkpoint may be anybody's, and numbers of another shape would be broadcast.
+        A checkpoint is untrusted, and numbers of another shape would be broadcast.
 
         Raises:
-            ValueError: in words, what it is of.
+            ValueError: with what it belongs to.
         """
 
     def exported(self) -> dict[str, str]:
-        """What else the user of an exported file must know, as texts; lists are JSON."""
+        """What else users of an exported file need to know, as strings; lists are JSON."""
         return {}

@@ -19,13 +19,13 @@ def label_set_scores(
     names: Sequence[str],
     thresholds: Sequence[float],
 ) -> dict[str, Any]:
-    """Mean average precision, F1 over all labels and by label, and how many sets are right.
+    """Mean average precision, F1 over all labels and per label, and the fraction of exact sets.
 
-    probabilities: (N, K) float64, N > 0. true: (N, K) 0 or 1. thresholds: K probabilities, from
-    which on a label is said to be there.
+    probabilities: (N, K) float64, N > 0. true: (N, K) 0 or 1. thresholds: K probabilities; a label
+    is predicted from its own on.
 
-    `map` is the mean over the labels that some image has; what nothing is known about is None.
-    `*_half` are of thresholds of 0.5, as the log has them.
+    `map` is the mean over the labels that some image has; what is undefined is None.
+    `*_half` are with thresholds of 0.5, as in the log.
     """
     there = true > 0.5
     said = probabilities >= np.asarray(thresholds)
@@ -56,8 +56,8 @@ def label_set_scores(
 def f1_scores(hits: FloatArray, said: FloatArray, there: FloatArray) -> dict[str, float]:
     """F1 of all labels together (micro) and the mean of each one's (macro).
 
-    hits, said, there: (K,) how many images, or what share of them, have each label rightly, as was
-    said, and in truth. Labels that no image has and that were never said do not count.
+    hits, said, there: (K,) true positives, predicted and actual positives of each label, as counts
+    or fractions. Labels that no image has and that were never predicted do not count.
     """
     total = said + there
     known = total > 0
@@ -91,7 +91,7 @@ def average_precision(scores: FloatArray, there: Bools) -> float | None:
     """The mean precision at each image that has the label, from the highest score down.
 
     scores: (N,). there: (N,). Equal scores are one step, as in scikit-learn. None without any such
-    image, or where a score is no number.
+    image, or where a score is NaN.
     """
     if not there.any() or not np.isfinite(scores).all():
         return None
@@ -100,7 +100,7 @@ def average_precision(scores: FloatArray, there: Bools) -> float | None:
 
 
 def precision_recall(scores: FloatArray, there: Bools) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Precision and recall with each of the scores as threshold, and these, the highest first.
+    """Precision and recall with each score as the threshold, and the thresholds, highest first.
 
     scores: (N,), finite. there: (N,), some of them True.
     """

@@ -1,4 +1,4 @@
-"""What a loss must be and give: of the kind that the task learns, and one number a sample."""
+"""What a loss must be and return: of the kind that the task learns, and one number per sample."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def refuse_other_loss(task: Task, loss: nn.Module) -> None:
     former = ("pixels",) if getattr(loss, "of_pictures", False) else None
     compares = getattr(loss, "compares", former)
     if compares is not None and task.targets not in compares:
-        told = " or ".join(kind.replace("_", " ") for kind in compares)
+        kinds = " or ".join(kind.replace("_", " ") for kind in compares)
         wanted = task.targets.replace("_", " ")
         default = task.defaults.get("loss", "another one")
-        raise UserError(f"this loss compares {told}, not {wanted}; take e.g. {default}")
+        raise UserError(f"this loss compares {kinds}, not {wanted}; take e.g. {default}")
 
 
 class LossError(UserError):
-    """A loss gave what is no loss of each sample."""
+    """A loss did not return one number per sample."""
 
 
 def per_sample(losses: Any, count: int) -> Tensor:
-    """The losses (N,) of `count` samples from what a loss gave for them.
+    """The losses (N,) of `count` samples from what a loss returned for them.
 
-    That is one a sample, (N,) or (N, 1), or their mean, (), which then stands for each.
+    That is one per sample, (N,) or (N, 1), or their mean, (), which is then used for each.
 
     Raises:
         LossError: it is none of these, or no tensor of floating-point numbers.

@@ -14,8 +14,8 @@ from cnnrun.components.tasks.metrics import FloatArray
 def segmentation_scores(counts: npt.NDArray[Any], names: Sequence[str]) -> dict[str, Any]:
     """Intersection over union of each class over all images, its mean, and the pixel accuracy.
 
-    counts: (N, 3 K), of each image the pixels of each class that were right, as was said, and in
-    truth; N > 0.
+    counts: (N, 3 K), for each image the true positives, predicted and actual pixels of each class;
+    N > 0.
     """
     sums = counts.astype(np.float64).sum(0).reshape(3, -1)
     hits, _, there = sums
@@ -37,9 +37,9 @@ def segmentation_scores(counts: npt.NDArray[Any], names: Sequence[str]) -> dict[
 
 
 def of_counts(sums: FloatArray) -> dict[str, float | None]:
-    """mIoU, over the classes that there are or that were said, and the pixel accuracy.
+    """mIoU, over the classes that are present or predicted, and the pixel accuracy.
 
-    sums: (3, K) pixels, or shares of them; None where no pixel counts.
+    sums: (3, K) pixels, or fractions of them; None where no pixel counts.
     """
     hits, _, there = sums
     ious = intersection_over_union(sums)
@@ -51,7 +51,7 @@ def of_counts(sums: FloatArray) -> dict[str, float | None]:
 
 
 def intersection_over_union(sums: FloatArray) -> FloatArray:
-    """(K,) of each class; NaN where there is none and none was said."""
+    """(K,), NaN for classes that are neither present nor predicted."""
     hits, said, there = sums
     union = said + there - hits
     with np.errstate(invalid="ignore", divide="ignore"):

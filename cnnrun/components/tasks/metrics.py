@@ -1,4 +1,4 @@
-"""Scores of a classifier from its outputs for every sample, so that no batch size shows in them.
+"""Scores of a classifier from its outputs for every sample, whatever the batch size.
 
 All follow from the confusion matrix and the probabilities in a few lines of numpy; the tests hold
 them equal to scikit-learn's and torchmetrics', whose import would cost each run 0.8 and 2.3 s.
@@ -18,20 +18,20 @@ IntArray = npt.NDArray[np.int64]
 
 
 TOP_FROM = 6
-"""Of fewer classes the right one is always among the first five."""
+"""With fewer classes the right one is always among the top five."""
 
 
 def classification_scores(
     outputs: npt.NDArray[Any], labels: IntArray, classes: list[str]
 ) -> dict[str, Any]:
-    """Accuracy and what puts it in proportion, per-class scores, confusion matrix, calibration.
+    """Accuracy and its baselines, per-class scores, confusion matrix, calibration.
 
     outputs: (N, K) logits (or log-probabilities), N > 0. labels: (N,) 0..K-1.
 
-    `majority` is the accuracy of always naming the split's largest class; `auroc` is of two classes
-    alone, `top5` of six and more. Outputs that are NaN or infinite (`unanswered`) count as wrong
-    everywhere, and are in no column of the confusion matrix. What nothing is known about (the
-    recall of a class without samples, the calibration of NaN) is None.
+    `majority` is the accuracy of always naming the split's largest class; `auroc` is for two
+    classes only, `top5` for six and more. Outputs that are NaN or infinite (`unanswered`) count as
+    wrong everywhere, and are in no column of the confusion matrix. What is undefined (the recall of
+    a class without samples, the calibration of NaN) is None.
     """
     answered = np.isfinite(outputs.max(1))
     known, of_known = outputs[answered], labels[answered]
@@ -80,7 +80,7 @@ def softmax(outputs: npt.NDArray[Any]) -> FloatArray:
 def likeliest(
     probabilities: npt.NDArray[Any], names: Sequence[str], count: int
 ) -> list[list[tuple[str, float]]]:
-    """For each row of (N, K) its `count` likeliest (name, probability), the likeliest first."""
+    """For each row of (N, K) its `count` likeliest (name, probability), most likely first."""
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
     return [
         [(names[k], float(row[k])) for k in best]
@@ -97,7 +97,7 @@ def confusion_matrix(labels: IntArray, predicted: IntArray, classes: int) -> Int
 def top_k_hits(outputs: npt.NDArray[Any], labels: IntArray, k: int) -> npt.NDArray[np.bool_]:
     """(N,) whether fewer than `k` classes are scored above the true one; no output is NaN."""
     own = outputs[np.arange(len(labels)), labels][:, None]
-    # Among equal scores the class of the lower label counts as the higher ranked, as in argmax.
+    # Of equal scores the lower class index ranks higher, as in argmax.
     ties_before = (outputs == own) & (np.arange(outputs.shape[1]) < labels[:, None])
     return np.asarray(((outputs > own) | ties_before).sum(1) < k)
 
@@ -107,7 +107,7 @@ def per_class_scores(
 ) -> list[dict[str, Any]]:
     """Precision, recall, F1 and the number of samples of each class.
 
-    matrix: (K, K) counts. supports: (K,), where some samples are in no column of it.
+    matrix: (K, K) counts. supports: (K,), given where some samples are in no column of it.
 
     Precision is 0 for a class that was never predicted.
     """
@@ -128,7 +128,7 @@ def per_class_scores(
 
 
 def auroc(scores: FloatArray, labels: IntArray) -> float | None:
-    """The area under the ROC curve: how often class 1 is scored above class 0, ties being half.
+    """The area under the ROC curve: how often class 1 is scored above class 0, ties counting half.
 
     scores: (N,) that grow with the probability of class 1. labels: (N,) 0 or 1.
 
@@ -147,7 +147,7 @@ def auroc(scores: FloatArray, labels: IntArray) -> float | None:
 class Calibration:
     """Samples in bins of equal width by the confidence of the predicted class: (bins,) each.
 
-    confidence: its sum, each 0..1. correct: how many are right. counts: how many there are.
+    confidence: sum of confidences, each 0..1. correct: correct predictions. counts: samples.
     """
 
     confidence: FloatArray
@@ -173,3 +173,8 @@ def calibration(probabilities: FloatArray, labels: IntArray, bins: int = 15) -> 
         np.bincount(bin_of, weights=correct, minlength=bins).astype(np.float64),
         np.bincount(bin_of, minlength=bins),
     )
+
+
+def fraction_text(value: float | None) -> str:
+    """A score in 0..1 for a table; `-` where it is undefined."""
+    return "-" if value is None else f"{value:.3f}"

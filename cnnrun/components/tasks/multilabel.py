@@ -1,4 +1,4 @@
-"""Multi-label classification: any number of labels an image."""
+"""Multi-label classification: any number of labels per image."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.exact_sums import exact_sum
 from cnnrun.components.tasks.label_set_metrics import (
     best_thresholds,
     f1_scores,
@@ -16,8 +17,8 @@ from cnnrun.components.tasks.label_set_metrics import (
     label_set_scores,
 )
 from cnnrun.components.tasks.loss_contract import per_sample
-from cnnrun.components.tasks.metrics import FloatArray
-from cnnrun.components.tasks.task import Array, Predictions, Task, as_share, exact_sum
+from cnnrun.components.tasks.metrics import FloatArray, fraction_text
+from cnnrun.components.tasks.task import Array, Predictions, Task
 from cnnrun.data.dataset import Dataset
 from cnnrun.errors import UserError
 from cnnrun.measures import (
@@ -37,8 +38,8 @@ from cnnrun.runtime.strict_json import to_json
 class Multilabel(Task):
     """Find which of K labels apply to an image, from none to all; scored by mAP.
 
-    While training, a label is said to be there from a probability of 0.5 on. Before the test, each
-    label gets the threshold that has the highest F1 on the validation split.
+    During training, a label is predicted from a probability of 0.5 on. Before testing, each label
+    gets the threshold with the highest F1 on the validation split.
     """
 
     defaults: ClassVar[dict[str, Any]] = {"loss": "bce_logits"}
@@ -59,7 +60,7 @@ class Multilabel(Task):
 
     @property
     def thresholds(self) -> list[float]:
-        """K probabilities, from which on each label is said to be there."""
+        """K probabilities: a label is predicted from its own on."""
         return self.chosen or [0.5] * self.labels
 
     def learn(self, dataset: Dataset) -> None:
@@ -89,7 +90,7 @@ class Multilabel(Task):
         return {"thresholds": to_json(self.thresholds)}
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:  # noqa: ARG002
-        """See `Task.check`: a model that gives images is of no use."""
+        """See `Task.check`: a model whose output is an image is refused."""
         if hasattr(model, "enter") or hasattr(model, "decode"):
             raise UserError("task multilabel needs a network that gives logits, such as cnn")
 
@@ -105,8 +106,8 @@ class Multilabel(Task):
         return 1 + 3 * self.labels
 
     def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
-        """See `Task.sums`: of each label the images that have it rightly, as said, in truth."""
-        # A label that was mixed in counts where its share is the larger one.
+        """See `Task.sums`: true positives, predicted and actual images of each label."""
+        # A label that was mixed in counts where it has the larger weight.
         said, there = outputs >= 0, targets >= 0.5
         total = exact_sum(losses)
         counts = torch.cat((said & there, said, there), 1).sum(0)
@@ -130,13 +131,13 @@ class Multilabel(Task):
         found = label_set_scores(probabilities, predictions.targets, classes, self.thresholds)
         return {"loss": predictions.mean_loss, **found}
 
-    def told(
+    def prediction_rows(
         self,
         answers: Mapping[str, Array],
         names: Sequence[str],
         most: int,  # noqa: ARG002
     ) -> list[dict[str, Any]]:
-        """See `Task.told`: `labels`, those that are there, and `probabilities` of all by name."""
+        """See `Task.prediction_rows`: `labels` that are present, `probabilities` of all by name."""
         return [
             {
                 "labels": [
@@ -147,21 +148,21 @@ class Multilabel(Task):
             for row in sigmoid(answers["outputs"]).tolist()
         ]
 
-    def told_text(self, row: Mapping[str, Any]) -> str:
+    def row_to_text(self, row: Mapping[str, Any]) -> str:
         shares = row["probabilities"]
         return ", ".join(f"{name} {100 * shares[name]:.1f} %" for name in row["labels"]) or "none"
 
-    def told_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def row_to_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [
             {"label": name, "probability": p, "there": int(name in row["labels"])}
             for name, p in row["probabilities"].items()
         ]
 
-    def in_words(self, scores: dict[str, Any]) -> str:
+    def to_text(self, scores: dict[str, Any]) -> str:
         figures = ("average_precision", "precision", "recall", "f1", "threshold")
         head = ["label", "average precision", "precision", "recall", "F1", "threshold", "images"]
         rows = [
-            [row["label"], *(as_share(row[key]) for key in figures), f"{row['support']:,}"]
+            [row["label"], *(fraction_text(row[key]) for key in figures), f"{row['support']:,}"]
             for row in scores["per_label"]
         ]
         return self.with_table(scores, head, rows)

@@ -11,15 +11,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cnnrun.components.image_metrics import psnr, ssim
+from cnnrun.components.tasks.exact_sums import exact_sum
 from cnnrun.components.tasks.loss_contract import per_sample
-from cnnrun.components.tasks.task import Predictions, Task, exact_sum
+from cnnrun.components.tasks.task import Predictions, Task
 from cnnrun.data.pixel_targets import Noise
 from cnnrun.errors import UserError
 from cnnrun.measures import LOSS, MSE, PSNR, SSIM
 from cnnrun.registry import tasks
 from cnnrun.runtime.text_table import columns
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 @tasks.register("reconstruct")
@@ -29,7 +30,7 @@ class Reconstruct(Task):
     defaults: ClassVar[dict[str, Any]] = {"loss": "mse"}
     measures = ("loss", "mse")
     metrics = (LOSS, MSE, PSNR, SSIM)
-    # Of different losses, too, the error of the pixels says which run is better.
+    # The pixels' error ranks runs, whatever their losses are.
     main_metric = "mse"
     higher_is_better: ClassVar[dict[str, bool]] = {"loss": False, "mse": False}
     headline = ("mse", "psnr", "ssim", "loss")
@@ -41,7 +42,7 @@ class Reconstruct(Task):
     def __init__(
         self,
         *,
-        noise: Share = 0.0,
+        noise: Fraction = 0.0,
         noise_kind: Literal["gaussian", "masking"] = "gaussian",
         probe_labels: Annotated[int, Field(ge=2)] = 100,
         probe_seeds: Annotated[int, Field(ge=1)] = 5,
@@ -65,13 +66,13 @@ class Reconstruct(Task):
                 "linear_autoencoder or vae (or your own with `encode` and `decode`)"
             )
         image = torch.full((1, 1, 8, 8), 0.5, device=_device_of(model))
-        told = "the loss can't compare images; mse, l1, bce and ssim can"
+        message = "the loss can't compare images; mse, l1, bce and ssim can"
         try:
             compared = loss(image, image)
         except Exception as error:
-            raise UserError(f"{told} ({error})") from error
+            raise UserError(f"{message} ({error})") from error
         if compared.numel() != 1:
-            raise UserError(told)
+            raise UserError(message)
 
     def step(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor
@@ -100,7 +101,7 @@ class Reconstruct(Task):
     def answers_alone(self, model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
         """See `Task.answers_alone`: `images` (N, C, H, W) in 0..1, and `codes` (N, D).
 
-        Nothing is made noisy: a network that takes noise away is given images as they are.
+        No noise is added: a denoising network is given the images themselves.
         """
         pixels, codes, _ = model(inputs)
         return {"images": pixels.float().clamp(0, 1), "codes": codes.float()}
@@ -117,7 +118,7 @@ class Reconstruct(Task):
         return losses, squared, reconstruction
 
     def scores(self, predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
-        """Means over all samples and by class; what is known of a class without any is None."""
+        """Means over all samples and per class; None for a class without samples."""
         answers, labels = predictions.answers, predictions.labels
 
         def means(chosen: Any) -> dict[str, float | None]:
@@ -138,7 +139,7 @@ class Reconstruct(Task):
             ],
         }
 
-    def in_words(self, scores: dict[str, Any]) -> str:
+    def to_text(self, scores: dict[str, Any]) -> str:
         names = ("mse", "psnr", "ssim")
         head = ["class", "squared error", "PSNR", "SSIM", "images"]
         rows = [

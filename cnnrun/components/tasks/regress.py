@@ -1,4 +1,4 @@
-"""Regression: numbers of an image, say an age, or where something lies."""
+"""Regression: numbers from an image, such as an age or a position."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.exact_sums import exact_sum
 from cnnrun.components.tasks.loss_contract import per_sample
-from cnnrun.components.tasks.task import Array, Predictions, Task, exact_sum
+from cnnrun.components.tasks.task import Array, Predictions, Task
 from cnnrun.components.tasks.value_metrics import figures_of_sums, regression_scores
 from cnnrun.data.dataset import Dataset
 from cnnrun.errors import UserError
@@ -24,7 +25,8 @@ class Regress(Task):
     """Predict numbers from an image; scored by the fraction of variance explained (R2).
 
     The network gives standardized numbers: each value minus its mean over the training split,
-    divided by its standard deviation there. So values of different units weigh alike in the loss.
+    divided by its standard deviation there. So values in different units weigh the same in the
+    loss.
     """
 
     defaults: ClassVar[dict[str, Any]] = {"loss": "mse"}
@@ -73,7 +75,7 @@ class Regress(Task):
         return {"value_mean": to_json(self.mean), "value_std": to_json(self.std)}
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:  # noqa: ARG002
-        """See `Task.check`: a model that gives images is of no use."""
+        """See `Task.check`: a model whose output is an image is refused."""
         if hasattr(model, "enter") or hasattr(model, "decode"):
             raise UserError("task regress needs a network that gives numbers, such as cnn")
 
@@ -93,7 +95,7 @@ class Regress(Task):
 
     def _moments_at(self, values: Tensor) -> Tensor:
         """Means and standard deviations (2, D), where `values` are."""
-        self._moments = self._moments.to(values.device)  # nothing is copied but at first
+        self._moments = self._moments.to(values.device)  # copied once
         return self._moments
 
     @property
@@ -108,7 +110,7 @@ class Regress(Task):
         return torch.cat((exact_sum(losses)[None], exact_sum(each)))
 
     def figures(self, means: Sequence[float]) -> dict[str, float | None]:
-        """See `Task.figures`; of several values, the mean of each one's figure."""
+        """See `Task.figures`; the mean over the values where there are several."""
         of_values = np.array(means[1:]).reshape(4, -1)
         return {"loss": means[0], **figures_of_sums(of_values, np.array(self.std))}
 
@@ -126,24 +128,24 @@ class Regress(Task):
         found = regression_scores(predictions.answers["values"], predictions.targets, classes)
         return {"loss": predictions.mean_loss, **found}
 
-    def told(
+    def prediction_rows(
         self,
         answers: Mapping[str, Array],
         names: Sequence[str],
         most: int,  # noqa: ARG002
     ) -> list[dict[str, Any]]:
-        """See `Task.told`: `values` by name."""
+        """See `Task.prediction_rows`: `values` by name."""
         return [
             {"values": dict(zip(names, row, strict=True))} for row in answers["values"].tolist()
         ]
 
-    def told_text(self, row: Mapping[str, Any]) -> str:
+    def row_to_text(self, row: Mapping[str, Any]) -> str:
         return ", ".join(f"{name} {value:.4g}" for name, value in row["values"].items())
 
-    def told_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def row_to_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [dict(row["values"])]
 
-    def in_words(self, scores: dict[str, Any]) -> str:
+    def to_text(self, scores: dict[str, Any]) -> str:
         names = ("r2", "mae", "rmse")
         head = ["value", *(self.metric(name).display_name for name in names), "mean", "std"]
         rows = [

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.exact_sums import exact_sum
 from cnnrun.components.tasks.loss_contract import LossError, per_sample
 from cnnrun.components.tasks.mask_metrics import of_counts, segmentation_scores
-from cnnrun.components.tasks.task import Array, Predictions, Task, as_share, exact_sum
+from cnnrun.components.tasks.metrics import fraction_text
+from cnnrun.components.tasks.task import Array, Predictions, Task
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.targets import IGNORED
 from cnnrun.errors import UserError
@@ -103,41 +105,46 @@ class Segment(Task):
         found = segmentation_scores(predictions.answers["counts"], classes)
         return {"loss": predictions.mean_loss, **found}
 
-    def told(
+    def prediction_rows(
         self,
         answers: Mapping[str, Array],
         names: Sequence[str],
         most: int,  # noqa: ARG002
     ) -> list[dict[str, Any]]:
-        """See `Task.told`: `pixels`, the share of each class in the image."""
+        """See `Task.prediction_rows`: `pixels`, the fraction of the image that each class takes."""
         masks = answers["masks"]
         return [
             {"pixels": {name: float((mask == k).mean()) for k, name in enumerate(names)}}
             for mask in masks
         ]
 
-    def told_text(self, row: Mapping[str, Any]) -> str:
+    def row_to_text(self, row: Mapping[str, Any]) -> str:
         shares = row["pixels"].items()
         return ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares if share)
 
-    def told_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def row_to_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [{"class": name, "share": share} for name, share in row["pixels"].items()]
 
-    def in_words(self, scores: dict[str, Any]) -> str:
+    def to_text(self, scores: dict[str, Any]) -> str:
         rows = [
-            [row["class"], as_share(row["iou"]), as_share(row["recall"]), f"{row['support']:,}"]
+            [
+                row["class"],
+                fraction_text(row["iou"]),
+                fraction_text(row["recall"]),
+                f"{row['support']:,}",
+            ]
             for row in scores["per_class"]
         ]
         return self.with_table(scores, ["class", "IoU", "recall", "pixels"], rows)
 
 
 def of_masks(loss: nn.Module, outputs: Tensor, targets: Tensor) -> Tensor:
-    """The loss of each image (N,): the mean over its pixels that are not to be ignored.
+    """The loss of each image (N,): the mean over its pixels that are not ignored.
 
     outputs: logits (N, K, H, W). targets: (N, H, W) uint8.
 
     Raises:
-        LossError: it gives neither one number a pixel nor one an image.
+        LossError: it returns neither one number per pixel nor one per image.
     """
     known = targets != IGNORED
     wanted = targets.long().masked_fill(~known, 0)
@@ -151,14 +158,14 @@ def of_masks(loss: nn.Module, outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def counted(outputs: Tensor, targets: Tensor) -> Tensor:
-    """How many pixels of each image have each class rightly, as was said, and in truth: (N, 3 K).
+    """True positives, predicted and actual pixels of each class in each image: (N, 3 K).
 
     outputs: logits (N, K, H, W). targets: (N, H, W) uint8; ignored pixels do not count.
     """
     count, classes = outputs.shape[:2]
     said, wanted = outputs.argmax(1).flatten(1), targets.flatten(1).long()
     known = wanted != IGNORED
-    # What is ignored goes to one class more, which is cut off.
+    # Ignored pixels go to an extra class, which is cut off.
     there = wanted.where(known, classes)
     said = said.where(known, classes)
     hits = there.where(said == there, classes)

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cnnrun.components.tasks.task import Task, exact_sum
+from cnnrun.components.tasks.exact_sums import exact_sum
+from cnnrun.components.tasks.task import Task
 from cnnrun.data.dataset import Dataset
 from cnnrun.errors import UserError
 from cnnrun.measures import CONTENT, LOSS, SMOOTHNESS, STYLE
@@ -22,9 +23,9 @@ class Stylize(Task):
     defaults: ClassVar[dict[str, Any]] = {
         "model": "image",
         "optimizer": "lbfgs",
-        # One image is one batch, and nothing is set aside of it.
+        # One image is one batch, and no split is held out.
         "dataset": {"batch_size": 1, "validation": 0},
-        # L-BFGS lines all pixels up, in the order in which they lie.
+        # L-BFGS flattens the pixels in memory order.
         "training": {"channels_last": False},
     }
     measures = ("loss", "content", "style", "smoothness")
@@ -36,14 +37,16 @@ class Stylize(Task):
     output = "pixels 0..1, code"
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:
-        """See `Task.check`: pixels are what is trained, and the loss knows its parts."""
+        """See `Task.check`: the model's pixels are trained, and the loss has named parts."""
         if not hasattr(model, "enter"):
             raise UserError("task stylize trains an image: leave `model` out, or use `image`")
         if not hasattr(loss, "parts"):
             raise UserError("task stylize needs the loss neural_style")
+        smallest = model.levels[0].shape[2:]  # type: ignore[index]
+        loss.check_size(tuple(smallest))  # type: ignore[operator]
 
     def check_epochs(self, model: nn.Module, epochs: int) -> None:
-        """See `Task.check_epochs`: each size of the image takes one at least."""
+        """See `Task.check_epochs`: each size of the image needs at least one."""
         stages = len(model.levels)  # type: ignore[arg-type]
         if epochs < stages:
             raise UserError(
@@ -60,7 +63,7 @@ class Stylize(Task):
         return bool(image.enter(stage, content.to(image.content.device)))
 
     def loss_since(self, model: nn.Module, epochs: int) -> int:
-        """See `Task.loss_since`: that of the last size, as each has losses of its own."""
+        """See `Task.loss_since`: the first epoch at the last size, as losses depend on the size."""
         stages = len(model.levels)  # type: ignore[arg-type]
         return -(-(stages - 1) * epochs // stages) + 1
 
@@ -69,7 +72,7 @@ class Stylize(Task):
     ) -> tuple[Tensor, Tensor]:
         """See `Task.step`; the outputs are the three parts of the loss, (N, 3).
 
-        Each sample of a batch is the one image again.
+        All samples of a batch are the same image.
         """
         parts = loss.parts(model(inputs), targets)  # type: ignore[operator]
         return parts.sum().expand(len(inputs)), parts.detach().expand(len(inputs), 3)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from cnnrun.components.tasks.exact_sums import exact_sum
 from cnnrun.components.tasks.found_in_data import FoundInData
 from cnnrun.components.tasks.metrics import likeliest, softmax
 from cnnrun.components.tasks.training_step import OwnTraining
@@ -22,11 +23,13 @@ from cnnrun.measures import LOSS, Metric, described, with_directions
 from cnnrun.runtime.text_table import columns, padded, width_of
 
 Array = npt.NDArray[Any]
+# What parts of a task were called before; tasks of plug-ins may still use these names.
+_FORMER = {"pictures": "plots", "in_words": "to_text"}
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model answers for every sample of a split, in the split's order.
+    """A model's outputs for every sample of a split, in the split's order.
 
     answers: by name (N, ...) arrays, see the task's `answers`. targets: (N, ...), as the split's
         `Targets` hold them; of a classifier labels (N,) int64.
@@ -48,20 +51,20 @@ class Predictions:
 
     @property
     def mean_loss(self) -> float:
-        """Over the samples, each of which counts alike."""
+        """The mean over samples."""
         return float(self.answers["losses"].mean(dtype="float64"))
 
 
 class Task(OwnTraining, FoundInData):
-    """What the loop, evaluation and the end of a run ask of a task."""
+    """What the training loop, evaluation and the end of a run need from a task."""
 
-    # Sections of the YAML file that may be left out, with what they then are.
-    defaults: ClassVar[dict[str, Any]] = {}
+    # Sections of the YAML file that may be left out, with their defaults.
+    defaults: ClassVar[dict[str, Any]] = {"loss": "cross_entropy"}
     # The metrics that `sums` sums, by the names they have in the log; "loss" is first.
     measures: ClassVar[tuple[str, ...]] = ("loss",)
     # What the task's own metrics are (unit, direction, name, format), those of base classes kept.
     metrics: ClassVar[tuple[Metric, ...]] = (LOSS,)
-    # The same in short, for a metric of which nothing but its direction is to be said.
+    # A short form, for metrics with nothing but a direction.
     higher_is_better: ClassVar[dict[str, bool]] = {}
     # The metric that chooses the best epoch.
     monitor: ClassVar[str] = "loss"
@@ -71,26 +74,26 @@ class Task(OwnTraining, FoundInData):
     headline: ClassVar[tuple[str, ...]] = ("loss",)
     # The plots drawn when training has ended, by their names in `cnnrun viz`.
     plots: ClassVar[tuple[str, ...]] = ("curves",)
-    # What `plots` was called; tasks that were written then still say it.
-    pictures: ClassVar[tuple[str, ...]] = plots
-    # What is learnt: a kind of `cnnrun.data.targets`, or the images' own pixels in 0..1.
+    pictures: ClassVar[tuple[str, ...]] = plots  # the former name
+    # The targets: a kind of `cnnrun.data.targets`, or the images' own pixels in 0..1.
     targets: ClassVar[Kind | Literal["pixels"]] = "labels"
-    # What the network gives, for users of an exported file.
+    # The network's output, for users of an exported file.
     output: ClassVar[str] = "logits (N, K)"
-    # Whether `told` has answers for single images.
+    # Whether `prediction_rows` has answers for single images, see `answers_images`.
     predicts: ClassVar[bool] = True
-    # What the pipeline adds to the inputs, but not to the pixels that are the targets.
+    # What the pipeline adds to the inputs, but not to pixels as targets.
     noise: Noise | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "pictures" in vars(cls) and "plots" not in vars(cls):
-            cls.plots = cls.pictures
-        cls.pictures = cls.plots
+        for former, name in _FORMER.items():
+            if former in vars(cls) and name not in vars(cls):
+                setattr(cls, name, vars(cls)[former])
+            setattr(cls, former, getattr(cls, name))
 
     @classmethod
     def declared(cls) -> dict[str, Metric]:
-        """Every metric that the task names, by name: what a class says goes before its bases."""
+        """Every metric of the task, by name; a class overrides its bases."""
         found: dict[str, Metric] = {}
         for base in reversed(cls.__mro__):
             own = vars(base)
@@ -101,12 +104,12 @@ class Task(OwnTraining, FoundInData):
 
     @classmethod
     def metric(cls, name: str) -> Metric:
-        """What the metric `name` is."""
+        """The metric called `name`."""
         return described(name, cls.declared())
 
     @classmethod
     def texts(cls, scores: Mapping[str, float | None]) -> dict[str, str]:
-        """Scores as people read them, by the names that people read."""
+        """Scores as text, by display name."""
         metrics = {name: cls.metric(name) for name in scores}
         return {metrics[name].display_name: metrics[name].text(v) for name, v in scores.items()}
 
@@ -116,7 +119,7 @@ class Task(OwnTraining, FoundInData):
 
         Raises:
             UserError: it is not measured on the validation split, or the task does not say whether
-                more of it is better.
+                higher is better.
         """
         name = cls.monitor if monitor == "auto" else monitor
         if name not in cls.measures:
@@ -140,7 +143,7 @@ class Task(OwnTraining, FoundInData):
         """
 
     def check_shape(self, model: nn.Module, input_shape: tuple[int, ...], outputs: int) -> None:
-        """Refuse a model by what it gives for an image of `input_shape` (C, H, W).
+        """Refuse a model by its output for an image of `input_shape` (C, H, W).
 
         outputs: how many classes, labels or values there are.
 
@@ -164,12 +167,12 @@ class Task(OwnTraining, FoundInData):
     ) -> bool:
         """Called before epoch number `epoch` (from 0) of `epochs`, and again when it is resumed.
 
-        Returns: whether other parameters train from now on, so that the optimizer is made anew.
+        Returns: whether other parameters train from now on, so that the optimizer is rebuilt.
         """
         return False
 
     def loss_since(self, model: nn.Module, epochs: int) -> int:  # noqa: ARG002
-        """The epoch, from 1, from which on the losses of a training can be compared."""
+        """The first epoch, from 1, whose loss can be compared with those after it."""
         return 1
 
     def end_epoch(self, model: nn.Module, folder: Path, epoch: int) -> None:
@@ -195,21 +198,23 @@ class Task(OwnTraining, FoundInData):
         outputs: Tensor,  # noqa: ARG002
         targets: Tensor,  # noqa: ARG002
     ) -> Tensor:
-        """The sums over samples of each measure, the loss first: on the same device.
+        """The sums over samples of each metric, the loss first: on the same device.
 
-        That is (len(measures),), or (`sum_count`,) of what `figures` makes them of.
+        Of shape (len(measures),), or (`sum_count`,) where `figures` computes the metrics from
+        others.
 
-        losses, outputs: what `step` gave, of the samples of one or more batches. targets: theirs.
+        losses, outputs: what `step` returned for the samples of one or more batches. targets:
+        theirs.
         """
         return exact_sum(losses)[None]
 
     @property
     def sum_count(self) -> int:
-        """How many sums there are."""
+        """The number of sums."""
         return len(self.measures)
 
     def figures(self, means: Sequence[float]) -> dict[str, float | None]:
-        """The measures, from the means over samples of what `sums` sums: by default those."""
+        """The metrics, from the means over samples of what `sums` sums: by default the same."""
         return dict(zip(self.measures, means, strict=True))
 
     def answers(
@@ -223,8 +228,15 @@ class Task(OwnTraining, FoundInData):
         return {"losses": self.step(model, loss, inputs, targets)[0]}
 
     def answers_alone(self, model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-        """What `cnnrun predict` keeps of images whose targets nobody knows, if not `answers`."""
+        """What `cnnrun predict` keeps of images without targets, if not `answers`."""
         raise NotImplementedError
+
+    @property
+    def answers_images(self) -> bool:
+        """Whether there is an answer for single images; of a task that has its loss alone, none."""
+        own = type(self)
+        rows_or_answers = (own.answers, own.prediction_rows) != (Task.answers, Task.prediction_rows)
+        return self.predicts and rows_or_answers
 
     def scores(
         self,
@@ -234,19 +246,21 @@ class Task(OwnTraining, FoundInData):
         """Plain values, as `cnnrun eval --json` prints them."""
         return {"loss": predictions.mean_loss}
 
-    def in_words(self, scores: dict[str, Any]) -> str:
+    def to_text(self, scores: dict[str, Any]) -> str:
         """Scores as `cnnrun eval` prints them: by default a line for each that is a number."""
         numbers = [name for name, value in scores.items() if isinstance(value, float)]
         return self.lines_of(scores, numbers)
 
-    def told(
+    in_words = to_text  # the former name
+
+    def prediction_rows(
         self, answers: Mapping[str, Array], names: Sequence[str], most: int
     ) -> list[dict[str, Any]]:
-        """The answer for each image as `cnnrun predict --json` prints it: plain values.
+        """The prediction for each image as `cnnrun predict --json` prints it: plain values.
 
         answers: of N images, see `answers`. names: of the outputs. most: classes of each image.
 
-        By default it is of `outputs`, logits (N, K).
+        By default from `outputs`, logits (N, K).
         """
         tops = likeliest(softmax(answers["outputs"]), names, most)
         return [
@@ -258,51 +272,23 @@ class Task(OwnTraining, FoundInData):
             for top in tops
         ]
 
-    def told_text(self, row: Mapping[str, Any]) -> str:
-        """One of the rows of `told` as a line."""
+    def row_to_text(self, row: Mapping[str, Any]) -> str:
+        """One of the rows of `prediction_rows` as a line."""
         return ", ".join(f"{k['class']} {100 * k['probability']:.1f} %" for k in row["top"])
 
-    def told_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """One of the rows of `told` as lines of a table."""
+    def row_to_cells(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """One of the rows of `prediction_rows` as lines of a table."""
         return [{"rank": rank, **k} for rank, k in enumerate(row["top"], start=1)]
 
     def with_table(
         self, scores: Mapping[str, Any], head: Sequence[str], rows: Iterable[Sequence[str]]
     ) -> str:
-        """The headline's scores, and below them a table of numbers whose first column is names."""
+        """The headline scores, and below them a table of numbers with names in the first column."""
         table = columns([head, *rows], right=range(1, len(head)))
         return "\n".join([self.lines_of(scores, self.headline), "", *table])
 
     def lines_of(self, scores: Mapping[str, Any], names: Iterable[str]) -> str:
-        """A line for each of the named scores that there are, their values under one another."""
+        """A line for each named score that exists, with aligned values."""
         shown = [(self.metric(name), scores[name]) for name in names if name in scores]
         width = max((width_of(metric.display_name) for metric, _ in shown), default=0)
         return "\n".join(f"{padded(m.display_name, width)}  {m.text(v)}" for m, v in shown)
-
-
-def as_share(value: float | None) -> str:
-    """A score in 0..1 in a table; `-` where nothing was measured."""
-    return "-" if value is None else f"{value:.3f}"
-
-
-def exact_sum(values: Tensor) -> Tensor:
-    """The sum of `values` (N, ...) over samples, whose bits do not depend on order or grouping.
-
-    So neither a checkpoint in the middle of an epoch nor the number of processes shows in a figure.
-    Multiples of 2^-28 add up without rounding in float64 up to a total of 2^25, 3 x 10^7; beyond it
-    last bits may differ. Where there is no float64 (MPS) they always may.
-    """
-    if values.device.type == "mps":
-        return values.sum(0)
-    return (values.double() * 2**28).round_().sum(0) / 2**28
-
-
-def exact_rest(values: Tensor) -> Tensor:
-    """What `exact_sum` rounds away of `values` (N,), (), as exactly: in multiples of 2^-56.
-
-    Of losses below 10^-8 it is all that there is.
-    """
-    if values.device.type == "mps":
-        return values.new_zeros(())
-    scaled = values.double() * 2**28
-    return ((scaled - scaled.round()) * 2**28).round_().sum() / 2**56

@@ -1,4 +1,4 @@
-"""A training step of a task's own, and what else it may do between steps and epochs."""
+"""A task's own training step, and its hooks between steps and epochs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 
 MakeOptimizer = Callable[..., torch.optim.Optimizer]
-"""`make(parameters, lr=...)`: the config's optimizer of these, some of its keys changed."""
+"""`make(parameters, lr=...)`: the config's optimizer for these, with some keys changed."""
 
 
 @dataclass
 class TrainingStep(ABC):
-    """One batch, and what a step is made of: all that a `train_step` needs.
+    """One batch and the pieces of a step: all that a `train_step` needs.
 
-    Gradients are clear when it begins. It works in many processes (each has its part of the batch),
-    in 16 bits and with clipping; `training.accumulate`, `auto_batch`, `compile`, `on_nan: skip` and
-    fp16 are refused beside it.
+    Gradients are zero when it starts. It works with several processes (each has its part of the
+    batch), mixed precision and clipping; `training.accumulate`, `auto_batch`, `compile`, `on_nan:
+    skip` and fp16 are refused beside it.
     """
 
     model: nn.Module
@@ -29,9 +29,9 @@ class TrainingStep(ABC):
     # (N, C, H, W) float32, normalized, and targets (N, ...), as `Task.step` gets them.
     inputs: Tensor
     targets: Tensor
-    # The number of the step, from 0.
+    # The index of the step, from 0.
     number: int
-    # Those that `Task.optimizers` gave, by name; else one, called "".
+    # Those that `Task.optimizers` returned, by name; else one, called "".
     optimizers: Mapping[str, torch.optim.Optimizer]
 
     @abstractmethod
@@ -42,11 +42,11 @@ class TrainingStep(ABC):
 
     @abstractmethod
     def autocast(self) -> AbstractContextManager[Any]:
-        """Within it the model computes in the bits that `training.amp` says; `forward` does."""
+        """Within it the model computes in the precision of `training.amp`, as `forward` does."""
 
     @abstractmethod
     def evaluating(self) -> AbstractContextManager[None]:
-        """Within it the model is in eval mode: dropout and batch statistics rest."""
+        """Within it the model is in eval mode: no dropout, running statistics unchanged."""
 
     @abstractmethod
     def backward(self, losses: Tensor) -> None:
@@ -58,11 +58,17 @@ class TrainingStep(ABC):
 
     @abstractmethod
     def update(self, *optimizers: str) -> None:
-        """Step the weights by their gradients, clipped: of all optimizers, or of those named."""
+        """Clip the gradients and step all optimizers, or those named."""
+
+    def minimize(self, losses: Tensor, *optimizers: str) -> None:
+        """A plain step by the mean of `losses` (N,) or (): `zero_grad`, `backward`, `update`."""
+        self.zero_grad()
+        self.backward(losses)
+        self.update(*optimizers)
 
     @abstractmethod
     def record(self, losses: Tensor, outputs: Tensor) -> None:
-        """What is measured of this step, see `Task.sums`; to be called once, with the batch's N."""
+        """Record losses and outputs, see `Task.sums`; call it once, for all N of the batch."""
 
     @abstractmethod
     def normalize(self, pixels: Tensor) -> Tensor:
@@ -74,13 +80,12 @@ class TrainingStep(ABC):
 
 
 class OwnTraining:
-    """What a task may say of its training beside `Task.step`; nothing of it has to be."""
+    """Optional hooks of a task beside `Task.step`."""
 
     def train_step(self, step: TrainingStep) -> None:
-        """One training step, where forward, backward, update are not enough."""
+        """One training step, where forward, backward and update are not enough."""
         losses, outputs = step.forward()
-        step.backward(losses)
-        step.update()
+        step.minimize(losses)
         step.record(losses, outputs)
 
     def optimizers(
@@ -88,24 +93,25 @@ class OwnTraining:
         model: nn.Module,  # noqa: ARG002
         make: MakeOptimizer,  # noqa: ARG002
     ) -> dict[str, torch.optim.Optimizer]:
-        """Optimizers by name, each of some parameters of `model`; {} is the config's of all.
+        """Optimizers by name, each for some parameters of `model`; {} means the config's for all.
 
         They follow the schedule, each from its own rate, and are kept in checkpoints.
         """
         return {}
 
     def epoch_figures(self) -> dict[str, float]:
-        """Numbers of the task's own for the epoch's line of the log, by name; called once an epoch.
+        """The task's own numbers for the epoch's line in the log, by name; called once per epoch.
 
-        What they are gathered in between epochs belongs into `Task.state`, or a resumed run lacks
-        what came before.
+        With many processes the log has their mean: each must give the same names.
+
+        What accumulates over epochs belongs in `Task.state`, or a resumed run loses it.
         """
         return {}
 
     def why_stop(self, row: Mapping[str, Any]) -> str:  # noqa: ARG002
-        """Why training should end after this epoch, in words; "" where it should go on.
+        """Why training should stop after this epoch; "" to continue.
 
-        row: the epoch's line of the log: `epoch`, `train_loss`, `validation_accuracy` ...
+        row: the epoch's line in the log: `epoch`, `train_loss`, `validation_accuracy` ...
         """
         return ""
 
@@ -116,6 +122,6 @@ def steps_itself(task: OwnTraining) -> bool:
 
 
 def parameters_of(given: nn.Module | Iterable[Tensor]) -> list[Tensor]:
-    """What trains of a module or of parameters."""
+    """Those parameters that train."""
     found = given.parameters() if isinstance(given, nn.Module) else given
     return [parameter for parameter in found if parameter.requires_grad]

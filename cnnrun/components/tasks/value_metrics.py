@@ -10,16 +10,16 @@ import numpy.typing as npt
 
 from cnnrun.components.tasks.metrics import FloatArray
 
-# Variances of standardized values below this are what rounding leaves of equal ones.
+# Standardized variances below this are rounding errors of constant values.
 _NO_VARIANCE = 1e-7
 
 
 def regression_scores(
     predicted: npt.NDArray[Any], true: npt.NDArray[Any], names: Sequence[str]
 ) -> dict[str, Any]:
-    """R2, MAE and RMSE of each value, and their means over the values.
+    """R2, MAE and RMSE per value, and their means over the values.
 
-    predicted, true: (N, D), N > 0. What follows from predictions that are no numbers is NaN.
+    predicted, true: (N, D), N > 0. Scores of NaN predictions are NaN.
     """
     true = true.astype(np.float64)
     error = predicted.astype(np.float64) - true
@@ -48,7 +48,8 @@ def regression_scores(
 def explained(squared: FloatArray, variance: FloatArray) -> FloatArray:
     """R2 of each value: 1 - mean squared error / variance.
 
-    Where all true values are equal it is 1 of perfect answers and 0 of others, as in scikit-learn.
+    Where all true values are equal it is 1 for perfect predictions and 0 for others, as in
+    scikit-learn.
 
     squared, variance: (D,).
     """
@@ -58,7 +59,7 @@ def explained(squared: FloatArray, variance: FloatArray) -> FloatArray:
 
 
 def figures_of_sums(means: FloatArray, std: FloatArray) -> dict[str, float]:
-    """The same means over values, from means over samples of standardized ones.
+    """The same means over values, from means over samples of standardized values.
 
     means: (4, D) of |error|, error^2, true value and its square. std: (D,), their units.
     """

@@ -1,4 +1,4 @@
-"""Augmentations of a whole batch on its device, every image with a draw of its own.
+"""Augmentations of a whole batch on its device, with random parameters per image.
 
 `base` says what an augmentation is; each other file registers a few of them.
 """

@@ -1,7 +1,8 @@
-"""What an augmentation is: a draw for every image of a batch, and what the draws do.
+"""What an augmentation is: random parameters for every image of a batch, and their effect.
 
 Drawing and applying are apart, so that a plot can show the parameters beside their effect and a
-test can choose them. No augmentation asks the device for a value: it would have to wait for a GPU.
+test can choose them. No augmentation reads a value from the device: it would have to wait for a
+GPU.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ PositiveRange = Annotated[list[Annotated[float, Field(gt=0)]], PAIR]
 
 
 class Augmentation(ABC):
-    """Something random that is done to every image of a batch."""
+    """A random change to every image of a batch."""
 
     @abstractmethod
     def draw(self, sampler: Sampler) -> Draws:
         """Parameters for `sampler.count` images of `sampler.height` x `sampler.width` pixels."""
 
     def describe(self, draws: Draws) -> list[str]:
-        """The parameters of each image in words, for the title of a plot."""
+        """The parameters of each image as text, for the title of a plot."""
         columns = {name: values.tolist() for name, values in draws.items()}
         count = max(map(len, columns.values()), default=0)
         return [
@@ -46,7 +47,7 @@ class Augmentation(ABC):
 
 
 class Geometric(Augmentation):
-    """Moves pixels. Neighbours in the list are composed, and the images are read only once."""
+    """Moves pixels. Adjacent ones in the list are composed into a single resampling."""
 
     # What lies outside the image: black, its mirror image (the border pixel not repeated), or the
     # nearest border pixel.
@@ -62,7 +63,7 @@ class Geometric(Augmentation):
 
 
 class Photometric(Augmentation):
-    """Changes values and moves nothing."""
+    """Changes pixel values without moving them."""
 
     @abstractmethod
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
@@ -70,7 +71,7 @@ class Photometric(Augmentation):
 
 
 class Policy(Augmentation):
-    """Chooses for each image among many operations, geometric and photometric ones."""
+    """Chooses among geometric and photometric operations for each image."""
 
     @abstractmethod
     def apply(self, images: Tensor, draws: Draws, interpolation: Interpolation) -> Tensor:
@@ -78,7 +79,7 @@ class Policy(Augmentation):
 
 
 class Mixing(Augmentation):
-    """Combines each image with another one of its batch, and their labels alike."""
+    """Combines each image, and its label, with another of the batch."""
 
     @abstractmethod
     def apply(self, images: Tensor, targets: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
@@ -86,7 +87,7 @@ class Mixing(Augmentation):
 
 
 Applicable = Geometric | Photometric | Policy | Mixing
-"""What the pipeline knows to apply."""
+"""What the pipeline can apply."""
 
 
 def per_image(values: Tensor) -> Tensor:
@@ -101,7 +102,7 @@ def identity(like: Tensor) -> Tensor:
 
 
 def matrix_dtype(device: torch.device) -> torch.dtype:
-    """float64, so that matrices round to the very coefficients that Pillow uses; MPS has none."""
+    """float64, so that matrices round to exactly Pillow's coefficients; MPS has none."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
@@ -112,8 +113,8 @@ def apply_where_(
 
     May write into `images`; the result is what is returned.
 
-    A CPU computes on those alone. Elsewhere asking which they are would cost more than computing
-    on all: the program would have to wait for the device.
+    A CPU only computes on those. Elsewhere, finding out which they are would cost more than
+    computing on all: the program would have to wait for the device.
     """
     if images.device.type == "cpu":
         index = marked.nonzero().squeeze(1)
@@ -125,7 +126,7 @@ def apply_where_(
 
 
 def ordered(name: str, limits: list[float]) -> tuple[float, float]:
-    """The two limits of the range that the YAML file calls `name`.
+    """The two limits of a range; `name` is its key in the YAML file.
 
     Raises:
         UserError: the first is larger than the second.

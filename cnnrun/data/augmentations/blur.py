@@ -28,12 +28,12 @@ Sigmas = Annotated[list[Annotated[float, Field(ge=0)]], PAIR]
 def gaussian_blur(images: Tensor, sigmas: Tensor, radius: int) -> Tensor:
     """Blur with `sigmas` (N,) pixels; weights further than `radius` pixels away are cut off.
 
-    The border mirrors the image. One axis after the other, all images as channels of one
-    convolution with a kernel each.
+    The border is mirrored. One axis after the other, all images as channels of one convolution with
+    a kernel each.
     """
     count, channels, height, width = images.shape
     steps = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
-    # A sigma of 0 would be 0 / 0; a tiny one leaves the image as it is, to the bit.
+    # A sigma of 0 would be 0 / 0; a tiny one leaves the image bit-identical.
     weights = (-0.5 * (steps / sigmas.clamp_min(1e-6).view(-1, 1)) ** 2).exp()
     weights = (weights / weights.sum(1, keepdim=True)).repeat_interleave(channels, 0)
     planes = images.reshape(1, count * channels, height, width)
@@ -57,7 +57,7 @@ class Blur(Photometric):
         return {"sigma": sampler.sometimes(self.probability, sigmas, 0)}
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
-        # A mirror image is at most one pixel smaller than the image.
+        # Reflection padding must be smaller than the image.
         radius = min(math.ceil(3 * self.sigma[1]), *(length - 1 for length in images.shape[-2:]))
         sigmas = draws["sigma"]
         blur = partial(gaussian_blur, radius=radius)

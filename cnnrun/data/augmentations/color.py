@@ -52,7 +52,7 @@ def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def adjust_hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn the color wheel by `turns` (N,), -0.5..0.5, at the same HSV saturation and value."""
+    """Rotate the hue by `turns` (N,), -0.5..0.5, at constant HSV saturation and value."""
     if images.shape[1] == 1:
         return images
     red, green, blue = torch.split(images, 1, 1)
@@ -104,7 +104,7 @@ class Contrast(_Adjustment):
 
 @augmentations.register("saturation")
 class Saturation(_Adjustment):
-    """Scale how colorful the image is by a factor from 1 - amount to 1 + amount."""
+    """Scale the saturation by a factor from 1 - amount to 1 + amount."""
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
         return adjust_saturation(images, draws["factor"])
@@ -115,7 +115,7 @@ class Hue(Photometric):
     """Rotate the hue by up to `amount` of a full turn, either way."""
 
     def __init__(self, *, amount: HueAmount = 0.05, probability: Probability = 1.0) -> None:
-        """amount: Largest turn either way; 0.5 is half of the color wheel."""
+        """amount: Largest rotation either way; 0.5 is half of the color wheel."""
         self.amount, self.probability = amount, probability
 
     def draw(self, sampler: Sampler) -> Draws:
@@ -142,7 +142,7 @@ class ColorJitter(Photometric):
         """brightness: Largest change of the brightness factor.
         contrast: Largest change of the contrast factor.
         saturation: Largest change of the saturation factor.
-        hue: Largest turn of the color wheel; 0.5 is half a turn.
+        hue: Largest rotation of the hue; 0.5 is half of the color wheel.
         """
         self.factors = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
         self.hue, self.probability = hue, probability

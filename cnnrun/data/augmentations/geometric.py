@@ -25,7 +25,7 @@ from cnnrun.registry import augmentations
 
 
 def rotations(degrees: Tensor) -> Tensor:
-    """Matrices that turn images counter-clockwise by `degrees` (N,)."""
+    """Matrices that rotate images counter-clockwise by `degrees` (N,)."""
     matrices = identity(degrees)
     radians = torch.deg2rad(degrees.to(matrices.dtype))
     matrices[:, 0, 0] = matrices[:, 1, 1] = radians.cos()
@@ -35,7 +35,7 @@ def rotations(degrees: Tensor) -> Tensor:
 
 
 def shifts(right: Tensor, down: Tensor) -> Tensor:
-    """Matrices that move images by so many pixels (N,)."""
+    """Matrices that shift images by numbers of pixels (N,)."""
     matrices = identity(right)
     matrices[:, 0, 2], matrices[:, 1, 2] = -right, -down
     return matrices
@@ -75,11 +75,9 @@ class AlternatingFlip(_Flip):
     def draw(self, sampler: Sampler) -> Draws:
         if sampler.samples is None:
             return super().draw(sampler)
-        # One bit of a product with 2^32 over the golden ratio: as good as drawn, and no state.
-        begins = (sampler.samples * 2654435769 >> 16) & 1
-        return {
-            "flipped": ((begins + sampler.epoch) % 2 == 1).to(sampler.device, non_blocking=True)
-        }
+        # One bit of a product with 2^32 over the golden ratio: as good as random, without state.
+        first = (sampler.samples * 2654435769 >> 16) & 1
+        return {"flipped": ((first + sampler.epoch) % 2 == 1).to(sampler.device, non_blocking=True)}
 
 
 @augmentations.register("vertical_flip")

@@ -25,9 +25,9 @@ Alpha = Annotated[float, Field(ge=0)]
 def symmetric_beta(sampler: Sampler, alpha: float) -> Tensor:
     """(N,) float32 from Beta(alpha, alpha); for alpha 0 all are 1.
 
-    The exact one-line method of Devroye (1996), which needs no rejection and so no waiting for the
-    device: a symmetric beta variate is a function of a t variate, which is one of two uniforms.
-    torch's own sampler can't be given a generator.
+    The exact one-line method of Devroye (1996), which needs no rejection and so no host sync: a
+    symmetric beta variate is a function of a t variate, which is one of two uniforms. torch's own
+    sampler takes no generator.
     """
     if alpha == 0:
         return torch.ones(sampler.count, device=sampler.device)
@@ -38,9 +38,9 @@ def symmetric_beta(sampler: Sampler, alpha: float) -> Tensor:
 
 
 def partners(values: Tensor) -> Tensor:
-    """For each image (or target) of a batch the one it is mixed with: its neighbour.
+    """For each image (or target) of a batch, the one it is mixed with: its neighbour.
 
-    The order of a training batch is random already.
+    The order of a training batch is already random.
     """
     return values.roll(1, 0)
 
@@ -50,7 +50,7 @@ class Mixup(Mixing):
     """Blend two images and their targets, weight from Beta(alpha, alpha) (Zhang et al. 2017)."""
 
     def __init__(self, *, alpha: Alpha = 0.2, probability: Probability = 1.0) -> None:
-        """alpha: Of the beta distribution: 0.2 mixes few images evenly, 1 any share alike."""
+        """alpha: Of the beta distribution: 0.2 mixes few images evenly, 1 draws any weight."""
         self.alpha, self.probability = alpha, probability
 
     def draw(self, sampler: Sampler) -> Draws:
@@ -67,11 +67,11 @@ class Mixup(Mixing):
 class Cutmix(Mixing):
     """Paste a rectangle of another image, of area 1 - Beta(alpha, alpha) (Yun et al., 2019).
 
-    Its centre is any pixel; the labels count the area that is left of it inside the image.
+    Its centre is any pixel; labels are weighted by its area inside the image.
     """
 
     def __init__(self, *, alpha: Alpha = 1.0, probability: Probability = 1.0) -> None:
-        """alpha: Of the beta distribution: 1 makes any area as likely."""
+        """alpha: Of the beta distribution: with 1 all areas are equally likely."""
         self.alpha, self.probability = alpha, probability
 
     def draw(self, sampler: Sampler) -> Draws:

@@ -1,4 +1,4 @@
-"""Policies that choose for each image among fourteen operations, without any search.
+"""Policies that choose among fourteen operations for each image, without a search.
 
 Operations and ranges are torchvision's, except that shearing is about the centre.
 """
@@ -28,7 +28,7 @@ from cnnrun.data.augmentations.sampling import Sampler
 from cnnrun.data.augmentations.tone import autocontrast, equalize, posterize, sharpen, solarize
 from cnnrun.registry import augmentations
 
-# Each operation has one value for each image: degrees, pixels, a share; 0 changes nothing.
+# Each operation has one value per image: degrees, pixels, a fraction; 0 changes nothing.
 GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 PHOTOMETRIC = {
     "brightness": lambda images, value: adjust_brightness(images, 1 + value),
@@ -52,11 +52,11 @@ class _ChooseOperations(Policy):
 
     @abstractmethod
     def limits(self, height: int, width: int) -> dict[str, float]:
-        """The largest value of each operation that has values."""
+        """The largest value of each operation."""
 
     @abstractmethod
     def draw_strength(self, sampler: Sampler) -> Tensor:
-        """(N,) shares, 0..1, of the largest value."""
+        """(N,) fractions, 0..1, of the largest value."""
 
     def draw(self, sampler: Sampler) -> Draws:
         changed = sampler.chance(self.probability)
@@ -160,7 +160,7 @@ class TrivialAugment(_ChooseOperations):
 def _apply_chosen_(
     images: Tensor, chosen: Tensor, value: Tensor, interpolation: Interpolation
 ) -> Tensor:
-    """The operation number `chosen` (N,) with `value` (N,) on each image; may write into them."""
+    """Operation number `chosen` (N,) with `value` (N,) on each image; may write into them."""
     first, *_, last = (OPERATIONS.index(name) for name in GEOMETRIC)
     moved = (first <= chosen) & (chosen <= last)
     move = partial(_move, interpolation=interpolation)
@@ -171,7 +171,7 @@ def _apply_chosen_(
 
 
 def _move(images: Tensor, chosen: Tensor, value: Tensor, interpolation: Interpolation) -> Tensor:
-    """The chosen geometric operation on each image: all are one matrix."""
+    """The chosen geometric operation on each image, as a matrix."""
 
     def of(name: str) -> Tensor:
         return torch.where(chosen == OPERATIONS.index(name), value, 0)

@@ -16,8 +16,8 @@ def draw_rectangles(
 ) -> Draws:
     """`left`, `top`, `width`, `height`, each (N,) float32 in whole pixels, inside the image.
 
-    scale: share of the image's area, uniform. ratio: width / height, uniform in its logarithm.
-    A rectangle that would not fit is cut to the image, where torchvision draws again.
+    scale: fraction of the image's area, uniform. ratio: width / height, log-uniform. A rectangle
+    that would not fit is clipped to the image, where torchvision draws again.
     """
     area = sampler.uniform(*scale) * (sampler.height * sampler.width)
     shape = sampler.uniform(math.log(ratio[0]), math.log(ratio[1])).exp()
@@ -34,7 +34,7 @@ def draw_rectangles(
 def pixels_inside(draws: Draws, height: int, width: int) -> Tensor:
     """Which pixels lie in each image's rectangle: (N, 1, height, width) bool.
 
-    draws: as `draw_rectangles` gives them, but parts may be outside.
+    draws: as from `draw_rectangles`, but parts may be outside.
     """
     left, top = per_image(draws["left"]), per_image(draws["top"])
     x = torch.arange(width, device=left.device)

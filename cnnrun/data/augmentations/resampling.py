@@ -1,4 +1,4 @@
-"""Reading a batch of images at transformed positions, once, however many transforms there are."""
+"""Resampling a batch of images at transformed positions, once for any number of transforms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnnrun.data.augmentations.base import Interpolation, PaddingMode, matrix_dt
 
 @dataclass(frozen=True)
 class Warp:
-    """Where each output pixel reads: `matrices` (N, 3, 3) as `Geometric.matrices` gives them."""
+    """Where each output pixel reads: `matrices` (N, 3, 3), see `Geometric.matrices`."""
 
     matrices: Tensor
     padding_mode: PaddingMode = "zeros"
@@ -37,12 +37,12 @@ def resample(images: Tensor, warps: Sequence[Warp], interpolation: Interpolation
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """uint8 in 0..255 to float32 in 0..1; float images as they are."""
+    """uint8 in 0..255 to float32 in 0..1; float images unchanged."""
     return images / 255 if images.dtype == torch.uint8 else images
 
 
 def _compose(warps: Sequence[Warp]) -> list[Warp]:
-    """Neighbours whose outside is black become one, so nothing is lost at the borders between."""
+    """Compose adjacent warps with black outside: nothing is lost at borders between them."""
     composed: list[Warp] = []
     for warp in warps:
         if composed and warp.padding_mode == composed[-1].padding_mode == "zeros":
@@ -55,8 +55,8 @@ def _compose(warps: Sequence[Warp]) -> list[Warp]:
 def _source_positions(warps: Sequence[Warp], height: int, width: int) -> tuple[Tensor, Tensor]:
     """Where each output pixel reads, two (N, H, W) float32; pixel i has its centre at i.
 
-    Each point goes back from the output through the last warp first, and at each border is folded
-    into the image, or marked as black by a position far outside.
+    Each point is traced back from the output, through the last warp first. At each border it is
+    folded into the image, or marked as black by a position far outside.
     """
     plane = _plane(height, width, warps[0].matrices.device)
     x, y, black = plane.x, plane.y, None
@@ -74,7 +74,7 @@ def _source_positions(warps: Sequence[Warp], height: int, width: int) -> tuple[T
 
 @dataclass(frozen=True)
 class _Plane:
-    """What the transforms of all images of one size share."""
+    """Constants of the transforms for one image size."""
 
     x: Tensor  # (1, 1, W) float32, the columns 0..W-1
     y: Tensor  # (1, H, 1) float32, the rows 0..H-1
@@ -85,7 +85,7 @@ class _Plane:
 
 @lru_cache(maxsize=64)
 def _plane(height: int, width: int, device: torch.device) -> _Plane:
-    """Kept, as making these took as long as transforming a small batch by them."""
+    """Cached: building these takes as long as transforming a small batch."""
     x = torch.arange(width, dtype=torch.float32, device=device).view(1, 1, width)
     y = torch.arange(height, dtype=torch.float32, device=device).view(1, height, 1)
     from_centre = torch.eye(3, dtype=matrix_dtype(device), device=device)
@@ -101,7 +101,7 @@ def _plane(height: int, width: int, device: torch.device) -> _Plane:
 def _transform(matrices: Tensor, x: Tensor, y: Tensor, plane: _Plane) -> tuple[Tensor, Tensor]:
     """Multiply positions by matrices, with Pillow's arithmetic.
 
-    Pillow rounds the coefficients to 1/65536, and so do we. Up to 128 pixels the sums are then
+    Pillow rounds the coefficients to 1/65536, and so does this. Up to 128 pixels the sums are then
     exact in float32: nearest pixels are Pillow's, and the same on all devices. In larger images
     some pixels in a million, whose positions lie on an edge between two, differ.
     """
@@ -112,7 +112,7 @@ def _transform(matrices: Tensor, x: Tensor, y: Tensor, plane: _Plane) -> tuple[T
 
 
 def _fold(position: Tensor, length: int, padding_mode: PaddingMode) -> Tensor:
-    """Bring positions outside 0..length-1 inside."""
+    """Fold positions outside 0..length-1 inside."""
     last = length - 1
     if padding_mode == "reflect" and last > 0:
         position = last - (position.remainder(2 * last) - last).abs()

@@ -1,4 +1,4 @@
-"""Random numbers for the images of a batch, all from one generator on the images' device."""
+"""Random numbers for the images of a batch, from one generator on their device."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 class Sampler:
     """Draws a number for each of `count` images of `height` x `width` pixels.
 
-    samples: (count,) int64, which training images these are, and epoch: from 0; for what is not
-        drawn but takes turns. None where images are only looked at.
+    samples: (count,) int64, indices of the training images; epoch: from 0; for augmentations that
+        alternate instead of drawing. None where images are only shown.
     """
 
     count: int
@@ -44,7 +44,7 @@ class Sampler:
         return self.uniform(0, 1) < probability
 
     def sometimes(self, probability: float, values: Tensor, neutral: float) -> Tensor:
-        """`values` (count,) with `probability`, and else `neutral`, which changes nothing."""
+        """`values` (count,) with `probability`, else `neutral`, which changes nothing."""
         if probability == 1:
             return values
         return torch.where(self.chance(probability), values, neutral)

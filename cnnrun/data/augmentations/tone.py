@@ -1,6 +1,6 @@
 """Operations of the policies on the tones of images, (N, C, H, W) float32 in 0..1.
 
-torchvision's kernels serve where they need no parameter: they treat each image by itself.
+torchvision's kernels are used where they take no parameter: they treat each image alone.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ def posterize(images: Tensor, bits: Tensor) -> Tensor:
 
 
 def solarize(images: Tensor, share: Tensor) -> Tensor:
-    """Invert the brightest values: `share` (N,), 0 (none) to 1 (all), of the range."""
-    # Of 256 levels, so that a share of 0 spares even white.
+    """Invert the brightest values: a fraction `share` (N,) of the range, 0 (none) to 1 (all)."""
+    # Of 256 levels, so that a fraction of 0 spares even white.
     return torch.where(images >= (1 - per_image(share)) * (256 / 255), 1 - images, images)
 
 

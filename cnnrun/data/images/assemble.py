@@ -14,7 +14,7 @@ from cnnrun.data.dataset import Images, Split
 from cnnrun.data.images.cache import in_memory, on_disk
 from cnnrun.data.images.check import SAMPLE, ChosenCheck, check, chosen_check, sample
 from cnnrun.data.images.decoding import BadImageError, ImageFormat, ImageOptions
-from cnnrun.data.images.files import Encoded, ImageFiles, for_each_told
+from cnnrun.data.images.files import Encoded, ImageFiles, for_each_with_progress
 from cnnrun.data.images.formats import read_header
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.data.images.scan import Findings, cache_folder
@@ -27,15 +27,15 @@ _AS_THEY_ARE = ("L", "RGB")
 def image_splits(
     parts: Mapping[str, tuple[Encoded, Targets | Tensor]], options: ImageOptions
 ) -> dict[str, Split]:
-    """Splits by name, of image files and their labels (N,) int64; `options.check` says which files
-    are decoded to find the bad ones.
+    """Splits by name, of image files and their labels (N,) int64; `options.check` decides which
+    files are decoded to find bad ones.
 
-    Bad files end it or are left out, by `options.on_error`; `options.bad_files` has them in either
-    case, and `options.notes` what else a person should know.
+    Bad files are an error or are left out, by `options.on_error`; `options.bad_files` lists them in
+    either case, and `options.notes` has further notes for the user.
 
     Raises:
         BadImageError: there are bad files, and `on_error` is "stop".
-        UserError: the sizes differ and none is asked for, or a split has no good file.
+        UserError: the sizes differ and none is set, or a split has no good file.
     """
     which = chosen_check(sum(len(files) for files, _ in parts.values()), options)
     form = resolve_form([files for files, _ in parts.values()], options)
@@ -55,10 +55,10 @@ def image_splits(
 
 
 def resolve_form(parts: list[Encoded], options: ImageOptions) -> ImageFormat:
-    """The size and channels that all images are brought to.
+    """The size and channels that all images are converted to.
 
     Raises:
-        UserError: no size is asked for, and the files differ in theirs.
+        UserError: no size is set, and the files differ in theirs.
     """
     size, channels = options.size, options.channels
     if size is None or channels is None:
@@ -72,7 +72,7 @@ def resolve_form(parts: list[Encoded], options: ImageOptions) -> ImageFormat:
 def _headers(
     parts: list[Encoded], options: ImageOptions, every: bool
 ) -> tuple[dict[tuple[int, int], str], bool]:
-    """(a file of each size, whether all are gray), of all or of some; bad ones come up later."""
+    """(a file of each size, whether all are gray), of all or some; bad files are reported later."""
     step = 1 if every else sample(sum(map(len, parts)), SAMPLE).step
     sizes: dict[tuple[int, int], str] = {}
     grays: set[bool] = set()
@@ -87,7 +87,7 @@ def _headers(
 
     for files in parts:
         numbers = range(0, len(files), step)
-        for_each_told("looking at sizes", partial(look, files), numbers, options)
+        for_each_with_progress("looking at sizes", partial(look, files), numbers, options)
     return sizes, grays == {True}
 
 
@@ -133,15 +133,15 @@ def _report(findings: list[Findings], form: ImageFormat, options: ImageOptions) 
         check_range(max((found.highest for found in findings), default=-1), options)
 
 
-# Below so many of 65,535, 16-bit values become at most 16 of 255, and below the other at most 64.
+# Of 65,535: below the first, 16-bit values become at most 16 of 255; below the second, at most 64.
 _DARK, _DIM = 2**12, 2**14
 
 
 def check_range(highest: int, options: ImageOptions) -> None:
-    """Refuse 16-bit gray that is nearly black, as values of fewer bits are; tell of dim ones.
+    """Refuse 16-bit gray that is nearly black, as 12-bit values are; warn of dim images.
 
     Raises:
-        UserError: with the number of bits that the values have, as it seems.
+        UserError: with the number of bits that the values seem to have.
     """
     if not 0 < highest < _DIM:
         return

@@ -1,4 +1,4 @@
-"""Images that were decoded and resized once, kept in memory or in a file."""
+"""Decoded and resized images, kept in memory or in a file."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from cnnrun.errors import UserError
 from cnnrun.runtime.files import write_text
 from cnnrun.runtime.reading import read_text
 
-# Up to so many bytes are one tensor, which moves to the device as a whole and may be copied.
+# Up to this size (bytes), images are one tensor, which can be copied to the device as a whole.
 _SMALL = 2**30
 _A_DAY = 86_400
 _PIECE = 2**24
-# What `partial_path` calls files of caches, and nobody else.
+# The names that `partial_path` gives to files of caches, and nothing else has.
 _PARTIAL = re.compile(r"[a-z]+-[0-9a-f]{32}\.[a-z]+\.[0-9]+-[0-9a-f]{8}\.partial")
 
 
 class StoredImages:
-    """Images that lie ready in memory or in a mapped file, and are copied out batch by batch."""
+    """Images in memory or in a mapped file, copied out batch by batch."""
 
     def __init__(self, rows: NDArray[np.uint8]) -> None:
         """rows: (N, C, H, W) uint8."""
@@ -66,9 +66,9 @@ def in_memory(files: Encoded, form: ImageFormat, options: ImageOptions) -> tuple
 
 
 def on_disk(files: Encoded, form: ImageFormat, options: ImageOptions) -> tuple[Images, Findings]:
-    """All images as a mapped file, decoded now if the files or settings are new or changed.
+    """All images as a mapped file, decoded now if files or settings are new or changed.
 
-    Two runs may do this at once: each writes a file of its own and puts it in place when done.
+    Two runs may do this at once: each writes its own file and renames it when done.
 
     Raises:
         UserError: the folder can't be written to, or the disk is full.
@@ -95,17 +95,17 @@ def _shape(files: Encoded, form: ImageFormat) -> tuple[int, int, int, int]:
 
 
 def _mapped(stored: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-    """The file as an array; None where it is missing, or not what was written."""
+    """The file as an array; None if it is missing or damaged."""
     try:
         rows: NDArray[Any] = np.load(stored, mmap_mode="r", allow_pickle=False)
-    except Exception:  # whatever numpy makes of what a damaged file says of itself
+    except Exception:  # whatever numpy raises for a damaged header
         return None
     return rows if rows.shape == shape and rows.dtype == np.uint8 else None
 
 
 def _has_its_checksum(stored: Path, rows: NDArray[np.uint8]) -> bool:
-    """Whether the images are what was written. Reading them through costs what training on them
-    costs in its first epoch: it brings them from the disk into memory, at 1 to 3 GB/s."""
+    """Whether the images are those that were written. Reading them all costs what the first epoch
+    would: it loads them from disk into memory, at 1 to 3 GB/s."""
     try:
         return int(read_text(stored.with_suffix(".crc")), 16) == _checksum(rows)
     except (UserError, ValueError):
@@ -113,7 +113,7 @@ def _has_its_checksum(stored: Path, rows: NDArray[np.uint8]) -> bool:
 
 
 def _checksum(rows: NDArray[np.uint8]) -> int:
-    """CRC-32 of all bytes: it finds accidents."""
+    """CRC-32 of all bytes: against accidents, not attacks."""
     found = 0
     flat = rows.reshape(-1)
     for start in range(0, len(flat), _PIECE):
@@ -133,11 +133,11 @@ def _build(stored: Path, files: Encoded, form: ImageFormat, options: ImageOption
         findings = scan(files, options, form, torch.from_numpy(rows))
         rows.flush()
         write_text(stored.with_suffix(".crc"), f"{_checksum(rows):08x}\n")
-        del rows  # Windows renames no file that is mapped
+        del rows  # Windows can't rename a mapped file
         _put_in_place(partial, stored)
     finally:
         partial.unlink(missing_ok=True)
-    # Written last: it says that the images are complete.
+    # Written last: it marks the images as complete.
     write_findings(stored.with_suffix(".json"), findings)
     return findings
 
@@ -160,14 +160,14 @@ def _require_space(folder: Path, needed: int) -> None:
 
 
 def _reserve(path: Path) -> None:
-    """Claim the file's space now: a mapped write to a full disk would kill the process."""
+    """Allocate the file's space now: a mapped write to a full disk would kill the process."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Of runs that were killed while they wrote."""
+    """Remove partial files of killed runs."""
     for partial in folder.glob("*.partial"):
         with contextlib.suppress(OSError):
             if _PARTIAL.fullmatch(partial.name) and time.time() - partial.stat().st_mtime > _A_DAY:

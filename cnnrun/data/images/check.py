@@ -1,7 +1,7 @@
 """Which image files are decoded, before any is used, to find those that can't be.
 
-Whatever is chosen, a file that can't be decoded when it is used ends the work with its name: a
-sample is never replaced, and no batch is smaller than it would have been.
+In any case, a file that can't be decoded when it is used is an error with its name: a sample is
+never replaced, and no batch gets smaller.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cnnrun.data.identity import id_of_content
 from cnnrun.data.images.decoding import ImageOptions
-from cnnrun.data.images.files import Encoded, for_each_told
+from cnnrun.data.images.files import Encoded, for_each_with_progress
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.data.images.scan import Findings, remembered_scan, scan
 from cnnrun.errors import UserError
@@ -23,16 +23,16 @@ from cnnrun.errors import UserError
 ChosenCheck = Literal["all", "first_use", "none"]
 
 MOST = 100_000
-"""Up to so many files, `auto` decodes all: photographs take two minutes on two cores."""
+"""Up to this many files, `auto` decodes all: photographs take two minutes on two cores."""
 SAMPLE = 1_000
-"""So many files, evenly spaced, stand for all."""
+"""This many files, evenly spaced, represent all."""
 
 
 def chosen_check(count: int, options: ImageOptions) -> ChosenCheck:
-    """What `options.check` is for so many files; `auto` of many is told.
+    """The meaning of `options.check` for `count` files; notes what `auto` skips.
 
     Raises:
-        UserError: bad files are to be left out, but would not be known.
+        UserError: bad files are to be skipped, but would not be found.
     """
     decoded_anyway = options.cache != "none"
     if options.check in ("first_use", "none"):
@@ -57,7 +57,7 @@ def sample(count: int, most: int) -> range:
 
 
 def check(files: Encoded, which: ChosenCheck, options: ImageOptions) -> Findings:
-    """Decode the files that `which` says; contents are known of all of them, or of none."""
+    """Decode the files that `which` names; content hashes are known for all of them or for none."""
     if which == "all":
         return remembered_scan(files, options)
     numbers = sample(len(files), SAMPLE) if which == "first_use" else range(0)
@@ -66,14 +66,14 @@ def check(files: Encoded, which: ChosenCheck, options: ImageOptions) -> Findings
 
 
 def _contents(files: Encoded, options: ImageOptions) -> Tensor:
-    """(N,) int64: 0 where files are known by names; those of a table, by what they hold."""
+    """(N,) int64: 0 for files identified by names; a hash of the content for those of a table."""
     contents = torch.zeros(len(files), dtype=torch.int64)
     if files.ids() is not None:
         return contents
 
     def read(index: int) -> None:
-        with contextlib.suppress(UnreadableError):  # said when it is used
+        with contextlib.suppress(UnreadableError):  # reported when it is used
             contents[index] = id_of_content(files.read(index))
 
-    for_each_told("reading images", read, range(len(files)), options)
+    for_each_with_progress("reading images", read, range(len(files)), options)
     return contents

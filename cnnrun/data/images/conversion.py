@@ -1,4 +1,4 @@
-"""Images that come as arrays, brought to the size and channels that are asked for."""
+"""Images given as arrays, converted to the requested size and channels."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _CHUNK_BYTES = 2**26
 
 
 def with_form(dataset: Dataset, options: ImageOptions) -> Dataset:
-    """Every split with the size and channels of `options`; what is None stays as it is.
+    """Every split with the size and channels of `options`; None leaves them unchanged.
 
-    Images in files have them already: their source was given `options`.
+    Images in files already have them: their source was given `options`.
     """
     channels, height, width = dataset.input_shape
     form = ImageFormat(
@@ -34,7 +34,7 @@ def with_form(dataset: Dataset, options: ImageOptions) -> Dataset:
 
     def formed(split: Split) -> Split:
         if split.names is not None:
-            return split  # of files, which are framed as they are decoded
+            return split  # files are resized as they are decoded
         why = split.targets.refuses_moving
         if why and ((height, width) != form.size or form.crop_fraction != 1):
             raise UserError(f"size: {why} the size as it is")
@@ -46,14 +46,14 @@ def with_form(dataset: Dataset, options: ImageOptions) -> Dataset:
 
 
 def _targets(targets: Targets, form: ImageFormat) -> Targets:
-    """Masks are brought to the size of their images, by the nearest pixel; others stay."""
+    """Resize masks to their images' size, by nearest neighbour; other targets are unchanged."""
     if not isinstance(targets, Masks):
         return targets
     return Masks(convert_masks(targets.held, form))
 
 
 def convert_masks(masks: Tensor, form: ImageFormat) -> Tensor:
-    """(N, H, W) uint8 to (N, *form.size) uint8, as `convert` does images; the frame is ignored."""
+    """(N, H, W) uint8 to (N, *form.size) uint8, like `convert`; padding is ignored."""
     masks = _kept(masks, form)
     height, width = masks.shape[1:]
     if form.resize != "pad":
@@ -67,9 +67,9 @@ def convert_masks(masks: Tensor, form: ImageFormat) -> Tensor:
 
 
 def restored_mask(mask: Tensor, size: tuple[int, int], form: ImageFormat) -> Tensor:
-    """A mask (*form.size) uint8 at the size (height, width) of the image that it is of.
+    """A mask (*form.size) uint8 resized to its image's own (height, width).
 
-    What the network was not shown of the image is `IGNORED`.
+    Parts of the image that the network did not see are `IGNORED`.
     """
     window = kept_part(*size, form)
     if form.resize == "pad":
@@ -98,7 +98,7 @@ def _nearest(masks: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _formed(images: Images, form: ImageFormat) -> Images:
-    """A tensor is converted at once, chunk by chunk; other images as they are read."""
+    """A tensor is converted now, chunk by chunk; other images when they are read."""
     if not isinstance(images, Tensor):
         return Converted(images, form)
     chunk = max(1, _CHUNK_BYTES // max(images[:1].numel(), 1))
@@ -145,7 +145,7 @@ def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def to_channels(images: Tensor, channels: int) -> Tensor:
-    """Gray repeated to RGB, or RGB weighed to gray by Pillow's integers (ITU-R 601 luma)."""
+    """Gray repeated to RGB, or RGB to gray with Pillow's integer weights (ITU-R 601 luma)."""
     if images.shape[1] == channels:
         return images
     if channels == 3:

@@ -1,4 +1,4 @@
-"""What images are decoded to, and one image file as a tensor."""
+"""The format that images are decoded to, and one image file as a tensor."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Check = Literal["auto", "all", "first_use", "none"]
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """What every image is brought to.
+    """The format that every image is converted to.
 
     size: (height, width).
     channels: 1 (gray) or 3 (RGB).
-    resize: "crop" takes the largest part in the middle that has the wanted proportions, "squash"
-        the whole whatever its proportions, "pad" the whole within black borders.
-    bits: of each value of 16-bit gray: 2^bits - 1 is white.
-    crop_fraction: part of the height and width of what `resize` takes that is kept, in its middle.
+    resize: "crop" takes the largest centered part with the target's aspect ratio, "squash" the
+        whole image whatever its aspect ratio, "pad" the whole image with black borders.
+    bits: depth of 16-bit gray: 2^bits - 1 is white.
+    crop_fraction: fraction of height and width that a center crop keeps of what `resize` takes.
     """
 
     size: tuple[int, int]
@@ -42,20 +42,20 @@ class ImageFormat:
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """What the `dataset` section says of images in files; sources are given it.
+    """The `dataset` section's options for images in files, as given to sources.
 
-    size, channels, resize, bits, crop_fraction: as in `ImageFormat`; size None is the files' own
-        where all have one, channels None is gray where all that are looked at are gray, or else
-        RGB, bits None is 16, but refused where nothing would be brighter than 16 of 255.
+    size, channels, resize, bits, crop_fraction: as in `ImageFormat`; size None: the files' own if
+        all have the same; channels None: gray if all inspected files are gray, else RGB; bits None:
+        16, but refused if nothing would be brighter than 16 of 255.
     on_error: "stop" refuses a data set with bad files, "skip" leaves them out.
     check: which files are decoded to find the bad ones before any is used, see `check.py`.
     cache: where decoded and resized images are kept: nowhere, in memory, or in a file on disk.
-    cache_dir: folder of the disk cache and of what is known of files; None is the platform's.
-    threads: that decode; None is one a core.
-    whole: a data set is asked for to be scored: without splits of its own, all of it is the test
-        split, and there need be nothing to train on.
-    progress: is told what is done, how many images of how many.
-    bad_files, notes: what the sources found, for the run directory and the person to read.
+    cache_dir: folder of the disk cache and of findings about files; None: the platform's.
+    threads: number of decoders; None: one per core.
+    whole: the data set is only scored: without splits of its own, all of it is the test split, and
+        nothing is needed to train on.
+    progress: called with the kind of work, images done and images in all.
+    bad_files, notes: findings of the sources, for the run directory and the user.
     """
 
     size: tuple[int, int] | None = None
@@ -88,11 +88,11 @@ class BadImageError(UserError):
 def decode(path: str | Path, channels: int) -> Tensor:
     """The image in the file at its own size: (C, H, W) uint8, 0..255; `channels` is 1 or 3.
 
-    Upright by its EXIF orientation; the first, of several frames; `as_8_bit` says what happens to
-    color modes and bit depths.
+    Upright by its EXIF orientation; the first of several frames; for color modes and bit depths see
+    `as_8_bit`.
 
     Raises:
-        BadImageError: not an image, damaged, cut short, empty, too large, or not to be read.
+        BadImageError: not an image, damaged, truncated, empty, too large, or unreadable.
     """
     try:
         image = open_image(read_bytes(path))

@@ -1,4 +1,4 @@
-"""Images that stay in their files and are decoded, by threads, when a batch asks for them."""
+"""Images that stay in their files and are decoded by threads when a batch needs them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from cnnrun.data.images.framing import RandomCrop, frame
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.runtime.container import cores
 
-# Files between two reports of progress, and as many that Ctrl-C may have to wait for.
+# Files between two reports of progress; Ctrl-C may have to wait for as many.
 _CHUNK = 1024
 
 
 class Encoded(Protocol):
-    """Image files that lie somewhere: in a folder, in an archive, in a table.
+    """Image files in a folder, an archive or a table.
 
-    local: nothing is fetched and no state kept when one is read, so that forks may do it.
+    local: reading one fetches nothing and keeps no state, so that forked processes may do it.
     """
 
     @property
@@ -37,37 +37,37 @@ class Encoded(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> bytes:
-        """The content of file `index`; raises `UnreadableError` where there is none to be had."""
+        """The content of file `index`; raises `UnreadableError` if it can't be read."""
         ...
 
     def name(self, index: int) -> str:
-        """What to call it in a message, e.g. its path."""
+        """Its name in messages, e.g. its path."""
         ...
 
     def identity(self) -> str:
-        """Changes whenever the content of any file may have: what caches are known by."""
+        """A key for caches: changes whenever the content of any file may have changed."""
         ...
 
     def ids(self) -> Tensor | None:
-        """(N,) int64 of the files' own names; None where they have none but their positions."""
+        """(N,) int64, from the files' names; None if they are only known by position."""
         ...
 
 
 class Files:
-    """Image files on a disk. Only their paths are held, so that a million fit in memory."""
+    """Image files on disk. Only their paths are kept, so that a million fit in memory."""
 
     local = True
 
     def __init__(
         self, paths: Sequence[str], root: str | None = None, ids: Tensor | None = None
     ) -> None:
-        """root: the folder that the data set may be moved with; files are known by what follows.
+        """root: a folder that may move as a whole; files are identified by their paths below it.
 
-        ids: (N,) int64, if they are known already.
+        ids: (N,) int64, if already known.
         """
         self.paths = paths
         self.root = root
-        # Each costs a second for 100,000 files or less, and is asked for several times.
+        # Cached: each takes up to a second for 100,000 files and is needed several times.
         self._identity: str | None = None
         self._ids = ids
 
@@ -81,8 +81,8 @@ class Files:
         return self.paths[index]
 
     def identity(self) -> str:
-        """Of all paths, sizes and times of change: of the content, and of the file's own entry,
-        which no program can set back. As they are when it is first asked for."""
+        """A hash of all paths, sizes, modification times and change times (ctime, which no program
+        can set back), taken at first use."""
         if self._identity is None:
             self._identity = self._states()
         return self._identity
@@ -120,12 +120,12 @@ class Files:
 
 
 class ImageFiles:
-    """N image files that read like one tensor (N, C, H, W) uint8.
+    """N image files that can be indexed like a tensor (N, C, H, W) uint8.
 
-    Threads decode each file straight into its place in the batch: the decoders release the GIL, so
-    that on a few cores no worker processes and no copies between them are needed; for a GPU beside
-    many cores see `cnnrun.data.decoding_plan`. Batches have channels-last memory, which resizing
-    writes 1.4 times as fast.
+    Threads decode each file directly into its place in the batch: the decoders release the GIL, so
+    that on a few cores no worker processes and no copies between them are needed; for a GPU with
+    many cores see `cnnrun.data.decoding_plan`. Batches are in channels-last memory: resizing into
+    it is 1.4 times as fast.
     """
 
     def __init__(
@@ -135,9 +135,8 @@ class ImageFiles:
         threads: int | None = None,
         memory: Path | None = None,
     ) -> None:
-        """threads: by default one for each core that this process may use.
-
-        memory: folder of what all files showed when they were decoded; None where some were not.
+        """threads: by default one per core that this process may use.
+        memory: folder with the findings of decoding all files; None if some were not decoded.
         """
         self.files = files
         self.form = form
@@ -159,7 +158,7 @@ class ImageFiles:
     def batch(self, indices: Tensor, crop: RandomCrop | None = None, epoch: int = 0) -> Tensor:
         """The images at `indices` (M,) int64, with a random crop of each: (M, C, H, W) uint8.
 
-        A crop depends on (crop.seed, epoch, index in this collection) alone, and only that part is
+        A crop depends only on (crop.seed, epoch, index in this collection), and only that part is
         resized, from the file's own pixels.
         """
         out = empty_images(len(indices), self.form)
@@ -188,10 +187,11 @@ def empty_images(count: int, form: ImageFormat, device: torch.device | None = No
 
 
 def for_each(task: Callable[[int], object], numbers: Iterable[int], threads: int) -> None:
-    """Call `task` with each of `numbers`, in `threads` threads that take one after the other.
+    """Call `task` with each of `numbers`, in `threads` threads.
 
     Raises:
-        Exception: that of the first task, in the order of `numbers`, to fail; others are not begun.
+        Exception: that of the first failing task, in the order of `numbers`; no further ones are
+        started.
     """
     waiting = iter(numbers)
     taking = threading.Lock()
@@ -215,16 +215,16 @@ def for_each(task: Callable[[int], object], numbers: Iterable[int], threads: int
         try:
             wait(futures)
         except BaseException as interrupt:
-            failed[-1] = interrupt  # the threads stop after the task in hand
+            failed[-1] = interrupt  # the threads stop after their current task
             raise
     if failed:
         raise failed[min(failed)]
 
 
-def for_each_told(
+def for_each_with_progress(
     what: str, task: Callable[[int], object], numbers: Sequence[int], options: ImageOptions
 ) -> None:
-    """`for_each` in `options.threads`, telling `options.progress` how far it is."""
+    """`for_each` in `options.threads`, reporting to `options.progress`."""
     total = len(numbers)
     for start in range(0, total, _CHUNK):
         if options.progress:
@@ -236,9 +236,9 @@ def for_each_told(
 
 @lru_cache(maxsize=4)
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Shared by all collections; its idle threads end with the process."""
+    """Shared by all collections; idle threads end with the process."""
     return ThreadPoolExecutor(threads, thread_name_prefix="decoder")
 
 
-if hasattr(os, "register_at_fork"):  # a fork has the pool without its threads, and would wait
+if hasattr(os, "register_at_fork"):  # a fork lacks the pool's threads
     os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -1,9 +1,9 @@
-"""The bytes of an image file, whatever wrote it, to upright pixels; never half of a damaged one.
+"""From the bytes of an image file to upright pixels; a damaged file is never decoded in part.
 
 JPEG is decoded by libjpeg-turbo through simplejpeg, all other formats by Pillow. Measured on two
 cores, 500x375 JPEGs to random 224x224 crops, images/s: Pillow decoding and resizing 1,130-1,180;
 Pillow decoding, torch resizing 1,380; simplejpeg and OpenCV 1,700; simplejpeg and torch
-1,870-2,130. Decoding only the rows down to the crop's lower edge leaves the rest unchecked.
+1,870-2,130. Decoding only the rows above the crop's lower edge would leave the rest unchecked.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from cnnrun.data.images.modes import (
 
 Pixels = NDArray[np.uint8]
 
-# What Pillow may take a file for. Not among them: formats that start other programs (EPS), and
-# those that are no images of their own (e.g. PDF, HDF5).
+# Formats that Pillow may detect. Not among them: those that start other programs (EPS), and those
+# that are not images (e.g. PDF, HDF5).
 _FORMATS = (
     "AVIF BMP CUR DDS DIB GIF ICNS ICO IM JPEG JPEG2000 MPO MSP PCX PNG PPM QOI SGI SUN TGA TIFF "
     "WEBP XBM XPM"
 )
 
-# A JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves at least so many times the wanted pixels.
-# Measured on photographs against decoding in full: PSNR 38 to 49, median 45 dB (bilinear against
-# bicubic resizing: 38 to 39); at 2 it is 35, median 42. From 4000x3000 to 224x224 it saves 30 % of
-# the time: the entropy decoding remains.
+# A JPEG is decoded at 1/2, 1/4 or 1/8 scale where that leaves at least this many times the target
+# size. Measured on photographs against decoding in full: PSNR 38 to 49, median 45 dB (bilinear
+# against bicubic resizing: 38 to 39); at 2 it is 35, median 42. From 4000x3000 to 224x224 it saves
+# 30 % of the time: the entropy decoding remains.
 _REDUCING_GAP = 3
 
 _EXIF_ORIENTATION = 0x0112
-# Stored rows and columns are swapped, then rows reversed, then columns, to stand upright.
+# By EXIF orientation: transpose, then reverse rows, then reverse columns.
 _ORIENTATIONS = {
     2: (False, False, True),
     3: (False, True, True),
@@ -62,7 +62,7 @@ _NOT_IMAGES = {
 
 
 class Window(NamedTuple):
-    """A rectangle of an image that stands upright, in pixels."""
+    """A rectangle of an upright image, in pixels."""
 
     top: int
     left: int
@@ -71,46 +71,46 @@ class Window(NamedTuple):
 
 
 class Opened(Protocol):
-    """An image whose header is read. Methods raise `UnreadableError`."""
+    """An image whose header has been read. Methods raise `UnreadableError`."""
 
     size: tuple[int, int]
     """(height, width), upright."""
     mode: str
-    """Pillow's name of how it is stored."""
+    """Pillow's mode."""
     gray: bool
 
     def read(self, channels: int, window: Window, size: tuple[int, int], bits: int = 16) -> Pixels:
-        """The window (H, W, C), perhaps at a reduced scale, but well above `size` (h, w).
+        """The window (H, W, C), perhaps at a reduced scale, but well above `size` (h, w). bits:
 
-        bits: of each value of 16-bit gray, see `as_8_bit`.
+        depth of 16-bit gray, see `as_8_bit`.
         """
         ...
 
     def check(self, bits: int = 16) -> None:
-        """Decode all of it, as cheaply as can be."""
+        """Decode the whole image, as cheaply as possible."""
         ...
 
     def highest(self) -> int | None:
-        """The highest value of gray of more than 8 bits; None of others."""
+        """The highest value of gray with more than 8 bits; None for others."""
         ...
 
 
 def open_image(content: bytes) -> Opened:
-    """Find out by content, not by name, what kind of image it is.
+    """Detect the format from the content, not the name.
 
     Raises:
-        UnreadableError: empty, no image, or a damaged header.
+        UnreadableError: empty, not an image, or a damaged header.
     """
     if (jpeg := _plain_jpeg(content)) is not None:
         return jpeg
-    if header := _jpeg_header(content):  # of four inks
+    if header := _jpeg_header(content):  # CMYK
         _refuse_large(*header[:2])
-        _decode_jpeg(content, colorspace="CMYK")  # Pillow overlooks damage in the middle
+        _decode_jpeg(content, colorspace="CMYK")  # Pillow overlooks damage in the middle of a file
     return PillowImage(content)
 
 
 def _plain_jpeg(content: bytes) -> JpegImage | None:
-    """A gray or color JPEG; None of all else."""
+    """A gray or color JPEG; None for anything else."""
     height, width, colors = _jpeg_header(content) or (0, 0, "")
     if colors not in ("Gray", "YCbCr", "RGB"):
         return None
@@ -118,7 +118,7 @@ def _plain_jpeg(content: bytes) -> JpegImage | None:
 
 
 def _jpeg_header(content: bytes) -> tuple[int, int, str] | None:
-    """(height, width, colors); None of rare kinds of JPEG, and where Pillow is to say a reason."""
+    """(height, width, colors); None for rare kinds of JPEG, and for damage that Pillow explains."""
     if content[:3] != b"\xff\xd8\xff":
         return None
     try:
@@ -156,7 +156,7 @@ class JpegImage:
         if swap:
             top, left, height, width, size = left, top, width, height, size[::-1]
         pixels = self._decode(channels, (height, width), size)
-        # The decoder may have reduced the scale.
+        # The decoder may have scaled the image down.
         down, across = (now / full for now, full in zip(pixels.shape, self._stored, strict=False))
         pixels = pixels[
             round(top * down) : max(round((top + height) * down), round(top * down) + 1),
@@ -165,13 +165,13 @@ class JpegImage:
         if swap:
             pixels = pixels.transpose(1, 0, 2)
         if reverse_rows or reverse_columns:
-            # torch reads no negative strides.
+            # torch can't use negative strides.
             rows, columns = (slice(None, None, -1 if r else 1) for r in self._turn[1:])
             pixels = np.ascontiguousarray(pixels[rows, columns])
         return pixels
 
     def _decode(self, channels: int, part: tuple[int, int], size: tuple[int, int]) -> Pixels:
-        """All of the image, as small as leaves `part` of it large enough for `size`."""
+        """The whole image, at the smallest scale where `part` of it is large enough for `size`."""
         room = min(now / wanted for now, wanted in zip(part, size, strict=True))
         factor = next((f for f in (8, 4, 2) if room >= f * _REDUCING_GAP), 1)
         least = [-(-length // factor) for length in self._stored]
@@ -185,12 +185,12 @@ class JpegImage:
         """A JPEG has 8 bits."""
 
     def check(self, bits: int = 16) -> None:  # noqa: ARG002
-        # At 1/8 every coefficient is still read, in half the time.
+        # At 1/8 all coefficients are still read, in half the time.
         _decode_jpeg(self._content, colorspace="GRAY", min_height=1, min_width=1, min_factor=8)
 
 
 class PillowImage:
-    """Any other format; decoded at once, as Pillow turns some upright only then."""
+    """Any other format; decoded at once, as Pillow rotates some only then."""
 
     def __init__(self, content: bytes) -> None:
         image = open_with_pillow(content)
@@ -198,7 +198,7 @@ class PillowImage:
         try:
             image.load()
             self._image = ImageOps.exif_transpose(with_black_as_zero(image))
-        # Pillow's readers meet damage with exceptions of any kind.
+        # Pillow's readers raise exceptions of any kind on damaged files.
         except (Exception, Image.DecompressionBombWarning) as error:
             raise UnreadableError(reason(error)) from error
         self.size = (self._image.height, self._image.width)
@@ -225,12 +225,12 @@ class PillowImage:
 
 
 def has_several(content: bytes) -> bool:
-    """Whether the file of an image that was decoded holds more pages or frames than the first."""
+    """Whether a decoded image's file holds more pages or frames than the first."""
     if content[:3] == b"\xff\xd8\xff":
         return False
     try:
         return int(getattr(open_with_pillow(content), "n_frames", 1)) > 1
-    except Exception:  # damage behind the first, which is all that is used
+    except Exception:  # damage after the first frame, which is the only one used
         return False
 
 
@@ -244,7 +244,7 @@ def read_header(content: bytes) -> tuple[tuple[int, int], bool]:
         return jpeg.size, jpeg.gray
     image = open_with_pillow(content)
     height, width = image.height, image.width
-    if image.format != "TIFF":  # of which Pillow tells the upright size
+    if image.format != "TIFF":  # for TIFF, Pillow returns the upright size
         swap, _, _ = _ORIENTATIONS.get(_orientation(image), (False, False, False))
         height, width = (width, height) if swap else (height, width)
     return (height, width), is_gray(image)
@@ -263,7 +263,7 @@ def _decode_jpeg(content: bytes, **options: Any) -> Pixels:
 
 
 def _is_padding(content: bytes, message: str) -> bool:
-    """Whether the decoder only complains of filling bytes between the image and its end."""
+    """Whether the decoder only complains about fill bytes before the end marker."""
     found = re.search(r"(\d+) extraneous bytes before marker 0xd9", message)
     if not found:
         return False
@@ -272,7 +272,7 @@ def _is_padding(content: bytes, message: str) -> bool:
 
 
 def _jpeg_orientation(content: bytes) -> int:
-    """The EXIF orientation, 1..8; Pillow is asked only where there can be one."""
+    """The EXIF orientation, 1..8; only parsed if there can be one."""
     scan = content.find(b"\xff\xda")
     if content.find(b"Exif\0\0", 0, scan) < 0 and content.find(b"ns.adobe.com/xap", 0, scan) < 0:
         return 1
@@ -282,13 +282,13 @@ def _jpeg_orientation(content: bytes) -> int:
 def _orientation(image: Image.Image) -> int:
     try:
         found = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # damaged EXIF says nothing, and is no reason to lose the image
+    except Exception:  # damaged EXIF is ignored, and no reason to lose the image
         return 1
     return found if isinstance(found, int) else 1
 
 
 def open_with_pillow(content: bytes) -> Image.Image:
-    """Pillow's image, not yet decoded; raises `UnreadableError`. None starts other programs."""
+    """Pillow's image, not yet decoded; raises `UnreadableError`. Starts no other programs."""
     if not content:
         raise UnreadableError("the file is empty")
     try:
@@ -304,22 +304,22 @@ def _formats() -> list[str]:
 
 
 def _refuse_large(height: int, width: int) -> None:
-    """Pillow's limit, for what it does not decode."""
+    """Pillow's size limit, for images that it does not decode."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and height * width > 2 * limit:
-        told = "more than Pillow's limit against decompression bombs"
-        raise UnreadableError(f"{width:,} x {height:,} pixels, {told}")
+        refusal = "more than Pillow's limit against decompression bombs"
+        raise UnreadableError(f"{width:,} x {height:,} pixels, {refusal}")
 
 
 def _foreign(content: bytes) -> str | None:
     start = content[:64].lstrip().lower()
     if content[4:8] == b"ftyp" and content[8:11] in (b"hei", b"hev", b"mif", b"msf"):
         return "a HEIC image, which Pillow does not read; save it as JPEG or PNG"
-    return next((says for begin, says in _NOT_IMAGES.items() if start.startswith(begin)), None)
+    return next((says for prefix, says in _NOT_IMAGES.items() if start.startswith(prefix)), None)
 
 
 def reason(error: BaseException) -> str:
-    """In words for a person, what a decoder says of a file."""
+    """A decoder's error message in plain words."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image, or of a kind that Pillow does not read"
     if isinstance(error, MemoryError):

@@ -1,10 +1,10 @@
-"""Images of any size brought to one: which part is taken, and how it is resized.
+"""Images of any size converted to one size: which part is taken, and how it is resized.
 
-Resizing is bilinear with antialiasing; torch's kernel for bytes does it in channels-last memory
-without the GIL, and gives Pillow's values within 1 of 255.
+Resizing is bilinear with antialiasing; torch's kernel for bytes works in channels-last memory
+without the GIL and agrees with Pillow within 1 of 255.
 
-Each operation of torch, of numpy on large arrays and of the system lets go of the GIL and has to
-win it back from the other threads that decode, so there are as few of them as can be.
+Each operation of torch, of numpy on large arrays and of the system releases the GIL and has to get
+it back from the other decoding threads, so there are as few as possible.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cnnrun.data.images.decoding import ImageFormat
 from cnnrun.data.images.formats import Opened, Pixels, Window, open_image
 from cnnrun.runtime.randomness import derive_seed
 
-# What F.interpolate calls, which can't be told where to write.
+# The operator behind F.interpolate, which has no `out` argument.
 _resize: Any = torch._C._nn._upsample_bilinear2d_aa
 
 
@@ -30,8 +30,8 @@ _resize: Any = torch._C._nn._upsample_bilinear2d_aa
 class RandomCrop:
     """A random part of the image, resized: Inception's crop (Szegedy et al. 2015).
 
-    scale: least and greatest share of the image's area.
-    ratio: least and greatest width / height.
+    scale: smallest and largest fraction of the image's area. ratio: smallest and largest width /
+    height.
     """
 
     seed: int
@@ -39,7 +39,7 @@ class RandomCrop:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     def window(self, height: int, width: int, epoch: int, index: int) -> Window:
-        """The part of sample `index` in `epoch`; it depends on nothing else but the seed."""
+        """The crop of sample `index` in `epoch`; depends on nothing else but the seed."""
         draw = random.Random(derive_seed(self.seed, "random crop", epoch, index)).random
         low, high = (math.log(ratio) for ratio in self.ratio)
         for _ in range(10):
@@ -49,20 +49,20 @@ class RandomCrop:
             if 0 < wide <= width and 0 < tall <= height:
                 top, left = int((height - tall + 1) * draw()), int((width - wide + 1) * draw())
                 return Window(top, left, tall, wide)
-        # Too long an image for any: the middle, as near to the wanted proportions as can be.
+        # Too long an image for any: the center, as near to the target's aspect ratio as possible.
         nearest = min(max(width / height, self.ratio[0]), self.ratio[1])
         return middle(height, width, nearest)
 
 
 def middle(height: int, width: int, ratio: float) -> Window:
-    """The largest window in the middle whose width / height is `ratio`."""
+    """The largest centered window with width / height `ratio`."""
     tall = max(min(height, round(width / ratio)), 1)
     wide = max(min(width, round(height * ratio)), 1)
     return Window((height - tall) // 2, (width - wide) // 2, tall, wide)
 
 
 def kept_part(height: int, width: int, form: ImageFormat) -> Window:
-    """The part of an image of that size that `form` resizes."""
+    """The part of an image of this size that `form` resizes."""
     taken = Window(0, 0, height, width)
     if form.resize == "crop":
         taken = middle(height, width, form.size[1] / form.size[0])
@@ -82,8 +82,8 @@ def frame(
 ) -> Opened:
     """Decode the content of a file into `out` (1, C, H, W) uint8, as `form` says.
 
-    With `crop`, its part of sample `index` in `epoch` instead of what `form.resize` says.
-    Returns the image as it was opened, which knows how it is stored.
+    With `crop`, take the crop of sample `index` in `epoch` instead of `form.resize`. Returns the
+    opened image, which knows its mode.
 
     Raises:
         UnreadableError: it can't be decoded.
@@ -101,7 +101,7 @@ def frame_opened(
     epoch: int = 0,
     index: int = 0,
 ) -> None:
-    """As `frame`, of an image that is opened."""
+    """As `frame`, for an opened image."""
     height, width = image.size
     if crop is not None:
         window = crop.window(height, width, epoch, index)
@@ -128,9 +128,9 @@ def _resize_into(out: Tensor, pixels: Pixels) -> None:
     if pixels.shape[:2] == size:
         out.copy_(_as_batch(pixels))
         return
-    # The fast kernel is for whole channels-last images: a copy of the window pays.
+    # The fast kernel needs contiguous channels-last images: copying the window pays off.
     source = _as_batch(np.ascontiguousarray(pixels))
-    # It takes the order in memory of what it writes for one of these two.
+    # Its output's memory format must be one of these two.
     if out.is_contiguous(memory_format=torch.channels_last) or out.is_contiguous():
         _resize(source, size, False, None, None, out=out)
     else:

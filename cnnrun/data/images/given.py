@@ -1,4 +1,4 @@
-"""Images as a program has them: a file's bytes, Pillow's images, arrays."""
+"""Images from a program: bytes of files, Pillow's images, arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GivenImage = str | PathLike[str] | bytes | Image.Image | NDArray[Any]
 
 
 class DecodedImage(PillowImage):
-    """An image that Pillow has decoded already."""
+    """An image already decoded by Pillow."""
 
     def __init__(self, image: Image.Image) -> None:
         """Raises `UnreadableError` where it is empty."""
@@ -31,14 +31,14 @@ class DecodedImage(PillowImage):
 
 
 def opened(image: GivenImage) -> Opened:
-    """An image, whatever it is given as.
+    """An image, in whatever form it is given.
 
-    Pillow's images that were opened and not yet looked at are read as their files are, since a
-    JPEG is decoded at a reduced scale where that is enough.
+    Pillow's images that were opened but not loaded are read like their files, as a JPEG can be
+    decoded at a reduced scale.
 
     Raises:
         UnreadableError: it can't be decoded.
-        UserError: it is nothing of that kind, or an array of another shape or type.
+        UserError: it is none of these, or an array of another shape or type.
     """
     if isinstance(image, (str, PathLike)):
         return open_image(read_bytes(fspath(image)))
@@ -51,18 +51,18 @@ def opened(image: GivenImage) -> Opened:
 
 
 def is_one(images: object) -> bool:
-    """Whether this is one image held in memory, and not several, or paths."""
+    """Whether this is a single image in memory, not several, and not paths."""
     if isinstance(images, (bytes, bytearray, memoryview, Image.Image)):
         return True
     return isinstance(images, np.ndarray) and images.ndim in (2, 3)
 
 
 def _content_of(image: Image.Image) -> bytes | None:
-    """The bytes of the file that `image` was opened from, where nothing has changed it since."""
+    """The bytes of the file that `image` was opened from, if it has not been changed since."""
     if not isinstance(image, ImageFile.ImageFile) or not image.tile or image.fp is None:
         return None
     if getattr(image, "n_frames", 1) > 1:
-        return None  # another frame than the first may have been chosen
+        return None  # another frame may have been selected
     try:
         place = image.fp.tell()
         image.fp.seek(0)

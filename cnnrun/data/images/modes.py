@@ -1,4 +1,4 @@
-"""Any of Pillow's modes as 8-bit gray or RGB, with the whole range of its type kept."""
+"""Any of Pillow's modes as 8-bit gray or RGB, keeping the full range of values."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _WHITE_IS_ZERO = 0
 
 
 class UnreadableError(Exception):
-    """Why some bytes are no image that can be used, in words for a person."""
+    """Why bytes can't be used as an image, in plain words."""
 
 
 def as_8_bit(image: Image.Image, channels: int, bits: int = 16) -> Image.Image:
     """`image` in mode L (channels 1) or RGB (channels 3), values 0..255.
 
-    * transparency of any kind is laid on white;
+    * * transparent images are put on white;
     * 16-bit gray is scaled from 0 to 2^bits - 1, not clipped; mode I too, as it holds 16-bit
       values; mode F from 0..1 (16-bit color is scaled by Pillow as it reads the file);
     * color to gray is Pillow's luma (ITU-R 601-2); CMYK to RGB is Pillow's, without ICC profiles.
@@ -38,7 +38,7 @@ def as_8_bit(image: Image.Image, channels: int, bits: int = 16) -> Image.Image:
 
 
 def with_black_as_zero(image: Image.Image) -> Image.Image:
-    """A TIFF may say that 0 is white; Pillow inverts such ones of 8 bits, but not those of 16."""
+    """A TIFF may declare 0 as white; Pillow inverts 8-bit ones, but not 16-bit ones."""
     tags: Any = getattr(image, "tag_v2", {})
     if image.mode.startswith("I;16") and tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO:
         return Image.fromarray(65535 - np.asarray(image))
@@ -46,7 +46,7 @@ def with_black_as_zero(image: Image.Image) -> Image.Image:
 
 
 def is_gray(image: Image.Image) -> bool:
-    """Whether the mode, or every color of the palette, is gray; reads no pixel."""
+    """Whether the mode, or every color of the palette, is gray; reads no pixels."""
     if image.palette is not None and image.mode in ("P", "PA"):
         # `image.getpalette` would decode the image.
         order, colors = image.palette.getdata()
@@ -57,7 +57,7 @@ def is_gray(image: Image.Image) -> bool:
 
 
 def highest_value(image: Image.Image) -> int | None:
-    """Of gray of 16 or 32 bits; None of other modes."""
+    """For gray of 16 or 32 bits; None for other modes."""
     return int(np.asarray(image).max()) if image.mode.startswith("I") else None
 
 
@@ -86,7 +86,7 @@ def _rounded(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode == "La":  # premultiplied gray has only this way out
+    if image.mode == "La":  # the only conversion from premultiplied gray
         image = image.convert("LA")
     rgba = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")

@@ -1,4 +1,4 @@
-"""One image from a file, no larger than asked for: content and styles of style transfer."""
+"""One image from a file, scaled down if too large: content and styles of style transfer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_image(file: str, longest: int | None = None, channels: int = 3) -> Tens
     """The image in `file`: (C, H, W) float32, 0..1, upright, transparency on white.
 
     file: a path, or `sample:china.jpg` and `sample:flower.jpg`, photos that ship in scikit-learn.
-    longest: of height and width, in pixels; a larger image is averaged down.
+    longest: limit for height and width, in pixels; a larger image is averaged down.
 
     Raises:
         UserError: there is none, or it can't be decoded.
@@ -31,7 +31,7 @@ def read_image(file: str, longest: int | None = None, channels: int = 3) -> Tens
 
 
 def image_path(file: str) -> Path:
-    """Where the image called `file` lies.
+    """The path of the image called `file`.
 
     Raises:
         UserError: there is no such sample.
@@ -41,7 +41,7 @@ def image_path(file: str) -> Path:
     name = file.removeprefix("sample:")
     if name not in _SAMPLES:
         raise UserError(f"no sample image '{name}'; there are {', '.join(_SAMPLES)}")
-    # Importing scikit-learn to learn its folder would take 0.8 s.
+    # Importing scikit-learn just for its folder would take 0.8 s.
     spec = importlib.util.find_spec("sklearn")
     assert spec is not None
     assert spec.submodule_search_locations is not None
@@ -49,7 +49,7 @@ def image_path(file: str) -> Path:
 
 
 def scaled_size(size: tuple[int, ...], scale: float) -> tuple[int, int]:
-    """(height, width) of an image scaled down; a thin one keeps a pixel."""
+    """(height, width) of an image scaled down, at least one pixel each."""
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 

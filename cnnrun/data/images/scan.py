@@ -1,4 +1,4 @@
-"""Every file is decoded once before training: a bad one is known before it costs a night."""
+"""Every file is decoded once before training: bad ones are found before they cost a night."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from cnnrun.data.dataset import BadFile
 from cnnrun.data.identity import id_of_content
 from cnnrun.data.images.decoding import ImageFormat, ImageOptions
-from cnnrun.data.images.files import Encoded, for_each_told
+from cnnrun.data.images.files import Encoded, for_each_with_progress
 from cnnrun.data.images.formats import has_several, open_image
 from cnnrun.data.images.framing import frame
 from cnnrun.data.images.modes import UnreadableError
@@ -29,18 +29,17 @@ from cnnrun.runtime import paths
 from cnnrun.runtime.reading import read_json
 from cnnrun.runtime.strict_json import to_json
 
-# Part of what caches are known by: to be raised when the same file gives other pixels.
+# Part of the caches' keys: raise it when the same file gives other pixels.
 _VERSION = 3
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What decoding N files, or some of them, showed.
+    """Findings of decoding N files, or some of them.
 
-    bad: reasons by index. modes: how many files are stored in which of Pillow's modes.
-    contents: (N,) int64, equal where files hold the same bytes; 0 of those that can't be had.
-    highest: value in gray images of more than 8 bits; -1 where there are none.
-    several: how many files hold more pages or frames than the first.
+    bad: reasons by index. modes: number of files by Pillow's mode. contents: (N,) int64, equal for
+    files with the same bytes; 0 for unreadable ones. highest: largest value in gray images of more
+    than 8 bits; -1 without such. several: number of files with more than one page or frame.
     """
 
     bad: dict[int, str]
@@ -60,9 +59,9 @@ def scan(
     into: Tensor | None = None,
     numbers: Sequence[int] | None = None,
 ) -> Findings:
-    """Decode all files completely; with `into` (N, C, H, W) uint8, keep them there in `form`.
+    """Decode all files completely; with `into` (N, C, H, W) uint8, store them there in `form`.
 
-    numbers: of the files to decode, if not all. The rows of bad files are left as they are.
+    numbers: indices of the files to decode, if not all. Rows of bad files are not written.
     """
     numbers = range(len(files)) if numbers is None else numbers
     bad: dict[int, str] = {}
@@ -89,33 +88,33 @@ def scan(
         except MemoryError:
             bad[index] = "takes more memory than there is"
 
-    for_each_told("checking images", look, numbers, options)
+    for_each_with_progress("checking images", look, numbers, options)
     stored = Counter(filter(None, modes))
     return Findings(dict(sorted(bad.items())), stored, contents, max(highest), len(several) - 1)
 
 
 def remembered_scan(files: Encoded, options: ImageOptions) -> Findings:
-    """`scan`, or what it found in the same files before."""
+    """`scan`, or its cached findings for the same files."""
     folder = cache_folder(options)
     memory = folder / f"checked-{cache_key(files, None, options.bits)}.json"
     known = read_findings(memory)
     if known is None:
         known = scan(files, options)
-        # Where nothing can be written, the next run looks again.
+        # If nothing can be written, the next run scans again.
         with contextlib.suppress(OSError):
             write_findings(memory, known)
     return known
 
 
 def cache_key(files: Encoded, form: ImageFormat | None, bits: int | None = None) -> str:
-    """Of the files' names and states, all settings, and what decodes: none can be stale."""
+    """A key of the files' names and states, all settings, and decoders: never stale."""
     decoders = f"{pillow_version} {simplejpeg.__version__}"
     parts = [str(_VERSION), decoders, files.identity(), repr(form), repr(bits)]
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def read_findings(path: Path) -> Findings | None:
-    """What `write_findings` wrote; None where there is no such file, or a damaged one."""
+    """What `write_findings` wrote; None if the file is missing or damaged."""
     try:
         held = read_json(path)
         contents = np.frombuffer(bytes.fromhex(held["contents"]), "<i8").astype(np.int64)
@@ -131,7 +130,7 @@ def read_findings(path: Path) -> Findings | None:
 
 
 def write_findings(path: Path, findings: Findings) -> None:
-    """Whole or not at all, whoever else writes it at the time."""
+    """Written atomically, also if another process writes it at the same time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(path)
     held = {
@@ -146,10 +145,10 @@ def write_findings(path: Path, findings: Findings) -> None:
 
 
 def partial_path(path: Path) -> Path:
-    """A name beside `path` that no other process uses."""
+    """A temporary name beside `path` that no other process uses."""
     return path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
 
 
 def cache_folder(options: ImageOptions) -> Path:
-    """`options.cache_dir`, or where the platform keeps caches."""
+    """`options.cache_dir`, or the platform's cache folder."""
     return paths.cache_folder() if options.cache_dir is None else paths.expanded(options.cache_dir)

@@ -2,14 +2,13 @@
 
 Exact: images whose pixels have the same 128-bit BLAKE2b digest.
 
-Near: copies that were shifted by a pixel or two, brightened, compressed again, or got some noise.
+Near: copies that were shifted by a pixel or two, brightened, recompressed, or got some noise.
 
 1. Each image is averaged to 16x16 gray, and a 64-bit perceptual hash is taken: the signs of its
    64 lowest frequencies, without the mean (DCT hash: Zauner 2010). Similar images differ in few
-   bits.
-2. Not all pairs are compared: the hashes are sorted in 16 orders, each by another permutation of
-   the bits, and each image is compared with the 16 that follow it (Charikar 2002). So the number
-   of comparisons is 256 N, whatever the images, and memory is 280 bytes an image.
+   bits. 2. Not all pairs are compared: the hashes are sorted in 16 orders, each with another
+   permutation of the bits, and each image is compared with the 16 that follow it (Charikar 2002).
+   So there are 256 N comparisons, whatever the images, and memory is 280 bytes per image.
 3. Pairs that differ in at most 10 bits (fewer, where these are more than 32 N) are looked at
    closely: what part of one 16x16 image can't be had from the other by contrast and a small
    shift (to first order: Lucas and Kanade 1981)? This rest must be at most 0.12 of the variance,
@@ -22,7 +21,7 @@ by 1 pixel, brightened by 20 %, saved as JPEG of quality 30 or got noise of 10 l
 those moved by 2 pixels, with no false alarm; 10,000 images of MNIST give 2 pairs. On one core
 60,000 images of 32x32 take 1.3 s, or 5 s where each looks like many others.
 
-Images without structure, and those below 12 pixels a side, have too little to be told by.
+Images without structure, and those below 12 pixels per side, have too little to compare.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ _BITS = 64
 _ORDERS, _WINDOW = 16, 16
 _MOST_BITS, _CANDIDATES = 10, 32
 
-_FLATTEST = 2.0  # standard deviation, of 0..255, of what is still an image
+_FLATTEST = 2.0  # standard deviation, of 0..255, of an image with structure
 
 _SURE_REST, _LARGEST_REST = 0.003, 0.12
 _SHARE_OF_STRANGERS = 0.1
@@ -58,7 +57,7 @@ _CHUNK = 2**12
 
 _BITS_SET = np.unpackbits(np.arange(2**16, dtype=np.uint16).view(np.uint8).reshape(-1, 2), axis=1)
 _BITS_SET = _BITS_SET.sum(1, dtype=np.uint8)
-"""Of each 16-bit number, how many bits are 1."""
+"""Number of 1 bits in each 16-bit number."""
 
 Floats = NDArray[np.float32]
 Pairs = NDArray[np.int64]
@@ -66,10 +65,10 @@ Pairs = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """What N images are known by.
+    """Fingerprints of N images.
 
     digest: (N, 2) uint64, of the pixels.
-    small: (N, 256) int8, the 16x16 gray image less its mean, at full contrast.
+    small: (N, 256) int8, the 16x16 gray image minus its mean, at full contrast.
     hash: (N,) uint64.
     blank: (N,) bool: all pixels of a channel are equal, in every channel.
     distinct: (N,) bool: enough structure for `small` and `hash` to mean something.
@@ -99,7 +98,7 @@ def fingerprint(images: Tensor) -> Fingerprints:
     small = functional.interpolate(gray, (SIDE, SIDE), mode="bilinear", antialias=True).flatten(1)
     small = small - small.mean(1, keepdim=True)
     enough = min(images.shape[2:]) >= SMALLEST
-    # `small` is rounded to whole numbers, and the hash taken of these: both then agree.
+    # The hash is computed from the rounded `small`, so that both agree.
     contrast = 127 / small.abs().amax(1, keepdim=True).clamp(min=1e-3)
     rounded = (small * contrast).round().to(torch.int8).numpy()
     return Fingerprints(
@@ -135,7 +134,7 @@ def _packed(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
 
 
 def exact_groups(prints: Fingerprints) -> list[NDArray[np.int64]]:
-    """Sets of two or more images with the same pixels, each in rising order; blanks left out."""
+    """Sets of two or more images with the same pixels, each in rising order; without blank ones."""
     kept = np.flatnonzero(~prints.blank)
     digest = prints.digest[kept]
     order = np.lexsort((kept, digest[:, 0], digest[:, 1]))
@@ -149,8 +148,8 @@ class NearCopies:
     """Pairs of images that are nearly the same, the most alike first.
 
     pairs: (P, 2) int64, the smaller number first.
-    rest: (P,) what part (of the variance, 0..1) of one can't be had from the other.
-    comparisons: how many pairs of hashes were compared.
+    rest: (P,) the fraction of one's variance, 0..1, that the other can't explain. comparisons:
+    number of pairs of hashes compared.
     """
 
     pairs: Pairs
@@ -159,7 +158,7 @@ class NearCopies:
 
 
 def near_copies(prints: Fingerprints) -> NearCopies:
-    """Of images with the same pixels, the first stands for all."""
+    """Of images with the same pixels, the first represents all."""
     first = np.ones(len(prints), bool)
     for group in exact_groups(prints):
         first[group[1:]] = False
@@ -238,12 +237,12 @@ def _unit(small: NDArray[np.int8]) -> Floats:
 
 
 def _allowed_rest(small: NDArray[np.int8], candidates: Pairs) -> Floats:
-    """How small the rest of each pair must be: by itself, and beside what strangers leave."""
+    """How small the rest of each pair must be: absolutely, and relative to unrelated images."""
     random = np.random.default_rng(0)
     sample = random.choice(len(small), min(_STRANGERS, len(small)), replace=False)
     strangers = _unit(small[np.sort(sample)])
     limit = np.full(len(small), _LARGEST_REST, np.float32)
-    rank = min(_RANK + 1, len(strangers))  # it may be among them itself
+    rank = min(_RANK + 1, len(strangers))  # it may be among them
     involved = np.unique(candidates)
     for start in range(0, len(involved), _CHUNK):
         rows = involved[start : start + _CHUNK]
@@ -265,7 +264,7 @@ def _rest(small: NDArray[np.int8], pairs: Pairs) -> Floats:
     with_second = known @ second[:, :, None]
     weights = np.linalg.solve(products, with_second)
     rest: Floats = 1 - (weights * with_second).sum((1, 2))
-    # A negative is no copy, and a shift of more than a cell is not what the slopes say.
+    # A negative is not a copy, and the linear approximation only holds for shifts up to a cell.
     contrast, shift = weights[:, 0, 0], np.abs(weights[:, 1:, 0]).max(1)
     wrong = (contrast <= 0.5) | (shift > contrast)
     rest[wrong] = 1

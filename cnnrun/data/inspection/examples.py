@@ -1,4 +1,4 @@
-"""Images that occur twice, to be looked at beside a report on a data set."""
+"""Duplicate images, to show beside a report on a data set."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _worst_of(group: list[Place]) -> Pair:
 
 
 def _harmless(pair: Pair) -> tuple[bool, bool]:
-    """Sorts after what is harmful."""
+    """Sort key: harmful ones first."""
     first, second = pair
     return first["split"] == second["split"], first["class"] == second["class"]
 

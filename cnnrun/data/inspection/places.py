@@ -1,4 +1,4 @@
-"""Which image is meant: its split, index, class and file, for a person to find it."""
+"""Names an image by its split, index, class and file, so that it can be found."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Places:
         return place | ({"file": file} if file is not None else {})
 
     def differ(self, numbers: NDArray[np.int64]) -> tuple[bool, bool]:
-        """Whether these images are (of several splits, of several classes)."""
+        """Whether these images are from (several splits, several classes)."""
         return len(set(self.split[numbers])) > 1, len(set(self.label[numbers])) > 1
 
     def leaked(self, groups: list[NDArray[np.int64]]) -> dict[str, int]:
@@ -49,6 +49,6 @@ class Places:
 
 
 def _file_name(images: Images, index: int) -> str | None:
-    """The file of an image, unless it lies decoded in memory."""
+    """The file of an image, unless it is decoded in memory."""
     images, numbers = origin(images, torch.tensor([index]))
     return images.files.name(int(numbers[0])) if isinstance(images, ImageFiles) else None

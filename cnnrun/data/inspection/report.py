@@ -1,4 +1,4 @@
-"""What a person should know of a data set before training: counts, pixels, copies, bad files."""
+"""What to know about a data set before training: counts, pixels, duplicates, bad files."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from cnnrun.data.inspection.places import Places
 from cnnrun.errors import UserError
 
 FEW = 10
-"""A class with fewer training samples is named."""
+"""A class with fewer training samples is reported."""
 
 IMBALANCED = 10
-"""Times as many samples in the largest class as in the smallest that deserve a warning."""
+"""Ratio of the largest to the smallest class that deserves a warning."""
 
 LISTED = 200
-"""At most so many blank images, groups and pairs are listed; the counts are of all."""
+"""Limit for listed blank images, groups and pairs; the counts are of all."""
 
 _LISTED_IN_GROUP = 20
 _CHUNK_BYTES = 2**24
@@ -45,7 +45,7 @@ Report = dict[str, Any]
 
 
 def report(dataset: Dataset, progress: Progress | None = None) -> Report:
-    """Look at every image of `dataset` once; the result can be written as JSON.
+    """Inspect every image of `dataset` once; the result can be written as JSON.
 
     `counts` (by split and class), `totals`, `imbalance`, `missing` and `few` classes; `image`
     (channels, height, width) and `files` (their own sizes and modes, where images come from
@@ -54,10 +54,10 @@ def report(dataset: Dataset, progress: Progress | None = None) -> Report:
     differing labels first. Images are named by split and index in it, class, and file if any.
     Blank images are no duplicates of one another.
 
-    progress: is told what is done, how many images of how many.
+    progress: called with the kind of work, images done and images in all.
 
     Raises:
-        UserError: there is nothing to train on.
+        UserError: there are no training images.
     """
     if not len(dataset.train):
         raise UserError("there are no training images to report on")
@@ -82,7 +82,7 @@ def report(dataset: Dataset, progress: Progress | None = None) -> Report:
 
 @dataclass
 class _Looked:
-    """What one pass over all splits found.
+    """Findings of one pass over all splits.
 
     prints: of all images, split after split. histogram: (C, 256) and brightness: (N,) 0..1, of
     the training split.
@@ -112,7 +112,7 @@ def _look(splits: dict[str, Split], progress: Progress | None) -> _Looked:
 
 
 def _histogram(images: Tensor) -> Tensor:
-    """(C, 256) how often each value occurs in each channel of (N, C, H, W) uint8."""
+    """(C, 256) histogram of each channel of (N, C, H, W) uint8."""
     channels = images.unbind(1)
     return torch.stack([torch.bincount(c.flatten(), minlength=256) for c in channels])
 
@@ -142,7 +142,7 @@ def _class_counts(classes: tuple[str, ...], splits: dict[str, Split]) -> Report:
 
 
 def _pixels(looked: _Looked) -> Report:
-    """Of the training split, all in units of 0..1 but for the histogram."""
+    """For the training split, in units of 0..1 except the histogram."""
     values = np.arange(256) / 255
     shares = looked.histogram / np.maximum(looked.histogram.sum(1, keepdims=True), 1)
     mean = shares @ values
@@ -195,7 +195,7 @@ def _near(prints: Fingerprints, places: Places, side: int) -> Report:
 
 
 def _files(splits: dict[str, Split]) -> Report | None:
-    """How often each (size, mode) occurs in the files; None where there are none to look at."""
+    """How often each (size, mode) occurs in the files; None if there are no files."""
     sizes: Counter[str] = Counter()
     modes: Counter[str] = Counter()
     for split in splits.values():
@@ -217,7 +217,7 @@ def _headers(images: ImageFiles, numbers: list[int]) -> list[tuple[tuple[int, in
         try:
             content = images.files.read(number)
             size, _ = read_header(content)
-        except UnreadableError:  # decoding tells the reason
+        except UnreadableError:  # decoding reports the reason
             return
         with Image.open(BytesIO(content)) as image:
             found.append((size, image.mode))

@@ -1,4 +1,4 @@
-"""The report on a data set in words, the worst first."""
+"""The report on a data set as text, worst findings first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHOWN = 5
 _MOST_CLASSES = 20
 
 
-def as_text(report: Report) -> str:
+def to_text(report: Report) -> str:
     """Warnings, then numbers; some 20 to 50 lines."""
     found = warnings(report)
     first = [f"WARNING  {line}" for line in found] or ["Nothing found that would spoil training."]

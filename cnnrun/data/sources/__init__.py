@@ -1,6 +1,6 @@
-"""Where images come from. Each source is a function that returns a `Dataset`.
+"""Data sources. Each is a function that returns a `Dataset`.
 
-A new one is a file here with `@datasets.register("name")` over a function whose keyword-only
+A new one is a file here with `@datasets.register("name")` on a function whose keyword-only
 parameters are its YAML keys, and a line below. A source of image files takes `options` and leaves
 decoding to `cnnrun.data.images.assemble`.
 """

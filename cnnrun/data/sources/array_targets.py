@@ -1,4 +1,4 @@
-"""Arrays of a row a sample as targets: which kind they are, and whether they can be."""
+"""Arrays with a row per sample as targets: their kind, and checks."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _COARSE, _SEVERAL = 0.01, 8
 def kind_of(rows: NDArray[Any]) -> Kind:
     """The kind of targets that rows (N, ...) look like.
 
-    One number is a label if it is whole and else a value; several whole numbers say which labels
-    there are, several floating-point numbers are values; a plane is a mask.
+    A whole number is a label, any other number a value; several whole numbers are a set of labels,
+    several floating-point numbers are values; a plane is a mask.
     """
     whole = rows.dtype.kind in "bui"
     if rows.ndim > 2:
@@ -43,9 +43,9 @@ def targets_of(rows: NDArray[Any], kind: Kind) -> Targets:
     """Rows (N, ...) of numbers as targets of this kind.
 
     Raises:
-        UserError: another shape, or numbers that are none; without a place.
+        UserError: another shape, or invalid numbers; without a place.
     """
-    if kind == "masks" and rows.ndim == 4:  # one channel, in front or behind
+    if kind == "masks" and rows.ndim == 4:  # one channel, first or last
         axis = next((a for a in (1, 3) if rows.shape[a] == 1), None)
         rows = rows if axis is None else rows.squeeze(axis)
     if kind == "labels" and rows.ndim == 2 and rows.shape[1] == 1:
@@ -61,8 +61,8 @@ def targets_of(rows: NDArray[Any], kind: Kind) -> Targets:
         right &= rows == np.floor(rows)
     if not right.all():
         row = int(np.argwhere(~right)[0][0])
-        told = f"{_named(kind)} with {rows[~right][0]} (sample {row})"
-        raise UserError(f"{told}; what is meant is {_FORMS[kind]}")
+        found = f"{_named(kind)} with {rows[~right][0]} (sample {row})"
+        raise UserError(f"{found}; what is meant is {_FORMS[kind]}")
     if kind == "labels":
         return Labels(torch.from_numpy(rows.astype(np.int64)))
     if kind == "masks":
@@ -93,7 +93,7 @@ def values_of(rows: NDArray[Any], names: Sequence[str] = ()) -> Values:
 
 
 def names_of(targets: list[Targets], given: list[str] | None, where: str) -> tuple[str, ...]:
-    """The names of the outputs: those given, or numbers.
+    """The names of the outputs: those given, or their indices.
 
     Raises:
         UserError: there are fewer or more, or two are the same.
@@ -102,8 +102,8 @@ def names_of(targets: list[Targets], given: list[str] | None, where: str) -> tup
     names = tuple(map(str, range(needed) if given is None else given))
     exact = isinstance(targets[0], LabelSets | Values)
     if len(set(names)) < len(names) or len(names) < needed or (exact and len(names) != needed):
-        told = f"`classes` has {len(set(names))} different names"
-        raise UserError(f"{where}: there are {needed} {targets[0].words}, but {told}")
+        found = f"`classes` has {len(set(names))} different names"
+        raise UserError(f"{where}: there are {needed} {targets[0].words}, but {found}")
     return names
 
 

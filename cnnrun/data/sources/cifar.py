@@ -66,15 +66,15 @@ def _split(files: list[Path], labels_field: str, classes: int) -> Split:
         if rows.shape != (len(numbers), _BYTES):
             raise UserError(f"{file}: expected N x 3072 bytes and N labels, found {rows.shape}")
         if numbers and not 0 <= min(numbers) <= max(numbers) < classes:
-            told = f"{min(numbers)} to {max(numbers)}"
-            raise UserError(f"{file}: labels are {told}; there are {classes} classes")
+            span = f"{min(numbers)} to {max(numbers)}"
+            raise UserError(f"{file}: labels are {span}; there are {classes} classes")
         images.append(rows.reshape(-1, 3, 32, 32))
         labels.append(np.asarray(numbers, dtype=np.int64))
     return Split(torch.from_numpy(np.concatenate(images)), torch.from_numpy(np.concatenate(labels)))
 
 
 def _are_labels(values: Any) -> TypeGuard[list[int]]:
-    """Whether they are whole numbers, not too many and not too long."""
+    """Whether they are integers, not too many and not too long."""
     return (
         isinstance(values, list)
         and len(values) <= _MOST_IMAGES
@@ -94,14 +94,14 @@ def _class_names(file: Path, key: str) -> tuple[str, ...]:
 
 
 def _content(file: Path) -> dict[Any, Any]:
-    """The dict that is pickled in `file`; keys are bytes or text, by the Python that wrote it."""
+    """The dict pickled in `file`; keys are bytes or text, depending on the Python that wrote it."""
     try:
         content = loads(read_bytes(file, _MOST_BYTES))
     except ForeignPickleError as error:
         raise UserError(
             f"{file}: a data file asks to run {error}; it was not made by CIFAR's authors"
         ) from error
-    except Exception as error:  # whatever becomes of a damaged one
+    except Exception as error:  # whatever a damaged one raises
         raise UserError(
             f"{file}: not a CIFAR file ({error!r:.200}); delete it to fetch it again"
         ) from error

@@ -26,11 +26,12 @@ from cnnrun.registry import datasets
 from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.reading import TABLE_BYTES, UnusableFileError, open_regular
 
-# Of a name of a column that is shown, and how many numbered columns are no table of files.
+# Characters shown of a column's name; and the number of numbered columns that make it no table of
+# files.
 _LONGEST = 30
 _PIXELS = 60
 
-# What says that an image has a label, and that it has not.
+# Values that mean that an image has a label, and that it has not.
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "-1", "false", "no")
 
 Columns = Annotated[list[str], Field(min_length=1)]
@@ -54,24 +55,24 @@ def csv_file(
     mask_classes: MaskClasses = None,
     test: Amount = 0.2,
 ) -> Dataset:
-    """A CSV file with the columns path and label, and, if you like, split or group.
+    """A CSV file with the columns path and label, and optionally split or group.
 
     Columns are separated by commas, semicolons or tabs. A label is the name of a class, or a
     number, which is a name too.
 
     Each file's own name (or group) decides which split it is in, so adding or removing rows does
-    not move it, and every class keeps an image to train on.
+    not move it, and every class keeps a training image.
 
     file: The CSV file, with a header; paths in it start at its folder.
     path_column: Column of the image files.
-    image_folder: Folder of the images, where it isn't that of the file.
-    extension: What is added to each cell of `path_column`, where it names files without: `.jpg`.
+    image_folder: Folder of the images, if it isn't the file's.
+    extension: Added to each cell of `path_column` if it names files without one: `.jpg`.
     label_column: Column of the classes; rows without one are left out.
     split_column: Column that says train, val (or valid, validation) or test, if there is one.
     group_column: Column of what images come from, e.g. a patient or a video, if there is one; a
         group is never divided between splits.
-    label_separator: What is between the labels where a cell has several, such as `|` or a space
-        (task: multilabel).
+    label_separator: Separator of several labels in a cell, such as `|` or a space (task:
+        multilabel).
     label_columns: Columns that are 1 where an image has the label of that name, else 0.
     value_columns: Columns of numbers (task: regress); rows without one are left out.
     mask_column: Column of the mask files (task: segment), 8-bit gray or with a palette, whose pixel
@@ -114,15 +115,15 @@ def csv_file(
             f"{file}: {without_any:,} rows have an empty {label_column}: they are images with none "
             "of the labels; remove those that nobody has labelled"
         )
-    _tell_repeated(file, listings, options)
+    _warn_of_repeats(file, listings, options)
     return labelled_dataset(file, str(folder), listings, test, options, answer.reading)
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """Which columns say what of an image, and how their cells are read.
+    """Which columns describe an image's targets, and how their cells are read.
 
-    read: (place, folder, cells by column) to what `reading` takes; None where nothing is said.
+    read: (place, folder, cells by column) to what `reading` takes; None for empty cells.
     """
 
     columns: tuple[str, ...]
@@ -139,10 +140,10 @@ def _answer(
     mask: str | None,
     mask_classes: MaskClasses,
 ) -> _Answer:
-    """The one that the keys of the data set mean.
+    """The one that the data set's keys select.
 
     Raises:
-        UserError: they mean several.
+        UserError: they select several.
     """
     given = {
         "label_separator": separator,
@@ -219,8 +220,8 @@ def _numbers(
         except ValueError:
             number = math.nan
         if not math.isfinite(number) or "_" in cells[column]:  # which Python reads as a number
-            told = f"{column} is '{cells[column]}'; a number such as 1.5 is meant"
-            raise UserError(f"{where}: {told}, or an empty cell where nobody knows it")
+            message = f"{column} is '{cells[column]}'; a number such as 1.5 is meant"
+            raise UserError(f"{where}: {message}, or an empty cell where it is not known")
         found.append(number)
     return found
 
@@ -229,7 +230,7 @@ def _mask(column: str, where: str, folder: Path, cells: dict[str, str]) -> str |
     return _image_path(where, folder, cells[column]) if cells[column] else None
 
 
-def _tell_repeated(file: str, listings: dict[str, Listing], options: ImageOptions) -> None:
+def _warn_of_repeats(file: str, listings: dict[str, Listing], options: ImageOptions) -> None:
     """One file, or images of one group, in several splits."""
     for what, kind in (("paths", "files"), ("groups", "groups")):
         splits = {name: set(filter(None, getattr(held, what))) for name, held in listings.items()}
@@ -246,7 +247,7 @@ def _rows(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """(line number, cells by column) of each row that is not empty."""
     try:
-        # utf-8-sig: spreadsheets begin the file with a byte order mark.
+        # utf-8-sig: spreadsheets start the file with a byte order mark.
         with (
             open_regular(table, TABLE_BYTES) as content,
             io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as lines,
@@ -284,7 +285,7 @@ def _rows(
 
 
 def _columns(header: list[str]) -> str:
-    """What the first line has instead, however long it is."""
+    """What the first line contains instead, shortened."""
     names = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..." for name in header]
     if names and names[0].startswith(("{", "[")):
         return "it looks like JSON, not like CSV"
@@ -301,7 +302,7 @@ def _split_name(where: str, text: str) -> str:
 
 
 def _image_path(where: str, folder: Path, text: str) -> str:
-    """`text` from `folder`; tables written on Windows have backslashes."""
+    """`text` as a path from `folder`; tables written on Windows have backslashes."""
     for name in (text, text.replace("\\", "/")):
         path = os.path.join(folder, name)  # noqa: PTH118  (a Path for each row is slow)
         if os.path.isfile(path):  # noqa: PTH113

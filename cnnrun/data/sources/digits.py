@@ -17,7 +17,8 @@ from cnnrun.registry import datasets
 def digits() -> Dataset:
     """1,797 gray 8x8 digits from scikit-learn (Alpaydin & Kaynak 1998); no download.
 
-    The set has no official test split: 360 samples, stratified and always the same, are its test.
+    The set has no official test split: 360 samples, stratified and always the same, are the test
+    split.
     """
     table = np.loadtxt(_file(), delimiter=",", dtype=np.int64)
     # Pixels are counts 0..16 of ink in 4x4 cells; spread over the range of a byte.
@@ -36,7 +37,7 @@ def digits() -> Dataset:
 
 
 def _file() -> Path:
-    """The package's data file; finding it without importing scikit-learn saves 0.8 s a run."""
+    """The package's data file; finding it without importing scikit-learn saves 0.8 s per run."""
     spec = importlib.util.find_spec("sklearn")
     assert spec is not None
     assert spec.submodule_search_locations is not None

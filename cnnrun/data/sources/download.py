@@ -13,7 +13,7 @@ from typing import Any
 
 from cnnrun.errors import NetworkError, UserError
 
-# A mirror that does not answer for so long counts as absent (seconds).
+# Timeout for a mirror to answer (seconds).
 TIMEOUT = 20.0
 
 _ADDRESS = r"https?://[^'\"\s<>,)]+"
@@ -31,7 +31,7 @@ def download_with_torchvision(
     """Put the files of `torchvision.datasets.<name>` below `root`, all of them or none.
 
     name: torchvision's class, also shown in messages.
-    folder: the sub-folder of `root` that the files land in; "" where they lie in `root` itself.
+    folder: the sub-folder of `root` for the files; "" if they are in `root` itself.
     wanted: the files by name, for the message.
     parts: arguments of the class for each part to fetch, e.g. `{"split": "test"}`.
 
@@ -49,7 +49,8 @@ def download_with_torchvision(
     socket.setdefaulttimeout(TIMEOUT)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        # Fetched beside its place and moved when whole: what breaks off leaves nothing behind.
+        # Fetched to a temporary folder and moved when complete: a broken download leaves nothing
+        # behind.
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as scratch:
             for arguments in parts:
                 source(scratch, **{**arguments, "download": True})
@@ -85,7 +86,7 @@ def _addresses(source: type) -> list[str]:
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason in words, e.g. 'Name or service not known'."""
+    """The innermost reason as text, e.g. 'Name or service not known'."""
     reason = getattr(error, "reason", None)
     if isinstance(reason, OSError):
         return str(reason.strerror or reason)

@@ -17,7 +17,7 @@ from cnnrun.runtime.randomness import derive_seed
 Bytes = NDArray[np.uint8]
 Positive = Annotated[int, Field(ge=1)]
 
-# Up to so many bytes a split is made at once and kept; beyond, each image is made when asked for.
+# Up to this size (bytes), a split is made at once and kept; beyond, images are made when indexed.
 _IN_MEMORY = 2**28
 
 
@@ -42,7 +42,7 @@ def fake(
     width: Pixels from left to right.
     classes: Number of classes.
     learnable: Give each class a pattern of its own under the noise.
-    seed: Random seed of the images, whatever the experiment's is.
+    seed: Random seed of the images, independent of the experiment's.
     """
     channels = 3 if rgb else 1
     shape = (channels, height, width)
@@ -73,7 +73,7 @@ class FakeImages:
         """The images at `indices` (M,) int64: (M, C, H, W) uint8, 0..255."""
         images = np.empty((len(indices), *self.shape[1:]), np.uint8)
         for image, index in zip(images, indices.tolist(), strict=True):
-            # A counter-based generator starts anywhere at once; word 2 of its counter is free.
+            # A counter-based generator can start anywhere; word 2 of its counter is free.
             stream = np.random.Philox(key=self._seed, counter=[0, 0, index, 0])
             words = stream.random_raw(-(-image.size // 8))
             noise = words.view(np.uint8)[: image.size].reshape(image.shape)

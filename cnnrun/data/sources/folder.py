@@ -17,7 +17,7 @@ from cnnrun.data.sources.folder_listing import (
     run_around,
     run_below,
 )
-from cnnrun.data.sources.groups import By, sources, tell_series
+from cnnrun.data.sources.groups import By, sources, warn_of_series
 from cnnrun.data.sources.labelled_files import Amount, Listing, labelled_dataset
 from cnnrun.data.sources.listed_names import class_name, listed, natural_order
 from cnnrun.data.sources.split_names import split_named, splits_named
@@ -38,14 +38,13 @@ def folder(
 ) -> Dataset:
     """Your own images: `root/train/CLASS/*.jpg`, or `root/CLASS/*.jpg` to be split.
 
+    Labels number the training classes in natural order (9 before 10).
 
-    The labels are numbers of the training classes in natural order (9 before 10).
-
-    Folders within a class folder belong to the class. Hidden files and what systems leave behind
-    are skipped, and so is a `test` without class folders, which has no labels.
+    Folders within a class folder belong to the class. Hidden files and system files are skipped,
+    and so is a `test` without class folders, which has no labels.
 
     Each file's own name decides which split it is in, so adding or removing others does not move
-    it, and every class keeps an image to train on. Where there is `val` but no `test`, `val` is the
+    it, and every class keeps a training image. Where there is `val` but no `test`, `val` is the
     test split, and `dataset.validation` is set aside from `train`.
 
     root: Folder with `train`, `val` and `test` (or the like) and class folders in each, or with the
@@ -72,12 +71,12 @@ def folder(
                 listings[split].groups = sources(listings[split].paths, places[split], group)
     if not group and "test" not in places and "train" in places:
         held = listings["train"]
-        tell_series(held.paths, held.answers, places["train"], options)
+        warn_of_series(held.paths, held.answers, places["train"], options)
     return labelled_dataset(root, str(base), listings, test, options)
 
 
 def _check_is_no_run(base: Path) -> None:
-    """Refuse a run directory and a folder of runs, whose images are plots."""
+    """Refuse run directories and folders of runs: their images are plots."""
     if run := run_around(base) or run_below(base):
         raise UserError(
             f"dataset.root: the images in the run directory {run} are its own plots; name the "
@@ -86,9 +85,9 @@ def _check_is_no_run(base: Path) -> None:
 
 
 def _named_splits(base: Path, options: ImageOptions) -> tuple[dict[str, str], list[str]]:
-    """Folders by the split they are, and those without labels beside class folders.
+    """Folders by split, and unlabelled ones beside class folders.
 
-    Where no folder is called `train`, `base` itself is the training split.
+    If no folder is called `train`, `base` itself is the training split.
     """
     tops = {entry.name: entry.path for entry in folders(str(base))}
     splits = splits_named(tops)
@@ -121,7 +120,7 @@ def _named_splits(base: Path, options: ImageOptions) -> tuple[dict[str, str], li
 
 
 def _unwrapped(path: str) -> str:
-    """`path`, or what archives put into it once more: `seg_train/seg_train`."""
+    """`path`, or the folder of the same name in it, as in some archives: `seg_train/seg_train`."""
     inner = folders(path)
     if len(inner) == 1 and _same_split(inner[0].name, Path(path).name):
         loose = any(not is_folder(e) and is_image(e) for e in entries(path))
@@ -136,18 +135,18 @@ def _same_split(inner: str, outer: str) -> bool:
 def _is_unlabelled(
     path: str, split: str, listings: dict[str, Listing], options: ImageOptions
 ) -> bool:
-    """Whether a test split has no class folders, as where labels were never published; told."""
+    """Whether a test split has no class folders, as its labels were never published; notes it."""
     if split != "test":
         return False
     inner = [class_name(entry.name) for entry in folders(path)]
     known = set(listings["train"].answers)
     if inner and (len(inner) > 1 or inner[0] in known or not known):
         return False
-    _tell_unlabelled(path, options)
+    _warn_of_unlabelled(path, options)
     return True
 
 
-def _tell_unlabelled(path: str, options: ImageOptions) -> None:
+def _warn_of_unlabelled(path: str, options: ImageOptions) -> None:
     count = len(images_below(path)[0])
     options.notes.append(
         f"{path}: {count:,} images without class folders, so nobody says what they show: left out"
@@ -179,7 +178,7 @@ def _list_classes(
     if not listing.paths and must_be_there:
         raise UserError(f"{path}: there are no images in {listed(empty)}; the form is {_FORM}")
     for unlabelled in left_out:
-        _tell_unlabelled(unlabelled, options)
+        _warn_of_unlabelled(unlabelled, options)
     if empty:
         options.notes.append(f"{path}: no images in {listed(map(class_name, empty))}")
     if loose:
@@ -187,11 +186,11 @@ def _list_classes(
     if others:
         options.notes.append(f"{path}: skipped {others:,} files that are no images")
     if must_be_there:
-        _tell_odd_classes(path, classes, options)
+        _warn_of_odd_classes(path, classes, options)
 
 
-def _tell_odd_classes(path: str, classes: list[os.DirEntry[str]], options: ImageOptions) -> None:
-    """What a person should know who named a folder one level too high, or splits as classes."""
+def _warn_of_odd_classes(path: str, classes: list[os.DirEntry[str]], options: ImageOptions) -> None:
+    """Note folders that look one level too high, or splits used as classes."""
     inner = [sorted(entry.name for entry in folders(cls.path)) for cls in classes]
     alike = len(inner[0]) > 1 and all(names == inner[0] for names in inner)
     if len(classes) == 1 and inner[0]:

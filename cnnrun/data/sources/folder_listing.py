@@ -1,4 +1,4 @@
-"""What lies in folders: image files and folders, without litter, circles and devices."""
+"""The contents of folders: image files and folders, without system files, loops and devices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cnnrun.errors import UserError
 
-# What systems and tools leave in folders, in lower case; so do they with a dot in front.
+# What systems and tools leave in folders, in lower case, also with a leading dot.
 _LITTER = frozenset(
     {
         *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
@@ -30,7 +30,7 @@ def is_run(folder: Path) -> bool:
 
 
 def run_around(folder: Path) -> Path | None:
-    """The run directory that `folder` is, or lies in."""
+    """The run directory that `folder` is, or is in."""
     here = folder.resolve()
     return next((place for place in (here, *here.parents) if is_run(place)), None)
 
@@ -38,7 +38,7 @@ def run_around(folder: Path) -> Path | None:
 def run_below(folder: Path) -> Path | None:
     """A run directory in `folder`, or one further down, as in `runs/NAME/RUN`.
 
-    A class folder may have a million entries, of which a few tell.
+    A class folder may have a million entries; a few are enough.
     """
     tops = [Path(entry.path) for entry in folders(str(folder))]
     below = (Path(e.path) for top in tops for e in _some_entries(top) if is_folder(e))
@@ -49,12 +49,12 @@ def _some_entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as listing:
             return list(islice(listing, 5))
-    except OSError:  # said when the folder is read
+    except OSError:  # reported when the folder is read
         return []
 
 
 def identities(folder: str) -> frozenset[tuple[int, int]]:
-    """Of the folder and all that it lies in: no link is followed back to one of them."""
+    """Of the folder and all its parents: no link is followed back to one of them."""
     place = Path(folder).resolve()
     return frozenset(map(_identity, [place, *place.parents]))
 
@@ -62,9 +62,9 @@ def identities(folder: str) -> frozenset[tuple[int, int]]:
 def images_below(
     path: str, above: frozenset[tuple[int, int]] = frozenset()
 ) -> tuple[list[str], int]:
-    """(paths of image files, sorted; how many other files there are), in all folders below.
+    """(sorted paths of image files; number of other files), in all folders below. above:
 
-    above: `identities` of the folder that `path` lies in.
+    `identities` of the folder that contains `path`.
 
     Raises:
         UserError: a folder can't be read.
@@ -81,7 +81,7 @@ def images_below(
 
 
 def _walk(path: str, above: frozenset[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
-    """The files below `path`; a link back to a folder that it lies in is not followed."""
+    """The files below `path`; links back to a parent folder are not followed."""
     here = _identity(Path(path))
     if here in above:
         return
@@ -98,7 +98,7 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 
 def entries(path: str) -> list[os.DirEntry[str]]:
-    """What lies in the folder, litter left out.
+    """The folder's entries, without system files.
 
     Raises:
         UserError: it can't be read.
@@ -123,9 +123,9 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def is_image(entry: os.DirEntry[str]) -> bool:
-    """By its ending; a file with another ending, or none, by its first bytes."""
+    """By its extension; a file with another extension, or none, by its first bytes."""
     if entry.name.lower().endswith(_ENDINGS):
-        # A link that leads nowhere is listed, so that it comes up as a bad file.
+        # A broken link is listed, so that it is reported as a bad file.
         return entry.is_symlink() or entry.is_file()
     try:
         if not entry.is_file():

@@ -1,6 +1,6 @@
-"""Files that come from one source, such as the frames of a video, by where they lie or their names.
+"""Files from one source, such as the frames of a video, recognized by folder or name.
 
-Split apart, such files make a test that asks for what was trained on.
+Divided between splits, such files leak training data into the test.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ By = Literal["folder", "name"]
 
 _DIGITS, _MARKS = "0123456789", " _-.,#()[]"
 _BEHIND = re.compile(r"[^0-9]*$")
-# Names are told to look like series where so much of the files belongs to one.
+# Fraction of the files that must belong to series for a note.
 _MOST = 0.8
 
 
 def sources(paths: Sequence[str], base: str, by: By) -> list[str]:
-    """A name for the source of each file, below its class folder in `base`; "" where it has none.
+    """A name for the source of each file, below its class folder in `base`; "" if it has none. by:
 
-    by: `folder`: the one that the file lies in. `name`: what comes before its last number, too.
+    `folder`: the file's folder. `name`: also its name up to the last number.
     """
     found, start = [], len(base.rstrip(os.sep)) + 1
     for path in paths:
@@ -37,7 +37,7 @@ def sources(paths: Sequence[str], base: str, by: By) -> list[str]:
 
 
 def _series(place: str, file: str) -> str:
-    """The name up to its last number; "" of a name without one, or that is only one."""
+    """The name up to its last number; "" if there is none, or nothing else."""
     stem = file.rpartition(".")[0] or file
     if stem[-1] not in _DIGITS:  # v1_0001_left
         stem = stem[: _BEHIND.search(stem).start()]  # type: ignore[union-attr]
@@ -47,10 +47,10 @@ def _series(place: str, file: str) -> str:
     return f"{place}/{name}" if place else name
 
 
-def tell_series(
+def warn_of_series(
     paths: Sequence[str], classes: Sequence[str], base: str, options: ImageOptions
 ) -> None:
-    """Note that files look as if several came from one source, though each is split by itself.
+    """Note files that look as if several came from one source, though each is split alone.
 
     classes: of each file. Where most files of a class are one series, it is the class's own name.
     """
@@ -63,9 +63,9 @@ def tell_series(
         series = {name: size for name, size in sizes.items() if size > 1}
         count = sum(series.values())
         if len(series) >= least and count >= _MOST * len(paths):
-            told = words.format(f"{len(series):,}", min(series))
+            looks = words.format(f"{len(series):,}", min(series))
             options.notes.append(
-                f"{base}: {count:,} images {told}; if each is one video, one patient or the like, "
+                f"{base}: {count:,} images {looks}; if each is one video, one patient or the like, "
                 f"say so by dataset.group: {by}, or testing asks for what was trained on"
             )
             return

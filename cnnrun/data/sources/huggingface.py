@@ -36,10 +36,9 @@ def huggingface(
 ) -> Dataset:
     """A data set of the Hugging Face hub or in its formats; needs the extra `huggingface`.
 
-
     Code that comes with a data set is never run.
 
-    Of one table alone, each image's content decides which split it is in, unless `test_split` is a
+    With a single table, each image's content decides which split it is in, unless `test_split` is a
     slice of it.
 
     path: Name on the hub (`uoft-cs/cifar10`), or a folder that `save_to_disk` wrote, or one of
@@ -47,15 +46,15 @@ def huggingface(
     config: Which of its configurations, where there are several.
     image_column: Column of the images.
     label_column: Column of the labels.
-    train_split: Its name of the training split, or a slice such as `train[:10%]`.
-    test_split: Its name of the test split, or a slice such as `train[90%:]`.
-    validation_split: Its name of the validation split, where it has one to use.
-    revision: Branch, tag or commit on the hub; a commit makes a run repeatable for good.
-    test: Where a folder holds one table alone, about this fraction of its images (or this many) is
-        the test split.
+    train_split: The data set's name of the training split, or a slice such as `train[:10%]`.
+    test_split: The data set's name of the test split, or a slice such as `train[90%:]`.
+    validation_split: The data set's name of the validation split, if it has one.
+    revision: Branch, tag or commit on the hub; a commit makes a run repeatable.
+    test: If a folder holds a single table, about this fraction of its images (or this many) is the
+        test split.
 
     Raises:
-        UserError: the extra is missing, the data set can't be had, or lacks a column or split.
+        UserError: the extra is missing, the data set can't be loaded, or lacks a column or split.
     """
     parts = {"train": train_split, "test": test_split}
     if validation_split is not None:
@@ -94,7 +93,7 @@ def _hub() -> Any:
 
 
 def _saved(path: str) -> Mapping[str, Any] | None:
-    """The tables by name that `save_to_disk` wrote; None of what was had by another way."""
+    """The tables by name that `save_to_disk` wrote; None for other folders."""
     folder = expanded(path)
     if not any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
         return None
@@ -128,7 +127,7 @@ def _part(path: str, held: Mapping[str, Any], split: str) -> Any:
 def _load(path: str, config: str | None, split: str, revision: str | None) -> Any:
     """One split as a `datasets.Dataset`, from the hub or files that the package reads."""
     hub = _hub()
-    if path.startswith(("~", "$")):  # a folder; a name on the hub begins with a letter
+    if path.startswith(("~", "$")):  # a folder; names on the hub start with a letter
         path = str(expanded(path))
     local = Path(path).exists()
     with nullcontext("") if local else asked_once() as silent:
@@ -138,8 +137,8 @@ def _load(path: str, config: str | None, split: str, revision: str | None) -> An
         except Exception as error:
             from_network = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
             kind = NetworkError if from_network or silent else UserError
-            told = f"{path}, split '{split}': can't be loaded ({silent or _first_line(error)})"
-            raise kind(told) from error
+            message = f"{path}, split '{split}': can't be loaded ({silent or _first_line(error)})"
+            raise kind(message) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -213,12 +212,12 @@ class ImageColumn:
         return read_bytes(cell["path"]) if content is None else content
 
     def name(self, index: int) -> str:
-        """What to call image `index` in a message."""
+        """The name of image `index` in messages."""
         return f"{self._where}, row {index}"
 
     def identity(self) -> str:
-        """The package's own fingerprint of the table: what caches are known by."""
+        """The package's own fingerprint of the table: a key for caches."""
         return str(self._table._fingerprint)
 
     def ids(self) -> None:
-        """A table's rows are known by their positions: a revision is a fixed set."""
+        """Rows are identified by position: a revision is a fixed set."""

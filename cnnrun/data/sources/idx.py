@@ -25,7 +25,7 @@ _FILES = {
 _ALL = [file for pair in _FILES.values() for file in pair]
 _FAMILY = ("MNIST", "FashionMNIST", "KMNIST")
 
-# A damaged header may announce any size; no file of this family comes near this one.
+# A damaged header may announce any size; no real file of this family comes near this one.
 _LARGEST = 2**31
 
 
@@ -64,10 +64,10 @@ def _load(name: str, root: str, download: bool, classes: tuple[str, ...]) -> Dat
 
 
 def _folder_of(name: str, root: Path) -> Path | None:
-    """Where all files are: as torchvision keeps them, or as they come from an archive.
+    """The folder with all files: as torchvision stores them, or from an archive.
 
-    Right in the root only where no set of the family has a folder of its own there: the files of
-    all have the same names.
+    The root itself only if no set of the family has its own folder there: all sets use the same
+    file names.
     """
     places = [root / name / "raw", root / name]
     if not any((root / family).is_dir() for family in _FAMILY):
@@ -76,8 +76,8 @@ def _folder_of(name: str, root: Path) -> Path | None:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    """The file, `train-images-idx3-ubyte` or `train-images.idx3-ubyte`, .gz or not; archives of
-    Kaggle's put each into a folder of its name."""
+    """The file, `train-images-idx3-ubyte` or `train-images.idx3-ubyte`, .gz or not; Kaggle's
+    archives put each into a folder of its name."""
     names = (name, name.replace("-idx", ".idx"))
     places = (folder / other / inner for other in names for inner in ("", other))
     candidates = (place.with_name(place.name + end) for place in places for end in ("", ".gz"))
@@ -115,7 +115,7 @@ def read_idx(file: Path, dimensions: int) -> Tensor:
             whole = math.prod(shape) <= _LARGEST
             values = np.empty(shape if whole else 0, np.uint8)
             whole = whole and stream.readinto(values.reshape(-1).data) == values.size
-            # Nothing may follow what was announced.
+            # Nothing may follow the announced data.
             whole = whole and not stream.read(1)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{file}: can't be read ({error}); delete it to fetch it again") from error

@@ -15,9 +15,9 @@ from cnnrun.runtime.memory import free_bytes
 
 Positive = Annotated[int, Field(ge=1)]
 
-# What VGG-19 up to its fifth block and a step of L-BFGS take for each pixel, measured on a CPU.
+# Bytes per pixel for VGG-19 up to its fifth block and a step of L-BFGS, measured on a CPU.
 BYTES_PER_PIXEL = 4_000
-# What of the free memory an image may take.
+# Fraction of the free memory that an image may take.
 _SHARE = 0.7
 
 
@@ -32,19 +32,19 @@ def image(
     """One image file, e.g. the content of style transfer; its proportions are kept.
 
     file: A path, or `sample:china.jpg` or `sample:flower.jpg` (from scikit-learn).
-    longest: Pixels of the longer side; a larger image is averaged down, and further where memory
-        would not do.
-    steps: Steps of an epoch, all on this image.
+    longest: Pixels of the longer side; a larger image is averaged down, and further if memory is
+        short.
+    steps: Steps per epoch, all on this image.
     """
     pixels = decode(image_path(file), 3).float().div_(255)
     whole = tuple(pixels.shape[1:])
     size = scaled_size(whole, min(1.0, longest / max(whole)))
     free = free_bytes()
     if size[0] * size[1] * BYTES_PER_PIXEL > _SHARE * free:
-        wished = size
+        wanted = size
         size = scaled_size(size, (_SHARE * free / BYTES_PER_PIXEL / (size[0] * size[1])) ** 0.5)
         options.notes.append(
-            f"{_by(wished)} pixels would take about {_gigabytes(wished)}, and "
+            f"{_by(wanted)} pixels would take about {_gigabytes(wanted)}, and "
             f"{free / 1e9:.1f} GB are free: taken at {_by(size)} ({_gigabytes(size)}); "
             "dataset.longest chooses the size"
         )
@@ -54,8 +54,8 @@ def image(
             "memory; dataset.longest chooses the size"
         )
     content = resized(pixels, *size).mul(255).round().byte()
-    # The class's name is what it has been in checkpoints from the first version on.
-    # Views of one image: they take no memory.
+    # The class's name as it has been in checkpoints since the first version. The images are views
+    # of one: they take no memory.
     images = content.expand(steps, -1, -1, -1)
     labels = torch.zeros(steps, dtype=torch.int64)
     nothing = Split(images[:0], labels[:0])

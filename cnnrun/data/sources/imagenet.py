@@ -1,4 +1,4 @@
-"""ImageNet as plain class folders: no devkit, no meta file, no archive is asked for."""
+"""ImageNet as plain class folders, without devkit, meta file or archives."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ _FORM = "<root>/train/<class>/*.JPEG and <root>/val/<class>/*.JPEG, e.g. train/n
 
 @datasets.register("imagenet")
 def imagenet(options: ImageOptions, *, root: str) -> Dataset:
-    """ImageNet, 1,000 kinds of things in 1.3 million photos (Russakovsky et al. 2015); by hand.
-
+    """ImageNet, 1.3 million photos in 1,000 classes (Russakovsky et al. 2015); not downloaded.
 
     The official validation split serves as test, as the labels of the test split were never
     published.
 
-    Nothing else of ImageNet is needed, and any part of its classes will do.
+    No other part of ImageNet is needed, and any subset of the classes will do.
 
     root: Folder with `train` and `val`, each with a folder for each class.
 
@@ -35,7 +34,7 @@ def imagenet(options: ImageOptions, *, root: str) -> Dataset:
         listings[split] = Listing()
         for entry in _class_folders(expanded(root) / name):
             listings[split].add(_images(entry), entry.name)
-    # Never used as there is a test listing, and ImageNet has no fourth split.
+    # Unused: there is a test listing, and ImageNet has no fourth split.
     return labelled_dataset(root, str(expanded(root)), listings, 1, options)
 
 
@@ -55,6 +54,6 @@ def _class_folders(folder: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[str]:
-    """All files but hidden ones, sorted."""
+    """All files except hidden ones, sorted."""
     with os.scandir(folder) as entries:
         return sorted(e.path for e in entries if e.name[0] != "." and e.is_file())

@@ -1,4 +1,4 @@
-"""Keys that many sources have, and what they mean."""
+"""Keys of many sources, with descriptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fixed data sets look like, so that a network can be described before its data are there."""
+"""Shapes of fixed data sets, so that a network can be described before its data are downloaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KNOWN: dict[str, tuple[Shape, int]] = {
 
 
 def known_form(options: DatasetOptions) -> tuple[Shape, int] | None:
-    """((C, H, W), number of classes) of the data set as `options` want it; None if unknown."""
+    """((C, H, W), number of classes) of the data set with `options`; None if unknown."""
     if options.name not in _KNOWN:
         return None
     (channels, height, width), classes = _KNOWN[options.name]

@@ -1,4 +1,4 @@
-"""Image files with the names of their classes, listed by a folder or a table, as a data set."""
+"""Image files with the names of their classes, listed by a folder or table, as a data set."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from cnnrun.data.targets import Targets
 from cnnrun.errors import UserError
 from cnnrun.runtime.randomness import derive_seed
 
-# A share of the images (0.2) or a number of them (500).
+# A fraction of the images (0.2) or a number of them (500).
 Amount = Annotated[float, Field(gt=0, lt=1)] | Annotated[int, Field(ge=1)]
 
-# Files, their targets, and the keys (N,) int64 that decide what is set aside.
+# Files, their targets, and the keys (N,) int64 that decide which are held out.
 Part = tuple[Files, Targets, Tensor]
 
 _CLASSES = OneClass()
@@ -33,7 +33,7 @@ _CLASSES = OneClass()
 
 @dataclass
 class Listing:
-    """paths[i] is a file of which `answers[i]` is said, and of the group `groups[i]`, if named.
+    """paths[i] is a file with the target `answers[i]`, in the group `groups[i]`, if any.
 
     answers: what the `Reading` takes, e.g. names of classes.
     """
@@ -59,13 +59,13 @@ def labelled_dataset(
     """The data set of the listings "train", "validation" and "test".
 
     Without a test listing, validation becomes the test split: it must not be used to choose
-    anything, and a validation split can be set aside of training. With neither, about `test` of the
-    training files are the test split: each file's own name (or group) decides.
+    anything, and a validation split can be held out from training. With neither, about `test` of
+    the training files are the test split: each file's own name (or group) decides.
 
-    where: the folder or table, for messages. root: the folder that files are known from.
+    where: the folder or table, for messages. root: the folder that identifies files.
 
     Raises:
-        UserError: nothing to train on, classes that training lacks, or bad images.
+        UserError: no training images, classes without training images, or bad images.
     """
     listings = {split: listing for split, listing in listings.items() if listing.paths}
     if options.whole and set(listings) == {"train"}:
@@ -78,7 +78,9 @@ def labelled_dataset(
         split: _part(where, root, split, held, names, reading) for split, held in listings.items()
     }
     if isinstance(reading, OneClass):
-        _tell_odd_labels(where, names, sum(len(held.paths) for held in listings.values()), options)
+        _warn_of_odd_labels(
+            where, names, sum(len(held.paths) for held in listings.values()), options
+        )
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
         options.notes.append(
@@ -88,7 +90,7 @@ def labelled_dataset(
     elif "test" not in parts:
         parts["train"], parts["test"] = _divided(where, *parts["train"], test)
         if isinstance(reading, OneClass):
-            _tell_untested(where, names, parts["test"][1].held, options)
+            _warn_of_untested(where, names, parts["test"][1].held, options)
     splits = image_splits({name: part[:2] for name, part in parts.items()}, options)
     for name, (files, _, keys) in parts.items():
         splits[name] = replace(splits[name], keys=_kept(files, keys, splits[name]))
@@ -108,14 +110,14 @@ def _part(
 
 
 def _kept(files: Files, keys: Tensor, split: Split) -> Tensor:
-    """The keys of the samples of `split`, from which bad files may have been left out."""
+    """The keys of the samples of `split`, without bad files that were left out."""
     if len(keys) == len(split):
         return keys
     known = dict(zip(files.ids().tolist(), keys.tolist(), strict=True))
     return torch.tensor([known[number] for number in split.ids.tolist()], dtype=torch.int64)
 
 
-def _tell_untested(where: str, names: list[str], labels: Tensor, options: ImageOptions) -> None:
+def _warn_of_untested(where: str, names: list[str], labels: Tensor, options: ImageOptions) -> None:
     tested = set(labels.tolist())
     untested = [name for k, name in enumerate(names) if k not in tested]
     if untested:
@@ -125,8 +127,8 @@ def _tell_untested(where: str, names: list[str], labels: Tensor, options: ImageO
         )
 
 
-def _tell_odd_labels(where: str, names: list[str], count: int, options: ImageOptions) -> None:
-    """Measurements are no classes, though they can be written into the same column."""
+def _warn_of_odd_labels(where: str, names: list[str], count: int, options: ImageOptions) -> None:
+    """Warn if the labels look like measurements instead of classes."""
     measured = [name for name in names if re.fullmatch(r"[-+]?\d*[.,]\d+(e[-+]?\d+)?", name, re.I)]
     if len(measured) > 1 and len(measured) * 2 > len(names):
         options.notes.append(
@@ -143,7 +145,7 @@ def _tell_odd_labels(where: str, names: list[str], count: int, options: ImageOpt
 def _divided(
     where: str, files: Files, targets: Targets, keys: Tensor, test: Amount
 ) -> tuple[Part, Part]:
-    """(train, test), before any file is read: a bad one moves no other to another split."""
+    """(train, test), before any file is read: so a bad file moves no other to another split."""
     chosen = torch.zeros(len(targets), dtype=torch.bool)
     chosen[chosen_by_key(keys, targets.strata, test, derive_seed(0, "test split"))] = True
     if (isinstance(test, int) and test >= len(targets)) or not chosen.any():
@@ -160,7 +162,7 @@ def _divided(
 
 
 def divided_by_content(path: str, split: Split, test: Amount, whole: bool) -> dict[str, Split]:
-    """Training and testing, by contents; all is tested where the `whole` is to be scored."""
+    """Training and test split, by content; all is tested if the `whole` is to be scored."""
     split = replace(split, keys=split.contents)
     if whole:
         return {"train": split.take(torch.arange(0)), "test": split}

@@ -1,4 +1,4 @@
-"""Names of classes: as text shows them, sorted as people do, and the first few of many."""
+"""Names of classes: normalized, in natural order, and shortened lists of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 
 def class_name(name: str) -> str:
-    """The name as text can show it, the same however a system composes its accents."""
+    """The name as printable text, the same however a system composes accents."""
     shown = os.fsencode(name).decode("utf-8", "replace")
     return unicodedata.normalize("NFC", shown)
 

@@ -1,4 +1,4 @@
-"""What a table or folder says of each file, as targets: a class, labels or numbers."""
+"""The targets that a table or folder gives for each file: a class, labels or numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cnnrun.errors import UserError
 
 @dataclass(frozen=True)
 class Said:
-    """What is said of the files of a split: answers[i] of paths[i]. where: for messages."""
+    """The targets of a split's files: answers[i] of paths[i]. where: for messages."""
 
     where: str
     paths: Sequence[str]
@@ -28,7 +28,7 @@ class Said:
 
 
 class Reading(ABC):
-    """How the answers of a listing, one a file, become targets."""
+    """How the answers of a listing, one per file, become targets."""
 
     @abstractmethod
     def names(self, answers: Sequence[Any]) -> list[str]:
@@ -44,7 +44,7 @@ class Reading(ABC):
         names: list[str],
         options: ImageOptions,  # noqa: ARG002
     ) -> tuple[dict[str, Split], list[str]]:
-        """The splits as they are to be, now that the size of the images is known, and the names."""
+        """The final splits, now that the size of the images is known, and the names."""
         return splits, names
 
 

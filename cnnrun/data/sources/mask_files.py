@@ -1,4 +1,4 @@
-"""Masks in files: which class a pixel's value or color means, at the size of the mask's image."""
+"""Masks in files: the classes of pixel values or colors, resized like the mask's image."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MaskClasses = (
 
 Pixels = NDArray[np.uint8]
 
-# Values without a pixel that are told, where no more than so many are there.
+# Values without pixels are reported if there are no more than this many.
 _FEW = 8
 
 
@@ -56,7 +56,7 @@ class MaskFiles(Reading):
         return known_names(self._classes)
 
     def targets(self, said: Said, names: list[str]) -> Targets:  # noqa: ARG002
-        """Their numbers for now: what a mask is brought to is known when its image is."""
+        """Indices for now: a mask's size is known when its image's is."""
         first = len(self._masks)
         self._masks += said.answers
         self._images += said.paths
@@ -65,7 +65,7 @@ class MaskFiles(Reading):
     def finished(
         self, splits: dict[str, Split], names: list[str], options: ImageOptions
     ) -> tuple[dict[str, Split], list[str]]:
-        """Every mask is read and brought to the size of its image; raises as `with_masks`."""
+        """Every mask is read and resized to its image's size; raises as `with_masks`."""
         files = Files(self._masks), Files(self._images)
         with_them = {
             name: with_masks(split, *files, self._classes, options)
@@ -75,12 +75,12 @@ class MaskFiles(Reading):
 
 
 def numbered(numbers: range) -> Values:
-    """What stands for masks number `numbers` until the form of their images is known."""
+    """Placeholders for masks number `numbers` until their images' format is known."""
     return Values(torch.arange(numbers.start, numbers.stop, dtype=torch.float32)[:, None])
 
 
 def known_names(classes: MaskClasses) -> list[str]:
-    """The names of the classes, in order; none where the masks are to tell how many there are.
+    """The names of the classes, in order; none if their number follows from the masks.
 
     Raises:
         UserError: two classes of one name.
@@ -95,9 +95,9 @@ def known_names(classes: MaskClasses) -> list[str]:
 def with_masks(
     split: Split, masks: Encoded, images: Encoded, classes: MaskClasses, options: ImageOptions
 ) -> Split:
-    """`split`, whose targets are `numbered`, with these masks, as large as its images are now.
+    """`split`, whose targets are `numbered`, with these masks, resized to its images.
 
-    images: the files that they are masks of, for their own sizes.
+    images: the files of the images, for their original sizes.
 
     Raises:
         UserError: a mask can't be read, is not as large as its image, or has unknown values.
@@ -126,7 +126,7 @@ def numbered_names(splits: dict[str, Split], options: ImageOptions) -> list[str]
     """Names for the values from 0 to the highest in the masks of these splits.
 
     Raises:
-        UserError: no pixel of any mask is of a class but the first.
+        UserError: all pixels of all masks are of the first class.
     """
     counts = sum(split.targets.counts(256) for split in splits.values())
     assert isinstance(counts, Tensor)
@@ -150,8 +150,8 @@ def read_mask(content: bytes, classes: MaskClasses) -> Pixels:
     """The class of each pixel, (H, W) uint8, from the content of a file.
 
     Raises:
-        UnreadableError: no image, damaged, without a class for each pixel, or with other values
-            than `classes` names.
+        UnreadableError: not an image, damaged, without a class per pixel, or with values that
+            `classes` lacks.
     """
     image = open_with_pillow(content)
     if image.format in ("JPEG", "MPO") and not isinstance(classes, dict):
@@ -165,7 +165,7 @@ def read_mask(content: bytes, classes: MaskClasses) -> Pixels:
         if _are_colors(classes):
             return _by_color(np.asarray(image.convert("RGB")), list(classes))  # type: ignore[arg-type]
         values = np.asarray(image)
-    except Exception as error:  # Pillow's readers meet damage with exceptions of any kind
+    except Exception as error:  # Pillow's readers raise exceptions of any kind on damaged files
         raise UnreadableError(reason(error)) from error
     if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
         raise UnreadableError(
@@ -180,7 +180,7 @@ def _are_colors(classes: MaskClasses) -> bool:
 
 
 def _by_color(pixels: Pixels, colors: list[str]) -> Pixels:
-    """(H, W, 3) to the position of each pixel's color in `colors`; of others, `IGNORED`."""
+    """(H, W, 3) to the index of each pixel's color in `colors`; others become `IGNORED`."""
     red, green, blue = (pixels[..., k].astype(np.int32) for k in range(3))
     codes = red << 16 | green << 8 | blue
     out = np.full(codes.shape, IGNORED, np.uint8)
@@ -215,9 +215,9 @@ def _by_value(values: NDArray[Any], classes: MaskClasses) -> Pixels:
 def _compare_sizes(mask: Pixels, images: Encoded, number: int) -> None:
     other, _ = read_header(images.read(number))
     if tuple(other) != mask.shape:
-        told = " and ".join(f"{h} x {w}" for h, w in (mask.shape, other))
+        sizes = " and ".join(f"{h} x {w}" for h, w in (mask.shape, other))
         if tuple(reversed(other)) == mask.shape:
-            told += "; is one of them turned, as by an EXIF orientation?"
+            sizes += "; is one of them turned, as by an EXIF orientation?"
         raise UnreadableError(
-            f"mask and image {images.name(number)} are of different sizes ({told})"
+            f"mask and image {images.name(number)} are of different sizes ({sizes})"
         )

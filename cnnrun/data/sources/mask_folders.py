@@ -1,4 +1,4 @@
-"""Images in one folder, their masks in another, by the same names."""
+"""Images in one folder and masks of the same names in another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.folder_listing import folders, identities, images_below
-from cnnrun.data.sources.groups import By, sources, tell_series
+from cnnrun.data.sources.groups import By, sources, warn_of_series
 from cnnrun.data.sources.labelled_files import Amount, Listing, labelled_dataset
 from cnnrun.data.sources.listed_names import listed
 from cnnrun.data.sources.mask_files import MaskClasses, MaskFiles
@@ -45,7 +45,7 @@ def mask_folders(
     root: Folder of the two folders, or of `train`, `val` and `test` with two folders in each.
     images: Name of the folder of images.
     masks: Name of the folder of masks.
-    mask_suffix: What the name of a mask has behind that of its image, such as `_mask`.
+    mask_suffix: What a mask's name adds to that of its image, such as `_mask`.
     mask_classes: Names of the pixel values 0, 1, ..., or of any values, e.g. {0: ground, 255:
         road}, or of colors, e.g. {'#000000': ground, '#ff0000': road}, all others being ignored.
     group: What comes from one source is never divided between splits: files of one `folder` below
@@ -66,7 +66,7 @@ def mask_folders(
             listings[split].groups = sources(listings[split].paths, str(pair[0].parent), group)
     if not group and set(listings) == {"train"}:
         paths = listings["train"].paths
-        tell_series(paths, [""] * len(paths), str(base / images), options)
+        warn_of_series(paths, [""] * len(paths), str(base / images), options)
     reading = MaskFiles(mask_classes)
     return labelled_dataset(root, str(base), listings, test, options, reading)
 
@@ -108,7 +108,7 @@ def _mask_folder(base: Path, masks: str, images: str) -> Path:
 
 
 def _inner(pair: tuple[Path, Path], split: str) -> Path:
-    """The folder of a split's masks, whichever of the words for it that has."""
+    """The folder of a split's masks, under any of the words for that split."""
     found = _named(pair[1])
     if split not in found:
         raise UserError(
@@ -118,7 +118,7 @@ def _inner(pair: tuple[Path, Path], split: str) -> Path:
 
 
 def _named(folder: Path) -> dict[str, str]:
-    """The names of folders by the split that they say they are, those without labels left out."""
+    """The names of folders by the split that they mean, without unlabelled ones."""
     found: dict[str, str] = {}
     for name, split in splits_named(entry.name for entry in folders(str(folder))).items():
         if split in found:
@@ -132,25 +132,25 @@ def _pairs(images: Path, masks: Path, suffix: str, options: ImageOptions) -> Lis
     """Every image with its mask.
 
     Raises:
-        UserError: one has none, where these are not to be skipped.
+        UserError: an image has no mask, and is not to be skipped.
     """
-    pictured, drawn = _by_stem(images, ""), _by_stem(masks, suffix)
-    alone = [stem for stem in pictured if stem not in drawn]
-    if alone and (options.on_error == "stop" or len(alone) == len(pictured)):
+    named_images, drawn = _by_stem(images, ""), _by_stem(masks, suffix)
+    alone = [stem for stem in named_images if stem not in drawn]
+    if alone and (options.on_error == "stop" or len(alone) == len(named_images)):
         stem = alone[0]
         longer = next((name for name in drawn if name.startswith(stem)), None)
         hint = f"; is it {longer}? (dataset.mask_suffix: {longer[len(stem) :]})" if longer else ""
         raise UserError(
-            f"{masks}: {len(alone):,} of {len(pictured):,} images have no mask: there is no "
-            f"{stem}{suffix}.png for {pictured[stem]}{hint}"
+            f"{masks}: {len(alone):,} of {len(named_images):,} images have no mask: there is no "
+            f"{stem}{suffix}.png for {named_images[stem]}{hint}"
         )
     listing = Listing()
-    for stem, path in pictured.items():
+    for stem, path in named_images.items():
         if stem in drawn:
             listing.add([path], drawn[stem])
     if alone:
         options.notes.append(f"{images}: {len(alone):,} images without a mask are left out")
-    if unused := [drawn[stem] for stem in drawn if stem not in pictured]:
+    if unused := [drawn[stem] for stem in drawn if stem not in named_images]:
         options.notes.append(
             f"{masks}: {len(unused):,} masks without an image are not used: {listed(unused, 3)}"
         )
@@ -158,7 +158,7 @@ def _pairs(images: Path, masks: Path, suffix: str, options: ImageOptions) -> Lis
 
 
 def _by_stem(folder: Path, suffix: str) -> dict[str, str]:
-    """The images in a folder by their paths from there, without ending and suffix.
+    """The images in a folder by their relative paths, without extension and suffix.
 
     Raises:
         UserError: two have the same.

@@ -1,4 +1,4 @@
-"""No data: what a network was trained on that `cnnrun import` took over."""
+"""No data: the data set of an imported network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cnnrun.registry import datasets
 
 @datasets.register("none")
 def none() -> Dataset:
-    """No images, in the config of an imported network: `eval` and `viz` name some.
+    """No images, for the config of an imported network: `eval` and `viz` need a data set.
 
     Raises:
         UserError: always, once images are needed.

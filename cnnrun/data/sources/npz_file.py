@@ -52,19 +52,20 @@ def npz(
 
     Images are (N, H, W), (N, H, W, C) or (N, C, H, W), gray or RGB, uint8 in 0..255 or float in
     0..1. Their names have a word for the split (none: train) and one for what they hold: `x`,
-    `images` or `data`, and `y`, `labels`, `targets`, `masks` or `values`. Where there is no test
-    split, that of validation is it; where there is none either, each image's own bytes decide.
+    `images` or `data`, and `y`, `labels`, `targets`, `masks` or `values`. Without a test split, the
+    validation split is used for it; without either, each image's bytes decide.
 
     file: The file, as `numpy.savez` or `numpy.savez_compressed` writes it.
     targets: What the targets are; by default whole numbers (N,) are labels, (N, K) sets of labels
         (0 or 1), floating-point numbers values, and (N, H, W) masks.
-    target: Which arrays are the targets where there are several: `masks` for `train_masks`.
+    target: Which arrays are the targets if there are several: `masks` for `train_masks`.
     classes: Names of the classes, labels or values; by default numbers.
     test: Where there is neither `val` nor `test`, about this fraction of the images (or this many)
         is the test split.
 
     Raises:
-        UserError: no such file, damaged, larger than memory, arrays that are missing or don't fit.
+        UserError: no such file, damaged, larger than memory, or arrays that are missing or don't
+        fit.
     """
     parts = _read(expanded(file), file, target, options.whole)
     splits = {name: _split(*pair, targets, f"{file}: {name}") for name, pair in parts.items()}
@@ -114,12 +115,14 @@ def _refuse_large(size: int, file: str) -> None:
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if os.name == "posix" else None
     room = min((n for n in (memory_left(), pages) if n is not None), default=None)
     if room is not None and size > room:
-        told = f"its arrays hold {size / 1e9:,.1f} GB, more than the {room / 1e9:,.1f} GB of memory"
-        raise UserError(f"{file}: {told}")
+        needs = (
+            f"its arrays hold {size / 1e9:,.1f} GB, more than the {room / 1e9:,.1f} GB of memory"
+        )
+        raise UserError(f"{file}: {needs}")
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
-    """One array, whose header has to agree with what the archive says of its size.
+    """One array, whose header must agree with its size in the archive.
 
     Raises:
         ValueError: it does not, or it holds objects, text or records.
@@ -158,8 +161,8 @@ def _by_split(
         if split not in SPLITS or not (answers or any(word in _IMAGES for word in words)):
             continue
         if other := found.get((split, answers)):
-            told = "name the targets by dataset.target" if answers else "leave one out"
-            raise UserError(f"{file}: {other} and {name} could both be meant; {told}")
+            remedy = "name the targets by dataset.target" if answers else "leave one out"
+            raise UserError(f"{file}: {other} and {name} could both be meant; {remedy}")
         found[split, answers] = name
     there = f"it has {listed(arrays) or 'none'}"
     if ("train", False) not in found and not (whole and found):
@@ -193,8 +196,8 @@ def _agree(pixels: Tensor, targets: Targets) -> None:
         raise UserError(f"{len(pixels):,} images and {len(targets):,} targets")
     if isinstance(targets, Masks) and targets.held.shape[1:] != pixels.shape[2:]:
         sizes = (tuple(held.shape[-2:]) for held in (targets.held, pixels))
-        told = " and ".join(f"{height} x {width}" for height, width in sizes)
-        raise UserError(f"masks and images are of different sizes ({told})")
+        both = " and ".join(f"{height} x {width}" for height, width in sizes)
+        raise UserError(f"masks and images are of different sizes ({both})")
 
 
 def _pixels(images: NDArray[Any]) -> Tensor:

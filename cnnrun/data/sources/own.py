@@ -31,7 +31,7 @@ from cnnrun.errors import UserError, did_you_mean
 from cnnrun.registry import datasets
 from cnnrun.runtime.paths import expanded
 
-# What the constructor gets to choose a split: `train=True`, `split="train"` ...
+# What the constructor gets to select a split: `train=True`, `split="train"` ...
 Choice = bool | int | str
 
 
@@ -67,7 +67,7 @@ def own(
 
     target: Your class, as `module:Class` or `file.py:Class`.
     arguments: Arguments for the class, by name.
-    split_argument: Name of the argument that chooses the split.
+    split_argument: Name of the argument that selects the split.
     train: Its value for the training split.
     test: Its value for the test split.
     val: Its value for the validation split, where there is one.
@@ -77,8 +77,8 @@ def own(
     lazy: Read each image when it is needed instead of keeping all in memory.
 
     Raises:
-        UserError: the class is not there, is no torch Dataset, fails (the message has the line of
-            its file), or its items are not as said.
+        UserError: the class is missing, is not a torch Dataset, fails (the message has the line of
+            its file), or its items are not as described.
     """
     kind = _load_class(target)
     options = options or ImageOptions()
@@ -108,7 +108,7 @@ def _load_class(target: str) -> type[TorchDataset[Any]]:
     found = getattr(module, name, None)
     if found is None:
         raise UserError(f"target: {place} has no '{name}'{did_you_mean(name, vars(module))}")
-    # Nothing else is called, so that a config can't name just any function to run.
+    # Nothing else is called, so that a config can't run arbitrary functions.
     if not (isinstance(found, type) and issubclass(found, TorchDataset)):
         raise UserError(f"target: {target} is not a subclass of torch.utils.data.Dataset")
     return found
@@ -151,9 +151,9 @@ def _errors_of(kind: type | None, what: str) -> Iterator[None]:
 def _split(
     kind: type, made: Any, where: str, lazy: bool, options: ImageOptions, wanted: Kind | None
 ) -> Split:
-    """The items of the user's Dataset, read now and, if `lazy`, again when asked for.
+    """The items of the user's Dataset, read now and, if `lazy`, again when indexed.
 
-    They are known by their pixels, if two readings give the same ones, or else by their positions.
+    They are identified by their pixels if two reads give the same, else by their positions.
     """
     with _errors_of(kind, where):
         count = len(made)
@@ -189,16 +189,16 @@ class OwnImages:
         bits: int,
         targets: Kind | None = None,
     ) -> None:
-        """bits: of PIL images in 16-bit gray, of which `highest` is the highest value so far.
+        """bits: depth of PIL images in 16-bit gray; `highest` is the highest value so far. targets:
 
-        targets: their kind; by default, and then as `kind`, what that of item 0 looks like.
+        their kind; by default that of item 0, then kept as `kind`.
         """
         self._class = kind
         self._dataset = dataset
         self._where = where
         self._bits = bits
         self.highest = -1
-        # Batches are read ahead by threads; nobody said that the user's class is ready for that.
+        # Batches are read ahead by threads, and the user's class may not be thread-safe.
         self._turn = threading.Lock()
         self.kind = targets
         first, self._row = self._read(0)
@@ -216,8 +216,8 @@ class OwnImages:
         """Image (C, H, W) uint8 of the common size, and target, of the shape that all have."""
         image, row = self._read(index)
         if row.shape != self._row.shape:
-            told = f"its target has shape {row.shape}, and that of item 0 {self._row.shape}"
-            raise UserError(f"{self._where}, item {index}: {told}")
+            message = f"its target has shape {row.shape}, and that of item 0 {self._row.shape}"
+            raise UserError(f"{self._where}, item {index}: {message}")
         if image.shape != self.shape[1:]:
             raise UserError(
                 f"{self._where}, item {index}: {_sizes(image)}, but item 0 is {_sizes(self)}; "
@@ -244,7 +244,7 @@ class OwnImages:
         return pixels, row
 
     def _target(self, target: Any, where: str) -> NDArray[Any]:
-        """The row that an item's target becomes, checked."""
+        """An item's target as a row, checked."""
         if self.kind in (None, "labels") and np.ndim(target) == 0:
             self.kind = "labels"
             try:

@@ -1,4 +1,4 @@
-"""PatchCamelyon, read from its HDF5 files as it is needed: 9 GB that no memory has to hold."""
+"""PatchCamelyon, read from its HDF5 files on demand: 9 GB that need not fit in memory."""
 
 from __future__ import annotations
 

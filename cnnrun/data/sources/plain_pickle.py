@@ -1,8 +1,8 @@
-"""Pickles of plain values and byte arrays, read by a machine that can call nothing.
+"""Pickles of plain values and byte arrays, read by an interpreter that can't call anything.
 
-A pickle is a program. Python's own machine calls whatever the program names; even restricted to
-numpy's classes it builds arrays over addresses that the file chooses, and takes memory for memo
-numbers that the file makes up. This one knows the 40 instructions that dicts, lists, texts, numbers
+A pickle is a program. Python's own interpreter calls whatever the program names; even restricted to
+numpy's classes it builds arrays over addresses that the file chooses, and allocates memory for memo
+indices that the file makes up. This one knows the 40 instructions that dicts, lists, texts, numbers
 and numpy's uint8 arrays are written with (protocols 0 to 4), and builds the arrays itself.
 """
 
@@ -23,7 +23,7 @@ _KNOWN = _ARRAYS | _EMPTY | {"numpy.ndarray", "numpy.dtype", "_codecs.encode"}
 
 
 class ForeignPickleError(ValueError):
-    """The pickle names what is not among plain values and arrays."""
+    """The pickle names something that is not a plain value or array."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ _MARK = object()
 
 
 def loads(content: bytes) -> Any:
-    """The value of the pickle `content`: its texts of Python 2 are bytes, its arrays `Bytes`.
+    """The value of the pickle `content`: strings of Python 2 are bytes, arrays `Bytes`.
 
     Raises:
         ForeignPickleError: it names anything else.

@@ -1,4 +1,4 @@
-"""How shapes are drawn: where they lie, their colours, and what they cover of each pixel."""
+"""How shapes are drawn: their positions, colours, and coverage of each pixel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Inside = Callable[[Floats, Floats], NDArray[np.bool_]]
 
-# A pixel is the mean of so many samples a side; more is slower and looks the same.
+# A pixel is the mean of this many samples per side; more is slower and looks the same.
 _SAMPLES = 3
 # Images drawn at a time: few enough that their grids stay in the processor's cache.
 CHUNK = 16
@@ -57,10 +57,10 @@ def colors(count: int, channels: int, random: np.random.Generator) -> tuple[Floa
 
 
 def contrasting(ground: Floats, random: np.random.Generator) -> Floats:
-    """Colours (N, C, 1, 1), 0..255, that can be told from `ground` (N, C), 0..1."""
+    """Colours (N, C, 1, 1), 0..255, that contrast with `ground` (N, C), 0..1."""
     count, channels = ground.shape
     offers = random.random((count, 8, channels), np.float32)
-    # One of black and white contrasts with any ground, whatever the dice offered.
+    # If no drawn colour contrasts, black or white does.
     offers[:, -2], offers[:, -1] = 0, 1
     contrast = np.abs(_luminance(offers) - _luminance(ground)[:, None])
     chosen = np.argmax(contrast >= _CONTRAST, axis=1)

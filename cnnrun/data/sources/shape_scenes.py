@@ -1,4 +1,4 @@
-"""Images of up to four shapes, each in a quarter of its own."""
+"""Images of up to four shapes, each in its own quarter."""
 
 from __future__ import annotations
 

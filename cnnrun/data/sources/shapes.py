@@ -1,4 +1,4 @@
-"""Drawn shapes that are moved, scaled and turned as asked: invariance shown without a download."""
+"""Drawn shapes, shifted, scaled and rotated as configured: shows invariance without a download."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Degrees = Annotated[float, Field(ge=0, le=180)]
 
 Drawn = Literal["labels", "label_sets", "values", "masks"]
 
-# The one shape that looks another way after any turn but a whole one.
+# The only shape without rotational symmetry.
 _TURNING = "crescent"
 _VALUES = ("x", "y", "sine", "cosine")
 
@@ -68,32 +68,33 @@ def shapes(
     noise: Annotated[float, Field(ge=0, le=1)] = 0.0,
     seed: int = 0,
 ) -> Dataset:
-    """Drawn circles, squares, triangles, stars ... in random places, sizes and turns; no download.
+    """Drawn circles, squares, stars ... at random positions, sizes and angles; no download.
 
-    Each shape lies off the centre by up to `position` (a share of the image's side) in each
-    direction, has a diameter between the two numbers of `scale` (shares of the side), and is
-    turned by up to `rotation` degrees either way. `test_position`, `test_scale` and
+    Each shape lies off the centre by up to `position` (a fraction of the image's side) in each
+    direction, has a diameter between the two numbers of `scale` (fractions of the side), and is
+    rotated by up to `rotation` degrees either way. `test_position`, `test_scale` and
     `test_rotation` are the ranges of the test split; by default they are those of training.
 
-    Values are where the centre of a crescent lies (x from the left, y from the top, in sides of the
-    image), and the sine and cosine of its turn, clockwise. Label sets are of up to four shapes in
-    an image, each in a quarter of it; `position` and `scale` are fractions of the quarter's side.
+    Values are where the centre of a crescent lies (x from the left, y from the top, as fractions of
+    the side), and the sine and cosine of its rotation, clockwise. Label sets are of up to four
+    shapes in an image, each in a quarter of it; `position` and `scale` are fractions of the
+    quarter's side.
 
-    classes: The first so many of circle, square, triangle, star, cross, ring, crescent, bar.
-    targets: What is to be predicted: which shape it is, where a crescent lies and how it is turned,
-        which shapes there are, or of which shape each pixel is.
+    classes: The first N of circle, square, triangle, star, cross, ring, crescent, bar.
+    targets: What to predict: the shape, a crescent's position and rotation, the set of shapes, or
+        each pixel's shape.
     side: Height and width in pixels.
     train: Images of the training split.
     test: Images of the test split.
     position: Largest distance from the centre, as a fraction of the side.
     scale: Smallest and largest diameter, as fractions of the side.
-    rotation: Largest turn either way, in degrees.
+    rotation: Largest rotation either way, in degrees.
     test_position: The same for test images, if they are to differ from what was trained on.
     test_scale: Diameters of the shapes in test images, if they are to differ.
-    test_rotation: Largest turn in test images, if it is to differ.
+    test_rotation: Largest rotation in test images, if it is to differ.
     color: RGB in random colors of different luminance, or else gray.
     noise: Standard deviation of what is added to each value, as a fraction of its range.
-    seed: Random seed of the images, whatever the experiment's is.
+    seed: Random seed of the images, independent of the experiment's.
     """
     trained = Ranges(position, scale[0], scale[1], rotation)
     smallest, largest = scale if test_scale is None else test_scale
@@ -144,7 +145,7 @@ def _scenes(targets: str, style: Style, ranges: Ranges, count: int, seed: int) -
 def _draw(
     style: Style, kinds: Any, placements: Floats, random: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """One shape an image, of the kinds (N,), on ground of one colour: (N, C, H, W)."""
+    """One shape per image, of the kinds (N,), on a plain ground: (N, C, H, W)."""
     count = len(kinds)
     shape, ground = colors(count, style.channels, random)
     images = np.empty((count, style.channels, style.size, style.size), np.uint8)

@@ -1,4 +1,4 @@
-"""Shards from the web on the local disk, no more bytes than allowed: the least used go first."""
+"""Shards from the web on the local disk, within a size limit: the least recently used go first."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from cnnrun.runtime.reading import (
     read_bytes,
 )
 
-# A server that does not answer for so long is asked again, so many times in all (seconds).
+# Timeout of a server (seconds), and the number of tries.
 TIMEOUT = 20.0
 ATTEMPTS = 3
 _PIECE = 2**20
-# The list of what was fetched, in the folder itself: whoever shares the one shares the other.
+# The list of fetched shards, in the folder itself, so that both are shared together.
 _LIST = ".cnnrun-shards"
 _LINE = re.compile(r"([0-9a-f]{32}\.tar) ([0-9a-f]{64})")
 
@@ -38,12 +38,12 @@ _LINE = re.compile(r"([0-9a-f]{32}\.tar) ([0-9a-f]{64})")
 class ShardSpool:
     """Local copies of shards; safe for threads, and for several runs at once.
 
-    The folder may hold other files: what was fetched is written down there with its checksum, and
-    nothing else is ever deleted.
+    The folder may hold other files: fetched shards are recorded there with checksums, and nothing
+    else is ever deleted.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
-        """limit: bytes; the shard in use is kept even if it alone is larger."""
+        """limit: in bytes; the shard in use is kept even if it is larger."""
         self.folder = folder
         self.limit = limit
         self._lock = threading.Lock()
@@ -51,9 +51,9 @@ class ShardSpool:
         self._checked: set[str] = set()
 
     def open(self, url: str) -> BinaryIO:
-        """The shard at `url`, open for reading, fetched if it is not here or damaged.
+        """The shard at `url`, open for reading, fetched if it is missing or damaged.
 
-        It stays readable even when another thread or run needs its room.
+        It stays readable even if another thread or run evicts it.
 
         Raises:
             UserError: the server can't be reached or refuses.
@@ -70,9 +70,9 @@ class ShardSpool:
         return shard
 
     def _stored(self, file: Path) -> BinaryIO | None:
-        """The shard in `file`; None where there is none, or one that was damaged and is removed.
+        """The shard in `file`; None if it is missing, or damaged, and then removed.
 
-        Its checksum is compared once in a process: a run reads every shard in each epoch.
+        Its checksum is verified once per process: a run reads every shard in each epoch.
         """
         try:
             shard = open_regular(file, SHARD_BYTES)
@@ -86,7 +86,7 @@ class ShardSpool:
             file.unlink(missing_ok=True)
             return None
         shard.seek(0)
-        os.utime(shard.fileno())  # the time of change is the time of last use
+        os.utime(shard.fileno())  # the modification time is the time of last use
         return shard
 
     def _evict(self, kept: Path) -> None:
@@ -115,7 +115,7 @@ def _fetched(folder: Path) -> dict[str, str]:
 
 
 def _note(file: Path, checksum: str) -> None:
-    """Write down that `file` was fetched; several processes may do so at once."""
+    """Record that `file` was fetched; several processes may do so at once."""
     if _fetched(file.parent).get(file.name) == checksum:
         return
     with (file.parent / _LIST).open("a", encoding="ascii") as stream:
@@ -145,7 +145,7 @@ def _fetch(url: str, file: Path) -> BinaryIO:
 
 
 def _fetch_once(url: str, file: Path) -> BinaryIO:
-    """Written beside its place and renamed when whole; what is returned is open all the while."""
+    """Written to a temporary file and renamed when complete; the returned file stays open."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
     part = os.fdopen(handle, "w+b")

@@ -1,4 +1,4 @@
-"""What people call the splits: `train`, `training_set`, `seg_train`, `Testing`, `valid` ..."""
+"""Usual names of splits: `train`, `training_set`, `seg_train`, `Testing`, `valid` ..."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _WORDS = {
     "unlabeled": "unlabelled",
     "unlabelled": "unlabelled",
 }
-# What may stand beside such a word and says nothing.
+# Words beside those that mean nothing.
 _FILLING = frozenset(
     ("set", "data", "dataset", "image", "images", "img", "imgs", "photos", "folder", "split", "seg")
 )
 
 
 def split_named(name: str) -> str | None:
-    """train, validation, test or unlabelled where the name says just that, in any case."""
+    """train, validation, test or unlabelled if the name means just that; case is ignored."""
     split, rest = _read(name)
     return split if not rest else None
 
 
 def splits_named(names: Iterable[str]) -> dict[str, str]:
-    """Those of the names that are splits, with which.
+    """The names that mean splits, and which.
 
-    `cats_train` and `cats_test` are splits where all have the same words beside that of the split.
+    `cats_train` and `cats_test` are splits if all names share their other words.
     """
     names = list(names)
     plain = {name: split for name in names if (split := split_named(name))}
@@ -45,7 +45,7 @@ def splits_named(names: Iterable[str]) -> dict[str, str]:
 
 
 def _read(name: str) -> tuple[str | None, tuple[str, ...]]:
-    """The split that one word of the name says, and the other words that mean something."""
+    """The split that a word of the name means, and the other meaningful words."""
     words = [_bare(word) for word in re.findall(r"[^\W_]+", name.lower())]
     said = [_WORDS[word] for word in words if word in _WORDS]
     rest = tuple(word for word in words if word not in _WORDS and word not in _FILLING)
@@ -53,7 +53,7 @@ def _read(name: str) -> tuple[str | None, tuple[str, ...]]:
 
 
 def _bare(word: str) -> str:
-    """`trainset` and `testdata` without what is filling."""
+    """`trainset` and `testdata` without their filler words."""
     for filling in ("set", "data", "images"):
         if word.removesuffix(filling) in _WORDS:
             return word.removesuffix(filling)

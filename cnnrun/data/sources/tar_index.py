@@ -1,4 +1,4 @@
-"""Where each sample lies in a tar file of the WebDataset layout, so that any can be read alone."""
+"""The offsets of samples in a tar file in WebDataset's layout, so that any can be read alone."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from cnnrun.data.sources.tar_members import BrokenTarError, members
 from cnnrun.errors import UserError
 
-# What the last ending of an image's name may be.
+# Possible last extensions of an image's name.
 IMAGE_ENDINGS = frozenset(("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "ppm", "pgm"))
 # No class has a longer name (bytes).
 _LONGEST_LABEL = 2**10
 
-# Of the names and labels of one tar, as they are kept in memory.
+# Limit for names and labels of one tar in memory.
 _MOST_BYTES = 2**31
 
 
@@ -43,11 +43,11 @@ class TarIndex:
 def load_index(
     open_tar: Callable[[], BinaryIO], name: str, identity: str, label: str, folder: Path
 ) -> TarIndex:
-    """The index of a tar, kept in `folder` under a name made of `identity` and `label`.
+    """The index of a tar, cached in `folder` by `identity` and `label`.
 
-    open_tar: is asked only where there is no index yet. name: what messages call the tar.
-    identity: what tells this tar from another, e.g. its path, size and time of change.
-    label: the ending of the files with labels, e.g. `cls`.
+    open_tar: only called if there is no index yet. name: the tar's name in messages.
+    identity: what identifies the tar, e.g. its path, size and time. label: the extension of the
+        files with labels, e.g. `cls`.
 
     Raises:
         UserError: as `read_index`.
@@ -67,18 +67,18 @@ def _index_file(identity: str, label: str, folder: Path) -> Path:
 
 
 def stored_index(file: Path) -> TarIndex | None:
-    """The index in `file`, or None where there is none or it is damaged."""
+    """The index in `file`; None if it is missing or damaged."""
     try:
         with np.load(file, allow_pickle=False) as held:
             return TarIndex(
                 held["keys"], held["offsets"], held["sizes"], held["labels"], int(held["total"])
             )
-    except Exception:  # whatever numpy makes of what a damaged file says of itself
+    except Exception:  # whatever numpy raises for a damaged header
         return None
 
 
 def _store(index: TarIndex, file: Path) -> None:
-    """Written beside its place and renamed, as two runs may do so at once."""
+    """Written to a temporary file and renamed, as two runs may do so at once."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
         np.savez(part, **vars(index))
@@ -86,10 +86,10 @@ def _store(index: TarIndex, file: Path) -> None:
 
 
 def read_index(tar: BinaryIO, name: str, label: str) -> TarIndex:
-    """Read through `tar` once; nothing is unpacked, so the names of its members do no harm.
+    """Read `tar` once; nothing is unpacked, so names of members can do no harm.
 
     Raises:
-        UserError: no tar, a compressed or a broken one, or an image without a label.
+        UserError: not a tar, a compressed or damaged one, or an image without a label.
     """
     total = os.fstat(tar.fileno()).st_size
     samples = list(_samples(tar, name, label, total))
@@ -99,7 +99,7 @@ def read_index(tar: BinaryIO, name: str, label: str) -> TarIndex:
             f"{', '.join(sorted(IMAGE_ENDINGS))}) needs a label in `name.{label}`"
         )
     keys, offsets, sizes, labels = zip(*samples, strict=True)
-    # Texts of an array are all as long as its longest.
+    # All strings of an array take the length of the longest.
     needed = 4 * len(keys) * (max(map(len, keys)) + max(map(len, labels)))
     if needed > _MOST_BYTES:
         raise UserError(f"{name}: its names would take {needed / 1e9:,.0f} GB; shorten the longest")

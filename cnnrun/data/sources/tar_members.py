@@ -1,8 +1,8 @@
-"""Where the files of a tar lie: its headers, read one after the other and within bounds.
+"""The offsets of files in a tar: its headers, read in order and within bounds.
 
 Formats: ustar (POSIX.1-1988), pax (POSIX.1-2001) and GNU's long names and large sizes; sparse files
-and what is no file are passed over. Python's `tarfile` reads more, and trusts it: a negative size
-goes round for ever, a chain of headers ends in a RecursionError.
+and what is not a file are skipped. Python's `tarfile` reads more, but trusts it: a negative size
+makes it loop for ever, a chain of headers ends in a RecursionError.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import BinaryIO
 from cnnrun.runtime.reading import NAME_LETTERS
 
 BLOCK = 512
-# A header that describes the next one (a long name, say) is longer only in a hostile tar (bytes).
+# Limit in bytes for a header that describes the next one (such as a long name).
 _EXTENDED = 2**20
-# So many of those may describe one file.
+# Limit for such headers per file.
 _CHAIN = 16
 
 _FILES = frozenset((b"0", b"\0", b"7"))
 _SPARSE = b"S"
-# What has no content behind its header: links, devices, folders, pipes.
+# Entries without content: links, devices, folders, pipes.
 _BARE = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
 
 
@@ -31,7 +31,7 @@ class BrokenTarError(ValueError):
 
 @dataclass(frozen=True)
 class Member:
-    """A regular file: its name as it is written, the offset of its content, and its bytes."""
+    """A regular file: its stored name, the offset of its content, and its size."""
 
     name: str
     offset: int
@@ -138,7 +138,7 @@ def _text(content: bytes) -> str:
 
 
 def _name(header: bytes) -> str:
-    """ustar's name, with the folder that stands apart from it."""
+    """ustar's name, with its separate prefix."""
     name, folder = _text(header[:100]), _text(header[345:500])
     is_ustar = header[257:263] == b"ustar\0"  # GNU's own format has other things there
     return f"{folder}/{name}" if is_ustar and folder else name
@@ -161,7 +161,7 @@ def _records(content: bytes, position: int) -> dict[str, str]:
 
 
 def _after_map(tar: BinaryIO, header: bytes, position: int) -> int:
-    """Where the content of GNU's sparse file begins: behind the blocks that map it."""
+    """Where the content of GNU's sparse file starts: after the blocks that map it."""
     position += BLOCK
     more = header[482]
     while more:

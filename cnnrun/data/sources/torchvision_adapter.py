@@ -1,4 +1,4 @@
-"""What all data sets of torchvision share: fetch the files, ask its class, fill in the splits."""
+"""Shared by all data sets of torchvision: fetch the files, call its class, complete the splits."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from cnnrun.data.splits import stratified_choice
 from cnnrun.errors import UserError
 from cnnrun.runtime.paths import expanded
 
-# Where there is no official test split, this share of every class is it.
+# Without an official test split, this fraction of every class is it.
 TEST_SHARE = 0.2
 
 
 @dataclass(frozen=True)
 class TorchvisionSet:
-    """How to ask torchvision for one data set.
+    """How to get one data set from torchvision.
 
     kind: the class in `torchvision.datasets`.
-    files: what lies below the root when the set is there.
+    files: what is below the root when the set is downloaded.
     parts: for `train`, `test` and perhaps `validation`, the arguments of the class; a set that
         has only `train` is split here, stratified and always in the same way.
     downloadable: torchvision's class can fetch it.
@@ -40,7 +40,7 @@ class TorchvisionSet:
         """torchvision's object for each part, fetched first where files are missing.
 
         Raises:
-            UserError: the files are not there and can't be had, or are damaged.
+            UserError: the files are missing and can't be downloaded, or are damaged.
         """
         self.require(root, download)
         return {name: self._open_part(root, arguments) for name, arguments in self.parts.items()}
@@ -61,7 +61,7 @@ class TorchvisionSet:
         )
 
     def _folder_and_names(self) -> tuple[str, str]:
-        """The sub-folder of the root that all files lie in, and the files below it."""
+        """The sub-folder of the root that contains all files, and the files below it."""
         folders = {file.partition("/")[0] if "/" in file else "" for file in self.files}
         folder = folders.pop() if len(folders) == 1 else ""
         return folder, ", ".join(file.removeprefix(f"{folder}/") for file in self.files)
@@ -81,7 +81,7 @@ class TorchvisionSet:
 
 
 def array_split(images: Any, labels: Any) -> Split:
-    """A split of (N, H, W) or (N, C, H, W) uint8 and (N,) whole numbers, in memory of its own."""
+    """A split of (N, H, W) or (N, C, H, W) uint8 and (N,) integers, copied."""
     pixels = torch.as_tensor(np.ascontiguousarray(images)).clone()
     numbers = torch.as_tensor(np.asarray(labels)).long()
     return Split(pixels.unsqueeze(1) if pixels.dim() == 3 else pixels, numbers)
@@ -106,7 +106,7 @@ _PAIRS = ("samples", "_samples", "imgs")
 
 
 def _caltech(made: Any) -> list[tuple[Path, int]]:
-    """All files of a class, as torchvision's own index supposes that they are numbered 1 to n."""
+    """All files of a class; torchvision's own index assumes that they are numbered 1 to n."""
     folder = next(Path(made.root).glob("*_ObjectCategories"))
     return [
         (file, label)
@@ -116,7 +116,7 @@ def _caltech(made: Any) -> list[tuple[Path, int]]:
 
 
 def assemble(classes: tuple[str, ...], splits: Mapping[str, Split]) -> Dataset:
-    """The data set of `splits`; without a `test` among them, a fixed share of `train` becomes it.
+    """The data set of `splits`; without `test`, a fixed fraction of `train` becomes it.
 
     Raises:
         UserError: a label has no class.

@@ -73,7 +73,7 @@ def qmnist(
 ) -> Dataset:
     """MNIST rebuilt with all 60,000 test digits, gray 28x28, 10 classes (Yadav & Bottou 2019).
 
-    test: All 60,000, the 10,000 of MNIST, or the 50,000 that MNIST lost.
+    test: All 60,000, the 10,000 of MNIST, or the 50,000 that MNIST left out.
     """
     parts = ("train-images-idx3-ubyte", "train-labels-idx2-int")
     files = [*parts, *(part.replace("train", "test") for part in parts)]
@@ -82,7 +82,7 @@ def qmnist(
         tuple(f"QMNIST/raw/qmnist-{file}" for file in files),
         {"train": {"what": "train"}, "test": {"what": test}},
     )
-    # Column 0 of a label is the digit; the others tell who wrote it.
+    # Column 0 of a label is the digit; the others identify the writer.
     return load_arrays(known, root, download, _DIGITS, lambda m: (m.data, m.targets[:, 0]))
 
 
@@ -149,7 +149,7 @@ def _stl10_part(folder: Path, name: str) -> tuple[Any, Any]:
 def semeion(*, root: Root = "data", download: Download = True) -> Dataset:
     """1,593 handwritten digits in black and white, 16x16, 10 classes (Tactile Srl 1994).
 
-    There is no official test split: 20 % of each class, always the same, are its test.
+    There is no official test split: 20 % of each class, always the same, are the test split.
     """
     known = TorchvisionSet("SEMEION", ("semeion.data",), {"train": {"download": False}})
     return load_arrays(known, root, download, _DIGITS, lambda m: (m.data, m.labels))

@@ -27,10 +27,12 @@ _THREE: Parts = {**_TRAIN_TEST, "validation": {"split": "val"}}
 _TRAIN_VAL: Parts = {"train": {"split": "train"}, "test": {"split": "val"}}
 _ONE: Parts = {"train": {}}
 
-_UNSPLIT = "There is no official test split: 20 % of each class, always the same, are its test."
-_BY_HAND = "Its address is dead; the files must be placed by hand."
+_UNSPLIT = (
+    "There is no official test split: 20 % of each class, always the same, are the test split."
+)
+_BY_HAND = "Its address is dead; put the files there yourself."
 
-# Name here, summary, what else its documentation says, and how to ask torchvision.
+# Name here, summary, further documentation, and how to get it from torchvision.
 _TABLE: list[tuple[str, str, str, TorchvisionSet]] = [
     (
         "flowers102",

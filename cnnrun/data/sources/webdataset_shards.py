@@ -1,4 +1,4 @@
-"""Tar files of the WebDataset layout, local or on the web, read at random by an index of each."""
+"""Tar files in WebDataset's layout, local or on the web, with random access by an index of each."""
 
 from __future__ import annotations
 
@@ -57,24 +57,23 @@ def webdataset(
     spool: str = "data/shards",
     spool_gb: Annotated[float, Field(gt=0)] = 50.0,
 ) -> Dataset:
-    """Tar shards of the WebDataset layout, local or on the web, for data that no disk holds.
+    """Tar shards in WebDataset's layout, local or on the web, for data larger than the disk.
 
+    A shard is read once, to index its samples; then any sample can be read alone, so that shuffling
+    and resuming are exact. Nothing is unpacked by name.
 
-    A shard is read through once, to note where its samples lie; then any sample can be read alone,
-    so that shuffling and resuming are exact. Nothing is unpacked by name.
-
-    train: Shards to train on: paths, globs or http(s) addresses, with braces if need be, as in
+    train: Shards to train on: paths, globs or http(s) addresses, optionally with braces, as in
         `https://host/train-{0000..0146}.tar`.
     test: Shards to test on.
     val: Shards of the validation split, where there is one.
-    label: Ending of the files with a sample's label: a number from 0 on, or the class's name.
+    label: Extension of the files with a sample's label: a number from 0 on, or the class's name.
     classes: Names of the numbers, or the order of the names.
     spool: Folder of the indexes, and of shards from the web while they are used.
-    spool_gb: Gigabytes (10^9 bytes) of shards from the web that lie there at a time; the least used
-        go first.
+    spool_gb: Gigabytes (10^9 bytes) of shards from the web kept there; the least recently used go
+        first.
 
     Raises:
-        UserError: a pattern matches nothing, a shard can't be had or read, or labels don't fit.
+        UserError: a pattern matches nothing, a shard can't be fetched or read, or labels don't fit.
     """
     store = ShardSpool(expanded(spool), int(spool_gb * 1e9))
     parts = {"train": train, "test": test}
@@ -85,7 +84,7 @@ def webdataset(
     splits = image_splits(
         {name: (part, _labels(part.labels, numbers)) for name, part in samples.items()}, options
     )
-    # Shards may be added: each sample's own name decides whether it is set aside.
+    # Shards may be added: each sample's own name decides whether it is held out.
     splits["train"] = replace(splits["train"], keys=splits["train"].ids)
     splits["train"] = _by_shard(splits["train"], samples["train"], int(spool_gb * 1e9))
     return Dataset(names, splits["train"], splits["test"], splits.get("validation"))
@@ -114,7 +113,7 @@ class Shards:
 
     @property
     def local(self) -> bool:
-        """Whether none of them is fetched, and perhaps put away, while samples are read."""
+        """Whether all shards are local, so that none is fetched or evicted during reading."""
         return not any(map(_is_url, self.addresses))
 
     def read(self, index: int) -> bytes:
@@ -129,11 +128,11 @@ class Shards:
             return shard.read(int(self.sizes[index]))
 
     def name(self, index: int) -> str:
-        """What to call image `index` in a message: the shard's address and the key in it."""
+        """The name of image `index` in messages: the shard's address and the key in it."""
         return f"{self.addresses[self.shard[index]]}/{self.keys[index]}"
 
     def identity(self) -> str:
-        """Of the shards' addresses, sizes and times of change: what caches are known by."""
+        """A key for caches, from the shards' addresses, sizes and times."""
         digest = hashlib.sha256()
         for address, total in zip(self.addresses, self.totals, strict=True):
             changed = 0 if _is_url(address) else Path(address).stat().st_mtime_ns
@@ -141,7 +140,7 @@ class Shards:
         return digest.hexdigest()
 
     def ids(self) -> Tensor:
-        """(N,) int64 of the shards' names and the keys in them."""
+        """(N,) int64, from the shards' names and the keys in them."""
         names = [_name_of(address) for address in self.addresses]
         if len(set(names)) < len(names):
             names = self.addresses
@@ -149,7 +148,7 @@ class Shards:
 
 
 def _name_of(address: str) -> str:
-    """A shard's folder and file, e.g. `train/0001.tar`, wherever the data lie."""
+    """A shard's folder and file, e.g. `train/0001.tar`, independent of the data's location."""
     return "/".join(address.replace(os.sep, "/").split("/")[-2:])
 
 
@@ -161,20 +160,20 @@ def _open_file(address: str) -> BinaryIO:
 
 
 def _by_shard(split: Split, shards: Shards, most_bytes: int) -> Split:
-    """Shuffled shard by shard where the web's shards do not all fit into the spool."""
+    """Shuffled shard by shard if remote shards do not all fit into the spool."""
     if not any(map(_is_url, shards.addresses)) or sum(shards.totals) <= most_bytes:
         return split
     kept = split.images.indices.numpy() if isinstance(split.images, ImageSubset) else slice(None)
     return replace(
         split,
         groups=torch.as_tensor(shards.shard[kept], dtype=torch.int64),
-        # One place is left for the shard that is being fetched.
+        # One place is reserved for the shard being fetched.
         groups_at_once=max(1, most_bytes // max(shards.totals) - 1),
     )
 
 
 def _matching(pattern: str) -> list[str]:
-    """Files, sorted; one more than are allowed, where there are so many."""
+    """Sorted files; if there are too many, one more than allowed."""
     found = glob.iglob(pattern, recursive=True)  # noqa: PTH207 - absolute ones, too
     return sorted(itertools.islice(found, MOST_SHARDS + 1))
 
@@ -206,7 +205,7 @@ def expand(patterns: Patterns) -> list[str]:
 
 
 def _braces(pattern: str) -> Iterator[str]:
-    """`a{0..2}` and `a{x,y}` spelled out, as the shell does; zeros in front keep the width."""
+    """`a{0..2}` and `a{x,y}` expanded, as the shell does; leading zeros keep the width."""
     between = re.split(r"\{([^{}]*)\}", pattern)
     if len(between) == 1:
         yield pattern
@@ -220,12 +219,12 @@ def _braces(pattern: str) -> Iterator[str]:
             raise _too_many(pattern)
     for chosen in itertools.product(*words):
         pairs = zip(chosen, between[2::2], strict=True)
-        # Braces around braces are left: the inner ones come first.
+        # Of nested braces the inner ones are expanded first.
         yield from _braces(between[0] + "".join(itertools.chain.from_iterable(pairs)))
 
 
 def _words(inside: str, pattern: str) -> Sequence[str]:
-    """What stands between two braces, spelled out."""
+    """The content of a pair of braces, expanded."""
     limits = re.fullmatch(r"([0-9]{1,18})\.\.([0-9]{1,18})", inside)
     if not limits:
         return inside.split(",")
@@ -274,7 +273,7 @@ def _index_one(address: str, label: str, store: ShardSpool) -> TarIndex:
 def _numbers(
     labels: dict[str, Texts], classes: list[str] | None
 ) -> tuple[tuple[str, ...], dict[str, int]]:
-    """The names of the classes, and the number that each label's text stands for."""
+    """The names of the classes, and the index of each label's text."""
     found = {name: set(np.unique(part).tolist()) for name, part in labels.items()}
     everything = set().union(*found.values())
     if all(text.isdecimal() for text in everything):
@@ -286,8 +285,8 @@ def _numbers(
             )
         names = classes or [str(k) for k in range(largest + 1)]
         if largest >= len(names):
-            told = f"labels go up to {shortened(largest)}"
-            raise UserError(f"{told}; `classes` has {len(names)} names")
+            message = f"labels go up to {shortened(largest)}"
+            raise UserError(f"{message}; `classes` has {len(names)} names")
         return tuple(names), {text: int(text) for text in everything}
     names = classes or sorted(found["train"])
     for part, texts in found.items():

@@ -14,7 +14,7 @@ from typing import IO
 
 from cnnrun.errors import UserError
 from cnnrun.multirun.launcher.remote import Ended, brought_back
-from cnnrun.runtime.files import disk_errors_told, write_text
+from cnnrun.runtime.files import explain_disk_errors, write_text
 
 _LOOK_SECONDS = 0.2
 
@@ -40,7 +40,7 @@ class Elsewhere:
         return self.returncode
 
     def _take(self, ended: Ended) -> None:
-        with disk_errors_told(self._log):
+        with explain_disk_errors(self._log):
             self._log.write_text(ended.said, encoding="utf-8")
         self.stdout = io.StringIO(ended.printed)
         self.returncode = ended.code

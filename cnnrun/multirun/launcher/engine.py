@@ -70,7 +70,7 @@ class Engine(Protocol):
 
     slots: int
 
-    def begin(self, job: Job, arguments: list[str], log: Path) -> Training:
+    def start(self, job: Job, arguments: list[str], log: Path) -> Training:
         """Take a job; what it says goes to `log` when it has ended."""
         ...
 

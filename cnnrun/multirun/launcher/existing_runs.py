@@ -23,13 +23,13 @@ class RunsFound:
     the same: once for each thing that changed.
     """
 
-    def __init__(self, folder: Path, tell: Callable[[str], None] = lambda _: None) -> None:
-        self.folder, self.tell = folder, tell
+    def __init__(self, folder: Path, notify: Callable[[str], None] = lambda _: None) -> None:
+        self.folder, self.notify = folder, notify
         # Data are compared of runs from before: those that begin now have them as they are.
         self._from_before = set(folder.glob("*/*/config.yaml"))
         self._keys: dict[Path, str] = {}
         self._fingerprints: dict[str, str] = {}
-        self._told: set[str] = set()
+        self._notified: set[str] = set()
 
     def of(self, job: Job) -> list[RunDirectory]:
         """The runs that compute what `job` wants, the oldest first."""
@@ -37,7 +37,7 @@ class RunsFound:
         fitting = [run for run in why if not why[run]]
         if not fitting:
             for run in why:
-                self.tell_once(why[run], run.path)
+                self.notify_once(why[run], run.path)
         return fitting
 
     def finished(self, job: Job) -> RunDirectory | None:
@@ -69,11 +69,11 @@ class RunsFound:
         fingerprint = self._fingerprint(job.experiment) if held.get("data") else ""
         return unlike_record(held, self._code(job), fingerprint)
 
-    def tell_once(self, why: str, where: Path) -> None:
+    def notify_once(self, why: str, where: Path) -> None:
         """Tell why what was trained before, in `where`, is not used; once for each cause."""
-        if why not in self._told:
-            self._told.add(why)
-            self.tell(f"{where}: {why}; what was trained before is not used, but trained again")
+        if why not in self._notified:
+            self._notified.add(why)
+            self.notify(f"{where}: {why}; what was trained before is not used, but trained again")
 
     def _code(self, job: Job) -> dict[str, str]:
         return code_of(job.experiment.to_dict()) if job.experiment else {}

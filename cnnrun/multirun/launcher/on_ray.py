@@ -54,7 +54,7 @@ class RayEngine:
         memory = {"memory": int(wanted["memory"])} if place.memory else {}
         self._resources = {"num_cpus": cpus, "num_gpus": gpus, **memory}
 
-    def begin(self, job: Job, arguments: list[str], log: Path) -> Training:
+    def start(self, job: Job, arguments: list[str], log: Path) -> Training:
         remote = Remote.of(job, arguments, self._mark, self._cpus)
         # Seeds that train together are no run that could go on: they follow one by one.
         retries = 0 if job.seeds else _RETRIES

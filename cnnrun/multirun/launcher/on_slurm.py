@@ -58,7 +58,7 @@ class SlurmEngine:
             raise ConfigError(f"--on slurm: {error}") from error
         self._executor = executor
 
-    def begin(self, job: Job, arguments: list[str], log: Path) -> Training:
+    def start(self, job: Job, arguments: list[str], log: Path) -> Training:
         remote = Remote.of(job, arguments, self._mark, self._cpus)
         submitted = _Submitted()
         self._waiting.append((job, remote, submitted))

@@ -51,10 +51,10 @@ class Queue(Protocol):
 class JobList:
     """A queue of jobs that are known from the start; keeps how they ended."""
 
-    def __init__(self, jobs: Iterable[Job], tell: Callable[[Outcome], None] = lambda _: None):
+    def __init__(self, jobs: Iterable[Job], notify: Callable[[Outcome], None] = lambda _: None):
         self.waiting = list(jobs)
         self.outcomes: list[Outcome] = []
-        self.tell = tell
+        self.notify = notify
 
     def next(self, is_busy: Callable[[Job], bool]) -> Job | None:
         job = next((job for job in self.waiting if not is_busy(job)), None)
@@ -67,7 +67,7 @@ class JobList:
 
     def ended(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
-        self.tell(outcome)
+        self.notify(outcome)
 
     def wants_stop(self, job: Job, run_of: Callable[[Job], RunDirectory | None]) -> bool:  # noqa: ARG002
         return False

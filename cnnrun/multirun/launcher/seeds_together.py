@@ -18,8 +18,8 @@ class SeedsTogether:
     train one by one, as they would have.
     """
 
-    def __init__(self, queue: Queue, runs: RunsFound, tell: Callable[[str], None]) -> None:
-        self.queue, self.runs, self.tell = queue, runs, tell
+    def __init__(self, queue: Queue, runs: RunsFound, notify: Callable[[str], None]) -> None:
+        self.queue, self.runs, self.notify = queue, runs, notify
         self.ready: list[Job] = []
         # By group, the jobs that wait for the one that trains them together.
         self.held: dict[str, list[Job]] = {}
@@ -64,9 +64,9 @@ class SeedsTogether:
             return
         if outcome.run:
             seeds = ", ".join(str(job.seed) for job in group)
-            self.tell(f"seeds {seeds} together: finished, {outcome.run.path.parent}")
+            self.notify(f"seeds {seeds} together: finished, {outcome.run.path.parent}")
         else:
-            self.tell(f"seeds one by one, as together they failed: {outcome.message}")
+            self.notify(f"seeds one by one, as together they failed: {outcome.message}")
         self.ready += group
 
     def wants_stop(self, job: Job, run_of: Callable[[Job], RunDirectory | None]) -> bool:

@@ -49,7 +49,7 @@ def train_jobs(
         if not options.quiet:
             console.warn(text)
 
-    def tell(outcome: Outcome) -> None:
+    def notify(outcome: Outcome) -> None:
         done = len(queue.outcomes)
         state = "finished" if outcome.run else "stopped" if outcome.stopped else "failed"
         if outcome.trained:
@@ -57,7 +57,7 @@ def train_jobs(
 
     if not jobs:
         return []
-    queue = JobList(jobs, tell)
+    queue = JobList(jobs, notify)
     experiments = [job.experiment for job in jobs if job.experiment]
     any_gpu = any(experiment.device in ("auto", "cuda") for experiment in experiments)
     runs = RunsFound(folder, say)

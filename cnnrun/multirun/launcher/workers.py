@@ -96,10 +96,10 @@ class Workers:
         slot = min(set(range(self.count)) - {process.slot for process in self.running})
         self.logs.mkdir(parents=True, exist_ok=True)
         log = self.logs / f"{job.key}.log"
-        begun = self.runs.newest(job)
-        arguments = job.arguments(begun.path if begun else None)
+        earlier = self.runs.newest(job)
+        arguments = job.arguments(earlier.path if earlier else None)
         if self.engine:
-            return Process(job, slot, self.engine.begin(job, arguments, log), log)
+            return Process(job, slot, self.engine.start(job, arguments, log), log)
         with log.open("w", encoding="utf-8") as stream:
             popen = subprocess.Popen(
                 [*PROGRAM, *arguments],

@@ -27,7 +27,7 @@ from cnnrun.plots.of_network import layer_weights
 from cnnrun.plots.style import Figure, save
 
 if TYPE_CHECKING:
-    from cnnrun.comparison import Result, Run
+    from cnnrun.comparison import Result, RunRecord
     from cnnrun.multirun.study.findings import Findings
 
 _WEIGHTED = (nn.Linear, nn.Conv2d)
@@ -104,5 +104,5 @@ def _first_runs(findings: Findings) -> list[tuple[str, Parts]]:
     ]
 
 
-def _open(findings: Findings, result: Result, run: Run) -> Parts:
+def _open(findings: Findings, result: Result, run: RunRecord) -> Parts:
     return open_run_of(findings.experiments[result.name], run.path)[1]

@@ -54,10 +54,10 @@ class Findings:
         """What can be claimed of the contrasts, or the two best; what did not learn, and why."""
         if self.comparison.differences and self.study.contrasts:
             pairs = [(d.first, d.second) for d in self.comparison.differences]
-            told = [sentence(self.comparison, *pair) for pair in pairs]
+            first = [sentence(self.comparison, *pair) for pair in pairs]
         else:
-            told = [conclusion(self.comparison)]
-        return [*told, *self._moved(), *self._not_learnt()]
+            first = [conclusion(self.comparison)]
+        return [*first, *self._moved(), *self._not_learned()]
 
     def _moved(self) -> list[str]:
         """How far accuracy falls, on the average over all amounts of each change."""
@@ -73,7 +73,7 @@ class Findings:
             said.append(f"On {_CHANGED[curve.change]} images accuracy falls by {shown} points.")
         return said
 
-    def _not_learnt(self) -> list[str]:
+    def _not_learned(self) -> list[str]:
         if self.comparison.metric.name != ACCURACY.name:
             return []
         from cnnrun.multirun.study.diagnosis import chance, verdict, why
@@ -81,17 +81,17 @@ class Findings:
         said = []
         for result in self.comparison.results:
             counts = _class_counts(result)
-            if result.interval and (learnt := verdict(result.interval.mean, counts)):
+            if result.interval and (learned := verdict(result.interval.mean, counts)):
                 reason = why(result.group.runs[0].path, self.experiments[result.name])
                 scored = ACCURACY.text(result.interval.mean)
                 guessing = ACCURACY.text(chance(counts))
                 said.append(
-                    f"{result.name} {learnt} ({scored}; always naming the largest class gives "
+                    f"{result.name} {learned} ({scored}; always naming the largest class gives "
                     f"{guessing}): {reason}."
                 )
         return said
 
-    def as_text(self) -> str:
+    def to_text(self) -> str:
         """The question, a table of the variants, best first, and the sentences."""
         comparison = self.comparison
         head = ["variant", "seeds", *score_titles(comparison), "parameters"]

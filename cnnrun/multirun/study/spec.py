@@ -63,7 +63,7 @@ class Study(Options):
     """
     seeds_in_parallel: bool = False
     """Train the seeds of a variant together in one process, which pays for small models."""
-    measure: str | None = None
+    metric: str | None = None
     """Metric that variants are compared by; by default the task's own."""
     plots: list[Plot] = []
     """Plots to draw beside the comparison."""
@@ -114,7 +114,7 @@ def load(file: Path, overrides: Iterable[str] = ()) -> Study:
     overrides: `key=value`; a key that a study doesn't have changes every experiment.
 
     Raises:
-        ConfigError: every problem found.
+        ConfigError: all problems found.
     """
     file = find_config(file, "study")
     document = read(file)

@@ -14,7 +14,7 @@ from cnnrun.config.document import read
 from cnnrun.config.experiment import Experiment
 from cnnrun.config.identity import key_of
 from cnnrun.errors import ConfigError, UserError
-from cnnrun.multirun.comparable import check_measured
+from cnnrun.multirun.comparable import check_metric
 from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.launcher.queue import Outcome
 from cnnrun.multirun.launcher.train_jobs import AS_USUAL, LaunchOptions, train_jobs
@@ -46,12 +46,12 @@ def run(file: Path, overrides: Iterable[str] = (), options: LaunchOptions = AS_U
     finished = [group for group in groups if group]
     if not finished:
         raise UserError(f"no run of this study finished; the first: {failures[0].message}")
-    comparison = compare(finished, plan.study.measure, contrasts=contrasts)
-    told = [f"{_variant_of(o)}, seed {o.job.seed}, failed: {o.message}" for o in failures]
-    findings = Findings(plan.study, comparison, told, plan.variants)
+    comparison = compare(finished, plan.study.metric, contrasts=contrasts)
+    failed = [f"{_variant_of(o)}, seed {o.job.seed}, failed: {o.message}" for o in failures]
+    findings = Findings(plan.study, comparison, failed, plan.variants)
     findings.draw()
     write_json(plan.study.folder / "study.json", findings.to_dict())
-    write_text(plan.study.folder / "findings.txt", findings.as_text() + "\n")
+    write_text(plan.study.folder / "findings.txt", findings.to_text() + "\n")
     return findings
 
 
@@ -77,12 +77,12 @@ class _Plan:
         self.study, self.options = study, options
         self.variants = self._resolve("variants", study.variants)
         self.firsts = self._resolve("first", study.first)
-        if study.measure is not None:
+        if study.metric is not None:
             try:
-                check_measured(list(self.variants.values()), study.measure)
+                check_metric(list(self.variants.values()), study.metric)
             except UserError as error:
-                place = study.document.place(("measure",))
-                raise ConfigError(f"{place}: measure: {error}") from error
+                place = study.document.place(("metric",))
+                raise ConfigError(f"{place}: metric: {error}") from error
 
     def _resolve(self, section: str, variants: dict[str, Settings]) -> dict[str, Experiment]:
         found: dict[str, Experiment] = {}

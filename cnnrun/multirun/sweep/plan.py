@@ -21,7 +21,7 @@ from cnnrun.errors import ConfigError, UserError
 from cnnrun.measures import Metric
 from cnnrun.multirun.comparable import ranking_metric
 from cnnrun.multirun.launcher.job import Job
-from cnnrun.multirun.settings import Settings, apply, as_text, changes
+from cnnrun.multirun.settings import Settings, apply, changes, to_text
 from cnnrun.multirun.sweep.spec import Sweep
 
 
@@ -49,7 +49,7 @@ class Plan:
         """Validate every point; of a space to be searched, every choice and both ends of a range.
 
         Raises:
-            ConfigError: every problem found.
+            ConfigError: all problems found.
         """
         problems: dict[str, None] = {}
         experiments = []
@@ -77,7 +77,7 @@ class Plan:
         Raises:
             ConfigError: with the place in the sweep's file.
         """
-        text = as_text(settings)
+        text = to_text(settings)
         if text not in self._resolved:
             document = copy.deepcopy(self.document)
             apply(document, settings, self.sweep.place)
@@ -92,19 +92,19 @@ class Plan:
         Raises:
             ConfigError: no such metric, or none that is comparable.
         """
-        place = self.sweep.document.place(("measure",))
-        wanted = self.sweep.measure.removeprefix("validation_")
+        place = self.sweep.document.place(("metric",))
+        wanted = self.sweep.metric.removeprefix("validation_")
         if wanted.startswith("test"):
-            raise ConfigError(f"{place}: measure: the test split may not choose anything")
+            raise ConfigError(f"{place}: metric: the test split may not choose anything")
         try:
             return ranking_metric(experiments, wanted)
         except UserError as error:
-            raise ConfigError(f"{place}: measure: {error}") from error
+            raise ConfigError(f"{place}: metric: {error}") from error
 
     @property
-    def measure(self) -> str:
-        """The name of what trials are ranked by, without `validation_`."""
-        return self.metric.name
+    def score_key(self) -> str:
+        """What the log and `summary.json` call the score that trials are ranked by."""
+        return f"validation_{self.metric.name}"
 
     @property
     def higher_is_better(self) -> bool:
@@ -155,6 +155,8 @@ class Plan:
     def _hash(self, base: dict[str, Any]) -> str:
         values = self.sweep.model_dump(exclude={"base", "set", "name", "output", "storage"})
         del values["workers"], values["seeds_in_parallel"]
+        # Its former name: with another, no sweep that was begun before would be known again.
+        values["measure"] = values.pop("metric")
         for search in ("random", "optuna"):
             if values[search]:
                 del values[search]["trials"]

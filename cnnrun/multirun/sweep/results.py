@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cnnrun.multirun.settings import Settings, as_text
+from cnnrun.multirun.settings import Settings, to_text
 from cnnrun.multirun.sweep.plan import Plan
 from cnnrun.runtime.text_table import columns
 
@@ -66,7 +66,8 @@ class Results:
         return {
             "name": self.plan.sweep.name,
             "folder": str(self.plan.sweep.folder),
-            "measure": f"validation_{self.plan.measure}",
+            "metric": self.plan.score_key,
+            "measure": self.plan.score_key,  # the former name, for scripts
             "higher_is_better": self.plan.higher_is_better,
             "seeds": self.plan.seeds,
             "best": self._trial(self.best) if self.best else None,
@@ -86,7 +87,7 @@ class Results:
             "command": self.plan.repeat_command(trial.settings) if trial.settings else None,
         }
 
-    def as_text(self) -> str:
+    def to_text(self) -> str:
         """A table of the trials, the best one, and the command that repeats it."""
         ranked_by = f"validation {self.plan.metric.display_name}"
         header = ["trial", *self._columns(), ranked_by, "seeds", "state"]
@@ -124,7 +125,7 @@ class Results:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else as_text(value)
+    return f"{value:.4g}" if isinstance(value, float) else to_text(value)
 
 
 def _point(plan: Plan, slot: int) -> Settings:

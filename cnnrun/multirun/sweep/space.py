@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from cnnrun.multirun.settings import Settings, as_text
+from cnnrun.multirun.settings import Settings, to_text
 from cnnrun.registry import Options
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Range(Options):
 
 
 def _category(value: Any) -> Any:
-    return as_text(value) if isinstance(value, list | dict) else value
+    return to_text(value) if isinstance(value, list | dict) else value
 
 
 def parameters(settings: Settings) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def random_points(space: Mapping[str, Range], count: int, seed: int) -> list[Set
     """
     points: dict[str, Settings] = {}
     for point in itertools.islice(_draws(space, seed), 100 * count):
-        points.setdefault(as_text(point), point)
+        points.setdefault(to_text(point), point)
         if len(points) == count:
             break
     return list(points.values())

@@ -1,4 +1,4 @@
-"""The sweep's YAML file: a base experiment, what varies, how often, how it is measured.
+"""The sweep's YAML file: a base experiment, what varies, how often, and what trials are ranked by.
 
     base: digits_cnn.yaml          # from this file's folder
     set: {training.epochs: 5}      # changes for all trials
@@ -84,7 +84,7 @@ class Sweep(Options):
     """
     seeds_in_parallel: bool = False
     """Train the seeds of a trial together in one process, which pays for small models."""
-    measure: str = "auto"
+    metric: str = "auto"
     """Metric of the validation set that trials are compared by; by default the one that chooses
     epochs.
     """
@@ -171,7 +171,7 @@ def load(file: Path, overrides: Iterable[str] = ()) -> Sweep:
     overrides: `key=value`; a key that a sweep doesn't have changes the base experiment.
 
     Raises:
-        ConfigError: every problem found.
+        ConfigError: all problems found.
     """
     file = find_config(file, "sweep")
     document = read(file)

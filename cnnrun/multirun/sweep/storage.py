@@ -20,7 +20,7 @@ from urllib.parse import quote
 from cnnrun.errors import UserError
 from cnnrun.multirun.settings import Settings
 from cnnrun.multirun.sweep.space import parameters
-from cnnrun.multirun.sweep.stored import require_whole, shown, told
+from cnnrun.multirun.sweep.stored import explain_damage, require_whole, shown
 from cnnrun.runtime.file_lock import lock
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Recorded:
         import optuna
 
         storage = open_storage(url, create=False)
-        with told(url):
+        with explain_damage(url):
             if study_name not in optuna.get_all_study_names(storage):
                 raise UserError(f"no trial of this sweep is in {shown(url)}")
             self.study: optuna.Study = optuna.load_study(study_name=study_name, storage=storage)
@@ -82,7 +82,7 @@ class Trials(Recorded):
 
         self.url = url
         self.lock_file = lock
-        with self.locked(), told(url):
+        with self.locked(), explain_damage(url):
             self.storage = open_storage(url, create)
             self.study: optuna.Study = optuna.create_study(
                 study_name=study_name,
@@ -136,7 +136,7 @@ class Trials(Recorded):
         """A waiting trial that no other process has or gets; None if none waits."""
         from optuna.trial import TrialState
 
-        with self.locked(), told(self.url):
+        with self.locked(), explain_damage(self.url):
             while self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                 trial = self.study.ask()
                 slot = trial.user_attrs.get("slot")
@@ -181,8 +181,8 @@ class Trials(Recorded):
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             process = trial.user_attrs.get("process")
             # Without one, it was lost in the instant of being claimed.
-            begun = trial.datetime_start or long_ago
-            lost = is_dead(process) if process else begun < long_ago
+            started = trial.datetime_start or long_ago
+            lost = is_dead(process) if process else started < long_ago
             if lost:
                 self.fail(trial.number)
 
@@ -229,7 +229,7 @@ def open_storage(url: str, create: bool = True) -> optuna.storages.RDBStorage:
     races = (sqlalchemy.exc.ProgrammingError, sqlalchemy.exc.IntegrityError)
     for attempt in range(10):
         try:
-            with told(url, but=(*races, ImportError)):
+            with explain_damage(url, but=(*races, ImportError)):
                 return RDBStorage(
                     driver_named(url),
                     heartbeat_interval=HEARTBEAT_SECONDS,
@@ -260,7 +260,7 @@ def study_names(url: str) -> list[str]:
     if not _holds_studies(url):
         return []
     storage = open_storage(url, create=False)
-    with told(url):
+    with explain_damage(url):
         # SQLite keeps anything in a column of texts.
         return [str(name) for name in optuna.get_all_study_names(storage)]
 

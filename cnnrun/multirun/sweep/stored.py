@@ -55,7 +55,7 @@ def require_whole(trial: FrozenTrial) -> None:
 
 
 @contextmanager
-def told(url: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def explain_damage(url: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Within the block the storage is read, and whatever Optuna makes of damage is told.
 
     but: errors that the caller knows what to do about.
@@ -75,7 +75,7 @@ def told(url: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
 
 
 @contextmanager
-def failures_told(url: str) -> Iterator[None]:
+def explain_optuna_errors(url: str) -> Iterator[None]:
     """Within the block much else is done as well: only errors that name the storage are its own.
 
     Raises:

@@ -27,7 +27,7 @@ from cnnrun.multirun.sweep.storage import (
     read_only,
     require_optuna,
 )
-from cnnrun.multirun.sweep.stored import failures_told, shown, told
+from cnnrun.multirun.sweep.stored import explain_damage, explain_optuna_errors, shown
 from cnnrun.multirun.sweep.trial_queue import TrialQueue
 from cnnrun.runtime import console
 from cnnrun.runtime.files import write_text
@@ -166,7 +166,7 @@ def commands(
     Writes the base that they start from. Runs made so are found by `cnnrun sweep FILE`.
 
     Raises:
-        ConfigError: every problem found.
+        ConfigError: all problems found.
     """
     plan = Plan(load(file, overrides), options.plugins)
     _write_files(plan)
@@ -183,7 +183,7 @@ def commands(
 def _take_part(
     plan: Plan, storage: str, options: LaunchOptions, wait_for_others: bool, again: str
 ) -> Results:
-    with failures_told(storage):
+    with explain_optuna_errors(storage):
         return _work(plan, storage, options, wait_for_others, again)
 
 
@@ -192,11 +192,11 @@ def _work(
 ) -> Results:
     folder = plan.sweep.folder
 
-    def tell(text: str) -> None:
+    def notify(text: str) -> None:
         if not options.quiet:
             console.warn(text)
 
-    runs = RunsFound(plan.runs, tell)
+    runs = RunsFound(plan.runs, notify)
     study = generations.newest(storage, plan)
     trials = _trials(plan, storage, study)
     if why := generations.void(trials, plan, runs):
@@ -205,17 +205,17 @@ def _work(
                 f"{folder}: its trials are trained from something else than is here ({why}); "
                 "take part with the same code and data, or start a new sweep: cnnrun sweep FILE"
             )
-        runs.tell_once(why, folder)
+        runs.notify_once(why, folder)
         trials = _trials(plan, storage, generations.after(study, plan))
     trials.study.set_user_attr("sweep.yaml", plan.sweep_text())
     trials.study.set_user_attr("base.yaml", plan.base_text())
     trials.fill(plan.points)
     if options.retry_failed:
         trials.retry_failed()
-    queue = TrialQueue(plan, trials, tell, wait_for_others)
+    queue = TrialQueue(plan, trials, notify, wait_for_others)
     count = options.workers or plan.sweep.workers
     workers = workers_of(options.place, runs, folder, count, plan.uses_any_gpu)
-    seeds = SeedsTogether(queue, runs, tell)
+    seeds = SeedsTogether(queue, runs, notify)
     try:
         code = workers.work(seeds)
     finally:
@@ -264,7 +264,7 @@ def _fetch(url: str, name: str | None, options: LaunchOptions) -> Path:
     import optuna
 
     storage = open_storage(url, create=False)
-    with told(url):
+    with explain_damage(url):
         studies = {
             str(summary.study_name): summary.user_attrs
             for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)

@@ -16,7 +16,7 @@ from cnnrun.multirun.launcher.queue import Outcome
 from cnnrun.multirun.sweep.liveness import Liveness
 from cnnrun.multirun.sweep.plan import Plan
 from cnnrun.multirun.sweep.storage import HEARTBEAT_SECONDS, Trials
-from cnnrun.multirun.sweep.stored import told
+from cnnrun.multirun.sweep.stored import explain_damage
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.identity import recorded
 
@@ -51,9 +51,9 @@ class TrialQueue:
     """The `Queue` of a sweep. Runs that any process has finished are never trained again."""
 
     def __init__(
-        self, plan: Plan, trials: Trials, tell: Callable[[str], None], wait_for_others: bool
+        self, plan: Plan, trials: Trials, notify: Callable[[str], None], wait_for_others: bool
     ) -> None:
-        self.plan, self.trials, self.tell = plan, trials, tell
+        self.plan, self.trials, self.notify = plan, trials, notify
         self.wait_for_others = wait_for_others
         self.liveness = Liveness(plan.sweep.folder / "processes")
         self.open: list[OpenTrial] = []
@@ -93,7 +93,7 @@ class TrialQueue:
             work.given_back = not work.pruned
         else:
             work.failures.append(f"seed {job.seed}: {outcome.message}")
-            self.tell(f"trial {work.slot} seed {job.seed} failed: {outcome.message}")
+            self.notify(f"trial {work.slot} seed {job.seed} failed: {outcome.message}")
         self._close_if_done(work)
 
     def wants_stop(self, job: Job, run_of: Callable[[Job], RunDirectory | None]) -> bool:
@@ -107,7 +107,7 @@ class TrialQueue:
             run = run_of(job)
             if run and self._report(work, run):
                 work.pruned = True
-                self.tell(f"trial {work.slot} pruned after epoch {work.epochs_reported}")
+                self.notify(f"trial {work.slot} pruned after epoch {work.epochs_reported}")
         return work.pruned
 
     @property
@@ -138,7 +138,7 @@ class TrialQueue:
         self.all_claimed = all(state != "WAITING" for _, state in states)
         others = [t for t, state in states if state == "RUNNING" and t.number not in mine]
         if self.all_claimed and not mine and len(others) > self.others_at_work == 0:
-            self.tell(f"waiting for {len(others)} trials that other processes train")
+            self.notify(f"waiting for {len(others)} trials that other processes train")
         self.others_at_work = len(others)
         self.elsewhere = {
             key: trial.number
@@ -183,14 +183,14 @@ class TrialQueue:
     def _fill(self, work: OpenTrial) -> None:
         """Choose a new trial's settings, and note what it will train."""
         space = self.plan.sweep.space
-        with told(self.trials.url):
+        with explain_damage(self.trials.url):
             settings = {key: domain.suggest(work.trial, key) for key, domain in space.items()}
         work.trial.set_user_attr("settings", settings)
         try:
             work.waiting = self.plan.jobs(work.slot, settings)
         except ConfigError as error:
             work.failures.append(str(error))
-            self.tell(f"trial {work.slot} failed: {error}")
+            self.notify(f"trial {work.slot} failed: {error}")
         work.trial.set_user_attr("keys", [job.key for job in work.waiting])
 
     @contextmanager
@@ -206,7 +206,7 @@ class TrialQueue:
             yield
         except UpdateFinishedTrialError:
             if not work.lost:
-                self.tell(f"trial {work.slot} was taken over by another process meanwhile")
+                self.notify(f"trial {work.slot} was taken over by another process meanwhile")
             work.lost = True
 
     def _choose_sampler(self, slot: int) -> None:
@@ -229,22 +229,21 @@ class TrialQueue:
         }[search.pruner]
 
     def _note_score(self, work: OpenTrial, job: Job, run: RunDirectory, trained: bool) -> None:
-        measure = f"validation_{self.plan.measure}"
-        score = (run.read_summary().get("best") or {}).get(measure)
+        score = (run.read_summary().get("best") or {}).get(self.plan.score_key)
         if score is None or not math.isfinite(score):
             work.failures.append(
-                f"seed {job.seed}: {run.path}/summary.json has no {measure}; "
+                f"seed {job.seed}: {run.path}/summary.json has no {self.plan.score_key}; "
                 "a sweep compares on a validation split: set dataset.validation"
             )
-            self.tell(f"trial {work.slot} failed: {work.failures[-1]}")
+            self.notify(f"trial {work.slot} failed: {work.failures[-1]}")
             return
         record = {"key": job.key, "run": str(run.path), "score": score, "from": recorded(run)}
         self._keep(work, job, record)
         if self._prunes and job.seed == self.plan.seeds[0]:
             self._report(work, run)  # what is left of its curve, to measure others by
         found = "" if trained else " (was there)"
-        told = f"validation {self.plan.metric.display_name} {self.plan.metric.text(score)}"
-        self.tell(f"trial {work.slot} seed {job.seed}: {told}  {run.path}{found}")
+        found_score = f"validation {self.plan.metric.display_name} {self.plan.metric.text(score)}"
+        self.notify(f"trial {work.slot} seed {job.seed}: {found_score}  {run.path}{found}")
 
     def _keep(self, work: OpenTrial, job: Job, record: dict[str, Any]) -> None:
         work.scores[job.seed] = record["score"]
@@ -256,7 +255,7 @@ class TrialQueue:
         """Tell the pruner of epochs that ended since; returns whether it would stop here."""
         rows = run.read_metrics()
         for row in rows[work.epochs_reported :]:
-            value = row.get(f"validation_{self.plan.measure}")
+            value = row.get(self.plan.score_key)
             work.epochs_reported += 1
             if value is not None:
                 with self._if_still_ours(work):

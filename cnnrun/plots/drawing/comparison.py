@@ -101,8 +101,8 @@ def marker_of(number: int, every: int = 1) -> dict[str, Any]:
 
 
 @styled
-def draw_curves_of_groups(comparison: Comparison, measure: str) -> Figure:
-    """A measure of the training and of the validation split by epoch, a line for each group.
+def draw_curves_of_groups(comparison: Comparison, name: str) -> Figure:
+    """A metric of the training and of the validation split by epoch, a line for each group.
 
     Errors are on logarithmic axes where they span a decade.
     """
@@ -110,11 +110,11 @@ def draw_curves_of_groups(comparison: Comparison, measure: str) -> Figure:
     names = [shorten(result.title, _NAME, SMALL) for result in shown]
     legend = 50 + math.ceil(widest(names, SMALL))
     width = 2 * (_LEFT + _PANEL[0]) + legend + MARGIN
-    sheet = Sheet(width, HEADER + _PANEL[1] + 84, f"{measure} by epoch")
+    sheet = Sheet(width, HEADER + _PANEL[1] + 84, f"{name} by epoch")
     for index, split in enumerate(("train", "validation")):
         left = _LEFT + index * (_LEFT + _PANEL[0])
         axes = new_axes(sheet.figure, left, HEADER + 4, *_PANEL)
-        metric = shown[0].group.runs[0].metric(measure)
+        metric = shown[0].group.runs[0].metric(name)
         _draw_curves(axes, [r.group for r in shown], split, metric, names)
         values = np.concatenate([line.get_ydata() for line in axes.lines] or [np.ones(1)])
         values = values[np.isfinite(values)]

@@ -73,7 +73,7 @@ def draw_confusion(
     Up to 20 classes the cells hold their counts, or if `normalized` their shares of the row in per
     cent; with more, names are thinned out and the most confused pairs are listed beside.
     """
-    texts = _shares_in_words(matrix) if normalized else matrix.astype(str)
+    texts = _percent_texts(matrix) if normalized else matrix.astype(str)
     layout = _Layout(matrix, texts, class_names)
     title = f"{title}: {_score(matrix)}"
     width = max(layout.width, min(MAX_WIDTH, text_width(title, TITLE) + 2 * MARGIN))
@@ -211,7 +211,7 @@ def _write_texts(axes: Axes, matrix: Matrix, texts: NDArray[np.str_], size: floa
         axes.text(column, row, texts[row, column], **centre)
 
 
-def _shares_in_words(matrix: Matrix) -> NDArray[np.str_]:
+def _percent_texts(matrix: Matrix) -> NDArray[np.str_]:
     """Per cent of the row; what is there, but too little to be written, is `<0.1`."""
 
     def text(share: float) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnrun.measures import Metric, described, span_a_decade
-from cnnrun.plots.drawing.lettering import set_fonts
+from cnnrun.plots.drawing.lettering import set_fonts, shorten
 from cnnrun.plots.drawing.scales import set_log_scale
 from cnnrun.plots.drawing.sheet import HEADER, Sheet
 from cnnrun.plots.style import (
@@ -48,7 +48,7 @@ MANY_EPOCHS = 40
 _PANEL = (310, 230)
 """Width and height of a panel in pixels, without its ticks and labels."""
 
-_LEFT, _BELOW, _LEGEND = 88, 66, 30
+_LEFT, _BELOW, _LEGEND = 100, 66, 30
 """Pixels for the labels left of and below a panel, and for the legend under all."""
 
 Values = NDArray[np.float64]
@@ -74,8 +74,8 @@ def draw_curves(
     count = len(series) + (len(lr) > 0)
     sheet, panels = _panels(count, title)
     handles: dict[str, Artist] = {}
-    for axes, (measure, splits) in zip(panels, series.items(), strict=False):
-        handles |= _draw_metric(axes, x, described(measure, metrics), splits)
+    for axes, (name, splits) in zip(panels, series.items(), strict=False):
+        handles |= _draw_metric(axes, x, described(name, metrics), splits)
     if len(lr):
         _draw_learning_rate(panels[-1], x, _finite(lr))
     for axes in panels:
@@ -114,7 +114,7 @@ def _draw_metric(
         (lines[split],) = axes.plot(
             x, y, color=colour, linestyle=style, linewidth=1.6, **_markers(y, marker)
         )
-    axes.set_ylabel(metric.label)
+    axes.set_ylabel(shorten(metric.label, _PANEL[1]))
     known = np.concatenate([_finite(values) for values in splits.values()])
     if metric.wants_log_axis(known):
         set_log_scale(axes, "y")
@@ -155,6 +155,8 @@ def _finish_panel(axes: Axes, x: Values) -> None:
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(plain)
     axes.yaxis.set_major_formatter(plain)
+    if axes.get_yscale() == "linear":
+        axes.locator_params(axis="y", nbins=5, steps=(1, 2, 2.5, 5, 10))
     if not any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
         axes.set_yticks([])
         middle: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}

@@ -69,14 +69,14 @@ def draw_data_report(
     0..1 and `captions`, P of two lines, are those of `example_pairs`; at most 8 are drawn.
     """
     pairs = pairs[:_MOST_PAIRS]
-    told = warnings(report)[:_MOST_WARNINGS]
+    lines = warnings(report)[:_MOST_WARNINGS]
     ticks = _ClassTicks(report["classes"])
     tiles = _PairTiles(pairs)
-    bars_top = HEADER + len(told) * line_height(TEXT) + _HEADING + (8 if told else 0)
+    bars_top = HEADER + len(lines) * line_height(TEXT) + _HEADING + (8 if lines else 0)
     histogram_top = bars_top + _BARS[1] + ticks.room + _HEADING
     pairs_top = histogram_top + _HISTOGRAM + _BELOW
     sheet = Sheet(_WIDTH, pairs_top + tiles.height, title)
-    _write_warnings(sheet, told)
+    _write_warnings(sheet, lines)
     _draw_classes(sheet, report, ticks, bars_top)
     _draw_histogram(sheet, report, histogram_top)
     _draw_sizes(sheet, report, histogram_top)
@@ -85,8 +85,8 @@ def draw_data_report(
     return sheet.figure
 
 
-def _write_warnings(sheet: Sheet, told: Sequence[str]) -> None:
-    for number, line in enumerate(told):
+def _write_warnings(sheet: Sheet, lines: Sequence[str]) -> None:
+    for number, line in enumerate(lines):
         baseline = HEADER + (number + 0.6) * line_height(TEXT)
         line = shorten(line, sheet.width - 2 * MARGIN)
         sheet.write(MARGIN, baseline, line, color=WRONG_TEXT)

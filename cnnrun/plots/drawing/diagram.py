@@ -248,7 +248,9 @@ def _write_words(sheet: Sheet, box: Box, middle: float) -> None:
     room = WORDS - 110
     sheet.write(left, above, shorten(box.title, room), color=INK)
     name = f"{box.name}: {', '.join(box.contents)}" if box.is_block else box.name
-    sheet.write(left, below, shorten(name, room, SMALL), size=SMALL, color=MUTED)
+    sheet.write(
+        left, below, shorten(name, room, SMALL, keep_end=not box.is_block), size=SMALL, color=MUTED
+    )
     right = left + WORDS
     sheet.write(right, above, shape_text(box.output_shape), ha="right")
     if box.field:

@@ -51,6 +51,9 @@ MOST_IN_LEGEND = 20
 """With more classes, the names at the centres of their points must do."""
 
 _PLANE, _LARGE_PLANE, _LEFT, _BELOW, _NAME = 620, 900, 112, 58, 190
+_MARKER = 4
+"""Pixels from the middle of a point that a name keeps free."""
+
 _SHORT_NAME = 84
 """Pixels after which a name is shortened: in the legend, and at the centre of a class."""
 
@@ -111,7 +114,8 @@ def draw_embedding(
     set_fonts(sheet.figure)
     axes.apply_aspect()
     centres = np.array([np.median(points[labels == k], axis=0) for k in present])
-    shown = _write_names(axes, centres, [shorten(n, _SHORT_NAME, SMALL) for n in names], side)
+    short = [shorten(name, _SHORT_NAME, SMALL) for name in names]
+    shown = _write_names(axes, points, centres, short, side)
     if named:
         _legend(axes, names)
     else:
@@ -131,15 +135,21 @@ def _legend(axes: Axes, names: Sequence[str]) -> None:
         text.set_fontfamily(font_families(name))
 
 
-def _write_names(axes: Axes, centres: Floats, names: Sequence[str], side: int) -> int:
-    """Write each name near its centre, where it touches no other; returns how many found room."""
+def _write_names(
+    axes: Axes, points: Floats, centres: Floats, names: Sequence[str], side: int
+) -> int:
+    """Write each name near its centre, where it touches no other; returns how many found room.
+
+    Where points lie so far apart that each is seen, a name covers none.
+    """
     from matplotlib.patheffects import withStroke
 
     corner = axes.transAxes.transform((0, 0))
+    spots = axes.transData.transform(points) - corner
     boxes: list[_Box] = []
     for centre, name in zip(axes.transData.transform(centres) - corner, names, strict=True):
         half = text_width(name, SMALL) / 2 + 2, line_height(SMALL) / 2
-        box = _free_box(centre, half, side, boxes)
+        box = _free_box(centre, half, side, boxes, spots) or _free_box(centre, half, side, boxes)
         if box is None:
             continue
         boxes.append(box)
@@ -163,6 +173,11 @@ class _Box(NamedTuple):
     half_width: float
     half_height: float
 
+    def covers(self, points: Floats) -> bool:
+        """Whether any of the points (N, 2) lies under the text."""
+        reach = self.half_width + _MARKER, self.half_height + _MARKER
+        return bool((np.abs(points - (self.x, self.y)) < reach).all(1).any())
+
     def overlaps(self, other: _Box) -> bool:
         return (
             abs(self.x - other.x) < self.half_width + other.half_width
@@ -171,9 +186,18 @@ class _Box(NamedTuple):
 
 
 def _free_box(
-    centre: Floats, half: tuple[float, float], side: int, taken: Sequence[_Box]
+    centre: Floats,
+    half: tuple[float, float],
+    side: int,
+    taken: Sequence[_Box],
+    points: Floats | None = None,
 ) -> _Box | None:
-    """The box nearest to `centre` that is free and on the plane, or None within 48 pixels."""
+    """The box nearest to `centre` that is free and on the plane, or None within 48 pixels.
+
+    points: (N, 2), which it shall not cover.
+    """
+    if points is not None:
+        points = points[(np.abs(points - centre) < 48 + half[0] + _MARKER).all(1)]
     for distance in range(0, 49, 6):
         for angle in np.linspace(0, 2 * math.pi, 16, endpoint=False):
             x = centre[0] + distance * math.cos(angle)
@@ -183,6 +207,8 @@ def _free_box(
                 float(np.clip(y, half[1], side - half[1])),
                 *half,
             )
-            if not any(box.overlaps(other) for other in taken):
+            if any(box.overlaps(other) for other in taken):
+                continue
+            if points is None or not box.covers(points):
                 return box
     return None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnrun.plots.drawing.lettering import clean, line_height, shorten, text_width
+from cnnrun.plots.drawing.lettering import line_height, shorten, text_width
 from cnnrun.plots.drawing.sheet import (
     GAP,
     HEADER,
@@ -115,8 +115,8 @@ def draw_features(
         _block_height(min(len(maps), most), size)
         for (_, maps), size in zip(layers, sizes, strict=True)
     ]
-    wished = max(640, *widths, text_width(title, TITLE) + GAP, image_size[1])
-    width = min(MAX_WIDTH, wished - GAP + 2 * MARGIN)
+    wanted = max(640, *widths, text_width(title, TITLE) + GAP, image_size[1])
+    width = min(MAX_WIDTH, wanted - GAP + 2 * MARGIN)
     height = HEADER + image_size[0] + GAP + sum(heights) + line_height(SMALL) + MARGIN
     sheet = Sheet(width, height, title)
     show_image(sheet, image, MARGIN, HEADER, image_size)
@@ -146,7 +146,7 @@ def _draw_layer(
         heading += f", first {len(shown)} of {len(maps)} maps"
     room = sheet.width - 2 * MARGIN - text_width(f":  {heading}")
     baseline = top + 0.75 * line_height(TEXT)
-    sheet.write(MARGIN, baseline, f"{shorten(clean(name), room)}:  {heading}")
+    sheet.write(MARGIN, baseline, f"{shorten(name, room, keep_end=True)}:  {heading}")
     for index, values in enumerate(shown):
         row, column = divmod(index, MAPS_IN_A_ROW)
         left = MARGIN + column * (size[1] + GAP)

@@ -82,7 +82,7 @@ def draw_weights(layers: Sequence[LayerWeights], title: str, change: bool = Fals
     rows = math.ceil(len(shown) / columns)
     pitch_x, pitch_y = _LEFT + _PANEL[0], _ABOVE + _PANEL[1] + _BELOW
     width = max(columns * pitch_x + 2 * MARGIN, 600)
-    sheet = Sheet(width, HEADER + rows * pitch_y + _FOOT, title)
+    sheet = Sheet(width, HEADER + rows * pitch_y + line_height(SMALL) + _FOOT, title)
     for index, layer in enumerate(shown):
         row, column = divmod(index, columns)
         left, top = _LEFT + column * pitch_x, HEADER + row * pitch_y
@@ -93,6 +93,8 @@ def draw_weights(layers: Sequence[LayerWeights], title: str, change: bool = Fals
             draw_histograms(axes, layer)
         if column == 0:
             axes.set_ylabel("weights (%)", size=SMALL)
+        if index + columns >= len(shown):
+            axes.set_xlabel("change" if change else "weight", size=SMALL)
         sheet.write(left, top + 14, _heading(layer))
         spread = shorten(_spread(layer), _PANEL[0] + MARGIN, SMALL)
         sheet.write(left, top + 33, spread, size=SMALL, color=MUTED)
@@ -110,7 +112,7 @@ def draw_weights(layers: Sequence[LayerWeights], title: str, change: bool = Fals
 
 def _heading(layer: LayerWeights) -> str:
     shape = f": {' x '.join(map(str, layer.trained.shape))}"
-    return shorten(layer.name, _PANEL[0] + _LEFT / 2 - text_width(shape)) + shape
+    return shorten(layer.name, _PANEL[0] + _LEFT / 2 - text_width(shape), keep_end=True) + shape
 
 
 def _spread(layer: LayerWeights) -> str:

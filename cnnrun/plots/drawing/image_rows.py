@@ -16,7 +16,6 @@ from cnnrun.plots.style import (
     MAX_WIDTH,
     MUTED,
     SMALL,
-    TEXT,
     TITLE,
     Figure,
     new_axes,
@@ -47,8 +46,10 @@ def draw_rows(
     top = HEADER + (lines * line_height(SMALL) + 4 if titles else 0)
     pitch = size[0] + _GAP
     total = left + count * (size[1] + _GAP) - _GAP + MARGIN
-    needed = max(total, text_width(suptitle, TITLE) + 2 * MARGIN, text_width(below) + 2 * MARGIN)
-    bottom = top + len(rows) * pitch + (line_height(TEXT) + 4 if below else 0)
+    needed = max(
+        total, text_width(suptitle, TITLE) + 2 * MARGIN, text_width(below, SMALL) + 2 * MARGIN
+    )
+    bottom = top + len(rows) * pitch + (line_height(SMALL) + 4 if below else 0)
     sheet = Sheet(min(needed, MAX_WIDTH), bottom + MARGIN, suptitle)
     for column in range(count):
         x = left + column * (size[1] + _GAP)
@@ -61,7 +62,7 @@ def draw_rows(
     for row, name in enumerate(names):
         sheet.write(left - 10, top + row * pitch + size[0] / 2 + 5, name, ha="right")
     if below:
-        sheet.write(MARGIN, bottom, below, color=MUTED)
+        sheet.write(MARGIN, bottom, below, size=SMALL, color=MUTED)
     return sheet.figure
 
 

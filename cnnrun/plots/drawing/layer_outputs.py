@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnrun.plots.drawing.histograms import thinned
-from cnnrun.plots.drawing.lettering import shorten, widest
+from cnnrun.plots.drawing.lettering import percent, shorten, widest
 from cnnrun.plots.drawing.sheet import HEADER, Sheet
 from cnnrun.plots.style import BLUE, INK, MARGIN, MUTED, SMALL, Figure, new_axes, styled
 
@@ -85,7 +85,7 @@ def draw_activations(layers: Sequence[LayerOutputs], title: str) -> Figure:
     shown = [layers[k] for k in thinned(len(layers), MOST_ROWS)]
     if len(shown) < len(layers):
         title += f", {len(shown)} of {len(layers)} layers"
-    names = [shorten(f"{layer.name}  ({layer.kind})", _NAME) for layer in shown]
+    names = [shorten(f"{layer.name}  ({layer.kind})", _NAME, keep_end=True) for layer in shown]
     notes = [_silence(layer) for layer in shown]
     left = MARGIN + math.ceil(widest(names)) + 12
     top, height = HEADER + 22, len(shown) * _ROW
@@ -107,7 +107,7 @@ def draw_activations(layers: Sequence[LayerOutputs], title: str) -> Figure:
 
 
 def _silence(layer: LayerOutputs) -> str:
-    parts = [f"{100 * layer.zeros:.0f} % zero"] if layer.zeros else []
+    parts = [f"{percent(layer.zeros)} zero"] if layer.zeros else []
     if layer.dead:
         parts.append(f"{layer.dead} of {layer.units} units dead")
     if layer.not_finite:

@@ -9,7 +9,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cnnrun.plots.style import DPI, TEXT, Figure, RendererAgg, Text, matplotlib
+from cnnrun.plots.style import (
+    DPI,
+    TEXT,
+    Figure,
+    RendererAgg,
+    Text,
+    boxes_for_letters,
+    matplotlib,
+)
 
 _BASE = "DejaVu Sans"
 """Ships inside matplotlib: Latin, Greek, Cyrillic, Hebrew, Arabic, Georgian, Armenian."""
@@ -121,7 +129,8 @@ def _renderer() -> Any:
 def text_width(text: str, size: float = TEXT) -> float:
     """Width in pixels of one line of `text` at `size` points."""
     font = matplotlib.font_manager.FontProperties(family=font_families(text), size=size)
-    return float(_renderer().get_text_width_height_descent(text, font, ismath=False)[0])
+    with boxes_for_letters():
+        return float(_renderer().get_text_width_height_descent(text, font, ismath=False)[0])
 
 
 def widest(texts: Iterable[str], size: float = TEXT) -> float:
@@ -129,32 +138,39 @@ def widest(texts: Iterable[str], size: float = TEXT) -> float:
     return max((text_width(text, size) for text in texts), default=0.0)
 
 
-def shorten(name: object, room: float, size: float = TEXT) -> str:
+def shorten(name: object, room: float, size: float = TEXT, keep_end: bool = False) -> str:
     """`name` as one line no wider than `room` pixels.
 
     The middle gives way to an ellipsis: names that begin alike (`n02085620-dog`) stay apart.
+    keep_end: the beginning does, as in a layer's name, which says at its end which it is.
     """
+    shortened = _ending if keep_end else _without_middle
     text = clean(name)
     if text_width(text, size) <= room:
         return text
     fits, too_long = 0, len(text)
     while fits + 1 < too_long:
         kept = (fits + too_long) // 2
-        if text_width(_without_middle(text, kept), size) <= room:
+        if text_width(shortened(text, kept), size) <= room:
             fits = kept
         else:
             too_long = kept
-    return _without_middle(text, fits)
+    return shortened(text, fits)
 
 
 def _without_middle(text: str, kept: int) -> str:
     """The first two thirds and the last third of `kept` characters around an ellipsis."""
     tail = kept // 3
     head = kept - tail
-    end = text[len(text) - tail :]
+    return f"{text[:head].rstrip()}{_ending(text, tail)}"
+
+
+def _ending(text: str, kept: int) -> str:
+    """The last `kept` characters after an ellipsis."""
+    end = text[len(text) - kept :]
     while end and unicodedata.combining(end[0]):  # an accent goes with its letter
         end = end[1:]
-    return f"{text[:head].rstrip()}…{end.lstrip()}"
+    return f"…{end.lstrip()}"
 
 
 def left_to_right(*parts: str) -> str:
@@ -170,16 +186,19 @@ def left_to_right(*parts: str) -> str:
 def in_lines(parts: Sequence[str], room: float, size: float = TEXT, most: int = 4) -> str:
     """The parts with commas between them, in lines no wider than `room` pixels where that goes.
 
-    The last of `most` lines has all the rest.
+    An ellipsis stands for what has no room in `most` lines.
     """
     lines = list(parts[:1])
     for part in parts[1:]:
         longer = f"{lines[-1]}, {part}"
-        if len(lines) == most or text_width(longer, size) <= room:
+        if text_width(longer, size) <= room:
             lines[-1] = longer
-        else:
+        elif len(lines) < most:
             lines[-1] += ","
             lines.append(part)
+        else:
+            lines[-1] += ", …"
+            break
     return "\n".join(lines)
 
 

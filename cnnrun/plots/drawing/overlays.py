@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnrun.data.targets import IGNORED
 from cnnrun.plots.drawing.lettering import line_height, shorten, text_width
 from cnnrun.plots.drawing.sheet import HEADER, Sheet, fit_pixels, show_image
 from cnnrun.plots.style import MARGIN, MAX_WIDTH, MUTED, SMALL, TEXT, TITLE, Figure, styled
@@ -18,6 +19,9 @@ Masks = NDArray[np.integer[Any]]
 
 _IMAGE, _GAP, _NAME, _SWATCH = 120, 6, 84, 14
 _OPACITY = 0.8
+# Red, green and blue in what the eye takes for brightness (ITU-R BT.709).
+_LUMINANCE = (0.2126, 0.7152, 0.0722)
+_PALE = np.full(3, 0.85)
 # Of classes 1, 2, ...: Okabe and Ito's colours, then the same again, lighter.
 _COLOURS = ("#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#7F3C8D")
 
@@ -31,23 +35,26 @@ def draw_overlays(
     captions: Sequence[str],
     title: str,
 ) -> Figure:
-    """Three rows: the images, and over them the true and the predicted classes.
+    """Three rows: the images, and over them, in gray, the true and the predicted classes.
 
     images: (N, C, H, W) float 0..1. true, said: (N, H, W), 0..K-1, or 255 where nothing is known.
-    captions: N texts under the columns. Class 0 is left as the image is.
+    captions: N texts under the columns. Class 0 is left gray.
     """
     colours = class_colours(len(names))
     count, _, height, width = images.shape
     room = (MAX_WIDTH - _NAME - 2 * MARGIN) // count - _GAP
     size = fit_pixels((height, width), max(24, min(_IMAGE, room)))
     total = max(_NAME + count * (size[1] + _GAP) + 2 * MARGIN, text_width(title, TITLE) + 60, 520)
-    legend = _legend_rows(names, total - 2 * MARGIN)
+    swatches = [(name, colours[k] if k else _PALE) for k, name in enumerate(names)]
+    swatches += [("unlabeled", np.zeros(3))] if (true == IGNORED).any() else []
+    legend = _legend_rows([name for name, _ in swatches], total - 2 * MARGIN)
     body = 3 * (size[0] + _GAP) + line_height(SMALL) + 8
     pitch = line_height(TEXT) + 6
     sheet = Sheet(total, HEADER + body + len(legend) * pitch + MARGIN, title)
     rgb = np.repeat(images, 3, 1) if images.shape[1] == 1 else images
     rows = [("image", rgb)]
-    rows += [(name, over(rgb, m, colours)) for name, m in (("true", true), ("predicted", said))]
+    gray = np.repeat(np.tensordot(rgb, _LUMINANCE, (1, 0))[:, None], 3, 1)
+    rows += [(name, over(gray, m, colours)) for name, m in (("true", true), ("predicted", said))]
     for row, (name, shown) in enumerate(rows):
         top = HEADER + row * (size[0] + _GAP)
         sheet.write(MARGIN, top + size[0] / 2 + 5, name)
@@ -60,10 +67,10 @@ def draw_overlays(
     for line, entries in enumerate(legend):
         for left, k in entries:
             top = HEADER + body + line * pitch
-            colour = colours[k] if k else np.ones(3)
+            name, colour = swatches[k]
             swatch = np.broadcast_to(colour.reshape(3, 1, 1), (3, 2, 2))
             show_image(sheet, swatch, MARGIN + left, top, (_SWATCH, _SWATCH))
-            sheet.write(MARGIN + left + _SWATCH + 6, top + 12, shorten(names[k], 160))
+            sheet.write(MARGIN + left + _SWATCH + 6, top + 12, shorten(name, 160))
     return sheet.figure
 
 
@@ -78,8 +85,8 @@ def class_colours(count: int) -> NDArray[np.float64]:
 
 
 def over(images: Images, masks: Masks, colours: NDArray[np.float64]) -> Images:
-    """Images (N, 3, H, W) with the colours of their pixels' classes; ignored ones are gray."""
-    table = np.full((256, 3), 0.5)
+    """Images (N, 3, H, W) with the colours of their pixels' classes; unlabeled ones are black."""
+    table = np.zeros((256, 3))
     table[: len(colours)] = colours
     painted = np.moveaxis(table[masks], 3, 1)
     opacity = np.where(masks == 0, 0.0, _OPACITY)[:, None]

@@ -37,6 +37,14 @@ _SIDE, _COUNTS, _LEFT, _BELOW = 440, 110, 84, 58
 
 _NAME, _MOST_POINTS = 260, 1000
 
+_RING: dict[str, Any] = {
+    "marker": "o",
+    "linestyle": "none",
+    "fillstyle": "none",
+    "markersize": 11,
+    "zorder": 20,
+    "clip_on": False,
+}
 _AREAS: dict[Kind, str] = {"precision_recall": "average precision", "roc": AUROC.display_name}
 
 
@@ -84,10 +92,14 @@ def draw_calibration(found: Calibration, title: str) -> Figure:
 
 @dataclass(frozen=True)
 class OneClass:
-    """A class against all others."""
+    """A class, or a label, against all others.
+
+    chosen: recall and precision, 0..1, at the threshold that answers are given with.
+    """
 
     name: str
     ranking: Ranking
+    chosen: tuple[float, float] | None = None
 
     def area(self, kind: Kind) -> float:
         """The area under the curve, 0..1."""
@@ -95,11 +107,13 @@ class OneClass:
 
 
 @styled
-def draw_ranking(classes: Sequence[OneClass], kind: Kind, title: str) -> Figure:
+def draw_ranking(
+    classes: Sequence[OneClass], kind: Kind, title: str, noun: str = "classes"
+) -> Figure:
     """Precision over recall, or the ROC curve, of each class against all others.
 
     Beside a class's name stands the area under its curve. Of more than seven classes those with the
-    smallest areas are shown; the mean below is that of all.
+    smallest areas are shown; the mean below is that of all. A ring is a chosen threshold.
     """
     shown = list(classes)
     if len(shown) > MOST_CURVES:
@@ -115,6 +129,10 @@ def draw_ranking(classes: Sequence[OneClass], kind: Kind, title: str) -> Figure:
         style = {**line_of(number), **marker_of(number), "markevery": (0.02 * number, 0.15)}
         style |= {"linewidth": 1.6, "zorder": 3 + len(shown) - number, "clip_on": False}
         axes.plot(100 * x, 100 * y, label=in_legend(f"{text}\n{area}"), **style)
+        if one.chosen:
+            axes.plot(*(100 * np.array(one.chosen)), color=style["color"], **_RING)
+    if any(one.chosen for one in shown):
+        axes.plot([], [], color=INK, label="chosen threshold", **_RING)
     if kind == "roc":
         axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, label="chance\n0.5")
         axes.set(xlabel="false positive rate (%)", ylabel="true positive rate: recall (%)")
@@ -122,20 +140,20 @@ def draw_ranking(classes: Sequence[OneClass], kind: Kind, title: str) -> Figure:
         axes.set(xlabel="recall (%)", ylabel="precision (%)")
     axes.set(xlim=(0, 101), ylim=(0, 101))
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.01), fontsize=SMALL, labelspacing=0.8)
-    sheet.write(MARGIN, sheet.height - 14, _note(classes, kind), size=SMALL, color=MUTED)
+    sheet.write(MARGIN, sheet.height - 14, _note(classes, kind, noun), size=SMALL, color=MUTED)
     set_fonts(sheet.figure)
     return sheet.figure
 
 
-def _note(classes: Sequence[OneClass], kind: Kind) -> str:
+def _note(classes: Sequence[OneClass], kind: Kind, noun: str) -> str:
     if len(classes) == 1:
-        return f"of the class {classes[0].name}"
+        return f"of {classes[0].name or '(no name)'}"
     mean = f"{np.mean([one.area(kind) for one in classes]):.4f}"
     if len(classes) <= MOST_CURVES:
-        return f"mean {_AREAS[kind]} of the {len(classes)} classes: {mean}"
+        return f"mean {_AREAS[kind]} of the {len(classes)} {noun}: {mean}"
     return (
-        f"the {MOST_CURVES} classes with the smallest {_AREAS[kind]}; "
-        f"its mean over all {len(classes):,} classes is {mean}"
+        f"the {MOST_CURVES} {noun} with the smallest {_AREAS[kind]}; "
+        f"its mean over all {len(classes):,} {noun} is {mean}"
     )
 
 

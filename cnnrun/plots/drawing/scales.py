@@ -1,7 +1,8 @@
-"""Logarithmic axes with plain numbers at their ticks."""
+"""Axes with plain numbers at their ticks: logarithmic ones, and those of any values."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +12,24 @@ from cnnrun.plots.style import matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+def name_axis(axes: Axes, which: Literal["x", "y"], name: str) -> None:
+    """Name a linear axis, its numbers short; call it when the limits are set.
+
+    Where they would be long, the name has a power of ten: `true (×10⁻⁵)`.
+    """
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    largest = max(map(abs, axes.get_xlim() if which == "x" else axes.get_ylim()))
+    power = math.floor(math.log10(largest)) if largest else 0
+    power = 0 if -2 <= power <= 3 else power
+    axis.set_major_locator(matplotlib.ticker.MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    write = matplotlib.ticker.FuncFormatter(lambda value, _: f"{value / 10**power:.4g}")
+    axis.set_major_formatter(write)
+    axis.set_label_text(f"{name} (×10{str(power).translate(_RAISED)})" if power else name)
+
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def set_log_scale(

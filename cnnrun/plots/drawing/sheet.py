@@ -187,8 +187,8 @@ class Tiles:
     def _choose_columns(self, count: int) -> int:
         """As many as make the sheet about 3:2, and fit its greatest width; rows equally full."""
         pitch = self._tile_width + GAP
-        wished = math.ceil(math.sqrt(1.5 * count * self._row_height / pitch))
-        columns = max(1, min(wished, (MAX_WIDTH - 2 * MARGIN + GAP) // pitch))
+        wanted = math.ceil(math.sqrt(1.5 * count * self._row_height / pitch))
+        columns = max(1, min(wanted, (MAX_WIDTH - 2 * MARGIN + GAP) // pitch))
         return math.ceil(count / math.ceil(count / columns))
 
     def _caption(self, index: int) -> None:

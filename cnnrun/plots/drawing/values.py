@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnrun.plots.drawing.lettering import set_fonts, shorten, text_width
+from cnnrun.plots.drawing.lettering import line_height, set_fonts, shorten, text_width
+from cnnrun.plots.drawing.scales import name_axis
 from cnnrun.plots.drawing.sheet import HEADER, Sheet
 from cnnrun.plots.style import (
     BLUE,
     INK,
     MARGIN,
+    MUTED,
     SMALL,
     TITLE,
     VERMILLION,
@@ -27,18 +29,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Floats = NDArray[np.floating[Any]]
+Headings = Sequence[tuple[str, str]]
 
 MOST_VALUES = 9
 """Panels of a plot; of more values, the first."""
 
-_PANEL, _LEFT, _ABOVE, _BELOW = 270, 78, 34, 52
+_PANEL, _LEFT, _ABOVE, _BELOW = 270, 88, 50, 52
 
 
 @styled
-def draw_predicted(predicted: Floats, true: Floats, headings: Sequence[str], title: str) -> Figure:
+def draw_predicted(predicted: Floats, true: Floats, headings: Headings, title: str) -> Figure:
     """A point an image: what was predicted over what is true, beside the line where both agree.
 
-    predicted, true: (N, D). headings: D texts over the panels.
+    predicted, true: (N, D). headings: D names, and the scores under them.
     """
 
     def draw(axes: Axes, said: Floats, wanted: Floats) -> None:
@@ -46,16 +49,18 @@ def draw_predicted(predicted: Floats, true: Floats, headings: Sequence[str], tit
         limits = _padded(both)
         axes.plot(limits, limits, color=VERMILLION, linewidth=1.2)
         axes.plot(wanted, said, ".", color=BLUE, markersize=_dots(len(said)), alpha=0.5)
-        axes.set(xlim=limits, ylim=limits, xlabel="true", ylabel="predicted")
+        axes.set(xlim=limits, ylim=limits)
+        name_axis(axes, "x", "true")
+        name_axis(axes, "y", "predicted")
 
-    return _panels(draw, predicted, true, headings, title)
+    return _panels(draw, predicted, true, headings, title, "line: predicted as it is true")
 
 
 @styled
-def draw_residuals(predicted: Floats, true: Floats, headings: Sequence[str], title: str) -> Figure:
+def draw_residuals(predicted: Floats, true: Floats, headings: Headings, title: str) -> Figure:
     """A point an image: predicted minus true over what was predicted; a line is the mean.
 
-    predicted, true: (N, D). headings: D texts over the panels.
+    predicted, true: (N, D). headings: D names, and the scores under them.
     """
 
     def draw(axes: Axes, said: Floats, wanted: Floats) -> None:
@@ -63,13 +68,15 @@ def draw_residuals(predicted: Floats, true: Floats, headings: Sequence[str], tit
         axes.axhline(0, color=INK, linewidth=0.8)
         axes.axhline(float(errors.mean()), color=VERMILLION, linewidth=1.2, linestyle="--")
         axes.plot(said, errors, ".", color=BLUE, markersize=_dots(len(said)), alpha=0.5)
-        axes.set(xlim=_padded(said), xlabel="predicted", ylabel="predicted - true")
+        axes.set(xlim=_padded(said))
+        name_axis(axes, "x", "predicted")
+        name_axis(axes, "y", "predicted - true")
 
-    return _panels(draw, predicted, true, headings, title)
+    return _panels(draw, predicted, true, headings, title, "dashed: the mean error")
 
 
 def _panels(
-    draw: Any, predicted: Floats, true: Floats, headings: Sequence[str], title: str
+    draw: Any, predicted: Floats, true: Floats, headings: Headings, title: str, note: str
 ) -> Figure:
     count = min(len(headings), MOST_VALUES)
     if count < len(headings):
@@ -78,7 +85,7 @@ def _panels(
     rows = math.ceil(count / across)
     pitch_x, pitch_y = _LEFT + _PANEL, _ABOVE + _PANEL + _BELOW
     width = max(across * pitch_x + MARGIN, text_width(title, TITLE) + 2 * MARGIN)
-    sheet = Sheet(width, HEADER + rows * pitch_y, title)
+    sheet = Sheet(width, HEADER + rows * pitch_y + line_height(SMALL) + MARGIN, title)
     for k in range(count):
         row, column = divmod(k, across)
         left, top = _LEFT + column * pitch_x, HEADER + row * pitch_y + _ABOVE
@@ -86,9 +93,10 @@ def _panels(
         finite = np.isfinite(predicted[:, k])
         if finite.any():
             draw(axes, predicted[finite, k], true[finite, k])
-        axes.locator_params(nbins=5)
-        axes.tick_params(labelsize=SMALL)
-        sheet.write(left, top - 10, shorten(headings[k], _PANEL))
+        name, scores = headings[k]
+        sheet.write(left, top - 10 - line_height(SMALL), shorten(name, _PANEL))
+        sheet.write(left, top - 10, scores, size=SMALL, color=MUTED)
+    sheet.write(MARGIN, sheet.height - 14, note, size=SMALL, color=MUTED)
     set_fonts(sheet.figure)
     return sheet.figure
 

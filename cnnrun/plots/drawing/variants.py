@@ -157,6 +157,8 @@ def _finish_spread(axes: Axes, variants: Mapping[str, Spread]) -> None:
     set_log_scale(axes, "y")
     layers = max((spread.layers for spread in variants.values()), key=len)
     ticks = [k + 1 for k in thinned(len(layers), 5)]
-    axes.set_xticks(ticks, [shorten(layers[k - 1], 64, SMALL) for k in ticks], size=SMALL)
+    axes.set_xticks(
+        ticks, [shorten(layers[k - 1], 64, SMALL, keep_end=True) for k in ticks], size=SMALL
+    )
     axes.set_xlabel("layer")
     axes.margins(x=0.08)

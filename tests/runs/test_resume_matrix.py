@@ -1,4 +1,4 @@
-"""A run that goes on: locked first, changed by training alone, no change silently ignored."""
+"""A resumed run: locked first, changed by training alone, no change silently ignored."""
 
 from __future__ import annotations
 

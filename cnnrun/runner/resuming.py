@@ -1,4 +1,4 @@
-"""A run that was begun goes on, perhaps with changed settings.
+"""Resuming a run, perhaps with changed settings.
 
 First the run is locked, then everything is read, built and restored, and only a trainer that is
 about to take a step changes the run's files: what is refused or fails leaves them as they were.
@@ -45,45 +45,45 @@ from cnnrun.runtime.weights import load_weights, some
 def resume(
     path: Path, overrides: Iterable[str] = (), plugins: Iterable[str] = (), quiet: bool = False
 ) -> RunDirectory:
-    """Continue the run at `path` from its newest checkpoint; a finished run stays as it is.
+    """Resume the run at `path` from its newest checkpoint; a finished run is left alone.
 
     overrides: changes to its experiment, e.g. more `training.epochs`; see `config.identity`.
 
     Raises:
-        ConfigError: a change that a run can't go on with.
-        UserError: there is no such run, another process trains it, its data have changed, or no
-            epoch is left to train with the changes.
+        ConfigError: a change that a run can't be resumed with.
+        UserError: there is no such run, another process trains it, its data have changed, or the
+            changes leave no epoch to train.
     """
     run = RunDirectory.find(path)
     with alone_in(run) if world().is_main else nullcontext():
-        return _go_on(run, load(run.config, overrides, plugins), quiet)
+        return _resume(run, load(run.config, overrides, plugins), quiet)
 
 
 def resume_or_start(experiment: Experiment, quiet: bool) -> RunDirectory:
-    """Continue this very experiment's newest run, or begin one: for jobs that are started again.
+    """Resume the newest run of exactly this experiment, or start one: for jobs that are restarted.
 
     Raises:
         UserError: as `resume` and `train`.
     """
     device = select_device(experiment.device)
     with console.quiet_if(quiet), process_group(device), ExitStack() as held:
-        begun, path = "", ""
+        started, path = "", ""
         if world().is_main:
             run, is_new = _claim(experiment, held)
-            begun, path = "" if is_new else "begun", str(run.path)
-        begun, _, path = broadcast_from_main(f"{begun}:{path}").partition(":")
+            started, path = "" if is_new else "started", str(run.path)
+        started, _, path = broadcast_from_main(f"{started}:{path}").partition(":")
         run = RunDirectory(Path(path))
-        if not begun:
+        if not started:
             return _start_in(run, experiment, quiet)
         if run.read_summary():
             return run
-        return _go_on(run, _with_levers_of(run, experiment), quiet)
+        return _resume(run, _with_levers_of(run, experiment), quiet)
 
 
 def _claim(experiment: Experiment, held: ExitStack) -> tuple[RunDirectory, bool]:
     """The run to train, locked until `held` ends, and whether it is a new one."""
     folder = expanded(experiment.output) / experiment.name
-    with suppress(OSError):  # told where the run's own directory is made
+    with suppress(OSError):  # reported where the run's own directory is created
         folder.mkdir(parents=True, exist_ok=True)
     with one_at_a_time(folder):
         same = runs_with_settings_of(experiment)
@@ -98,12 +98,12 @@ def _claim(experiment: Experiment, held: ExitStack) -> tuple[RunDirectory, bool]
                 held.enter_context(alone_in(run))
                 return run, False
             others.append(f"{run.path} has the same settings, but {why}: a new run starts")
-        resuming.notify(others)  # only now, as an older one might have fitted
+        resuming.notify(others)  # only now: an older run might have matched
         return create(experiment, held), True
 
 
 def _start_in(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirectory:
-    """Train in a directory that was made for it; one that can't be trained leaves none."""
+    """Train in a directory made for the run; it is removed if the run can't be trained."""
     given = []
 
     def directory(chosen: Experiment) -> RunDirectory:
@@ -121,7 +121,7 @@ def _start_in(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDire
 
 
 def _with_levers_of(run: RunDirectory, experiment: Experiment) -> Experiment:
-    """`experiment` with what `training.auto_speed` chose when `run` started."""
+    """`experiment` with what `training.auto_speed` chose when `run` was started."""
     if not experiment.training.auto_speed:
         return experiment
     held = load(run.config, plugins=experiment.plugins).training
@@ -129,8 +129,8 @@ def _with_levers_of(run: RunDirectory, experiment: Experiment) -> Experiment:
     return changed_copy(experiment, {"training": chosen})
 
 
-def _go_on(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirectory:
-    """Continue `run`, which this process has locked, as `experiment` says now."""
+def _resume(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirectory:
+    """Resume `run`, which this process has locked, with the settings of `experiment`."""
     started = time.perf_counter()
     with console.quiet_if(quiet), process_group(select_device(experiment.device)):
         console.stage("loading data and model")
@@ -145,20 +145,20 @@ def _go_on(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirecto
             resuming.notify(saved.notes)
             resuming.refuse_lost_checkpoints(run)
         experiment = resuming.as_started(experiment, without)
-        build_loggers(experiment)  # what is missing is told before anything else takes time
+        build_loggers(experiment)  # report missing packages before anything slow
         parts = build(experiment, saved.newest)
         if saved.newest:
             resuming.check_data(parts.dataset, saved.newest)
-            # Now, as the trainer may compute the features of what is frozen once and for all.
+            # Now, as the trainer may compute frozen features once and for all.
             load_weights(parts.model, saved.newest.raw or saved.newest.model)
-            parts.trainable.look_again()  # an image knows by what it has loaded, which size trains
+            parts.trainable.look_again()  # the loaded image decides which size is trained
         with stop_on_signals() as stop:
             with leaving_at_once(run):
                 trainer = Trainer(parts, run, stop)
                 notes, is_best = _restored(trainer, run, saved, changes)
-            any_process([False])  # all have read what the first one is about to change
+            any_process([False])  # all have read the files by now
             code = resuming.code_changes(run, experiment, saved.newest)
-            notes += [f"changed  {resuming.in_words(key, changes)}" for key in changes]
+            notes += [f"changed  {resuming.to_text(key, changes)}" for key in changes]
             notes += [f"changed  code: {text}" for text in code]
             with _recorded(trainer, run, changes, code, is_best):
                 if world().is_main:
@@ -166,7 +166,7 @@ def _go_on(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirecto
                 if is_best:
                     trainer.save("best")
                 if saved.newest and not saved.newest_is_last:
-                    trainer.save("last")  # the one that there was is damaged, gone or older
+                    trainer.save("last")  # the existing one is damaged, missing or older
                 train_to_end(trainer, quiet, started)
     return run
 
@@ -174,10 +174,10 @@ def _go_on(run: RunDirectory, experiment: Experiment, quiet: bool) -> RunDirecto
 def _restored(
     trainer: Trainer, run: RunDirectory, saved: Saved, changes: Changes
 ) -> tuple[list[str], bool]:
-    """Restore a trainer; what a person should know, and whether it is to be saved as the best.
+    """Restore a trainer. Returns notes for the user, and whether to save it as the best.
 
     Raises:
-        UserError: it has nothing left to train with `changes`.
+        UserError: `changes` leave nothing to train.
     """
     newest = saved.newest
     if newest is None:
@@ -208,7 +208,7 @@ def _restored(
 def _recorded(
     trainer: Trainer, run: RunDirectory, changes: Changes, code: list[str], saves_best: bool
 ) -> Iterator[None]:
-    """Let the run's files say what is trained; put them back where training saved nothing new."""
+    """Write changed settings into the run's files; restore them if nothing new was saved."""
     if not world().is_main:
         yield
         return
@@ -230,7 +230,7 @@ def _recorded(
 
 
 def _state_of(file: Path) -> tuple[int, int, int] | None:
-    """What is another once a file was replaced."""
+    """What changes when a file is replaced."""
     if not file.is_file():
         return None
     status = file.stat()
