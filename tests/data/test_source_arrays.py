@@ -91,7 +91,7 @@ def test_without_splits_contents_decide(tmp_path: Path) -> None:
         ({"images": IMAGES, "y": np.array(3)}, {}, "targets of shape () hold nothing"),
         ({"images": np.zeros((12, 0, 8)), "y": [1] * 12}, {}, "(12, 0, 8) hold nothing"),
         ({"images": IMAGES, "y": np.zeros((12, 0), int)}, {}, "targets of shape (12, 0) hold"),
-        ({"images": IMAGES, "y": 1.6e9 + ROWS["values"]}, {}, "32-bit numbers hardly tell apart"),
+        ({"images": IMAGES, "y": 1.6e9 + ROWS["values"]}, {}, "32-bit numbers barely distinguish"),
         ({"images": IMAGES, "y": 1e300 * ROWS["values"]}, {}, "32-bit numbers do not reach"),
         ({"images": IMAGES[0], "labels": [1] * 5, "x": IMAGES}, {}, "could both be meant"),
         ({"images": IMAGES, "y": ROWS["values"]}, {"classes": ["a"]}, "has 1 different names"),
@@ -258,5 +258,5 @@ def test_values_keep_their_digits_until_they_are_compared(tmp_path: Path) -> Non
         "    def __getitem__(self, k):\n"
         "        return np.full((4, 4), k, np.uint8), np.array([1.6e9 + k])\n"
     )
-    with pytest.raises(UserError, match=r"from 1600000000 to 1600000011, .* hardly tell apart"):
+    with pytest.raises(UserError, match=r"from 1600000000 to 1600000011, .* barely distinguish"):
         own(ImageOptions(), target=f"{tmp_path / 'own.py'}:Times", targets="values")

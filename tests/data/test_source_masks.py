@@ -201,7 +201,7 @@ def test_a_mask_is_turned_as_its_image(tmp_path: Path) -> None:
     assert torch.equal(image == 200, dataset.train.targets.held[0] == 1)
     assert np.array_equal(dataset.train.targets.held[0].numpy(), upright)
     Image.fromarray(mask).save(tmp_path / "masks/0.png")
-    with pytest.raises(UserError, match="is one of them turned, as by an EXIF orientation"):
+    with pytest.raises(UserError, match="is one of them rotated, as by an EXIF orientation"):
         _read(tmp_path, test=1)
 
 

@@ -121,7 +121,7 @@ def test_masks_are_brought_to_size_as_their_images(tmp_path: Path, resize: Any) 
         (
             {"a": [str(1600000000 + k) for k in range(12)]},
             {"value_columns": ["a"]},
-            "which 32-bit numbers hardly tell apart; subtract 1600000000",
+            "which 32-bit numbers barely distinguish; subtract 1600000000",
         ),
         ({"a": ["1"] * 12}, {"value_columns": ["a", "a"]}, "value_columns: 'a' stands there twice"),
         ({"a": ["1"] * 12}, {"label_columns": ["a", "a"]}, "label_columns: 'a' stands there twice"),

@@ -88,7 +88,7 @@ def values_of(rows: NDArray[Any], names: Sequence[str] = ()) -> Values:
         told = f"'{name}' goes from {low:.12g} to {high:.12g}, which 32-bit numbers "
         if np.isinf(lost[k]):
             raise UserError(f"{told}do not reach; divide it by a large number")
-        raise UserError(f"{told}hardly tell apart; subtract {low:.12g} from all of them")
+        raise UserError(f"{told}barely distinguish; subtract {low:.12g} from all of them")
     return Values(torch.from_numpy(held))
 
 

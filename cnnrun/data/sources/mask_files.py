@@ -216,8 +216,8 @@ def _compare_sizes(mask: Pixels, images: Encoded, number: int) -> None:
     other, _ = read_header(images.read(number))
     if tuple(other) != mask.shape:
         sizes = " and ".join(f"{h} x {w}" for h, w in (mask.shape, other))
-        if tuple(reversed(other)) == mask.shape:
-            sizes += "; is one of them turned, as by an EXIF orientation?"
+        turned = tuple(reversed(other)) == mask.shape
         raise UnreadableError(
             f"mask and image {images.name(number)} are of different sizes ({sizes})"
+            + ("; is one of them rotated, as by an EXIF orientation?" if turned else "")
         )
