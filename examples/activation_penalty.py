@@ -28,6 +28,5 @@ class SparseActivations(Classify):
         losses, outputs = step.forward()
         for hook in hooks:
             hook.remove()
-        step.backward(losses + self.strength * sum(sizes))
-        step.update()
+        step.minimize(losses + self.strength * sum(sizes))
         step.record(losses, outputs)

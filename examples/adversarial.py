@@ -28,6 +28,5 @@ class Adversarial(Classify):
             worst = worst.detach() + self.length * slope.sign()
             worst = worst.clamp(clean - self.size, clean + self.size).clamp(0, 1)
         losses, outputs = step.forward(step.normalize(worst))
-        step.backward(losses)
-        step.update()
+        step.minimize(losses)
         step.record(losses, outputs)

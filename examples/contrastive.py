@@ -16,8 +16,6 @@ from cnnrun.plugin import Task, tasks
 class Contrastive(Task):
     """Embeddings in which two views of an image are neighbours; labels are not looked at."""
 
-    defaults = {"loss": "cross_entropy"}
-
     def __init__(self, *, temperature: float = 0.2, shift: int = 1, noise: float = 0.5) -> None:
         self.temperature, self.shift, self.noise = temperature, shift, noise
 

@@ -30,6 +30,5 @@ class Distill(Classify):
         with step.autocast():
             found = (step.model(step.inputs) / self.temperature).log_softmax(1)
         imitation = F.kl_div(found, wanted, reduction="none").sum(1) * self.temperature**2
-        step.backward(self.share * imitation + (1 - self.share) * losses)
-        step.update()
+        step.minimize(self.share * imitation + (1 - self.share) * losses)
         step.record(losses, outputs)

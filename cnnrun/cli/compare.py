@@ -98,7 +98,7 @@ def compare(
     ] = None,
     measure: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(hidden=True),
+        typer.Option(metavar="NAME", hidden=True, help="The former name of `--metric`."),
     ] = None,
     ignore: Annotated[
         Optional[list[str]],  # noqa: UP045

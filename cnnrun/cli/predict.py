@@ -77,7 +77,7 @@ def predict(
     from cnnrun.evaluation.loading import open_trained
 
     file, parts, _ = open_trained(target, plugin or [], device)
-    if not parts.task.predicts:
+    if not parts.task.answers_images:
         raise UserError(f"task {parts.experiment.task.name} gives no classes to predict")
     files = prediction.find_images(_with_stdin(images))
     draw = _drawn(parts, gradcam, masks)

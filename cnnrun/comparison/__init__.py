@@ -1,8 +1,8 @@
-"""Many runs: finding them, grouping them by what differs, and what can be claimed of them.
+"""Many runs: find them, group them by what differs, and say what can be claimed.
 
     print(to_text(compare(group_runs(find_runs(["runs"])))))
 
-Whatever left the runs behind: a shell loop, a study, a sweep. Needs neither torch nor the data.
+For any runs: of a shell loop, a study, a sweep. Needs neither torch nor the data.
 """
 
 from cnnrun.comparison.compare import compare

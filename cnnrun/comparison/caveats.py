@@ -1,4 +1,4 @@
-"""What should make the reader of a comparison careful."""
+"""Caveats of a comparison."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MOST_NAMED = 5
 
 
 def caveats_of(comparison: Comparison) -> list[str]:
-    """Sentences about the runs, the ranking and the figures; those about groups name them."""
+    """Sentences about the runs, the ranking and the scores; those about groups name them."""
     found = [_left_out(state, runs) for state, runs in _by_state(comparison.left_out).items()]
     found += [text for result in comparison.results for text in _doubts(result)]
     alone = [result.name for result in comparison.results if len(result.scores) == 1]
@@ -33,12 +33,12 @@ def caveats_of(comparison: Comparison) -> list[str]:
     return found + _of_data(runs) + _of_choosing(comparison)
 
 
-# Where the data of a run lie, as far as the sources say it by these keys.
+# Keys of data sources that say where the data are.
 _PLACES = ("name", "root", "file", "path", "train", "test", "target")
 
 
 def _of_data(runs: Sequence[RunRecord]) -> list[str]:
-    """Data that lie in one place, but were other ones when some of the runs were trained."""
+    """Data in one place that changed between trainings of the runs."""
     states: dict[tuple[str, ...], set[str]] = {}
     for run in runs:
         place = tuple(str(run.settings.get(f"dataset.{key}", "")) for key in _PLACES)
@@ -53,7 +53,7 @@ def _of_data(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def _of_choosing(comparison: Comparison) -> list[str]:
-    """What to know of how epochs and groups were chosen."""
+    """Caveats on how epochs and groups were chosen."""
     found = []
     name, ranked_by = comparison.metric.display_name, comparison.ranked_by
     runs = [run for result in comparison.results for run in result.group.runs]
@@ -95,7 +95,7 @@ def _some(names: Sequence[object]) -> str:
 
 
 def _doubts(result: Result) -> list[str]:
-    """What makes one group's scores doubtful."""
+    """Caveats on one group's scores."""
     doubts = []
     runs, scores = result.group.runs, result.scores
     if result.interval is None:
@@ -121,7 +121,7 @@ def _doubts(result: Result) -> list[str]:
 
 
 def _seeds_with_one_log(runs: Sequence[RunRecord]) -> list[int]:
-    """Seeds whose logs are another seed's, too."""
+    """Seeds with identical logs."""
     by_log: dict[str, set[int]] = {}
     for run in runs:
         if run.rows:

@@ -1,4 +1,4 @@
-"""By what runs can be compared: a metric of known direction, a loss only if it is one loss."""
+"""By what runs can be compared: a metric of known direction; a loss only if it is the same."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from cnnrun.errors import UserError, did_you_mean
 from cnnrun.measures import Metric
 
 _DIRECTIONS = {"max": True, "min": False}
-# Beside the section `loss`, what a loss is computed from; beta weighs the penalty of a VAE.
+# Besides the section `loss`, what a loss depends on; beta weighs the penalty of a VAE.
 _OF_LOSS = ("model.beta",)
 
 
 def choose(runs: Sequence[RunRecord], wanted: str | None) -> tuple[Metric, Split]:
-    """The metric, and the split on which the most runs have it; of equals the test split.
+    """The metric, and the split for which most runs have it; the test split if equal.
 
-    wanted: a metric's name, or with a direction `name:max`, `name:min`; by default the tasks' own.
+    wanted: a metric's name, or with direction `name:max`, `name:min`; by default the tasks' own.
 
     Raises:
-        UserError: what else the runs can be compared by.
+        UserError: with what the runs can be compared by instead.
     """
     metric = _wanted(runs, wanted) if wanted is not None else _usual(runs)
     name = metric.name
@@ -30,9 +30,9 @@ def choose(runs: Sequence[RunRecord], wanted: str | None) -> tuple[Metric, Split
 
 
 def ranking(runs: Sequence[RunRecord], metric: Metric, split: Split) -> RankedBy:
-    """By what groups are put in order: a validation score, so that the test split chooses nothing.
+    """The score that ranks groups: on the validation split, so that the test split chooses nothing.
 
-    Of a metric that only the test split has, by what chose the epochs.
+    For a metric that only the test split has, it is the one that chose the epochs.
     """
     monitors = {run.monitor for run in runs}
     monitor = monitors.pop() if len(monitors) == 1 else None
@@ -41,7 +41,7 @@ def ranking(runs: Sequence[RunRecord], metric: Metric, split: Split) -> RankedBy
             continue
         if candidate.of_the_loss and loss_keys(runs):
             continue
-        # A run without a best epoch has no score of any split, and comes last.
+        # A run without a best epoch has no score on any split, and comes last.
         scored = [run for run in runs if run.measures["validation"] or run.measures[split]]
         if scored and all(candidate.name in run.measures["validation"] for run in scored):
             return RankedBy("validation", candidate)
@@ -49,10 +49,10 @@ def ranking(runs: Sequence[RunRecord], metric: Metric, split: Split) -> RankedBy
 
 
 def metric_of(runs: Sequence[RunRecord], name: str) -> Metric:
-    """What the runs declared `name` to be; one that did speaks for older ones of its task.
+    """The metric `name` as the runs declare it; such a run also counts for older ones of its task.
 
     Raises:
-        UserError: they contradict one another.
+        UserError: they contradict each other.
     """
     declared = [run.declared[name] for run in runs if name in run.declared]
     if len({metric.higher_is_better for metric in declared}) > 1:
@@ -103,7 +103,7 @@ def _usual(runs: Sequence[RunRecord]) -> Metric:
 
 
 def loss_keys(runs: Sequence[RunRecord]) -> list[str]:
-    """The settings under which the runs' losses are not the same function; [] where they are."""
+    """The settings by which the runs' losses differ as functions; [] if they are the same."""
     tasks = {run.task for run in runs}
     found = [
         {k: v for k, v in run.settings.items() if k.startswith("loss.") or k in ("loss", *_OF_LOSS)}
@@ -134,5 +134,5 @@ def _known(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def _shared(runs: Sequence[RunRecord]) -> list[str]:
-    """The metrics that every run has, on whichever split."""
+    """The metrics that every run has, on any split."""
     return [m for m in _known(runs) if all(any(m in r.measures[s] for s in SPLITS) for r in runs)]

@@ -1,4 +1,4 @@
-"""Groups of runs against one another: the means over seeds, and tests of their differences."""
+"""Comparing groups of runs: means over seeds, and tests of their differences."""
 
 from __future__ import annotations
 
@@ -34,18 +34,17 @@ def compare(
     left_out: Sequence[RunRecord] = (),
     contrasts: Collection[tuple[str, str]] = (),
 ) -> Comparison:
-    """Compare groups by their final scores: of the test split, or what all of them have.
+    """Compare groups by their final scores: on the test split, or the split that all have.
 
-    The best first by their validation scores, as the test split is to choose nothing.
+    Best first by validation scores, as the test split must not choose anything.
 
-    metric: by default what the runs' task is measured by. left_out: runs that have no group
-    because they are damaged, to be told. Runs that did not finish are left out and told, too.
-    contrasts: pairs of names of groups, by default each with each; the fewer, the less is lost to
-    the correction for many tests.
+    metric: by default the task's main one. left_out: damaged runs, which have no group, to be
+    reported. Unfinished runs are left out and reported, too. contrasts: pairs of names of groups,
+    by default all pairs; the fewer, the less is lost to the correction for multiple tests.
 
     Raises:
-        UserError: no run is finished, none has the metric, nobody said whether more of it is
-            better, or it is the loss and their losses or tasks are different.
+        UserError: no run is finished, none has the metric, its direction is unknown, or it is the
+            loss and their losses or tasks differ.
     """
     finished = [run for group in groups for run in group.runs]
     others = [*left_out, *(run for group in groups for run in group.left_out)]
@@ -85,7 +84,7 @@ def _result(group: Group, split: Split, metric: str, ranked_by: RankedBy) -> Res
 
 
 def _scores(group: Group, split: Split, metric: str) -> dict[int, float]:
-    """By seed, whose newest run counts; a run without the metric has NaN."""
+    """By seed, of which the newest run counts; NaN for a run without the metric."""
     runs = sorted(group.runs, key=lambda run: run.started)
     found = {run.seed: run.score(split, metric) for run in runs}
     return {seed: math.nan if (v := found[seed]) is None else v for seed in sorted(found)}
@@ -97,7 +96,7 @@ def _interval(scores: dict[int, float]) -> Interval | None:
 
 
 def _rank(result: Result, more: bool) -> tuple[bool, float]:
-    """Best first; what has a NaN comes last."""
+    """Best first; NaN comes last."""
     if result.rank is None or result.interval is None:
         return True, 0.0
     return False, -result.rank.mean if more else result.rank.mean
@@ -106,7 +105,7 @@ def _rank(result: Result, more: bool) -> tuple[bool, float]:
 def _differences(pairs: list[tuple[Result, Result]]) -> list[Difference]:
     """Pairs of groups under shared seeds, corrected for the number of tests."""
     found: list[Difference] = []
-    tested: list[tuple[int, list[float], float]] = []  # which of `found`, its gaps, its p
+    tested: list[tuple[int, list[float], float]] = []  # index in `found`, its gaps, its p
     for first, second in pairs:
         seeds = sorted(first.scores.keys() & second.scores.keys())
         one, other = ([result.scores[seed] for seed in seeds] for result in (first, second))

@@ -1,4 +1,4 @@
-"""Runs of one experiment under several seeds, and what tells such groups apart."""
+"""Runs of one experiment under several seeds, and how such groups differ."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from cnnrun.config.identity import identity
 
 @dataclass(frozen=True)
 class Group:
-    """Runs whose configs are the same but for the seed."""
+    """Runs whose configs only differ in the seed."""
 
     config: dict[str, Any]  # all that they have in common
     runs: list[RunRecord]  # the finished ones
     left_out: list[RunRecord] = field(default_factory=list)
-    settings: dict[str, Any] = field(default_factory=dict)  # what tells it from other groups
-    label: str = "all runs"  # the same in short
-    brief: str = "all runs"  # and in still shorter: `lr=0.1`, where no other key ends so
-    name: str = ""  # that a study gives it; others are called A, B ... by their rank
+    settings: dict[str, Any] = field(default_factory=dict)  # how it differs from other groups
+    label: str = "all runs"  # the same, shortened
+    brief: str = "all runs"  # shorter still: `lr=0.1`, if no other key ends like this
+    name: str = ""  # the name in a study; other groups are called A, B ... by rank
 
     @property
     def task(self) -> str:
@@ -28,7 +28,7 @@ class Group:
 
 
 def group_runs(runs: Iterable[RunRecord], ignore: Collection[str] = ()) -> list[Group]:
-    """Groups in the order in which their first runs come. Damaged runs have no config: no group.
+    """Groups in the order of their first runs. Damaged runs have no config, so no group.
 
     ignore: keys (`dataset.root`) and sections (`dataset`) whose differences don't count.
     """
@@ -44,7 +44,7 @@ def group_runs(runs: Iterable[RunRecord], ignore: Collection[str] = ()) -> list[
 
 
 def with_distinct_labels(groups: Sequence[Group]) -> list[Group]:
-    """The same groups, their settings and labels being what tells these from one another."""
+    """The same groups, with settings and labels that distinguish them."""
     configs = [group.config for group in groups]
     keys = differing_keys(configs)
     shown = informative_keys(keys, configs)
@@ -71,9 +71,9 @@ def _last_word(key: str) -> str:
 
 
 def compared_settings(run: RunRecord, ignore: Collection[str] = ()) -> dict[str, Any]:
-    """The settings that make runs alike or different: all but the seed that tell runs apart.
+    """The settings by which runs are grouped: all that distinguish runs, except the seed.
 
-    With `code.NAME`, the content of each file of code of the user's own.
+    With `code.NAME`, the content of each of the user's own code files.
     """
     left_out = ("seed", *ignore)
     sections = tuple(f"{key}." for key in left_out)
@@ -86,7 +86,7 @@ def compared_settings(run: RunRecord, ignore: Collection[str] = ()) -> dict[str,
 
 
 def differing_keys(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The keys whose values are not the same in all, or that some lack."""
+    """The keys whose values differ, or that some lack."""
     values: dict[str, set[str]] = {}
     counts: dict[str, int] = {}
     for one in settings:
@@ -139,12 +139,12 @@ def _is_of_a_version(key: str, groups: Sequence[Group]) -> bool:
 
 
 def short(key: str) -> str:
-    """`model.name` as it is set on the command line: `model`."""
+    """`model.name` as written on the command line: `model`."""
     return key.removesuffix(".name")
 
 
 def written(value: Any) -> str:
-    """A setting in one line, as it may be typed."""
+    """A setting's value in one line, as typed on the command line."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {written(one)}" for key, one in value.items()) + "}"
     if isinstance(value, list):

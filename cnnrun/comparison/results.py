@@ -1,4 +1,4 @@
-"""What a comparison found, as plain data; `compare` fills it, `text` words it."""
+"""Results of a comparison, as plain data; `compare` fills them in, `text` formats them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cnnrun.comparison.statistics import LEVEL, Interval
 from cnnrun.measures import Metric
 
 MOST_IN_ALL_PAIRS = 20
-"""With more groups only the best one is tested against each other one."""
+"""With more groups, only the best one is tested against each of the others."""
 
 
 @dataclass(frozen=True)
@@ -20,36 +20,36 @@ class Result:
 
     name: str  # the group's own, or A for the best, then B ...
     group: Group
-    scores: dict[int, float]  # by seed; NaN where a score was no number
-    interval: Interval | None  # None where any score is no number
+    scores: dict[int, float]  # by seed; may be NaN
+    interval: Interval | None  # None if any score is NaN
     deviation: float | None  # the standard deviation between seeds
-    # The mean of what groups are ranked by, see `Comparison.ranked_by`, as `interval`.
+    # The mean of the ranking score, see `Comparison.ranked_by`; None like `interval`.
     rank: Interval | None = None
 
     @property
     def title(self) -> str:
-        """The name, and what it stands for where that is short and the name does not say it."""
+        """The name, with the settings if they are short and the name does not say them."""
         label = self.group.label
         is_letter = not self.group.name
         return f"{self.name} ({label})" if is_letter and len(label) <= 60 else self.name
 
     @property
     def missing(self) -> str:
-        """How many scores are no numbers, in words."""
+        """A note on how many scores are NaN."""
         bad = sum(not math.isfinite(score) for score in self.scores.values())
         return f"in {bad} of {len(self.scores)} runs"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Two groups under the seeds that they share: first minus second, and how surely."""
+    """Two groups under shared seeds: first minus second, with confidence."""
 
     first: Result
     second: Result
     seeds: int
     # Both corrected for the number of tests: the interval excludes 0 exactly where p < LEVEL.
     interval: Interval
-    p: float | None  # of the paired t-test; None where none can be made
+    p: float | None  # of the paired t-test; None if impossible
 
     @property
     def is_claimed(self) -> bool:
@@ -57,7 +57,7 @@ class Difference:
 
     @property
     def is_within_noise(self) -> bool | None:
-        """Whether the gap is smaller than the spread of seeds in the two groups; None: unknown."""
+        """Whether the gap is smaller than the spread over seeds in the groups; None: unknown."""
         spreads = [r.deviation for r in (self.first, self.second) if r.deviation is not None]
         if len(spreads) < 2:
             return None
@@ -67,7 +67,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class RankedBy:
-    """What puts groups in order: of the validation split, wherever there is one."""
+    """The score that ranks groups: on the validation split, if there is one."""
 
     split: Split
     metric: Metric
@@ -75,7 +75,7 @@ class RankedBy:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Groups, best first, and what can be said of them."""
+    """Groups, best first, and what can be said about them."""
 
     metric: Metric
     split: Split  # of `scores`, and of the differences
@@ -83,7 +83,7 @@ class Comparison:
     results: list[Result]
     differences: list[Difference]
     left_out: list[RunRecord] = field(default_factory=list)
-    caveats: list[str] = field(default_factory=list)  # whatever should make a reader careful
+    caveats: list[str] = field(default_factory=list)  # caveats
 
     @property
     def more_is_better(self) -> bool:
@@ -91,5 +91,5 @@ class Comparison:
 
     @property
     def is_ranked_apart(self) -> bool:
-        """Whether groups are ranked by something else than the scores that are compared."""
+        """Whether groups are ranked by another score than the compared one."""
         return (self.ranked_by.split, self.ranked_by.metric) != (self.split, self.metric)

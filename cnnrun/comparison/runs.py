@@ -1,4 +1,4 @@
-"""Run directories as they are found on disk, each as far as it got."""
+"""Run directories as found on disk, finished or not."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ State = Literal["finished", "running", "interrupted", "unfinished", "damaged"]
 Split = Literal["test", "validation", "train"]
 
 SPLITS: tuple[Split, ...] = ("test", "validation", "train")
-"""In the order in which a run's final score is looked for."""
+"""The order in which a run's final score is searched."""
 
-# What a run directory has beside its config: a folder with a config alone is no run.
+# What a run directory has besides its config: a folder with only a config is not a run.
 _SIGNS = ("checkpoints", "metrics.jsonl", "summary.json", "environment.json")
 _INSIDE = ("checkpoints", "plots")
 _UNREADABLE = (
@@ -41,7 +41,7 @@ _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run: its config as dotted keys, and its summary ({} until it has ended)."""
+    """One run: its config as dotted keys, and its summary ({} until it has finished)."""
 
     path: Path
     settings: dict[str, Any]
@@ -50,7 +50,7 @@ class RunRecord:
 
     @cached_property
     def state(self) -> State:
-        """`interrupted` runs have a checkpoint to go on from, `unfinished` ones have not."""
+        """`interrupted` runs have a checkpoint to resume from, `unfinished` ones have none."""
         if self.problem:
             return "damaged"
         if self.summary:
@@ -62,7 +62,7 @@ class RunRecord:
 
     @cached_property
     def code(self) -> dict[str, str]:
-        """The content, as short hashes by name, of the user's own files that trained it."""
+        """Short hashes, by name, of the user's own code files that it was trained with."""
         held = RunDirectory(self.path).read_identity().get("code")
         known = held if isinstance(held, dict) else {}
         return {str(name): str(content) for name, content in known.items()}
@@ -81,7 +81,7 @@ class RunRecord:
 
     @cached_property
     def declared(self) -> dict[str, Metric]:
-        """What its task said of its metrics; {} for a run that has not ended, or is older."""
+        """Its task's declared metrics; {} for an unfinished or older run."""
         return read_metrics(self.summary.get("metrics"))
 
     def metric(self, name: str) -> Metric:
@@ -89,7 +89,7 @@ class RunRecord:
 
     @property
     def monitor(self) -> str | None:
-        """The metric that chose the best epoch; None where there was no validation split."""
+        """The metric that chose the best epoch; None without a validation split."""
         if "monitor" in self.summary:
             monitor: str | None = self.summary["monitor"]
             return monitor
@@ -100,13 +100,13 @@ class RunRecord:
 
     @property
     def main_metric(self) -> str | None:
-        """The metric that it is compared by first."""
+        """Its main metric."""
         known = [name for split in SPLITS for name in self.measures[split]]
         return main_metric(self.task, known, self.summary.get("main_metric") or "")
 
     @cached_property
     def started(self) -> datetime:
-        """From the directory's name, or from the config's date where it was renamed."""
+        """From the directory's name, or from the config's date if it was renamed."""
         try:
             return datetime.strptime(self.path.name[:15], "%Y%m%d-%H%M%S")
         except ValueError:
@@ -115,7 +115,7 @@ class RunRecord:
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The log, a row an epoch, as far as it can be read: numbers, and None for what is none."""
+        """The log, a row per epoch, as far as it is readable: numbers, None for others."""
         try:
             rows = RunDirectory(self.path).read_metrics()
         except (OSError, ValueError, RecursionError, UserError):
@@ -125,12 +125,12 @@ class RunRecord:
 
     @property
     def epochs(self) -> int:
-        """How many epochs it has trained."""
+        """Number of trained epochs."""
         return int(self.summary.get("epochs", 0)) if self.summary else len(self.rows)
 
     @cached_property
     def best(self) -> dict[str, Any]:
-        """The row of the best epoch so far, or of the last where nothing chooses; {} for none."""
+        """The row of the best epoch so far, or of the last without validation; {} for none."""
         if self.summary:
             return dict(self.summary.get("best") or {})
         if not self.rows or self.monitor is None:
@@ -146,14 +146,14 @@ class RunRecord:
         return max(self.rows, key=goodness)
 
     def score(self, split: Split, metric: str) -> float | None:
-        """The figure of the best epoch's weights; NaN where it was no number, None for none."""
+        """The score of the best epoch's weights; may be NaN; None if there is none."""
         if split == "test":
             return number(self.summary.get("test"), metric)
         return number(self.best, f"{split}_{metric}")
 
     @cached_property
     def measures(self) -> dict[Split, list[str]]:
-        """What it was scored by."""
+        """The metrics of each split."""
         test = self.summary.get("test")
         found: dict[Split, list[str]] = {"test": list(test) if isinstance(test, dict) else []}
         for split in SPLITS[1:]:
@@ -164,7 +164,7 @@ class RunRecord:
 
 
 def number(values: Any, key: str) -> float | None:
-    """`values[key]` where it is a number, NaN for null, None where there is no such key."""
+    """`values[key]` if it is a number, NaN for null, None if there is no such key."""
     if not isinstance(values, dict) or key not in values:
         return None
     value = values[key]
@@ -174,17 +174,17 @@ def number(values: Any, key: str) -> float | None:
 
 
 def _is_number(value: Any) -> bool:
-    # As it comes from JSON, and hundreds of thousands of times: `isinstance` would take longest.
+    # JSON values, hundreds of thousands of them: `isinstance` would dominate the time.
     return type(value) is float or (type(value) is int and is_usable(value))
 
 
 def find_runs(paths: Iterable[Path | str]) -> list[RunRecord]:
-    """All runs at and below `paths`, in the order of their names.
+    """All runs at and below `paths`, sorted by name.
 
-    Of a study, those that it compares, and not those that it trained before for their weights.
+    Of a study, only those that it compares, not the ones trained first for their weights.
 
     Raises:
-        UserError: a path is not there, or there is no run at all.
+        UserError: a path does not exist, or there is no run at all.
     """
     searched = [Path(path) for path in paths]
     folders = find_folders(searched)
@@ -197,7 +197,7 @@ def find_folders(paths: Iterable[Path]) -> list[Path]:
     """The directories of the runs of `find_runs`, perhaps none.
 
     Raises:
-        UserError: a path is not there.
+        UserError: a path does not exist.
     """
     folders: dict[Path, None] = {}
     for path in paths:
@@ -212,7 +212,7 @@ def _run_folders(folder: Path) -> Iterator[Path]:
     try:
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
-    except OSError:  # not ours to read, or just removed
+    except OSError:  # not readable, or just removed
         return
     names = {entry.name for entry in entries}
     if "config.yaml" in names and names.intersection(_SIGNS):
@@ -223,7 +223,7 @@ def _run_folders(folder: Path) -> Iterator[Path]:
 
 
 def read_run(path: Path) -> RunRecord:
-    """The run at `path`; one that can't be read is told as damaged."""
+    """The run at `path`; one that can't be read counts as damaged."""
     directory = RunDirectory(path)
     try:
         values = _read_config(read_text(directory.config, CONFIG_BYTES))
@@ -237,15 +237,20 @@ def read_run(path: Path) -> RunRecord:
 
 
 def _read_config(text: str) -> dict[str, Any]:
-    """The values of a config that cnnrun wrote.
+    """The values of a config written by cnnrun.
 
-    Most sections are the same in many runs: read once, 5,000 configs take 0.1 s instead of 2.
+    Sections are cached, as most are the same in many runs: 5,000 configs take 0.1 s instead of 2.
     """
     try:
         values: Any = {}
         for section in _SECTION.split(text):
             values |= _read_section(section) if section.strip() else {}
-    except (yaml.YAMLError, TypeError, ValueError, UserError):  # not to be cut: an anchor, say
+    except (
+        yaml.YAMLError,
+        TypeError,
+        ValueError,
+        UserError,
+    ):  # can't be divided: for example an anchor
         values = plain(text)
     if not isinstance(values, dict) or not values:
         raise ValueError("config.yaml is no mapping")

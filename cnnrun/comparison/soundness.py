@@ -1,4 +1,4 @@
-"""Whether what a run directory says can be computed with: one odd run must not hide the others."""
+"""Checks that a run directory's values can be used: one odd run must not hide the others."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _FIGURES = ("seconds", "images_per_second")
 
 
 def is_usable(value: Any) -> bool:
-    """Whether `value`, at any depth, has no integer that is larger than anything counted here.
+    """Whether `value`, at any depth, has no integer beyond any real count.
 
-    Python reads integers of any length, and fails where it is to write or round them.
+    Python reads integers of any length, but fails to write or round them.
     """
     if isinstance(value, int):
         return abs(value) < _LARGEST
@@ -23,7 +23,7 @@ def is_usable(value: Any) -> bool:
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
-    """Refuse a config that no experiment has.
+    """Refuse a config that no experiment can have.
 
     Raises:
         ValueError: the key, and what is wrong with it.

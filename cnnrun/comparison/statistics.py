@@ -1,4 +1,4 @@
-"""What few numbers allow to be claimed: intervals, and tests of differences."""
+"""Statistics of small samples: intervals, and tests of differences."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 LEVEL = 0.05
-"""A difference is claimed where its corrected p-value is below this."""
+"""A difference is claimed if its corrected p-value is below this."""
 
 FEWEST_SEEDS = 3
-"""Of fewer, an interval is so wide (Student's factor is 12.7 for two) that it tells nothing."""
+"""With fewer, an interval is too wide to be useful (Student's factor is 12.7 for two)."""
 
 
 class Interval(NamedTuple):
-    """A mean and its interval; `low` and `high` are None where one number tells nothing."""
+    """A mean and its interval; `low` and `high` are None for too few values."""
 
     mean: float
     low: float | None
@@ -24,8 +24,8 @@ class Interval(NamedTuple):
 def mean_interval(values: Sequence[float], level: float = 1 - LEVEL) -> Interval:
     """The mean of independent runs and Student's interval for it (Student 1908).
 
-    It covers the true mean as often as `level` says where the values scatter normally. Values that
-    are all the same have no spread to judge by: no interval, like a single one.
+    It covers the true mean with probability `level` if the values are normally distributed. Equal
+    values have no spread to judge by: no interval, as for a single one.
     """
     count = len(values)
     mean = math.fsum(values) / count
@@ -39,7 +39,7 @@ def mean_interval(values: Sequence[float], level: float = 1 - LEVEL) -> Interval
 
 
 def standard_deviation(values: Sequence[float]) -> float | None:
-    """Of the population that the values are a sample of (n - 1); None for fewer than two."""
+    """Sample standard deviation (n - 1); None for fewer than two values."""
     if len(values) < 2:
         return None
     mean = math.fsum(values) / len(values)
@@ -47,10 +47,10 @@ def standard_deviation(values: Sequence[float]) -> float | None:
 
 
 def paired_p(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """How likely so large a mean difference of pairs is where there is none (paired t-test).
+    """The p-value of the mean difference of pairs (paired t-test).
 
-    Two-sided, as `scipy.stats.ttest_rel`. None for fewer than two pairs, or where all differences
-    are equal and not zero, up to rounding: without a spread there is no test.
+    Two-sided, as `scipy.stats.ttest_rel`. None for fewer than two pairs, or if all differences are
+    equal and not zero, up to rounding: without spread there is no test.
     """
     gaps = [a - b for a, b in zip(first, second, strict=True)]
     if len(gaps) < 2:
@@ -66,14 +66,14 @@ def paired_p(first: Sequence[float], second: Sequence[float]) -> float | None:
 def corrected(
     samples: Sequence[Sequence[float]], values: Sequence[float]
 ) -> list[tuple[float, Interval]]:
-    """p-values and intervals of several paired tests that are read together.
+    """Corrected p-values and intervals of several paired tests.
 
     samples: the differences of each test's pairs. values: the p-value of each.
 
-    By Bonferroni: each p-value is multiplied with the number of tests, and each interval has the
-    level 1 - 0.05 / tests. So an interval excludes zero exactly where the corrected p-value is
-    below 0.05, and all intervals at once cover the true differences as often as 95 % says. Holm's
-    p-values are smaller, but have no intervals of which both is true.
+    By Bonferroni: each p-value is multiplied by the number of tests, and each interval has the
+    level 1 - 0.05 / tests. So an interval excludes zero exactly if the corrected p-value is below
+    0.05, and all intervals together cover the true differences with 95 % probability. Holm's
+    p-values are smaller, but have no such intervals.
     """
     tests = len(values)
     return [
@@ -85,9 +85,9 @@ def corrected(
 def cross_validated_interval(values: Sequence[float], level: float = 1 - LEVEL) -> Interval:
     """The mean over the folds of one cross-validation, and its corrected interval.
 
-    Folds are no independent runs: any two of K train on K-2 parts that are the same, so scores
-    scatter less than they err, and Student's interval is too narrow. Nadeau & Bengio (2003) put
-    1/K + n_test/n_train in the place of 1/K, here 1/K + 1/(K-1).
+    Folds are not independent runs: any two of K share K-2 parts for training, so scores scatter
+    less than their error, and Student's interval is too narrow. Nadeau & Bengio (2003) replace 1/K
+    by 1/K + n_test/n_train, here 1/K + 1/(K-1).
     """
     count = len(values)
     plain = mean_interval(values, level)

@@ -38,24 +38,24 @@ _COMPARED: dict[str, Callable[[Any, Any], bool]] = {
 }
 _CONDITION = re.compile(r"([^=<>!]+)(!=|>=|<=|=|>|<)(.*)", re.DOTALL)
 _WIDEST = 40
-# Where a metric is named without a split: the test split is to choose nothing.
+# Split of a metric named without one: the test split must not choose anything.
 _BY_RANK: tuple[Split, ...] = ("validation", "test", "train")
 
 
-# Columns that say which run it is and how good, before what there is room for beside them.
+# Columns that identify and score a run; others follow as space allows.
 _FIRST, _LAST = ("run",), ("epochs", "time", "name")
 
 
 class RunTable:
-    """Runs and what may be asked of them: facts, scores (`test_accuracy`) and settings."""
+    """Runs with their columns: facts, scores (`test_accuracy`) and settings."""
 
     def __init__(self, runs: Sequence[RunRecord]) -> None:
         self.runs = list(runs)
-        self.notes: list[str] = []  # what to know of the order
+        self.notes: list[str] = []  # notes on the order
         self._settings = dict.fromkeys(key for run in runs for key in run.settings)
-        # By column, the metric: `test_accuracy`, and `accuracy` for the best that a run has.
+        # The metric of each column: `test_accuracy`, and `accuracy` for a run's best.
         self.metrics: dict[str, str] = {}
-        # What a task's metric is, as the runs that say so have it.
+        # The task's metric, as declared by runs.
         self._declared: dict[tuple[str, str], Metric] = {}
         for run in self.runs:
             self._declared |= {(run.task, name): m for name, m in run.declared.items()}
@@ -85,9 +85,9 @@ class RunTable:
             self.runs = [run for run in self.runs if _meets(self.value(run, key), sign, wanted)]
 
     def sort(self, key: str, reverse: bool = False) -> None:
-        """By a metric the best first, by anything else the smallest; what has no value is last.
+        """By a metric best first, by anything else smallest first; missing values last.
 
-        A metric of which no run says whether more is better is sorted as anything else.
+        A metric of unknown direction is sorted like anything else.
 
         Raises:
             ConfigError: no such key.
@@ -118,7 +118,7 @@ class RunTable:
         return []
 
     def columns(self) -> list[str]:
-        """The usual ones: facts, each task's main scores, and the settings that differ."""
+        """The default columns: facts, each task's main scores, and the settings that differ."""
         scores: dict[str, None] = {}
         for run in self.runs:
             for split in (SPLITS[1], SPLITS[0]):
@@ -129,13 +129,13 @@ class RunTable:
         return ["name", "time", "state", "seed", "epochs", *scores, *keys, "run"]
 
     def check(self, key: str, where: str) -> None:
-        """Raise a `ConfigError` where no run has such a key."""
+        """Raise a `ConfigError` if no run has such a key."""
         known = {**_FACTS, **self.metrics, **self._settings}
         if key not in known:
             raise ConfigError(f"{where}: no run has '{key}'{did_you_mean(key, known)}")
 
     def value(self, run: RunRecord, key: str) -> Any:
-        """What `run` has in column `key`; None for nothing."""
+        """The value of `run` in column `key`, or None."""
         if key in _FACTS:
             return _FACTS[key](run)
         if key in self.metrics:
@@ -145,7 +145,7 @@ class RunTable:
         return run.settings.get(key)
 
     def rows(self, keys: Sequence[str]) -> list[dict[str, Any]]:
-        """A dict for each run, of plain values: what is no number is None."""
+        """A dict of plain values for each run; NaN becomes None."""
         return [
             {key: None if _is_missing(v := self.value(run, key)) else v for key in keys}
             for run in self.runs
@@ -154,7 +154,7 @@ class RunTable:
     def to_text(self, keys: Sequence[str], width: int | None = None) -> str:
         """Columns under their names.
 
-        width: of the terminal; columns that it has no room for are left out, and counted.
+        width: of the terminal; columns that don't fit are left out and counted.
         """
         if not self.runs:
             return "no run meets the conditions"

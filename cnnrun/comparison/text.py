@@ -1,4 +1,4 @@
-"""A comparison in words: tables, and sentences that claim no more than the seeds allow."""
+"""A comparison as text: tables, and sentences that claim no more than the seeds allow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnnrun.comparison.statistics import FEWEST_SEEDS, Interval
 from cnnrun.measures import Metric
 from cnnrun.runtime.text_table import columns
 
-# With more differing keys they stand below one another.
+# With more differing keys they are printed one per line.
 _MOST_COLUMNS = 4
 _MOST_IN_ALL_PAIRS, _MOST_SENTENCES = 4, 11
 _CELL = 36
@@ -54,9 +54,9 @@ def _cells(settings: Sequence[Mapping[str, Any]], key: str) -> list[str]:
 
 
 def score_titles(comparison: Comparison) -> list[str]:
-    """Of the columns of scores: what ranks the groups, where that is another, and what is compared.
+    """Titles of the score columns: the ranking score, if it is another, and the compared one.
 
-    The ranking's is the first of them.
+    The ranking's comes first.
     """
     own = f"{comparison.split} {comparison.metric.display_name}"
     ranked_by = comparison.ranked_by
@@ -65,7 +65,7 @@ def score_titles(comparison: Comparison) -> list[str]:
 
 
 def score_texts(comparison: Comparison, result: Result) -> list[str]:
-    """A group's figures under `score_titles`."""
+    """A group's scores under `score_titles`."""
     count = len(result.scores)
     own = figure(comparison.metric, result.interval, count)
     ranking = figure(comparison.ranked_by.metric, result.rank, count)
@@ -95,7 +95,7 @@ def conclusion(comparison: Comparison) -> str:
 
 
 def sentence(comparison: Comparison, first: Result, second: Result, full: bool = True) -> str:
-    """What can be claimed of two groups, of which the first is ranked before the second.
+    """What can be claimed about two groups, the first ranked before the second.
 
     full: with the groups' settings beside their letters.
     """
@@ -144,13 +144,13 @@ def _difference(comparison: Comparison, first: Result, second: Result) -> Differ
 
 
 def _in_order(comparison: Comparison, found: Difference) -> tuple[Result, Result]:
-    """The better one first: under the shared seeds alone, that may not be the better ranked."""
+    """The better one first: under shared seeds only, that may not be the better ranked one."""
     leads = (found.interval.mean > 0) == comparison.more_is_better
     return (found.first, found.second) if leads else (found.second, found.first)
 
 
 def _range(comparison: Comparison, found: Difference) -> str:
-    """The interval of the gap, turned so that the gap itself is positive."""
+    """The interval of the gap, with the sign that makes the gap positive."""
     mean, low, high = found.interval
     assert low is not None
     assert high is not None
@@ -160,13 +160,13 @@ def _range(comparison: Comparison, found: Difference) -> str:
 
 
 def pair_sentences(comparison: Comparison) -> list[str]:
-    """Each group against each other one, or of many groups the best against the others."""
+    """All pairs of groups, or for many groups the best against the others."""
     results = comparison.results
     if len(results) < 2:
         return [conclusion(comparison)]
     few = len(results) <= _MOST_IN_ALL_PAIRS
     pairs = list(combinations(results, 2) if few else ((results[0], r) for r in results[1:]))
-    full = len(pairs) == 1  # of more, the table above says what the letters mean
+    full = len(pairs) == 1  # with more, the table above explains the letters
     lines = [sentence(comparison, *pair, full) for pair in pairs[:_MOST_SENTENCES]]
     if len(pairs) > _MOST_SENTENCES:
         lines.append(f"... and {len(pairs) - _MOST_SENTENCES} more: --json has them all")
@@ -181,7 +181,7 @@ def pair_sentences(comparison: Comparison) -> list[str]:
 
 
 def to_dict(comparison: Comparison) -> dict[str, Any]:
-    """Plain values for scripts; what is no number is None."""
+    """Plain values for scripts; NaN becomes None."""
     ranked_by = comparison.ranked_by
     return {
         "metric": comparison.metric.name,

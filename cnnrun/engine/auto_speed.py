@@ -1,4 +1,4 @@
-"""`training.auto_speed`: a few steps with each lever that keeps the numbers, then the fastest."""
+"""`training.auto_speed`: time a few steps with each lever that keeps results; use the fastest."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
 from cnnrun.runtime.distributed import broadcast_from_main, by_itself, world
 
-# Levers that change the order of sums at most. 16 bits are not among them.
+# Levers that at most change the order of sums; not mixed precision.
 LEVERS: dict[str, tuple[Any, ...]] = {
     "channels_last": (False, True),
     "compile": (False, True, "cuda_graphs"),
 }
 _STEPS, _ROUNDS = 5, 3
-# How far the loss after the first steps may be from that of the plain settings, relatively.
+# Tolerated relative difference of the loss after the first steps from that of the plain settings.
 _SAME = 1e-2
 
 
 def fastest(parts: Parts) -> Parts:
-    """`parts` with the levers set that step fastest here; nothing is written.
+    """`parts` with the levers that are fastest on this machine; nothing is written.
 
-    Candidates are copies that take turns for some rounds, so that whatever else the machine does
-    meets all. One that fails, or whose loss is not that of the plain settings, is out. Compilation
-    is tried on GPUs alone: on the CPUs that it was measured on it cost 10 to 27 s and lost. With
-    many processes the first one measures, on its part of each batch, and all do as it says.
+    Candidates are copies that take turns for some rounds, so that other load on the machine affects
+    all alike. One that fails, or whose loss differs from that of the plain settings, is out.
+    Compilation is only tried on GPUs: on the measured CPUs it cost 10 to 27 s and was slower. With
+    many processes the first one measures, on its part of each batch, and all follow.
 
     Raises:
         UserError: see `Trainer`.
@@ -51,7 +51,7 @@ def fastest(parts: Parts) -> Parts:
 
 
 def _measured(parts: Parts, processes: int) -> dict[str, Any]:
-    """The fastest values of the levers; none where the loss is not finite from the beginning."""
+    """The fastest values of the levers; none if the loss is not finite from the start."""
     trainers = list(_candidates(parts))
     losses = [_first_loss(trainer, processes) for trainer in trainers]
     if not math.isfinite(losses[0]):
@@ -75,7 +75,7 @@ def _measured(parts: Parts, processes: int) -> dict[str, Any]:
 
 
 def _candidates(parts: Parts) -> Iterator[Trainer]:
-    """A trainer of its own copy for each setting of the levers, the plain ones first."""
+    """A trainer with its own copy for each setting of the levers, the plain ones first."""
     shared = {id(part): part for part in (parts.dataset, parts.experiment, parts.crop)}
     for values in itertools.product(*LEVERS.values()):
         settings = dict(zip(LEVERS, values, strict=True))
@@ -86,11 +86,11 @@ def _candidates(parts: Parts) -> Iterator[Trainer]:
         except ConfigError:
             if not settings["compile"]:
                 raise
-            # `compiled` knows what can't be: batches in pieces, say
+            # `compiled` refuses what is impossible, such as batches in pieces
 
 
 def _with(parts: Parts, settings: dict[str, Any]) -> Parts:
-    """`parts`, whose model is laid out as the settings say."""
+    """`parts`, with the model's memory format from the settings."""
     training = parts.experiment.training.model_copy(update={**settings, "auto_speed": False})
     last = torch.channels_last if training.channels_last else torch.contiguous_format
     parts.model.to(memory_format=last)
@@ -102,7 +102,7 @@ def _settings(trainer: Trainer) -> dict[str, Any]:
 
 
 def _first_loss(trainer: Trainer, processes: int) -> float:
-    """The mean loss of the first steps; what can't be compiled here has none."""
+    """The mean loss of the first steps; none for what can't be compiled here."""
     training = trainer.experiment.training
     try:
         return _steps(trainer, processes)[1]
@@ -115,7 +115,7 @@ def _first_loss(trainer: Trainer, processes: int) -> float:
 
 
 def _steps(trainer: Trainer, processes: int) -> tuple[float, float]:
-    """Seconds of some steps on a process's part of the first batches, and the mean loss of them."""
+    """Seconds of some steps on this process's part of the first batches, and their mean loss."""
     trainer.begin_epoch(0)
     trainer.set_training_mode(0)
     with closing(trainer.train_batches.iterate(trainer.order_of(0))) as found:

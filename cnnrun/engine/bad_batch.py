@@ -1,4 +1,4 @@
-"""A loss that is not finite: the batch it came from, and what to tell."""
+"""A loss that is not finite: its batch, and the message about it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BadBatch:
     indices: list[int]
 
     def error(self, loss: float, run: RunDirectory | None) -> UserError:
-        """What to tell; a run also keeps the whole batch."""
+        """The message; a run also keeps the whole batch."""
         place, good = "", "there is no checkpoint yet"
         if run:
             write_json(run.bad_batch, asdict(self))

@@ -1,4 +1,4 @@
-"""The one place where the names in an experiment become objects."""
+"""The only place where the names in an experiment become objects."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from cnnrun.runtime.long_work import Progress
 def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts:
     """Load the data and build the model, initialized as the experiment says.
 
-    checkpoint: of a run that goes on. Its normalization is taken, and no weights are fetched from
-    elsewhere: its own are still to be loaded.
+    checkpoint: of a run to resume. Its normalization is used, and no pretrained weights are
+    fetched: its own are loaded later.
 
     Raises:
         ConfigError: parts do not fit together, with the place of the cause.
-        UserError: data or device are not there.
+        UserError: data or device are not available.
     """
     device = select_device(experiment.device)
     be_deterministic(experiment.training.deterministic)
@@ -57,7 +57,7 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     if checkpoint:
         normalization = checkpoint.normalization
     elif built.normalization and experiment.dataset.normalize == "auto":
-        # The weights were learned on images that were normalized so.
+        # The weights were trained on images normalized like this.
         normalization = built.normalization
     else:
         with experiment.located("dataset", "normalize"):
@@ -115,7 +115,7 @@ def _refuse_one_class(experiment: Experiment, dataset: Dataset) -> None:
 def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) -> Parts:
     """The parts with the weights, classes and normalization of a checkpoint.
 
-    dataset: what to compute on; its labels become those of the checkpoint, by class name.
+    dataset: the data to use; its labels become those of the checkpoint, by class name.
 
     Raises:
         UserError: the data has classes or an image size that the model was not trained for, or
@@ -132,10 +132,10 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
 
 
 def _restore(task: Task, found: dict[str, Any]) -> None:
-    """Give a task what it once found in the data.
+    """Restore what a task once found in the data.
 
     Raises:
-        UserError: that is not what such a task finds; the checkpoint may be anybody's.
+        UserError: it is not a state of such a task; the checkpoint is untrusted.
     """
     try:
         task.restore(found)
@@ -146,10 +146,10 @@ def _restore(task: Task, found: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class _Learned:
-    """What is known of the training split.
+    """Facts about the training split.
 
-    counts: of the samples of each class, (K,) int64. samples: how many there are in all.
-    found: what a checkpoint's task found in them, see `Task.state`.
+    counts: samples of each class, (K,) int64. samples: their total. found: the state of a
+    checkpoint's task, see `Task.state`.
     """
 
     counts: Tensor
@@ -160,14 +160,14 @@ class _Learned:
 def _augmentations_beside(
     loss: nn.Module, experiment: Experiment, dataset: Dataset
 ) -> list[Augmentation]:
-    """The augmentations, none of which mixes labels beside a loss that says it takes whole ones.
+    """The augmentations; refuses those that mix labels if the loss only takes whole ones.
 
     Raises:
         ConfigError: with the place of the augmentation.
     """
     augmentations = build_augmentations(experiment, dataset.train.targets)
     for i, augmentation in enumerate(augmentations):
-        if isinstance(augmentation, Mixing) and not getattr(loss, "takes_shares", True):
+        if isinstance(augmentation, Mixing) and not getattr(loss, "takes_soft_labels", True):
             message = f"mixes labels, and {experiment.loss.name} takes whole ones; leave it out"
             raise experiment.error(["dataset", "augment", i], message)
     return augmentations

@@ -31,14 +31,14 @@ from cnnrun.runtime.weights import some
 
 
 def build_dataset(experiment: Experiment, whole: bool = False) -> Dataset:
-    """Load the data and set its validation split aside.
+    """Load the data and split off the validation set.
 
-    whole: to be scored, not trained on: files without splits of their own are all the test split.
+    whole: only scored, not trained on: without splits of their own, all files are the test split.
     """
     options = experiment.dataset.image_options()
     options = replace(options, whole=whole, progress=Progress())
     entry = registry.datasets.get(experiment.dataset.name)
-    # As sources of older plug-ins call it.
+    # The parameter's name in older plug-ins.
     older = {"pictures": options} if "pictures" in entry.given else {}
     with fitting_memory(experiment, "dataset"):
         dataset: Dataset = registry.datasets.build(experiment.dataset, options=options, **older)
@@ -56,7 +56,7 @@ def build_dataset(experiment: Experiment, whole: bool = False) -> Dataset:
 
 
 def with_copies_reported(dataset: Dataset) -> Dataset:
-    """A note of files that hold the same bytes in two splits, where contents are known anyway."""
+    """Note files with the same bytes in two splits, if their contents are known anyway."""
     notes = []
     for later, earlier in (("test", "train"), ("validation", "train")):
         ours, theirs = (dataset.split(name).contents for name in (later, earlier))
@@ -72,15 +72,15 @@ def with_copies_reported(dataset: Dataset) -> Dataset:
 
 
 def check_targets(dataset: Dataset) -> None:
-    """Refuse labels that are no class and the like, before a GPU fails on one without a word.
+    """Refuse invalid labels and the like, before a GPU fails on one without a message.
 
     Names of classes may be any text that can be printed.
 
     Raises:
-        UserError: the label, the split and the classes that there are.
+        UserError: the label, the split and the existing classes.
     """
     for name in dataset.classes:
-        # It would end on people's terminals.
+        # It would be printed on terminals.
         if any(unicodedata.category(character) == "Cc" for character in name):
             raise UserError(f"the class {name!r} has a control character in its name; rename it")
     for name in ("train", "validation", "test"):
@@ -104,7 +104,7 @@ def build_augmentations(experiment: Experiment, targets: Targets) -> list[Augmen
 
 
 def _false_after(augmentation: Augmentation, targets: Targets) -> str:
-    """Why targets would be false after an augmentation; "" where they are not."""
+    """Why targets would be wrong after an augmentation; "" if they would not."""
     if isinstance(augmentation, Mixing):
         return targets.refuses_mixing
     if isinstance(augmentation, Policy):
@@ -115,9 +115,9 @@ def _false_after(augmentation: Augmentation, targets: Targets) -> str:
 def crop_at_decode(
     augmentations: list[Augmentation], dataset: Dataset, seed: int
 ) -> RandomCrop | None:
-    """The first augmentation, if it is a random crop of files that are decoded at each use.
+    """The first augmentation, if it is a random crop of files that are decoded at every use.
 
-    Such a file need not be decoded whole and then enlarged: its crop is read at full quality.
+    Then the crop is decoded from the file at full quality, instead of enlarging a decoded image.
     """
     first = augmentations[0] if augmentations else None
     if not isinstance(first, RandomResizedCrop) or first.probability < 1:
@@ -152,9 +152,9 @@ def _shape(shape: Any) -> str:
 def init_from_data(
     model: nn.Module, dataset: Dataset, normalization: Normalization, seed: int
 ) -> None:
-    """Let a model that has `init_from_data` see some normalized training images first.
+    """Pass some normalized training images to a model that has `init_from_data`.
 
-    `look_at` is what that was called; models that were written then are still asked.
+    `look_at` is the former name, still supported.
     """
     wanted = getattr(model, "init_from_data", None) or getattr(model, "look_at", None)
     if wanted is None:

@@ -1,4 +1,4 @@
-"""The network of an experiment: named, initialized, or taken over from another one."""
+"""The network of an experiment: built, initialized, or with weights from another one."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from cnnrun.runtime.weights import (
 
 
 class Built(NamedTuple):
-    """A model as training begins, and what is to be known of it.
+    """A model at the start of training, and facts about it.
 
-    transfer: what the experiment's `transfer` means for this model, presets written out.
-    normalization: of the images that its weights were trained on, if they say so.
-    notes: what a person should know of its weights.
+    transfer: the experiment's `transfer` for this model, presets expanded.
+    normalization: of the images that its weights were trained on, if known. notes: for the user,
+    about its weights.
     """
 
     model: nn.Module
@@ -57,12 +57,12 @@ def build_model(
     num_classes: int,
     of_checkpoint: bool = False,
 ) -> nn.Module:
-    """The model, untrained, in the shape that its weights have in a checkpoint.
+    """The untrained model, with the shapes of its weights in a checkpoint.
 
-    of_checkpoint: `experiment` is a checkpoint's; a case of transfer that is still in it was
-        understood as earlier versions did.
+    of_checkpoint: `experiment` is a checkpoint's; a transfer preset in it means what it did in
+        earlier versions.
     """
-    # Its own weights come from the checkpoint; nothing is fetched for it.
+    # Its weights come from the checkpoint; nothing is downloaded.
     whole = build_whole_model(_with_weights(experiment, None), input_shape, num_classes)
     if experiment.transfer is None:
         return whole
@@ -81,13 +81,13 @@ def refuse_absurd_model(
     num_classes: int,
     weights: dict[str, Tensor],
 ) -> None:
-    """Compare a checkpoint's weights with the model it names before memory is taken for that.
+    """Compare a checkpoint's weights with its model before memory is allocated for it.
 
     Raises:
         UserError: they do not fit.
     """
     try:
-        # A model that loads weights of its own is told there, for each, that it can't.
+        # Models that load weights themselves are refused where they do.
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = build_model(experiment, input_shape, num_classes, of_checkpoint=True)
@@ -114,7 +114,7 @@ def build_trained_model(experiment: Experiment, checkpoint: Checkpoint) -> nn.Mo
 def build_whole_model(
     experiment: Experiment, input_shape: tuple[int, ...], num_classes: int
 ) -> nn.Module:
-    """The model that is named, as it initializes itself from the stream (seed, "model")."""
+    """The named model, with its own initialization from the stream (seed, "model")."""
     seed_default(torch.device("cpu"), experiment.seed, "model")
     with experiment.located("model"), fitting_memory(experiment, "model"):
         model: nn.Module = registry.models.build(
@@ -126,12 +126,12 @@ def build_whole_model(
 def build_initialized_model(
     experiment: Experiment, input_shape: tuple[int, ...], num_classes: int, resumes: bool = False
 ) -> Built:
-    """The model as training begins: initialized, but for weights that were loaded.
+    """The model at the start of training: initialized, except for loaded weights.
 
-    resumes: whether a checkpoint's weights follow; then none are fetched from elsewhere.
+    resumes: whether a checkpoint's weights follow; then no others are fetched.
 
     Raises:
-        ConfigError: weights or what is asked of them do not fit the model.
+        ConfigError: the weights or `transfer` do not fit the model.
     """
     named = _with_weights(experiment, None) if resumes else _with_pretrained(experiment)
     with noting_loaded() as loaded:
@@ -162,7 +162,7 @@ def build_initialized_model(
 
 @contextmanager
 def _located_in_transfer(experiment: Experiment) -> Iterator[None]:
-    """Give a mistake, whose message begins with a key of `transfer`, the place of that key."""
+    """Add the place of a key to an error whose message starts with that key of `transfer`."""
     try:
         yield
     except ConfigError:
@@ -175,7 +175,7 @@ def _located_in_transfer(experiment: Experiment) -> Iterator[None]:
 
 
 def _with_weights(experiment: Experiment, weights: str | None) -> Experiment:
-    """`experiment` with other weights of its model's library, if it has such."""
+    """`experiment` with other weights from its model's library, if it has any."""
     if "weights" not in type(experiment.model).model_fields:
         return experiment
     model = experiment.model.model_copy(update={"weights": weights})
@@ -183,7 +183,7 @@ def _with_weights(experiment: Experiment, weights: str | None) -> Experiment:
 
 
 def _with_pretrained(experiment: Experiment) -> Experiment:
-    """`experiment` where `transfer.weights: imagenet` is the model's own key for such weights.
+    """`experiment` with `transfer.weights: imagenet` moved to the model's own key for it.
 
     Raises:
         ConfigError: both keys name weights, or the model has none.
@@ -209,7 +209,7 @@ def _own_normalization(model: nn.Module) -> Normalization | None:
 
 
 def _limits_of_initializer(experiment: Experiment, model: nn.Module, loaded: Loaded) -> list[str]:
-    """How far an initializer reaches where trained weights were loaded."""
+    """A note on what the initializer applies to if pretrained weights were loaded."""
     name = experiment.initializer.name
     if not loaded or name == "default":
         return []
@@ -219,9 +219,9 @@ def _limits_of_initializer(experiment: Experiment, model: nn.Module, loaded: Loa
 
 
 def load_transferred(experiment: Experiment, model: nn.Module) -> Checkpoint | None:
-    """Load the weights in the file or run that `transfer` names into `model`, all but its head.
+    """Load the weights from the file or run that `transfer` names into `model`, except its head.
 
-    Returns: the checkpoint that they come from, if it is one of cnnrun's.
+    Returns: the checkpoint they come from, if it is cnnrun's.
     """
     transfer = experiment.transfer
     if transfer is None or transfer.weights is None or transfer.weights == "imagenet":

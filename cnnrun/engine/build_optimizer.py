@@ -20,7 +20,7 @@ from cnnrun.runtime.torch_shortcuts import leave_compiler_out
 
 
 def build_optimizer(parts: Parts) -> torch.optim.Optimizer:
-    """The optimizer of what trains at any time; `initial_lr` notes each group's own rate."""
+    """The optimizer of all that trains at some time; `initial_lr` holds each group's own rate."""
     experiment, trainable = parts.experiment, parts.trainable
     if not trainable.now():
         raise experiment.error(
@@ -43,10 +43,10 @@ def build_optimizer(parts: Parts) -> torch.optim.Optimizer:
 
 
 def _of_the_task(parts: Parts) -> SeveralOptimizers | None:
-    """The optimizers that the task wants instead of one, as one.
+    """The task's own optimizers, combined into one.
 
     Raises:
-        ConfigError: they have rates of their own, and `transfer` says others.
+        ConfigError: they have their own rates, and `transfer` sets others.
     """
     config = parts.experiment.optimizer
 

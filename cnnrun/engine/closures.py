@@ -11,10 +11,10 @@ from cnnrun.config.experiment import Experiment
 
 
 def needs_closure(optimizer: torch.optim.Optimizer, experiment: Experiment, processes: int) -> bool:
-    """Whether `step` has to be given a function that evaluates the loss.
+    """Whether `step` needs a function that evaluates the loss.
 
     Raises:
-        UserError: it wants something else, or the experiment has what does not go with it.
+        UserError: it needs something else, or the experiment has settings that don't work with it.
     """
     wanted = required_arguments(optimizer)
     if wanted and wanted != ["closure"]:

@@ -1,4 +1,4 @@
-"""The model's step in other words, for GPUs: `training.compile` and `sync_batch_norm`."""
+"""`training.compile` and `sync_batch_norm`: the model's step for GPUs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnnrun.runtime.distributed import synchronize_norms, world
 
 
 def convert_norms(model: nn.Module, experiment: Experiment, device: torch.device) -> None:
-    """Let batch normalization be over all processes' batch where `sync_batch_norm` asks for it.
+    """Let batch normalization use all processes' batch if `sync_batch_norm` is set.
 
     Raises:
         ConfigError: these are no GPUs.
@@ -28,10 +28,10 @@ def convert_norms(model: nn.Module, experiment: Experiment, device: torch.device
 
 
 def compiled(model: nn.Module, experiment: Experiment, device: torch.device) -> nn.Module:
-    """`model`, compiled or its kernels recorded where `training.compile` asks for it.
+    """`model`, compiled or with its kernels recorded, as `training.compile` says.
 
     Raises:
-        ConfigError: there is no compiler, no GPU to record for, or a batch is not one piece.
+        ConfigError: there is no compiler or no GPU to record for, or batches are split into pieces.
     """
     training = experiment.training
     if not training.compile:
@@ -45,14 +45,14 @@ def compiled(model: nn.Module, experiment: Experiment, device: torch.device) -> 
         message = f"cuda_graphs needs a CUDA GPU, and this is {device.type}; leave it out"
         raise experiment.error(["training", "compile"], message)
     if training.accumulate > 1 or training.auto_batch:
-        # What the first piece left in the gradients would be overwritten by the second's replay.
+        # The second piece's replay would overwrite the first's gradients.
         key = "auto_batch" if training.auto_batch else "accumulate"
         raise experiment.error(["training", key], "cuda_graphs take a batch in one piece")
     return recorded(model)
 
 
 def _missing_compiler(device: torch.device) -> str | None:
-    """What torch lacks to compile for `device`, told before it fails in the first step."""
+    """What torch needs to compile for `device` and lacks, found before the first step fails."""
     if sys.platform == "win32":
         variable, names = "CXX", ["cl"]
     elif device.type == "cuda":  # what Triton calls
@@ -70,11 +70,10 @@ def _missing_compiler(device: torch.device) -> str | None:
 
 
 def recorded(model: nn.Module) -> nn.Module:
-    """`model` whose kernels are started as one CUDA graph for each shape of its input.
+    """`model` with its kernels launched as one CUDA graph per input shape.
 
-    The kernels are those of the plain model, so are the numbers. Where a step is many small
-    kernels, starting them takes longer than they do. The output lies where the next replay
-    writes: who keeps it clones it.
+    Kernels and results are those of the plain model. If a step is many small kernels, launching
+    them takes longer than running them. The next replay overwrites the output: clone it to keep it.
     """
-    # A graph is of one shape; left to itself, torch takes the last, smaller batch for any size.
+    # A graph has one shape; by default torch would make the last, smaller batch dynamic.
     return torch.compile(model, backend="cudagraphs", dynamic=False)  # type: ignore[return-value]

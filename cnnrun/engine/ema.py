@@ -1,4 +1,4 @@
-"""A running average of the weights, which often scores better than the last ones."""
+"""A running average of the weights, which often scores better than the weights themselves."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import nn
 class AverageWeights:
     """Exponential moving average of a model's weights and buffers (Polyak & Juditsky 1992).
 
-    The decay rises to its value as (1 + step) / (10 + step), so that the first, bad weights are
-    forgotten soon. Integers (batch normalization's count of batches) are copied.
+    The decay rises to its value as (1 + step) / (10 + step), so that the early, bad weights are
+    soon forgotten. Integers (batch normalization's count of batches) are copied.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -23,7 +23,7 @@ class AverageWeights:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after optimizer step number `step`, from 0."""
+        """Update the average after optimizer step number `step`, from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self._averages, self._own, 1 - decay)
 
@@ -45,10 +45,10 @@ class AverageWeights:
 
     @torch.no_grad()
     def restart(self, epochs: int = 0) -> None:  # noqa: ARG002
-        """Take the model's present weights for the average, which knows of no epochs."""
+        """Restart the average from the model's present weights; `epochs` don't matter here."""
         for own, average in zip(self._own, self._averages, strict=True):
             average.copy_(own)
 
     def end_epoch(self, epoch: int) -> int:  # noqa: ARG002
-        """Called after epoch number `epoch`, from 0; how many epochs are averaged, as such."""
+        """Called after epoch number `epoch`, from 0; returns the number of averaged epochs."""
         return 0

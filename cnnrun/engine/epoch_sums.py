@@ -1,4 +1,4 @@
-"""The running sums of an epoch: what a task measures, added up without waiting for the device."""
+"""The running sums of an epoch: a task's metrics, summed without waiting for the device."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from cnnrun.components.tasks.exact_sums import exact_rest
 from cnnrun.engine.parts import Parts
 from cnnrun.runtime.distributed import all_reduce_sum
 
-# Below such a mean, what exact sums round away of the losses shows.
+# Below such a mean, the rounding of exact sums matters.
 _TINY = 2**-20
 
 Means = dict[str, float | None]
-"""By measure; None where no sample was measured."""
+"""By metric; None if no sample was measured."""
 
 
 class EpochSums:
-    """Sums of the task's measures over the samples that were measured.
+    """Sums of the task's metrics over the measured samples.
 
-    Steps are noted one by one and summed for many at once: small sums cost more to begin than to
-    compute. All stays on the device until `means` is asked for.
+    Steps are recorded one by one and summed many at once: launching small sums costs more than
+    computing them. All stays on the device until `means` is read.
     """
 
     def __init__(self, parts: Parts) -> None:
         self.task = parts.task
-        # MPS has no float64; elsewhere sums over millions of samples keep their last digits.
+        # MPS has no float64; elsewhere float64 keeps the last digits of sums over millions of
+        # samples.
         dtype = torch.float32 if parts.device.type == "mps" else torch.float64
-        # Those of the task, and at the end what exact sums round away of the losses.
+        # The task's sums, then the rounding errors of the losses' exact sum.
         self.zeros = torch.zeros(parts.task.sum_count + 1, dtype=dtype, device=parts.device)
         self.restart()
 
@@ -35,25 +36,25 @@ class EpochSums:
         """Nothing is measured yet."""
         self.values = self.zeros.clone()
         self.samples = 0
-        # Of each step, or piece of one: its number, losses, outputs and targets.
+        # Per step, or piece of one: its number, losses, outputs and targets.
         self.noted: list[tuple[int, Tensor, Tensor, Tensor]] = []
-        # Number and losses of those that are summed already, until a sum was looked at.
+        # Number and losses of those already summed, until a sum is read.
         self.unchecked: list[tuple[int, Tensor]] = []
 
     def note(self, step: int, losses: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        """Measure step number `step`, or a piece of it; see `Task.sums`."""
+        """Record step number `step`, or a piece of it; see `Task.sums`."""
         self.noted.append((step, losses, outputs, targets))
 
     def losses_since(self, first: int) -> Tensor:
-        """The losses (N,) of what was noted from number `first` on, and is not yet summed."""
+        """The losses (N,) recorded from number `first` on that are not yet summed."""
         return torch.cat([losses for _, losses, *_ in self.noted[first:]])
 
     def forget_since(self, first: int) -> None:
-        """As if what was noted from number `first` on had not been."""
+        """Discard what was recorded from number `first` on."""
         del self.noted[first:]
 
     def collect(self) -> Tensor:
-        """The sums of all that was noted: (sums + 1,), see `__init__`."""
+        """The sums of all that was recorded: (sums + 1,), see `__init__`."""
         if self.noted:
             numbers, pieces, outputs, targets = zip(*self.noted, strict=True)
             self.unchecked += zip(numbers, pieces, strict=True)
@@ -64,11 +65,11 @@ class EpochSums:
         return self.values
 
     def add(self, values: list[float]) -> None:
-        """Go on from sums that `collect` gave elsewhere; those of an older version have no rest."""
+        """Continue from sums of `collect`; those of older versions lack the rounding error."""
         self.values[: len(values)] += self.values.new_tensor(values)
 
     def gather(self) -> None:
-        """Take the sums of all processes for one's own; a collective call."""
+        """Sum over all processes; a collective call."""
         self.values = all_reduce_sum(self.collect())
 
     def means(self) -> Means:
@@ -81,7 +82,7 @@ class EpochSums:
         return self.task.figures([loss, *others])
 
     def first_not_finite(self) -> tuple[int, float] | None:
-        """The first step, of those whose sums were not looked at, with such a loss; its mean."""
+        """The first step with such a loss whose sum was not read yet; and its mean loss."""
         for number, losses in self.unchecked:
             if not losses.isfinite().all():
                 return number, losses.mean().item()

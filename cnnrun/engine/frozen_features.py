@@ -1,4 +1,4 @@
-"""Frozen features are computed once: each epoch then trains on them what comes after."""
+"""Frozen features are computed once; each epoch then trains the later layers on them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from cnnrun.runtime.distributed import world
 from cnnrun.runtime.epoch_table import duration
 from cnnrun.runtime.torch_shortcuts import is_known_code
 
-# Features of all training and validation samples together may take so many bytes.
+# Limit in bytes for the features of all training and validation samples.
 MOST_BYTES = 2**31
-# Seconds of computing after which a person is told how long it will take.
+# Seconds after which the remaining time is reported.
 LONG = 3.0
 
 
 class IdentityPipeline(Pipeline):
-    """The pipeline of what is ready to be computed with."""
+    """The pipeline of samples that need no preparation."""
 
     def __init__(self) -> None:
         """Nothing to prepare."""
@@ -49,11 +49,11 @@ class IdentityPipeline(Pipeline):
 
 
 def on_frozen_features(parts: Parts, batch_size: int) -> Parts | None:
-    """The same experiment on the frozen features, with what follows for a model; None if it can't.
+    """The same experiment on frozen features, with the later layers as model, if possible.
 
-    It can where all before some layer is frozen to the end, draws no random numbers, keeps no
-    statistics and is given the same images in each epoch. What the layers behind it then see is
-    what they would see in every epoch; what is random there stays so.
+    It is possible if all before some layer is frozen to the end, draws no random numbers, keeps no
+    statistics and gets the same images in every epoch. The later layers then see what they would
+    see in every epoch; randomness there is kept.
     """
     experiment = parts.experiment
     trainable = parts.trainable
@@ -61,7 +61,7 @@ def on_frozen_features(parts: Parts, batch_size: int) -> Parts | None:
     if not trainable.ends_frozen or not trainable.now() or not targets_fit:
         return None
     if steps_itself(parts.task) or not is_known_code(type(parts.task).step):
-        return None  # a step of somebody's own may do with images what features don't stand
+        return None  # a custom step may need the images themselves
     if experiment.dataset.augment or experiment.training.progressive_from != 1:
         return None
     splits = [split for split in (parts.dataset.train, parts.dataset.validation) if split]
@@ -77,14 +77,14 @@ def on_frozen_features(parts: Parts, batch_size: int) -> Parts | None:
 
     train = ready(parts.dataset.train)
     validation = ready(parts.dataset.validation) if parts.dataset.validation else None
-    # The loop never looks at the test split; the whole model is tested when it ends.
+    # The loop never reads the test split; the whole model is tested at the end.
     none = Split(train.images[torch.arange(0)], train.targets.take(torch.arange(0)))
     dataset = replace(parts.dataset, train=train, validation=validation, test=none)
     return replace(parts, dataset=dataset, model=tail, pipeline=IdentityPipeline(), crop=None)
 
 
 def _first_fit(parts: Parts, split: Split) -> tuple[str, nn.Module, int] | None:
-    """The module whose inputs can be kept, what computes from there on, and bytes of a sample."""
+    """The module whose inputs can be cached, the model from there on, and bytes per sample."""
     trains = {id(p) for p in parts.model.parameters() if p.requires_grad}
     two = Batches(split.take(torch.arange(2)), 2, parts.device).iterate()
     images = parts.pipeline.normalize(next(two)[0])
@@ -93,7 +93,7 @@ def _first_fit(parts: Parts, split: Split) -> tuple[str, nn.Module, int] | None:
             continue
         features = _if_fixed(parts, name, images)
         if features is None:
-            continue  # something random or counting lies between; further ahead nothing may
+            continue  # something random or stateful is between; further ahead nothing works
         answers = evaluated(parts.model, images)
         if isinstance(answers, Tensor) and torch.equal(evaluated(tail, features), answers):
             return name, tail, features[0].nbytes
@@ -101,7 +101,7 @@ def _first_fit(parts: Parts, split: Split) -> tuple[str, nn.Module, int] | None:
 
 
 def _tails(model: nn.Module, parameter: str) -> Iterator[tuple[str, nn.Module]]:
-    """The last layers of a model from `parameter`'s on, then more and more layers before them.
+    """The last layers of a model from `parameter`'s on, then successively more layers before them.
 
     Yields: the name of the first of these layers, and all of them as one module.
     """
@@ -122,7 +122,7 @@ def _tails(model: nn.Module, parameter: str) -> Iterator[tuple[str, nn.Module]]:
 
 @torch.no_grad()
 def _if_fixed(parts: Parts, name: str, images: Tensor) -> Tensor | None:
-    """What the module `name` is given, if it is so in training, too, and leaves no trace."""
+    """The inputs of the module `name`, if they are the same in training, without side effects."""
     kept = [(buffer, buffer.clone()) for buffer in parts.model.buffers()]
     before, versions = _random_state(parts.device), [b._version for b, _ in kept]
     parts.trainable.begin_epoch(0)
@@ -145,7 +145,7 @@ def _random_state(device: torch.device) -> Tensor:
 @torch.no_grad()
 @decoding_processes()
 def _features(parts: Parts, name: str, split: Split, batch_size: int) -> Tensor:
-    """What the module is given for each sample of `split`, (N, ...) float32 on the device."""
+    """The module's input for each sample of `split`, (N, ...) float32 on the device."""
     found: list[Tensor] = []
     started, done, notified = time.monotonic(), 0, not world().is_main
     for images, _ in Batches(split, batch_size, parts.device).iterate():

@@ -18,7 +18,7 @@ from cnnrun.engine.measuring import measure
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import UserError
 
-# A loss so many times the least one has diverged.
+# A loss this many times the least has diverged.
 _DIVERGED = 4.0
 # Weight of the past in the smoothed loss.
 _SMOOTHING = 0.9
@@ -26,7 +26,7 @@ _SMOOTHING = 0.9
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What the test saw: the rate of each step, its loss, and the smoothed loss."""
+    """Result of the test: the rate of each step, its loss, and the smoothed loss."""
 
     rates: list[float]
     losses: list[float]
@@ -36,8 +36,8 @@ class RangeTest:
     def steepest(self) -> float:
         """The rate at which the smoothed loss falls fastest, over the logarithm of the rate.
 
-        Looked for between the first tenth of the steps, whose smooth loss is a mean of few, and the
-        least loss; the fall is that over a twentieth of the steps.
+        Searched between the first tenth of the steps, where the smoothed loss averages few values,
+        and the least loss; the slope is over a twentieth of the steps.
         """
         reach = max(1, len(self.smooth) // 20)
         last = max(self.smooth.index(min(self.smooth)), 2 * reach)
@@ -52,23 +52,23 @@ class RangeTest:
 
     @property
     def suggestion(self) -> float:
-        """The smaller one of both rules: too small a rate costs time, too large a one the run."""
+        """The smaller of both: too small a rate costs time, too large a one the run."""
         return min(self.steepest, self.tenth_of_least)
 
 
 def find_rate(
     experiment: Experiment, least: float = 1e-6, greatest: float = 10.0, steps: int = 100
 ) -> RangeTest:
-    """The learning-rate range test (Smith 2017) on a network of its own; nothing is written.
+    """The learning-rate range test (Smith 2017) on a fresh network; nothing is written.
 
     The rate grows by the same factor at each of `steps` steps, from `least` to `greatest`, until
-    the smoothed loss is four times its least. Batches come in the order of training. Random streams
-    that others draw from are afterwards as before.
+    the smoothed loss is four times its least. Batches come in the order of training. Other random
+    streams are restored afterwards.
 
     Raises:
-        UserError: see `build`; or the loss was no number from the beginning.
+        UserError: see `build`; or the loss was NaN from the start.
     """
-    # A loss that is no number is the end of the test, whatever training would do.
+    # A NaN loss ends the test, whatever `on_nan` says.
     training = experiment.training.model_copy(update={"on_nan": "stop"})
     experiment = experiment.model_copy(update={"training": training})
     with random_streams_kept():
@@ -79,7 +79,7 @@ def find_rate(
 
 
 class Rising(Schedule):
-    """Each step's rate is that of the step before, times a factor; groups keep their ratios."""
+    """Each step's rate is that of the step before times a factor; groups keep their ratios."""
 
     def __init__(self, first: float, factor: float) -> None:
         self.first, self.ratio = first, factor
@@ -113,7 +113,7 @@ def _sweep(trainer: Trainer, steps: int) -> RangeTest:
 
 
 def _batches(trainer: Trainer, count: int) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
-    """So many training batches with their numbers, over as many epochs as it takes."""
+    """`count` training batches with their indices, over as many epochs as needed."""
     trainer.begin_epoch(0)
     trainer.set_training_mode(0)
     given = 0
@@ -130,14 +130,14 @@ def _batches(trainer: Trainer, count: int) -> Iterator[tuple[int, tuple[Tensor, 
 
 @contextmanager
 def random_streams_kept() -> Iterator[None]:
-    """Within the block torch's own random numbers may be drawn; afterwards they are as before."""
+    """Restore torch's own random state after the block."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=list(devices)):
         yield
 
 
 def to_text(found: RangeTest) -> str:
-    """The suggestion and where it comes from."""
+    """The suggestion and its basis."""
     least = min(found.smooth)
     at = found.rates[found.smooth.index(least)]
     return (
@@ -148,7 +148,7 @@ def to_text(found: RangeTest) -> str:
 
 
 def _beyond(found: RangeTest, at: float) -> str:
-    """What to try where the rates that were tried do not hold what is looked for."""
+    """What to try if the suggestion is at an end of the tested rates."""
     first, last = found.rates[0], found.rates[-1]
     if found.suggestion < first:
         return f" (below all that was tried; look there: --least {found.suggestion / 100:.1g})"

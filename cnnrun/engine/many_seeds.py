@@ -1,11 +1,11 @@
-"""Several seeds of one small experiment in one process, at nearly the price of one.
+"""Several seeds of one small experiment in one process, at nearly the cost of one.
 
 Every seed keeps its own `Trainer`: its data, order, augmentation, schedule, log and checkpoints are
-those of a run by itself, and it can be resumed as one. Only the steps are taken together, on
+those of a single run, and it can be resumed as one. Only the steps are taken together, on
 stacked weights. Losses equal those of separate runs up to the order of float sums.
 
-It pays where operations are small, as in networks for digits: what a step costs there is to start
-its operations. Larger networks gain, on a CPU, only what starting a process for each seed costs.
+It pays off where operations are small, as in networks for digits: there, the cost of a step is
+launching operations. Larger networks on a CPU only save the start of a process per seed.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from cnnrun.runtime.randomness import seed_default
 from cnnrun.runtime.torch_shortcuts import bare_backward, bare_step, bare_zero_grad, is_known_code
 from cnnrun.runtime.training_display import Reporter
 
-# Their steps take a batch of outputs as they take one of a single model.
+# Losses that work on stacked outputs as on those of a single model.
 TASKS = ("classify", "multilabel", "regress")
 
-# Their steps change each weight by what its own gradients were.
+# Elementwise optimizers: each weight's update only depends on its own gradients.
 ELEMENTWISE = {
     *("sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam", "radam", "lion"),
     *("torch/SGD", "torch/Adam", "torch/AdamW", "torch/RMSprop", "torch/Adagrad", "torch/NAdam"),
     *("torch/RAdam", "torch/Adadelta", "torch/Adamax", "torch/Rprop"),
 }
-# Their rates depend on each seed's own validation loss.
+# Schedules that depend on each seed's own validation loss.
 OBSERVANT = ("plateau", "torch/ReduceLROnPlateau")
 
 
 def check(experiment: Experiment) -> None:
-    """Refuse what many seeds at once can't do.
+    """Refuse what doesn't work with many seeds at once.
 
     Raises:
         ConfigError: with the place of the cause.
@@ -78,7 +78,7 @@ def _refusal(experiment: Experiment, path: tuple[str, ...]) -> ConfigError:
 
 
 class Seeds:
-    """Trainers in lockstep. One whose loss is no number, or whose patience ends, is left behind."""
+    """Trainers in lockstep. One whose loss is NaN, or whose patience ends, stops."""
 
     def __init__(
         self, trainers: Sequence[Trainer], stop: StopRequest, device: torch.device
@@ -89,7 +89,7 @@ class Seeds:
         image, _ = trainers[0].stepped.pipeline(images[:1], labels[:1], None)
         self.models = StackedModels([trainer.stepped.model for trainer in trainers], image)
         for trainer in trainers:
-            trainer.stepper.renew_average()  # the weights lie elsewhere now
+            trainer.stepper.renew_average()  # the weights are in other memory now
         self.optimizer = self._stacked_optimizer()
         self.zero_grad = bare_zero_grad(self.optimizer)
         self.optimizer_step = bare_step(self.optimizer)
@@ -113,7 +113,7 @@ class Seeds:
 
     @property
     def unfailed(self) -> list[Trainer]:
-        """Those that have, or will have, an end."""
+        """Those that finished or still train."""
         return [trainer for trainer in self.trainers if trainer not in self.failed]
 
     def fit(self, shown: Reporter) -> None:
@@ -133,7 +133,7 @@ class Seeds:
                 self.attempt(trainer, lambda trainer: self._finish_epoch(trainer, shown))
 
     def _check_rates(self) -> None:
-        """Refuse schedules that went apart, as one that looks at each seed's own loss does."""
+        """Refuse schedules that have diverged, as when they depend on each seed's own loss."""
         factors = {trainer.schedule.factor(trainer.progress.step) for trainer in self.active}
         if len(factors) > 1:
             raise _refusal(self.trainers[0].experiment, ("schedule",))
@@ -143,7 +143,7 @@ class Seeds:
         shown.epoch(trainer.shown(row, trainer.experiment.seed))
 
     def attempt(self, trainer: Trainer, do: Any) -> None:
-        """Do something that fails where the trainer's loss is no number."""
+        """Run something that fails if the trainer's loss is NaN."""
         try:
             do(trainer)
         except Interrupted:
@@ -197,8 +197,8 @@ class Seeds:
     def _step(
         self, inputs: Tensor, targets: Tensor, masks: Sequence[dict[str, Tensor]]
     ) -> tuple[Tensor, Tensor]:
-        """Step all weights; (S, N) losses and (S, N, K) outputs before that."""
-        # Those that were left behind stand still, and so do their schedules.
+        """Step all weights; returns (S, N) losses and (S, N, K) outputs before the step."""
+        # Stopped seeds keep their weights, and their schedules stand still.
         lead = self.active[0]
         for group, like in zip(
             self.optimizer.param_groups, lead.optimizer.param_groups, strict=True
@@ -214,13 +214,13 @@ class Seeds:
                 ["model"], f"can't be trained for many seeds at once ({reason}); one by one it can"
             ) from error
         losses = self._losses(outputs, inputs, targets)
-        # Each seed's weights see its own mean loss alone.
+        # Each seed's weights only get gradients of its own mean loss.
         bare_backward(losses, losses.new_full(losses.shape, 1 / losses.shape[1]))
         self.optimizer_step()
         return losses.detach(), outputs.detach()
 
     def _losses(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        """(S, N), by each seed's own loss; at once where that is sure to be the same."""
+        """(S, N), by each seed's own loss; in one call if that is certain to be the same."""
         if self.losses_are_alike:
             flat, wanted = outputs.flatten(0, 1), targets.flatten(0, 1)
             first = self.trainers[0]
@@ -236,13 +236,13 @@ class Seeds:
         for trainer in self.active:
             self.attempt(trainer, lambda trainer: trainer.save("last"))
         if self.stop:
-            # One whose patience has ended still is to be tested.
+            # One whose patience has ended is still tested.
             paths = [trainer.run.path for trainer in self.unfailed if trainer.run]
             runs = "\n".join(f"  cnnrun train --resume {path}" for path in paths)
             raise Interrupted(f"stopped and saved; resume with\n{runs}", self.stop.exit_code)
 
     def keep_state(self) -> None:
-        """Give each trainer's optimizer its share of the stacked state, for its checkpoint."""
+        """Give each trainer's optimizer its slice of the stacked state, for its checkpoint."""
         for at, trainer in enumerate(self.trainers):
             for group, own in zip(
                 self.optimizer.param_groups, trainer.optimizer.param_groups, strict=True
@@ -255,7 +255,7 @@ class Seeds:
 
 
 class _Given(torch.nn.Module):
-    """A model that has answered already."""
+    """A model with precomputed outputs."""
 
     def __init__(self, outputs: Tensor) -> None:
         super().__init__()
@@ -266,10 +266,10 @@ class _Given(torch.nn.Module):
 
 
 def _are_alike(each: Sequence[Parts]) -> bool:
-    """Whether one call gives what each loss would: cnnrun's own, with the same class weights.
+    """Whether one call gives the same as each seed's loss: cnnrun's own, with equal class weights.
 
-    Another's may depend on what else is in the batch, or return its mean. Each task knows what it
-    found in its own training split.
+    Others may depend on the rest of the batch, or return a mean. Each task has the state of its own
+    training split.
     """
     first, *others = (parts.loss.state_dict() for parts in each)
     found, *of_others = (parts.task.state() for parts in each)

@@ -1,4 +1,4 @@
-"""Steps that are taken to look at their loss or their time, before a training."""
+"""Trial steps that measure loss or time, before training."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cnnrun.engine.trainer import Trainer
 
 
 def measure(trainer: Trainer, batches: Iterable[tuple[Tensor, Tensor]], first: int = 0) -> Means:
-    """Train a step on each of these batches, from number `first` of an epoch on; their means.
+    """Train a step on each of these batches, from number `first` of an epoch on; returns the means.
 
-    A loss that is not finite stays so; what the epoch had measured is forgotten.
+    A non-finite loss is kept; the epoch's sums are reset.
     """
     trainer.progress.batch = first
     trainer.sums.restart()

@@ -1,4 +1,4 @@
-"""What forward and loss may give the loop, and what is told where they give something else."""
+"""What forward and loss may return, and the messages when they return something else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnnrun.errors import UserError
 
 
 def misfit(error: Exception, parts: Parts) -> UserError | None:
-    """What to tell instead of an exception of forward or loss; None where it says enough."""
+    """A better error for an exception of forward or loss; None if it says enough."""
     experiment = parts.experiment
     if isinstance(error, LossError):
         return registry.losses.get(experiment.loss.name).mistake(str(error))
@@ -27,12 +27,12 @@ def misfit(error: Exception, parts: Parts) -> UserError | None:
 
 
 def refuse_misfit(parts: Parts, losses: Any, samples: int) -> None:
-    """Refuse what a task's step gave as the losses of so many samples.
+    """Refuse invalid losses from a task's step for `count` samples.
 
     Raises:
-        UserError: they are not one a sample, or have no gradient.
+        UserError: they are not one per sample, or have no gradient.
     """
-    # At every step, as a loss may change its mind: comparing shapes costs next to nothing.
+    # At every step, as a loss may vary: comparing shapes costs next to nothing.
     if not isinstance(losses, Tensor) or losses.shape != (samples,):
         given = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
         raise registry.tasks.get(parts.experiment.task.name).mistake(

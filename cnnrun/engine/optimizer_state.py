@@ -1,6 +1,6 @@
-"""The state of an optimizer in a checkpoint, held against its parameters before it is used.
+"""The state of an optimizer in a checkpoint, checked against its parameters before use.
 
-Fused kernels trust it: a moment that is shorter than its weight is written to beyond its end.
+Fused kernels trust it: a moment shorter than its weight would be written beyond its end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from cnnrun.components.optimizers.newer import Lamb, Lion
 from cnnrun.errors import UserError
 
-# Those that keep numbers, and moments of each weight's shape; others look after theirs in Python.
+# Optimizers with moments in the weights' shapes; others check their state in Python.
 _OF_MOMENTS = (
     *(torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop),
     *(torch.optim.Adagrad, torch.optim.Adadelta, torch.optim.Adamax, torch.optim.NAdam),
@@ -25,9 +25,9 @@ _OF_MOMENTS = (
 
 
 def with_groups_that_unfreeze(optimizer: torch.optim.Optimizer, state: Any) -> Any:
-    """`state`, with the last of `optimizer`'s groups where it lacks them.
+    """`state`, completed by the last of `optimizer`'s groups.
 
-    In earlier versions what was frozen had no group before it was unfrozen.
+    In earlier versions frozen parameters had no group before they were unfrozen.
     """
     groups = state.get("param_groups") if isinstance(state, Mapping) else None
     if not isinstance(groups, list) or not groups:
@@ -37,10 +37,10 @@ def with_groups_that_unfreeze(optimizer: torch.optim.Optimizer, state: Any) -> A
 
 
 def check_optimizer_state(optimizer: torch.optim.Optimizer, state: Any) -> None:
-    """Refuse a state (`optimizer.state_dict()`) that is not one of this optimizer's.
+    """Refuse a state (`optimizer.state_dict()`) that does not fit this optimizer.
 
     Raises:
-        UserError: it belongs to other parameters, or lacks a moment, or has one of another shape.
+        UserError: it belongs to other parameters, or a moment is missing or has another shape.
     """
     groups = state.get("param_groups") if isinstance(state, Mapping) else None
     held = state.get("state") if isinstance(state, Mapping) else None
@@ -66,7 +66,7 @@ def _count(group: Any) -> int | None:
 
 
 def _moments(optimizer: torch.optim.Optimizer) -> dict[str, bool]:
-    """What this kind of optimizer has of each parameter, after a step: whether it is a number."""
+    """The keys of this kind of optimizer's state after a step: whether each is a number."""
     probe = torch.zeros(1, requires_grad=True)
     probe.grad = torch.zeros(1)
     try:
@@ -74,10 +74,10 @@ def _moments(optimizer: torch.optim.Optimizer) -> dict[str, bool]:
         options = {key: value for key, value in optimizer.defaults.items() if key in taken}
         other = type(optimizer)([probe], **options)
         other.step()
-    except Exception:  # one of somebody's own, made from other arguments
+    except Exception:  # a custom one, with other arguments
         return {}
     held = other.state[probe].items()
-    # A tensor is of the shape (1,) or ().
+    # A tensor of shape (1,) or ().
     return {key: not getattr(value, "shape", ()) for key, value in held if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""Running out of memory: how it shows, and what a person can do about it."""
+"""Running out of memory: how to recognize it, and what the user can do."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import torch
 from cnnrun.config.experiment import Experiment
 from cnnrun.errors import UserError
 
-# How torch says that a tensor can't be had.
+# torch's messages when a tensor can't be allocated.
 _TOO_LARGE = re.compile("memory|overflow|too large|size calculation", re.IGNORECASE)
 
 
 class OtherRanOutError(torch.OutOfMemoryError):
-    """Another process ran out of memory, so that this one's step does not count either."""
+    """Another process ran out of memory, so this one's step doesn't count either."""
 
 
 @contextmanager
 def fitting_memory(experiment: Experiment, section: str) -> Iterator[None]:
-    """Tell, as a mistake in a section, that what the block makes of it does not fit in memory."""
+    """Report as an error in a section that what the block builds from it does not fit in memory."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -36,7 +36,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def out_of_memory(batch_size: int, accumulate: int) -> UserError:
-    """What to tell where a batch in so many pieces is too large."""
+    """The message when a batch in `pieces` pieces is too large."""
     return UserError(
         f"out of memory on a batch of {batch_size} images"
         + (f" in {accumulate} pieces" if accumulate > 1 else "")

@@ -1,4 +1,4 @@
-"""Training steps of a task's own, as `components.tasks.training_step` promises them."""
+"""Tasks' own training steps, see `components.tasks.training_step`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SeveralOptimizers(torch.optim.Optimizer):
-    """Optimizers by name as one: its groups and state are theirs, for schedule and checkpoints."""
+    """Named optimizers as one: it shares their groups and state, for schedule and checkpoints."""
 
     def __init__(self, named: Mapping[str, torch.optim.Optimizer]) -> None:
         self.named = dict(named)
@@ -46,10 +46,10 @@ class SeveralOptimizers(torch.optim.Optimizer):
 
 
 def refuse_beside_own_step(experiment: Experiment, needs_closure: bool) -> None:
-    """Refuse what cuts, repeats or records steps, beside a step that it knows nothing of.
+    """Refuse features that split, repeat or record steps together with a custom step.
 
     Raises:
-        ConfigError: with the place of what does not go with it.
+        ConfigError: with the place of the setting that doesn't work with it.
     """
     training = experiment.training
     refused = {
@@ -68,7 +68,7 @@ def refuse_beside_own_step(experiment: Experiment, needs_closure: bool) -> None:
 
 
 class OwnStep(TrainingStep):
-    """A step on one batch, taken by the parts of `stepper`."""
+    """A step on one batch, with the parts of `stepper`."""
 
     def __init__(
         self, stepper: Stepper, inputs: Tensor, targets: Tensor, number: int, size: int
@@ -85,10 +85,10 @@ class OwnStep(TrainingStep):
         self._recorded = 0
 
     def run(self) -> None:
-        """Let the task take the step.
+        """Let the task do the step.
 
         Raises:
-            UserError: it recorded no losses, or of other samples than the batch's.
+            UserError: it recorded no losses, or not one for each of the batch's samples.
         """
         self.zero_grad()
         self._stepper.parts.task.train_step(self)
@@ -113,7 +113,7 @@ class OwnStep(TrainingStep):
     def backward(self, losses: Tensor) -> None:
         self._stepper.backward(losses, self._fraction)
         if self._stepper.world.size > 1:
-            average_gradients(self.model)  # what was averaged before stays as it is
+            average_gradients(self.model)  # gradients averaged before stay unchanged
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""What an experiment is made of."""
+"""The parts of a built experiment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cnnrun.runs.checkpoint import Normalization
 
 @dataclass(frozen=True)
 class Parts:
-    """What an experiment is made of, ready to compute on `device`."""
+    """The parts of an experiment, ready to compute on `device`."""
 
     experiment: Experiment
     device: torch.device
@@ -31,7 +31,7 @@ class Parts:
     model: nn.Module
     loss: nn.Module
     trainable: Trainable
-    # What the experiment's `transfer` means for this model, presets written out.
+    # The experiment's `transfer` for this model, presets expanded.
     transfer: Transfer | None = None
-    # What a person should know of the weights that training begins with.
+    # Notes for the user about the initial weights.
     notes: tuple[str, ...] = ()

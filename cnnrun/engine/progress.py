@@ -1,4 +1,4 @@
-"""How far a run is, when that is saved, and which of its epochs is the best."""
+"""A run's progress, when it is saved, and which of its epochs is the best."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from cnnrun.components.tasks import Task
 from cnnrun.components.tasks.training_step import OwnTraining
 from cnnrun.errors import UserError
 from cnnrun.runtime import console
-from cnnrun.runtime.distributed import broadcast_from_main, world
+from cnnrun.runtime.distributed import broadcast_from_main, mean_over_processes, world
 
-# Many processes agree on stopping and saving this often: talking takes a tenth of a millisecond.
+# Processes agree on stopping and saving this often: communicating takes a tenth of a millisecond.
 AGREE_EVERY = 8
 
 
 @dataclass
 class Progress:
-    """How far a run is. Plain values, kept in checkpoints."""
+    """A run's progress: plain values, kept in checkpoints."""
 
     step: int = 0  # optimizer steps done
     epoch: int = 0  # epochs finished
-    batch: int = 0  # batches done of the epoch that is under way
-    sums: list[float] = field(default_factory=list)  # that epoch's, see `EpochSums`
-    samples: int = 0  # and over how many samples
+    batch: int = 0  # batches done of the current epoch
+    sums: list[float] = field(default_factory=list)  # of the current epoch, see `EpochSums`
+    samples: int = 0  # the number of samples in them
     best: list[float] | None = None  # the best epoch's rank, see `sort_key`
     best_epoch: int = 0
     stopped_early: bool = False
-    why_stopped: str = ""  # what the task said when it ended training, see `Task.why_stop`
-    skipped: int = 0  # of that epoch's steps, those left out because their loss was no number
+    why_stopped: str = ""  # why the task ended training, see `Task.why_stop`
+    skipped: int = 0  # skipped steps of the current epoch, whose loss was NaN
     averaged: int = 0  # epochs whose weights are averaged, see `training.swa`
     accumulate: int = 1  # pieces of a batch, see `training.auto_batch`
 
     def finish_epoch(self, rank: list[float], patience: int | None) -> bool:
-        """Count an epoch; whether it is the best yet. rank: see `sort_key`."""
+        """Count an epoch; returns whether it is the best so far. rank: see `sort_key`."""
         self.epoch += 1
         self.batch = self.samples = 0
         is_best = is_better(rank, self.best)
@@ -46,14 +46,14 @@ class Progress:
         return is_best
 
     def check_patience(self, patience: int | None) -> None:
-        """Whether so many epochs have brought nothing better."""
+        """Whether this many epochs have brought no improvement."""
         waited = self.epoch - self.best_epoch
         patient = patience is None or waited < patience
         self.stopped_early = bool(self.why_stopped) or not patient
 
 
 class SaveTimer:
-    """When `training.checkpoint_every` has passed since the last checkpoint."""
+    """Decides when `training.checkpoint_every` has passed since the last checkpoint."""
 
     def __init__(self, every: str | None, processes: int) -> None:
         count, _, self.unit = (every or "").partition(" ")
@@ -74,7 +74,7 @@ class SaveTimer:
 def sort_key(scores: Mapping[str, Any], task: Task, monitor: str) -> list[float]:
     """Larger is better: the monitored metric, then the loss, as small splits often tie.
 
-    scores: of the validation split; {} where there is none. What is no number is NaN.
+    scores: of the validation split; {} without one. May be NaN.
     """
     if not scores:
         return []
@@ -88,9 +88,9 @@ def sort_key(scores: Mapping[str, Any], task: Task, monitor: str) -> list[float]
 
 
 def is_better(rank: list[float], best: list[float] | None) -> bool:
-    """Whether an epoch is the best yet; without a validation split, the last one always is.
+    """Whether an epoch is the best so far; without a validation split, the last one always is.
 
-    The first of equals stays; what is not a number never wins.
+    The first of equals stays; NaN never wins.
     """
     if not all(map(math.isfinite, rank)):
         return False
@@ -98,12 +98,12 @@ def is_better(rank: list[float], best: list[float] | None) -> bool:
 
 
 def ask_task(task: Task, row: dict[str, Any], progress: Progress) -> None:
-    """Add the task's own numbers to an epoch's row, and ask it whether training should end.
+    """Add the task's own numbers to an epoch's row, and ask the task whether to stop.
 
     Raises:
-        UserError: what it calls a number has the name of another of the row.
+        UserError: one of its numbers has a name that the row already has.
     """
-    figures = task.epoch_figures()
+    figures = mean_over_processes(task.epoch_figures())
     if taken := figures.keys() & row.keys():
         raise UserError(f"epoch_figures gives {', '.join(taken)}, which the log has already")
     row |= figures
@@ -117,7 +117,7 @@ def ask_task(task: Task, row: dict[str, Any], progress: Progress) -> None:
 
 
 class NoBest:
-    """Tells, once, that what would choose the best epoch is no number."""
+    """Warns, once, that the score that would choose the best epoch is NaN."""
 
     def __init__(self) -> None:
         self.warned = False

@@ -1,4 +1,4 @@
-"""Progressive resizing: small images first, which cost less, then whole ones (Howard 2018)."""
+"""Progressive resizing: small images first, which cost less, then full-size ones (Howard 2018)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnnrun.engine.parts import Parts
 def progressive(inputs: Tensor, options: Training, epoch: int) -> Tensor:
     """The inputs (N, C, H, W) at the size of `epoch` (from 0), averaged down where it is smaller.
 
-    The network must take images of any size: with an average before its head, not a flattening.
+    The network must accept images of any size: with pooling before its head, not flattening.
     """
     share = size_factor(options, epoch)
     if share == 1:
@@ -24,7 +24,7 @@ def progressive(inputs: Tensor, options: Training, epoch: int) -> Tensor:
 
 @torch.no_grad()
 def check_sizes(parts: Parts) -> None:
-    """Refuse a model that can't look at the smallest images.
+    """Refuse a model that can't process the smallest images.
 
     Raises:
         ConfigError: with the place of `progressive_from`.
@@ -51,6 +51,6 @@ def check_sizes(parts: Parts) -> None:
 
 
 def size_factor(options: Training, epoch: int) -> float:
-    """What share of height and width the images of `epoch` have: it rises linearly to 1."""
+    """The images' height and width in `epoch`, as a fraction that rises linearly to 1."""
     grown = epoch / (options.progressive_until * options.epochs)
     return min(1.0, options.progressive_from + (1 - options.progressive_from) * grown)

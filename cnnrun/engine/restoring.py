@@ -1,4 +1,4 @@
-"""A trainer that goes on from a checkpoint, perhaps under settings that changed since."""
+"""Restoring a trainer from a checkpoint, perhaps with changed settings."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Row = Mapping[str, Any]
 
 
 def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
-    """Let `trainer` continue from `checkpoint`; nothing is written yet.
+    """Restore `trainer` from `checkpoint`; nothing is written yet.
 
     Raises:
-        ConfigError: the optimizer's state fits no step of the optimizer as it is set now.
+        ConfigError: the optimizer's state does not fit its current settings.
     """
     experiment, stepper = trainer.experiment, trainer.stepper
     progress = trainer.progress = Progress(**checkpoint.progress)
-    if experiment.training.auto_batch:  # what it has found so far
+    if experiment.training.auto_batch:  # its findings so far
         stepper.accumulate = max(stepper.accumulate, progress.accumulate)
     if progress.batch == 0:
         progress.skipped = 0  # older versions counted them over all epochs
     done = progress.epoch - (progress.batch == 0)
-    # What trained by then has its place in the optimizer.
+    # What trained at that point is already in the optimizer.
     trainer.begin_epoch(done)
     trainer.set_training_mode(done)
     try:
@@ -44,16 +44,16 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
             raise
         message = f"a run can't be resumed with another {some(changed)} ({error}); start a new run"
         raise experiment.error(["optimizer", changed[0]], message) from error
-    if trainer.world.is_main:  # what others sum is added to it
+    if trainer.world.is_main:  # the other processes' sums are added to it
         trainer.sums.add(progress.sums)
     trainer.sums.samples = progress.samples
     progress.check_patience(experiment.training.patience)
 
 
 def learning_rate_note(trainer: Trainer, checkpoint: Checkpoint, before: Experiment) -> list[str]:
-    """How the learning rate goes on where the schedule or its length changed.
+    """A note on the learning rate if the schedule or its length changed.
 
-    before: the experiment that `checkpoint` was written under.
+    before: the experiment at the time of `checkpoint`.
     """
     now, step, per_epoch = trainer.experiment, trainer.progress.step, len(trainer.train_batches)
     schedule = build_lr_schedule(before, per_epoch)
@@ -71,9 +71,9 @@ def learning_rate_note(trainer: Trainer, checkpoint: Checkpoint, before: Experim
 def best_of_course(
     best: Checkpoint | None, newest: Checkpoint, rows: Mapping[int, Row], task: Task
 ) -> Checkpoint | None:
-    """`best`, where it is the epoch that `newest` knows as the best one; else None.
+    """`best`, if it is the epoch that `newest` knows as the best; else None.
 
-    It may be of a course that was given up: saved, then trained again with other settings.
+    It may be from an abandoned course: saved, then trained again with other settings.
     """
     if best is None or best is newest:
         return best
@@ -91,14 +91,14 @@ def best_of_course(
 def settle_best(
     trainer: Trainer, best: Checkpoint | None, before: Experiment, rows: Mapping[int, Row]
 ) -> bool:
-    """Which of the epochs whose weights are there is the best by what is monitored now.
+    """Which of the epochs with saved weights is the best by the current monitor.
 
-    Scores of different metrics are never compared: where `training.monitor` or the loss changed,
-    or `best` is another epoch than the run knows of, the epochs are ranked anew.
+    Scores of different metrics are never compared: if `training.monitor` or the loss changed, or
+    `best` is an epoch unknown to the run, the epochs are ranked again.
 
-    best: what `best.pt` holds; None where that is no epoch of this run's course.
-    before: the experiment that was trained until now. rows: of the log, by epoch.
-    Returns: whether the trainer's own state is the best now and `best.pt` not that yet.
+    best: the content of `best.pt`; None if it is not an epoch of this run's course. before: the
+    experiment trained so far. rows: of the log, by epoch.
+    Returns: whether the trainer's own state is now the best and not yet in `best.pt`.
     """
     progress, task, now = trainer.progress, trainer.task, trainer.experiment
     same_loss = before.to_dict()["loss"] == now.to_dict()["loss"]
@@ -116,7 +116,7 @@ def settle_best(
             wins = progress.best is None or rank > progress.best
         if wins:
             progress.best, progress.best_epoch = rank, progress.epoch
-    # Without a best one there is nothing that patience could have waited for.
+    # Without a best epoch, patience has not started.
     progress.check_patience(now.training.patience if progress.best is not None else None)
     return wins
 
@@ -129,9 +129,9 @@ def monitored(task: Task, experiment: Experiment) -> str:
 def sort_key_of_row(
     row: Row | None, task: Task, experiment: Experiment, same_loss: bool = True
 ) -> list[float] | None:
-    """The rank of a logged epoch; None where the log does not tell.
+    """The rank of a logged epoch; None if the log lacks it.
 
-    same_loss: whether its loss is that of now; if not, any later epoch's counts as better.
+    same_loss: whether its loss is the current one; if not, any later epoch counts as better.
     """
     rank = _rank(row, task, experiment.training.monitor)
     if not rank or same_loss:
@@ -151,4 +151,4 @@ def _rank(row: Row | None, task: Task, monitor: str) -> list[float] | None:
     try:
         return sort_key(scores, task, monitor)
     except (KeyError, TypeError):
-        return None  # it was not measured then, or is no number
+        return None  # it was not measured then, or is NaN

@@ -1,4 +1,4 @@
-"""A run's state at one instant, as a checkpoint."""
+"""A run's state as a checkpoint."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def snapshot(
     progress: Progress,
     code: dict[str, str] | None = None,
 ) -> Checkpoint:
-    """All that a run needs to go on: a checkpoint of this instant.
+    """All that a run needs to resume: a checkpoint of the current state.
 
-    code: `code_of` the experiment, as it was when training began.
+    code: `code_of` the experiment at the start of training.
     """
     progress.accumulate = stepper.accumulate
     raw = {key: _alone(value) for key, value in parts.model.state_dict().items()}
@@ -56,7 +56,7 @@ def snapshot(
 
 
 def _config(parts: Parts) -> dict[str, Any]:
-    """The experiment, with what a case of transfer meant for its model instead of its name."""
+    """The experiment, with transfer presets expanded for its model."""
     config = parts.experiment.to_dict()
     if parts.transfer:
         config["transfer"] = parts.transfer.model_dump() | {"case": None}
@@ -64,9 +64,9 @@ def _config(parts: Parts) -> dict[str, Any]:
 
 
 def take_over(checkpoint: Checkpoint, parts: Parts, stepper: Stepper, schedule: Schedule) -> None:
-    """Give all of them the state that `snapshot` took; what trained by then trains already."""
+    """Restore all of them from what `snapshot` took; what trained then already trains."""
     if stepper.average:
-        # The average first: it is the model's own tensors that both are loaded through.
+        # The average first: both are loaded through the model's own tensors.
         load_weights(parts.model, checkpoint.model)
         stepper.average.restart(checkpoint.progress.get("averaged", 0))
     load_weights(parts.model, checkpoint.raw or checkpoint.model)
@@ -74,20 +74,20 @@ def take_over(checkpoint: Checkpoint, parts: Parts, stepper: Stepper, schedule: 
     check_optimizer_state(stepper.optimizer, optimizer)
     stepper.load_state_dict({"optimizer": optimizer, "scaler": checkpoint.scaler})
     if checkpoint.config["schedule"]["name"] == parts.experiment.schedule.name:
-        schedule.load_state_dict(checkpoint.schedule)  # that of another means other things
+        schedule.load_state_dict(checkpoint.schedule)  # another's state has another meaning
 
 
 def _alone(value: torch.Tensor) -> torch.Tensor:
-    """`value` itself, or a copy where it is a view: a file would hold all that it is a view of."""
+    """`value`, copied if it is a view: the file would contain the whole base tensor."""
     return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value
 
 
 def first_infinite(model: nn.Module) -> str | None:
-    """The name of a weight or statistic that is infinite or NaN; None where all are numbers."""
+    """The name of a weight or statistic that is infinite or NaN; None if all are finite."""
     state = {k: v for k, v in model.state_dict().items() if v.is_floating_point()}
     if not state:
         return None
-    # One question to the device, not one for each.
+    # One host sync, not one per tensor.
     good = torch.stack([value.isfinite().all() for value in state.values()])
     if bool(good.all()):
         return None

@@ -1,7 +1,7 @@
 """Copies of one model as a single computation: stacked weights and a vmapped forward pass.
 
 `torch.func` (functional_call and vmap, torch 2.0) runs the same operations for all copies at once,
-so that small operations, whose cost is in being started, cost little more than for one.
+so that small operations, dominated by launch cost, cost little more than for one.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _DROPOUTS = (Dropout, nn.Dropout, nn.Dropout2d)
 class StackedModels:
     """S models of one architecture whose parameters and buffers live in stacked tensors (S, ...).
 
-    Each model goes on to work by itself: its tensors are views of the stacked ones.
+    Each model still works alone: its tensors are views of the stacked ones.
     """
 
     def __init__(self, models: Sequence[nn.Module], image: Tensor) -> None:
-        """image: (1, C, H, W), by which the model is traced."""
+        """image: (1, C, H, W), to trace the model with."""
         first = models[0]
         # A copy with masks in place of dropout, whose own tensors are never used.
         self.base = copy.deepcopy(first)
@@ -61,23 +61,23 @@ class StackedModels:
         return outputs
 
     def draw_masks(self, count: int) -> dict[str, Tensor]:
-        """What dropout multiplies a batch of `count` images by, drawn from torch's own stream.
+        """Dropout's factors for a batch of `count` images, drawn from torch's own stream.
 
-        In the order and, on a CPU, to the bits in which the model by itself would draw it.
+        In the order and, on a CPU, with the bits in which the model alone would draw them.
         """
         return {f"{name}.mask": dropout.draw(count) for name, dropout in self.dropouts.items()}
 
 
 def slice_of(stacked: Tensor, at: int) -> Tensor:
-    """The part (...) that model number `at` has in a tensor that is stacked as leaves are."""
+    """Model number `at`'s slice (...) of a tensor that is stacked like the parameters."""
     return _turned(stacked)[at]
 
 
 def _stacked(copies: Sequence[Tensor]) -> Tensor:
-    """The tensors of all models as one, of which the models' own become views.
+    """The tensors of all models stacked, the models' own becoming views.
 
     Matrices are stacked transposed, (S, I, O): so the backward pass gives their gradients, and an
-    optimizer's fused kernel takes them, without a copy that would take half of the time of a step.
+    optimizer's fused kernel takes them, without a copy that would take half of a step's time.
     """
     whole = _turned(torch.stack([tensor.detach() for tensor in copies])).contiguous()
     for at, tensor in enumerate(copies):
@@ -105,7 +105,7 @@ def _given_masks(model: nn.Module, image: Tensor) -> dict[str, _Masked]:
 
 
 class _Masked(nn.Module):
-    """Dropout by a given mask; of whole maps, where it stands for `Dropout2d`."""
+    """Dropout with a given mask; of whole feature maps if it replaces `Dropout2d`."""
 
     mask: Tensor
 
@@ -116,7 +116,7 @@ class _Masked(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         if not self.training:
-            # A tensor of one image's form, and in its order in memory, for masks to be like.
+            # A tensor with the shape and memory format of one image's, as a template for masks.
             self.like = torch.empty_like(inputs)
             return inputs
         return inputs * self.mask

@@ -31,21 +31,21 @@ _PLAIN: AbstractContextManager[Any] = nullcontext()
 
 
 class NotFiniteError(Exception):
-    """The loss of a batch is not a number, or infinite, and the batch is to be left out."""
+    """The loss of a batch is NaN or infinite, and the batch is to be skipped."""
 
 
 class Stepper:
-    """Steps the weights of `parts`, as its `training` section says how."""
+    """Steps the weights of `parts` according to its `training` section."""
 
     def __init__(self, parts: Parts, accumulate: int, sums: EpochSums) -> None:
         """accumulate: pieces of a batch that go through the model one after the other.
 
-        sums: where each step is noted.
+        sums: where each step is recorded.
         """
         self.parts, self.options = parts, parts.experiment.training
         self.accumulate, self.sums = accumulate, sums
         self.world = world()
-        # Whether the processes agree, between backward and step, that all had enough memory.
+        # Whether the processes agree, between backward and step, that memory sufficed for all.
         self.agrees = self.options.auto_batch and self.world.size > 1
         if self.agrees and self.options.sync_batch_norm:
             raise parts.experiment.error(
@@ -66,34 +66,34 @@ class Stepper:
         self.renew_average()
 
     def renew_optimizer(self) -> None:
-        """A new optimizer, of what trains now."""
+        """A new optimizer for what trains now."""
         self.optimizer = build_optimizer(self.parts)
         bare = not self.options.compile
         self.optimizer_step = bare_step(self.optimizer) if bare else self.optimizer.step
         self.zero_grad = bare_zero_grad(self.optimizer)
         self.closure = needs_closure(self.optimizer, self.parts.experiment, self.world.size)
         if self.closure:
-            # Such optimizers line all weights up, in the order in which they lie.
+            # Such optimizers flatten all weights, in memory order.
             self.parts.model.to(memory_format=torch.contiguous_format)
 
     def renew_average(self) -> None:
-        """A new running average, of the tensors that the model has now."""
+        """A new running average of the model's current tensors."""
         self.average = average_of(self.parts)
 
     def averaged(self) -> AbstractContextManager[None]:
-        """While it lasts, the model has the averaged weights, if there are any."""
+        """Within it, the model has the averaged weights, if there are any."""
         return self.average.applied() if self.average else nullcontext()
 
     def end_epoch(self, epoch: int) -> int:
-        """Called after epoch number `epoch` (from 0); how many epochs' weights are averaged."""
+        """Called after epoch number `epoch` (from 0). Returns the number of averaged epochs."""
         return self.average.end_epoch(epoch) if self.average else 0
 
     def renew_wrappers(self) -> None:
-        """Wrap the model anew, as its wrappers know what trains when they are made."""
+        """Wrap the model again, as wrappers fix what trains when they are created."""
         wrapped = self.parallel is not self.parts.model
         self.model = self.parallel = self.parts.model
         if wrapped:
-            gc.collect()  # the last wrapper's hooks end with it
+            gc.collect()  # this removes the old wrapper's hooks
         if not self.agrees and not self.takes_own:
             self.parallel = parallel(self.parts.model, self.parts.device)
         self.model = compiled(self.parallel, self.parts.experiment, self.parts.device)
@@ -105,8 +105,8 @@ class Stepper:
         batch; with many processes, `inputs` are this one's part of it.
 
         Raises:
-            NotFiniteError: with `on_nan: skip`; the weights are as before.
-            torch.OutOfMemoryError: so are they.
+            NotFiniteError: with `on_nan: skip`; the weights are unchanged.
+            torch.OutOfMemoryError: the weights are unchanged.
         """
         if self.closure:
             self._step_closure(inputs, targets, number, size)
@@ -124,9 +124,9 @@ class Stepper:
             self.average.update(number)
 
     def gradients(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
-        """Fill the gradients of the mean loss of a batch of `size`, and note what was measured."""
+        """Compute the gradients of the mean loss of a batch of `size`, and record the metrics."""
         self.zero_grad()
-        # Gradients are averaged over the processes, whose parts need not be equal.
+        # Gradients are averaged over the processes, whose parts may differ in size.
         weight = self.world.size / size
         for images, wanted, apart in self.pieces(inputs, targets, size):
             with apart:
@@ -137,12 +137,12 @@ class Stepper:
     def pieces(
         self, inputs: Tensor, targets: Tensor, size: int
     ) -> list[tuple[Tensor, Tensor, AbstractContextManager[Any]]]:
-        """The batch in its pieces; within the context of each its gradients are computed."""
+        """The batch in pieces; compute the gradients of each within its context."""
         # Pieces of one sample could not train batch normalization.
         count = min(self.accumulate, max(1, size // self.world.size // 2))
         if count == 1:
             return [(inputs, targets, _PLAIN)]
-        # Gradients travel with the last piece.
+        # Gradients are communicated with the last piece.
         contexts = [*(self._no_sync() for _ in range(count - 1)), _PLAIN]
         images, wanted = inputs.tensor_split(count), targets.tensor_split(count)
         return list(zip(images, wanted, contexts, strict=True))
@@ -168,16 +168,16 @@ class Stepper:
         return losses, outputs
 
     def backward(self, losses: Tensor, share: float) -> None:
-        """Add to the gradients those of the mean of `losses`, times its `share` of the batch."""
-        # The gradient of the mean without computing one.
+        """Add the gradients of the mean of `losses`, times its fraction `share` of the batch."""
+        # The gradient of the mean, without computing the mean.
         gradient = losses.new_full(losses.shape, share / losses.numel())
         bare_backward(self.scaler.scale(losses), gradient)
 
     def update(self) -> None:
-        """Step the weights by their gradients.
+        """Step the weights.
 
         Raises:
-            UserError: out of memory. The step can't be taken back.
+            UserError: out of memory. The step can't be undone.
         """
         try:
             if self.options.clip_norm is not None:
@@ -216,10 +216,10 @@ class Stepper:
     # What may go wrong between backward and step -------------------------------------------------
 
     def step_or_split(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:
-        """`step`; with `auto_batch`, in as many pieces as the memory needs.
+        """`step`; with `auto_batch`, in as many pieces as memory requires.
 
         Raises:
-            NotFiniteError: with `on_nan: skip`; the model is as before.
+            NotFiniteError: with `on_nan: skip`; the model is unchanged.
             UserError: out of memory.
         """
         revocable = self.options.auto_batch or self.options.on_nan == "skip"
@@ -227,7 +227,7 @@ class Stepper:
         kept = [buffer.clone() for buffer in buffers]
         first = len(self.sums.noted)
         while True:
-            # Dropout and the like.
+            # For dropout and the like.
             seed = self.parts.experiment.seed
             seed_default(self.parts.device, seed, "forward", number, *self.world.stream)
             try:
@@ -245,7 +245,7 @@ class Stepper:
         """Twice as many pieces from now on, in all processes.
 
         Raises:
-            UserError: no smaller ones are possible, or asked for.
+            UserError: smaller ones are impossible, or not enabled.
         """
         if self.agrees and not isinstance(error, OtherRanOutError):
             self._meet(ran_out=True)
@@ -257,10 +257,10 @@ class Stepper:
             console.warn(message)
 
     def _meet(self, *, ran_out: bool) -> None:
-        """Average the gradients, if no process ran out of memory on the way to them.
+        """Average the gradients, unless a process ran out of memory while computing them.
 
         Raises:
-            OtherRanOutError: another one did.
+            OtherRanOutError: another process did.
         """
         [any_ran_out] = any_process([ran_out])
         if any_ran_out and not ran_out:
@@ -270,11 +270,11 @@ class Stepper:
 
     def _refuse_not_finite(self, first: int) -> None:
         total = self.sums.losses_since(first).sum().item()
-        if any_process([not math.isfinite(total)])[0]:  # all processes leave it out, or none
+        if any_process([not math.isfinite(total)])[0]:  # all processes skip it, or none
             raise NotFiniteError
 
     def _rollback(self, buffers: list[Tensor], kept: list[Tensor], first: int) -> None:
-        """As if the failed attempt had not been: batch normalization's statistics, gradients."""
+        """Undo the failed attempt: batch normalization's statistics and gradients."""
         for buffer, before in zip(buffers, kept, strict=True):
             buffer.copy_(before)
         for parameter in self.parts.model.parameters():
@@ -282,18 +282,18 @@ class Stepper:
         self.sums.forget_since(first)
 
     def _no_sync(self) -> AbstractContextManager[Any]:
-        """Within it gradients gather in this process."""
+        """Within it, gradients accumulate in this process."""
         parallel: Any = self.parallel
         return parallel.no_sync() if hasattr(parallel, "no_sync") else _PLAIN
 
     # State ---------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside the weights."""
+        """What a checkpoint keeps besides the weights."""
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over an optimizer's state, but rates and the like as the experiment has them now."""
+        """Load an optimizer's state, but keep learning rates and the like from the experiment."""
         current = [
             {key: value for key, value in group.items() if key != "params"}
             for group in self.optimizer.param_groups
@@ -306,9 +306,9 @@ class Stepper:
             self.scaler.load_state_dict(state["scaler"])
 
     def _lay_out_state(self) -> None:
-        """Give moments the order in memory of their weights: fused kernels go by places there.
+        """Give moments the memory format of their weights: fused kernels rely on it.
 
-        It may be another one than they were saved in, e.g. with `channels_last` changed.
+        It may differ from the saved one, e.g. if `channels_last` was changed.
         """
         for parameter, state in self.optimizer.state.items():
             for key, value in state.items():

@@ -1,4 +1,4 @@
-"""Stochastic weight averaging: the mean of the weights that the last epochs ended with."""
+"""Stochastic weight averaging: the mean of the weights after each of the last epochs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cnnrun.engine.parts import Parts
 class EpochWeights(AverageWeights):
     """The plain mean of the weights after each epoch, from one on (Izmailov et al. 2018).
 
-    Averaged weights give other features than any that batch normalization has seen, so its
-    statistics are measured anew: a pass over the training images after each of these epochs.
+    Averaged weights give features that batch normalization has never seen, so its statistics are
+    recomputed: a pass over the training images after each of these epochs.
     """
 
     def __init__(self, parts: Parts, first: int) -> None:
@@ -29,7 +29,7 @@ class EpochWeights(AverageWeights):
         self._is_weight = [k in weights for k, v in state.items() if v.is_floating_point()]
 
     def update(self, step: int) -> None:
-        """Of single steps nothing is kept."""
+        """Single steps are not averaged."""
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -44,7 +44,7 @@ class EpochWeights(AverageWeights):
 
     @torch.no_grad()
     def end_epoch(self, epoch: int) -> int:
-        """Take in the weights after epoch number `epoch`, from 0; how many epochs are averaged."""
+        """Average in the weights after epoch number `epoch`; returns how many are averaged."""
         if self.count or epoch >= self.first:
             each = zip(self._own, self._averages, self._is_weight, strict=True)
             for own, average, is_weight in each:
@@ -56,7 +56,7 @@ class EpochWeights(AverageWeights):
 
 
 def average_of(parts: Parts) -> AverageWeights | None:
-    """The average of the weights that the experiment asks for.
+    """The kind of weight averaging that the experiment asks for.
 
     Raises:
         ConfigError: it asks for two.
@@ -71,16 +71,17 @@ def average_of(parts: Parts) -> AverageWeights | None:
 
 
 def measure_statistics(parts: Parts) -> None:
-    """Give batch normalization the mean statistics of training batches, as validation sees them.
+    """Give batch normalization the mean statistics of training batches, without augmentation.
 
-    Layers that are frozen keep theirs. With many processes each measures all, so that they agree.
+    Frozen layers, and layers that images do not pass (a GAN's generator), keep theirs. Each process
+    computes all, so that they agree.
     """
     model = parts.model
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and _learns(m)]
     if not norms:
         return
-    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    counts = [None if tracked is None else tracked.clone() for _, tracked in kept]
+    momenta = [norm.momentum for norm in norms]
+    before = [{key: value.clone() for key, value in norm.named_buffers()} for norm in norms]
     model.eval()
     for norm in norms:
         norm.train()
@@ -91,10 +92,11 @@ def measure_statistics(parts: Parts) -> None:
     )
     for images, targets in batches.iterate():
         model(parts.pipeline(images, targets, None)[0])
-    for norm, (momentum, tracked), count in zip(norms, kept, counts, strict=True):
+    for norm, momentum, buffers in zip(norms, momenta, before, strict=True):
         norm.momentum = momentum
-        if tracked is not None and count is not None:
-            tracked.copy_(count)
+        if norm.num_batches_tracked:  # what was counted since training began stays
+            del buffers["running_mean"], buffers["running_var"]
+        norm.load_state_dict(buffers, strict=False)
 
 
 def _learns(norm: _BatchNorm) -> bool:

@@ -1,7 +1,7 @@
 """The training loop: clear gradients, forward, loss, backward, step, running loss over samples.
 
 All randomness comes from (seed, purpose, step), and `Progress` holds every number that is carried
-from one step to the next; so a checkpoint taken after any step continues to the same bits.
+from one step to the next; so a run resumed after any step ends with the same bits.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from cnnrun.runtime.interrupt import StopRequest
 from cnnrun.runtime.randomness import derive_seed
 from cnnrun.runtime.training_display import Reporter
 
-# Small sums cost more to begin than to compute: with batches of 20, 4 % of a small network's step.
+# Launching small sums costs more than computing them: 4 % of a small network's step.
 STEPS_AT_ONCE = 16
 
 
@@ -60,18 +60,18 @@ class Trainer:
         stop: StopRequest | None = None,
         schedule: Schedule | None = None,
     ) -> None:
-        """run: where log and checkpoints are written; without it nothing is.
+        """run: where log and checkpoints are written; None: nowhere.
 
-        stop: asked after every step. schedule: of the learning rate, instead of the experiment's.
+        stop: checked after every step. schedule: of the learning rate, instead of the experiment's.
 
         Raises:
-            ConfigError: something that this training can't have.
+            ConfigError: a setting that this training can't use.
         """
         self.full, self.run, self.stop = parts, run, StopRequest() if stop is None else stop
         self.experiment, self.task, self.device = parts.experiment, parts.task, parts.device
         self.world = world()
         convert_norms(parts.model, self.experiment, self.device)
-        # What the loop steps: all of it, or what follows features that are computed once.
+        # What the loop trains: the whole model, or the part after cached features.
         self.stepped = on_frozen_features(parts, evaluation_batch_size(parts)) or parts
         self.train_batches, self.validation_batches = training_and_validation(
             self.stepped, self.world
@@ -94,7 +94,7 @@ class Trainer:
 
     @property
     def lr(self) -> float:
-        """The experiment's learning rate, to which the schedule and each group have factors."""
+        """The experiment's learning rate, which the schedule and each group multiply."""
         first: float = self.optimizer.param_groups[0]["initial_lr"]
         return float(getattr(self.experiment.optimizer, "lr", first))
 
@@ -105,11 +105,11 @@ class Trainer:
     # The loop ------------------------------------------------------------------------------------
 
     def fit(self, reporter: Reporter) -> None:
-        """Train from where `progress` stands to the last epoch, or until patience ends.
+        """Train from `progress` to the last epoch, or until patience ends.
 
         Raises:
             Interrupted: a signal asked to stop; the state is saved.
-            UserError: the loss is no longer a number.
+            UserError: the loss is NaN.
         """
         progress, epochs = self.progress, self.experiment.training.epochs
         while progress.epoch < epochs and not progress.stopped_early:
@@ -124,7 +124,7 @@ class Trainer:
         self.set_training_mode(epoch)
         started, first_step = time.perf_counter(), self.progress.step
         seen_before = self.sums.samples
-        # Closed in any case, so that threads that read ahead end at once.
+        # Always closed, so that prefetching threads end at once.
         order, draws = self.order_of(epoch), self.stepped.pipeline.draws
         with closing(self.train_batches.iterate(order, self.progress.batch, epoch)) as batches:
             for images, labels in batches:
@@ -146,11 +146,11 @@ class Trainer:
         return means
 
     def stop_or_save(self) -> None:
-        """After a step: leave when asked to, or write the checkpoint that is due."""
+        """After a step: stop if asked to, or write the checkpoint that is due."""
         stop, due = bool(self.stop), self.timer.due(self.progress.step)
         if self.world.size > 1:
             if self.progress.step % AGREE_EVERY:
-                return  # the others are not asked now
+                return  # the other processes don't check at this step
             stop, due = any_process([stop, due])
         if stop:
             self.interrupt()
@@ -170,7 +170,7 @@ class Trainer:
             self.stepper.renew_optimizer()
 
     def set_training_mode(self, epoch: int) -> None:
-        """Training mode, but for what is frozen; all of it once `unfreeze_at` has come."""
+        """Training mode, except for what is frozen; all of it from `unfreeze_at` on."""
         self.stepped.model.train()
         if self.stepped.trainable.begin_epoch(epoch):
             self.stepper.renew_wrappers()
@@ -178,7 +178,7 @@ class Trainer:
     def train_step(self, images: Tensor, labels: Tensor, samples: Tensor | None = None) -> None:
         """One optimizer step on a batch: images (N, C, H, W) uint8, labels (N,) int64.
 
-        samples: (N,) int64 on the CPU, which training images these are.
+        samples: (N,) int64 on the CPU, indices of the training images.
         """
         progress = self.progress
         inputs, targets = self.prepare(images, labels, samples)
@@ -191,7 +191,7 @@ class Trainer:
             self.stepped_on(0)
 
     def stepped_on(self, samples: int) -> None:
-        """Count a step on so many samples, those of other processes included; 0 if skipped."""
+        """Count a step on `count` samples, including those of other processes; 0 if skipped."""
         self.sums.samples += samples
         self.progress.step += 1
         self.progress.batch += 1
@@ -199,7 +199,7 @@ class Trainer:
     def prepare(
         self, images: Tensor, labels: Tensor, samples: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """What the next step takes, its learning rate set; see `train_step` and `Pipeline`."""
+        """Set the learning rate and prepare the next step's inputs, see `Pipeline`."""
         progress = self.progress
         self.set_learning_rate(progress.step)
         epoch, pipeline = progress.epoch, self.stepped.pipeline
@@ -210,10 +210,10 @@ class Trainer:
         return progressive(inputs, self.experiment.training, epoch), targets
 
     def collect(self) -> None:
-        """Now and then, sum what the last steps measured.
+        """Every few steps, sum the recorded metrics.
 
         Raises:
-            UserError: a loss is not finite, where looking at it makes no GPU wait.
+            UserError: a loss is not finite; only checked where that needs no host sync.
         """
         if len(self.sums.noted) >= STEPS_AT_ONCE:
             self.sums.collect()
@@ -228,7 +228,7 @@ class Trainer:
     def running_means(self) -> Means:
         """The epoch's means so far: the only place where the loop waits for the device.
 
-        With many processes they are those of this one's part until the epoch ends.
+        With many processes they cover this one's part until the epoch ends.
 
         Raises:
             UserError: the loss is not finite.
@@ -251,7 +251,7 @@ class Trainer:
     # Between epochs ------------------------------------------------------------------------------
 
     def finish_epoch(self, means: Means) -> dict[str, Any]:
-        """Validate, log, and save what an epoch ended with; returns the row of the log."""
+        """Validate, log and save at the end of an epoch; returns the row of the log."""
         progress = self.progress
         lr = self.lr * self.schedule.factor(progress.step - len(self.train_batches))
         row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step, "lr": lr}
@@ -282,7 +282,7 @@ class Trainer:
         return row
 
     def note_infinite(self) -> bool:
-        """Whether a weight or statistic that would be saved is no number; if so, it is told."""
+        """Whether a weight or statistic that would be saved is NaN; if so, warn."""
         with self.stepper.averaged():
             name = first_infinite(self.full.model)
         if name and self.world.is_main:
@@ -290,7 +290,7 @@ class Trainer:
         return name is not None
 
     def shown(self, row: dict[str, Any], seed: int | None = None) -> EpochRow:
-        """What to show of a finished epoch."""
+        """What to display of a finished epoch."""
         epochs, done = self.experiment.training.epochs, self.progress.epoch
         left = self.seconds / done * (epochs - done)
         metrics, best = self.task.declared(), self.progress.best_epoch
@@ -304,14 +304,14 @@ class Trainer:
 
     @property
     def speed(self) -> float:
-        """Images trained on in a second, validation and the like not counted."""
+        """Training images per second, without validation and the like."""
         images = self.steps_timed / len(self.train_batches) * self.train_batches.samples
         return images / self.seconds if self.seconds else 0.0
 
     def save(self, name: str) -> None:
-        """Write the checkpoint called `name`."""
+        """Write the checkpoint `name`."""
         self.running_means()  # what is not finite is not saved
-        # What the epoch under way has summed, of all processes.
+        # The current epoch's sums over all processes.
         self.progress.sums = all_reduce_sum(self.sums.values).tolist()
         self.progress.samples = self.sums.samples
         if not self.run or not self.world.is_main:

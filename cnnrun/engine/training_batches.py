@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cnnrun.data.batches import Batches
 from cnnrun.data.class_sampler import check_sampler, samples_of_epoch
+from cnnrun.engine.divided_batches import refuse_divided_batches
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.progressive_resizing import check_sizes
 from cnnrun.engine.validation import evaluation_batches
@@ -16,10 +17,10 @@ from cnnrun.runtime.randomness import shuffled
 
 
 def training_and_validation(parts: Parts, here: World) -> tuple[Batches, Batches]:
-    """The batches of both splits, for the process that is `here`.
+    """The batches of both splits for this process, `here`.
 
     Raises:
-        ConfigError: the experiment can't be trained on these data, or in so many processes.
+        ConfigError: the experiment can't be trained on these data, or in this many processes.
     """
     experiment = parts.experiment
     own_slice = partial(local_slice, here=here)
@@ -29,7 +30,7 @@ def training_and_validation(parts: Parts, here: World) -> tuple[Batches, Batches
         parts.device,
         parts.crop,
         own_slice,
-        smallest=2 * here.size,  # two samples for each process
+        smallest=2 * here.size,  # two samples per process
     )
     validation = evaluation_batches(parts, "validation", local_slice=own_slice)
     if not training.samples:
@@ -45,6 +46,7 @@ def training_and_validation(parts: Parts, here: World) -> tuple[Batches, Batches
     with experiment.located("training", "epochs"):
         parts.task.check_epochs(parts.model, experiment.training.epochs)
     check_sizes(parts)
+    refuse_divided_batches(parts, here.size)
     return training, validation
 
 

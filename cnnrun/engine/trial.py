@@ -1,7 +1,7 @@
-"""A user's own components are tried once, on a few images, before training trusts them.
+"""The user's own components are tried once, on a few images, before training.
 
-What cnnrun brings is tested elsewhere and costs nothing here. A user's mistake is told with the
-line of their file, before an hour of training or a CUDA assertion hides it.
+cnnrun's own are tested elsewhere and cost nothing here. A user's mistake is reported with the line
+of their file, before an hour of training or a CUDA assertion hides it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _IMAGES = 2
 
 
 def check_dataset(dataset: Dataset, entry: Entry) -> None:
-    """Refuse splits that are not what `Split` says.
+    """Refuse splits that don't match the description of `Split`.
 
     Raises:
-        UserError: the split and what it should be.
+        UserError: with the split and what is expected.
     """
     if not all(isinstance(name, str) for name in dataset.classes):
         raise entry.mistake(f"has classes that are no text: {dataset.classes!r}")
@@ -66,10 +66,10 @@ def _check_split(split: Split, name: str, entry: Entry) -> None:
 
 
 def check_task(task: Task, entry: Entry) -> None:
-    """Refuse a task without a step, or that measures more than its loss and does not sum it.
+    """Refuse a task without a step, or with more metrics than its loss but no sums.
 
     Raises:
-        UserError: the method that it lacks.
+        UserError: with the missing method.
     """
     needed = ("step",) if len(task.measures) == 1 else ("step", "sums")
     for method in needed:
@@ -78,12 +78,12 @@ def check_task(task: Task, entry: Entry) -> None:
 
 
 def try_users_parts(parts: Parts) -> None:
-    """Let a user's model and augmentations compute once and look at what they give.
+    """Run a user's model and augmentations once and check their outputs.
 
-    No weight, mode or random stream is changed by it.
+    Changes no weight, mode or random stream.
 
     Raises:
-        UserError: what is wrong, with the line of their file.
+        UserError: with the problem and the line of their file.
     """
     experiment = parts.experiment
     images = parts.dataset.train.images[torch.arange(min(_IMAGES, len(parts.dataset.train)))]
@@ -92,7 +92,7 @@ def try_users_parts(parts: Parts) -> None:
     if model.is_users:
         with experiment.located("model"):
             _try_model(parts, model, images)
-    # A crop that is taken while decoding is the first of the list, and none of the pipeline's.
+    # A crop taken while decoding is the first of the list, and not part of the pipeline.
     skipped = 1 if parts.crop else 0
     for i, augmentation in enumerate(parts.pipeline.augmentations, skipped):
         entry = registry.augmentations.get(experiment.dataset.augment[i].name)
@@ -116,7 +116,7 @@ def _try_model(parts: Parts, entry: Entry, images: Tensor) -> None:
         for module, training in modes:
             module.training = training
     if type(parts.task).step is not Classify.step:
-        return  # only the task knows what it makes of them
+        return  # only the task knows how they are used
     expected = (len(images), len(parts.dataset.classes))
     if not isinstance(outputs, Tensor) or outputs.shape != expected:
         raise entry.mistake(
@@ -146,7 +146,7 @@ def _try_augmentation(
 
 @contextmanager
 def _errors_as(entry: Entry, failing: str) -> Iterator[None]:
-    """Tell what fails without a line of the user's in its traceback as their component's."""
+    """Attribute errors without a line of the user's in the traceback to their component."""
     try:
         yield
     except (UserError, MemoryError):

@@ -1,4 +1,4 @@
-"""Answers for single images as a program takes them: plain values, and arrays."""
+"""Predictions for single images for use in programs: plain values and arrays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def plain_answers(parts: Parts, answers: Answers, top: int) -> list[Any]:
     if {"images", "codes"} <= answers.answers.keys():  # of an autoencoder
         pairs = zip(answers.answers["images"], answers.answers["codes"], strict=True)
         return [{"image": image, "code": code} for image, code in pairs]
-    if not parts.task.predicts:
+    if not parts.task.answers_images:
         raise UserError(f"task {parts.experiment.task.name} has no answer for single images")
     rows = parts.task.prediction_rows(answers.answers, parts.dataset.classes, top)
     if parts.task.targets == "labels":

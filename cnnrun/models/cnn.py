@@ -1,4 +1,4 @@
-"""A convolutional network whose every block and whose head are written in YAML."""
+"""A convolutional network whose blocks and head are described in YAML."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from cnnrun.registry import models
 Shape = tuple[int, int, int]
 Widths = list[Annotated[int, Field(ge=1)]]
 
-# Channels that a step of the decoder has at least.
+# Least number of channels in a step of the decoder.
 _LEAST = 16
 
 
@@ -39,7 +39,7 @@ class Unet(nn.Module):
             {name: cnn, channels: [16, 32, 64]}.
 
         It is cut after its last feature maps; the last maps of each size go to the decoder, which
-        enlarges the smallest, joins the next larger, and convolves twice.
+        upsamples the smallest, concatenates the next larger, and convolves twice.
 
         weights: Pretrained weights of a torchvision/... or timm/... encoder, such as DEFAULT.
         decoder: Channels of its steps, from the smallest maps on; by default those of the maps

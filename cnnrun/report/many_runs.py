@@ -227,7 +227,7 @@ def _called(result: Result) -> str:
 
 
 def _numbers_of(split: str, metric: Metric, lines: Sequence[Line], x: Sequence[int]) -> Markup:
-    """The lines as a table, a row an epoch."""
+    """The lines as a table, a row per epoch."""
 
     def cell(line: Line, k: int) -> Any:
         value, spread = (v[k] if k < len(v) else None for v in (line.values, line.spread))

@@ -109,7 +109,7 @@ def _curves(run: RunRecord) -> Section:
         drawn.append(chart("learning rate", x, [rate]))
     some = "" if len(rows) == len(run.rows) else f", {len(rows)} of {len(run.rows):,} epochs"
     numbers = table(
-        f"The log, a row an epoch{some}",
+        f"The log, a row per epoch{some}",
         list(keys),
         [[_cell(run, k, row.get(k)) for k in keys] for row in rows],
     )

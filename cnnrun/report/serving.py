@@ -52,7 +52,7 @@ class Server(ThreadingHTTPServer):
         """port: 0 for any that is free.
 
         Raises:
-            UserError: a path is not there, or the port is taken.
+            UserError: a path does not exist, or the port is taken.
         """
         find_folders(paths)  # raises for one that is not there
         self.watch = Watch(paths)

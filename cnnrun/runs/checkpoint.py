@@ -19,7 +19,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Normalization:
-    """Per channel, in units of the 0..1 range of images: `(x - mean) / std`."""
+    """Per channel, for images in 0..1: `(x - mean) / std`."""
 
     mean: list[float]
     std: list[float]
@@ -34,11 +34,11 @@ class Checkpoint:
     classes: names by label; `class_counts` their numbers of training samples.
     input_shape: (C, H, W).
     data: what it was trained on, see `cnnrun.data.identity.record`; {} in older files.
-    code: a short hash of each file of code of the user's own that it was trained with, by name, see
+    code: short hashes of the user's own code files that it was trained with, by name, see
         `cnnrun.config.own_code`; None in older files.
-    task: what its task found in the data, see `Task.state`; {} for most, and in older files.
-    raw: where `model` is a running average, the weights that are being trained.
-    progress: step, epoch, best score so far and the epoch's running sums (`training.Progress`).
+    task: the state of its task, see `Task.state`; {} for most, and in older files.
+    raw: if `model` is a running average, the weights in training.
+    progress: step, epoch, best score so far and the epoch's running sums (`Progress`).
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -60,19 +60,19 @@ class Checkpoint:
     versions: dict[str, str] = field(default_factory=dict)
 
     def save(self, file: Path) -> None:
-        """Write atomically; `file` is never half a checkpoint."""
+        """Write atomically: `file` is always a complete checkpoint."""
         content = {f.name: getattr(self, f.name) for f in fields(self)}
         content |= {"normalization": asdict(self.normalization), "format": FORMAT}
         write_atomically(file, lambda stream: torch.save(content, stream))
 
     @classmethod
     def load(cls, file: Path) -> Checkpoint:
-        """Read a checkpoint, from whatever device it was written, onto the CPU.
+        """Read a checkpoint, written from any device, onto the CPU.
 
-        Only tensors and plain values are read (`weights_only`): no file can run code.
+        Only tensors and plain values are read (`weights_only`), so no file can run code.
 
         Raises:
-            UserError: not there, not readable, or not one of cnnrun's.
+            UserError: missing, not readable, or not one of cnnrun's.
         """
         content = read_plain(file)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -92,13 +92,13 @@ class Checkpoint:
         return checkpoint
 
 
-# What a module of the user's own keeps beside its tensors (`get_extra_state`) may be anything.
+# A custom module's extra state (`get_extra_state`) may be anything.
 _OWN_STATE = "_extra_state"
 _CHECKPOINT: TypeAdapter[Any] = TypeAdapter(Checkpoint)
 
 
 def find_checkpoint(target: Path) -> Path:
-    """The checkpoint file that `target` means: itself, or a run's best (else last) one.
+    """The checkpoint file for `target`: itself, or a run's best (else last) one.
 
     Raises:
         UserError: there is none.

@@ -1,14 +1,14 @@
-"""The run directory: everything that a run leaves, and the only thing that later commands read.
+"""The run directory: everything that a run writes, and all that later commands read.
 
 <output>/<name>/<time>-<short id>/
     config.yaml        the complete experiment; `cnnrun train RUN/config.yaml` repeats it
     environment.json   versions, device, command; what the run was computed from
-    metrics.jsonl      one line an epoch; no clock times, so equal runs have equal files
-    changes.jsonl      what was changed when the run was resumed (where anything was)
-    summary.json       the end of it: best epoch, test scores, speed
+    metrics.jsonl      one line per epoch; no clock times, so equal runs have equal files
+    changes.jsonl      settings changed when the run was resumed (if any)
+    summary.json       written last: best epoch, test scores, speed
     checkpoints/       last.pt, best.pt
     plots/             what was drawn
-    bad_files.csv      image files that could not be decoded, and why (where there are any)
+    bad_files.csv      image files that could not be decoded, and why (if any)
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from cnnrun.runtime.strict_json import to_json
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """Paths of one run, and reading and writing its text files."""
+    """Paths of a run, and its text files."""
 
     path: Path
 
     @classmethod
     def create(cls, output: Path, name: str) -> RunDirectory:
-        """A new directory that no other run has, were both started in the same instant.
+        """A new directory, unique even if two runs start in the same instant.
 
         Raises:
             UserError: nothing can be written there.
@@ -62,7 +62,7 @@ class RunDirectory:
         """The run at `path`.
 
         Raises:
-            UserError: there is no run; when runs lie below it, the message names the newest.
+            UserError: there is no run; if there are runs below it, the message names the newest.
         """
         if (path / "config.yaml").is_file():
             return cls(path)
@@ -90,7 +90,7 @@ class RunDirectory:
 
     @property
     def logged(self) -> Path:
-        """What the loggers were told, see `Reports`."""
+        """What the loggers already know, see `Reports`."""
         return self.path / "loggers.json"
 
     @property
@@ -106,7 +106,7 @@ class RunDirectory:
         return self.path / "bad_files.csv"
 
     def write_bad_files(self, rows: Iterable[tuple[str, str]]) -> None:
-        """Note the (path, reason) of every file that could not be decoded."""
+        """Record the (path, reason) of every file that could not be decoded."""
         with (
             explain_disk_errors(self.bad_files),
             self.bad_files.open("w", encoding="utf-8", errors="surrogateescape", newline="") as f,
@@ -118,13 +118,13 @@ class RunDirectory:
         return self.path / "plots"
 
     def checkpoint(self, name: str) -> Path:
-        """The file of the checkpoint called `last` or `best`."""
+        """The checkpoint file `last` or `best`."""
         return self.path / "checkpoints" / f"{name}.pt"
 
     def remove_leftovers(self) -> None:
         """Remove the unfinished files of a process that was killed while it wrote them."""
         for folder in (self.path, self.path / "checkpoints", self.plots):
-            for ending in (UNFINISHED, ".part"):  # what `plots.style.save` writes to
+            for ending in (UNFINISHED, ".part"):  # temporary files of `plots.style.save`
                 for file in folder.glob(f".*{ending}"):
                     file.unlink(missing_ok=True)
 
@@ -132,15 +132,15 @@ class RunDirectory:
         """Add a row to the log.
 
         Raises:
-            UserError: the disk is full, say.
+            UserError: for example, the disk is full.
         """
         with explain_disk_errors(self.metrics), self.metrics.open("a", encoding="utf-8") as stream:
             stream.write(to_json(_finite(row)) + "\n")
             stream.flush()
-            force_to_disk(stream.fileno())  # the checkpoint that counts on this row is on disk, too
+            force_to_disk(stream.fileno())  # the checkpoint that relies on this row is on disk, too
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The rows of the log by epoch; a line that a crash cut short, or is no row, is left out.
+        """The rows of the log by epoch; invalid lines, such as truncated ones, are left out.
 
         Raises:
             UserError: it can't be read.
@@ -153,7 +153,7 @@ class RunDirectory:
         write_text(self.metrics, "".join(lines))
 
     def _log(self) -> list[tuple[dict[str, Any], str]]:
-        """Rows of the log and their lines, sorted by epoch; of two of one epoch the later one."""
+        """Rows of the log and their lines, sorted by epoch; the later of two rows for an epoch."""
         found = {}
         for row, line in _json_lines(self.metrics):
             epoch = row.get("epoch")
@@ -162,8 +162,8 @@ class RunDirectory:
         return [found[epoch] for epoch in sorted(found)]
 
     def read_changes(self) -> list[dict[str, Any]]:
-        """What was changed when the run was resumed, the oldest first: `epoch` and `step` that were
-        done by then, `key`, and its `old` and `new` value.
+        """Settings changed on resuming, oldest first: `epoch` and `step` done by then, `key`, and
+        its `old` and `new` value.
 
         Raises:
             UserError: the file can't be read.
@@ -171,13 +171,13 @@ class RunDirectory:
         return [change for change, _ in _json_lines(self.changes) if "key" in change]
 
     def append_changes(self, changes: Iterable[dict[str, Any]]) -> None:
-        """Note changes; see `read_changes`."""
+        """Record changes; see `read_changes`."""
         lines = [line + "\n" for _, line in _json_lines(self.changes)]
         lines += [to_json(_finite(change)) + "\n" for change in changes]
         write_text(self.changes, "".join(lines))
 
     def read_identity(self) -> dict[str, Any]:
-        """What the run was computed from, see `runs.identity.record`; {} where it is not known."""
+        """What the run was computed from, see `runs.identity.record`; {} if unknown."""
         try:
             held = read_json(self.environment)["identity"]
         except (UserError, KeyError, TypeError):
@@ -185,10 +185,10 @@ class RunDirectory:
         return held if isinstance(held, dict) else {}
 
     def read_summary(self) -> dict[str, Any]:
-        """The summary, or an empty dict while the run has not ended.
+        """The summary; empty until the run has finished.
 
         Raises:
-            UserError: it is damaged, no file of text, or larger than any honest one.
+            UserError: it is damaged, not a text file, or larger than any real one.
         """
         if not self.summary.exists():
             return {}
@@ -212,7 +212,7 @@ def _bytes_of(file: Path) -> bytes:
 
 
 def _json_lines(file: Path) -> list[tuple[dict[str, Any], str]]:
-    """The mappings in a file of JSON lines, and their lines; other lines are left out."""
+    """The mappings in a JSON-lines file, and their lines; other lines are left out."""
     if not file.exists():
         return []
     found = []
@@ -228,12 +228,12 @@ def _json_lines(file: Path) -> list[tuple[dict[str, Any], str]]:
 
 
 def _is_number(value: Any) -> bool:
-    """What a row of the log may hold; None is a number that is not finite."""
+    """The values of a row of the log; None for a non-finite number."""
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN and no infinity; what is not a number is null."""
+    """JSON has no NaN or infinity: they become null."""
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in row.items()

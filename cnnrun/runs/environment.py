@@ -1,4 +1,4 @@
-"""What the bits of a result may depend on beside the config."""
+"""What the exact bits of a result may depend on besides the config."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ EQUAL_BITS = (
     "training.deterministic=true takes others or fails. Elsewhere figures differ in their last "
     "digits, and training enlarges that."
 )
-"""What `environment.json` says of when a run repeats exactly."""
+"""What `environment.json` says about exact repeatability."""
 
 
 def describe_environment(device: str) -> dict[str, Any]:
-    """What the bits of a result may depend on: versions, machine, device, command."""
+    """What the exact bits of a result may depend on: versions, machine, device, command."""
     import numpy
     import torch
 

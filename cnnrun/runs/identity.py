@@ -1,7 +1,7 @@
-"""What a run was computed from, as its directory says: config, code of one's own, data, version.
+"""What a run was computed from, by its directory: config, own code, data, version.
 
 `environment.json` has it under `identity`, written when the run starts. Runs of older versions have
-none, and are taken for what their configs say.
+none and are judged by their configs.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from cnnrun.version import RESULTS
 
 
 def record(experiment: Experiment, fingerprint: str, auto_speed: bool = False) -> dict[str, Any]:
-    """What a run that starts notes of itself beside its config.
+    """What a starting run records besides its config.
 
-    fingerprint: of the data. auto_speed: whether `training.auto_speed` chose for it.
+    fingerprint: of the data. auto_speed: whether `training.auto_speed` chose its levers.
     """
     return {
         "code": code_of(experiment.to_dict()),
@@ -37,12 +37,12 @@ def record(experiment: Experiment, fingerprint: str, auto_speed: bool = False) -
 
 
 def recorded(run: RunDirectory) -> dict[str, Any]:
-    """What `record` gave when the run started; {} where it is not known."""
+    """What `record` returned when the run started; {} if unknown."""
     return run.read_identity()
 
 
 def key_of_run(run: RunDirectory) -> str:
-    """`key_of` the run; equal to that of an experiment that would compute the same.
+    """`key_of` the run; equal to that of any experiment that computes the same.
 
     Raises:
         ConfigError: its config can't be read.
@@ -55,9 +55,9 @@ def key_of_run(run: RunDirectory) -> str:
 
 
 def _with_later_keys(values: dict[str, Any]) -> dict[str, Any]:
-    """A config with the defaults of keys that there were not yet when it was written.
+    """A config, completed by defaults of keys that are newer than it.
 
-    So a run of an earlier version is the same as one of today's with the same settings.
+    So a run of an earlier version equals one of today's with the same settings.
     """
     return {key: _completed(key, value) for key, value in values.items()}
 
@@ -76,18 +76,18 @@ def _completed(kind: str, value: Any) -> Any:
 
 @lru_cache(maxsize=256)
 def _defaults(kind: str, name: str) -> dict[str, Any]:
-    """What a component's keys are where nobody sets them, as a config has them."""
+    """A component's defaults, as in a config."""
     try:
         entry = KINDS[kind].get(name)
     except (KeyError, UserError):
-        return {}  # of a plug-in, or of another version
+        return {}  # from a plug-in, or another version
     return entry.schema().model_construct(name=name).model_dump(exclude={"name"})
 
 
 def unlike(run: RunDirectory, code: Mapping[str, str], fingerprint: str = "") -> str:
-    """In words, why a run of the same settings is another one all the same; "" where it is not.
+    """Why a run with the same settings was computed from something else; "" if it was not.
 
-    code: of one's own, as it is now. fingerprint: of the data as they are now; "" where not known.
+    code: the user's own, now. fingerprint: of the data now; "" if unknown.
     """
     if why := unlike_record(recorded(run), code, fingerprint):
         return why
@@ -98,7 +98,7 @@ def unlike(run: RunDirectory, code: Mapping[str, str], fingerprint: str = "") ->
 
 
 def unlike_record(held: Mapping[str, Any], code: Mapping[str, str], fingerprint: str = "") -> str:
-    """As `unlike`, of what `recorded` gave."""
+    """As `unlike`, for what `recorded` returned."""
     if held.get("results", RESULTS) != RESULTS:
         return "another version of cnnrun trained it"
     if words := changed(_code(held), code):
@@ -121,9 +121,9 @@ def _distinguishes(key: str) -> bool:
 
 
 def runs_with_settings_of(experiment: Experiment) -> list[RunDirectory]:
-    """The runs below the experiment's output folder with its settings, the newest first.
+    """The runs below the experiment's output folder with its settings, newest first.
 
-    Whether they were computed from the same code and data as well, `unlike` tells.
+    `unlike` says whether their code and data are the same as well.
     """
     wanted = settings_part(key_of(experiment.to_dict()))
     folder = expanded(experiment.output) / experiment.name
@@ -134,5 +134,5 @@ def runs_with_settings_of(experiment: Experiment) -> list[RunDirectory]:
             if settings_part(key_of_run(run)) == wanted:
                 found.append(run)
         except UserError:
-            continue  # a stranger's, or damaged: no obstacle
+            continue  # a foreign or damaged one: ignored
     return found

@@ -13,16 +13,16 @@ from cnnrun.errors import UserError
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.file_lock import lock
 
-# Who only asks whether a run trains holds its lock for microseconds, and is waited for.
+# Checking whether a run trains holds its lock for microseconds, so wait for that.
 _PATIENCE = 2.0
 
 
 TAKEN = "another process is training"
-"""How the message of a run that somebody trains begins."""
+"""The start of the message about a run in training."""
 
 
 class TakenError(UserError):
-    """Another process is at work there."""
+    """Another process is working there."""
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def alone_in(run: RunDirectory) -> Iterator[None]:
     """Within the block no other process trains this run; the lock ends with its process.
 
     Raises:
-        TakenError: another one does.
+        TakenError: another process does.
     """
     handle = _exclusively(run.path)
     if handle is None:
@@ -41,7 +41,7 @@ def alone_in(run: RunDirectory) -> Iterator[None]:
 
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Within the block no other process is in its own block for `folder`; it waits for them."""
+    """Within the block no other process is in such a block for `folder`; waits for them."""
     handle = _opened(folder)
     with _closed_at_the_end(handle):
         if handle >= 0:
@@ -50,7 +50,7 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def is_training(path: Path) -> bool:
-    """Whether a process is at work in `path`: it holds a lock on the folder."""
+    """Whether a process is training in `path`: it holds a lock on the folder."""
     # The folder itself is locked: its files are replaced while it trains.
     handle = _opened(path)
     with _closed_at_the_end(handle):
@@ -58,13 +58,13 @@ def is_training(path: Path) -> bool:
 
 
 def _exclusively(folder: Path) -> int | None:
-    """A handle that holds the lock, -1 where there are none; None where another process has it."""
+    """A descriptor that holds the lock; -1 without locks; None if another process holds it."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         handle = _opened(folder)
         if handle < 0 or lock(handle) is not False:
             return handle
-        # Held to train, or shared for an instant by `is_training`?
+        # Held for training, or shared for an instant by `is_training`?
         trains = lock(handle, shared=True) is False
         os.close(handle)
         if trains or time.monotonic() > deadline:
@@ -73,7 +73,7 @@ def _exclusively(folder: Path) -> int | None:
 
 
 def _opened(folder: Path) -> int:
-    """A handle of `folder`; -1 where there is none to be had, as on Windows."""
+    """A descriptor of `folder`; -1 if there is none, as on Windows."""
     try:
         return os.open(folder, os.O_RDONLY)
     except OSError:

@@ -1,4 +1,4 @@
-"""The text files of a run, as training that goes on rewrites them, and the way back."""
+"""The text files of a run, rewritten when it is resumed, and how to restore them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from cnnrun.runtime.files import write_atomically, write_text
 
 
 class Done(Protocol):
-    """How far a run is."""
+    """A run's progress."""
 
     epoch: int
     step: int
 
 
 class Record:
-    """The text files of a run that going on with it changes, as they were before."""
+    """Backup of the text files that resuming a run changes."""
 
     def __init__(self, run: RunDirectory, more: Iterable[Path] = ()) -> None:
-        """more: files beside those."""
+        """more: further files."""
         self.run = run
         files = (run.config, run.summary, run.metrics, run.changes, run.environment, run.logged)
         self.before = {
@@ -33,7 +33,7 @@ class Record:
     def change(
         self, experiment: Experiment, changes: Changes, code: list[str], progress: Done
     ) -> None:
-        """Let the run's files say what is about to be trained.
+        """Write to the run's files what is about to be trained.
 
         progress: with the `epoch` and `step` that are done.
         """
@@ -47,7 +47,7 @@ class Record:
         new = [one for one in noted if {k: v for k, v in one.items() if k != "epoch"} not in known]
         if new:
             run.append_changes(new)
-        # First the summary: without one the run is unfinished, whatever is written next.
+        # The summary first: without one the run is unfinished, whatever follows.
         run.summary.unlink(missing_ok=True)
         text = experiment.to_yaml()
         if self.before[run.config] != text.encode():
@@ -55,7 +55,7 @@ class Record:
         run.keep_metrics(progress.epoch)
 
     def put_back(self) -> None:
-        """As if nothing had been asked: training failed before anything new was saved."""
+        """Restore the files: training failed before anything new was saved."""
         for file, content in self.before.items():
             if content is None:
                 file.unlink(missing_ok=True)

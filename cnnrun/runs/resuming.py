@@ -1,6 +1,6 @@
-"""Going on with a run: from which checkpoint, with which changes, on which data.
+"""Resuming a run: from which checkpoint, with which changes, on which data.
 
-Everything is read and compared here, and nothing written; see `record.py` for that.
+Everything is only read and compared here; `record.py` writes.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from cnnrun.runtime import console
 from cnnrun.runtime.weights import some
 
 Changes = dict[str, tuple[Any, Any]]
-"""Dotted keys, each with its value until now and the one from now on."""
+"""Dotted keys, each with its old and new value."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """The state that a run goes on from; both are None before the first one was saved.
+    """The state that a run resumes from; both are None before the first checkpoint.
 
-    best: what `best.pt` holds, where that can be read. newest_is_last: whether `last.pt` holds the
-    newest one. notes: what a person should know.
+    best: the content of `best.pt`, if readable. newest_is_last: whether `last.pt` is the newest.
+    notes: for the user.
     """
 
     newest: Checkpoint | None
@@ -41,12 +41,12 @@ class Saved:
 
 
 def read_saved(run: RunDirectory) -> Saved:
-    """The checkpoint that is furthest on: `best.pt` where `last.pt` is damaged, missing or older.
+    """The most advanced checkpoint: `best.pt` if `last.pt` is damaged, missing or older.
 
-    A run that was killed after it wrote the one and before the other has trained that epoch.
+    A run may have been killed between writing the two.
 
     Raises:
-        UserError: none of an unfinished run can be read.
+        UserError: an unfinished run has no readable checkpoint.
     """
     read: dict[str, Checkpoint] = {}
     problems: dict[str, UserError] = {}
@@ -84,7 +84,7 @@ def refuse_lost_checkpoints(run: RunDirectory) -> None:
     """A run may be killed before its first checkpoint, but not after several epochs.
 
     Raises:
-        UserError: it has none, though it must have had.
+        UserError: it has none, though it must have had one.
     """
     epochs = len(run.read_metrics())
     if epochs > 1 or (run.summary.is_file() and epochs):
@@ -95,9 +95,9 @@ def refuse_lost_checkpoints(run: RunDirectory) -> None:
 
 
 def changes_of(run: RunDirectory, experiment: Experiment, checkpoint: Checkpoint | None) -> Changes:
-    """What `experiment` changes: of what the checkpoint was trained with, else of `config.yaml`.
+    """What `experiment` changes relative to the checkpoint, else to `config.yaml`.
 
-    So a `config.yaml` that was edited by hand is a change like one on the command line.
+    So a manually edited `config.yaml` counts as a change, like one on the command line.
     """
     if checkpoint is None:
         before = load(run.config, plugins=experiment.plugins)
@@ -107,34 +107,34 @@ def changes_of(run: RunDirectory, experiment: Experiment, checkpoint: Checkpoint
 
 
 def trained_as(checkpoint: Checkpoint, run: RunDirectory, experiment: Experiment) -> Experiment:
-    """The experiment that `checkpoint` was written under; its code is that of `experiment`.
+    """The experiment of `checkpoint`, with the code of `experiment`.
 
-    A checkpoint never chooses which code runs.
+    A checkpoint never decides which code runs.
     """
     values = {**checkpoint.config, "plugins": list(experiment.plugins)}
     written = read(run.config).values.get("transfer")
     if isinstance(written, dict) and written.get("case"):
-        values["transfer"] = written  # the checkpoint has what the case meant for the model
+        values["transfer"] = written  # the checkpoint has the preset expanded for its model
     return from_dict(values, f"{run.path / 'checkpoints'} (config)")
 
 
 def code_changes(
     run: RunDirectory, experiment: Experiment, checkpoint: Checkpoint | None
 ) -> list[str]:
-    """In words, which code of the user's own is another than what trained until now."""
+    """Which of the user's own code has changed since training, as text."""
     code = recorded(run).get("code") if checkpoint is None else checkpoint.code
     return changed(code if isinstance(code, dict) else None, code_of(experiment.to_dict()))
 
 
 def split_changes(changes: Changes, experiment: Experiment) -> tuple[Changes, Changes]:
-    """Those that take effect, and those that have none on a run that goes on."""
+    """Changes that take effect, and those that have none on a resumed run."""
     flat = flattened(experiment.to_dict())
     without = {key: both for key, both in changes.items() if role(key, flat) is Role.START}
     return {key: both for key, both in changes.items() if key not in without}, without
 
 
 def as_started(experiment: Experiment, without: Changes) -> Experiment:
-    """`experiment` with the old values of what has no effect any more."""
+    """`experiment` with the old values of settings that no longer have an effect."""
     changes: dict[str, Any] = {}
     for key, (old, _) in without.items():
         section, _, inner = key.partition(".")
@@ -146,10 +146,10 @@ def as_started(experiment: Experiment, without: Changes) -> Experiment:
 
 
 def refuse_fixed(changes: Changes, run: RunDirectory, experiment: Experiment) -> None:
-    """Raise a `ConfigError` if something changed that the state of the run depends on."""
+    """Raise a `ConfigError` if a setting changed that the run's state depends on."""
     flat = flattened(experiment.to_dict())
     fixed = [key for key in changes if role(key, flat) is Role.FIXED]
-    # With another component, the parameters of both have changed: its name says it.
+    # With another component, all parameters differ: its name is enough.
     renamed = {key.removesuffix("name") for key in fixed if key.endswith(".name")}
     fixed = [k for k in fixed if k.endswith(".name") or not k.startswith(tuple(renamed))]
     if fixed:
@@ -167,9 +167,9 @@ def to_text(key: str, changes: Changes) -> str:
 
 
 def refuse_nothing_to_train(run: RunDirectory, changes: Changes, epochs: int, asked: int) -> None:
-    """Say that changes have no epoch left to work in.
+    """Say that no epoch is left for changes to take effect.
 
-    epochs: that are trained. asked: `training.epochs`.
+    epochs: number trained. asked: `training.epochs`.
     """
     changed = ", ".join(to_text(key, changes) for key in changes)
     state = "is finished" if run.summary.is_file() else "has trained all of its epochs"
@@ -210,9 +210,9 @@ def check_data(dataset: Dataset, checkpoint: Checkpoint) -> None:
 
 
 def lacking_rows(rows: Mapping[int, dict[str, Any]], epochs: int, steps: int) -> list[int]:
-    """The epochs of `epochs` that the log lacks, or has another number of steps for.
+    """The epochs that the log lacks, or has with another number of steps.
 
-    steps: of an epoch.
+    steps: per epoch.
     """
     return [
         epoch

@@ -1,4 +1,4 @@
-"""Proof on a person's own experiment that a killed run ends at the bits of one never stopped."""
+"""Proof, on the user's own experiment, that a killed and resumed run gives the same bits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.strict_json import to_json
 
-# So many checkpoints are written in the course of the run that is killed.
+# Number of checkpoints that the killed run writes.
 _CHECKPOINTS = 20
 _SPEED = ("images_per_second", "seconds", "peak_memory")
 
@@ -28,12 +28,12 @@ Notify = Callable[[str], object]
 
 @dataclass
 class Verdict:
-    """What came of it.
+    """The result.
 
-    resumed_at: for each kill, the step of the checkpoint that the run then went on from; 0 where
-        it had none yet.
-    differences: where the bits differ, in words; empty when all are the same.
-    repeats: whether two runs that nobody stops are the same; None if that was not asked.
+    resumed_at: for each kill, the step of the checkpoint that the run was resumed from; 0 without
+        one.
+    differences: where the bits differ, as text; empty if all are the same.
+    repeats: whether two uninterrupted runs are the same; None if that was not tested.
     """
 
     steps: int
@@ -72,12 +72,12 @@ def verify(
     seed: int | None = None,
     notify: Notify = lambda _: None,
 ) -> Verdict:
-    """Train, train again with `kills` times kill -9 and --resume, compare; leaves nothing behind.
+    """Train, train again with `kills` times kill -9 and --resume, and compare; keeps no files.
 
-    seed: of the instants of the kills; None is another one each time.
+    seed: for the times of the kills; None: random.
 
     Raises:
-        UserError: a run failed by itself, or was quicker than the first kill.
+        UserError: a run failed, or finished before the first kill.
     """
     with tempfile.TemporaryDirectory(prefix="cnnrun-verify-") as folder:
         runs = _Runs(Path(folder), config, overrides, plugins)
@@ -97,7 +97,7 @@ def verify(
 
 
 class _Runs:
-    """Runs of one experiment by the command line, each in a process of its own."""
+    """Runs of one experiment by the command line, each in its own process."""
 
     def __init__(
         self, folder: Path, config: Path, overrides: Sequence[str], plugins: Sequence[str]
@@ -116,7 +116,7 @@ class _Runs:
             )
 
     def run_in(self, name: str) -> RunDirectory | None:
-        """The run below the output folder `name`; None before it has begun."""
+        """The run below the output folder `name`; None before it has started."""
         found = next((self.folder / name).glob("*/*/config.yaml"), None)
         return RunDirectory(found.parent) if found else None
 
@@ -128,7 +128,7 @@ class _Runs:
         return self.start(*self.experiment, *overrides, f"output={self.folder / name}")
 
     def finish(self, name: str, *overrides: str) -> RunDirectory:
-        """Let the run in `name` come to its end."""
+        """Wait until the run in `name` has finished."""
         process = self.start_or_resume(name, *overrides)
         try:
             code = process.wait()
@@ -143,21 +143,21 @@ class _Runs:
     def finish_killed(
         self, verdict: Verdict, kills: int, draw: random.Random, notify: Notify
     ) -> RunDirectory:
-        """Kill the run in `killed` so many times, then let it end."""
+        """Kill the run in `killed` `kills` times, then let it finish."""
         every = f"training.checkpoint_every={max(verdict.steps // _CHECKPOINTS, 1)} steps"
         most = min(_CHECKPOINTS, verdict.steps)
         for kill in range(1, kills + 1):
-            # Checkpoints are left to wait for, of which the last kills get their share.
+            # Spread the kills over the checkpoints that are left.
             waits = draw.randint(0, max(2 * most // (kills + 1) - 1, 1))
             if not self._kill(self.start_or_resume("killed", every), waits, draw):
-                break  # it was quicker
+                break  # it finished first
             step = self._step()
             verdict.resumed_at.append(step)
             notify(f"kill {kill}: resumed at step {step:,}")
         return self.finish("killed", every)
 
     def _kill(self, process: subprocess.Popen[str], waits: int, draw: random.Random) -> bool:
-        """Kill -9 a while after it has written so many checkpoints; False if it ended before."""
+        """Kill -9 a moment after it has written `waits` checkpoints; False if it ended before."""
         seen, written, last = self._last_written(), 0, time.monotonic()
         between = 0.1
         try:
@@ -173,7 +173,7 @@ class _Runs:
         return process.wait() < 0
 
     def _last_written(self) -> int:
-        """When the last checkpoint was written, in nanoseconds; 0 before the first."""
+        """Modification time of the last checkpoint, in nanoseconds; 0 before the first."""
         run = self.run_in("killed")
         try:
             return run.checkpoint("last").stat().st_mtime_ns if run else 0
@@ -188,7 +188,7 @@ class _Runs:
 
 
 def differences(ours: RunDirectory, expected: RunDirectory) -> list[str]:
-    """What two runs of one experiment have not the same bits of, in words."""
+    """Where the bits of two runs of one experiment differ, as text."""
     found = []
     if ours.metrics.read_bytes() != expected.metrics.read_bytes():
         found.append(f"metrics.jsonl: {_first_row(ours, expected)}")
@@ -213,7 +213,7 @@ def _first_row(ours: RunDirectory, expected: RunDirectory) -> str:
 
 
 def _content(file: Path) -> dict[str, Any]:
-    """A checkpoint without what says where it was written and what is set before each step."""
+    """A checkpoint without its location and settings that are recomputed at each step."""
     content = dict(vars(Checkpoint.load(file)))
     del content["config"]
     for group in content["optimizer"].get("param_groups", []):
@@ -222,7 +222,7 @@ def _content(file: Path) -> dict[str, Any]:
 
 
 def _unequal(a: Any, b: Any, where: str) -> list[str]:
-    """Where two nested values differ: dotted keys."""
+    """The dotted keys where two nested values differ."""
     if type(a) is not type(b):
         return [where]
     if isinstance(b, torch.Tensor):
@@ -242,5 +242,5 @@ def _unequal(a: Any, b: Any, where: str) -> list[str]:
 
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    """The bytes, for which NaN equals NaN and 0 is not -0."""
+    """The bytes: so NaN equals NaN, and 0 is not -0."""
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8)

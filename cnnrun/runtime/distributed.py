@@ -129,15 +129,30 @@ def broadcast_buffers(model: nn.Module) -> None:
 
 @torch.no_grad()
 def average_gradients(model: nn.Module) -> None:
-    """Make each gradient its mean over all processes; a collective call."""
+    """Make each gradient its mean over all processes; a collective call.
+
+    A process without one takes the others' mean, or its weight would go another way. What none has
+    stays None, so that an optimizer leaves that weight alone.
+    """
     training = [p for p in model.parameters() if p.requires_grad]
+    there = any_process([p.grad is not None for p in training])
+    training = [p for p, found in zip(training, there, strict=True) if found]
+    if not training:
+        return
     own = [torch.zeros_like(p) if p.grad is None else p.grad for p in training]
     means = torch.cat([gradient.flatten() for gradient in own]) / world().size
     dist.all_reduce(means)
     each = torch.split(means, [p.numel() for p in training])
-    for parameter, mean in zip(training, each, strict=True):
-        if parameter.grad is not None:
-            parameter.grad.copy_(mean.view_as(parameter))
+    for parameter, gradient, mean in zip(training, own, each, strict=True):
+        parameter.grad = gradient.copy_(mean.view_as(parameter))
+
+
+def mean_over_processes(values: dict[str, float]) -> dict[str, float]:
+    """Each of `values`, which all processes have by the same names, as its mean over them."""
+    if world().size == 1 or not values:
+        return values
+    total = all_reduce_sum(torch.tensor(list(values.values()), dtype=torch.float64))
+    return dict(zip(values, (total / world().size).tolist(), strict=True))
 
 
 @contextmanager

@@ -96,6 +96,7 @@ def forks() -> Iterator[Forks]:
 
 def _become(arguments: list[str], folder: str) -> None:
     """In the fork: run the command and end."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in a process that has just started
     from cnnrun.cli import main
 
     os.chdir(folder)
@@ -121,7 +122,7 @@ def _serve() -> None:
     import sklearn.datasets  # noqa: F401
     import torch._inductor  # noqa: F401  (an optimizer's first step imports it)
 
-    from cnnrun import plots, registry, runner  # noqa: F401
+    from cnnrun import cli, plots, registry, runner  # noqa: F401
     from cnnrun.config.experiment import experiment_model
 
     for kind in registry.KINDS.values():

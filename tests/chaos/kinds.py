@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -220,8 +221,12 @@ def _database(folder: Path, draw: random.Random) -> Case:
 
 
 def _text_of_sweep(folder: Path, draw: random.Random) -> Case:
-    _change_yaml(folder / "sweeps" / "quick" / draw.choice(["sweep.yaml", "base.yaml"]), draw)
-    return _of_sweep(draw)
+    sweep = folder / "sweeps" / "quick" / "sweep.yaml"
+    _change_yaml(draw.choice([sweep, sweep.with_name("base.yaml")]), draw)
+    case = _of_sweep(draw)
+    # The file says where its own folder is, which has what the commands of --dry-run need.
+    named = re.search(r"^output: *(\w+)$", sweep.read_text(errors="replace"), re.MULTILINE)
+    return replace(case, owned=(*case.owned, named[1])) if named and case.owned else case
 
 
 FILES = {

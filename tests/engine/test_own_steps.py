@@ -17,7 +17,6 @@ from cnnrun.errors import UserError
 from cnnrun.evaluation.loading import open_checkpoint
 from cnnrun.runs.checkpoint import Checkpoint
 from tests.conftest import REPOSITORY, Command
-from tests.forking import together
 
 CONFIG = """\
 name: own
@@ -228,25 +227,6 @@ def test_a_frozen_body_shows_a_step_of_ones_own_the_images(cnnrun: Command) -> N
         file_of("adversarial"),
     )
     assert load_run(run).summary["test"]["accuracy"] > 0.3
-
-
-@pytest.mark.parametrize(
-    "task",
-    [
-        ["task={name: sam, rho: 0.5}", "sam"],
-        ["task=watched", "gradient_norms"],
-        ["task={name: sparse_activations, strength: 1}", "activation_penalty"],
-    ],
-)
-def test_two_processes_take_the_step_that_one_does(cnnrun: Command, task: list[str]) -> None:
-    changes = task[0], file_of(task[1]), "training.clip_norm=1", "model.batch_norm=false"
-    alone = trained(cnnrun, *changes)
-    ended = together(2, "train", "own.yaml", *changes, "-q", "output=two")
-    assert ended.code == 0, ended.err
-    for ours, theirs in zip(
-        load_run(ended.out.strip()).metrics, load_run(alone).metrics, strict=True
-    ):
-        assert ours == pytest.approx(theirs, rel=1e-3)
 
 
 def test_a_figure_that_the_log_has_already_is_refused() -> None:

@@ -108,3 +108,35 @@ def test_what_does_not_go_with_it_is_refused(
     ended = cnnrun("train", config, *options)
     assert ended.code == 2
     assert told in ended.err
+
+
+GAN_LIKE = """\
+import torch
+from cnnrun.plugin import models
+
+@models.register("two_ways")
+class TwoWays(torch.nn.Module):
+    "A classifier beside a part that images do not pass."
+    def __init__(self, input_shape, num_classes):
+        super().__init__()
+        self.head = torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.BatchNorm1d(64), torch.nn.Linear(64, num_classes)
+        )
+        self.beside = torch.nn.BatchNorm1d(3)
+
+    def forward(self, x):
+        if self.training:
+            self.beside(x[:, 0, 0, :3] + 5)
+        return self.head(x)
+"""
+
+
+def test_what_images_do_not_pass_keeps_its_statistics(cnnrun: Command, config: Path) -> None:
+    """In eval mode, in which the statistics are measured, its layers are not computed."""
+    Path("two.py").write_text(GAN_LIKE)
+    ended = cnnrun("train", config, "model=two_ways", "--plugin=two.py", "-q")
+    assert ended.code == 0, ended.err
+    saved = Checkpoint.load(Path(ended.out.strip()) / "checkpoints/last.pt")
+    for part in (saved.model, saved.raw):
+        assert (part["beside.running_mean"] > 2).all()
+    assert saved.model["head.1.num_batches_tracked"] == saved.raw["head.1.num_batches_tracked"]

@@ -49,7 +49,7 @@ def as_they_are(_outputs: Tensor, targets: Tensor) -> Tensor:
 class Use:
     """What a loss of torch compares, and the form in which it takes targets.
 
-    takes_shares: whether they may be soft labels, as mixing makes them.
+    takes_soft_labels: whether they may be soft labels, as mixing makes them.
     """
 
     compares: tuple[str, ...]

@@ -29,7 +29,9 @@ class Step(Schedule):
         epochs: Annotated[int, Field(ge=1)] = 10,
         gamma: Annotated[float, Field(gt=0)] = 0.1,
     ) -> None:
-        """epochs: Epochs between two reductions. gamma: Factor of each reduction."""
+        """epochs: Epochs between two reductions.
+        gamma: Factor of each reduction.
+        """
         self.interval, self.gamma = epochs * steps_per_epoch, gamma
 
     def factor(self, step: int) -> float:

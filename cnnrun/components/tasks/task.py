@@ -58,7 +58,7 @@ class Task(OwnTraining):
     """What the training loop, evaluation and the end of a run need from a task."""
 
     # Sections of the YAML file that may be left out, with their defaults.
-    defaults: ClassVar[dict[str, Any]] = {}
+    defaults: ClassVar[dict[str, Any]] = {"loss": "cross_entropy"}
     # The metrics that `sums` sums, by the names they have in the log; "loss" is first.
     measures: ClassVar[tuple[str, ...]] = ("loss",)
     # What the task's own metrics are (unit, direction, name, format), those of base classes kept.
@@ -78,7 +78,7 @@ class Task(OwnTraining):
     targets: ClassVar[Kind | Literal["pixels"]] = "labels"
     # The network's output, for users of an exported file.
     output: ClassVar[str] = "logits (N, K)"
-    # Whether `prediction_rows` has answers for single images.
+    # Whether `prediction_rows` has answers for single images, see `answers_images`.
     predicts: ClassVar[bool] = True
     # Whether `settle` is to be called before a run is tested.
     settles: ClassVar[bool] = False
@@ -252,6 +252,13 @@ class Task(OwnTraining):
     def answers_alone(self, model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
         """What `cnnrun predict` keeps of images without targets, if not `answers`."""
         raise NotImplementedError
+
+    @property
+    def answers_images(self) -> bool:
+        """Whether there is an answer for single images; of a task that has its loss alone, none."""
+        own = type(self)
+        rows_or_answers = (own.answers, own.prediction_rows) != (Task.answers, Task.prediction_rows)
+        return self.predicts and rows_or_answers
 
     def scores(
         self,

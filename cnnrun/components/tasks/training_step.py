@@ -60,6 +60,12 @@ class TrainingStep(ABC):
     def update(self, *optimizers: str) -> None:
         """Clip the gradients and step all optimizers, or those named."""
 
+    def minimize(self, losses: Tensor, *optimizers: str) -> None:
+        """A plain step by the mean of `losses` (N,) or (): `zero_grad`, `backward`, `update`."""
+        self.zero_grad()
+        self.backward(losses)
+        self.update(*optimizers)
+
     @abstractmethod
     def record(self, losses: Tensor, outputs: Tensor) -> None:
         """Record losses and outputs, see `Task.sums`; call it once, for all N of the batch."""
@@ -79,8 +85,7 @@ class OwnTraining:
     def train_step(self, step: TrainingStep) -> None:
         """One training step, where forward, backward and update are not enough."""
         losses, outputs = step.forward()
-        step.backward(losses)
-        step.update()
+        step.minimize(losses)
         step.record(losses, outputs)
 
     def optimizers(
@@ -96,6 +101,8 @@ class OwnTraining:
 
     def epoch_figures(self) -> dict[str, float]:
         """The task's own numbers for the epoch's line in the log, by name; called once per epoch.
+
+        With many processes the log has their mean: each must give the same names.
 
         What accumulates over epochs belongs in `Task.state`, or a resumed run loses it.
         """

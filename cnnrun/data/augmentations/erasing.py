@@ -52,7 +52,9 @@ class Cutout(Cover):
         fill: Gray = 0.0,
         probability: Probability = 1.0,
     ) -> None:
-        """size: Side of the square, in pixels. fill: Gray of the square, 0 (black) to 1 (white)."""
+        """size: Side of the square, in pixels.
+        fill: Gray of the square, 0 (black) to 1 (white).
+        """
         self.size, self.fill, self.probability = size, fill, probability
 
     def draw(self, sampler: Sampler) -> Draws:

@@ -144,7 +144,9 @@ class Scale(Geometric):
         max: Annotated[float, Field(gt=0)] = 1.1,
         probability: Probability = 1.0,
     ) -> None:
-        """min: Smallest factor; below 1 shrinks. max: Largest factor; above 1 enlarges."""
+        """min: Smallest factor; below 1 shrinks.
+        max: Largest factor; above 1 enlarges.
+        """
         if min > max:
             raise UserError(f"min: {min:g} is larger than max: {max:g}")
         self.min, self.max, self.probability = min, max, probability
@@ -193,7 +195,9 @@ class ShiftCrop(Geometric):
         padding_mode: PaddingMode = "zeros",
         probability: Probability = 1.0,
     ) -> None:
-        """padding: Pixels added on each side. padding_mode: What the added pixels hold."""
+        """padding: Pixels added on each side.
+        padding_mode: What the added pixels hold.
+        """
         self.padding, self.padding_mode, self.probability = padding, padding_mode, probability
 
     def draw(self, sampler: Sampler) -> Draws:

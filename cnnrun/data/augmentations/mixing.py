@@ -50,9 +50,7 @@ class Mixup(Mixing):
     """Blend two images and their targets, weight from Beta(alpha, alpha) (Zhang et al. 2017)."""
 
     def __init__(self, *, alpha: Alpha = 0.2, probability: Probability = 1.0) -> None:
-        """alpha: Of the beta distribution: 0.2 mixes few images evenly, 1 makes all weights as
-        likely.
-        """
+        """alpha: Of the beta distribution: 0.2 mixes few images evenly, 1 draws any weight."""
         self.alpha, self.probability = alpha, probability
 
     def draw(self, sampler: Sampler) -> Draws:

@@ -80,8 +80,7 @@ def shapes(
     shapes in an image, each in a quarter of it; `position` and `scale` are fractions of the
     quarter's side.
 
-    classes: How many, from the first, of circle, square, triangle, star, cross, ring, crescent,
-    bar.
+    classes: The first N of circle, square, triangle, star, cross, ring, crescent, bar.
     targets: What to predict: the shape, a crescent's position and rotation, the set of shapes, or
         each pixel's shape.
     side: Height and width in pixels.

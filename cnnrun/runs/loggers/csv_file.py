@@ -27,7 +27,7 @@ class CsvFile(Logger):
         return {}
 
     def epoch(self, row: Row) -> None:  # noqa: ARG002
-        """Writes all rows anew: a later one may have a column that the first had not."""
+        """Rewrites all rows: a later one may have a new column."""
         rows = self.run.read_metrics()
         columns = dict.fromkeys(key for one in rows for key in one)
         text = io.StringIO()

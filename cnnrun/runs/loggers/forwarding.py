@@ -1,4 +1,4 @@
-"""Tells a run's loggers what happens, and training nothing of their troubles."""
+"""Forwards a run's events to its loggers, and keeps their failures from training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnnrun.runtime.reading import read_json
 
 
 def build_loggers(experiment: Experiment) -> dict[str, Logger]:
-    """The loggers of an experiment, by name; only the first of many processes has any.
+    """The loggers of an experiment, by name; only the main process has any.
 
     Raises:
         ConfigError: a package is missing, with the place and the extra that has it.
@@ -31,10 +31,10 @@ def build_loggers(experiment: Experiment) -> dict[str, Logger]:
 
 
 class Reports:
-    """The loggers that still work. One that fails is named once and left out from then on.
+    """The loggers that still work. One that fails is reported once and then left out.
 
-    `loggers.json` in the run directory has what each wants to know when the run goes on, and how
-    many epochs it was told of, so that none is told twice or missed.
+    `loggers.json` in the run directory has what each needs to know when the run is resumed, and how
+    many epochs it has, so that none is logged twice or missed.
     """
 
     def __init__(self, loggers: dict[str, Logger], run: RunDirectory) -> None:
@@ -42,7 +42,7 @@ class Reports:
         self.known: dict[str, dict[str, Any]] = {}
 
     def begin(self, experiment: Experiment) -> None:
-        """Also tells of epochs that were trained before, and not told."""
+        """Also forwards epochs that were trained before but not logged."""
         if not self.loggers:
             return
         file = self.run.logged
@@ -53,7 +53,7 @@ class Reports:
         config, rows = experiment.to_dict(), self.run.read_metrics()
         for name in list(self.loggers):
             known = self.known.get(name, {})
-            # Epochs that the run has lost, and trains again, are told again.
+            # Epochs that the run has lost and trains again are logged again.
             known = {**known, **({"epochs": min(known["epochs"], len(rows))} if known else {})}
             returned = self._try(name, lambda logger: logger.begin(self.run.path, config, known))  # noqa: B023
             self.known[name] = {"epochs": known.get("epochs", 0), **(returned or {})}
@@ -70,7 +70,7 @@ class Reports:
             write_json(self.run.logged, self.known)
 
     def end(self, summary: dict[str, Any]) -> None:
-        """The run has ended: finished, with its summary, or stopped, with {}."""
+        """The run has ended: its summary if it finished, {} if it stopped."""
         plots = sorted(self.run.plots.glob("*.png")) if summary and self.loggers else []
         for name in list(self.loggers):
             for file in plots:

@@ -1,4 +1,4 @@
-"""What a logger is told, and when."""
+"""The interface of a logger."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ Row = Mapping[str, Any]
 
 
 class Logger:
-    """Writes a run's log for another tool. Each method may fail: training goes on without it."""
+    """Writes a run's log for another tool. Each method may fail: training continues without it."""
 
     def begin(self, run: Path, config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-        """Before training, and again when a run goes on.
+        """Called before training, and again when a run is resumed.
 
-        run: its directory. config: the complete experiment. known: what this returned at first,
-        {} then; so that a run that goes on is the same run in the other tool. `epochs` in what is
-        returned says how many it knows already, where it is another number than it was told of.
+        run: its directory. config: the complete experiment. known: what this returned the first
+        time ({} then), so that a resumed run stays the same run in the other tool. `epochs` in the
+        returned dict is the number that it already has, if it differs from the number of calls.
         """
         raise NotImplementedError
 
     def epoch(self, row: Row) -> None:
-        """After each epoch, in order; after a kill, perhaps the last one again."""
+        """Called after each epoch, in order; after a kill, perhaps with the last one again."""
 
     def plot(self, name: str, file: Path) -> None:
-        """A PNG that the run has drawn, when it has ended."""
+        """Called with each PNG that the run has drawn, when it has ended."""
         self.picture(name, file)
 
     def picture(self, name: str, file: Path) -> None:
-        """What `plot` was called; loggers that were written then are still told."""
+        """The former name of `plot`, still called."""
 
     def end(self, summary: dict[str, Any]) -> None:
-        """The run has finished, with what is in `summary.json`; {} where it stopped or failed."""
+        """Called at the end with the content of `summary.json`; {} if the run stopped or failed."""
 
 
 def require(module: str, extra: str) -> Any:
@@ -52,7 +52,7 @@ def require(module: str, extra: str) -> Any:
 
 
 def numbers(row: Row) -> dict[str, float]:
-    """The numbers of a row, but for the count of epochs; what is no number is left out."""
+    """The numbers of a row, except the epoch; other values are left out."""
     return {
         key: float(value)
         for key, value in row.items()

@@ -12,7 +12,7 @@ from cnnrun.errors import UserError
 from cnnrun.registry import loggers
 from cnnrun.runs.loggers.logger import Logger, Row, numbers, require
 
-# MLflow refuses more parameters at once, and longer ones.
+# MLflow's limits for parameters per request, and for their length.
 _AT_ONCE, _LONGEST = 100, 500
 
 
@@ -22,14 +22,15 @@ class MLflow(Logger):
 
     def __init__(self, *, uri: str = "sqlite:///mlflow.db", experiment: str | None = None) -> None:
         """
-        `${NAME}` in it is a variable of the shell.
+        `${NAME}` in it is an environment variable.
 
         uri: Address of the store, e.g. http://host:5000; `${NAME}` in it is an environment
             variable.
         experiment: Name of the MLflow experiment; by default the run's name.
 
         Raises:
-            UserError: a password stands in the uri, as it would in the run's config and report.
+            UserError: the uri contains a password, which would end up in the run's config and
+            report.
         """
         require("mlflow", "mlflow")
         self.uri, self.experiment = _without_secrets(uri), experiment
@@ -56,10 +57,9 @@ class MLflow(Logger):
         return {"run": self.id}
 
     def _note_changes(self, run: Path, config: dict[str, Any]) -> None:
-        """What the run goes on with, where that is not what it began with.
+        """Log settings that were changed on resuming.
 
-        A parameter that was logged once stays as it is for ever; a tag of the same name has the
-        value of now.
+        A logged parameter can't be changed in MLflow; a tag of the same name has the present value.
         """
         held = self.client.get_run(self.id).data
         for key, value in _settings(config).items():
@@ -92,7 +92,7 @@ def _settings(config: dict[str, Any]) -> dict[str, str]:
 
 
 def _without_secrets(uri: str) -> str:
-    """`uri` with its variables read.
+    """`uri` with its variables expanded.
 
     Raises:
         UserError: a variable is not set, or a password is none.

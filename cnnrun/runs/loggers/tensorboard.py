@@ -23,7 +23,7 @@ class TensorBoard(Logger):
         from torch.utils.tensorboard import SummaryWriter
 
         self.run, self.config = run, config
-        # What was written of epochs that are trained again is taken back.
+        # Purges what was written for epochs that are trained again.
         done = known.get("epochs")
         self.writer = SummaryWriter(
             run / self.folder, purge_step=None if done is None else done + 1
@@ -33,7 +33,7 @@ class TensorBoard(Logger):
     def epoch(self, row: Row) -> None:
         for name, value in numbers(row).items():
             split, _, metric = name.partition("_")
-            # `train` and `validation` of a metric stand beside one another.
+            # A metric's `train` and `validation` are shown together.
             tag = f"{metric}/{split}" if split in ("train", "validation") else name
             self.writer.add_scalar(tag, value, row["epoch"])
         self.writer.flush()

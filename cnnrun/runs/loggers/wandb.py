@@ -38,7 +38,7 @@ class WandB(Logger):
             reinit="create_new",
             settings=self.wandb.Settings(silent=True, console="off"),
         )
-        # Sent later, a folder replaces what was sent of the same run before: each has all epochs.
+        # A folder synced later replaces the same run's earlier one: so each has all epochs.
         return {"run": self.run.id, **({"epochs": 0} if self.mode == "offline" else {})}
 
     def epoch(self, row: Row) -> None:
