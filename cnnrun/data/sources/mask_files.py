@@ -17,8 +17,9 @@ from cnnrun.data.dataset import Split
 from cnnrun.data.images.conversion import convert_masks
 from cnnrun.data.images.decoding import ImageFormat, ImageOptions
 from cnnrun.data.images.files import Encoded, Files, for_each
-from cnnrun.data.images.formats import open_with_pillow, read_header, reason
+from cnnrun.data.images.formats import read_header
 from cnnrun.data.images.modes import UnreadableError
+from cnnrun.data.images.pillow_image import open_with_pillow, reason
 from cnnrun.data.sources.listed_names import listed
 from cnnrun.data.sources.listed_targets import Reading, Said
 from cnnrun.data.targets import IGNORED, Masks, Targets, Values

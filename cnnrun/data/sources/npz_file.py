@@ -18,11 +18,12 @@ from torch import Tensor
 
 from cnnrun.data.dataset import SPLITS, Dataset, Split
 from cnnrun.data.identity import id_of_content
+from cnnrun.data.images.arrays import MOST_CHANNELS, quantized
 from cnnrun.data.images.decoding import ImageOptions
+from cnnrun.data.images.reading import ImageReading
 from cnnrun.data.sources.array_targets import kind_of, names_of, targets_of
 from cnnrun.data.sources.labelled_files import Amount, divided_by_content
 from cnnrun.data.sources.listed_names import listed
-from cnnrun.data.sources.own import quantized
 from cnnrun.data.sources.split_names import split_named
 from cnnrun.data.targets import Kind, Masks, Targets
 from cnnrun.errors import UserError
@@ -50,10 +51,11 @@ def npz(
 ) -> Dataset:
     """Arrays in an `.npz` file: `train_images`, `train_labels`, `test_images` ..., or `x_train`.
 
-    Images are (N, H, W), (N, H, W, C) or (N, C, H, W), gray or RGB, uint8 in 0..255 or float in
-    0..1. Their names have a word for the split (none: train) and one for what they hold: `x`,
-    `images` or `data`, and `y`, `labels`, `targets`, `masks` or `values`. Without a test split, the
-    validation split is used for it; without either, each image's bytes decide.
+    Images are (N, H, W), (N, H, W, C) or (N, C, H, W) of 1 to 16 channels, uint8 in 0..255, float
+    in 0..1, or of the values that `dataset.range` or `dataset.bits` says. Their names have a word
+    for the split (none: train) and one for what they hold: `x`, `images` or `data`, and `y`,
+    `labels`, `targets`, `masks` or `values`. Without a test split, the validation split is used
+    for it; without either, each image's bytes decide.
 
     file: The file, as `numpy.savez` or `numpy.savez_compressed` writes it.
     targets: What the targets are; by default whole numbers (N,) are labels, (N, K) sets of labels
@@ -68,7 +70,10 @@ def npz(
         fit.
     """
     parts = _read(expanded(file), file, target, options.whole)
-    splits = {name: _split(*pair, targets, f"{file}: {name}") for name, pair in parts.items()}
+    splits = {
+        name: _split(*pair, targets, f"{file}: {name}", options.reading)
+        for name, pair in parts.items()
+    }
     kinds = {split.targets.kind for split in splits.values()}
     if len(kinds) > 1:
         raise UserError(f"{file}: targets of several kinds ({', '.join(sorted(kinds))})")
@@ -178,12 +183,18 @@ def _by_split(
     return pairs
 
 
-def _split(images: NDArray[Any], rows: NDArray[Any], kind: Kind | None, where: str) -> Split:
+def _split(
+    images: NDArray[Any],
+    rows: NDArray[Any],
+    kind: Kind | None,
+    where: str,
+    reading: ImageReading,
+) -> Split:
     try:
         for array, what in ((images, "images"), (rows, "targets")):
             if not array.ndim or not array.size:
                 raise UserError(f"{what} of shape {array.shape} hold nothing")
-        pixels, targets = _pixels(images), targets_of(rows, kind or kind_of(rows))
+        pixels, targets = _pixels(images, reading), targets_of(rows, kind or kind_of(rows))
         _agree(pixels, targets)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
@@ -200,16 +211,28 @@ def _agree(pixels: Tensor, targets: Targets) -> None:
         raise UserError(f"masks and images are of different sizes ({both})")
 
 
-def _pixels(images: NDArray[Any]) -> Tensor:
-    """(N, C, H, W) uint8, C 1 or 3."""
+def _pixels(images: NDArray[Any], reading: ImageReading) -> Tensor:
+    """(N, C, H, W) uint8, C 1 to 16.
+
+    Raises:
+        UserError: it can't be told which dimension is that of the channels, or other values.
+    """
     tensor = torch.from_numpy(images.astype(images.dtype.newbyteorder("="), copy=False))
     if tensor.dim() == 3:
         tensor = tensor[:, None]
-    elif tensor.dim() == 4 and tensor.shape[3] in (1, 3):
+    if tensor.dim() != 4:
+        raise _other_shape(images)
+    first, last = (tensor.shape[k] for k in (1, 3))
+    if last in (1, 3) or (first not in (1, 3) and last <= MOST_CHANNELS < first):
         tensor = tensor.movedim(3, 1)
-    if tensor.dim() != 4 or tensor.shape[1] not in (1, 3):
-        raise UserError(
-            f"images of shape {images.shape}; (N, H, W), (N, H, W, C) or (N, C, H, W) is meant, "
-            "with 1 or 3 channels"
-        )
-    return quantized(tensor).contiguous()
+    elif first not in (1, 3) and not first <= MOST_CHANNELS < last:
+        raise _other_shape(images)
+    return quantized(tensor, reading).contiguous()
+
+
+def _other_shape(images: NDArray[Any]) -> UserError:
+    return UserError(
+        f"images of shape {images.shape}; (N, H, W), (N, H, W, C) or (N, C, H, W) is meant, with "
+        f"1 to {MOST_CHANNELS} channels and more pixels than that on a side, unless there are 1 "
+        "or 3"
+    )
