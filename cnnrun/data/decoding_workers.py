@@ -1,8 +1,8 @@
 """Processes that decode image files: those of torch's DataLoader, for as long as a block lasts.
 
-A batch is asked for in pieces, so that all of them are at work on the first one. What they can't
-decode, and all that follows once one of them has died, is decoded in this process: so errors, and
-all bytes, are those of threads. `cnnrun.data.decoding_plan` says when they are better.
+A batch is requested in pieces, so that all workers decode the first one together. What they can't
+decode, and everything after one of them has died, is decoded in this process: so errors and bytes
+are the same as with threads. `cnnrun.data.decoding_plan` says when they are better.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class DecodingWorkers:
             self._processes.update(set(multiprocessing.active_children()) - set(before))
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             # The loader's own handler would raise in the middle of a step when a process died;
-            # `next` finds that as well.
+            # `next` detects that as well.
             if in_main and child_handler is not None:
                 signal.signal(signal.SIGCHLD, child_handler)
 

@@ -1,4 +1,4 @@
-"""Images moved out of their place, once: data for the question whether a model needs it."""
+"""Shifted images: data for testing whether a model needs centered ones."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which samples they are: numbers that stay with a sample whatever else a data set gains or loses.
+"""Stable ids of samples, whatever else a data set gains or loses.
 
-A sample of files is known by its own name (its path within the data set, or its key in a tar), one
-of a fixed set by its position there. Names get numbers from 2^62 on, positions smaller ones.
+A sample in a file is identified by its name (its path within the data set, or its key in a tar),
+one in a fixed set by its position there. Names give ids from 2^62 on, positions smaller ones.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _mixed_numbers(split: Split, contents: bool) -> Numbers:
 
 
 def mixed(numbers: Tensor | Numbers) -> Numbers:
-    """(N,) uint64, each bit a coin toss that depends on every bit of the number (SplitMix64)."""
+    """(N,) uint64 hash: each bit depends on every bit of the number (SplitMix64)."""
     held = numbers.numpy() if isinstance(numbers, Tensor) else numbers
     z = held.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -114,7 +114,7 @@ def _bytes_of(images: Images) -> bytes:
 
 
 def record(dataset: Dataset) -> dict[str, Any]:
-    """What a checkpoint keeps of the data it was trained on: plain values and tensors.
+    """What a checkpoint records about its training data: plain values and tensors.
 
     `fingerprint` of all data, and `names`, that of names and labels alone; `trained_on` (N,) int64,
     ids of the training samples; and, of files that were read before, `contents` (N,) int64, what
@@ -145,7 +145,7 @@ def trained_on(split: Split, held: Mapping[str, Any]) -> int | None:
 
 
 def difference(dataset: Dataset, held: Mapping[str, Any]) -> str | None:
-    """In words what is another than when a checkpoint was written; None where nothing is.
+    """How the data differ from when a checkpoint was written; None if they don't.
 
     held: the checkpoint's `data`; one of an older version ({}) knows of no difference.
     """

@@ -1,4 +1,4 @@
-"""Which mean and standard deviation images are normalized by."""
+"""Mean and standard deviation for normalizing images."""
 
 from __future__ import annotations
 

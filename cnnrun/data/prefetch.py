@@ -1,4 +1,4 @@
-"""The next batches are read in the background while the model computes."""
+"""Prefetching: the next batches are read in the background while the model computes."""
 
 from __future__ import annotations
 

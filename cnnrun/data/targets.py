@@ -1,4 +1,4 @@
-"""What the samples of a split are to be answered with: labels, sets of labels, values or masks.
+"""The targets of a split: labels, sets of labels, values or masks.
 
 Each kind is one tensor whose first dimension are the samples, so that batches gather any of them in
 one way. What differs between kinds (how they are mixed, moved, renamed, counted) is said here.
@@ -24,7 +24,7 @@ Same = TypeVar("Same", bound="Targets")
 Kind = Literal["labels", "label_sets", "values", "masks"]
 
 IGNORED = 255
-"""A mask's pixel that says nothing: it is neither learned nor scored."""
+"""An ignored pixel of a mask: it counts neither in training nor in scores."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Targets(ABC):
 
     @classmethod
     def mixable(cls, batch: Tensor, outputs: int) -> Tensor:  # noqa: ARG003
-        """What of a batch of targets can be averaged; see `refuses_mixing`."""
+        """The part of a batch of targets that can be averaged; see `refuses_mixing`."""
         return batch
 
     # Why images can't be mixed, or changed by a policy that turns some of them; "" where they can.
@@ -114,7 +114,7 @@ class Targets(ABC):
 
 @dataclass(frozen=True)
 class Labels(Targets):
-    """One class a sample: (N,) int64, 0..K-1."""
+    """One class per sample: (N,) int64, 0..K-1."""
 
     kind = "labels"
     words = "classes"
@@ -157,7 +157,7 @@ class Labels(Targets):
 
 @dataclass(frozen=True)
 class LabelSets(Targets):
-    """Any number of labels a sample: (N, K) float32, 1 where label k is there, else 0."""
+    """Any number of labels per sample: (N, K) float32, 1 where label k is there, else 0."""
 
     kind = "label_sets"
     words = "labels"
@@ -288,7 +288,7 @@ def as_targets(given: Targets | Tensor) -> Targets:
     """
     if isinstance(given, Targets):
         return given
-    if not isinstance(given, Tensor):  # told later, as what a source gives is looked at
+    if not isinstance(given, Tensor):  # reported later, when a source's output is checked
         return Labels(given)
     if given.dim() == 2 and given.is_floating_point():
         return Values(given)

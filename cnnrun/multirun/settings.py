@@ -1,4 +1,4 @@
-"""Changes to a base experiment, by dotted key: as a sweep or study writes them, as a shell does."""
+"""Changes to a base experiment, by dotted key: as in a sweep or study, and as in a shell."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def to_text(value: Any) -> str:
 def apply(
     document: Document, settings: Settings, place: Callable[[str, Any], tuple[str, str]]
 ) -> None:
-    """Change `document`; errors in it are told with the places of where `settings` are written.
+    """Change `document`; errors in it are reported at the places of `settings`.
 
     place: of a key and its value, `file:line:column` of the value and of the key.
     """
@@ -77,14 +77,14 @@ def override(
         for step in inside[:-1]:
             settings = settings.setdefault(step, {}) if isinstance(settings, dict) else None
         if not isinstance(settings, dict):
-            continue  # told by validation
+            continue  # reported by validation
         settings[inside[-1]] = flat
         for places in (document.places, document.key_places):
             places[inside] = f"command line: {' '.join(text.split())}"
 
 
 def base_file(file: str, base: str) -> Path:
-    """The experiment that `base` in a sweep's or study's `file` means.
+    """The experiment file for `base` in a sweep's or study's `file`.
 
     A path from that file's folder, or else the name of a config, here or shipped.
 

@@ -1,4 +1,4 @@
-"""The study's YAML file: a base experiment, its variants, how often, and what is looked at.
+"""The study's YAML file: a base experiment, its variants, seeds, and plots.
 
     about: Does a network forgive any initial weights?
     base: ../mnist_mlp.yaml        # from this file's folder
@@ -37,7 +37,7 @@ Plot = Literal["curves", "parameters", "weights", "activations", "invariance"]
 Name = Annotated[str, Field(pattern=r"^[^\W_][\w.+-]*$", max_length=40)]
 
 RUN = "run:"
-"""Before the name of a run under `first`, where its directory is meant."""
+"""Prefix of the name of a run under `first`, meaning its directory."""
 
 
 class Study(Options):

@@ -136,7 +136,7 @@ class Sweep(Options):
         return search.space
 
     def points(self) -> list[Settings | None]:
-        """A trial each; None where the point is chosen when its trial begins."""
+        """One per trial; None if the point is chosen when its trial starts."""
         if self.grid:
             return list(grid_points(self.grid))
         if self.random:

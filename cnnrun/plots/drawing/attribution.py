@@ -1,4 +1,4 @@
-"""Where in an image an answer comes from: saliency and Grad-CAM maps, drawn."""
+"""Which parts of an image matter: saliency and Grad-CAM maps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _IMAGE, _BETWEEN = 112, 4
 """Pixels of an image's longest side, and between the three images of a tile."""
 
 _COLOURS = "inferno"
-"""From black to light yellow with steadily rising lightness: no hue needs to be told apart."""
+"""From black to light yellow with steadily rising lightness: no hues need to be distinguished."""
 
 
 @styled

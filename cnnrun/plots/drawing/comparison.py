@@ -27,7 +27,7 @@ _LINES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 MOST_CURVES = len(_MARKERS)
-"""Curves of more groups could not be told apart: seven colors, and a shape for each."""
+"""Curves of more groups could not be distinguished: seven colors, and a shape for each."""
 
 _CURVES, _SCORES, _ROW = (470, 340), 300, (26, 56)
 """Pixels: size of the panel of curves, width of that of scores, least and most height of a row."""
@@ -168,7 +168,7 @@ def _curves_of(group: Group, key: str) -> Values:
 def _draw_curve(axes: Axes, values: Values, number: int, label: str) -> None:
     if not np.isfinite(values).any():
         return
-    # A run that is no number any more has no place in a mean: the curve ends there.
+    # A run that has become NaN has no place in a mean: the curve ends there.
     mean = values.mean(axis=0)
     epochs = np.arange(1, values.shape[1] + 1)
     style = line_of(number)

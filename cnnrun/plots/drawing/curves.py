@@ -38,7 +38,7 @@ SPLIT_LINES: dict[str, tuple[str, str, str]] = {
     "validation": (VERMILLION, "--", "s"),
     "test": (GREEN, "-.", "^"),
 }
-"""Colour, line style and marker of each split: the same in every plot, told apart in gray."""
+"""Colour, line style and marker of each split: the same in every plot, distinguishable in gray."""
 
 OTHER_LINES = ((PURPLE, ":", "D"), (ORANGE, "-.", "v"))
 

@@ -29,7 +29,7 @@ _UNDRAWABLE = ("Last Resort", "LastResort", "Color Emoji")
 """Fonts that claim to have every character, and fonts that draw only in colour."""
 
 _MARK = "\u200e"
-"""Says that text goes from left to right; it has no width."""
+"""Marks text as left to right; it has no width."""
 
 _FONTS_TRIED = 400
 """Opening a font costs about 5 ms; a character that none of so many has is drawn as a box."""
@@ -141,7 +141,8 @@ def widest(texts: Iterable[str], size: float = TEXT) -> float:
 def shorten(name: object, room: float, size: float = TEXT, keep_end: bool = False) -> str:
     """`name` as one line no wider than `room` pixels.
 
-    The middle gives way to an ellipsis: names that begin alike (`n02085620-dog`) stay apart.
+    The middle gives way to an ellipsis: names with a common start (`n02085620-dog`) stay
+    distinguishable.
     keep_end: the beginning does, as in a layer's name, which says at its end which it is.
     """
     shortened = _ending if keep_end else _without_middle
@@ -203,7 +204,7 @@ def in_lines(parts: Sequence[str], room: float, size: float = TEXT, most: int = 
 
 
 def in_legend(name: str) -> str:
-    """`name` so that a legend has it: matplotlib leaves out what begins with an underscore."""
+    """`name` for a legend: matplotlib leaves out names that start with an underscore."""
     return f"{_MARK}{name}" if name.startswith("_") else name
 
 
