@@ -155,6 +155,8 @@ class Plan:
     def _hash(self, base: dict[str, Any]) -> str:
         values = self.sweep.model_dump(exclude={"base", "set", "name", "output", "storage"})
         del values["workers"], values["seeds_in_parallel"]
+        # Its former name: with another, no sweep that was begun before would be known again.
+        values["measure"] = values.pop("metric")
         for search in ("random", "optuna"):
             if values[search]:
                 del values[search]["trials"]
