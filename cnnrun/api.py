@@ -1,5 +1,4 @@
-"""cnnrun from Python, for example a notebook: `from cnnrun import train, evaluate, load_run,
-load_model`.
+"""cnnrun from Python: `from cnnrun import train, evaluate, load_run, load_model`.
 
     run = train("configs/digits_cnn.yaml", "training.epochs=5")
     run.summary["test"]["accuracy"]

@@ -59,7 +59,7 @@ class Libraries:
         return add
 
     def names_beside(self, name: Any) -> list[str]:
-        """The names of the library that `name` begins with; none of other names."""
+        """The names of the library that `name` starts with; none for other names."""
         found = [lib for lib in self.known.values() if str(name).lower().startswith(f"{lib.name}/")]
         return [name for library in found for name in library.names()]
 

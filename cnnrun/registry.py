@@ -64,9 +64,9 @@ class Registry:
     def register(self, name: str) -> Callable[[Factory], Factory]:
         """Decorator that makes `factory` known as `name`.
 
-        `family/*` serves every name that begins with `family/`; what follows is given to it as
-        `variant`, and all have the same keys (see `libraries` for those that have not). A notebook
-        cell or a file that is run again replaces what it registered before.
+        `family/*` serves every name that starts with `family/`; the rest is passed as `variant`,
+        and all have the same keys (see `libraries` for those that have not). A notebook cell or a
+        file that is run again replaces what it registered before.
 
         Raises:
             ValueError: the name is taken, or the signature could not serve as a schema.

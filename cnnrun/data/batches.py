@@ -181,7 +181,7 @@ def cropped(images: Images, indices: Tensor, crop: RandomCrop, epoch: int) -> Te
 
 
 def batch_borders(count: int, batch_size: int, smallest: int = 2) -> list[int]:
-    """Where batches begin and end: 0, B, 2B, ..., count.
+    """The borders of batches: 0, B, 2B, ..., count.
 
     A last batch of fewer than `smallest` samples joins the batch before it, as batch normalization
     can't train on a single value per channel.

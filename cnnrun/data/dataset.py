@@ -52,15 +52,15 @@ class Split:
     """Images and their targets.
 
     images: (N, C, H, W) uint8, 0..255; C is 1 (gray) or 3 (RGB).
-    targets: what is to be answered, see `cnnrun.data.targets`; of a tensor, (N,) int64 are labels
+    targets: see `cnnrun.data.targets`; of a tensor, (N,) int64 are labels
         0..K-1, (N, D) float32 values and (N, H, W) uint8 masks.
     groups: (N,) int64, the shard of each sample, where no more than `groups_at_once` shards can be
         at hand; shuffling then stays within so many.
     ids: (N,) int64, which samples they are, see `cnnrun.data.identity`; by default their positions.
     keys: (N,) int64, what decides whether a sample is set aside, equal ones together, where files
         may come and go; None in a fixed set, where positions decide.
-    contents: (N,) int64, equal where samples hold the same bytes, if that is known; 0 where they
-        can't be told, as they are another each time.
+    contents: (N,) int64, equal if samples hold the same bytes, if that is known; 0 if unknown, as
+        they vary with each read.
     names: what each sample is called; None where it has no name but its position.
     """
 

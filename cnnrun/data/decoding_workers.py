@@ -40,7 +40,7 @@ class DecodingWorkers:
     def __init__(self, read: Read, plan: Plan, pin: bool) -> None:
         """read: called in forks of this process, where it must start no threads.
 
-        pin: the images lie in pinned memory, from which a GPU fetches by itself.
+        pin: the images are in pinned memory, from which a GPU copies asynchronously.
         """
         self._requests: list[tuple[list[int], int]] = []
         self._loader: DataLoader[Tensor | None] = DataLoader(
@@ -65,7 +65,7 @@ class DecodingWorkers:
     ) -> Generator[list[Tensor] | None, None, None]:
         """The images of each of `batches` (M,) int64, in pieces; None of one that can't be decoded.
 
-        It ends early where no processes can be had, or where somebody else ended them.
+        It ends early if no processes can be started, or if they were killed.
         """
         if self._in_use or self._ended:
             return
@@ -108,7 +108,7 @@ class DecodingWorkers:
             self._pass._shutdown_workers()  # a loader has no other way while anything refers to it
             self._pass = None
         for process in self._processes:
-            process.kill()  # one that hangs, or that the loader began and lost
+            process.kill()  # one that hangs, or that the loader started and lost
             process.join()
 
 

@@ -25,7 +25,7 @@ def displaced(dataset: Dataset, share: float) -> Dataset:
     Each image's move is the same in every run, whatever its seed: it belongs to the data.
 
     Raises:
-        UserError: the images are decoded as they are used, and so can't be moved once.
+        UserError: the images are decoded on use, and so can't be moved in advance.
     """
     if not share:
         return dataset

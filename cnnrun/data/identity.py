@@ -48,7 +48,7 @@ def id_of_content(content: bytes | memoryview) -> int:
 
 
 def identified(dataset: Dataset) -> Dataset:
-    """`dataset` with ids that tell samples of different splits apart, and its fingerprint.
+    """`dataset` with ids that differ between splits, and its fingerprint.
 
     Done once, with the splits as the source gives them: position 0 of training and position 0 of
     the test split are two samples.
@@ -68,7 +68,7 @@ def identified(dataset: Dataset) -> Dataset:
 def fingerprint(dataset: Dataset, contents: bool = True) -> str:
     """Of all samples' names, labels and contents, however they are divided into splits.
 
-    contents: without them, it is that of the same files if nobody had read them.
+    contents: without them, it is the fingerprint of the same files when unread.
 
     What a file holds is known from the time it was decoded to find out whether it can be; images
     in memory are hashed (0.1 s for CIFAR-10); of those that are made or read when they are asked
@@ -153,7 +153,7 @@ def difference(dataset: Dataset, held: Mapping[str, Any]) -> str | None:
         return None
     names = fingerprint(dataset, contents=False)
     if names == held.get("names") and names in (dataset.fingerprint, held["fingerprint"]):
-        return None  # nobody read all files, then or now (`dataset.check`)
+        return None  # not all files were read, then or now (`dataset.check`)
     before, now = held["trained_on"], dataset.train.ids
     gone, new = (int((~torch.isin(a, b)).sum()) for a, b in ((before, now), (now, before)))
     if gone or new:

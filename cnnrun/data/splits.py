@@ -48,9 +48,9 @@ def apply_splits(dataset: Dataset, options: DatasetOptions, seed: int) -> Datase
 
 
 def with_validation(dataset: Dataset, amount: int | float, seed: int) -> Dataset:
-    """Move `amount` of the training split (a share below 1, or a number) to a validation split.
+    """Move `amount` of the training split (a fraction below 1, or a number) to a validation split.
 
-    A data set that comes with its own validation split keeps it as it is.
+    A data set with its own validation split keeps that.
 
     Raises:
         UserError: nothing would be left to train on.

@@ -62,7 +62,7 @@ class Targets(ABC):
     @classmethod
     @abstractmethod
     def unknown(cls, count: int, outputs: int, size: tuple[int, int]) -> Targets:
-        """Stand-ins of `count` samples whose targets nobody knows.
+        """Placeholders for `count` samples with unknown targets.
 
         outputs: of the network. size: (height, width) of the images.
         """
@@ -96,7 +96,7 @@ class Targets(ABC):
         """The part of a batch of targets that can be averaged; see `refuses_mixing`."""
         return batch
 
-    # Why images can't be mixed, or changed by a policy that turns some of them; "" where they can.
+    # Why images can't be mixed, or changed by a policy that rotates some of them; "" if they can.
     refuses_mixing: ClassVar[str] = ""
 
     @property
@@ -105,7 +105,7 @@ class Targets(ABC):
 
     @property
     def refuses_moving(self) -> str:
-        """Why images can't be moved, turned or cut, up to "leave"; "" where they can."""
+        """Why images can't be moved, rotated or cut, up to "leave"; "" if they can."""
         return ""
 
     # Whether targets are moved along with their images, by `moved`.
@@ -151,7 +151,7 @@ class Labels(Targets):
 
     @classmethod
     def mixable(cls, batch: Tensor, outputs: int) -> Tensor:
-        """Labels (N,) as shares (N, K) of one class each; shares as they are."""
+        """Labels (N,) as one-hot weights (N, K); weights (N, K) unchanged."""
         return F.one_hot(batch, outputs).float() if batch.dim() == 1 else batch
 
 

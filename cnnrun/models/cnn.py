@@ -122,7 +122,7 @@ def blocks_of(settings: dict[str, Any], count: int) -> list[Block]:
     """`count` blocks, each with its entry of the settings that are lists.
 
     Raises:
-        UserError: a list has not one entry a block.
+        UserError: a list does not have one entry per block.
     """
     for key, value in settings.items():
         if isinstance(value, list) and len(value) != count:

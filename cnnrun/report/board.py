@@ -60,7 +60,7 @@ def body(data: Mapping[str, Any] | None = None) -> Markup:
 def held(
     runs: Sequence[RunRecord], names: Mapping[Path, str], chosen: Sequence[RunRecord]
 ) -> dict[str, Any]:
-    """All that a page holds of `runs`, as many numbers of them as a page bears.
+    """All that a page holds of `runs`, with as many numbers as fit on it.
 
     names: of their groups. chosen: whose curves are shown first.
     """
@@ -183,7 +183,7 @@ def progress(run: RunRecord) -> list[tuple[int, Path]]:
 
 
 class _Embedded:
-    """Small versions of images within the page, as many as it bears."""
+    """Small versions of images within the page, as many as fit."""
 
     def __init__(self) -> None:
         self.left = _IMAGE_BYTES
@@ -219,7 +219,7 @@ def _column(key: str, declared: Mapping[str, Metric]) -> dict[str, Any] | None:
 
 
 def thinned(log: dict[str, list[Any]], most: int) -> dict[str, list[Any]]:
-    """Columns of a log with a value an epoch, at `most` of them."""
+    """Columns of a log with one value per epoch, for at `most` epochs."""
     count = len(log.get("epoch", ()))
     if count <= most:
         return log

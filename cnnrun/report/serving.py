@@ -27,7 +27,7 @@ from cnnrun.runtime.strict_json import to_json
 
 HOST = "127.0.0.1"
 _NAMES = (HOST, "localhost")
-_MOST_AT_ONCE = 32  # requests; more are turned away
+_MOST_AT_ONCE = 32  # requests; more are refused
 _PATIENCE = 10  # seconds for a request to arrive
 _IMAGE_SIDE = 1024  # pixels
 _HEADERS = {

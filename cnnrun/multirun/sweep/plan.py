@@ -155,7 +155,7 @@ class Plan:
     def _hash(self, base: dict[str, Any]) -> str:
         values = self.sweep.model_dump(exclude={"base", "set", "name", "output", "storage"})
         del values["workers"], values["seeds_in_parallel"]
-        # Its former name: with another, no sweep that was begun before would be known again.
+        # Its former name: with another, no earlier sweep would be recognized.
         values["measure"] = values.pop("metric")
         for search in ("random", "optuna"):
             if values[search]:

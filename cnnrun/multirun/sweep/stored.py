@@ -58,7 +58,7 @@ def require_whole(trial: FrozenTrial) -> None:
 def explain_damage(url: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Within the block, Optuna's errors from a damaged storage become `UserError`s.
 
-    but: errors that the caller knows what to do about.
+    but: errors that the caller handles.
 
     Raises:
         UserError: it is damaged or can't be reached.

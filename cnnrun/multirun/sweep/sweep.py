@@ -46,7 +46,7 @@ class LaunchOptions:
     retry_failed: bool = False
     plugins: tuple[str, ...] = ()
     quiet: bool = False
-    # What the command line allows of somebody else's sweep; see `config.trust`.
+    # What the command line allows of another user's sweep; see `config.trust`.
     storage: str | None = None
     named: tuple[str, ...] = ()
     output: Path = Path("sweeps")
@@ -242,7 +242,7 @@ def _sqlite(folder: Path) -> str:
 
 
 def _write_files(plan: Plan) -> None:
-    """The sweep and its base, as trials and whoever joins read them."""
+    """The sweep and its base, as trials and joining processes read them."""
     folder = plan.sweep.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -40,10 +40,10 @@ def draw_attributions(
     confidences: Sequence[float],
     title: str,
 ) -> Figure:
-    """Each image beside its map and the map laid over it, with what the model answered.
+    """Each image beside its map and the map laid over it, with the model's prediction.
 
     `images` (N, C, H, W) float 0..1, `maps` (N, H, W) not negative; the rest N values each,
-    `confidences` in 0..1, `true_names` None where nobody knows them. Each map is drawn from zero to
+    `confidences` in 0..1, `true_names` None if unknown. Each map is drawn from zero to
     its own greatest value.
     """
     height, width = fit_pixels(images.shape[2:], _IMAGE)

@@ -158,7 +158,7 @@ def _logged(groups: Sequence[Group], metric: Metric) -> tuple[str, Metric]:
 
 
 def _curves_of(group: Group, key: str) -> Values:
-    """(runs, epochs), as far as all runs went; NaN where a value was no number."""
+    """(runs, epochs), as far as all runs went; NaN where a value was not finite."""
     logs = [[row.get(key) for row in run.rows] for run in group.runs if run.rows]
     epochs = min(map(len, logs), default=0)
     rows = [[math.nan if v is None else v for v in log[:epochs]] for log in logs]

@@ -134,7 +134,7 @@ def _draw_learning_rate(axes: Axes, x: Values, lr: Values) -> None:
 
 
 def _finite(values: Sequence[float]) -> Values:
-    """`values` with NaN, a gap in the line, in the place of infinity."""
+    """`values` with infinities replaced by NaN, a gap in the line."""
     array = np.asarray(values, dtype=np.float64)
     return np.where(np.isfinite(array), array, np.nan)
 

@@ -53,7 +53,7 @@ def _fonts() -> list[tuple[str, str]]:
     own = Path(matplotlib.get_data_path())
     families: dict[str, str] = {}
     for font in sorted(manager.ttflist, key=lambda font: abs(int(font.weight) - 400)):
-        # matplotlib's other own fonts are for formulas; some have signs in the place of letters.
+        # matplotlib's other own fonts are for formulas; some have signs instead of letters.
         usable = own not in Path(font.fname).parents and font.style == "normal"
         if usable and not any(word in font.name for word in _UNDRAWABLE):
             families.setdefault(font.name, font.fname)
@@ -143,7 +143,7 @@ def shorten(name: object, room: float, size: float = TEXT, keep_end: bool = Fals
 
     The middle gives way to an ellipsis: names with a common start (`n02085620-dog`) stay
     distinguishable.
-    keep_end: the beginning does, as in a layer's name, which says at its end which it is.
+    keep_end: the start gives way, as in a layer's name, whose end says which it is.
     """
     shortened = _ending if keep_end else _without_middle
     text = clean(name)

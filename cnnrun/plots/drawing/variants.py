@@ -118,8 +118,7 @@ class Spread:
 
 @styled
 def draw_spread(variants: Mapping[str, Spread], title: str) -> Figure:
-    """How widely each layer's outputs spread, from the first layer to the last: one line per
-    variant.
+    """How widely each layer's outputs spread, first layer to last: one line per variant.
 
     Two panels, at initialization and after training, on one logarithmic scale; what is 0 or not
     finite has no point.
