@@ -70,8 +70,11 @@ def _lead(
     runs: Sequence[RunRecord], groups: Sequence[Group], compared: Sequence[Comparison]
 ) -> str:
     lead = f"{len(runs)} runs in {len(groups)} group{'s' if len(groups) != 1 else ''}"
-    by = [f"{c.split} {c.metric.display_name}, {_ranked(c)}" for c in compared]
-    return f"{lead}, compared by {' and by '.join(by)}." if by else f"{lead}."
+    by = [
+        f"{c.split} {c.metric.display_name}" + (f", {_ranked(c)}" if c.is_ranked_apart else "")
+        for c in compared
+    ]
+    return f"{lead}, compared by {'; by '.join(by)}." if by else f"{lead}."
 
 
 def _ranked(comparison: Comparison) -> str:

@@ -133,6 +133,12 @@ def test_average_pooling_takes_the_place_of_the_networks_own() -> None:
         _features(nn.Sequential(nn.Conv2d(3, 4, 3)), "0", average=True)
 
 
+def test_networks_of_cnnrun_have_no_weights_of_their_own() -> None:
+    told = "networks have weights of their own; name a file, a run, or `random`"
+    with pytest.raises(UserError, match=told):
+        open_judge("resnet", "imagenet", "auto", [])
+
+
 def test_weights_of_a_library_say_how_images_are_normalized(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
