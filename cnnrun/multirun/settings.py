@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from cnnrun.config.document import Change, Document, parse
+from pydantic import ValidationError
+
+from cnnrun.config import renamed
+from cnnrun.config.document import Change, Document, parse, read
+from cnnrun.config.error_messages import explain
 from cnnrun.config.shipped import find_config
+from cnnrun.errors import ConfigError
+from cnnrun.registry import Options
 from cnnrun.runtime.paths import expanded
+
+Spec = TypeVar("Spec", bound=Options)
 
 Settings = dict[str, Any]
 """Dotted keys of the experiment and their values: one point of a sweep, one variant of a study."""
@@ -49,6 +57,25 @@ def apply(
         for length in range(1, len(path) + 1):
             if path[:length] not in known:
                 document.key_places[path[:length]] = key_place
+
+
+def read_as(
+    model: type[Spec], file: Path, overrides: Iterable[str], named: Collection[str] = ()
+) -> tuple[Spec, Document]:
+    """The sweep or study in `file`, validated, and its document; named: see `override`.
+
+    Raises:
+        ConfigError: all problems found.
+    """
+    document = read(file)
+    own = model.model_fields
+    override(document, overrides, [*own, *renamed.former(own)], named)
+    renamed.accept_keys(document, own)
+    document.values.setdefault("name", file.stem)
+    try:
+        return model.model_validate(document.values), document
+    except ValidationError as error:
+        raise ConfigError(explain(document, error, model)) from None
 
 
 def override(
