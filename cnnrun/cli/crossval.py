@@ -61,4 +61,7 @@ def crossval(
         console.out("\n".join(lines))
         return
     found = folded.run(config, folds, overrides or [], output, options)
-    console.out(to_json(found.to_dict()) if as_json else found.to_text())
+    if as_json:
+        console.out(to_json(found.to_dict()))
+    else:
+        console.show(found.to_text())

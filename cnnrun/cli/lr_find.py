@@ -53,4 +53,4 @@ def lr_find(
     if as_json:
         console.out(to_json({"suggestion": found.suggestion, **values, **asdict(found)}))
     else:
-        console.out(lr_finder.to_text(found))
+        console.show(lr_finder.to_text(found))

@@ -61,4 +61,7 @@ def study(
         console.out("\n".join(studies.commands(file, overrides or [], options)))
         return
     findings = studies.run(file, overrides or [], options)
-    console.out(to_json(findings.to_dict()) if as_json else findings.to_text())
+    if as_json:
+        console.out(to_json(findings.to_dict()))
+    else:
+        console.show(findings.to_text())

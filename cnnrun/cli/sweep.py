@@ -110,7 +110,10 @@ def sweep(
     else:
         assert join is not None
         results = sweeps.join(join, name, options)
-    console.out(to_json(results.to_dict()) if as_json else results.to_text())
+    if as_json:
+        console.out(to_json(results.to_dict()))
+    else:
+        console.show(results.to_text())
     _report_failures(results)
 
 

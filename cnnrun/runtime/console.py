@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 from cnnrun.runtime.printable import printable_text
+from cnnrun.runtime.text_table import fitted
 
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 # What `stage` shows on the terminal's last line.
@@ -47,7 +48,8 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """A warning, also with `--quiet`."""
     stage("")
-    stderr.write(f"{printable_text(text)}\n")
+    shown = printable_text(text)
+    stderr.write(f"{fitted(shown, width()) if stderr.isatty() else shown}\n")
     stderr.flush()
 
 
@@ -66,6 +68,16 @@ def out(text: object, end: str = "\n") -> None:
             stream.write(_encodable(shown, stream))
     except BrokenPipeError:
         discard(stream)
+
+
+def show(text: str) -> None:
+    """Write a result for people to stdout, on a terminal in lines that fit it.
+
+    Raises:
+        OSError: it can't be written there.
+    """
+    stream = _stdout()
+    out(fitted(text, width(stream)) if stream.isatty() else text)
 
 
 class _Results:
@@ -211,11 +223,11 @@ def rich_console() -> Console:
     return Console(file=file, width=width() if os.environ.get("COLUMNS") else None)
 
 
-def width() -> int:
-    """The columns of the terminal on stderr; 80 where there is none. COLUMNS overrides both."""
+def width(stream: TextIO | Guarded = stderr) -> int:
+    """The columns of the terminal on a stream; 80 where there is none. COLUMNS overrides both."""
     if os.environ.get("COLUMNS", "").isdecimal():
         return max(1, int(os.environ["COLUMNS"]))
     try:
-        return os.get_terminal_size(stderr.fileno()).columns or 80
+        return os.get_terminal_size(stream.fileno()).columns or 80
     except (OSError, ValueError):
         return 80

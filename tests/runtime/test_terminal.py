@@ -38,6 +38,24 @@ def row(epoch: int = 1, best: int = 1, epochs: int = 20, **more: object) -> Epoc
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
+def test_sentences_are_broken_at_spaces_on_a_terminal_alone(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    sentence = "No difference can be claimed between A and B from 3 shared seeds. " * 4
+    for name, write in (("stdout", console.show), ("stderr", console.warn)):
+        terminal, file = Terminal(), io.StringIO()
+        monkeypatch.setattr(sys, name, terminal)
+        write(sentence)
+        lines = terminal.getvalue().rstrip().split("\n")
+        assert width - 15 < max(map(len, lines)) <= width
+        assert " ".join(lines) == sentence.strip()
+        monkeypatch.setattr(sys, name, file)
+        write(sentence)
+        assert file.getvalue() == f"{sentence}\n"
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
 @pytest.mark.parametrize("epochs", [1, 20, 90_000])
 @pytest.mark.parametrize("seed", [None, 123456])
 def test_rows_fit_and_stand_under_their_header(width: int, epochs: int, seed: int | None) -> None:
