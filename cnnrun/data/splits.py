@@ -18,6 +18,7 @@ from torch import Tensor
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.identity import Numbers, mixed
 from cnnrun.data.options import DatasetOptions
+from cnnrun.data.targets import Labels, Masks
 from cnnrun.errors import UserError
 from cnnrun.runtime.randomness import derive_seed
 
@@ -32,6 +33,12 @@ def apply_splits(dataset: Dataset, options: DatasetOptions, seed: int) -> Datase
     """
     train = dataset.train
     if options.per_class is not None:
+        if not isinstance(train.targets, Labels):
+            kind = train.targets.kind.replace("_", " ")
+            raise UserError(
+                f"per_class: images are counted by their class, and these data have {kind}; "
+                "dataset.limit cuts them down as a whole"
+            )
         wanted = np.minimum(_class_sizes(train.targets.strata), options.per_class)
         chosen = _choice(train.targets.strata, wanted, derive_seed(seed, "per class"), train.keys)
         train = train.take(chosen)
@@ -156,8 +163,11 @@ def _with_untrained_reported(dataset: Dataset) -> Dataset:
     if not untrained or not len(dataset.train):
         return dataset
     some = ", ".join(untrained[:8]) + (", ..." if len(untrained) > 8 else "")
+    targets = dataset.train.targets
+    what = "pixel" if isinstance(targets, Masks) else "image"
     note = (
-        f"no training image of {len(untrained):,} of {len(dataset.classes):,} classes ({some}): "
+        f"no training {what} of {len(untrained):,} of {len(dataset.classes):,} {targets.words} "
+        f"({some}): "
         "what is set aside (dataset.validation, limit, fold) or the data leave none"
     )
     return replace(dataset, notes=(*dataset.notes, note))
