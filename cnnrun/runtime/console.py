@@ -53,14 +53,18 @@ def warn(text: str) -> None:
     stderr.flush()
 
 
-def out(text: object, end: str = "\n") -> None:
+def out(text: object, end: str = "\n", fit: bool = False) -> None:
     """Write a result to stdout. A reader that has closed the pipe (`| head`) has enough.
+
+    fit: it is for people: a terminal gets lines that fit it.
 
     Raises:
         OSError: it can't be written there.
     """
     stage("")
     stream, shown = _stdout(), printable_text(f"{text}{end}")
+    if fit and stream.isatty():
+        shown = fitted(shown, width(stream))
     try:
         try:
             stream.write(shown)
@@ -68,16 +72,6 @@ def out(text: object, end: str = "\n") -> None:
             stream.write(_encodable(shown, stream))
     except BrokenPipeError:
         discard(stream)
-
-
-def show(text: str) -> None:
-    """Write a result for people to stdout, on a terminal in lines that fit it.
-
-    Raises:
-        OSError: it can't be written there.
-    """
-    stream = _stdout()
-    out(fitted(text, width(stream)) if stream.isatty() else text)
 
 
 class _Results:

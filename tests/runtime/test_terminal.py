@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_sentences_are_broken_at_spaces_on_a_terminal_alone(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     sentence = "No difference can be claimed between A and B from 3 shared seeds. " * 4
-    for name, write in (("stdout", console.show), ("stderr", console.warn)):
+    for name, write in (("stdout", partial(console.out, fit=True)), ("stderr", console.warn)):
         terminal, file = Terminal(), io.StringIO()
         monkeypatch.setattr(sys, name, terminal)
         write(sentence)
