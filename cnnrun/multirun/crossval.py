@@ -85,9 +85,9 @@ class Scored:
             if found.low is not None and found.high is not None:
                 ends = (metric.possible(found.low), metric.possible(found.high))
                 between = " to ".join(map(metric.text, ends))
-            each = " ".join(metric.text(value) for value in values)
-            rows.append([metric.display_name, metric.text(found.mean), between, each])
-        head = ["", "mean", "95 % interval", "folds"]
+            spread = " to ".join(metric.text(end(values)) for end in (min, max))
+            rows.append([metric.display_name, metric.text(found.mean), between, spread])
+        head = ["", "mean", "95 % interval", "lowest to highest fold"]
         return "\n".join(
             [
                 f"{self.name}: {len(self.runs)} folds, {self.images:,} images left out once each",
