@@ -72,7 +72,8 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     if not resumes:
         init_from_data(model, dataset, normalization, experiment.seed)
     found = checkpoint.task if checkpoint else None
-    learned = _Learned(dataset.class_counts, len(dataset.train), found)
+    outputs = len(checkpoint.classes if checkpoint else dataset.classes)
+    learned = _Learned(dataset.class_counts, len(dataset.train), found, outputs)
     parts = _assemble(experiment, device, dataset, normalization, model, learned)
     try_users_parts(parts)
     return replace(
@@ -99,7 +100,7 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
         raise UserError(f"the checkpoint is damaged: {message}")
     trained_on = checkpoint.data.get("trained_on")
     samples = len(trained_on) if isinstance(trained_on, Tensor) and trained_on.dim() == 1 else 0
-    learned = _Learned(torch.tensor(checkpoint.class_counts), samples, checkpoint.task)
+    learned = _Learned(torch.tensor(checkpoint.class_counts), samples, checkpoint.task, classes)
     return _assemble(experiment, device, dataset, checkpoint.normalization, model, learned)
 
 
@@ -125,11 +126,13 @@ class _Learned:
 
     counts: samples of each class, (K,) int64. samples: their total. found: the state of a
     checkpoint's task, see `Task.state`.
+    outputs: how many classes, labels or values that was; the data may have others now.
     """
 
     counts: Tensor
     samples: int
     found: dict[str, Any] | None
+    outputs: int
 
 
 def _augmentations_beside(
@@ -183,7 +186,7 @@ def _assemble(
         if learned.found is None:
             task.learn(dataset)
         else:
-            _restore(task, learned.found, classes)
+            _restore(task, learned.found, learned.outputs)
     with experiment.located("training", "monitor"):
         task.ranks_by(experiment.training.monitor)
     augmentations = _augmentations_beside(loss, experiment, dataset)

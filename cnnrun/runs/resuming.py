@@ -15,6 +15,7 @@ from cnnrun.config.identity import Role, differences, role
 from cnnrun.config.own_code import changed, code_of
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.identity import difference
+from cnnrun.data.targets import Masks
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
@@ -196,10 +197,11 @@ def check_data(dataset: Dataset, checkpoint: Checkpoint) -> None:
         )
     counts = dataset.class_counts.tolist()
     if counts != checkpoint.class_counts:
+        unit = "pixels" if isinstance(dataset.train.targets, Masks) else "images"
         k = next(i for i, n in enumerate(counts) if n != checkpoint.class_counts[i])
         raise UserError(
             f"the training data have changed since the run started: class '{dataset.classes[k]}' "
-            f"has {counts[k]:,} images instead of {checkpoint.class_counts[k]:,}"
+            f"has {counts[k]:,} {unit} instead of {checkpoint.class_counts[k]:,}"
         )
     changed = difference(dataset, checkpoint.data)
     if changed:

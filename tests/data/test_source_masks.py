@@ -307,3 +307,14 @@ def test_pairs_are_trained_on_and_resumed(
     )
     whole, _ = killed_and_resumed(3, "masks.yaml")
     assert cnnrun("eval", whole).code == 0
+    for mask, told in (
+        (np.eye(6, 8, dtype=np.uint8) + np.eye(6, 8, 1, dtype=np.uint8) * 2, "pixels instead of"),
+        (np.eye(6, 8, dtype=np.uint8), "the data now have 2 (0, 1)"),
+    ):
+        for file in (tmp_path / "masks").rglob("*.png"):
+            Image.fromarray(mask).save(file)
+        changed = cnnrun("train", "--resume", whole, "training.epochs=3")
+        assert changed.code == 1
+        assert told in changed.err
+    said = cnnrun("eval", whole).err
+    assert "images of the other splits, or labels, have changed" in said
