@@ -21,7 +21,7 @@ _EFFECTIVE = (
         "dataset.displace",
     ),
     *("dataset.batch_size", "dataset.on_error", "dataset.cache", "dataset.cache_dir"),
-    *("dataset.threads", "dataset.bits", "dataset.check"),
+    *("dataset.threads", "dataset.bits", "dataset.range", "dataset.page", "dataset.check"),
 )
 # Settings that divide the data, and so are fixed for a run.
 _SPLITS = ("seed", "dataset.validation", "dataset.fold", "dataset.limit", "dataset.per_class")

@@ -128,7 +128,7 @@ def predict_files(
 
         def read(row: int) -> None:
             try:
-                image = opened(files[numbers[row]])
+                image = opened(files[numbers[row]], form.reading)
                 frame_opened(image, form, images[row : row + 1])
                 sizes[numbers[row]] = image.size
             except UnreadableError as error:
@@ -196,8 +196,9 @@ def form_of(parts: Parts) -> ImageFormat:
     """The format of images in training: size, channels and resizing."""
     channels, height, width = parts.dataset.input_shape
     dataset = parts.experiment.dataset
-    crop = dataset.crop_fraction
-    return ImageFormat((height, width), channels, dataset.resize, dataset.bits or 16, crop)
+    options = dataset.image_options()
+    crop = options.crop_fraction
+    return ImageFormat((height, width), channels, options.resize, options.reading, crop)
 
 
 def masks_of(parts: Parts, answers: Answers) -> list[npt.NDArray[np.uint8]]:
