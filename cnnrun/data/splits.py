@@ -1,9 +1,9 @@
-"""Choosing samples: seeded, and so that each class keeps its share.
+"""Choosing samples: seeded and stratified by class.
 
 In a fixed set positions decide, by stratified draws of exact size. Files may come and go; of these
 each sample's own key decides (`Split.keys`): its hash with the seed is a number in 0..1, and where
 that is below 0.2 it belongs to the share of 0.2 that is set aside. So no other file can move a
-sample from one split to another; the price is that the sizes vary as coin tosses do.
+sample from one split to another; the price is that sizes vary randomly.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Counts = NDArray[np.int_]
 
 
 def apply_splits(dataset: Dataset, options: DatasetOptions, seed: int) -> Dataset:
-    """Cut the training split down as asked, then set its validation samples aside.
+    """Reduce the training split by `limit` and the like, then split off validation samples.
 
     Raises:
         UserError: nothing would be left to train on.
@@ -55,9 +55,9 @@ def apply_splits(dataset: Dataset, options: DatasetOptions, seed: int) -> Datase
 
 
 def with_validation(dataset: Dataset, amount: int | float, seed: int) -> Dataset:
-    """Move `amount` of the training split (a share below 1, or a number) to a validation split.
+    """Move `amount` of the training split (a fraction below 1, or a number) to a validation split.
 
-    A data set that comes with its own validation split keeps it as it is.
+    A data set with its own validation split keeps that.
 
     Raises:
         UserError: nothing would be left to train on.
@@ -140,7 +140,7 @@ def fold_of_groups(
 
 
 def _dealt(labels: Tensor, fold: int, folds: int, seed: int) -> Tensor:
-    """Samples sorted by class, shuffled within, are dealt out in turn like cards."""
+    """Samples, sorted by class and shuffled within, are dealt to folds in turn."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     dealt = shuffled[np.argsort(labels.numpy()[shuffled], kind="stable")]
     return torch.from_numpy(np.sort(dealt[fold - 1 :: folds]))
@@ -174,7 +174,7 @@ def _with_untrained_reported(dataset: Dataset) -> Dataset:
 
 
 def chosen_by_key(keys: Tensor, labels: Tensor, amount: int | float, seed: int) -> Tensor:
-    """Which samples are set aside, each by its own key: sorted indices, int64.
+    """The held-out samples, chosen by their own keys: sorted indices, int64.
 
     amount: a share, below which a sample's draw in 0..1 is to be; or a number of samples, the
         lowest draws of all. Samples with equal keys go together.
@@ -208,7 +208,7 @@ def _draws(keys: Tensor, seed: int) -> NDArray[np.float64]:
 def stratified_choice(labels: Tensor, count: int, seed: int) -> Tensor:
     """`count` distinct indices into `labels` (N,), sorted: (count,) int64.
 
-    Every class gets its share rounded down; the largest remainders get the rest (Hamilton's
+    Every class gets its proportion rounded down; the largest remainders get the rest (Hamilton's
     method), so that no class is off by one whole sample or more.
     """
     return _choice(labels, allocate(_class_sizes(labels), count), seed)

@@ -32,7 +32,7 @@ def refuse_other_targets(experiment: Experiment, dataset: Dataset) -> None:
 
 
 def refuse_nothing_to_learn(experiment: Experiment, dataset: Dataset) -> None:
-    """Refuse data that a network answers rightly without looking: it would score 100 %.
+    """Refuse data that a network predicts perfectly without looking: it would score 100 %.
 
     Raises:
         ConfigError: with the place of the data set.

@@ -167,7 +167,7 @@ def _of_folds(said: out_of_fold.OutOfFold, dataset: Dataset, folds: int) -> Susp
     for number in judged.wrong.tolist():
         known = int(said.ids[number])
         if changed[number]:
-            continue  # somebody has corrected it
+            continue  # it has been corrected
         if known not in places:
             raise UserError("the data have changed since the cross-validation: images are missing")
         split, index = places[known]

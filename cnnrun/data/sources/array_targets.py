@@ -76,7 +76,7 @@ def values_of(rows: NDArray[Any], names: Sequence[str] = ()) -> Values:
     """Rows (N, D) of finite numbers as values. names: of the D; by default numbers.
 
     Raises:
-        UserError: 32-bit numbers do not hold them, or hardly tell them apart; without a place.
+        UserError: 32-bit numbers do not hold them, or hardly distinguish them; without a place.
     """
     exact = rows.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -215,7 +215,7 @@ def _pixels(images: NDArray[Any], reading: ImageReading) -> Tensor:
     """(N, C, H, W) uint8, C 1 to 16.
 
     Raises:
-        UserError: it can't be told which dimension is that of the channels, or other values.
+        UserError: it is unclear which dimension is that of the channels, or other values.
     """
     tensor = torch.from_numpy(images.astype(images.dtype.newbyteorder("="), copy=False))
     if tensor.dim() == 3:

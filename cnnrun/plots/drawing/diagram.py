@@ -36,7 +36,7 @@ from cnnrun.plots.style import (
 )
 
 MOST_BOXES = 32
-"""More are drawn together by the beginnings of their names, so that the plot stays legible."""
+"""More are grouped by the prefixes of their names, so that the plot stays legible."""
 
 BOXES, WORDS, NUMBERS = 220, 470, 140
 """Pixels: the widest box, what is written right of the boxes, each of two columns of numbers."""

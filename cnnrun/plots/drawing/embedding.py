@@ -42,7 +42,7 @@ COLOURS = (
     *("#332288", "#CC6677", "#117733", "#DDAA33", "#88CCEE"),
     *("#AA4499", "#44AA99", "#882255", INK, "#999933"),
 )
-"""Ten that colour-blind people tell apart (Tol 2021, `muted`, its sand darkened for paper)."""
+"""Ten for colour-blind readers (Tol 2021, `muted`, with sand darkened for paper)."""
 
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", "*", ">", "p")
 """Ten colours and eleven shapes: the first ten classes share neither, 110 not both."""
@@ -84,7 +84,7 @@ def to_plane(features: Floats, method: Method, seed: int) -> tuple[Floats, list[
 def draw_embedding(
     points: Floats, labels: Integers, classes: Sequence[str], axis_names: Sequence[str], title: str
 ) -> Figure:
-    """A point for each image, its colour and shape telling the class.
+    """A point for each image; its colour and shape show the class.
 
     `points` (N, 2), `labels` (N,) indices into `classes`. Names stand at the medians of their
     points, as many as there is room for; up to 20 classes are also named in a legend.
