@@ -98,7 +98,7 @@ def try_users_parts(parts: Parts) -> None:
     images = parts.dataset.train.images[torch.arange(min(_IMAGES, len(parts.dataset.train)))]
     images = images.to(parts.device)
     model = registry.models.get(experiment.model.name)
-    if model.is_users or experiment.model.name == "unet":  # whose answers are maps
+    if model.is_users:
         with experiment.located("model"):
             _try_model(parts, model, images)
     # A crop taken while decoding is the first of the list, and not part of the pipeline.

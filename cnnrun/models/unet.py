@@ -27,6 +27,7 @@ class Unet(nn.Module):
 
     # The encoder may have linear layers of its own, as ConvNeXt and squeeze-and-excitation have.
     head_layer = "head"
+    gives_masks = True
 
     def __init__(
         self,

@@ -91,7 +91,7 @@ class Multilabel(Task):
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:  # noqa: ARG002
         """See `Task.check`: a model whose output is an image is refused."""
-        if hasattr(model, "enter") or hasattr(model, "decode"):
+        if any(hasattr(model, kind) for kind in ("enter", "decode", "gives_masks")):
             raise UserError("task multilabel needs a network that gives logits, such as cnn")
 
     def step(

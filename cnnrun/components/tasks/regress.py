@@ -76,7 +76,7 @@ class Regress(Task):
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:  # noqa: ARG002
         """See `Task.check`: a model whose output is an image is refused."""
-        if hasattr(model, "enter") or hasattr(model, "decode"):
+        if any(hasattr(model, kind) for kind in ("enter", "decode", "gives_masks")):
             raise UserError("task regress needs a network that gives numbers, such as cnn")
 
     def step(
