@@ -75,7 +75,7 @@ class DatasetOptions(Component):
     """Threads or processes that decode image files; by default one for each core."""
 
     def image_options(self) -> ImageOptions:
-        """What sources and conversions are told about the form of images."""
+        """The options about the format of images, for sources and conversions."""
         size = [self.size, self.size] if isinstance(self.size, int) else self.size
         wanted: dict[str, Literal[1, 3] | None] = {"auto": None, "gray": 1, "rgb": 3}
         return ImageOptions(

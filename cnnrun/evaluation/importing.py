@@ -84,13 +84,17 @@ def import_network(
     found.rename(rename)
     names = _named(found.outputs, classes, known)
     network = build_model(experiment, shape, len(names))
+    task: Task = registry.tasks.build(experiment.task)
+    with experiment.located("task"):
+        task.check(network, nn.Identity())
+        task.check_shape(network, shape, len(names))
     checkpoint = Checkpoint(
         model=found.fitting(network, file),
         config=experiment.to_dict(),
         classes=list(names),
         class_counts=[0] * len(names),
         input_shape=list(shape),
-        task=_task_state(experiment, names),
+        task=_task_state(task, experiment.task.name, names),
         normalization=_normalization(experiment, shape[0]),
         versions={"cnnrun": __version__, "torch": str(torch.__version__)},
     )
@@ -220,16 +224,15 @@ def _named(outputs: int | None, file: Path | None, known: Pretrained | None) -> 
     return tuple(f"class {number}" for number in range(outputs or _SOME))
 
 
-def _task_state(experiment: Experiment, names: Sequence[str]) -> dict[str, Any]:
+def _task_state(task: Task, name: str, names: Sequence[str]) -> dict[str, Any]:
     """The task's state, if it follows from the names alone.
 
     Raises:
         UserError: it does not.
     """
-    task: Task = registry.tasks.build(experiment.task)
     able = {"labels": {}, "label_sets": {"labels": len(names), "thresholds": None}}
     able["masks"] = {"classes": len(names)}
     if task.targets not in able:
         message = "what it learns from data besides weights is in no weights file"
-        raise UserError(f"import: task {experiment.task.name}: {message}")
+        raise UserError(f"import: task {name}: {message}")
     return able[task.targets]

@@ -156,9 +156,18 @@ def _of_folds(said: out_of_fold.OutOfFold, dataset: Dataset, folds: int) -> Susp
         for split in (dataset.train, dataset.split("validation"))
         for index, number in enumerate(split.ids.tolist())
     }
+    labels = {
+        (number, label)
+        for split in (dataset.train, dataset.split("validation"))
+        for number, label in zip(split.ids.tolist(), split.labels.tolist(), strict=True)
+    }
+    then = list(zip(said.ids.tolist(), said.labels.tolist(), strict=True))
+    changed = [one not in labels and one[0] in places for one in then]
     rows, images = [], []
     for number in judged.wrong.tolist():
         known = int(said.ids[number])
+        if changed[number]:
+            continue  # it has been corrected
         if known not in places:
             raise UserError("the data have changed since the cross-validation: images are missing")
         split, index = places[known]
@@ -166,6 +175,8 @@ def _of_folds(said: out_of_fold.OutOfFold, dataset: Dataset, folds: int) -> Susp
         rows.append({**place, **judged.row(number)})
         images.append(split.images[torch.tensor([index])])
     words = f"cross-validation, {folds} folds"
+    if any(changed):
+        words += f"; {sum(changed):,} labels have been changed since"
     return Suspects(rows, _concatenated(images, dataset), len(said.labels), words)
 
 

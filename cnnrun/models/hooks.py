@@ -31,8 +31,7 @@ def layer_named(model: nn.Module, name: str) -> nn.Module:
 
 @torch.no_grad()
 def visit_layers(model: nn.Module, images: Tensor, visit: Visit) -> None:
-    """Call `visit` for each layer with its inputs and outputs on `images` (N, C, H, W), in eval
-    mode.
+    """Call `visit` for each layer as it runs on `images` (N, C, H, W) in eval mode.
 
     In order of computation, without layers that contain others; a layer used several times is
     visited as often. Read outputs at once: a later layer may work in place.

@@ -15,6 +15,8 @@ from cnnrun.models.transfer import Transfer
 def head_name(model: nn.Module) -> str:
     """The last linear layer (or 1 x 1 convolution), which turns features into logits.
 
+    A model within which another one lies says which it is by `head_layer`.
+
     Raises:
         UserError: there is none.
     """
@@ -23,6 +25,8 @@ def head_name(model: nn.Module) -> str:
             "an autoencoder has no head, and so no `features` before it; name its parts instead, "
             "e.g. freeze: encoder"
         )
+    if isinstance(said := getattr(model, "head_layer", None), str):
+        return said
     layers = list(model.named_modules())
     linear = [name for name, module in layers if isinstance(module, nn.Linear)]
     pointwise = [

@@ -25,6 +25,10 @@ _LEAST = 16
 class Unet(nn.Module):
     """U-Net (Ronneberger et al. 2015): a class for each pixel, with any network as encoder."""
 
+    # The encoder may have linear layers of its own, as ConvNeXt and squeeze-and-excitation have.
+    head_layer = "head"
+    gives_masks = True
+
     def __init__(
         self,
         input_shape: Shape,

@@ -123,7 +123,7 @@ class Target:
         return suspects(self.path, self._overrides, self._plugins)[0]
 
     def check_classifies(self) -> None:
-        """Raise a `UserError` where the task is not to tell one class of several."""
+        """Raise a `UserError` unless the task is to predict one of several classes."""
         if not isinstance(self.parts.task, Classify):
             raise UserError(f"{self.path}: this plot needs a classifier (task: classify)")
 

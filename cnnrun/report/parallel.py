@@ -1,4 +1,4 @@
-"""Parallel coordinates as SVG: an axis a setting, a line a group of runs."""
+"""Parallel coordinates as SVG: one axis per setting, one line per group of runs."""
 
 from __future__ import annotations
 

@@ -58,6 +58,8 @@ def quantized(tensor: Tensor, reading: ImageReading = AS_STORED) -> Tensor:
     Raises:
         UserError: another type, or floats outside 0..1.
     """
+    if not tensor.numel():
+        raise UserError(f"the image has no pixels: its shape is {tuple(tensor.shape)}")
     if reading.high is not None:
         return _in_range(tensor, reading)
     if tensor.dtype == torch.uint8:

@@ -20,7 +20,7 @@ _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
 def is_dicom(content: bytes) -> bool:
-    """Whether a file begins as DICOM files do."""
+    """Whether a file starts like a DICOM file."""
     return content[_BEGINNING : _BEGINNING + len(_MAGIC)] == _MAGIC
 
 

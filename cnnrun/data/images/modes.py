@@ -25,7 +25,7 @@ def as_8_bit(image: Image.Image, channels: int, reading: ImageReading = AS_STORE
     * transparent images are put on white;
     * 16-bit gray is scaled from 0..65,535 or the range of `reading`; mode I too, as it holds
       16-bit values; mode F from 0..1 (16-bit color is scaled by Pillow as it reads the file);
-    * a range that clips also stretches images of 8 bits, each channel by itself;
+    * a range that clips also stretches images of 8 bits, each channel separately;
     * color to gray is Pillow's luma (ITU-R 601-2); CMYK to RGB is Pillow's, without ICC profiles.
 
     Raises:

@@ -259,9 +259,11 @@ class OwnImages:
         row = np.asarray(target)[None]
         self.kind = self.kind or kind_of(row)
         try:
-            return targets_of(row, self.kind).held[0].numpy()
+            held = targets_of(row, self.kind).held[0].numpy()
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
+        # Values keep their digits until all of them are known.
+        return np.atleast_1d(row[0]) if self.kind == "values" else held
 
 
 def _class_names(target: str, named: Any, labels: list[Tensor]) -> tuple[str, ...]:

@@ -126,7 +126,7 @@ class Description:
 
 
 def _plain(value: Any) -> Any:
-    """`value` with lists in the place of tuples."""
+    """`value` with lists instead of tuples."""
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, tuple) else value
