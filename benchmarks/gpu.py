@@ -116,7 +116,7 @@ def compiling(smoke: bool) -> Figures:
 
 
 def resnet50_jpegs(smoke: bool) -> Figures:
-    """The same from 500x375 JPEGs, a random crop of each decoded anew."""
+    """The same from 500x375 JPEGs, a random crop of each decoded again."""
     dataset = {
         "name": "folder",
         "root": jpegs(_count(smoke)),
@@ -188,7 +188,7 @@ def _of_limit(workload: Workload, rounds: int) -> Figures:
 
 
 def _seconds_of(trainer: Trainer) -> float:
-    """Of all epochs from the first on; the weights stay as they are."""
+    """Of all epochs from the first on; the weights don't change."""
     trainer.progress = Progress(accumulate=trainer.stepper.accumulate)
     started = time.perf_counter()
     trainer.fit(Quiet())  # reads the last epoch's means, so it waits for the device

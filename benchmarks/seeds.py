@@ -1,4 +1,4 @@
-"""What N seeds cost together, in times of what one seed costs, beside N seeds one after the other.
+"""The cost of N seeds together, relative to one seed, compared with N seeds in turn.
 
     python -m benchmarks.seeds [--seeds 1,4,8] [--threads 2] [--rounds 3] [--json F]
 

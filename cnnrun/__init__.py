@@ -22,7 +22,7 @@ _API = ("ConfigError", "UserError", "evaluate", "load_model", "load_run", "train
 
 
 def __getattr__(name: str) -> Any:
-    """Import the Python API, and torch with it, at its first use: the command line needs none."""
+    """Import the Python API, and torch with it, on first use: the command line doesn't need it."""
     if name in _API:
         from cnnrun import api
 

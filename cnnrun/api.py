@@ -1,4 +1,4 @@
-"""cnnrun from Python, a notebook say: `from cnnrun import train, evaluate, load_run, load_model`.
+"""cnnrun from Python: `from cnnrun import train, evaluate, load_run, load_model`.
 
     run = train("configs/digits_cnn.yaml", "training.epochs=5")
     run.summary["test"]["accuracy"]
@@ -58,8 +58,8 @@ def train(
     quiet: print no progress. By default it goes to stderr, which a notebook shows below the cell.
 
     Raises:
-        ConfigError: every mistake in the experiment.
-        UserError: data or device are not there, or training diverged; what was saved stays.
+        ConfigError: all mistakes in the experiment. UserError: data or device are not available, or
+        training diverged; what was saved stays.
     """
     files = _files(plugins)
     if isinstance(experiment, Mapping):
@@ -82,8 +82,8 @@ def evaluate(
     Returns:
         what `cnnrun eval --json` prints: for a classifier `accuracy`, `loss`, `top5` and `ece`
         (expected calibration error of 15 bins, Guo et al. 2017) in 0..1 (the loss is in nats),
-        `trained_on` (how many of the samples were trained on, None where an older checkpoint does
-        not say), `per_class`, `confusion` (K rows of true by K columns of predicted class).
+        `trained_on` (how many of the samples were trained on, None if an older checkpoint does not
+        say), `per_class`, `confusion` (K rows of true by K columns of predicted class).
 
     Raises:
         UserError: no checkpoint, no such split, or data that do not fit it.
@@ -101,7 +101,7 @@ def load_run(path: AnyPath) -> Run:
     """The run in a run directory, finished or not.
 
     Raises:
-        UserError: there is no run; where runs lie below it, the message names the newest.
+        UserError: there is no run; if there are runs below it, the message names the newest.
     """
     return Run(RunDirectory.find(expanded(path)))
 
@@ -112,7 +112,7 @@ def load_model(
 ) -> TrainedModel:
     """The trained network of a run (its best checkpoint) or of a checkpoint file, without its data.
 
-    plugins: those that it was trained with; a checkpoint alone never chooses which code runs.
+    plugins: those that it was trained with; a checkpoint alone never decides which code runs.
     device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
 
     Raises:
@@ -133,7 +133,7 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The complete experiment, every default written out."""
+        """The complete experiment, with all defaults."""
         return dict(read(self.directory.config).values)
 
     @property
@@ -146,7 +146,7 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Best epoch, test scores, speed (images a second); {} while the run has not ended."""
+        """Best epoch, test scores, speed (images per second); {} until the run has finished."""
         return self.directory.read_summary()
 
     def model(self, *, plugins: Iterable[AnyPath] = (), device: str = "auto") -> TrainedModel:
@@ -163,7 +163,7 @@ class Run:
     def show(self, plot: str, *, plugins: Iterable[AnyPath] = (), **parameters: Any) -> Figure:
         """Draw a plot of the run, e.g. `show("confusion")` or `show("filters", layer="...")`.
 
-        A notebook shows the figure that is returned; `figure.savefig("x.png")` writes it.
+        A notebook shows the returned figure; `figure.savefig("x.png")` writes it.
 
         plot: `cnnrun list plot` shows all, `cnnrun list plot NAME` the parameters of one.
 
@@ -204,7 +204,7 @@ class TrainedModel:
         return self._parts.device
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Images as the network takes them: `(x / 255 - mean) / std` of the training.
+        """Images as inputs of the network: `(x / 255 - mean) / std` with the training's values.
 
         images: (N, C, H, W) uint8 in 0..255, or float32 in 0..1.
         Returns: (N, C, H, W) float32 on the model's device.
@@ -213,14 +213,14 @@ class TrainedModel:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Any:
-        """What the network gives for images (N, C, H, W) as in `normalize`, which it includes.
+        """The network's output for images (N, C, H, W) as in `normalize`, which it includes.
 
         Returns: logits (N, K) of a classifier, or an autoencoder's `Reconstruction`.
         """
         return self.module(self.normalize(images))
 
     def probabilities(self, images: Tensor) -> npt.NDArray[np.float64]:
-        """The probability of each class: (N, K) float64; of one class an image, rows add up to 1.
+        """The probability of each class: (N, K) float64; for exclusive classes rows sum to 1.
 
         images: (N, C, H, W) uint8 of `input_shape`.
 
@@ -236,22 +236,21 @@ class TrainedModel:
         return predict_images(self._parts, images)
 
     def predict(self, images: GivenImage | Iterable[GivenImage], top: int = 5) -> Any:
-        """What the network answers for images, which are prepared as in training.
+        """The network's predictions for images, which are prepared as in training.
 
         images: one image of Pillow, bytes of an image file, or array (H, W) or (H, W, C) uint8 in
             0..255 (1, 3 or 4 channels), or a list of them; or image files, folders and patterns.
         top: classes of each image.
 
-        Returns:
-            the answer for one image, a list of answers for a list, a dict of answers by path for
-            paths. An answer is, of a classifier, a list of its `top` likeliest (class,
-            probability), the likeliest first; of other tasks the same dict as in
-            `cnnrun predict --json`, with arrays: `mask` (H, W) uint8 of a segmentation, of the
+        Returns: the prediction for one image, a list of predictions for a list, a dict of
+            predictions by path for paths. For a classifier, a prediction is a list of its `top`
+            likeliest (class, probability), most likely first; for other tasks the same dict as in
+            `cnnrun predict --json`, with arrays: `mask` (H, W) uint8 of a segmentation, in the
             image's own size; `image` (C, H, W) float32 in 0..1 and `code` (D,) of an autoencoder.
 
         Raises:
             BadImageError: an image can't be decoded; its `files` say which and why.
-            UserError: something is no image, or an array of another shape or type.
+            UserError: something is not an image, or an array has another shape or type.
         """
         from cnnrun.data.images.decoding import BadImageError
         from cnnrun.data.images.given import is_one
@@ -277,14 +276,14 @@ class TrainedModel:
 
 
 def _files(plugins: AnyPath | Iterable[AnyPath]) -> list[str]:
-    """One file is as good as a list of one."""
+    """A single file is treated as a list of one."""
     if isinstance(plugins, str | PathLike):
         return [str(plugins)]
     return [str(file) for file in plugins]
 
 
 def _shown_inline(figure: Figure) -> Figure:
-    """A notebook asks an object for its PNG; without `pyplot` nobody else would give it one."""
+    """Notebooks call this for an object's PNG; without `pyplot` nothing else provides it."""
 
     def png() -> bytes:
         from cnnrun.plots.style import DPI, look

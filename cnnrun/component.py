@@ -32,7 +32,7 @@ class Options(BaseModel):
     @field_validator("*")
     @classmethod
     def _within_range(cls, value: Any) -> Any:
-        """Refuse a number that tensors, which hold 32 bits, turn into infinity or an error."""
+        """Refuse a number that 32-bit tensors turn into infinity or an error."""
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, float) and abs(number) > _LARGEST:
                 raise ValueError(f"{number:g} is beyond what 32 bits hold (up to {_LARGEST:.1e})")
@@ -66,7 +66,7 @@ class Entry:
         return not self.module.startswith("cnnrun.")
 
     def mistake(self, text: str) -> UserError:
-        """What is wrong with this component; of a user's own, with its place."""
+        """An error about this component; for a user's own, with its place."""
         message = f"the {self.kind} '{self.name}' {text}"
         return UserCodeError(f"{self.place}: {message}") if self.is_users else UserError(message)
 
@@ -97,12 +97,12 @@ class Entry:
 
     @property
     def given(self) -> tuple[str, ...]:
-        """Names of the parameters that cnnrun gives."""
+        """Names of the parameters that cnnrun supplies."""
         return self._names(inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Names of the parameters that the YAML file gives."""
+        """Names of the parameters that are YAML keys."""
         return self._names(inspect.Parameter.KEYWORD_ONLY)
 
     def _names(self, kind: Any) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ class Entry:
     def shared_keys(self) -> type[Component]:
         """The keys that all components of the kind have.
 
-        Made anew at each call: a plug-in may have added names that these keys refer to.
+        Built at each call: a plug-in may have added names that these keys refer to.
         """
         found = named(self.base)
         shared: type[Component] = found if isinstance(found, type) else found()
@@ -144,13 +144,13 @@ class Entry:
 
 
 def made_model(name: str, base: type[Model], fields: dict[str, Any]) -> type[Model]:
-    """A model made at run time: pydantic is not to look for its source, where texts would stand."""
+    """A model created at run time: pydantic must not search its source for docstrings."""
     no_source = {"use_attribute_docstrings": False}
     return create_model(name, __base__=base, __cls_kwargs__=no_source, **fields)
 
 
 def check_signature(entry: Entry) -> None:
-    """Refuse a factory whose signature is no schema: `*args`, `**kwargs`, untyped YAML keys."""
+    """Refuse a factory whose signature is not a schema: `*args`, `**kwargs`, untyped YAML keys."""
     for parameter in entry.signature.parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise ValueError(f"{entry.kind} '{entry.name}': *{parameter.name} can't be a YAML key")

@@ -11,7 +11,7 @@ from typing import Any
 from cnnrun.component import Entry, check_signature
 from cnnrun.errors import UserError
 
-# From a member's name to its factory, whose signature is its schema as any factory's.
+# From a member's name to its factory, whose signature is its schema, as usual.
 Maker = Callable[[str], Callable[..., Any]]
 
 
@@ -33,7 +33,7 @@ class Library:
 
 
 class Libraries:
-    """The libraries of one kind. Each member becomes an `Entry` when it is first asked for."""
+    """The libraries of one kind. Each member becomes an `Entry` when it is first used."""
 
     def __init__(self, kind: str, base: str) -> None:
         self.kind, self._base = kind, base
@@ -45,7 +45,7 @@ class Libraries:
     ) -> Callable[[Maker], Maker]:
         """Decorator of a function that makes the factory of `name/member` from the member's name.
 
-        members: gives the names that can be used. refused: the others, with what to say of each.
+        members: returns the usable names. refused: the others, with the reason for each.
         """
         caller = sys._getframe(1)
         place = f"{caller.f_code.co_filename}:{caller.f_lineno}"
@@ -59,15 +59,15 @@ class Libraries:
         return add
 
     def names_beside(self, name: Any) -> list[str]:
-        """The names of the library that `name` begins with; none of other names."""
+        """The names of the library that `name` starts with; none for other names."""
         found = [lib for lib in self.known.values() if str(name).lower().startswith(f"{lib.name}/")]
         return [name for library in found for name in library.names()]
 
     def get(self, name: Any) -> Entry | None:
-        """The entry of `torch/NAdam`; None where no library has it.
+        """The entry of `torch/NAdam`; None if no library has it.
 
         Raises:
-            UserError: one has it, and it can't be used here; the message says why.
+            UserError: a library has it, but it can't be used here; the message says why.
         """
         if not isinstance(name, str):
             return None

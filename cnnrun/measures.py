@@ -1,7 +1,7 @@
-"""What a metric is: its name, unit and direction, and how a score of it is written.
+"""Metrics: name, unit and direction, and how their scores are formatted.
 
-A task declares its metrics (`Task.metrics`), and a run keeps in `summary.json` what was declared.
-So whoever reads runs later needs neither the task, nor its plug-in, nor torch.
+A task declares its metrics (`Task.metrics`), and a run keeps the declarations in `summary.json`. So
+reading runs later needs neither the task, nor its plug-in, nor torch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-# A format of a few digits; what a file says is never used as it stands.
+# A format of a few digits; a file's format is never used unchecked.
 _FORMAT = re.compile(r",?\.\d[efg]")
 _MOST_LETTERS = 40
 _LARGEST = 1e7
@@ -20,10 +20,10 @@ _LARGEST = 1e7
 
 @dataclass(frozen=True)
 class Metric:
-    """One description for every place that computes with a metric or writes it.
+    """The description of a metric, for all code that computes or formats it.
 
-    unit: `%` for shares 0..1 that are written in per cent, or e.g. `dB`.
-    higher_is_better: None where nobody said so; runs are then not ranked by it.
+    unit: `%` for fractions 0..1 that are shown in per cent, or e.g. `dB`. higher_is_better: None if
+    unknown; runs are then not ranked by it.
     format: of the number beside its unit; where that shows none of its digits, or far too many,
         four significant ones are written.
     bounds: the least and the largest possible value.
@@ -45,7 +45,7 @@ class Metric:
 
     @property
     def scale(self) -> int:
-        """What values are multiplied with to be in the unit."""
+        """The factor from values to the unit."""
         return 100 if self.unit == "%" else 1
 
     @property
@@ -55,19 +55,19 @@ class Metric:
 
     @property
     def is_error(self) -> bool:
-        """Whether it falls towards zero while training goes well."""
+        """Whether it falls towards zero in a good training."""
         return self.higher_is_better is False and self.unit != "%"
 
     def possible(self, value: float) -> float:
-        """The nearest possible value: an interval about a mean may reach further."""
+        """The nearest possible value: an interval around a mean may exceed the bounds."""
         return min(max(value, self.bounds[0]), self.bounds[1])
 
     def wants_log_axis(self, values: Iterable[float | None]) -> bool:
-        """Whether it is an error whose values span a decade: the last would all look alike."""
+        """Whether it is an error whose values span a decade, which needs a logarithmic axis."""
         return self.is_error and span_a_decade(values)
 
     def text(self, value: float | None) -> str:
-        """A score as people read it, the same everywhere; `-` where nothing was measured."""
+        """A formatted score, the same everywhere; `-` if undefined."""
         if value is None:
             return "-"
         if math.isnan(value):
@@ -75,7 +75,7 @@ class Metric:
         return f"{self._number(value)} {self.unit}".rstrip()
 
     def gap(self, value: float, unit: bool = True) -> str:
-        """A difference of two scores; that of two percentages is in points."""
+        """A formatted difference of two scores; for percentages in points."""
         if self.unit == "%":
             return f"{100 * value:.2f}" + (" points" if unit else "")
         return f"{value:.3g} {self.unit if unit else ''}".rstrip()
@@ -154,14 +154,14 @@ _MONITORS = {
 
 
 def described(name: str, declared: Mapping[str, Metric]) -> Metric:
-    """The metric `name` as it was declared, else cnnrun's own of that name, else a bare one."""
+    """The metric `name` as declared, else cnnrun's own of that name, else a bare one."""
     return declared.get(name) or KNOWN.get(name) or Metric(name)
 
 
 def with_directions(
     metrics: Mapping[str, Metric], higher_is_better: Mapping[str, bool]
 ) -> dict[str, Metric]:
-    """The same metrics, their directions as `higher_is_better` says."""
+    """The same metrics with the directions of `higher_is_better`."""
     return dict(metrics) | {
         name: replace(described(name, metrics), higher_is_better=bool(higher))
         for name, higher in higher_is_better.items()
@@ -169,7 +169,7 @@ def with_directions(
 
 
 def read_metrics(values: Any) -> dict[str, Metric]:
-    """The metrics that `summary.json` has under `metrics`, as far as they can be understood."""
+    """The metrics under `metrics` in `summary.json`, as far as they are valid."""
     found = {}
     for name, one in values.items() if isinstance(values, Mapping) else ():
         if isinstance(name, str) and isinstance(one, Mapping):
@@ -207,5 +207,5 @@ def main_metric(task: str, known: Collection[str], declared: str = "") -> str | 
 
 
 def usual_monitor(task: str) -> str:
-    """What chooses the best epoch of `task`, where neither the run nor its config says so."""
+    """What chooses the best epoch of `task`, if neither the run nor its config says so."""
     return _MONITORS.get(task, "loss")

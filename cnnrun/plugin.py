@@ -1,11 +1,11 @@
-"""The one door for components of your own: all that a plug-in needs, under names that stay.
+"""The interface for your own components: all that a plug-in needs, under stable names.
 
     from cnnrun.plugin import models
 
     @models.register("mine")
     class Mine(torch.nn.Module): ...
 
-Other modules of cnnrun may move; what is imported from here goes on working.
+Other modules of cnnrun may move; imports from here keep working.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from cnnrun.plots.style import Figure, new_axes, new_figure, styled
     from cnnrun.plots.target import Target
 
-# What these import is imported when one is first asked for: a loss needs no matplotlib.
+# Imported at first use: a loss needs no matplotlib.
 _LATER = {
     "Figure": "cnnrun.plots.style",
     "Target": "cnnrun.plots.target",

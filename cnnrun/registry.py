@@ -64,9 +64,9 @@ class Registry:
     def register(self, name: str) -> Callable[[Factory], Factory]:
         """Decorator that makes `factory` known as `name`.
 
-        `family/*` serves every name that begins with `family/`; what follows is given to it as
-        `variant`, and all have the same keys (see `libraries` for those that have not). A notebook
-        cell or a file that is run again replaces what it registered before.
+        `family/*` serves every name that starts with `family/`; the rest is passed as `variant`,
+        and all have the same keys (see `libraries` for those that have not). A notebook cell or a
+        file that is run again replaces what it registered before.
 
         Raises:
             ValueError: the name is taken, or the signature could not serve as a schema.
@@ -173,7 +173,7 @@ class Registry:
     def annotation(self) -> Any:
         """The type of a YAML value that is a component: a name, or a mapping with `name`.
 
-        Made once for the same components and keys: another kind's plug-in changes nothing here.
+        Cached for the same components and keys: another kind's plug-in changes nothing here.
         """
         entries = (*self.entries(), *self._libraries.asked_for.values())
         return self._annotation(entries, entries[0].shared_keys())
@@ -195,7 +195,7 @@ class Registry:
 
 
 def _what(value: Any) -> str:
-    """A value in words, for a message: `the class Adam`, `a float`, `None`."""
+    """A value as text, for a message: `the class Adam`, `a float`, `None`."""
     if value is None:
         return "None; is a `return` missing?"
     if inspect.isclass(value):

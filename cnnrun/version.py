@@ -1,6 +1,6 @@
-"""The version of cnnrun, where every floor of the package can read it."""
+"""The version of cnnrun, importable from everywhere in the package."""
 
 __version__ = "0.1.0"
 
 RESULTS = 1
-"""Raised with each version in which configs of older ones give other results."""
+"""Increased with each version in which older configs give other results."""

@@ -66,7 +66,7 @@ def _signature(name: str, function: Callable[..., Any]) -> str:
 
 
 def _text(doc: str) -> Iterator[str]:
-    """Prose as it is; `name: text` lines as a table; what is returned and raised after it."""
+    """Prose unchanged; `name: text` lines as a table; what is returned and raised after it."""
     for paragraph in re.split(r"\n\s*\n", doc):
         if paragraph.startswith("Raises:"):
             yield from ("**Raises**", "", *_table(paragraph.partition("\n")[2], "error"), "")

@@ -90,7 +90,7 @@ def _component(entry: Entry) -> list[str]:
 
 
 def _prose(text: str) -> str:
-    """Text as it is: no part of it is Markdown but what stands between backquotes."""
+    """Literal text: nothing in it is Markdown except what is in backquotes."""
     parts = text.split("`")
     plain = [re.sub(r"([*_<|\[\]])", r"\\\1", part) for part in parts[::2]]
     parts[::2] = plain

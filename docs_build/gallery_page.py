@@ -35,6 +35,7 @@ _GROUPS = {
     "What the network looks at": ("gradcam", "saliency", "features", "filters"),
     "Weights and activations": ("weights", "activations", "embeddings"),
     "Autoencoders": ("reconstructions", "outliers", "latent", "decoded_grid", "walks"),
+    "Label sets, values and masks": ("label_curves", "predicted", "residuals", "overlays"),
     "Style transfer": ("style",),
 }
 

@@ -3,16 +3,18 @@
     python -m docs_build.images [DATA]
 
 DATA is the folder that has `MNIST/raw` (by default `$CNNRUN_DATA`, else `data`, and MNIST is
-fetched where it is not there). Takes ten minutes on two cores; every command is printed.
+fetched where it is not there). Takes a quarter of an hour on two cores; every command is printed.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from PIL import Image
@@ -27,6 +29,7 @@ LIMIT = 150_000
 
 def main(data: str) -> None:
     GALLERY.mkdir(exist_ok=True, parents=True)
+    started = time.time()
     mnist = [f"dataset.root={Path(data).resolve()}", "dataset.limit=20000"]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -36,7 +39,10 @@ def main(data: str) -> None:
         _autoencoders(mnist)
         _style()
         _targets()
+        _studies(mnist[0])
     for image in sorted(IMAGES.rglob("*.png")):
+        if image.stat().st_mtime < started:
+            raise SystemExit(f"{image}: nothing here draws this image")
         _shrink(image)
         print(f"{image.name}: {image.stat().st_size / 1000:.0f} kB")
 
@@ -100,6 +106,15 @@ def _targets() -> None:
         run = _train(config)
         _cnnrun("viz", plot, run, "-o", IMAGES / f"{plot}.png")
         _gallery(run, plot, *(["residuals"] if plot == "predicted" else []))
+
+
+def _studies(root: str) -> None:
+    for study, plot, image in (
+        ("initializers", "activations", "spread"),
+        ("augmentation", "invariance", "invariance"),
+    ):
+        _cnnrun("study", study, root, "-q")
+        shutil.copyfile(f"studies/{study}/{plot}.png", IMAGES / f"{image}.png")
 
 
 def _style() -> None:

@@ -14,7 +14,7 @@ from cnnrun.plugin import Task, tasks
 
 @tasks.register("contrastive")
 class Contrastive(Task):
-    """Embeddings in which two views of an image are neighbours; labels are not looked at."""
+    """Embeddings in which two views of an image are neighbours; labels are not used."""
 
     def __init__(self, *, temperature: float = 0.2, shift: int = 1, noise: float = 0.5) -> None:
         self.temperature, self.shift, self.noise = temperature, shift, noise

@@ -1,4 +1,5 @@
-"""A generator makes digits of noise, a discriminator tells them from real ones (Goodfellow et al. 2014):
+"""A generator makes digits from noise, a discriminator distinguishes them from real ones
+(Goodfellow et al. 2014):
 
 cnnrun train digits_cnn task=gan model=gan dataset.normalize=none 'optimizer={name: adam, lr: 0.002, beta1: 0.5}' --plugin examples/gan.py"""
 

@@ -7,7 +7,7 @@ from cnnrun.plugin import Dataset, Split, datasets
 
 @datasets.register("halves")
 def halves(*, side: int = 8, count: int = 400) -> Dataset:
-    """Gray noise whose brighter half is to be told: the left or the right one."""
+    """Gray noise with a brighter half, left or right, which is the class."""
     random = torch.Generator().manual_seed(0)
     labels = torch.randint(2, (count,), generator=random)
     images = torch.randint(0, 128, (count, 1, side, side), generator=random, dtype=torch.uint8)

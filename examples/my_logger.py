@@ -8,7 +8,7 @@ from cnnrun.plugin import Logger, Row, loggers
 
 @loggers.register("chat")
 class Chat(Logger):
-    """Adds a line an epoch to a text file."""
+    """Adds a line per epoch to a text file."""
 
     def __init__(self, *, file: str = "chat.txt") -> None:
         self.file = Path(file)

@@ -45,6 +45,10 @@ class Page:
             if message["method"] == "Network.requestWillBeSent"
         ]
 
+    def on(self, medium: str) -> None:
+        """`print` as on paper, `` as on the screen."""
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": medium})
+
     def prefer(self, scheme: str) -> None:
         """`dark` or `light`, as the person's system says."""
         feature = {"name": "prefers-color-scheme", "value": scheme}

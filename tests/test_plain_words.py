@@ -1,9 +1,11 @@
-"""Messages, help and key texts are plain English in the field's terms."""
+"""Messages, help, key texts, docstrings and comments are plain English in the field's terms."""
 
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -15,12 +17,13 @@ import cnnrun
 from cnnrun.cli import app
 from cnnrun.config.words import TABLE
 from tests.config.test_key_texts import keys
+from tests.conftest import REPOSITORY
 
 # What an engineer would not say aloud, and what to say instead.
 DISCOURAGED = {
     r"\bgo(?:es|ing)? on\b|\bwent on\b": "resume, continue",
     r"\bbegins?\b|\bbegan\b|\bbegun\b": "start",
-    r"\bpass(?:ed|es)? over\b": "skip",
+    r"\bpass(?:ed|es) over\b|\bto pass over\b": "skip",
     r"\bby (?:itself|themselves)\b": "automatically, alone",
     r"\b(?:rightly|wrongly)\b": "correctly classified, misclassified",
     r"\btold (?:apart|of)\b|\btells? (?:apart|nothing|rightly|wrongly)\b": "distinguish, say",
@@ -33,7 +36,30 @@ DISCOURAGED = {
     r"\bmadds\b": "MACs",
     r"\bwished\b": "wanted",
 }
+# `one number a sample` is `one number per sample`.
+_ONE = "number|loss|row|lines?|labels?|value|panel|point|axis|product|matrix|entry|prediction"
+_EACH = "epoch|sample|image|step|layer|group|split|setting|variant|trial|fold|process|block|pixel"
+# The same of docstrings and comments, which also had habits of their own.
+DISCOURAGED_IN_PROSE = DISCOURAGED | {
+    r"\b(?:told|tells?)\b": "report, warn, notify, distinguish",
+    r"\b(?:some|no|any)body\b": "another user, an unknown ...",
+    r"\bwhoever\b": "the caller, the user",
+    r"\bin the place of\b": "instead of",
+    r"\bin words\b": "as text",
+    r"\bof one's own\b": "your own, the user's own",
+    r"\b(?:can't|can|could|may) be had\b": "is available, can be downloaded",
+    r"\bas (?:they are|it is)(?=[.,;:)]|$)": "unchanged",
+    r"\bas (?:[a-z]+ )*as (?:a|the) page bears\b": "as fit",
+    r"\b(?:is|are|was|were) no numbers?\b": "is NaN",
+    r"\bin the midst\b|\bin silence\b": "during, silently",
+    rf"\b(?:{_ONE}) an? (?:{_EACH})\b": "per",
+}
 PACKAGE = Path(cnnrun.__file__).parent
+PROSE = [*PACKAGE.rglob("*.py")] + [
+    file
+    for folder in ("examples", "benchmarks", "docs_build")
+    for file in (REPOSITORY / folder).rglob("*.py")
+]
 
 
 def _strings(file: Path) -> Iterator[tuple[str, str]]:
@@ -69,3 +95,44 @@ def test_no_text_reads_as_translated(pattern: str) -> None:
     assert len(texts()) > 3000
     found = [(place, text) for place, text in texts() if re.search(pattern, text)]
     assert found == [], DISCOURAGED[pattern]
+
+
+def _prose(file: Path) -> Iterator[tuple[str, str]]:
+    """The docstrings of a file, and its comments, those on successive lines as one text."""
+    text = file.read_text("utf-8")
+    for node in ast.walk(ast.parse(text)):
+        value = node.value if isinstance(node, ast.Expr) else None
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            yield f"{file.name}:{value.lineno}", " ".join(value.value.split())
+    comment, last = "", 0
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            joined = token.start[0] == last + 1
+            comment = (
+                f"{comment} {token.string[1:].strip()}" if joined else token.string[1:].strip()
+            )
+            last = token.start[0]
+            yield f"{file.name}:{last}", comment
+
+
+@cache
+def prose() -> list[tuple[str, str]]:
+    code = re.compile(r"`[^`]*`")
+    return [(place, code.sub("`", text)) for file in PROSE for place, text in _prose(file)]
+
+
+@pytest.mark.parametrize("pattern", list(DISCOURAGED_IN_PROSE))
+def test_no_docstring_or_comment_reads_as_translated(pattern: str) -> None:
+    assert len(prose()) > 3000
+    found = [(place, text) for place, text in prose() if re.search(pattern, text)]
+    assert found == [], DISCOURAGED_IN_PROSE[pattern]
+
+
+def test_habits_of_prose_are_found() -> None:
+    """So that a pattern with a mistake in it does not hold nothing."""
+    text = (
+        "One number a sample is told to nobody; whoever asks gets it in words, as it is. "
+        "It can't be had in the place of one's own, begins anew, goes on."
+    )
+    caught = [pattern for pattern in DISCOURAGED_IN_PROSE if re.search(pattern, text)]
+    assert len(caught) == 12

@@ -133,7 +133,7 @@ def compare(
             console.warn(f"warning: {text}")
         _print_groups(comparing.to_dict(comparison))
     else:
-        console.out(comparing.to_text(comparison))
+        console.out(comparing.to_text(comparison), fit=True)
 
 
 def _one_format(as_json: bool, as_csv: bool) -> None:

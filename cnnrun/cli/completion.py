@@ -34,7 +34,7 @@ def complete_config(incomplete: str) -> list[str]:
 
 
 def complete_override(ctx: typer.Context, incomplete: str) -> Offers:
-    """Keys that begin with `incomplete`, e.g. `optimizer.lr=`, or values after the `=`."""
+    """Keys that start with `incomplete`, e.g. `optimizer.lr=`, or values after the `=`."""
     given = (ctx.params.get("config"), *(ctx.params.get("overrides") or []))
     return offers([str(word) for word in given if word], incomplete)
 

@@ -61,4 +61,4 @@ def crossval(
         console.out("\n".join(lines))
         return
     found = folded.run(config, folds, overrides or [], output, options)
-    console.out(to_json(found.to_dict()) if as_json else found.to_text())
+    console.out(to_json(found.to_dict()) if as_json else found.to_text(), fit=not as_json)

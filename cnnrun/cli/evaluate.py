@@ -83,7 +83,7 @@ def evaluate(
         draw("outliers", opened, plot, [f"count={outliers}", f"split={split}"])
         scores |= {"outliers": rows, "plot": str(plot)}
         words += f"{more}\nplot  {plot}"
-    console.out(to_json({"checkpoint": str(file), **scores}) if as_json else words)
+    console.out(to_json({"checkpoint": str(file), **scores}) if as_json else words, fit=not as_json)
 
 
 @app.command(

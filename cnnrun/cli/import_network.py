@@ -47,7 +47,7 @@ def import_network(
     as_json: AsJson = False,
     plugin: Plugins = None,
 ) -> None:
-    """Make a checkpoint of a pretrained network as it is.
+    """Make a checkpoint of a pretrained network, unchanged.
 
     `predict`, `eval`, `viz`, `export` and transfer.weights take it like any other.
     """

@@ -45,7 +45,10 @@ def list_components(
 
     load_plugins(plugin or [])
     found = listing.components(kind, name)
-    console.out(to_json(found, indent=2) if as_json else listing.to_text(found, full=bool(name)))
+    console.out(
+        to_json(found, indent=2) if as_json else listing.to_text(found, full=bool(name)),
+        fit=not as_json,
+    )
 
 
 @app.command(epilog=examples("cnnrun describe mine.yaml", "cnnrun describe RUN -o network.png"))
@@ -70,7 +73,9 @@ def describe(
     from cnnrun.models.description.trace import describe
 
     description = describe(*model_of(target, overrides or [], plugin or []))
-    console.out(to_json(description.to_dict()) if as_json else description.to_text())
+    console.out(
+        to_json(description.to_dict()) if as_json else description.to_text(), fit=not as_json
+    )
     if output is not None:
         from cnnrun.plots.drawing.diagram import draw_diagram
         from cnnrun.plots.style import save
@@ -111,7 +116,7 @@ def data_report(
     suspected = _suspects(model, config, overrides or [], plugin or []) if model else None
     if config is None:
         assert suspected
-        console.out(to_json(_plain(suspected)) if as_json else suspected.to_text())
+        console.out(to_json(_plain(suspected)) if as_json else suspected.to_text(), fit=not as_json)
         return
     from cnnrun.config.experiment import load
     from cnnrun.data.inspection.report import report
@@ -126,9 +131,9 @@ def data_report(
     found = report(dataset, Progress())
     if suspected and as_json:
         found |= _plain(suspected)
-    console.out(to_json(found) if as_json else to_text(found))
+    console.out(to_json(found) if as_json else to_text(found), fit=not as_json)
     if suspected and not as_json:
-        console.out(f"\n{suspected.to_text()}")
+        console.out(f"\n{suspected.to_text()}", fit=True)
     if output is not None:
         from cnnrun.data.inspection.examples import example_pairs
         from cnnrun.plots.drawing.data_report import draw_data_report

@@ -50,7 +50,9 @@ def lr_find(
         title = f"Learning rates ({experiment.name})"
         save(draw_lr_curve(found.rates, found.losses, found.smooth, marks, title), output)
     values = {"steepest": found.steepest, "tenth_of_least": found.tenth_of_least}
-    if as_json:
-        console.out(to_json({"suggestion": found.suggestion, **values, **asdict(found)}))
-    else:
-        console.out(lr_finder.to_text(found))
+    console.out(
+        to_json({"suggestion": found.suggestion, **values, **asdict(found)})
+        if as_json
+        else lr_finder.to_text(found),
+        fit=not as_json,
+    )

@@ -24,6 +24,35 @@ if TYPE_CHECKING:
     from cnnrun.evaluation.prediction import Answers
 
 
+ImageNames = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE|FOLDER|GLOB|-...",
+        help="Image files; - reads paths from stdin, one per line.",
+    ),
+]
+Top = Annotated[
+    int,
+    typer.Option(metavar="N", min=1, help="Classes to show of each image, most likely first."),
+]
+AsCsv = Annotated[
+    bool, typer.Option("--csv", help="Print CSV, of classes: file, rank, class, probability.")
+]
+GradCamFolder = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(help="Folder for Grad-CAM plots of what each answer rests on.", metavar="DIR"),
+]
+MaskFolder = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(help="Folder for masks of a segmentation, as PNG files.", metavar="DIR"),
+]
+BatchSize = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(metavar="N", min=1, help="Images per batch; changes the speed, not the answers."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", metavar="DEVICE")]
+
+
 @app.command(
     epilog=examples(
         "cnnrun predict RUN photo.jpg",
@@ -33,38 +62,14 @@ if TYPE_CHECKING:
 )
 def predict(
     target: TrainedTarget,
-    images: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IMAGE|FOLDER|GLOB|-...",
-            help="Image files; - reads paths from stdin, one per line.",
-        ),
-    ],
-    top: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, help="Classes to show of each image, most likely first."),
-    ] = 5,
+    images: ImageNames,
+    top: Top = 5,
     as_json: AsJson = False,
-    as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print CSV, of classes: file, rank, class, probability.")
-    ] = False,
-    gradcam: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Folder for Grad-CAM plots of what each answer rests on.", metavar="DIR"),
-    ] = None,
-    masks: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Folder for masks of a segmentation, as PNG files.", metavar="DIR"),
-    ] = None,
-    batch_size: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(
-            metavar="N", min=1, help="Images per batch; changes the speed, not the answers."
-        ),
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", metavar="DEVICE")
-    ] = "auto",
+    as_csv: AsCsv = False,
+    gradcam: GradCamFolder = None,
+    masks: MaskFolder = None,
+    batch_size: BatchSize = None,
+    device: Device = "auto",
     plugin: Plugins = None,
 ) -> None:
     """Predict classes or values of images with a trained model.

@@ -61,4 +61,4 @@ def study(
         console.out("\n".join(studies.commands(file, overrides or [], options)))
         return
     findings = studies.run(file, overrides or [], options)
-    console.out(to_json(findings.to_dict()) if as_json else findings.to_text())
+    console.out(to_json(findings.to_dict()) if as_json else findings.to_text(), fit=not as_json)

@@ -110,7 +110,7 @@ def sweep(
     else:
         assert join is not None
         results = sweeps.join(join, name, options)
-    console.out(to_json(results.to_dict()) if as_json else results.to_text())
+    console.out(to_json(results.to_dict()) if as_json else results.to_text(), fit=not as_json)
     _report_failures(results)
 
 

@@ -43,6 +43,6 @@ def verify_resume(
     changes = [*(overrides or []), *(f"{key}={n}" for key, n in shorter.items() if n)]
     load(config, changes, plugin or [])  # report mistakes now, as such
     verdict = verify(config, changes, plugin or [], kills, seed, lambda text: console.warn(text))
-    console.out(to_json(verdict.to_dict()) if as_json else verdict.to_text())
+    console.out(to_json(verdict.to_dict()) if as_json else verdict.to_text(), fit=not as_json)
     if not verdict.same:
         raise typer.Exit(1)

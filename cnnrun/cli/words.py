@@ -30,6 +30,18 @@ class Group(TyperGroup):
             raise ConfigError(_unknown_command(args[0], known))
         return super().resolve_command(ctx, args)
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Summaries whole, on several lines where one is too short; click would cut them."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, found.get_short_help_str(1000))
+                    for name, found in commands.items()
+                    if found
+                ]
+            )
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)

@@ -52,7 +52,7 @@ _OFF_BY_DEFAULT = {
     ("dataset", "augment"),
 }
 
-# Patterns of strings, in words.
+# Patterns of strings, as text.
 _FORMS = {
     "device": "auto, cpu, mps, cuda or cuda:1",
     "name": "letters, digits and ._+-, starting with a letter or digit",

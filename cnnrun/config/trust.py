@@ -2,7 +2,7 @@
 
 A checkpoint, a run directory, a sweep's folder and a sweep's database hold a config. It may say
 what is computed: the model, the task, the sizes, the seeds, and which files are read as data. It
-may never choose by itself:
+may never decide on its own:
 
     code        plug-ins, the class behind `dataset: own`
     folders     that are written to or cleared: `output`, the spool, the cache, downloads
@@ -118,7 +118,7 @@ def consenting(values: dict[str, Any]) -> list[str]:
 
 
 def refuse(origin: Path | str, does: str, *options: str) -> None:
-    """Say what a file names by itself, and the options that allow it.
+    """Say what a file names on its own, and the options that allow it.
 
     Raises:
         UserError: always.

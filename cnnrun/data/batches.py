@@ -1,4 +1,4 @@
-"""Batches of a split: one index_select each where the images lie in memory, else read ahead."""
+"""Batches of a split: one index_select each if the images are in memory, else read ahead."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from cnnrun.data.images.files import ImageFiles, empty_images
 from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.prefetch import prefetch
 
-# Bytes of images that are gathered at once, as fit a core's cache.
+# Bytes of images gathered at once, so that they fit in a core's cache.
 _GATHERED = 2**18
 
 LocalSlice = Callable[[int, int], tuple[int, int]]
 
 
 class Batches:
-    """A split, cut into batches on a device in the order that is asked for."""
+    """A split, cut into batches on a device in a given order."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Batches:
         return self.borders[number + 1] - self.borders[number]
 
     def samples_of(self, order: Tensor, number: int) -> Tensor:
-        """Which samples this process takes of batch `number`: (B,) int64 on the CPU."""
+        """This process's samples of batch `number`: (B,) int64 on the CPU."""
         first, last = self.local_slice(self.borders[number], self.borders[number + 1])
         return order[first:last]
 
@@ -72,8 +72,8 @@ class Batches:
     ) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield (images (B, C, H, W) uint8, targets (B, ...)) from batch number `start` on.
 
-        order: (N,) int64 on the CPU, a permutation of the samples; without it they come as they
-            lie. epoch: which random crops are taken.
+        order: (N,) int64 on the CPU, a permutation of the samples; by default their stored order.
+            epoch: decides the random crops.
         """
         if order is None:
             order = torch.arange(self.samples)
@@ -84,14 +84,14 @@ class Batches:
             yield from self._gather(self.images, on_device, borders)
         else:
             targets = (self.targets.index_select(0, on_device[a:b]) for a, b in borders)
-            # Closed by hand, so that an interrupted epoch ends its threads at once.
+            # Closed explicitly, so that an interrupted epoch ends its threads at once.
             with closing(self._read_ahead([order[a:b] for a, b in borders], epoch)) as images:
                 yield from zip(images, targets, strict=True)
 
     def _gather(
         self, images: Tensor, order: Tensor, borders: list[tuple[int, int]]
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Small batches many at once: gathering one takes as long to begin as to do."""
+        """Gathers many small batches at once: launching one takes as long as computing it."""
         in_batch = images[:1].nbytes * max((b - a for a, b in borders), default=0)
         at_once = max(1, _GATHERED // max(1, in_batch))
         for first in range(0, len(borders), at_once):
@@ -105,12 +105,12 @@ class Batches:
             )
 
     def _read_ahead(self, batches: list[Tensor], epoch: int) -> Generator[Tensor, None, None]:
-        """The images of each of `batches` on the device: from processes where there are any."""
+        """The images of each of `batches` on the device: from worker processes if there are any."""
         images, crop, done = self.images, self.crop, 0
 
         def read(indices: Tensor) -> Tensor:
             found = _read(images, crop, indices, epoch)
-            # A GPU fetches from pinned memory by itself; for the rest, the loop would wait for it.
+            # A GPU copies from pinned memory asynchronously; otherwise the loop would wait for it.
             return found.pin_memory() if self.device.type == "cuda" else found
 
         if workers := workers_of(self, self._workers):
@@ -126,7 +126,7 @@ class Batches:
                 yield decoded.to(self.device, non_blocking=True)
 
     def _workers(self) -> DecodingWorkers | None:
-        """Processes that decode these batches, if that is better."""
+        """Worker processes that decode these batches, if that is better."""
         files = image_files(self.images)
         if files is None or not files.files.local:
             return None
@@ -149,12 +149,12 @@ class Batches:
 
 
 def decodes_crops(images: Images) -> bool:
-    """Whether these images are decoded anew each time, so that only a random part need be."""
+    """Whether these images are decoded every time, so that only a random crop needs decoding."""
     return image_files(images) is not None
 
 
 def image_files(images: Images) -> ImageFiles | None:
-    """The files that `images` are, or some of; None where they are none."""
+    """The files behind `images`, possibly a subset; None if there are none."""
     while isinstance(images, ImageSubset):
         images = images.images
     return images if isinstance(images, ImageFiles) else None
@@ -181,7 +181,7 @@ def cropped(images: Images, indices: Tensor, crop: RandomCrop, epoch: int) -> Te
 
 
 def batch_borders(count: int, batch_size: int, smallest: int = 2) -> list[int]:
-    """Where batches begin and end: 0, B, 2B, ..., count.
+    """The borders of batches: 0, B, 2B, ..., count.
 
     A last batch of fewer than `smallest` samples joins the batch before it, as batch normalization
     can't train on a single value per channel.

@@ -1,4 +1,4 @@
-"""Which training images an epoch has, where rare classes are to be seen more often."""
+"""The training images of an epoch, with rare classes drawn more often."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _INSTEAD = {
 
 
 def check_sampler(sampler: Sampler, dataset: Dataset) -> None:
-    """Refuse a sampler that has no meaning for these data.
+    """Refuse a sampler that makes no sense for these data.
 
     Raises:
-        UserError: what would do instead.
+        UserError: with what works instead.
     """
     if sampler == "none":
         return
@@ -43,11 +43,11 @@ def check_sampler(sampler: Sampler, dataset: Dataset) -> None:
 
 
 def samples_of_epoch(split: Split, sampler: Sampler, seed: int, epoch: int) -> Tensor | None:
-    """The samples of an epoch, some several times and some not at all; None is each once.
+    """The samples of an epoch, some repeated and some left out; None: each once.
 
     sampler: `balanced`, or how often an image of each class is drawn relative to others. There are
-        as many as in the split, and each class has exactly its share of them, up to rounding. Of a
-        class, each image comes equally often, up to one: which come once more is drawn.
+        as many as in the split, with exact class proportions up to rounding. Images of a class are
+        drawn equally often, up to one: which come once more is random.
 
     Returns: (N,) int64 on the CPU, not shuffled.
     """

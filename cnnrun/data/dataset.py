@@ -1,4 +1,4 @@
-"""What a data source delivers: splits of images with targets, and names of the outputs."""
+"""What a data source returns: splits of images with targets, and names of the outputs."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch import Tensor
 from cnnrun.data.targets import Labels, Targets, as_targets
 from cnnrun.errors import UserError
 
-# The splits of a data set, by which validation is set aside of training and testing comes last.
+# The splits of a data set, in order.
 SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class BadFile:
-    """A file that can't be decoded: its path, and the reason in words."""
+    """A file that can't be decoded: its path and the reason."""
 
     path: str
     reason: str
 
 
 class Images(Protocol):
-    """N images of one size: a uint8 tensor, or something that reads like one.
+    """N images of one size: a uint8 tensor, or something that is indexed like one.
 
     A tensor is the simplest; images that do not fit in memory are decoded when indexed.
     """
@@ -42,7 +42,7 @@ class Images(Protocol):
 
 
 class Names(Protocol):
-    """What samples are called, where they have names: the paths of their files, say."""
+    """Names of samples, if they have any: for example the paths of their files."""
 
     def name(self, index: int) -> str: ...
 
@@ -52,15 +52,15 @@ class Split:
     """Images and their targets.
 
     images: (N, C, H, W) uint8, 0..255; C is 1 (gray) or 3 (RGB).
-    targets: what is to be answered, see `cnnrun.data.targets`; of a tensor, (N,) int64 are labels
+    targets: see `cnnrun.data.targets`; of a tensor, (N,) int64 are labels
         0..K-1, (N, D) float32 values and (N, H, W) uint8 masks.
     groups: (N,) int64, the shard of each sample, where no more than `groups_at_once` shards can be
         at hand; shuffling then stays within so many.
     ids: (N,) int64, which samples they are, see `cnnrun.data.identity`; by default their positions.
     keys: (N,) int64, what decides whether a sample is set aside, equal ones together, where files
         may come and go; None in a fixed set, where positions decide.
-    contents: (N,) int64, equal where samples hold the same bytes, if that is known; 0 where they
-        can't be told, as they are another each time.
+    contents: (N,) int64, equal if samples hold the same bytes, if that is known; 0 if unknown, as
+        they vary with each read.
     names: what each sample is called; None where it has no name but its position.
     """
 
@@ -73,7 +73,7 @@ class Split:
     contents: Tensor | None = None
     names: Names | None = None
 
-    if TYPE_CHECKING:  # a tensor is taken for the kind of targets that it can only be
+    if TYPE_CHECKING:  # a tensor's type and shape decide the kind of targets
 
         def __init__(
             self,
@@ -150,7 +150,7 @@ class SomeNames:
 
 @dataclass(frozen=True)
 class ImageSubset:
-    """Some images of a collection that is decoded when indexed, so that choosing reads none."""
+    """A subset of a collection that is decoded when indexed, so that choosing reads nothing."""
 
     images: Images
     indices: Tensor
@@ -211,7 +211,7 @@ class Dataset:
         return found
 
     def with_labels_of(self, classes: tuple[str, ...]) -> Dataset:
-        """The same images with targets in the order of `classes` (those of a checkpoint).
+        """The same images with targets in the order of a checkpoint's `classes`.
 
         Every class here must be in `classes`; the order may differ, and some may be absent here.
         Sets of labels and values need all of them.

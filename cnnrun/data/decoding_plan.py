@@ -1,8 +1,8 @@
-"""Whether processes decode image files, and how many: threads can't keep up with a GPU.
+"""Whether processes decode image files, and how many, as threads can't keep up with a GPU.
 
-Measured on 16 cores, 500x375 JPEGs to random 224x224 crops: threads decode 2,000 images a second,
-however many there are, as each call of a decoder, of torch and of the system gives the GIL away and
-has to win it back; 16 processes decode 6,000, and hold up nobody who starts a GPU's kernels.
+Measured on 16 cores, 500x375 JPEGs to random 224x224 crops: threads decode 2,000 images per second,
+however many there are, as each call of a decoder, of torch and of the system releases the GIL and
+has to get it back; 16 processes decode 6,000, and don't block launching a GPU's kernels.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Processes that decode image files: those of torch's DataLoader, for as long as a block lasts.
 
-A batch is asked for in pieces, so that all of them are at work on the first one. What they can't
-decode, and all that follows once one of them has died, is decoded in this process: so errors, and
-all bytes, are those of threads. `cnnrun.data.decoding_plan` says when they are better.
+A batch is requested in pieces, so that all workers decode the first one together. What they can't
+decode, and everything after one of them has died, is decoded in this process: so errors and bytes
+are the same as with threads. `cnnrun.data.decoding_plan` says when they are better.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DecodingWorkers:
     def __init__(self, read: Read, plan: Plan, pin: bool) -> None:
         """read: called in forks of this process, where it must start no threads.
 
-        pin: the images lie in pinned memory, from which a GPU fetches by itself.
+        pin: the images are in pinned memory, from which a GPU copies asynchronously.
         """
         self._requests: list[tuple[list[int], int]] = []
         self._loader: DataLoader[Tensor | None] = DataLoader(
@@ -65,7 +65,7 @@ class DecodingWorkers:
     ) -> Generator[list[Tensor] | None, None, None]:
         """The images of each of `batches` (M,) int64, in pieces; None of one that can't be decoded.
 
-        It ends early where no processes can be had, or where somebody else ended them.
+        It ends early if no processes can be started, or if they were killed.
         """
         if self._in_use or self._ended:
             return
@@ -97,7 +97,7 @@ class DecodingWorkers:
             self._processes.update(set(multiprocessing.active_children()) - set(before))
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             # The loader's own handler would raise in the middle of a step when a process died;
-            # `next` finds that as well.
+            # `next` detects that as well.
             if in_main and child_handler is not None:
                 signal.signal(signal.SIGCHLD, child_handler)
 
@@ -108,7 +108,7 @@ class DecodingWorkers:
             self._pass._shutdown_workers()  # a loader has no other way while anything refers to it
             self._pass = None
         for process in self._processes:
-            process.kill()  # one that hangs, or that the loader began and lost
+            process.kill()  # one that hangs, or that the loader started and lost
             process.join()
 
 

@@ -1,4 +1,4 @@
-"""Images moved out of their place, once: data for the question whether a model needs it."""
+"""Shifted images: data for testing whether a model needs centered ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def displaced(dataset: Dataset, share: float) -> Dataset:
     Each image's move is the same in every run, whatever its seed: it belongs to the data.
 
     Raises:
-        UserError: the images are decoded as they are used, and so can't be moved once.
+        UserError: the images are decoded on use, and so can't be moved in advance.
     """
     if not share:
         return dataset

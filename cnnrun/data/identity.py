@@ -1,7 +1,7 @@
-"""Which samples they are: numbers that stay with a sample whatever else a data set gains or loses.
+"""Stable ids of samples, whatever else a data set gains or loses.
 
-A sample of files is known by its own name (its path within the data set, or its key in a tar), one
-of a fixed set by its position there. Names get numbers from 2^62 on, positions smaller ones.
+A sample in a file is identified by its name (its path within the data set, or its key in a tar),
+one in a fixed set by its position there. Names give ids from 2^62 on, positions smaller ones.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def id_of_content(content: bytes | memoryview) -> int:
 
 
 def identified(dataset: Dataset) -> Dataset:
-    """`dataset` with ids that tell samples of different splits apart, and its fingerprint.
+    """`dataset` with ids that differ between splits, and its fingerprint.
 
     Done once, with the splits as the source gives them: position 0 of training and position 0 of
     the test split are two samples.
@@ -68,7 +68,7 @@ def identified(dataset: Dataset) -> Dataset:
 def fingerprint(dataset: Dataset, contents: bool = True) -> str:
     """Of all samples' names, labels and contents, however they are divided into splits.
 
-    contents: without them, it is that of the same files if nobody had read them.
+    contents: without them, it is the fingerprint of the same files when unread.
 
     What a file holds is known from the time it was decoded to find out whether it can be; images
     in memory are hashed (0.1 s for CIFAR-10); of those that are made or read when they are asked
@@ -97,7 +97,7 @@ def _mixed_numbers(split: Split, contents: bool) -> Numbers:
 
 
 def mixed(numbers: Tensor | Numbers) -> Numbers:
-    """(N,) uint64, each bit a coin toss that depends on every bit of the number (SplitMix64)."""
+    """(N,) uint64 hash: each bit depends on every bit of the number (SplitMix64)."""
     held = numbers.numpy() if isinstance(numbers, Tensor) else numbers
     z = held.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -114,7 +114,7 @@ def _bytes_of(images: Images) -> bytes:
 
 
 def record(dataset: Dataset) -> dict[str, Any]:
-    """What a checkpoint keeps of the data it was trained on: plain values and tensors.
+    """What a checkpoint records about its training data: plain values and tensors.
 
     `fingerprint` of all data, and `names`, that of names and labels alone; `trained_on` (N,) int64,
     ids of the training samples; and, of files that were read before, `contents` (N,) int64, what
@@ -145,7 +145,7 @@ def trained_on(split: Split, held: Mapping[str, Any]) -> int | None:
 
 
 def difference(dataset: Dataset, held: Mapping[str, Any]) -> str | None:
-    """In words what is another than when a checkpoint was written; None where nothing is.
+    """How the data differ from when a checkpoint was written; None if they don't.
 
     held: the checkpoint's `data`; one of an older version ({}) knows of no difference.
     """
@@ -153,7 +153,7 @@ def difference(dataset: Dataset, held: Mapping[str, Any]) -> str | None:
         return None
     names = fingerprint(dataset, contents=False)
     if names == held.get("names") and names in (dataset.fingerprint, held["fingerprint"]):
-        return None  # nobody read all files, then or now (`dataset.check`)
+        return None  # not all files were read, then or now (`dataset.check`)
     before, now = held["trained_on"], dataset.train.ids
     gone, new = (int((~torch.isin(a, b)).sum()) for a, b in ((before, now), (now, before)))
     if gone or new:

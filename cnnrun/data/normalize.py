@@ -1,4 +1,4 @@
-"""Which mean and standard deviation images are normalized by."""
+"""Mean and standard deviation for normalizing images."""
 
 from __future__ import annotations
 
@@ -137,8 +137,8 @@ def _moments(histogram: list[int]) -> tuple[float, float]:
 
 
 def _for_channels(numbers: tuple[float, float, float], channels: int) -> list[float]:
-    """Gray images take the average of red, green and blue."""
-    return [sum(numbers) / 3] if channels == 1 else list(numbers)
+    """Gray images take the average of red, green and blue; further channels start again at red."""
+    return [sum(numbers) / 3] if channels == 1 else [numbers[k % 3] for k in range(channels)]
 
 
 def _checked(numbers: list[float], key: str, channels: int) -> list[float]:

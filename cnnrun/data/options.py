@@ -9,6 +9,7 @@ from pydantic import Field
 
 from cnnrun.component import Entry, made_model
 from cnnrun.data.images.decoding import ImageOptions
+from cnnrun.data.images.reading import ImageReading
 from cnnrun.data.normalize import Normalize
 from cnnrun.registry import Component, augmentations
 
@@ -48,6 +49,10 @@ class DatasetOptions(Component):
     """Gray or RGB; `auto` is what the data have."""
     bits: Annotated[int, Field(ge=8, le=16)] | None = None
     """Bits of each value in 16-bit gray images, e.g. 12 for a camera's, where 4095 is white."""
+    range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    """Values that are black and white, such as [0, 4095]; what lies beyond is clipped to them."""
+    page: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """Page or frame of files that hold several (TIFF, GIF, DICOM), from 0; by default the first."""
     displace: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Move every image of every split, once, by up to this fraction of its height and width."""
     normalize: Normalize = "auto"
@@ -70,14 +75,14 @@ class DatasetOptions(Component):
     """Threads or processes that decode image files; by default one for each core."""
 
     def image_options(self) -> ImageOptions:
-        """What sources and conversions are told about the form of images."""
+        """The options about the format of images, for sources and conversions."""
         size = [self.size, self.size] if isinstance(self.size, int) else self.size
         wanted: dict[str, Literal[1, 3] | None] = {"auto": None, "gray": 1, "rgb": 3}
         return ImageOptions(
             size=(size[0], size[1]) if size else None,
             channels=wanted[self.channels],
             resize=self.resize,
-            bits=self.bits,
+            reading=ImageReading.of(self.bits, self.range, self.page),
             crop_fraction=self.crop_fraction,
             on_error=self.on_error,
             check=self.check,

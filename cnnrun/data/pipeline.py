@@ -97,14 +97,14 @@ class Pipeline:
             (N, C, H, W) float32 in 0..1, and for each augmentation its name and its draws.
         """
         labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-        alone = copy(self)  # what is looked at is the images alone
+        alone = copy(self)  # only the images are shown
         alone.kind = Labels
         images, _, steps = alone._augment(images, labels, generator)
         names = [_name_of(augmentation) for augmentation in self.augmentations]
         return to_unit(images), list(zip(names, steps, strict=True))
 
     def captions(self, steps: Sequence[tuple[str, Draws]]) -> list[str]:
-        """The draws of `augment_with_draws` in words: one line an augmentation, for each image."""
+        """The draws of `augment_with_draws` as text: one line per augmentation, for each image."""
         described = [
             [f"{name}: {text}" for text in augmentation.describe(draws)]
             for augmentation, (name, draws) in zip(self.augmentations, steps, strict=True)

@@ -70,7 +70,7 @@ class PixelPipeline(Pipeline):
         samples: Tensor | None = None,
         epoch: int = 0,
     ) -> tuple[Tensor, Tensor]:
-        """The images as they are to come out and as they go in: (N, C, H, W) float32, 0..1."""
+        """The target images and the input images: (N, C, H, W) float32, 0..1."""
         patterns = None if generator else self._patterns_of(images)
         if generator and self.augmentations:
             images, _, _ = self._augment(images, labels, generator, samples, epoch)

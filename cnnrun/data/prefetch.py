@@ -1,4 +1,4 @@
-"""The next batches are read in the background while the model computes."""
+"""Prefetching: the next batches are read in the background while the model computes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def prefetch(
 
     read: `images.__getitem__`, or anything that turns indices (M,) into images (M, C, H, W).
 
-    When the iterator is closed, or an exception or Ctrl-C passes through it, what was begun is
-    finished, what was not is dropped, and the threads end. An exception of `read` is raised where
+    When the iterator is closed, or an exception or Ctrl-C passes through it, reads in progress are
+    finished, others are dropped, and the threads end. An exception of `read` is raised where
     its batch would have come.
     """
     waiting: deque[Future[Tensor]] = deque()

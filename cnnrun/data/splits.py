@@ -1,9 +1,9 @@
-"""Choosing samples: seeded, and so that each class keeps its share.
+"""Choosing samples: seeded and stratified by class.
 
 In a fixed set positions decide, by stratified draws of exact size. Files may come and go; of these
 each sample's own key decides (`Split.keys`): its hash with the seed is a number in 0..1, and where
 that is below 0.2 it belongs to the share of 0.2 that is set aside. So no other file can move a
-sample from one split to another; the price is that the sizes vary as coin tosses do.
+sample from one split to another; the price is that sizes vary randomly.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.identity import Numbers, mixed
 from cnnrun.data.options import DatasetOptions
+from cnnrun.data.targets import Labels, Masks
 from cnnrun.errors import UserError
 from cnnrun.runtime.randomness import derive_seed
 
@@ -25,13 +26,19 @@ Counts = NDArray[np.int_]
 
 
 def apply_splits(dataset: Dataset, options: DatasetOptions, seed: int) -> Dataset:
-    """Cut the training split down as asked, then set its validation samples aside.
+    """Reduce the training split by `limit` and the like, then split off validation samples.
 
     Raises:
         UserError: nothing would be left to train on.
     """
     train = dataset.train
     if options.per_class is not None:
+        if not isinstance(train.targets, Labels):
+            kind = train.targets.kind.replace("_", " ")
+            raise UserError(
+                f"per_class: images are counted by their class, and these data have {kind}; "
+                "dataset.limit cuts them down as a whole"
+            )
         wanted = np.minimum(_class_sizes(train.targets.strata), options.per_class)
         chosen = _choice(train.targets.strata, wanted, derive_seed(seed, "per class"), train.keys)
         train = train.take(chosen)
@@ -48,9 +55,9 @@ def apply_splits(dataset: Dataset, options: DatasetOptions, seed: int) -> Datase
 
 
 def with_validation(dataset: Dataset, amount: int | float, seed: int) -> Dataset:
-    """Move `amount` of the training split (a share below 1, or a number) to a validation split.
+    """Move `amount` of the training split (a fraction below 1, or a number) to a validation split.
 
-    A data set that comes with its own validation split keeps it as it is.
+    A data set with its own validation split keeps that.
 
     Raises:
         UserError: nothing would be left to train on.
@@ -133,7 +140,7 @@ def fold_of_groups(
 
 
 def _dealt(labels: Tensor, fold: int, folds: int, seed: int) -> Tensor:
-    """Samples sorted by class, shuffled within, are dealt out in turn like cards."""
+    """Samples, sorted by class and shuffled within, are dealt to folds in turn."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     dealt = shuffled[np.argsort(labels.numpy()[shuffled], kind="stable")]
     return torch.from_numpy(np.sort(dealt[fold - 1 :: folds]))
@@ -156,15 +163,18 @@ def _with_untrained_reported(dataset: Dataset) -> Dataset:
     if not untrained or not len(dataset.train):
         return dataset
     some = ", ".join(untrained[:8]) + (", ..." if len(untrained) > 8 else "")
+    targets = dataset.train.targets
+    what = "pixel" if isinstance(targets, Masks) else "image"
     note = (
-        f"no training image of {len(untrained):,} of {len(dataset.classes):,} classes ({some}): "
+        f"no training {what} of {len(untrained):,} of {len(dataset.classes):,} {targets.words} "
+        f"({some}): "
         "what is set aside (dataset.validation, limit, fold) or the data leave none"
     )
     return replace(dataset, notes=(*dataset.notes, note))
 
 
 def chosen_by_key(keys: Tensor, labels: Tensor, amount: int | float, seed: int) -> Tensor:
-    """Which samples are set aside, each by its own key: sorted indices, int64.
+    """The held-out samples, chosen by their own keys: sorted indices, int64.
 
     amount: a share, below which a sample's draw in 0..1 is to be; or a number of samples, the
         lowest draws of all. Samples with equal keys go together.
@@ -198,7 +208,7 @@ def _draws(keys: Tensor, seed: int) -> NDArray[np.float64]:
 def stratified_choice(labels: Tensor, count: int, seed: int) -> Tensor:
     """`count` distinct indices into `labels` (N,), sorted: (count,) int64.
 
-    Every class gets its share rounded down; the largest remainders get the rest (Hamilton's
+    Every class gets its proportion rounded down; the largest remainders get the rest (Hamilton's
     method), so that no class is off by one whole sample or more.
     """
     return _choice(labels, allocate(_class_sizes(labels), count), seed)

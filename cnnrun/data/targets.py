@@ -1,4 +1,4 @@
-"""What the samples of a split are to be answered with: labels, sets of labels, values or masks.
+"""The targets of a split: labels, sets of labels, values or masks.
 
 Each kind is one tensor whose first dimension are the samples, so that batches gather any of them in
 one way. What differs between kinds (how they are mixed, moved, renamed, counted) is said here.
@@ -24,7 +24,7 @@ Same = TypeVar("Same", bound="Targets")
 Kind = Literal["labels", "label_sets", "values", "masks"]
 
 IGNORED = 255
-"""A mask's pixel that says nothing: it is neither learned nor scored."""
+"""An ignored pixel of a mask: it counts neither in training nor in scores."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Targets(ABC):
     @classmethod
     @abstractmethod
     def unknown(cls, count: int, outputs: int, size: tuple[int, int]) -> Targets:
-        """Stand-ins of `count` samples whose targets nobody knows.
+        """Placeholders for `count` samples with unknown targets.
 
         outputs: of the network. size: (height, width) of the images.
         """
@@ -93,10 +93,10 @@ class Targets(ABC):
 
     @classmethod
     def mixable(cls, batch: Tensor, outputs: int) -> Tensor:  # noqa: ARG003
-        """What of a batch of targets can be averaged; see `refuses_mixing`."""
+        """The part of a batch of targets that can be averaged; see `refuses_mixing`."""
         return batch
 
-    # Why images can't be mixed, or changed by a policy that turns some of them; "" where they can.
+    # Why images can't be mixed, or changed by a policy that rotates some of them; "" if they can.
     refuses_mixing: ClassVar[str] = ""
 
     @property
@@ -105,7 +105,7 @@ class Targets(ABC):
 
     @property
     def refuses_moving(self) -> str:
-        """Why images can't be moved, turned or cut, up to "leave"; "" where they can."""
+        """Why images can't be moved, rotated or cut, up to "leave"; "" if they can."""
         return ""
 
     # Whether targets are moved along with their images, by `moved`.
@@ -114,7 +114,7 @@ class Targets(ABC):
 
 @dataclass(frozen=True)
 class Labels(Targets):
-    """One class a sample: (N,) int64, 0..K-1."""
+    """One class per sample: (N,) int64, 0..K-1."""
 
     kind = "labels"
     words = "classes"
@@ -151,13 +151,13 @@ class Labels(Targets):
 
     @classmethod
     def mixable(cls, batch: Tensor, outputs: int) -> Tensor:
-        """Labels (N,) as shares (N, K) of one class each; shares as they are."""
+        """Labels (N,) as one-hot weights (N, K); weights (N, K) unchanged."""
         return F.one_hot(batch, outputs).float() if batch.dim() == 1 else batch
 
 
 @dataclass(frozen=True)
 class LabelSets(Targets):
-    """Any number of labels a sample: (N, K) float32, 1 where label k is there, else 0."""
+    """Any number of labels per sample: (N, K) float32, 1 where label k is there, else 0."""
 
     kind = "label_sets"
     words = "labels"
@@ -288,7 +288,7 @@ def as_targets(given: Targets | Tensor) -> Targets:
     """
     if isinstance(given, Targets):
         return given
-    if not isinstance(given, Tensor):  # told later, as what a source gives is looked at
+    if not isinstance(given, Tensor):  # reported later, when a source's output is checked
         return Labels(given)
     if given.dim() == 2 and given.is_floating_point():
         return Values(given)

@@ -25,6 +25,7 @@ from cnnrun.engine.build_data import (
     with_checkpoint_labels,
 )
 from cnnrun.engine.build_model import build_initialized_model, build_trained_model
+from cnnrun.engine.fitting_targets import refuse_nothing_to_learn, refuse_other_targets
 from cnnrun.engine.judge import judge_opener
 from cnnrun.engine.parts import Parts
 from cnnrun.engine.trial import check_task, try_users_parts
@@ -48,8 +49,8 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     device = select_device(experiment.device)
     be_deterministic(experiment.training.deterministic)
     dataset = build_dataset(experiment)
-    _refuse_other_targets(experiment, dataset)
-    _refuse_one_class(experiment, dataset)
+    refuse_other_targets(experiment, dataset)
+    refuse_nothing_to_learn(experiment, dataset)
     shape = dataset.input_shape
     resumes = checkpoint is not None
     built = build_initialized_model(experiment, shape, len(dataset.classes), resumes)
@@ -79,39 +80,6 @@ def build(experiment: Experiment, checkpoint: Checkpoint | None = None) -> Parts
     )
 
 
-def _refuse_other_targets(experiment: Experiment, dataset: Dataset) -> None:
-    """Refuse data whose targets are of another kind than the task learns.
-
-    Raises:
-        ConfigError: with the place of the data set.
-    """
-    task: type[Task] = registry.tasks.get(experiment.task.name).factory  # type: ignore[assignment]
-    wanted = "labels" if task.targets == "pixels" else task.targets
-    found = dataset.train.targets.kind
-    if found == wanted:
-        return
-    message = f"these data give {found.replace('_', ' ')}, and task {experiment.task.name} needs "
-    message += wanted.replace("_", " ")
-    if "targets" in type(experiment.dataset).model_fields:
-        raise experiment.error(["dataset"], f"{message}: dataset.targets={wanted}")
-    able = [name for name in registry.tasks.names() if _targets_of(name) == found]
-    raise experiment.error(["task"], f"{message}; of such data {' or '.join(able)} learns")
-
-
-def _targets_of(task: str) -> str:
-    return str(registry.tasks.get(task).factory.targets)  # type: ignore[attr-defined]
-
-
-def _refuse_one_class(experiment: Experiment, dataset: Dataset) -> None:
-    task: Task = registry.tasks.build(experiment.task)
-    if task.targets == "labels" and len(dataset.classes) < 2:
-        found = "".join(f"\n{note}" for note in dataset.notes)
-        raise experiment.error(
-            ["dataset"],
-            f"there is only one class, '{dataset.classes[0]}': nothing to classify{found}",
-        )
-
-
 def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) -> Parts:
     """The parts with the weights, classes and normalization of a checkpoint.
 
@@ -123,22 +91,29 @@ def rebuild(checkpoint: Checkpoint, experiment: Experiment, dataset: Dataset) ->
     """
     device = select_device(experiment.device)
     model = build_trained_model(experiment, checkpoint)
-    _refuse_other_targets(experiment, dataset)
+    refuse_other_targets(experiment, dataset)
     dataset = with_checkpoint_labels(dataset, checkpoint)
+    classes, counts = len(checkpoint.classes), len(checkpoint.class_counts)
+    if counts != classes:
+        message = f"it names {classes} classes and counts {counts}"
+        raise UserError(f"the checkpoint is damaged: {message}")
     trained_on = checkpoint.data.get("trained_on")
     samples = len(trained_on) if isinstance(trained_on, Tensor) and trained_on.dim() == 1 else 0
     learned = _Learned(torch.tensor(checkpoint.class_counts), samples, checkpoint.task)
     return _assemble(experiment, device, dataset, checkpoint.normalization, model, learned)
 
 
-def _restore(task: Task, found: dict[str, Any]) -> None:
+def _restore(task: Task, found: dict[str, Any], outputs: int) -> None:
     """Restore what a task once found in the data.
+
+    outputs: how many classes, labels or values the network answers.
 
     Raises:
         UserError: it is not a state of such a task; the checkpoint is untrusted.
     """
     try:
         task.restore(found)
+        task.check_state(outputs)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         message = f"{type(error).__name__}: {error!s:.200}"
         raise UserError(f"the checkpoint's state of it is damaged ({message})") from error
@@ -208,7 +183,7 @@ def _assemble(
         if learned.found is None:
             task.learn(dataset)
         else:
-            _restore(task, learned.found)
+            _restore(task, learned.found, classes)
     with experiment.located("training", "monitor"):
         task.ranks_by(experiment.training.monitor)
     augmentations = _augmentations_beside(loss, experiment, dataset)

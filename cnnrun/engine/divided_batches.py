@@ -49,7 +49,7 @@ def refuse_divided_batches(parts: Parts, processes: int) -> None:
 
 @torch.no_grad()
 def _compares_images(parts: Parts) -> bool:
-    """Whether the loss of two images is no sum of what each has by itself.
+    """Whether the loss of two images is not the sum of their own.
 
     Two images in two places: exchanging the first changes the loss by an amount, which is another
     one beside another second image only where the two are compared. Both have the draws of their

@@ -90,7 +90,7 @@ def _by_name(wanted: str | dict[str, Any], weights: str | None, config: Normaliz
     """A model of cnnrun, torchvision or timm with weights of its own, from a file, or random.
 
     Raises:
-        UserError: no such model or weights, or nobody says how images were normalized for these.
+        UserError: no such model or weights, or it is unknown how images were normalized for these.
     """
     name = wanted if isinstance(wanted, str) else str(wanted.get("name"))
     of_library = name.partition("/")[0] in LIBRARIES

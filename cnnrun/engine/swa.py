@@ -94,7 +94,7 @@ def measure_statistics(parts: Parts) -> None:
         model(parts.pipeline(images, targets, None)[0])
     for norm, momentum, buffers in zip(norms, momenta, before, strict=True):
         norm.momentum = momentum
-        if norm.num_batches_tracked:  # what was counted since training began stays
+        if norm.num_batches_tracked:  # what was counted since training started stays
             del buffers["running_mean"], buffers["running_var"]
         norm.load_state_dict(buffers, strict=False)
 

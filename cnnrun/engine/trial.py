@@ -16,6 +16,8 @@ from torch import Tensor
 from cnnrun import registry
 from cnnrun.components.tasks import Task
 from cnnrun.components.tasks.classify import Classify
+from cnnrun.components.tasks.multilabel import Multilabel
+from cnnrun.components.tasks.regress import Regress
 from cnnrun.data.augmentations.base import Augmentation
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.pipeline import Pipeline
@@ -26,6 +28,13 @@ from cnnrun.registry import Entry
 from cnnrun.runtime.randomness import generator
 
 _IMAGES = 2
+
+# Steps that take (N, K) from a network, and what each of the K is. Others would be broadcast.
+_OF_EACH_OUTPUT = {
+    Classify.step: "a logit for each class",
+    Multilabel.step: "a logit for each label",
+    Regress.step: "a number for each value",
+}
 
 
 def check_dataset(dataset: Dataset, entry: Entry) -> None:
@@ -115,13 +124,14 @@ def _try_model(parts: Parts, entry: Entry, images: Tensor) -> None:
     finally:
         for module, training in modes:
             module.training = training
-    if type(parts.task).step is not Classify.step:
+    if type(parts.task).step not in _OF_EACH_OUTPUT:
         return  # only the task knows how they are used
     expected = (len(images), len(parts.dataset.classes))
     if not isinstance(outputs, Tensor) or outputs.shape != expected:
+        words = parts.dataset.train.targets.words
         raise entry.mistake(
-            f"gives {_what(outputs)} for {expected[0]} images of {expected[1]} classes; expected "
-            f"a tensor {expected}: a logit for each class"
+            f"gives {_what(outputs)} for {expected[0]} images of {expected[1]} {words}; expected "
+            f"a tensor {expected}: {_OF_EACH_OUTPUT[type(parts.task).step]}"
         )
 
 

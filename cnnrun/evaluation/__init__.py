@@ -1,1 +1,1 @@
-"""What one does with a trained network: score, predict, probe, attribute, export."""
+"""Using a trained network: score, predict, probe, attribute, export."""

@@ -1,4 +1,4 @@
-"""Answers for single images as a program takes them: plain values, and arrays."""
+"""Predictions for single images for use in programs: plain values and arrays."""
 
 from __future__ import annotations
 

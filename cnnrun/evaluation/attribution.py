@@ -1,4 +1,4 @@
-"""Where in an image an answer comes from: saliency, Grad-CAM, and the layer that Grad-CAM reads."""
+"""Which parts of an image matter: saliency, Grad-CAM, and the layer that Grad-CAM reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TOO_FEW = "the model has no convolution"
 
 
 def saliency_maps(model: nn.Module, inputs: Tensor, classes: Tensor) -> Tensor:
-    """How strongly each pixel moves the score of its image's class.
+    """How strongly each pixel affects the score of its image's class.
 
     The absolute gradient of the class's output (before softmax) with respect to the normalized
     image, the greatest over the channels (Simonyan, Vedaldi, Zisserman 2014).
@@ -25,13 +25,13 @@ def saliency_maps(model: nn.Module, inputs: Tensor, classes: Tensor) -> Tensor:
     model.eval()
     inputs = inputs.detach().requires_grad_()
     scores = model(inputs).gather(1, classes[:, None])
-    # Images don't see one another in eval mode: the sum's gradient is each one's own.
+    # Images are independent in eval mode: the sum's gradient is each one's own.
     (gradient,) = torch.autograd.grad(scores.sum(), inputs)
     return gradient.abs().amax(1)
 
 
 def grad_cam_maps(model: nn.Module, layer: nn.Module, inputs: Tensor, classes: Tensor) -> Tensor:
-    """Which regions speak for each image's class, as a layer sees them.
+    """Which regions support each image's class, in a layer's feature maps.
 
     Grad-CAM (Selvaraju et al. 2017) by captum: the layer's feature maps, weighted by the mean
     gradient of the class's output, summed, cut off below zero, and enlarged to the image.
@@ -47,7 +47,7 @@ def grad_cam_maps(model: nn.Module, layer: nn.Module, inputs: Tensor, classes: T
     except ImportError:
         raise UserError("gradcam needs captum: pip install 'cnnrun[captum]'") from None
     model.eval()
-    # A model whose layers are frozen has gradients only through its input.
+    # A model with frozen layers has gradients only through its input.
     inputs = inputs.detach().requires_grad_()
     maps = LayerGradCam(model, layer).attribute(inputs, classes, relu_attributions=True)
     if maps.dim() != 4:
@@ -72,9 +72,9 @@ class _Maps:
 def explained_layer(model: nn.Module, image: Tensor) -> str:
     """The layer whose feature maps Grad-CAM reads: the last ones after an activation.
 
-    Before the activation a map also says where something is absent, and its weighted sum is often
-    negative everywhere. In a residual network that is the block, whose addition is rectified last.
-    Pooled maps are coarser and left out; where no activation follows, the last maps are taken.
+    Before the activation a map also shows where something is absent, and the weighted sum is often
+    negative everywhere. In a residual network it is the block, whose sum is rectified last. Pooled
+    maps are coarser and left out; if no activation follows, the last maps are used.
 
     image: (1, C, H, W) float32, normalized.
 
@@ -105,7 +105,7 @@ def explained_layer(model: nn.Module, image: Tensor) -> str:
 
 
 def _feature_maps(model: nn.Module, image: Tensor) -> tuple[list[_Maps], dict[str, int], bool]:
-    """The maps of more than one pixel in the order in which they are ready.
+    """The maps of more than one pixel in order of computation.
 
     Returns: the maps, how often each module was called, and whether tokens came after maps.
     """

@@ -11,13 +11,13 @@ from cnnrun.runtime.reading import parse_json, read_text
 
 
 def read_classes(file: Path) -> tuple[str, ...]:
-    """The names of outputs, in their order: one a line, or in a JSON file.
+    """The names of outputs, in order: one per line, or in a JSON file.
 
     JSON: a list of names, or a mapping of numbers to names or to lists that end with the name, as
     `imagenet_class_index.json` has them; of names to numbers, too.
 
     Raises:
-        UserError: it is nothing of that kind.
+        UserError: it is none of these.
     """
     if not file.is_file():
         raise UserError(f"{file}: there is no such file")
@@ -51,6 +51,6 @@ def _checked(names: Sequence[str], file: Path) -> tuple[str, ...]:
 
 
 def unique(names: Sequence[str]) -> tuple[str, ...]:
-    """Names that each stand for one output: two kinds of crane are called so in ImageNet."""
+    """Unique names: ImageNet has two classes called crane."""
     times = Counter(names)
     return tuple(f"{n} ({k})" if times[n] > 1 else n for k, n in enumerate(names))

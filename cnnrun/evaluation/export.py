@@ -1,11 +1,11 @@
-"""A trained network as a file for other programs, compared with the network before it is kept.
+"""A trained network as a file for other programs, verified against the network.
 
     onnx           for onnxruntime and others; any number of images at a time
     torch-export   a `.pt2` file for `torch.export.load`, likewise
     torchscript    for `torch.jit.load` and libtorch (C++)
     safetensors    the weights alone
 
-Class names and normalization go along: in ONNX as metadata, in torch's files as an extra file
+Class names and normalization are included: in ONNX as metadata, in torch's files as an extra file
 `cnnrun.json`, in safetensors as metadata.
 """
 
@@ -59,10 +59,10 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class Export:
-    """A file that was written, and how far its answers are from the network's.
+    """A written file, and how far its outputs are from the network's.
 
-    largest_difference: between outputs, over all compared images. images: how many those were.
-    real: whether they are the run's own test images, or made up as the data are not here.
+    largest_difference: between outputs, over all compared images. images: their number. real:
+    whether they are the run's own test images, or random ones as the data are not available.
     """
 
     file: Path
@@ -109,7 +109,7 @@ def export(
 
 
 def metadata(parts: Parts, checkpoint: Checkpoint, preprocessing: bool) -> dict[str, str]:
-    """What a user of the file must know, as texts; lists are JSON."""
+    """What users of the file need to know, as strings; lists are JSON."""
     channels, height, width = parts.dataset.input_shape
     return {
         "name": parts.experiment.name,
@@ -151,7 +151,7 @@ def _images(parts: Parts) -> tuple[Tensor, bool]:
 
 
 def with_data(target: Path, parts: Parts, plugins: list[str]) -> tuple[Parts, str | None]:
-    """`parts` with the run's own data where they are here, else as they are and the reason."""
+    """`parts` with the run's own data if available, else unchanged, with the reason."""
     try:
         _, found, _ = open_checkpoint(target, ["device=cpu"], plugins)
     except UserError as error:
@@ -169,7 +169,7 @@ def _compare(
     """The largest difference of any output, one image at a time and all together.
 
     Raises:
-        UserError: it is more than rounding.
+        UserError: it is larger than rounding errors.
     """
     largest = 0.0
     for batch in (inputs[:1], inputs):
@@ -178,7 +178,7 @@ def _compare(
             scale = max(1.0, float(np.abs(want).max()))
             difference = float(np.abs(want - got).max()) if want.shape == got.shape else np.inf
             largest = max(largest, difference)
-            if not difference <= TOLERANCE * scale:  # NaN is no agreement
+            if not difference <= TOLERANCE * scale:  # NaN never agrees
                 raise UserError(
                     f"the {format} file answers differently from the network (by up to "
                     f"{difference:.3g}), so it was not kept"

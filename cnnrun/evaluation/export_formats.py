@@ -37,7 +37,7 @@ class Kind:
 
 
 def as_arrays(answer: Any) -> list[npt.NDArray[Any]]:
-    """What a network gives, one tensor or several, as arrays."""
+    """A network's output, one tensor or several, as arrays."""
     tensors = [answer] if isinstance(answer, Tensor) else list(answer)
     return [tensor.detach().numpy() for tensor in tensors]
 
@@ -124,7 +124,7 @@ def _write_safetensors(
     from safetensors.torch import save_file
 
     weights = network.get_submodule("model").state_dict()
-    # Weights that share memory are written for each name: the format knows no sharing.
+    # Shared weights are written under each name: the format doesn't support sharing.
     save_file({key: value.clone() for key, value in weights.items()}, file, metadata)
 
 

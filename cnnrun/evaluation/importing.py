@@ -1,4 +1,4 @@
-"""A trained network of another program as a checkpoint, with nothing trained here."""
+"""A pretrained network of another program as a checkpoint."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _SOME = 10
 
 @dataclass(frozen=True)
 class Imported:
-    """A checkpoint of a network that was not trained here, and what is to be known of it.
+    """A checkpoint of an imported network, and notes about it.
 
-    fit: lines of a table of what fits, of weights from a file. notes: for the user to read.
+    fit: for weights from a file, lines of a table of what fits. notes: for the user.
     """
 
     checkpoint: Checkpoint
@@ -50,7 +50,7 @@ class Imported:
 
 
 def names_network(target: Path) -> bool:
-    """Whether `target` is no file or folder, but a network of a library: torchvision/resnet18."""
+    """Whether `target` is a network of a library, such as torchvision/resnet18, and no path."""
     return len(target.parts) == 2 and target.parts[0] in LIBRARIES and not target.exists()
 
 
@@ -62,16 +62,16 @@ def import_network(
     overrides: Iterable[str] = (),
     plugins: Iterable[str] = (),
 ) -> Imported:
-    """The network called `model` as it is, with trained weights.
+    """The network `model`, unchanged, with pretrained weights.
 
     weights: a file, or the name of weights of torchvision or timm; None is these libraries' choice.
     classes: a file with the names of the outputs, see `class_names`.
-    rename: a YAML file that says what weights of the file are called here, see `renamed`.
-    overrides: what else is to be said, e.g. `dataset.size=224` or `model.channels=[8,16]`.
+    rename: a YAML file that maps the file's weights to names here, see `renamed`.
+    overrides: further settings, e.g. `dataset.size=224` or `model.channels=[8,16]`.
 
     Raises:
-        ConfigError: every problem of these settings.
-        UserError: weights are not there or do not fit; with a table of what does.
+        ConfigError: all problems of these settings. UserError: weights are missing or do not fit;
+        with a table of what does.
     """
     of_library = model.partition("/")[0] in LIBRARIES
     file = expanded(weights) if weights and names_weights_file(weights, of_library) else None
@@ -84,13 +84,17 @@ def import_network(
     found.rename(rename)
     names = _named(found.outputs, classes, known)
     network = build_model(experiment, shape, len(names))
+    task: Task = registry.tasks.build(experiment.task)
+    with experiment.located("task"):
+        task.check(network, nn.Identity())
+        task.check_shape(network, shape, len(names))
     checkpoint = Checkpoint(
         model=found.fitting(network, file),
         config=experiment.to_dict(),
         classes=list(names),
         class_counts=[0] * len(names),
         input_shape=list(shape),
-        task=_task_state(experiment, names),
+        task=_task_state(task, experiment.task.name, names),
         normalization=_normalization(experiment, shape[0]),
         versions={"cnnrun": __version__, "torch": str(torch.__version__)},
     )
@@ -110,7 +114,7 @@ def _experiment(
     overrides: Iterable[str],
     plugins: Iterable[str],
 ) -> Experiment:
-    """What the checkpoint says of itself: a network, and images as it takes them."""
+    """The checkpoint's experiment: a network, and the format of its images."""
     data: dict[str, Any] = {"name": "none"}
     network = {"name": model}
     if known:
@@ -149,7 +153,7 @@ def _normalization(experiment: Experiment, channels: int) -> Normalization:
 
 
 class _Weights:
-    """Weights, brought to the names of the network that they are for."""
+    """Weights under the names of their network."""
 
     def __init__(
         self, experiment: Experiment, shape: tuple[int, int, int], tensors: dict[str, Tensor]
@@ -165,7 +169,7 @@ class _Weights:
         """Take the names in a YAML file instead.
 
         Raises:
-            ConfigError: it is no map of names, or has some that nothing is called.
+            ConfigError: it is not a map of names, or has unknown ones.
         """
         if file is None:
             return
@@ -179,7 +183,7 @@ class _Weights:
 
     @property
     def outputs(self) -> int | None:
-        """How many the last layer has, or one that might be it; None where the file has none."""
+        """The outputs of the last layer, or one that might be it; None if the file has none."""
         key = f"{self.head}.weight"
         wanted = self.own[key].shape[1:]
         spare = [value for name, value in self.tensors.items() if name not in self.own]
@@ -220,16 +224,15 @@ def _named(outputs: int | None, file: Path | None, known: Pretrained | None) -> 
     return tuple(f"class {number}" for number in range(outputs or _SOME))
 
 
-def _task_state(experiment: Experiment, names: Sequence[str]) -> dict[str, Any]:
-    """What the task would have found in data, where that follows from the names alone.
+def _task_state(task: Task, name: str, names: Sequence[str]) -> dict[str, Any]:
+    """The task's state, if it follows from the names alone.
 
     Raises:
         UserError: it does not.
     """
-    task: Task = registry.tasks.build(experiment.task)
     able = {"labels": {}, "label_sets": {"labels": len(names), "thresholds": None}}
     able["masks"] = {"classes": len(names)}
     if task.targets not in able:
         message = "what it learns from data besides weights is in no weights file"
-        raise UserError(f"import: task {experiment.task.name}: {message}")
+        raise UserError(f"import: task {name}: {message}")
     return able[task.targets]

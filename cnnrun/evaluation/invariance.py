@@ -1,4 +1,4 @@
-"""How a classifier's accuracy falls as the test images are turned, scaled and shifted."""
+"""How a classifier's accuracy falls as the test images are rotated, scaled and shifted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AMOUNTS: dict[Change, tuple[float, ...]] = {
     "scale": (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.15, 1.3, 1.5),
     "shift": (-0.25, -0.19, -0.125, -0.06, 0, 0.06, 0.125, 0.19, 0.25),
 }
-"""Degrees counter-clockwise; factors of the size; shares of the width, to the right."""
+"""Degrees counter-clockwise; factors of the size; fractions of the width, to the right."""
 
 UNTOUCHED: dict[Change, float] = {"rotation": 0, "scale": 1, "shift": 0}
 """The amount that changes nothing."""
@@ -88,7 +88,7 @@ def _accuracy(parts: Parts, images: Tensor, labels: Tensor, change: Change, amou
 
 
 def move(images: Tensor, change: Change, amount: float) -> Tensor:
-    """All of `images` (N, C, H, W) uint8 changed alike, bilinear, black coming in: float32 0..1."""
+    """All `images` (N, C, H, W) uint8 changed alike, bilinear, with black borders: float32 0..1."""
     amounts = torch.full((len(images),), float(amount), device=images.device)
     if change == "rotation":
         matrices = rotations(amounts)

@@ -1,4 +1,4 @@
-"""Likely label errors, from the answers of networks that were not trained on the images.
+"""Likely label errors, from predictions of networks that were not trained on the images.
 
 Confident learning (Northcutt, Jiang & Chuang 2021, "Confident Learning: Estimating Uncertainty in
 Dataset Labels"), in a few lines of numpy.
@@ -31,7 +31,7 @@ Labels = npt.NDArray[np.int64]
 
 
 def confident_classes(labels: Labels, probabilities: Floats) -> Labels:
-    """The class that each image is confidently of: (N,), -1 where there is none.
+    """The confident class of each image: (N,), -1 if there is none.
 
     A class is confident where its probability reaches its mean over the images that are labelled
     so; of several, the likeliest counts. labels: (N,). probabilities: (N, K), out of sample.
@@ -65,10 +65,10 @@ def likely_errors(labels: Labels, probabilities: Floats) -> Labels:
 
 @dataclass(frozen=True)
 class Suspects:
-    """Images of a data set whose labels may be wrong, the likeliest errors first.
+    """Images of a data set whose labels may be wrong, likeliest errors first.
 
-    rows: a dict for each, see `suspects`. images: (N, C, H, W) uint8. looked_at: how many images
-    were. source: in words, where the answers come from.
+    rows: a dict for each, see `suspects`. images: (N, C, H, W) uint8. looked_at: number of checked
+    images. source: where the predictions come from, as text.
     """
 
     rows: list[dict[str, Any]]
@@ -95,14 +95,14 @@ def suspects(
 ) -> tuple[Suspects, Parts]:
     """Likely label errors, by a cross-validation's folder or a run; and the run's parts.
 
-    A cross-validation has looked at every training image; a run alone looks at the validation and
-    test images, since a network agrees with the labels that it learned.
+    A cross-validation checks every training image; a single run only checks validation and test
+    images, since a network agrees with the labels that it was trained on.
 
     A row has `image` (its file, or split and position), `split`, `label`, `suggested`,
     `probability` (of the label), `suggested_probability` and `margin`.
 
     Raises:
-        UserError: no classifier, nothing to look at, or data that are not those of then.
+        UserError: not a classifier, nothing to check, or the data have changed.
     """
     file = target / out_of_fold.NAME
     overrides, plugins = list(overrides), list(plugins)
@@ -118,7 +118,7 @@ def suspects(
 
 @dataclass(frozen=True)
 class _Judged:
-    """Labels beside what was answered: of one image, the columns of a row."""
+    """Labels beside predictions: the columns of a row per image."""
 
     classes: tuple[str, ...]
     labels: Labels
@@ -147,7 +147,7 @@ class _Judged:
 
 
 def _of_folds(said: out_of_fold.OutOfFold, dataset: Dataset, folds: int) -> Suspects:
-    """By the answers of cross-validation, whose images are in both splits of any of its runs."""
+    """From a cross-validation's predictions; its images are in both splits of any of its runs."""
     if said.classes != dataset.classes:
         raise UserError("the classes of the data are not those of the cross-validation")
     judged = _Judged(said.classes, said.labels, said.probabilities)
@@ -156,9 +156,18 @@ def _of_folds(said: out_of_fold.OutOfFold, dataset: Dataset, folds: int) -> Susp
         for split in (dataset.train, dataset.split("validation"))
         for index, number in enumerate(split.ids.tolist())
     }
+    labels = {
+        (number, label)
+        for split in (dataset.train, dataset.split("validation"))
+        for number, label in zip(split.ids.tolist(), split.labels.tolist(), strict=True)
+    }
+    then = list(zip(said.ids.tolist(), said.labels.tolist(), strict=True))
+    changed = [one not in labels and one[0] in places for one in then]
     rows, images = [], []
     for number in judged.wrong.tolist():
         known = int(said.ids[number])
+        if changed[number]:
+            continue  # it has been corrected
         if known not in places:
             raise UserError("the data have changed since the cross-validation: images are missing")
         split, index = places[known]
@@ -166,6 +175,8 @@ def _of_folds(said: out_of_fold.OutOfFold, dataset: Dataset, folds: int) -> Susp
         rows.append({**place, **judged.row(number)})
         images.append(split.images[torch.tensor([index])])
     words = f"cross-validation, {folds} folds"
+    if any(changed):
+        words += f"; {sum(changed):,} labels have been changed since"
     return Suspects(rows, _concatenated(images, dataset), len(said.labels), words)
 
 

@@ -1,6 +1,6 @@
-"""How a trained network is opened: a run's or a checkpoint's, with its data or without.
+"""Opening a trained network: a run's or a checkpoint's, with its data or without.
 
-The file may come from someone else, so each way passes `config.trust`.
+The file is untrusted, so every way goes through `config.trust`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from cnnrun.evaluation.overrides import refuse_without_effect
 from cnnrun.runs.checkpoint import Checkpoint, find_checkpoint
 from cnnrun.runtime import console
 
-# Parameters of sources that say where things are kept, not which data they are.
+# Parameters of sources that say where files are kept, not which data they are.
 _NO_PLACE = {"download", "spool", "spool_gb"}
 
 
@@ -51,12 +51,12 @@ def open_checkpoint(
 
     Raises:
         ConfigError: an override without effect.
-        UserError: no checkpoint, one that asks for what the command line does not name, or data
-            that do not fit it.
+        UserError: no checkpoint, one that needs what the command line does not allow, or data that
+            do not fit it.
     """
     overrides = list(overrides)
     file, checkpoint = _checkpoint_of(target)
-    # The model goes wherever this machine computes, whatever device it was trained on.
+    # The model runs on this machine's device, whatever it was trained on.
     experiment = _experiment(file, checkpoint, overrides, plugins, device="auto")
     if for_scores:
         refuse_without_effect(overrides, checkpoint.config, experiment)
@@ -65,7 +65,7 @@ def open_checkpoint(
 
 
 def _checkpoint_of(target: Path) -> tuple[Path, Checkpoint]:
-    """What `target` means: a run's best checkpoint, a file, or a library's pretrained network."""
+    """Resolves `target`: a run's best checkpoint, a file, or a library's pretrained network."""
     if not names_network(target):
         file = find_checkpoint(target)
         return file, Checkpoint.load(file)
@@ -76,10 +76,10 @@ def _checkpoint_of(target: Path) -> tuple[Path, Checkpoint]:
 
 
 def _data_for(experiment: Experiment, checkpoint: Checkpoint) -> Dataset:
-    """The data that a run is scored on: split as it was trained, or others as they are.
+    """The data that a run is scored on: its own, split as for training, or others.
 
-    Other data without splits are scored whole. The same ones in another place are found out by
-    their fingerprint.
+    Other data without splits are scored as a whole. The same data in another place are recognized
+    by their fingerprint.
     """
     if not lies_elsewhere(experiment, checkpoint):
         return build_dataset(experiment)
@@ -89,7 +89,7 @@ def _data_for(experiment: Experiment, checkpoint: Checkpoint) -> Dataset:
 
 
 def lies_elsewhere(experiment: Experiment, checkpoint: Checkpoint) -> bool:
-    """Whether the data are other ones than in training: the source, or a parameter of its own."""
+    """Whether the data differ from those in training: the source, or one of its parameters."""
     now, before = experiment.to_dict()["dataset"], checkpoint.config.get("dataset")
     if not isinstance(before, dict):
         return True
@@ -98,7 +98,7 @@ def lies_elsewhere(experiment: Experiment, checkpoint: Checkpoint) -> bool:
 
 
 def open_run_of(experiment: Experiment, run: Path) -> tuple[Path, Parts, Checkpoint]:
-    """As `open_checkpoint`, of a run that `experiment`, the user's own, was trained to.
+    """As `open_checkpoint`, for a run of the user's own `experiment`.
 
     Raises:
         UserError: as `open_checkpoint`.
@@ -113,7 +113,7 @@ def open_trained(
 
     The data set of these parts knows the classes and the form of an image, and has no samples.
 
-    device: as in a config; `auto`, and not where the run was trained, as that may be elsewhere.
+    device: as in a config; by default `auto`, not the run's, which may not exist here.
 
     Raises:
         UserError: no checkpoint, one that needs plug-ins that are not named, or no such device.
@@ -130,10 +130,10 @@ def open_trained(
 def model_of(
     target: Path, overrides: Iterable[str] = (), plugins: Iterable[str] = ()
 ) -> tuple[nn.Module, tuple[int, int, int]]:
-    """The network, untrained, and the image shape (C, H, W) of an experiment, run or checkpoint.
+    """The untrained network and the image shape (C, H, W) of an experiment, run or checkpoint.
 
     Raises:
-        UserError: there is none, or an experiment's data are not there.
+        UserError: there is none, or an experiment's data are missing.
     """
     if names_experiment(target):
         experiment = load(target, overrides, plugins)
@@ -160,9 +160,9 @@ def _experiment(
     opens_data: bool = True,
     **changes: Any,
 ) -> Experiment:
-    """What `checkpoint` was trained on, as far as a file of somebody else may say it."""
+    """The experiment of `checkpoint`, as far as an untrusted file may choose it."""
     overrides, plugins = list(overrides), list(plugins)
-    # Overrides are written into it: the checkpoint's own stays what it was trained with.
+    # A copy: overrides are written into it, while the checkpoint keeps its own.
     values = trusted(deepcopy(checkpoint.config), file, plugins, overrides, opens_data)
     return from_dict({**values, **changes}, f"{file} (config)", overrides, plugins)
 
@@ -170,10 +170,10 @@ def _experiment(
 def _warn_of_other_code(
     file: Path, checkpoint: Checkpoint, experiment: Experiment, opens_data: bool = True
 ) -> None:
-    """Say that a file of the user's own is another than when the checkpoint was trained.
+    """Warn that the user's own code has changed since the checkpoint was trained.
 
-    Plug-ins that are new may be for plots: they did not train it. opens_data: where not, the code
-    of an `own` data set is not looked for, as a checkpoint may not choose which package is.
+    New plug-ins may be for plots: they did not train it. opens_data: if not, the code of an `own`
+    data set is not searched, as a checkpoint may not choose a package.
     """
     values, before = experiment.to_dict(), checkpoint.code or {}
     now = code_of(values if opens_data else {**values, "dataset": None})

@@ -1,4 +1,4 @@
-"""Answers for each training image by the network that was not trained on it, as one CSV file."""
+"""Predictions for each training image by the network not trained on it, as a CSV file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAME = "predictions.csv"
 
 @dataclass(frozen=True)
 class Fold:
-    """What the network of a fold says of the images that it did not train on."""
+    """A fold's network's predictions for the images that it was not trained on."""
 
     number: int
     split: Split
@@ -34,7 +34,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """What a file holds of a classifier's answers for N images.
+    """A classifier's predictions for N images, as read from a file.
 
     ids: (N,) int64, see `Split.ids`. folds: (N,). labels: (N,). probabilities: (N, K).
     """
@@ -47,7 +47,7 @@ class OutOfFold:
 
 
 def pooled(folds: Sequence[Fold]) -> Predictions:
-    """The answers of all folds as those of one split."""
+    """The predictions of all folds as one split."""
     first = folds[0].predictions.answers
     return Predictions(
         {key: np.concatenate([f.predictions.answers[key] for f in folds]) for key in first},
@@ -59,8 +59,8 @@ def write(file: Path, folds: Sequence[Fold], task: Task, classes: Sequence[str])
     """A line for each image, in the order of their names or positions.
 
     `id`, `image`, `fold`, and by the task: `true`, `predicted` and a probability for each class;
-    the same for each label; the true and predicted values; of others, the loss of each image and
-    what else is one number an image.
+    the same for each label; the true and predicted values; for others, the loss of each image and
+    further single numbers per image.
     """
     rows: list[dict[str, Any]] = []
     for fold in folds:
@@ -105,7 +105,7 @@ def read(file: Path) -> OutOfFold:
     """What `write` wrote of a classifier.
 
     Raises:
-        UserError: it is of another task, or no such file.
+        UserError: it is from another task, or missing.
     """
     prefix = "probability of "
     reader = csv.DictReader(io.StringIO(read_text(file)))

@@ -1,4 +1,4 @@
-"""What `cnnrun eval RUN key=value` can change: what is scored and where, never the training."""
+"""What `cnnrun eval RUN key=value` can change: what is scored and where, not the training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cnnrun.config.experiment import Experiment
 from cnnrun.data.options import DatasetOptions
 from cnnrun.errors import ConfigError
 
-# Beside the parameters of the data source itself.
+# Besides the parameters of the data source itself.
 _EFFECTIVE = (
     *("device", "plugins", "task", "loss", "training.channels_last", "dataset.name"),
     *(
@@ -21,9 +21,9 @@ _EFFECTIVE = (
         "dataset.displace",
     ),
     *("dataset.batch_size", "dataset.on_error", "dataset.cache", "dataset.cache_dir"),
-    *("dataset.threads", "dataset.bits", "dataset.check"),
+    *("dataset.threads", "dataset.bits", "dataset.range", "dataset.page", "dataset.check"),
 )
-# What divides the data, and so belongs to a run for good.
+# Settings that divide the data, and so are fixed for a run.
 _SPLITS = ("seed", "dataset.validation", "dataset.fold", "dataset.limit", "dataset.per_class")
 _DIVIDED_HERE = ("folder", "csv")
 
@@ -36,10 +36,10 @@ def refuse_without_effect(
     stored: the config in the checkpoint. experiment: the same with the overrides.
 
     Raises:
-        ConfigError: naming the key, and why it can't be.
+        ConfigError: with the key and the reason.
     """
     named = [override.partition("=")[0] for override in overrides]
-    # A whole new section says where other data are; what it leaves out was not asked for.
+    # A whole new section describes other data; keys that it leaves out were not set.
     named = [name for name in named if name != "dataset"]
     before, now = flattened(stored), flattened(experiment.to_dict())
     for key in now:
@@ -49,7 +49,7 @@ def refuse_without_effect(
 
 
 def _reason(key: str, experiment: Experiment) -> str | None:
-    """Why a key has no effect; None where it has one."""
+    """Why a key has no effect; None if it has one."""
     divides = key == "dataset.test" and experiment.dataset.name in _DIVIDED_HERE
     if key in _SPLITS or divides:
         return "the splits are those that the run was trained with"

@@ -1,7 +1,7 @@
-"""What a trained network answers for images of one's own, prepared as its training prepared them.
+"""A trained network's predictions for the user's images, prepared as in training.
 
-The images become the samples of a data set, which goes through the same pipeline, task and
-batches as a split in `evaluation`: so an image gets the same answer here and in `cnnrun eval`.
+The images become a data set, which goes through the same pipeline, task and batches as a split in
+evaluation: so an image gets the same prediction here and in `cnnrun eval`.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from cnnrun.runtime.paths import expanded
 
 @dataclass(frozen=True)
 class Answers:
-    """What the model answers for the images of a batch.
+    """The model's predictions for the images of a batch.
 
     files: N paths, or `image 0` ... of images that come from no file.
-    images: (N, C, H, W) uint8, as the model is given them before normalization.
-    sizes: N (height, width) of the images as they came.
+    images: (N, C, H, W) uint8, as given to the model before normalization. sizes: N original
+    (height, width).
     answers: by name (N, ...), as the task's `answers`; {} where N is 0.
     bad: files of the batch that could not be decoded.
     """
@@ -63,18 +63,18 @@ class Answers:
 
 
 def find_images(names: Iterable[str]) -> list[str]:
-    """The files that `names` (files, folders, patterns such as `photos/**/*.jpg`) mean, each once.
+    """The files for `names` (files, folders, patterns such as `photos/**/*.jpg`), each once.
 
-    A name that means nothing stays in the list, so that it comes up as a file that is not there.
+    A name without match stays in the list, so that it is reported as a missing file.
 
     Raises:
-        UserError: a run's own folder, whose images are plots.
+        UserError: it is a run directory, whose images are plots.
     """
     found: dict[str, None] = {}
     for name in names:
         try:
             found.update(dict.fromkeys(_meant_by(name)))
-        except (OSError, ValueError):  # no system has a file of such a name
+        except (OSError, ValueError):  # no valid file name
             found[name] = None
     return list(found)
 
@@ -111,14 +111,13 @@ def _images_in(folder: Path) -> list[str]:
 def predict_files(
     parts: Parts, files: Sequence[GivenImage], batch_size: int | None = None
 ) -> Iterator[Answers]:
-    """What the model answers for images, a batch at a time, the next ones being decoded.
+    """The model's predictions for images, batch by batch, while the next ones are decoded.
 
-    parts: of a trained network; its data set's form of images is what they are brought to.
-    files: paths, or images that are in memory.
-    batch_size: None is what evaluation takes.
+    parts: of a trained network; images are converted to its data set's format. files: paths, or
+    images in memory. batch_size: None: as in evaluation.
 
     Raises:
-        UserError: something in `files` is no image of any kind.
+        UserError: something in `files` is not an image of any kind.
     """
     form = form_of(parts)
     bad: dict[int, str] = {}
@@ -129,7 +128,7 @@ def predict_files(
 
         def read(row: int) -> None:
             try:
-                image = opened(files[numbers[row]])
+                image = opened(files[numbers[row]], form.reading)
                 frame_opened(image, form, images[row : row + 1])
                 sizes[numbers[row]] = image.size
             except UnreadableError as error:
@@ -160,7 +159,7 @@ def _name(image: GivenImage, index: int) -> str:
 
 
 def predict_images(parts: Parts, images: Tensor) -> npt.NDArray[np.float64]:
-    """The probabilities (N, K) of images (N, C, H, W) uint8 that have the model's form already.
+    """The probabilities (N, K) of images (N, C, H, W) uint8 in the model's format.
 
     Raises:
         UserError: the model gives none.
@@ -173,12 +172,12 @@ def predict_images(parts: Parts, images: Tensor) -> npt.NDArray[np.float64]:
     return probabilities(answers_for(parts, images)["outputs"])
 
 
-# Of classes that exclude each other, and of labels that do not.
+# For exclusive classes, and for labels that are not exclusive.
 _PROBABILITIES = {"labels": softmax, "label_sets": sigmoid}
 
 
 def answers_for(parts: Parts, images: Tensor) -> dict[str, Array]:
-    """The task's answers for images (N, C, H, W) uint8 that have the model's form already."""
+    """The task's answers for images (N, C, H, W) uint8 in the model's format."""
     if not len(images):
         return {}
     if type(parts.task).answers_alone is not Task.answers_alone:
@@ -194,17 +193,18 @@ def answers_for(parts: Parts, images: Tensor) -> dict[str, Array]:
 
 
 def form_of(parts: Parts) -> ImageFormat:
-    """What every image was brought to in training: size, channels and how it got there."""
+    """The format of images in training: size, channels and resizing."""
     channels, height, width = parts.dataset.input_shape
     dataset = parts.experiment.dataset
-    crop = dataset.crop_fraction
-    return ImageFormat((height, width), channels, dataset.resize, dataset.bits or 16, crop)
+    options = dataset.image_options()
+    crop = options.crop_fraction
+    return ImageFormat((height, width), channels, options.resize, options.reading, crop)
 
 
 def masks_of(parts: Parts, answers: Answers) -> list[npt.NDArray[np.uint8]]:
-    """Of a segmentation, the class of each pixel of each image: (H, W) uint8 of its own size.
+    """For segmentation, the class of each pixel of each image: (H, W) uint8 in its original size.
 
-    255 is where the network was shown nothing, beyond a crop.
+    255 where the network saw nothing, outside a crop.
     """
     form, masks = form_of(parts), answers.answers.get("masks", ())
     return [

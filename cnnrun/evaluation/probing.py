@@ -18,7 +18,7 @@ from cnnrun.evaluation.scoring import predict
 from cnnrun.measures import MSE
 from cnnrun.runtime.randomness import generator
 
-# PCA of more training images would cost minutes and change nothing that shows.
+# PCA of more training images would take minutes without a visible change.
 _MOST = 10_000
 _NEIGHBOURS = 5
 
@@ -32,7 +32,7 @@ def has_codes(parts: Parts) -> bool:
 def further_scores(
     parts: Parts, split: str, predictions: Predictions
 ) -> tuple[dict[str, Any], str]:
-    """What `cnnrun eval` says of a code beside the errors: as plain values and in words."""
+    """What `cnnrun eval` reports about a code besides the errors, as plain values and text."""
     ratio = compression(parts, predictions)
     words = (
         f"\n\ncompression: {ratio['numbers']:.3g} pixels for each number of the code, "
@@ -48,7 +48,7 @@ def further_scores(
 def worst(
     parts: Parts, split: str, predictions: Predictions, count: int
 ) -> tuple[list[dict[str, Any]], str]:
-    """The `count` largest reconstruction errors, worst first, as plain values and in words."""
+    """The `count` largest reconstruction errors, worst first, as plain values and text."""
     errors, labels = predictions.answers["mse"], predictions.labels
     rows, lines, data = [], [], parts.dataset.split(split)
     for i in np.argsort(-errors, kind="stable")[:count].tolist():
@@ -60,14 +60,14 @@ def worst(
 
 
 def compression(parts: Parts, predictions: Predictions) -> dict[str, float]:
-    """How many pixels one number of the code stands for, and how many bytes one byte of it."""
+    """Pixels per number of the code, and bytes per byte of it."""
     pixels, code = math.prod(parts.dataset.input_shape), predictions.answers["codes"].shape[1]
-    # A pixel is one byte, a number of the code four.
+    # A pixel is one byte, a number of the code is four.
     return {"numbers": pixels / code, "bytes": pixels / (4 * code)}
 
 
 def usefulness(parts: Parts, split: str, predictions: Predictions) -> dict[str, Any]:
-    """The code of an autoencoder beside the pixels and a PCA of the code's size.
+    """Compare an autoencoder's code with the pixels and with a PCA of the code's size.
 
     A linear classifier (logistic regression on standardized features) and k nearest neighbours
     learn from `probe_labels` training images, as many of each class, drawn `probe_seeds` times;
@@ -162,7 +162,7 @@ def _probe(
 
 
 def _balanced(labels: NDArray[np.int64], count: int, seed: int, draw: int) -> NDArray[np.int64]:
-    """Indices of about `count` samples, as many of each class as there are, at most."""
+    """Indices of about `count` samples, equally many of each class if there are enough."""
     order = torch.randperm(len(labels), generator=generator(seed, "probe labels", draw)).numpy()
     present = np.unique(labels)
     each = max(1, count // len(present))

@@ -1,4 +1,4 @@
-"""How well a class is told from all others at each threshold: precision, recall, ROC.
+"""How well a class is separated from all others at each threshold: precision, recall, ROC.
 
 A few lines of numpy, as scikit-learn's take half a second to import; tests hold them equal.
 """
@@ -49,22 +49,22 @@ class Ranking:
 
     @property
     def recall(self) -> Floats:
-        """Of the class, how many are found: the true positive rate."""
+        """Recall: the true positive rate."""
         return self.hits / self.positives
 
     @property
     def precision(self) -> Floats:
-        """Of those that are found, how many are of the class."""
+        """Precision: the fraction of positives that are correct."""
         return self.hits / (self.hits + self.alarms)
 
     @property
     def false_alarms(self) -> Floats:
-        """Of all others, how many are taken for the class: the false positive rate."""
+        """The false positive rate."""
         return self.alarms / self.negatives
 
     @property
     def average_precision(self) -> float:
-        """The precision at each step of the recall, weighted by its length."""
+        """Average precision: the precision at each step of recall, weighted by its length."""
         return float((np.diff(self.recall, prepend=0) * self.precision).sum())
 
     @property

@@ -1,4 +1,4 @@
-"""A trained network and a split to answers and scores."""
+"""From a trained network and a split to predictions and scores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cnnrun.runs.checkpoint import Checkpoint
 @torch.no_grad()
 @decoding_processes()
 def predict(parts: Parts, split: str, batch_size: int | None = None) -> Predictions:
-    """What the model answers for every sample of a split.
+    """The model's outputs for every sample of a split.
 
     Raises:
         UserError: the split has no samples.
@@ -42,10 +42,10 @@ def predict(parts: Parts, split: str, batch_size: int | None = None) -> Predicti
 
 @dataclass(frozen=True)
 class DataSaid:
-    """What is to be known of the samples that were scored.
+    """Facts about the scored samples.
 
-    trained_on: how many of them the network was trained on; None where an older checkpoint does
-        not say. heading: which they are and how many. warnings: what speaks against the scores.
+    trained_on: how many of them the network was trained on; None if an older checkpoint does not
+    say. heading: which they are and how many. warnings: reasons to distrust the scores.
     """
 
     trained_on: int | None
@@ -54,11 +54,11 @@ class DataSaid:
 
 
 def data_said(parts: Parts, split: str, checkpoint: Checkpoint) -> DataSaid:
-    """Which samples a split has, beside those that `checkpoint` was trained on."""
+    """The samples of a split, compared with those that `checkpoint` was trained on."""
     dataset, held = parts.dataset, checkpoint.data
     scored = dataset.split(split)
     trained, count = trained_on(scored, held), len(scored)
-    # Data without splits of their own are scored whole.
+    # Data without splits of their own are scored as a whole.
     what = f"{split} split, {count:,} images" if len(dataset.train) else f"all {count:,} images"
     heading = f"{what}, {trained:,} of them trained on" if trained else what
     warnings = []
@@ -77,7 +77,7 @@ def data_said(parts: Parts, split: str, checkpoint: Checkpoint) -> DataSaid:
 def evaluate(
     parts: Parts, split: str, batch_size: int | None = None
 ) -> tuple[Predictions, dict[str, Any]]:
-    """The model's answers for a split, and its scores as `cnnrun eval --json` prints them.
+    """The model's outputs for a split, and its scores as `cnnrun eval --json` prints them.
 
     Raises:
         UserError: the split has no samples.

@@ -1,4 +1,4 @@
-"""A trained network as a part of another training, e.g. the teacher of a distillation."""
+"""A trained network as part of another training, e.g. the teacher in distillation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TrainedNetwork(nn.Module):
     std: Tensor
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Pixels (N, C, H, W) float32 in 0..1 to what the network gives, where they are."""
+        """Pixels (N, C, H, W) float32 in 0..1 to the network's output, on their device."""
         if self.mean.device != pixels.device:
             self.to(pixels.device)
         outputs: Tensor = self.network((pixels - self.mean) / self.std)

@@ -64,7 +64,7 @@ def activation_layer(given: Activation) -> nn.Module:
     """A new module of an activation.
 
     Raises:
-        UserError: torch has none of that name, or it does not take these keys.
+        UserError: torch has none of this name, or it does not take these keys.
     """
     if isinstance(given, str) and given in _CLASSES:
         return _CLASSES[given]()
@@ -87,5 +87,5 @@ def activation_layer(given: Activation) -> nn.Module:
 
 
 def activation_name(given: Activation) -> str:
-    """What the layer is called in its block: `relu`, or `GELU` of torch."""
+    """The layer's name in its block: `relu`, or `GELU` for torch's."""
     return (given if isinstance(given, str) else given.name).rpartition("/")[2]

@@ -1,7 +1,7 @@
 """Autoencoders: an image to a short code, and the code back to an image.
 
-One idea each: `linear_autoencoder` finds the plane that PCA finds, `conv_autoencoder` bends it with
-local filters, `vae` makes the codes fill a ball without holes so that they can be walked in.
+`linear_autoencoder` finds PCA's subspace, `conv_autoencoder` a curved one with local filters, and
+`vae` makes codes fill a ball without holes, so that they can be interpolated.
 A denoising autoencoder is any of them with `task: {name: reconstruct, noise: 0.3}`.
 """
 
@@ -25,9 +25,10 @@ Output = Literal["sigmoid", "linear"]
 
 
 class Reconstruction(NamedTuple):
-    """What an autoencoder gives for images.
+    """An autoencoder's output for images.
 
-    pixels: (N, C, H, W), in 0..1. code: (N, D). penalty: (N,), to be added to the loss of a pixel.
+    pixels: (N, C, H, W), in 0..1. code: (N, D). penalty: (N,), to be added to the mean loss over
+    pixels.
     """
 
     pixels: Tensor
@@ -156,7 +157,7 @@ class VariationalAutoencoder(Autoencoder):
         return pixels
 
     def forward(self, images: Tensor) -> Reconstruction:
-        """In training the code is drawn (reparametrized), in evaluation it is the mean."""
+        """In training the code is sampled (reparametrized), in evaluation it is the mean."""
         mean, log_variance = self._distribution(images)
         code = mean
         if self.training:
@@ -223,7 +224,7 @@ def conv_decoder(
     batch_norm: bool,
     output: Output,
 ) -> nn.Sequential:
-    """The way back through the sizes that the encoder went down: (N, code) to (N, C, H, W)."""
+    """The decoder, through the encoder's sizes in reverse: (N, code) to (N, C, H, W)."""
     sizes = [tuple(input_shape[1:])]
     for _ in channels:
         sizes.append((_half(sizes[-1][0]), _half(sizes[-1][1])))
@@ -263,5 +264,5 @@ def _normalized(channels: int, activation: Activation, batch_norm: bool) -> list
 
 
 def _half(side: int) -> int:
-    """What a 3x3 convolution of stride 2 and padding 1 leaves of a side."""
+    """The output size of a 3x3 convolution of stride 2 and padding 1."""
     return (side + 1) // 2

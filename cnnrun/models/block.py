@@ -42,7 +42,7 @@ class Block:
     spatial_dropout: float
 
     def layers(self, shape: Shape) -> tuple[nn.Sequential, Shape]:
-        """The block's layers for maps of `shape` (C, H, W), and the shape of what they give.
+        """The block's layers for feature maps of `shape` (C, H, W), and the shape of their output.
 
         Raises:
             UserError: a kernel or pool is larger than the maps, or they can't be padded or grouped.
@@ -113,7 +113,7 @@ class Block:
         return self.dilation * (self.kernel_size - 1) // 2
 
     def _check_padding(self, padding: int, height: int, width: int) -> None:
-        """Reflected pixels must lie within the maps; wrapped-around ones may be all of them."""
+        """Reflection padding must be smaller than the maps; circular padding may be as large."""
         largest = min(height, width) - (self.padding_mode == "reflect")
         if self.padding_mode in ("reflect", "circular") and padding > largest:
             raise self._error(
@@ -131,7 +131,7 @@ class Block:
         return groups
 
     def _slide(self, shape: Shape, key: str, reach: int, stride: int, padding: int) -> Shape:
-        """(C, H, W) after a window of `reach` pixels moved over the padded maps by `stride`."""
+        """(C, H, W) after a window of `reach` pixels slides over the padded maps by `stride`."""
         _, height, width = shape
         if reach > min(height, width) + 2 * padding:
             raise self._error(

@@ -1,4 +1,4 @@
-"""Networks of colour images, made to take images of other channels."""
+"""Adapts networks for colour images to other numbers of channels."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from torch import nn
 
 
 def adapt_channels(model: nn.Module, channels: int, *, pretrained: bool) -> None:
-    """Replace the first convolution by one that takes `channels` channels."""
+    """Replace the first convolution by one with `channels` input channels."""
     name, first = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
     model.set_submodule(name, with_channels(first, channels, pretrained=pretrained))
     if getattr(model, "transform_input", False):
-        # It converts red, green and blue apart.
+        # It transforms red, green and blue separately.
         model.transform_input = False  # type: ignore[assignment]
 
 
 def with_channels(first: nn.Conv2d, channels: int, *, pretrained: bool) -> nn.Conv2d:
     """`first`, a convolution of colour images, for images of `channels` channels.
 
-    Trained kernels are summed for gray: the answer is that to the gray image as a colour one.
-    For more channels they repeat, scaled so that the answer keeps its size. Untrained kernels are
-    drawn anew, so that the variance of the answer stays as the network's author chose it.
+    Pretrained kernels are summed for gray: the output is that for the gray image in RGB. For more
+    channels they repeat, scaled so that the output keeps its magnitude. Untrained kernels are drawn
+    again, so that the output's variance stays as the network's author chose it.
     """
     new = nn.Conv2d(
         channels,
@@ -40,7 +40,7 @@ def with_channels(first: nn.Conv2d, channels: int, *, pretrained: bool) -> nn.Co
         spread = old.std() * (inputs / channels) ** 0.5
         new.weight.data = torch.randn_like(new.weight) * spread
     elif channels == 1:
-        # Loaded as any trained weights are, so that no initializer takes them for new ones.
+        # Loaded like any pretrained weights, so that no initializer overwrites them.
         new.load_state_dict({"weight": old.sum(1, keepdim=True)}, strict=False)
     else:
         chosen = torch.arange(channels, device=old.device) % inputs
@@ -53,7 +53,7 @@ def with_channels(first: nn.Conv2d, channels: int, *, pretrained: bool) -> nn.Co
 def note_normalization(
     model: nn.Module, mean: Sequence[float], std: Sequence[float], channels: int
 ) -> None:
-    """Let `model` say how the images were normalized that its weights were trained on.
+    """Record in `model` how the images that its weights were trained on were normalized.
 
     mean, std: of each channel there, in units of 0..1. Gray images take the average of theirs, and
     with more channels they repeat, as the kernels of the first layer do (`with_channels`).

@@ -1,4 +1,4 @@
-"""A convolutional network whose every block and whose head are written in YAML."""
+"""A convolutional network whose blocks and head are described in YAML."""
 
 from __future__ import annotations
 
@@ -102,15 +102,8 @@ class CNN(nn.Module):
         for block in blocks:
             layers, shape = block.layers(shape)
             self.features.append(layers)
-        depth, height, width = shape
-        flat = depth if head_pooling == "average" else depth * height * width
-        self.head = nn.Sequential(
-            *([nn.AdaptiveAvgPool2d(1)] if head_pooling == "average" else []),
-            nn.Flatten(),
-            *([Dropout(dropout)] if dropout and not head else []),
-            *hidden_layers(flat, head, blocks[-1].activation, dropout, batch_norm=False),
-            nn.Linear(head[-1] if head else flat, num_classes),
-        )
+        average = head_pooling == "average"
+        self.head = _head(shape, average, head, num_classes, dropout, blocks[-1].activation)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) float32 to logits (N, K)."""
@@ -118,11 +111,31 @@ class CNN(nn.Module):
         return logits
 
 
+def _head(
+    shape: tuple[int, ...],
+    average: bool,
+    widths: Widths,
+    num_classes: int,
+    dropout: float,
+    activation: Activation,
+) -> nn.Sequential:
+    """From feature maps of `shape` (C, H, W) to logits: pooled or flattened, then dense layers."""
+    depth, height, width = shape
+    flat = depth if average else depth * height * width
+    return nn.Sequential(
+        *([nn.AdaptiveAvgPool2d(1)] if average else []),
+        nn.Flatten(),
+        *([Dropout(dropout)] if dropout and not widths else []),
+        *hidden_layers(flat, widths, activation, dropout, batch_norm=False),
+        nn.Linear(widths[-1] if widths else flat, num_classes),
+    )
+
+
 def blocks_of(settings: dict[str, Any], count: int) -> list[Block]:
     """`count` blocks, each with its entry of the settings that are lists.
 
     Raises:
-        UserError: a list has not one entry a block.
+        UserError: a list does not have one entry per block.
     """
     for key, value in settings.items():
         if isinstance(value, list) and len(value) != count:

@@ -1,4 +1,4 @@
-"""Dropout (Srivastava et al. 2014) whose masks cost a CPU a third of torch's."""
+"""Dropout (Srivastava et al. 2014) with masks that take a third of torch's time on a CPU."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _LEVELS = 2**16
 
 
 class Dropout(nn.Dropout):
-    """`nn.Dropout` with masks of its own on CPUs; on other devices torch's."""
+    """`nn.Dropout` with its own masks on CPUs and torch's on other devices."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Values (...) float32, in training each zeroed with probability p, or grown for it."""
+        """Values (...) float32; in training each is zeroed with probability p, or scaled up."""
         ours = self.training and input.device.type == "cpu"
         return input * mask_like(input, self.p) if ours else super().forward(input)
 

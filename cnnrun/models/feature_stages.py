@@ -1,4 +1,4 @@
-"""The feature maps of a network, the last ones of each size, for what is built on them."""
+"""A network's last feature maps of each size, to build on."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cnnrun.models.surgery import evaluated
 
 
 class Stages(nn.Module):
-    """A network that is left after its last feature maps, and gives those of every size."""
+    """A network cut after its last feature maps; returns those of every size."""
 
     def __init__(self, model: nn.Module, images: Tensor, name: str) -> None:
-        """images: (1, C, H, W), such as it takes. name: of the network, for messages.
+        """images: (1, C, H, W), a valid input. name: of the network, for messages.
 
         Raises:
             UserError: there are no maps of two sizes or more.
@@ -42,13 +42,13 @@ class Stages(nn.Module):
 
 
 def _traced(model: nn.Module, names: list[str]) -> nn.Module | None:
-    """What gives the outputs of the named modules, as a graph; None for a model that has none."""
+    """A graph that returns the outputs of the named modules; None if the model can't be traced."""
     from torchvision.models.feature_extraction import create_feature_extractor
 
     try:
         return _InOrder(create_feature_extractor(model, {name: name for name in names}), names)
     except Exception:
-        return None  # whatever Python a model's `forward` may hold
+        return None  # `forward` may contain any Python code
 
 
 class _InOrder(nn.Module):

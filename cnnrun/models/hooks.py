@@ -1,4 +1,4 @@
-"""The layers of a model by name and by depth, and what they give while it looks at images."""
+"""The layers of a model by name and depth, and their outputs for images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cnnrun.errors import UserError, did_you_mean_or_sizes
 
 Visit = Callable[[str, nn.Module, tuple[Tensor, ...], Tensor], None]
-"""Is given a layer's name, the layer, its inputs and its output."""
+"""Called with a layer's name, the layer, its inputs and its output."""
 
 
 def layer_named(model: nn.Module, name: str) -> nn.Module:
@@ -31,10 +31,10 @@ def layer_named(model: nn.Module, name: str) -> nn.Module:
 
 @torch.no_grad()
 def visit_layers(model: nn.Module, images: Tensor, visit: Visit) -> None:
-    """Show `visit` what each layer does to `images` (N, C, H, W), first layer first, in eval mode.
+    """Call `visit` for each layer as it runs on `images` (N, C, H, W) in eval mode.
 
-    Layers that contain others are left out; one that is used several times comes as often.
-    Outputs are to be looked at at once: a following layer may work in place.
+    In order of computation, without layers that contain others; a layer used several times is
+    visited as often. Read outputs at once: a later layer may work in place.
     """
     single = ((n, layer) for n, layer in model.named_modules() if not list(layer.children()))
     model.eval()
@@ -44,7 +44,7 @@ def visit_layers(model: nn.Module, images: Tensor, visit: Visit) -> None:
 
 @contextmanager
 def visiting(layers: Iterable[tuple[str, nn.Module]], visit: Visit) -> Iterator[None]:
-    """Within the block, show `visit` what each of the named layers does, as it does it."""
+    """Within the block, call `visit` for each of the named layers as it runs."""
     hooks = [
         layer.register_forward_hook(
             lambda layer, inputs, output, name=name: visit(name, layer, inputs, output)

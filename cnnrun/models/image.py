@@ -1,4 +1,4 @@
-"""An image whose pixels are what is trained."""
+"""An image whose pixels are trained."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class TrainedImage(nn.Module):
         )
         self.register_buffer("content", torch.zeros(1, *input_shape))
         self.register_buffer("stage", torch.tensor(-1))
-        self._train_only(-1)  # keeps `stage` where looking at it makes no GPU wait
+        self._train_only(-1)  # keeps `stage` where reading it needs no host sync
 
     def enter(self, stage: int, content: Tensor) -> bool:
-        """Go on with level `stage`, which begins as the one before it; whether that is new.
+        """Move on to level `stage`, which starts from the one before; returns whether it is new.
 
-        content: (1, 3, H, W) float32 in 0..1; the first level begins as it, or as noise.
+        content: (1, 3, H, W) float32 in 0..1; the first level starts from it, or from noise.
         """
         if stage == self.current:
             return False
@@ -79,7 +79,7 @@ class TrainedImage(nn.Module):
             level.requires_grad_(k == max(stage, 0))
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: ARG002
-        """The image as it is now, (1, 3, h, w) in 0..1, whatever it is shown."""
+        """The current image, (1, 3, h, w) in 0..1, whatever the input."""
         level: Tensor = self.levels[max(self.current, 0)]
         if self.training:
             with torch.no_grad():
@@ -100,7 +100,7 @@ def _shrunk(height: int, width: int, factor: int) -> tuple[int, int]:
 
 
 def _luminance(image: Tensor) -> Tensor:
-    """(N, 3, H, W) to (N, 1, H, W), by the weights of the eye (ITU-R BT.601)."""
+    """(N, 3, H, W) to (N, 1, H, W), luma (ITU-R BT.601)."""
     weights = torch.tensor([0.299, 0.587, 0.114], device=image.device).view(1, 3, 1, 1)
     return (image * weights).sum(1, keepdim=True)
 

@@ -13,7 +13,7 @@ from cnnrun.models.surgery import StoppedAt
 
 
 class LayerOutputs(nn.Module):
-    """A network that runs as it is, is left at a layer, and gives what some layers gave."""
+    """A network that runs unchanged, is stopped at a layer, and returns some layers' outputs."""
 
     def __init__(self, model: nn.Module, names: Sequence[str], images: Tensor) -> None:
         """names: layers, in the order in which `model` uses them; it is left at the last one.

@@ -1,4 +1,4 @@
-"""Local connections without shared weights: what lies between an MLP and a convolution."""
+"""Local connections without shared weights: between an MLP and a convolution."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 class LocallyConnected2d(nn.Module):
     """A kernel's sparse local connections with weights of their own at each position.
 
-    weight: (P, O, I * kh * kw), P = output height x width: one kernel matrix a position.
+    weight: (P, O, I * kh * kw), P = output height x width: one kernel matrix per position.
     bias: (P, O).
 
     It equals `nn.Conv2d` where all positions have the same weights.
@@ -52,14 +52,14 @@ class LocallyConnected2d(nn.Module):
         fan_in = in_channels * kernel_size * kernel_size
         self.weight = nn.Parameter(torch.empty(height * width, out_channels, fan_in))
         self.bias = nn.Parameter(torch.empty(height * width, out_channels)) if bias else None
-        # Each position begins as nn.Conv2d would.
+        # Each position starts like nn.Conv2d.
         bound = 1 / math.sqrt(fan_in)
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, I, H, W) to (N, O, H', W')."""
-        # One matrix product a position: (P, O, I*kh*kw) x (P, I*kh*kw, N).
+        # One matrix product per position: (P, O, I*kh*kw) x (P, I*kh*kw, N).
         patches = self._patches(images)
         if self.bias is None:
             outputs = torch.bmm(self.weight, patches)
@@ -87,7 +87,7 @@ class LocallyConnected2d(nn.Module):
         )
 
     def kernels(self) -> Tensor:
-        """A view of the weight as one `nn.Conv2d` weight a position: (P, O, I, kh, kw).
+        """A view of the weight as one `nn.Conv2d` weight per position: (P, O, I, kh, kw).
 
         Initializers fill these one by one, so that fans are a kernel's.
         """

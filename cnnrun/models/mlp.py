@@ -1,4 +1,4 @@
-"""Fully connected networks: every input to every unit, no notion of where a pixel is."""
+"""Fully connected networks: every input to every unit, regardless of pixel positions."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def named_network(
     weights_key: str,
     refused: Sequence[str] = ("image",),
 ) -> tuple[nn.Module, str]:
-    """The network that is named, and its name.
+    """The named network, and its name.
 
     key, weights_key: where the network and its weights are named, for messages. wanted: a model's
     name, or a mapping with its parameters. weights: of torchvision or timm. refused: models that

@@ -126,7 +126,7 @@ def _in_order_of_use(
 
 
 def _average_pools(network: nn.Module, name: str) -> None:
-    """Put average pooling in the place of all max pooling (Gatys et al. 2016).
+    """Replace all max pooling by average pooling (Gatys et al. 2016).
 
     Raises:
         UserError: there is no max pooling.

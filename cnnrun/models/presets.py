@@ -1,4 +1,4 @@
-"""What the four textbook cases of transfer mean for a model."""
+"""The four textbook cases of transfer, for a given model."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from cnnrun.models.stages import early_stage
 from cnnrun.models.surgery import StoppedAt, check_layer, evaluated
 from cnnrun.models.transfer import Transfer
 
-# A head on more numbers than these would have more weights than the features that are kept.
+# A head on more values than these would have more weights than the kept features.
 _MOST_FLAT = 2**14
 
 
 def expanded(transfer: Transfer, model: nn.Module, input_shape: tuple[int, ...]) -> Transfer:
-    """`transfer` with the preset's values for what is not written; `model` decides the cut.
+    """`transfer` completed by the preset's values; `model` decides the cut.
 
     Raises:
-        UserError: the case can't be had for this model.
+        UserError: the case is impossible for this model.
     """
     presets: dict[str | None, Any] = {
         None: dict,
@@ -43,7 +43,7 @@ def _small_different(
 
 
 def of_old_checkpoint(transfer: Transfer, model: nn.Module) -> Transfer:
-    """`transfer` as earlier versions understood it; newer checkpoints hold what a case meant."""
+    """`transfer` as earlier versions understood it; newer checkpoints hold the expanded preset."""
     presets: dict[str | None, dict[str, Any]] = {"small_similar": {"head": []}}
     if transfer.case == "small_different":
         presets["small_different"] = {"cut": _old_cut(model), "head": []}

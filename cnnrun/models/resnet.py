@@ -89,7 +89,7 @@ class ResidualBlock(nn.Module):
 
 
 class SubsampledIdentity(nn.Module):
-    """Every `stride`-th pixel, and channels of zeros after those that there are."""
+    """Every `stride`-th pixel, and added channels of zeros."""
 
     def __init__(self, stride: int, added_channels: int) -> None:
         super().__init__()

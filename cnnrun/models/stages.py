@@ -16,10 +16,10 @@ from cnnrun.models.surgery import evaluated
 
 @dataclass
 class _Place:
-    """A point that all of the computation passes through.
+    """A point that the whole computation passes through.
 
-    layers: how many layers with weights have computed by then.
-    height: of the maps as the last of these leaves them, before any pooling that follows.
+    layers: number of layers with weights before it.
+    height: of the last of these layers' maps, before any pooling that follows.
     """
 
     name: str
@@ -33,7 +33,7 @@ def early_stage(model: nn.Module, input_shape: tuple[int, ...]) -> str:
     A stage ends where maps become smaller; a network without such places is cut after a block.
 
     Raises:
-        UserError: no feature maps are left after so many layers, as in a vision transformer.
+        UserError: there are no feature maps after that many layers, as in a vision transformer.
     """
     places = _places(model, input_shape)
     layers = sum(isinstance(module, nn.Linear | _ConvNd) for module in model.modules())
@@ -67,7 +67,7 @@ def _places(model: nn.Module, input_shape: tuple[int, ...]) -> list[_Place]:
             return
         height, width = result.shape[2:]
         channels_last = height != width and input_shape[1] == input_shape[2]
-        # What comes before the first layer of a part belongs to that part.
+        # Operations before the first layer of a part belong to that part.
         starts = entered.get(name.rpartition(".")[0], 0) == layers
         if channels_last or starts or name == "features":
             return

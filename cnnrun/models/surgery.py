@@ -15,6 +15,8 @@ from cnnrun.models.transfer import Transfer
 def head_name(model: nn.Module) -> str:
     """The last linear layer (or 1 x 1 convolution), which turns features into logits.
 
+    A model within which another one lies says which it is by `head_layer`.
+
     Raises:
         UserError: there is none.
     """
@@ -23,6 +25,8 @@ def head_name(model: nn.Module) -> str:
             "an autoencoder has no head, and so no `features` before it; name its parts instead, "
             "e.g. freeze: encoder"
         )
+    if isinstance(said := getattr(model, "head_layer", None), str):
+        return said
     layers = list(model.named_modules())
     linear = [name for name, module in layers if isinstance(module, nn.Linear)]
     pointwise = [
@@ -39,10 +43,10 @@ def head_name(model: nn.Module) -> str:
 def restructure(
     model: nn.Module, transfer: Transfer, input_shape: tuple[int, ...], num_classes: int
 ) -> tuple[nn.Module, str | None]:
-    """The model, cut and with the new head that `transfer` asks for, and the new head's name.
+    """The model, cut and with a new head as `transfer` says, and the new head's name.
 
     Raises:
-        UserError: there is no layer of the name `cut`, or a head that no other can stand for.
+        UserError: there is no layer `cut`, or the head can't be replaced.
     """
     if transfer.cut is not None:
         features = truncated(model, transfer.cut, torch.zeros(1, *input_shape))
@@ -76,7 +80,7 @@ class Cut(nn.Module):
         self.features = features
         shape = evaluated(features, torch.zeros(1, *input_shape)).shape[1:]
         self.head = new_head(shape, transfer, num_classes)
-        if isinstance(self.head, nn.Linear):  # the place that a cut model's head always had
+        if isinstance(self.head, nn.Linear):  # the name that a cut model's head always had
             self.head = nn.Sequential(nn.Flatten(), self.head)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -88,8 +92,8 @@ class Cut(nn.Module):
 def new_head(shape: torch.Size, transfer: Transfer, num_classes: int) -> nn.Module:
     """Fully connected layers on features of `shape` (without the batch).
 
-    A single layer on flat features is a plain one, so that its weights have the names that the
-    library gives them which the model comes from.
+    A single layer on flat features is a plain one, so that its weights have the names of the
+    model's library.
     """
     pool = transfer.head_pooling == "average" and len(shape) > 1
     inputs = (shape[0] if len(shape) == 3 else shape[-1]) if pool else shape.numel()
@@ -114,7 +118,7 @@ class TokenAverage(nn.Module):
 
 
 def check_layer(model: nn.Module, cut: str) -> None:
-    """Refuse a `cut` that is no layer of `model`.
+    """Refuse a `cut` that is not a layer of `model`.
 
     Raises:
         UserError: with the nearest name.
@@ -125,9 +129,9 @@ def check_layer(model: nn.Module, cut: str) -> None:
 
 
 def truncated(model: nn.Module, cut: str, images: Tensor) -> nn.Module:
-    """What `model` computes up to and including its layer `cut`; parameters keep their names.
+    """`model` up to and including its layer `cut`; parameters keep their names.
 
-    images: (N, C, H, W), such as it takes.
+    images: (N, C, H, W), a valid input.
     """
     check_layer(model, cut)
     features = getattr(model, "features", None)
@@ -137,7 +141,7 @@ def truncated(model: nn.Module, cut: str, images: Tensor) -> nn.Module:
     try:
         return nn.Sequential(_traced(model, cut), _Only("kept"))
     except Exception:
-        # Whatever Python a model's `forward` may hold: it runs as it is, and is left at the layer.
+        # `forward` may contain any Python code: it runs unchanged, and is stopped at the layer.
         stopped = StoppedAt(model, cut)
         stopped.drop_what_follows(images)
         return stopped
@@ -162,7 +166,7 @@ class _Only(nn.Module):
 
 
 class _ReachedError(Exception):
-    """A forward pass came to where it was to stop; not a failure."""
+    """A forward pass reached its stop; not an error."""
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
@@ -170,7 +174,7 @@ class _ReachedError(Exception):
 
 
 class StoppedAt(nn.Module):
-    """A model whose forward pass ends at one of its layers, with what that gives."""
+    """A model whose forward pass stops at one of its layers and returns its output."""
 
     def __init__(self, model: nn.Module, name: str) -> None:
         super().__init__()
@@ -182,7 +186,7 @@ class StoppedAt(nn.Module):
 
     @staticmethod
     def run(model: nn.Module, name: str, images: Tensor) -> Tensor:
-        """What the layer `name` of `model` gives for images (N, C, H, W); then it ends."""
+        """The output of layer `name` of `model` for images (N, C, H, W); later layers don't run."""
 
         def stop(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
             raise _ReachedError(output)
@@ -197,7 +201,7 @@ class StoppedAt(nn.Module):
         raise UserError(f"cut: the model does not use its layer '{name}'")
 
     def drop_what_follows(self, images: Tensor) -> None:
-        """Take out the layers that nothing is computed with before the end, `images` say so."""
+        """Remove the layers that are not used before the end, as `images` show."""
         used: set[nn.Module] = set()
         hooks = [
             module.register_forward_pre_hook(lambda module, _inputs: used.add(module))
@@ -206,7 +210,7 @@ class StoppedAt(nn.Module):
         evaluated(self, images)
         for hook in hooks:
             hook.remove()
-        # In parts that ended before, a layer may lend its weights without being called.
+        # In finished parts, a layer may share its weights without being called.
         around = [self.name[:i] for i, letter in enumerate(self.name) if letter == "."]
         for parent in map(self.model.get_submodule, ["", *around]):
             for name, child in list(parent.named_children()):
@@ -216,12 +220,12 @@ class StoppedAt(nn.Module):
                 try:
                     evaluated(self, images)
                 except Exception:
-                    setattr(parent, name, child)  # one that lends its weights
+                    setattr(parent, name, child)  # one that shares its weights
 
 
 @torch.no_grad()
 def evaluated(model: nn.Module, images: Tensor) -> Tensor:
-    """What `model` in eval mode makes of `images`; afterwards all is in the mode it was in."""
+    """The output of `model` in eval mode for `images`; modes are restored."""
     modes = {module: module.training for module in model.modules()}
     try:
         result: Tensor = model.eval()(images)
@@ -232,7 +236,7 @@ def evaluated(model: nn.Module, images: Tensor) -> Tensor:
 
 
 class InputsOf(nn.Module):
-    """What one of a model's layers is given; nothing is computed after that."""
+    """The input of one of a model's layers; nothing is computed after that."""
 
     def __init__(self, model: nn.Module, name: str) -> None:
         super().__init__()
@@ -258,5 +262,5 @@ class InputsOf(nn.Module):
 
 
 def head_input(model: nn.Module, name: str, images: Tensor) -> Tensor:
-    """What the module `name` is given when `model` (in eval mode) looks at `images`."""
+    """The input of the module `name` when `model` runs on `images` in eval mode."""
     return evaluated(InputsOf(model, name), images)

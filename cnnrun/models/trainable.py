@@ -1,6 +1,6 @@
-"""What of a model trains, from which epoch on and how fast: the one place that decides it.
+"""Which parts of a model train, from which epoch on and at which rate: decided here alone.
 
-All is by name, as wrapping and converting a model replaces its modules.
+All by name, as wrapping and converting a model replaces its modules.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cnnrun.runtime.weights import is_below
 
 
 class Trainable:
-    """The parameters of a model that train, the modules that rest, and the rates."""
+    """The parameters of a model that train, the modules that stay in eval mode, and the rates."""
 
     def __init__(
         self,
@@ -71,10 +71,10 @@ class Trainable:
     def begin_epoch(self, epoch: int) -> bool:
         """Set what trains in `epoch` (from 0), and the modes of all modules.
 
-        Batch normalization that is frozen keeps its statistics, and dropout or dropped blocks,
-        which would only blur what can't learn, do nothing.
+        Frozen batch normalization keeps its statistics, and dropout or dropped blocks, which would
+        only add noise to frozen layers, are off.
 
-        Returns: whether parameters train that did not before.
+        Returns: whether more parameters train than before.
         """
         unfreezes = self._unfreeze_at is not None and epoch + 1 >= self._unfreeze_at
         more = [p for name, p in self.model.named_parameters() if name in self._frozen]
@@ -88,29 +88,29 @@ class Trainable:
         return unfreezes and bool(more)
 
     def look_again(self) -> None:
-        """The model has itself changed which parameters train, as a growing image does."""
+        """The model itself has changed which parameters train, as a growing image does."""
         self._by_itself = {n for n, p in self.model.named_parameters() if p.requires_grad}
         self._by_itself |= self._frozen
 
     @property
     def is_frozen(self) -> bool:
-        """Whether something is frozen that would train by itself."""
+        """Whether anything is frozen that would otherwise train."""
         return bool(self._frozen)
 
     @property
     def ends_frozen(self) -> bool:
-        """Whether something is frozen, and to the end."""
+        """Whether anything is frozen to the end."""
         return bool(self._frozen) and self._unfreeze_at is None
 
     def now(self) -> set[str]:
-        """The names of the parameters that train in the epoch that is under way."""
+        """The names of the parameters that train in the current epoch."""
         return {name for name, p in self.model.named_parameters() if p.requires_grad}
 
     def groups(self, lr: float) -> list[dict[str, Any]]:
         """The parameters that train at any time, by their factor of the learning rate `lr`.
 
-        What is unfrozen later has groups of its own, after the others and there from the start, so
-        that an optimizer has one layout all along. It leaves out what has no gradient, but can't
+        What is unfrozen later has its own groups, after the others and present from the start, so
+        that an optimizer's layout never changes. It leaves out what has no gradient, but can't
         step a group of which a part has no state yet (torch's fused SGD).
         """
         groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
@@ -141,12 +141,11 @@ class Trainable:
     def _find_resting(
         self, frozen: set[str], pattern: str, input_shape: tuple[int, ...]
     ) -> Iterator[str]:
-        """The outermost modules that rest: all of whose parameters are frozen, and what is alike.
+        """The outermost modules that stay in eval mode: all their parameters are frozen.
 
-        What has no parameters (dropout, batch normalization without a scale) rests where it lies
-        before the last of the frozen layers that come first. Behind them it belongs to what
-        trains: dropout before a head is the head's. Statistics also rest where a pattern names
-        them.
+        Modules without parameters (dropout, batch normalization without a scale) do so before the
+        end of the frozen first layers. After that they belong to what trains: dropout before a head
+        is the head's. Statistics are also frozen where a pattern names them.
         """
         trains = self._by_itself - frozen
         held = dict.fromkeys(_between_frozen(self.model, trains, input_shape))
@@ -167,7 +166,7 @@ class Trainable:
 
 
 def _between_frozen(model: nn.Module, trains: set[str], input_shape: tuple[int, ...]) -> list[str]:
-    """What computes up to the last layer with a state before the first that trains, in order."""
+    """The modules up to the last layer with a state before the first that trains, in order."""
     calls: list[str] = []
 
     def note(name: str) -> Callable[..., None]:
@@ -201,7 +200,7 @@ def _has_state(module: nn.Module) -> bool:
 
 
 def _old_head(model: nn.Module, transfer: Transfer) -> str | None:
-    """The model's own head, where `transfer` speaks of features."""
+    """The model's own head, if `transfer` mentions features."""
     speaks = {transfer.freeze, *transfer.lr_multipliers} & {"features"}
     return head_name(model) if speaks else None
 

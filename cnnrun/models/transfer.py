@@ -1,10 +1,10 @@
-"""Transfer learning: what is taken over from a trained network, and what of it trains on.
+"""Transfer learning: what is taken from a pretrained network, and what of it trains.
 
 The textbook's four cases (Karpathy, CS231n) are presets of the fields of `Transfer`:
 
     small, similar    keep all features frozen, train a new last layer
     small, different  keep only the early features frozen, train a new last layer on them
-    large, similar    start from the weights, train all, the old layers at a tenth of the rate
+    large, similar start from the weights, train all, the old layers at a tenth of the rate
     large, different  start from the weights, train all at the full rate
 """
 
@@ -21,7 +21,7 @@ Case = Literal["small_similar", "small_different", "large_similar", "large_diffe
 
 
 class Transfer(Options):
-    """What is taken over from a trained network."""
+    """What is taken from a pretrained network."""
 
     case: Case | None = None
     """A preset of the other keys, by the size of your data and how similar they are to the

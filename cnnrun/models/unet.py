@@ -17,13 +17,17 @@ from cnnrun.registry import models
 Shape = tuple[int, int, int]
 Widths = list[Annotated[int, Field(ge=1)]]
 
-# Channels that a step of the decoder has at least.
+# Least number of channels in a step of the decoder.
 _LEAST = 16
 
 
 @models.register("unet")
 class Unet(nn.Module):
     """U-Net (Ronneberger et al. 2015): a class for each pixel, with any network as encoder."""
+
+    # The encoder may have linear layers of its own, as ConvNeXt and squeeze-and-excitation have.
+    head_layer = "head"
+    gives_masks = True
 
     def __init__(
         self,
@@ -39,7 +43,7 @@ class Unet(nn.Module):
             {name: cnn, channels: [16, 32, 64]}.
 
         It is cut after its last feature maps; the last maps of each size go to the decoder, which
-        enlarges the smallest, joins the next larger, and convolves twice.
+        upsamples the smallest, concatenates the next larger, and convolves twice.
 
         weights: Pretrained weights of a torchvision/... or timm/... encoder, such as DEFAULT.
         decoder: Channels of its steps, from the smallest maps on; by default those of the maps

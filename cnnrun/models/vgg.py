@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cnnrun.models.mlp import Probability, Widths, hidden_layers
 from cnnrun.registry import models
 
-# Convolutions of each of the five blocks; with three fully connected layers they make the depth.
+# Convolutions in each of the five blocks; three fully connected layers complete the depth.
 _CONVOLUTIONS: dict[int, tuple[int, ...]] = {
     11: (1, 1, 2, 2, 2),
     13: (2, 2, 2, 2, 2),
@@ -34,7 +34,7 @@ class VGG(nn.Module):
         head: Widths = [512, 512],
         dropout: Probability = 0.5,
     ) -> None:
-        """Blocks pool only while their maps are larger than one pixel, so any image size will do.
+        """Blocks pool only while their maps are larger than one pixel, so any image size works.
 
         depth: Number of layers with weights.
         batch_norm: Batch normalization after each convolution.
@@ -62,7 +62,8 @@ class VGG(nn.Module):
         )
         for module in self.features.modules():
             if isinstance(module, nn.Conv2d):
-                # From torch's own start the plain networks of 16 and 19 layers do not get going.
+                # With torch's own initialization the plain networks of 16 and 19 layers don't
+                # train.
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)

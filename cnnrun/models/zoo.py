@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm: any image size and channel count, a head for our classes."""
+"""Networks of torchvision and timm: any image size and number of channels, a new head."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def torchvision_model(
     inception_v3) are left out.
 
     The first convolution is adapted to the channels (see `with_channels`), and the last layer is
-    new. `dataset.normalize: auto` takes the numbers that they were trained with.
+    new. `dataset.normalize: auto` uses the values that they were trained with.
 
     weights: Pretrained weights: `DEFAULT`, or a name such as `IMAGENET1K_V2`, downloaded once.
     dropout: Chance that a feature is set to 0 before the last layer; by default as the network has
@@ -89,7 +89,7 @@ def timm_model(
 
     The networks take (N, C, H, W) float32 and give logits (N, K).
 
-    `dataset.normalize: auto` takes the numbers that they were trained with.
+    `dataset.normalize: auto` uses the values that they were trained with.
 
     weights: Pretrained weights: `DEFAULT`, or timm's tag such as `a1_in1k`, downloaded once.
     dropout: Chance that a feature is set to 0 before the last layer; by default as the network has
@@ -128,7 +128,7 @@ def timm_model(
 
 
 def _constructor_options(variant: str, shape: Shape) -> dict[str, Any]:
-    """What torchvision's constructor must be told beside the number of classes."""
+    """Arguments of torchvision's constructors besides the number of classes."""
     if variant in ("googlenet", "inception_v3"):
         # The second output in training mode is no logits tensor. `init_weights` is the start that
         # torchvision announces a change of, with a warning, when it is not given.
@@ -154,7 +154,7 @@ def _check_grid(name: str, shape: Shape, cell: int, *, square: bool) -> None:
 
 
 def replace_head(model: nn.Module, num_classes: int) -> None:
-    """Put a new layer of `num_classes` outputs in the place of the last, whatever its name is."""
+    """Replace the last layer, whatever its name, by a new one with `num_classes` outputs."""
     name, head = _head(model)
     new: nn.Module
     if isinstance(head, nn.Linear):
@@ -172,7 +172,7 @@ def _head(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
 
 
 def set_dropout(model: nn.Module, probability: float) -> None:
-    """Dropout before the head: the layers that are there get `probability`, else one is added."""
+    """Dropout before the head: existing layers get `probability`, else one is added."""
     name, head = _head(model)
     siblings = model.get_submodule(name.rpartition(".")[0]).children()
     existing = [module for module in siblings if isinstance(module, nn.Dropout)]
@@ -183,7 +183,7 @@ def set_dropout(model: nn.Module, probability: float) -> None:
 
 
 def check_size(model: nn.Module, shape: Shape, name: str) -> None:
-    """Look at one image of `shape`, so that a size that won't do is told at once.
+    """Run on one image of `shape`, so that an unsuitable size is reported at once.
 
     Raises:
         UserError: the network can't take it; the message has the smallest size that it can take.
@@ -211,7 +211,7 @@ def check_size(model: nn.Module, shape: Shape, name: str) -> None:
 
 @torch.no_grad()
 def _problem(model: nn.Module, shape: Shape) -> Exception | None:
-    """What goes wrong when the network looks at an image of `shape`, in eval mode."""
+    """The error of the network on an image of `shape`, in eval mode."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

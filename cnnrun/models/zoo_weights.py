@@ -1,4 +1,4 @@
-"""Trained weights of torchvision and timm: which there are, and what they were trained on."""
+"""Pretrained weights of torchvision and timm: which exist, and what they were trained on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _IMAGENET_SETS = {1000: "imagenet-1k", 11821: "imagenet-12k", 21841: "imagenet-2
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Trained weights, and how the images were prepared that they are scored with.
+    """Pretrained weights, and the preprocessing that they are scored with.
 
     weights: their name. classes: of the outputs; () where the library does not say. size: (height,
     width). resize, crop_fraction: how images get to that, as in the `dataset` section. mean, std:
@@ -47,7 +47,7 @@ def names_weights_file(weights: str, of_library: bool) -> bool:
 
 
 def pretrained(model: str, weights: str | None = None) -> Pretrained | None:
-    """What is known of trained weights of `model`, e.g. torchvision/resnet18; nothing is fetched.
+    """Facts about pretrained weights of `model`, e.g. torchvision/resnet18; downloads nothing.
 
     weights: their name; None is the library's choice.
     Returns: None where the library has none for this network.
@@ -63,7 +63,7 @@ def fetched(model: str, known: Pretrained) -> dict[str, Tensor]:
     """The weights themselves, the classifier included: downloaded once, then read from the cache.
 
     Raises:
-        NetworkError: they can't be had.
+        NetworkError: they can't be downloaded.
     """
     library, _, variant = model.partition("/")
     if library == "torchvision":
@@ -126,13 +126,13 @@ def _timm_classes(timm: ModuleType, config: Any) -> tuple[str, ...]:
     if subset is None:
         return ()
     names = timm.data.ImageNetInfo(subset).label_descriptions()
-    # "tench, Tinca tinca": the first word does, where no other class has it.
+    # "tench, Tinca tinca": the first name is used, unless another class has it.
     first = [name.partition(",")[0] for name in names]
     return tuple(a if first.count(a) == 1 else b for a, b in zip(first, names, strict=True))
 
 
 def check_torchvision_has(variant: str) -> None:
-    """Refuse what is no classification network of torchvision.
+    """Refuse what is not a classification network of torchvision.
 
     Raises:
         UserError: with the nearest name.
@@ -147,7 +147,7 @@ def check_torchvision_has(variant: str) -> None:
 
 
 def torchvision_weights(variant: str, name: str) -> Any:
-    """The member of torchvision's enum for `variant` that is called `name`.
+    """The member `name` of torchvision's enum for `variant`.
 
     Raises:
         UserError: there is none.
@@ -164,10 +164,10 @@ def torchvision_weights(variant: str, name: str) -> Any:
 
 
 def moments_of(variant: str, weights: Any) -> tuple[Numbers, Numbers]:
-    """Mean and standard deviation of each channel that the network is to be given images with.
+    """Mean and standard deviation of each channel for the network's inputs.
 
-    Two networks of torchvision bring images from ImageNet's to 0.5 and 0.5 themselves, unless built
-    without weights, as they are when they are read from a checkpoint: they are given such images.
+    Two networks of torchvision convert images from ImageNet's normalization to 0.5 and 0.5
+    themselves, unless built without weights, as for a checkpoint: they get such images.
     """
     if variant in ("googlenet", "inception_v3"):
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
@@ -238,7 +238,7 @@ def timm_with(variant: str) -> ModuleType:
 
 
 def timm_name(variant: str, weights: str) -> str:
-    """What timm calls a network with these weights: `DEFAULT`, or a tag such as `a1_in1k`.
+    """timm's name of a network with these weights: `DEFAULT`, or a tag such as `a1_in1k`.
 
     Raises:
         UserError: it has none of that tag.
@@ -262,7 +262,7 @@ def _unreachable(variant: str, weights: Any, error: Exception) -> NetworkError:
 
 
 def not_fetched(error: Exception, silent: str = "") -> str:
-    """Why weights could not be had. silent: why the hub does not answer."""
+    """Why weights could not be downloaded. silent: why the hub does not answer."""
     words = " ".join(str(error).split()).partition(". ")[0]
     reason = silent or getattr(error, "reason", None) or words or type(error).__name__
     return f"could not fetch the trained weights ({reason})"

@@ -1,1 +1,1 @@
-"""Many runs: the launcher, and the sweeps and studies that stand on it."""
+"""Many runs: the launcher, and the sweeps and studies built on it."""

@@ -1,4 +1,4 @@
-"""By what the runs of a sweep or study can be compared, known before any of them is trained."""
+"""What the runs of a sweep or study can be compared by, decided before any is trained."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def task_of(experiment: Experiment) -> type[Task]:
 
 
 def ranking_metric(experiments: Sequence[Experiment], wanted: str) -> Metric:
-    """What trials are ranked by on the validation split, the same for all of them.
+    """The metric that ranks trials on the validation split, the same for all of them.
 
-    wanted: a metric, or `auto`: what chooses their epochs, or the task's own metric where that is
-    not one thing, as monitors differ, or as it is the loss and the losses are different functions.
+    wanted: a metric, or `auto`: what chooses their epochs, or the task's main metric if monitors
+    differ, or if it is the loss and the losses are different functions.
 
     Raises:
         UserError: no such metric, or none by which the trials can be compared.
@@ -48,10 +48,10 @@ def ranking_metric(experiments: Sequence[Experiment], wanted: str) -> Metric:
 
 
 def check_metric(experiments: Sequence[Experiment], wanted: str) -> None:
-    """Refuse a metric that the runs of a study will not have, or not comparably.
+    """Refuse a metric that the runs of a study will not have, or that is not comparable.
 
     Raises:
-        UserError: what they can be compared by.
+        UserError: with what they can be compared by.
     """
     name = wanted.partition(":")[0]
     declared = task_of(experiments[0]).declared()
@@ -62,10 +62,10 @@ def check_metric(experiments: Sequence[Experiment], wanted: str) -> None:
 
 
 def check_losses(experiments: Sequence[Experiment], metric: Metric) -> None:
-    """Refuse to compare by a loss where the losses are different functions.
+    """Refuse to compare by the loss if the losses are different functions.
 
     Raises:
-        UserError: by what else.
+        UserError: with what to compare by instead.
     """
     if not metric.of_the_loss or not losses_differ(experiments):
         return

@@ -1,4 +1,4 @@
-"""Cross-validation in one go: a plain run for each fold, and what they say of images left out.
+"""Cross-validation in one go: a plain run per fold, and their predictions for held-out images.
 
 Leaves in `<output>/<name>/`: `experiment.yaml`, `runs/`, `predictions.csv`, `crossval.json`.
 """
@@ -33,16 +33,16 @@ from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.text_table import columns
 
 RESULT = "crossval.json"
-# Every part but one trains, and of two parts each has a class that the other has.
+# All folds but one train; with two folds each class must be in both.
 FEWEST = 2
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What cross-validation found.
+    """The results of cross-validation.
 
-    folds: by metric, the score of each fold. all_images: by metric, of all images left out,
-    as one split. runs: a directory a fold. predictions: the file of all answers.
+    folds: by metric, the score of each fold. all_images: by metric, for all held-out images as one
+    split. runs: a directory per fold. predictions: the file of all predictions.
     """
 
     name: str
@@ -85,9 +85,9 @@ class Scored:
             if found.low is not None and found.high is not None:
                 ends = (metric.possible(found.low), metric.possible(found.high))
                 between = " to ".join(map(metric.text, ends))
-            each = " ".join(metric.text(value) for value in values)
-            rows.append([metric.display_name, metric.text(found.mean), between, each])
-        head = ["", "mean", "95 % interval", "folds"]
+            spread = " to ".join(metric.text(end(values)) for end in (min, max))
+            rows.append([metric.display_name, metric.text(found.mean), between, spread])
+        head = ["", "mean", "95 % interval", "lowest to highest fold"]
         return "\n".join(
             [
                 f"{self.name}: {len(self.runs)} folds, {self.images:,} images left out once each",
@@ -105,14 +105,14 @@ def run(
     output: str = "crossval",
     options: LaunchOptions = AS_USUAL,
 ) -> Scored:
-    """Train the folds of the experiment in `file` that are not there yet, and score them.
+    """Train the missing folds of the experiment in `file`, and score all.
 
     Each is scored with the weights of its last epoch: the best epoch would be chosen by the images
     that are scored.
 
     Raises:
-        ConfigError: every problem of the experiment.
-        Interrupted: a signal asked to stop; the runs under way are saved.
+        ConfigError: all problems of the experiment.
+        Interrupted: a signal asked to stop; the current runs are saved.
         UserError: a fold failed.
     """
     overrides = list(overrides)
@@ -134,7 +134,7 @@ def commands(
     output: str = "crossval",
     options: LaunchOptions = AS_USUAL,
 ) -> list[str]:
-    """The lines of shell that train the folds, which `run` then finds."""
+    """Shell commands that train the folds; `run` then finds their runs."""
     experiment, folder = _planned(file, folds, overrides, output, options)
     jobs = _jobs(experiment, folder, folds, options)
     write_text(jobs[0].config, experiment.to_yaml())
@@ -160,7 +160,7 @@ def _planned(
 
 
 def _jobs(experiment: Experiment, folder: Path, folds: int, options: LaunchOptions) -> list[Job]:
-    """A run for each fold."""
+    """One run per fold."""
     folder.mkdir(parents=True, exist_ok=True)
     jobs = []
     for number in range(1, folds + 1):

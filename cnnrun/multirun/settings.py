@@ -1,15 +1,23 @@
-"""Changes to a base experiment, by dotted key: as a sweep or study writes them, as a shell does."""
+"""Changes to a base experiment, by dotted key: as in a sweep or study, and as in a shell."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from cnnrun.config.document import Change, Document, parse
+from pydantic import ValidationError
+
+from cnnrun.config import renamed
+from cnnrun.config.document import Change, Document, parse, read
+from cnnrun.config.error_messages import explain
 from cnnrun.config.shipped import find_config
+from cnnrun.errors import ConfigError
+from cnnrun.registry import Options
 from cnnrun.runtime.paths import expanded
+
+Spec = TypeVar("Spec", bound=Options)
 
 Settings = dict[str, Any]
 """Dotted keys of the experiment and their values: one point of a sweep, one variant of a study."""
@@ -35,7 +43,7 @@ def to_text(value: Any) -> str:
 def apply(
     document: Document, settings: Settings, place: Callable[[str, Any], tuple[str, str]]
 ) -> None:
-    """Change `document`; errors in it are told with the places of where `settings` are written.
+    """Change `document`; errors in it are reported at the places of `settings`.
 
     place: of a key and its value, `file:line:column` of the value and of the key.
     """
@@ -49,6 +57,25 @@ def apply(
         for length in range(1, len(path) + 1):
             if path[:length] not in known:
                 document.key_places[path[:length]] = key_place
+
+
+def read_as(
+    model: type[Spec], file: Path, overrides: Iterable[str], named: Collection[str] = ()
+) -> tuple[Spec, Document]:
+    """The sweep or study in `file`, validated, and its document; named: see `override`.
+
+    Raises:
+        ConfigError: all problems found.
+    """
+    document = read(file)
+    own = model.model_fields
+    override(document, overrides, [*own, *renamed.former(own)], named)
+    renamed.accept_keys(document, own)
+    document.values.setdefault("name", file.stem)
+    try:
+        return model.model_validate(document.values), document
+    except ValidationError as error:
+        raise ConfigError(explain(document, error, model)) from None
 
 
 def override(
@@ -77,14 +104,14 @@ def override(
         for step in inside[:-1]:
             settings = settings.setdefault(step, {}) if isinstance(settings, dict) else None
         if not isinstance(settings, dict):
-            continue  # told by validation
+            continue  # reported by validation
         settings[inside[-1]] = flat
         for places in (document.places, document.key_places):
             places[inside] = f"command line: {' '.join(text.split())}"
 
 
 def base_file(file: str, base: str) -> Path:
-    """The experiment that `base` in a sweep's or study's `file` means.
+    """The experiment file for `base` in a sweep's or study's `file`.
 
     A path from that file's folder, or else the name of a config, here or shipped.
 

@@ -19,7 +19,7 @@ def invariance(target: Target, *, count: Annotated[int, Field(ge=1)] = 1000) -> 
 
     count: Number of test images.
     """
-    target.logits()  # what is not trained, or no classifier, is refused
+    target.logits()  # refuses untrained networks, and other than classifiers
     curves = measured(target.parts, count)
     title = "Accuracy on test images that are turned, scaled, shifted"
     return draw_invariance({target.parts.experiment.name: [curves]}, title)

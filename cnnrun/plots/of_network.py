@@ -1,4 +1,4 @@
-"""Plots of what a network has learned: its weights, outputs, attention, and its features."""
+"""Plots of a trained network: its weights, outputs, attributions and features."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ PAPER, INK, MUTED, FRAME = "#fcfcfb", "#1c1c1c", "#5c5c5c", "#a6a6a6"
 """Opaque near-white under dark text reads the same in a dark and in a light viewer."""
 
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
-"""Colours that colour-blind people tell apart (Okabe and Ito 2008)."""
+"""Colours for colour-blind readers (Okabe and Ito 2008)."""
 
 RIGHT_TEXT, WRONG_TEXT = "#005A8E", "#A84300"
 """The blue and the vermillion, darkened to 4.5:1 contrast and more as small letters on paper."""

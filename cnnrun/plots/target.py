@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from cnnrun.evaluation.label_errors import Suspects, suspects
 from cnnrun.evaluation.loading import open_checkpoint, open_trained
 from cnnrun.measures import Metric, read_metrics
 from cnnrun.runs.directory import RunDirectory
+from cnnrun.runtime import console
 
 
 @dataclass
@@ -122,7 +123,7 @@ class Target:
         return suspects(self.path, self._overrides, self._plugins)[0]
 
     def check_classifies(self) -> None:
-        """Raise a `UserError` where the task is not to tell one class of several."""
+        """Raise a `UserError` unless the task is to predict one of several classes."""
         if not isinstance(self.parts.task, Classify):
             raise UserError(f"{self.path}: this plot needs a classifier (task: classify)")
 
@@ -139,5 +140,19 @@ class Target:
 
 
 def as_floats(images: Tensor) -> npt.NDArray[np.float32]:
-    """(N, C, H, W) uint8 to float32 0..1 as the drawing functions want them."""
+    """(N, C, H, W) uint8 to float32 0..1 as the drawing functions want them: 1 or 3 channels.
+
+    Of other images the first three channels, or the first of two, stand for all.
+    """
+    channels = images.shape[1]
+    if channels not in (1, 3):
+        shown = 3 if channels > 3 else 1
+        words = "three as red, green and blue" if shown == 3 else "one"
+        _say_once(f"images of {channels} channels: plots show the first {words}")
+        images = images[:, :shown]
     return images.cpu().to(torch.float32).div(255).numpy()
+
+
+@lru_cache(maxsize=8)
+def _say_once(text: str) -> None:
+    console.warn(text)

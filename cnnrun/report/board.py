@@ -1,7 +1,7 @@
 """The board: runs as a table, with their curves, configs and images by epoch, to choose from.
 
 Here runs become plain values, and `assets/board.js` shows them; the values are in the page itself,
-or come from the server of `serving.py` while the runs train.
+or come from the server of `serving.py` during training.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime.epoch_table import duration
 
 MOST_RUNS = 5000
-"""A browser's table of more would not scroll."""
+"""Limit for a table that still scrolls in a browser."""
 
 MOST_CHOSEN = 7
-"""Lines to begin with, all of different colours."""
+"""Lines shown first, all of different colours."""
 
 MOST_EPOCHS = 1024
-"""Of a run's log; more have no room in any chart."""
+"""Limit of epochs per run; more don't fit in a chart."""
 
 MOST_NUMBERS = 400_000
 """Of all logs within one page, about 3 MB of it."""
@@ -60,7 +60,7 @@ def body(data: Mapping[str, Any] | None = None) -> Markup:
 def held(
     runs: Sequence[RunRecord], names: Mapping[Path, str], chosen: Sequence[RunRecord]
 ) -> dict[str, Any]:
-    """All that a page holds of `runs`, as many numbers of them as a page bears.
+    """All that a page holds of `runs`, with as many numbers as fit on it.
 
     names: of their groups. chosen: whose curves are shown first.
     """
@@ -110,7 +110,7 @@ def most_epochs(outlines: Iterable[Outline], numbers: int) -> int:
 
 
 def shared(outlines: Sequence[Outline], keys: Iterable[str]) -> dict[str, Any]:
-    """What the page knows of all runs together: their tasks' metrics, the settings to tell them."""
+    """Facts about all runs together: their tasks' metrics, and the settings that differ."""
     tasks: dict[str, dict[str, Any]] = {}
     for task in dict.fromkeys(one.task for one in outlines):
         own = [one for one in outlines if one.task == task]
@@ -124,13 +124,13 @@ def shared(outlines: Sequence[Outline], keys: Iterable[str]) -> dict[str, Any]:
 
 
 def differing(runs: Iterable[RunRecord]) -> list[str]:
-    """The settings that tell runs apart, but for the seed."""
+    """The settings that distinguish runs, except the seed."""
     settings = [compared_settings(run) for run in runs if run.state != "damaged"]
     return informative_keys(differing_keys(settings), settings)
 
 
 def losses_of(runs: Iterable[RunRecord]) -> dict[Path, str]:
-    """What a run's loss is called, where others of its task have another one."""
+    """The name of a run's loss, if others of its task have another one."""
     return {
         run.path: ", ".join(f"{short(key)}={written(run.settings.get(key))}" for key in keys)
         for own in _by_task(runs).values()
@@ -147,7 +147,7 @@ def values(
     group: str = "",
     most_epochs: int = MOST_EPOCHS,
 ) -> dict[str, Any]:
-    """A run as the page gets it; a figure is [number to sort by, text]."""
+    """A run's values for the page; a number is [value to sort by, text]."""
     is_damaged = run.state == "damaged"
     planned = run.settings.get("training.epochs")
     return {
@@ -170,20 +170,20 @@ def values(
 
 
 def relative_values(run: RunRecord, keys: Sequence[str], loss: str) -> dict[str, Any]:
-    """Of a run's values those that depend on what other runs there are."""
+    """A run's values that depend on the other runs."""
     config = {} if run.state == "damaged" else compared_settings(run)
     return {"settings": {short(key): setting(config, key) for key in keys}, "loss": loss}
 
 
 def progress(run: RunRecord) -> list[tuple[int, Path]]:
-    """The images that a run left of its epochs, as style transfer does: epoch and file."""
+    """The images that a run saved after epochs, as style transfer does: epoch and file."""
     found = (RunDirectory(run.path).plots / "progress").glob("epoch_*.png")
     numbered = ((file.stem.removeprefix("epoch_"), file) for file in found)
     return sorted((int(name), file) for name, file in numbered if name.isdecimal())[:MOST_EPOCHS]
 
 
 class _Embedded:
-    """Small versions of images within the page, as many as it bears."""
+    """Small versions of images within the page, as many as fit."""
 
     def __init__(self) -> None:
         self.left = _IMAGE_BYTES
@@ -219,7 +219,7 @@ def _column(key: str, declared: Mapping[str, Metric]) -> dict[str, Any] | None:
 
 
 def thinned(log: dict[str, list[Any]], most: int) -> dict[str, list[Any]]:
-    """Columns of a log with a value an epoch, at `most` of them."""
+    """Columns of a log with one value per epoch, for at `most` epochs."""
     count = len(log.get("epoch", ()))
     if count <= most:
         return log
@@ -257,7 +257,7 @@ def _scores(run: RunRecord) -> dict[str, tuple[float | None, str]]:
 
 
 def _seconds(run: RunRecord) -> tuple[float, str] | None:
-    """How long it took, or, before it has ended, from its start to its newest row."""
+    """How long it took, or until it has ended, from its start to its newest row."""
     seconds = run.summary.get("seconds")
     if not run.summary and run.rows:
         try:

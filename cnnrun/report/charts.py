@@ -10,7 +10,7 @@ from typing import Any
 from cnnrun.measures import Metric
 
 MOST_LINES = 7
-"""More could not be told apart."""
+"""More could not be distinguished."""
 
 MOST_EPOCHS = 300
 """A page has no room for the numbers of more."""

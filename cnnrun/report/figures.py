@@ -1,4 +1,4 @@
-"""Plots inside the page, as many and as large as a page bears."""
+"""Plots inside the page, as many and as large as fit."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def thumbnail(file: Path, side: int = _THUMBNAIL) -> bytes | None:
 def _data(file: Path, side: int = _MOST_SIDE, large: int = _LARGE_BYTES) -> bytes | None:
     """The bytes of a PNG; where those are over `large`, a JPEG of at most `side` pixels instead.
 
-    None for a damaged file, or one that is no PNG: a link to anything else is shown to nobody.
+    None for a damaged file, or one that is not a PNG: a link to anything else is never shown.
     """
     from PIL import Image
 

@@ -70,8 +70,11 @@ def _lead(
     runs: Sequence[RunRecord], groups: Sequence[Group], compared: Sequence[Comparison]
 ) -> str:
     lead = f"{len(runs)} runs in {len(groups)} group{'s' if len(groups) != 1 else ''}"
-    by = [f"{c.split} {c.metric.display_name}, {_ranked(c)}" for c in compared]
-    return f"{lead}, compared by {' and by '.join(by)}." if by else f"{lead}."
+    by = [
+        f"{c.split} {c.metric.display_name}" + (f", {_ranked(c)}" if c.is_ranked_apart else "")
+        for c in compared
+    ]
+    return f"{lead}, compared by {'; by '.join(by)}." if by else f"{lead}."
 
 
 def _ranked(comparison: Comparison) -> str:
@@ -143,7 +146,7 @@ def _after_trials(group: Group, trials: list[int]) -> Group:
 
 
 def _study(folder: Path) -> dict[str, Any]:
-    """What `cnnrun study` left in `folder`; {} where it did not."""
+    """What `cnnrun study` wrote into `folder`; {} if nothing."""
     try:
         found = read_json(folder / "study.json")
     except UserError:
@@ -158,7 +161,7 @@ def _findings(comparison: Comparison, study: dict[str, Any]) -> Markup:
 
 
 def _keys(comparison: Comparison) -> list[str]:
-    """The settings that tell groups apart."""
+    """The settings that distinguish groups."""
     settings = [result.group.settings for result in comparison.results]
     return informative_keys(dict.fromkeys(key for one in settings for key in one), settings)
 
@@ -227,7 +230,7 @@ def _called(result: Result) -> str:
 
 
 def _numbers_of(split: str, metric: Metric, lines: Sequence[Line], x: Sequence[int]) -> Markup:
-    """The lines as a table, a row per epoch."""
+    """The lines as a table, one row per epoch."""
 
     def cell(line: Line, k: int) -> Any:
         value, spread = (v[k] if k < len(v) else None for v in (line.values, line.spread))
@@ -263,7 +266,7 @@ def _text(group: Group, key: str) -> str:
 
 
 def _importance(comparison: Comparison, keys: Sequence[str], status: SweepStatus | None) -> Markup:
-    """How much of the scores' variance follows from each setting, with what measure."""
+    """How much of the scores' variance each setting explains, and the method."""
     found, how = importances(status) if status else ({}, "")
     shares: dict[str, float | None] = {**found}
     if not shares:

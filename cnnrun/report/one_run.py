@@ -147,7 +147,7 @@ def _of_task(run: RunRecord, plugins: Sequence[str]) -> list[Section]:
         _, parts, _ = open_checkpoint(run.path, plugins=plugins)
         predictions, scores = evaluation.evaluate(parts, "test")
     except Exception as error:
-        # Whatever is wrong with data or weights by now, the rest of the page is as good as it was.
+        # If data or weights are broken by now, the rest of the page is still fine.
         why = str(error).strip() or type(error).__name__
         reason = f"Nothing about single classes and images: {why}"
         return [Section("Classes", sentences([reason], "warning")), *_plots(run)]

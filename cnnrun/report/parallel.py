@@ -1,4 +1,4 @@
-"""Parallel coordinates as SVG: an axis a setting, a line a group of runs."""
+"""Parallel coordinates as SVG: one axis per setting, one line per group of runs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cnnrun.report.scale import Scale, round_numbers
 
 _TOP, _BOTTOM, _LEFT = 20, 246, 70
 _PITCH = (130, 190)
+_LETTER = 7  # pixels
 _LINE = 14  # pixels between two marks of an axis that can be read
 _MOST_MARKS = (_BOTTOM - _TOP) // _LINE
 
@@ -60,6 +61,7 @@ def parallel(
         "parallel.html",
         lines=lines,
         axes=[{"x": _LEFT + pitch * n, "name": name, "marks": own} for n, (name, own) in named],
+        room=pitch // _LETTER,
         width=_LEFT + pitch * len(axes) + 90,
         name=name,
         worst=worst,

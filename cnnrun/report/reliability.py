@@ -1,4 +1,4 @@
-"""A reliability diagram as SVG: whether answers are right as often as they are sure."""
+"""A reliability diagram as SVG: accuracy against confidence."""
 
 from __future__ import annotations
 

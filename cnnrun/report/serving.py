@@ -1,8 +1,8 @@
 """The board as a page on this machine alone, read only, with runs as they train.
 
-Who may look: who knows the address, in which there is a random token. A page of somebody else that
-the browser also has open knows no token; and should its host's name be made to lead here (DNS
-rebinding), the name gives it away. Only GET is answered, and only with what the board shows.
+Access needs the address, which contains a random token. Another page open in the browser has no
+token; if its host name is made to point here (DNS rebinding), the name gives it away. Only GET is
+answered, and only with what the board shows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cnnrun.runtime.strict_json import to_json
 
 HOST = "127.0.0.1"
 _NAMES = (HOST, "localhost")
-_MOST_AT_ONCE = 32  # requests; more are turned away
+_MOST_AT_ONCE = 32  # requests; more are refused
 _PATIENCE = 10  # seconds for a request to arrive
 _IMAGE_SIDE = 1024  # pixels
 _HEADERS = {
@@ -72,12 +72,12 @@ class Server(ThreadingHTTPServer):
         return f"http://{HOST}:{self.server_address[1]}/{self.token}/"
 
     def server_bind(self) -> None:
-        """Without `http.server`'s question to the DNS for the name of this machine."""
+        """Without `http.server`'s DNS query for this machine's name."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = HOST, self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread of its own, or hang up on one of too many."""
+        """Answer in a thread, or close the connection if there are too many."""
         if self._free.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
@@ -91,7 +91,7 @@ class Server(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that hangs up in the midst of an answer is nobody's mistake."""
+        """A browser that closes the connection during an answer is not an error."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -101,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _PATIENCE
 
     def do_GET(self) -> None:
-        """Answer with the page, its data or an image; to anybody else with nothing."""
+        """Answer with the page, its data or an image; anything else gets an error."""
         host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
         if host not in _NAMES:
             self._refuse(HTTPStatus.FORBIDDEN)
@@ -148,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_error(status, explain="")
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing: the terminal is the user's."""
+        """Log nothing: the terminal is the user's."""
 
 
 def _number(text: str) -> int:

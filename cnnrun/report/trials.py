@@ -1,4 +1,4 @@
-"""What a sweep's own storage adds to the report of its runs: every trial, and what mattered."""
+"""What a sweep's storage adds to the report of its runs: every trial, and parameter importances."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ def setting(settings: dict[str, Any], key: str) -> Any:
 
 
 def importances(found: SweepStatus) -> tuple[dict[str, float], str]:
-    """Each setting's share of the variance and how it was measured; {} where it can't be.
+    """Each setting's fraction of the variance and the method; {} if impossible.
 
-    By fANOVA (Hutter et al. 2014): a random forest of the finished trials says how much of its
-    variance each setting makes alone.
+    By fANOVA (Hutter et al. 2014): a random forest of the finished trials gives the variance that
+    each setting explains alone.
     """
     finished = found.results.count("finished")
     try:

@@ -1,4 +1,4 @@
-"""Runs while they train: what is new since somebody looked last."""
+"""Runs during training: what is new since the last request."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.lock import is_training
 
 _NUMBERS = 2_000_000  # of all logs, about 15 MB on their way to the browser
-_PAUSE = 0.5  # seconds in which the disk is not looked at again, however many ask
+_PAUSE = 0.5  # minimum seconds between two reads of the disk
 
 
 @dataclass
 class _Seen:
-    """A run as it was read, and by what one sees that it must be read again."""
+    """A run as it was read, and the signs that it must be read again."""
 
     signs: tuple[Any, ...]
     run: RunRecord
@@ -53,7 +53,7 @@ class Watch:
         self._version = 0
         self._runs: dict[Path, _Seen] = {}
         self._gone: dict[Path, int] = {}
-        # What the runs' values depend on beside each itself.
+        # What the runs' values depend on besides the run itself.
         self._keys: list[str] = []
         self._losses: dict[Path, str] = {}
         self._most = MOST_EPOCHS
@@ -106,7 +106,7 @@ class Watch:
             self._update(path)
 
     def _update(self, path: Path) -> None:
-        """Tell of a run what the others make of it, too."""
+        """Update a run's values that depend on the others."""
         seen = self._runs[path]
         self._gone.pop(path, None)
         seen.version = self._version
@@ -114,20 +114,20 @@ class Watch:
         seen.values["log"] = thinned(seen.values["log"], self._most)
 
     def _read_again(self, folder: Path) -> bool:
-        """Whether the run is new or another than it was; it is read again then."""
+        """Read the run again if it is new or has changed; returns whether it was."""
         signs = _signs(folder)
         seen = self._runs.get(folder)
         if seen and seen.signs == signs:
             return False
         run = read_run(folder)
         shown = values(run, (), "", _addresses, most_epochs=self._most)
-        # A copy, as this one has its whole log by now, which would stay in memory.
+        # A copy: this one has cached its whole log, which would stay in memory.
         self._runs[folder] = _Seen(signs, replace(run), Outline.of(run), shown)
         return True
 
 
 def _signs(folder: Path) -> tuple[Any, ...]:
-    """What changes with a run: its files, and whether a process is at work."""
+    """The signs of a changed run: its files, and whether a process is training it."""
     run = RunDirectory(folder)
     watched = (run.config, run.metrics, run.summary, run.plots / "progress")
     return (*map(_state, watched), run.summary.is_file() or is_training(folder))

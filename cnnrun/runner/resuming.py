@@ -216,10 +216,10 @@ def _recorded(
     last = run.checkpoint("last")
     record = Record(run, [run.checkpoint("best")] if saves_best else [])
     state = _state_of(last)
-    record.change(trainer.experiment, changes, code, trainer.progress)
-    if not run.environment.is_file():
-        note_environment(trainer.full, run)
     try:
+        record.change(trainer.experiment, changes, code, trainer.progress)
+        if not run.environment.is_file():
+            note_environment(trainer.full, run)
         yield
     except Interrupted:
         raise

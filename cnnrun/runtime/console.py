@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 from cnnrun.runtime.printable import printable_text
+from cnnrun.runtime.text_table import fitted
 
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 # What `stage` shows on the terminal's last line.
@@ -47,18 +48,23 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """A warning, also with `--quiet`."""
     stage("")
-    stderr.write(f"{printable_text(text)}\n")
+    shown = printable_text(text)
+    stderr.write(f"{fitted(shown, width()) if stderr.isatty() else shown}\n")
     stderr.flush()
 
 
-def out(text: object, end: str = "\n") -> None:
+def out(text: object, end: str = "\n", fit: bool = False) -> None:
     """Write a result to stdout. A reader that has closed the pipe (`| head`) has enough.
+
+    fit: it is for people: a terminal gets lines that fit it.
 
     Raises:
         OSError: it can't be written there.
     """
     stage("")
     stream, shown = _stdout(), printable_text(f"{text}{end}")
+    if fit and stream.isatty():
+        shown = fitted(shown, width(stream))
     try:
         try:
             stream.write(shown)
@@ -211,11 +217,11 @@ def rich_console() -> Console:
     return Console(file=file, width=width() if os.environ.get("COLUMNS") else None)
 
 
-def width() -> int:
-    """The columns of the terminal on stderr; 80 where there is none. COLUMNS overrides both."""
+def width(stream: TextIO | Guarded = stderr) -> int:
+    """The columns of the terminal on a stream; 80 where there is none. COLUMNS overrides both."""
     if os.environ.get("COLUMNS", "").isdecimal():
         return max(1, int(os.environ["COLUMNS"]))
     try:
-        return os.get_terminal_size(stderr.fileno()).columns or 80
+        return os.get_terminal_size(stream.fileno()).columns or 80
     except (OSError, ValueError):
         return 80

@@ -31,9 +31,7 @@ class World:
 
     @property
     def stream(self) -> tuple[int, ...]:
-        """Counters that make the processes' random numbers differ; the first has those of a single
-        one.
-        """
+        """Counters that make the processes' random numbers differ; none for the first."""
         return (self.rank,) if self.rank else ()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
 from cnnrun.runtime.printable import printable
@@ -36,6 +37,26 @@ def padded(text: str, width: int, right: bool = False) -> str:
     """`text` padded to a number of columns, left- or right-aligned."""
     blank = " " * (width - width_of(text))
     return blank + text if right else text + blank
+
+
+def fitted(text: str, width: int) -> str:
+    """Text for people in lines of at most `width` columns, broken at spaces.
+
+    What stands behind a name and a gap keeps its column. Rows of tables stay whole, and so do
+    commands, which are copied.
+    """
+    return "\n".join(_fitted(line, width) for line in text.split("\n"))
+
+
+def _fitted(line: str, width: int) -> str:
+    if width_of(line) <= width:
+        return line
+    gaps = list(re.finditer(r"(?<=\S) {2,}(?=\S)", line))
+    start = gaps[0].end() if gaps else len(line) - len(line.lstrip())
+    indent = width_of(line[:start])
+    if len(gaps) > 1 or indent > width / 2 or line.startswith("cnnrun ", start):
+        return line
+    return line[:start] + wrapped(line[start:].split(" "), width, indent)
 
 
 def wrapped(items: Sequence[str], width: int, indent: int) -> str:

@@ -174,6 +174,15 @@ def test_plots_need_no_display(installed_shell: Command, tiny: Path, backend: st
     assert "was not drawn" not in ended.err
 
 
+def test_help_says_the_same_in_any_width(cnnrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = []
+    for width in ("50", "60", "120"):
+        monkeypatch.setenv("COLUMNS", width)
+        said.append(cnnrun("-h").out.split())
+    assert said[0] == said[1] == said[2]
+    assert "directory." in said[0], "the end of a long summary"
+
+
 def test_help_is_quick_and_complete(installed_shell: Command) -> None:
     ended = installed_shell(
         "cnnrun --help; for c in train eval check viz list; do cnnrun $c --help || exit 9; done"

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
 from cnnrun.data.images.decoding import BadImageError, ImageFormat, decode
-from cnnrun.data.images.formats import Window, open_image
+from cnnrun.data.images.formats import open_image
 from cnnrun.data.images.framing import RandomCrop, frame, middle
 from cnnrun.data.images.modes import UnreadableError
+from cnnrun.data.images.window import Window
 
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"]
 # Of libjpeg's scaled decoding and resizing, against resizing alone.

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cnnrun.data.images.decoding import ImageFormat, Resize
-from cnnrun.data.images.formats import Window, open_image
+from cnnrun.data.images.formats import open_image
 from cnnrun.data.images.framing import RandomCrop, frame, middle
+from cnnrun.data.images.window import Window
 
 CROP = RandomCrop(seed=5)
 

@@ -14,6 +14,7 @@ from PIL import Image
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.images.modes import as_8_bit
+from cnnrun.data.images.reading import ImageReading
 from cnnrun.data.sources.folder import folder
 from cnnrun.data.sources.own import own
 from cnnrun.errors import UserError
@@ -47,10 +48,10 @@ def test_fewer_bits_in_16_are_refused_or_told_until_said(
             opened(tmp_path / "D", cache)
     else:
         assert any("dataset.bits: 14" in n for n in opened(tmp_path / "D", cache)[1].notes)
-    dataset, _ = opened(tmp_path / "D", cache, bits=bits)
+    dataset, _ = opened(tmp_path / "D", cache, reading=ImageReading.of(bits))
     expected = np.rint(pixels * (255 / (2**bits - 1)))
     assert np.abs(dataset.train.images[torch.arange(1)][0, 0].numpy() - expected).max() <= 1
-    dark, options = opened(tmp_path / "D", cache, bits=16)
+    dark, options = opened(tmp_path / "D", cache, reading=ImageReading.of(16))
     assert int(dark.train.images[torch.arange(1)].max()) == round((2**bits - 1) / 257)
     assert not any("dataset.bits" in note for note in options.notes)
 
@@ -58,7 +59,7 @@ def test_fewer_bits_in_16_are_refused_or_told_until_said(
 def test_values_beyond_the_bits_are_bad_files(tmp_path: Path) -> None:
     write(tmp_path / "D", np.rint(RAMP * 5000).astype(np.uint16))
     with pytest.raises(UserError, match=r"0 to 5000; 0 to 4095 is meant"):
-        opened(tmp_path / "D", bits=12)
+        opened(tmp_path / "D", reading=ImageReading.of(12))
 
 
 def test_all_16_bits_are_taken_as_before(tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_a_datasets_fewer_bits_are_refused_until_said(target: str) -> None:
     for lazy in (False, True):
         with pytest.raises(UserError, match="12, it seems"):
             own(ImageOptions(), target=target, arguments=arguments, lazy=lazy)
-    dataset = own(ImageOptions(bits=12), target=target, arguments=arguments)
+    dataset = own(ImageOptions(reading=ImageReading.of(12)), target=target, arguments=arguments)
     assert int(dataset.train.images[torch.arange(8)].max()) == 255
 
 

@@ -88,6 +88,11 @@ def test_without_splits_contents_decide(tmp_path: Path) -> None:
         ({"images": IMAGES, "y": np.zeros((12, 4, 5), int)}, {}, "sizes (4 x 5 and 5 x 4"),
         ({"images": IMAGES, "y": ROWS["values"]}, {"targets": "masks"}, "masks of shape (12, 2)"),
         ({"images": IMAGES * 1.0, "labels": [1] * 12}, {}, "values go from"),
+        ({"images": IMAGES, "y": np.array(3)}, {}, "targets of shape () hold nothing"),
+        ({"images": np.zeros((12, 0, 8)), "y": [1] * 12}, {}, "(12, 0, 8) hold nothing"),
+        ({"images": IMAGES, "y": np.zeros((12, 0), int)}, {}, "targets of shape (12, 0) hold"),
+        ({"images": IMAGES, "y": 1.6e9 + ROWS["values"]}, {}, "32-bit numbers barely distinguish"),
+        ({"images": IMAGES, "y": 1e300 * ROWS["values"]}, {}, "32-bit numbers do not reach"),
         ({"images": IMAGES[0], "labels": [1] * 5, "x": IMAGES}, {}, "could both be meant"),
         ({"images": IMAGES, "y": ROWS["values"]}, {"classes": ["a"]}, "has 1 different names"),
     ],
@@ -121,6 +126,54 @@ def test_one_of_several_targets_is_named(tmp_path: Path) -> None:
     assert npz(ImageOptions(), file=file, target="masks").train.targets.kind == "masks"
 
 
+def test_only_what_is_meant_is_read(tmp_path: Path) -> None:
+    """Arrays beside it may hold text or objects, which are never unpacked."""
+    more = {"class_names": np.array(["a", "b"]), "about": np.array({"a": 1}, dtype=object)}
+    file = _save(tmp_path, images=IMAGES, labels=ROWS["labels"], **more)
+    assert len(npz(ImageOptions(), file=file).classes) == 3
+
+
+def test_what_is_scored_alone_needs_no_training_images(tmp_path: Path) -> None:
+    file = _save(tmp_path, x_test=IMAGES, y_test=ROWS["labels"])
+    dataset = npz(ImageOptions(whole=True), file=file)
+    assert (len(dataset.train), len(dataset.test)) == (0, COUNT)
+    with pytest.raises(UserError, match="no array of training images"):
+        npz(ImageOptions(), file=file)
+
+
+_HEADER = "{{'descr': '{0}', 'fortran_order': False, 'shape': {1}}}"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        _HEADER.format("<f8", f"({'-' * 9000}1,)"),
+        _HEADER.format("<f8", f"{'(' * 4000}1{')' * 4000}"),
+        _HEADER.format("<f8", "(True,)"),
+        _HEADER.format("<f8", "(-1, -1)"),
+        _HEADER.format("<f8", f"({'9' * 5000},)"),
+        _HEADER.format("|O", "(1,)"),
+        "[1]",
+    ],
+)
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_LZMA])
+def test_headers_that_nobody_writes(tmp_path: Path, header: str, packing: int) -> None:
+    text = (header + "\n").encode()
+    array = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(8)
+    with zipfile.ZipFile(tmp_path / "data.npz", "w", packing) as archive:
+        archive.writestr("x.npy", array)
+        archive.writestr("y.npy", array)
+    with pytest.raises(UserError) as error:
+        npz(ImageOptions(), file=str(tmp_path / "data.npz"))
+    assert "no file of numpy's arrays, or damaged" in str(error.value)
+    assert len(str(error.value)) < 500
+    content = bytearray((tmp_path / "data.npz").read_bytes())
+    content[50:80] = bytes(0xFF ^ byte for byte in content[50:80])
+    (tmp_path / "data.npz").write_bytes(content)
+    with pytest.raises(UserError):
+        npz(ImageOptions(), file=str(tmp_path / "data.npz"))
+
+
 def test_hostile_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = Path(_save(tmp_path, images=IMAGES, labels=ROWS["labels"]))
     content = file.read_bytes()
@@ -136,6 +189,7 @@ def test_hostile_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     header = b"\x93NUMPY\x01\x00\x76\x00" + form
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("images.npy", header.ljust(127) + b"\n")
+        archive.writestr("labels.npy", header.ljust(127) + b"\n")
     with pytest.raises(UserError, match="is said to be"):
         npz(ImageOptions(), file=str(file))
     file.write_bytes(content)
@@ -192,3 +246,17 @@ def test_arrays_are_trained_on(cnnrun: Command, tmp_path: Path) -> None:
     ended = cnnrun("train", "arrays.yaml", "-q")
     assert ended.code == 0, ended.err
     assert cnnrun("eval", ended.out.strip()).code == 0
+
+
+def test_values_keep_their_digits_until_they_are_compared(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import numpy as np\n"
+        "from torch.utils.data import Dataset\n"
+        "class Times(Dataset):\n"
+        "    def __init__(self, train): pass\n"
+        "    def __len__(self): return 12\n"
+        "    def __getitem__(self, k):\n"
+        "        return np.full((4, 4), k, np.uint8), np.array([1.6e9 + k])\n"
+    )
+    with pytest.raises(UserError, match=r"from 1600000000 to 1600000011, .* barely distinguish"):
+        own(ImageOptions(), target=f"{tmp_path / 'own.py'}:Times", targets="values")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,7 @@ def test_colors_of_palettes_and_of_pixels_are_classes() -> None:
         (_file(Image.new("L", (3, 2)), "JPEG"), ["a"], "as JPEG"),
         (_file(Image.new("L", (3, 2), 7)), ["a", "b"], "the value 7, but mask_classes names 2"),
         (_file(Image.fromarray(np.full((2, 3), 900, np.uint16))), None, "with the value 900"),
+        (_file(Image.fromarray(np.full((2, 3), -3, np.int32)), "TIFF"), None, "with the value -3"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 3 2\n", None, "not an image"),
         (_file(Image.new("L", (64, 64)))[:-30], None, "damaged"),
         (b"", None, "empty"),
@@ -179,6 +181,77 @@ def test_colors_of_palettes_and_of_pixels_are_classes() -> None:
 def test_what_is_no_mask(content: bytes, classes: Any, told: str) -> None:
     with pytest.raises(UnreadableError, match=told):
         read_mask(content, classes)
+
+
+def test_a_mask_is_turned_as_its_image(tmp_path: Path) -> None:
+    """By its own EXIF orientation, as a program that edits a phone's images writes it."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    mask = np.zeros((6, 8), np.uint8)
+    mask[0, 3:] = 1
+    upright = np.rot90(mask, -1)
+    assert np.array_equal(read_mask(_file(Image.fromarray(mask), exif=turned), None), upright)
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for k in range(6):
+        Image.fromarray(mask * 200).save(tmp_path / f"images/{k}.png", exif=turned)
+        Image.fromarray(mask).save(tmp_path / f"masks/{k}.png", exif=turned)
+    dataset = _read(tmp_path, test=1)
+    image = dataset.train.images[torch.tensor([0])][0, 0]
+    assert torch.equal(image == 200, dataset.train.targets.held[0] == 1)
+    assert np.array_equal(dataset.train.targets.held[0].numpy(), upright)
+    Image.fromarray(mask).save(tmp_path / "masks/0.png")
+    with pytest.raises(UserError, match="is one of them rotated, as by an EXIF orientation"):
+        _read(tmp_path, test=1)
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        ("[ground, brick, grass]", ["ground", "brick", "grass"]),
+        ("{0: ground, 2: grass}", ["ground", "grass"]),
+        ("{'#000000': ground, '#800000': brick}", ["ground", "brick"]),
+    ],
+)
+def test_classes_named_in_a_config(
+    cnnrun: Command, tmp_path: Path, classes: str, names: list[str]
+) -> None:
+    for number in range(2):
+        _fill(tmp_path, ["images", "masks"], number)
+    (tmp_path / "masks.yaml").write_text(
+        "task: segment\ndevice: cpu\nmodel: {name: unet, encoder: {name: cnn, channels: [4]}}\n"
+        "training: {epochs: 1, draw: false}\n"
+        f"dataset: {{name: mask_folders, root: ., size: 8, mask_classes: {classes}}}\n"
+    )
+    started = cnnrun("train", "masks.yaml", "-q")
+    assert started.code == 0, started.err
+    run = started.out.strip()
+    resumed = cnnrun("train", "--resume", run, "training.epochs=2", "-q")
+    assert resumed.code == 0, resumed.err
+    ended = cnnrun("eval", run, "--json")
+    assert [row["class"] for row in json.loads(ended.out)["per_class"]] == names
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        ("{0: ground, 77: road}", "all pixels of the training masks are of one class, 'ground'"),
+        ("{77: road, 78: sea}", "no pixel of the training masks is of any class (road, sea)"),
+        ("{'#123456': a, '#654321': b}", "no pixel of the training masks is of any class (a, b)"),
+    ],
+)
+def test_masks_of_one_answer_are_refused(
+    cnnrun: Command, tmp_path: Path, classes: str, told: str
+) -> None:
+    for number in range(2):
+        _fill(tmp_path, ["images", "masks"], number)
+    (tmp_path / "masks.yaml").write_text(
+        "task: segment\nmodel: {name: unet, encoder: {name: cnn, channels: [4]}}\n"
+        f"dataset: {{name: mask_folders, root: ., size: 8, mask_classes: {classes}}}\n"
+    )
+    ended = cnnrun("train", "masks.yaml")
+    assert ended.code == 2
+    assert told in ended.err
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

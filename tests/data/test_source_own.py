@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnrun.data.sources.own import as_bytes, own
+from cnnrun.data.images.arrays import as_bytes
+from cnnrun.data.sources.own import own
 from cnnrun.errors import UserError
 
 _HEAD = """
@@ -112,7 +113,7 @@ def test_every_kind_of_image_becomes_bytes() -> None:
     [
         (torch.randn(3, 4, 4), "leave normalizing to cnnrun"),
         (torch.full((3, 4, 4), torch.nan), "leave normalizing to cnnrun"),
-        (torch.zeros(2, 4, 4), "1 or 3 channels"),
+        (torch.zeros(2, 4, 4), "1 to 16 channels"),
         (np.zeros((4, 4), np.int64), "uint8 or float"),
         ("cat.png", "is a str"),
     ],

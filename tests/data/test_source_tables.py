@@ -116,6 +116,25 @@ def test_masks_are_brought_to_size_as_their_images(tmp_path: Path, resize: Any) 
     ("columns", "keys", "told"),
     [
         ({"a": ["x"] * 12}, {"value_columns": ["a"]}, "table.csv:2: a is 'x'; a number"),
+        ({"a": ["1_0"] * 12}, {"value_columns": ["a"]}, "table.csv:2: a is '1_0'; a number"),
+        ({"a": ["1"] * 3 + ["nan"] * 9}, {"value_columns": ["a"]}, "table.csv:5: a is 'nan'"),
+        (
+            {"a": [str(1600000000 + k) for k in range(12)]},
+            {"value_columns": ["a"]},
+            "which 32-bit numbers barely distinguish; subtract 1600000000",
+        ),
+        ({"a": ["1"] * 12}, {"value_columns": ["a", "a"]}, "value_columns: 'a' stands there twice"),
+        ({"a": ["1"] * 12}, {"label_columns": ["a", "a"]}, "label_columns: 'a' stands there twice"),
+        (
+            {"a": ["1"] * 12, "a ": ["0"] * 12},
+            {"value_columns": ["a"]},
+            "table.csv:1: the header has several columns 'a'",
+        ),
+        (
+            {"a": ["1", "0", "-1"] * 4},
+            {"label_columns": ["a"]},
+            "table.csv:4: a has both -1 and 0; if -1 means that nobody knows",
+        ),
         ({"a": ["2"] * 12}, {"label_columns": ["a"]}, "table.csv:2: a is '2'; 1 or 0 is meant"),
         ({"a": ["1"] * 12}, {"label_columns": ["b"]}, "the header has no column 'b'"),
         (
@@ -138,6 +157,18 @@ def test_what_a_table_says_wrongly_is_told_with_its_line(
     with pytest.raises(UserError) as error:
         csv_file(ImageOptions(), file=_table(tmp_path, columns), **keys)
     assert told in str(error.value)
+
+
+def test_images_without_any_label_are_told(tmp_path: Path) -> None:
+    options = ImageOptions()
+    labels = ["cat|dog", "", "dog"] * 4
+    data = csv_file(options, file=_table(tmp_path, {"label": labels}), label_separator="|")
+    assert data.classes == ("cat", "dog")
+    assert any("4 rows have an empty label" in note for note in options.notes)
+    cleared = ImageOptions()
+    both = {"label": ["cat|dog", "cat", "dog"] * 4}
+    csv_file(cleared, file=_table(tmp_path, both), label_separator="|")
+    assert not cleared.notes
 
 
 def test_odd_masks_are_told(tmp_path: Path) -> None:

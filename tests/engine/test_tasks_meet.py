@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -50,6 +51,7 @@ def _rows(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 @every_task
 def test_a_run_leaves_scores_and_plots(runs: Runs, task: str) -> None:
     summary = json.loads((runs(task) / "summary.json").read_text())
@@ -77,16 +79,95 @@ def test_eval_gives_the_scores_of_the_summary(cnnrun: Command, runs: Runs, task:
         assert validation[key] == pytest.approx(logged[f"validation_{key}"], rel=1e-3, abs=1e-5)
 
 
-@pytest.mark.parametrize("state", [{}, {"mean": 1, "std": "x"}, {"thresholds": {}}, {"names": 3}])
+_STATES: list[dict[str, Any]] = [
+    *({}, {"mean": 1, "std": "x"}, {"thresholds": {}}, {"names": 3}),
+    *({"mean": [0.0], "std": [1.0]}, {"mean": [[0.0]], "std": [[1.0]]}),  # would be broadcast
+    *({"mean": [0.0] * 4, "std": [0.0] * 4}, {"mean": [float("nan")] * 4, "std": [1.0] * 4}),
+    *({"labels": 10**9, "thresholds": None}, {"labels": -1, "thresholds": None}),
+    *({"labels": 3, "thresholds": [0.5]}, {"labels": 3, "thresholds": ["a", "b", "c"]}),
+    *({"labels": 3, "thresholds": [float("nan")] * 3}, {"classes": 10**10}, {"classes": "a"}),
+]
+
+
+@pytest.mark.parametrize("state", _STATES)
 @pytest.mark.parametrize("task", TASKS)
 def test_a_damaged_state_is_told(
     cnnrun: Command, runs: Runs, tmp_path: Path, task: str, state: dict[str, object]
 ) -> None:
+    """Numbers of another shape are neither broadcast nor given room in memory."""
     content = torch.load(runs(task) / "checkpoints" / "best.pt", weights_only=True)
     torch.save({**content, "task": state}, tmp_path / "other.pt")
     ended = cnnrun("eval", tmp_path / "other.pt")
-    assert ended.code in (0, 2)
-    assert "a bug" not in ended.err
+    assert ended.code == 2, ended.out
+    assert "the checkpoint's state of it is damaged" in ended.err
+
+
+def test_counts_of_other_classes_are_told(cnnrun: Command, runs: Runs, tmp_path: Path) -> None:
+    content = torch.load(runs("segment") / "checkpoints" / "best.pt", weights_only=True)
+    torch.save({**content, "class_counts": [1]}, tmp_path / "other.pt")
+    ended = cnnrun("eval", "other.pt", "loss={name: cross_entropy, weight: balanced}")
+    assert ended.code == 1
+    assert "the checkpoint is damaged: it names 4 classes and counts 1" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ("[:, 0]", "(2,)"),  # (N,) beside (N, 1) is (N, N)
+        ("[:, :1]", "(2, 1)"),
+        ("[:, :, None, None]", "(2, {0}, 1, 1)"),
+        ("[None]", "(1, 2, {0})"),
+    ],
+)
+@pytest.mark.parametrize(("task", "outputs"), [("regress", 4), ("multilabel", 3)])
+@pytest.mark.usefixtures("no_component_outlives_its_test")
+def test_a_network_that_answers_in_another_shape_is_refused(
+    cnnrun: Command, tmp_path: Path, task: str, outputs: int, answers: str, told: str
+) -> None:
+    (tmp_path / "own.py").write_text(
+        "import math\nfrom torch import nn\nfrom cnnrun.plugin import models\n"
+        "@models.register('own')\nclass Own(nn.Module):\n    'Own.'\n"
+        "    def __init__(self, input_shape, num_classes):\n        super().__init__()\n"
+        "        self.f = nn.Sequential(\n"
+        "            nn.Flatten(), nn.Linear(math.prod(input_shape), num_classes))\n"
+        f"    def forward(self, x): return self.f(x){answers}\n"
+    )
+    file = write(task, tmp_path, model="own")
+    ended = cnnrun("train", file, "--plugin", tmp_path / "own.py")
+    assert ended.code == 2, ended.out
+    assert f"gives torch.float32 {told.format(outputs)} for 2 images" in ended.err
+
+
+@pytest.mark.parametrize("task", ["regress", "multilabel"])
+def test_a_network_for_masks_is_for_masks(cnnrun: Command, tmp_path: Path, task: str) -> None:
+    model = TASKS["segment"]["model"]
+    ended = cnnrun("check", write(task, tmp_path, model=model))
+    assert ended.code == 2
+    assert f"task {task} needs a network that gives" in ended.err
+
+
+@every_task
+def test_images_of_each_class_need_classes(cnnrun: Command, tmp_path: Path, task: str) -> None:
+    ended = cnnrun("check", write(task, tmp_path), "dataset.per_class=5")
+    assert ended.code == 2
+    assert "per_class: images are counted by their class, and these data have" in ended.err
+
+
+@pytest.mark.parametrize(("there", "told"), [(1, "a, b"), (0, "none")])
+def test_sets_of_labels_that_never_differ(
+    cnnrun: Command, tmp_path: Path, there: int, told: str
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
+    sets = np.full((20, 2), there)
+    np.savez(tmp_path / "d.npz", images=images, labels=sets)
+    data = {"name": "npz", "file": "d.npz", "classes": ["a", "b"]}
+    file = write("multilabel", tmp_path, dataset=data)
+    ended = cnnrun("train", file)
+    assert ended.code == 2
+    assert f"all training images have the same labels ({told}): nothing to learn" in ended.err
+    sets[::2, 0] = 1 - there  # one label is enough
+    np.savez(tmp_path / "d.npz", images=images, labels=sets)
+    assert cnnrun("train", file, "-q").code == 0
 
 
 @every_task
@@ -130,6 +211,7 @@ def test_predict_answers_files_as_eval_does(
     assert refused.err.count("\n") == 1
 
 
+@pytest.mark.slow
 @a_task
 def test_an_exported_file_answers_as_the_network(
     cnnrun: Command, runs: Runs, tmp_path: Path, task: str
@@ -173,6 +255,7 @@ DRAWN = ("samples", "curves", "activations", "pixels")
 REFUSED = ("confusion", "mistakes", "saliency", "gradcam", "embeddings", "invariance", "latent")
 
 
+@pytest.mark.slow
 @a_task
 def test_each_plot_is_drawn_or_refused(
     cnnrun: Command, runs: Runs, tmp_path: Path, task: str
@@ -223,6 +306,7 @@ def test_many_seeds_are_each_as_if_alone_or_refused(
         assert ours.task == theirs.task
 
 
+@pytest.mark.slow
 @a_task
 def test_a_sweep_ranks_its_runs(
     cnnrun: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str

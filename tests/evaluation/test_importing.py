@@ -61,6 +61,7 @@ def predicted(cnnrun: Command, *arguments: object, classes: tuple[str, ...]) -> 
     return np.array([shares[name] for name in classes])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "googlenet"])
 def test_a_network_of_torchvision_answers_as_there(
     cnnrun: Command, photo: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -84,6 +85,7 @@ def test_a_network_of_torchvision_answers_as_there(
     np.testing.assert_array_equal(predicted(cnnrun, "x.pt", photo, classes=classes), found)
 
 
+@pytest.mark.slow
 def test_a_network_of_timm_has_its_own_form_and_names(cnnrun: Command, photo: Path) -> None:
     theirs = random_network(lambda: timm.create_model("resnet10t", num_classes=2))
     torch.save({"state_dict_ema": theirs.state_dict(), "state_dict": {}}, "t.pth.tar")
@@ -219,6 +221,10 @@ def test_an_imported_network_is_scored_drawn_and_exported(cnnrun: Command, tmp_p
         ("cnn", {"weights": "w.pt", "overrides": [*SMALL, "task=regress"]}, "task regress"),
         ("cnn", {"weights": "w.pt", "classes": Path("two.txt"), "overrides": SMALL},
          "two.txt: names 2 classes; the network has 3"),
+        ("cnn", {"weights": "w.pt", "overrides": [*SMALL, "task=segment"]}, "of each pixel"),
+        ("unet", {"weights": "w.pt",
+                  "overrides": [*SMALL[1:], "model.encoder={name: cnn, channels: [4, 6]}"]},
+         "use `task: segment`"),
         ("torchvision/resnet19", {}, "no model 'resnet19'"),
         ("torchvision/resnet18", {"weights": "IMAGENET1K_V7"}, "has no weights 'IMAGENET1K_V7'"),
     ],

@@ -132,6 +132,63 @@ def test_a_frozen_encoder_stays_and_the_decoder_learns(cnnrun: Command, tmp_path
     assert not torch.equal(first["head.weight"], last["head.weight"])
 
 
+SQUEEZING = """
+from torch import nn
+from cnnrun.plugin import models
+
+
+class Squeeze(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.linear = nn.Linear(channels, channels)
+
+    def forward(self, maps):
+        return maps * self.linear(maps.mean((2, 3))).sigmoid()[:, :, None, None]
+
+
+@models.register("squeezing")
+class Squeezing(nn.Module):
+    'Convolutions with linear layers between them.'
+
+    def __init__(self, input_shape, num_classes):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(input_shape[0], 4, 3, padding=1), nn.ReLU(), Squeeze(4), nn.MaxPool2d(2),
+            nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(), Squeeze(8),
+        )
+        self.head = nn.Linear(8, num_classes)
+
+    def forward(self, images):
+        return self.head(self.features(images).mean((2, 3)))
+"""
+
+
+@pytest.mark.usefixtures("no_component_outlives_its_test")
+def test_an_encoders_linear_layer_is_no_head(cnnrun: Command, tmp_path: Path) -> None:
+    """What is called `features` is all but the U-Net's own head, which alone trains here."""
+    (tmp_path / "own.py").write_text(SQUEEZING)
+    own = ("--plugin", "own.py", "model={name: unet, encoder: squeezing}", "-q")
+    file = write("segment", tmp_path)
+    first = cnnrun("train", file, *own, "output=first")
+    assert first.code == 0, first.err
+    before = first.out.strip()
+    for transfer in ("freeze: features", "case: small_similar", "freeze: features, head: []"):
+        keys = f"transfer={{weights: {before}, {transfer}}}"
+        ended = cnnrun("train", file, *own, keys, f"output={transfer.replace(' ', '')}")
+        assert ended.code == 0, ended.err
+        held, now = (
+            torch.load(Path(run) / f"checkpoints/{name}.pt", weights_only=True)["model"]
+            for run, name in ((before, "best"), (ended.out.strip(), "last"))
+        )
+        if transfer == "freeze: features":
+            changed = {key for key in held if not torch.equal(held[key], now[key])}
+            assert changed == {"head.weight", "head.bias"}
+        else:
+            assert torch.equal(held["decoder.0.first.0.weight"], now["decoder.0.first.0.weight"])
+            assert not torch.equal(held["head.weight"], now["head.weight"])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["describe", "lr-find"])
 def test_other_commands(cnnrun: Command, tmp_path: Path, name: str) -> None:
     ended = cnnrun(name, write("segment", tmp_path))

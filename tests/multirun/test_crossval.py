@@ -123,6 +123,7 @@ def test_a_stopped_cross_validation_goes_on(
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["regress", "multilabel", "segment"])
 def test_every_task_is_cross_validated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
@@ -138,6 +139,7 @@ def test_every_task_is_cross_validated(
     assert set(found.folds) == set(found.all_images)
 
 
+@pytest.mark.slow
 def test_groups_stay_together_and_classes_keep_their_shares(
     cnnrun: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +280,38 @@ def test_wrong_labels_are_listed_and_drawn(
     assert "labels may be wrong (cross-validation, 3 folds)" in report
     assert "class" in report
     assert "name a config, or a run by --model" in cnnrun("data").err
+
+
+def test_labels_that_were_corrected_since_are_no_suspects(
+    cnnrun: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork_runs(monkeypatch)
+    random = np.random.default_rng(0)
+    for k in range(40):
+        image = random.integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(image).save(tmp_path / f"{k}.png")
+
+    def label(swapped: set[str]) -> None:
+        rows = [f"{k}.png,{'ab'[(k + (f'{k}.png' in swapped)) % 2]}" for k in range(40)]
+        (tmp_path / "t.csv").write_text("\n".join(["path,label", *rows]))
+
+    label(set())
+    (tmp_path / "x.yaml").write_text(
+        "name: x\ndataset: {name: csv, file: t.csv}\nmodel: {name: mlp, hidden: [8]}\n"
+        "device: cpu\ntraining: {epochs: 1, draw: false}\n"
+    )
+    assert cnnrun("crossval", "x.yaml", "--folds", "2").code == 0
+
+    def suspects() -> tuple[set[str], str]:
+        held = json.loads(cnnrun("data", "--model", "crossval/x", "--json").out)
+        return {Path(row["image"]).name for row in held["suspects"]}, held["source"]
+
+    before, source = suspects()
+    assert len(before) > 2
+    assert source == "cross-validation, 2 folds"
+    corrected = set(sorted(before)[:2])
+    label(corrected)
+    assert suspects() == (before - corrected, f"{source}; 2 labels have been changed since")
 
 
 def test_no_interval_reaches_where_no_score_can_be(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from cnnrun.config import experiment as config
 from cnnrun.config.document import parse
 from cnnrun.config.experiment import load as load_experiment
-from cnnrun.config.identity import key_of
+from cnnrun.config.identity import identity, key_of
 from cnnrun.config.shipped import config_names
 from cnnrun.errors import ConfigError
 from cnnrun.multirun.settings import changes, to_text
@@ -187,6 +189,17 @@ def test_a_longer_search_is_the_same_sweep_and_another_base_another(tiny: Path) 
                  "device=auto", "name=other", "dataset.threads=1"):  # fmt: skip
         assert Plan(load(file, [same])).identity() == plan.identity(), same
     assert Plan(load(file, ["seeds=2"])).identity() != plan.identity()
+
+
+def test_a_sweep_of_an_older_version_is_known_again(tiny: Path) -> None:
+    """Trials lie in the storage under a hash of these names, whatever the keys are called now."""
+    plan = Plan(
+        load(write(tiny.parent, "grid: {optimizer.lr: [0.1, 0.2]}\nmetric: loss\nseeds: 2"))
+    )
+    asked = {"grid": {"optimizer.lr": [0.1, 0.2]}, "measure": "loss", "optuna": None}
+    asked |= {"random": None, "seeds": 2}
+    text = json.dumps([identity(plan.document.values), asked], sort_keys=True)
+    assert plan.identity() == hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def test_shipped_sweeps_are_valid() -> None:

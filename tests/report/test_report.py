@@ -306,6 +306,7 @@ def sweep_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield quick.sweep_folder
 
 
+@pytest.mark.slow
 def test_a_sweeps_page_has_every_trial_and_optunas_importance(
     opened: Page, sweep_folder: Path, cnnrun: Command, tmp_path: Path
 ) -> None:
@@ -401,6 +402,60 @@ def test_no_width_of_screen_makes_the_page_scroll_sideways(
     opened.resize(1200, 900)
 
 
+def test_a_long_path_makes_no_page_scroll_sideways(opened: Page, tmp_path: Path) -> None:
+    path = "/home/somebody/" + "a_folder_with_a_long_name/" * 9
+    caption = "what the numbers of this table say, and how they were found"
+    body = sentences([f"cannot read {path}"], "warning") + table(caption, ["n"], [[1]])
+    file = tmp_path / "page.html"
+    file.write_text(page("long", f"A run ({path})", [Section("One", body), Section("Two", body)]))
+    opened.resize(390, 900)
+    opened.open(file)
+    assert opened.run("return document.documentElement.scrollWidth") <= 390
+    shares = opened.run(
+        "return [...document.querySelectorAll('caption')].map(e => e.getBoundingClientRect())"
+        ".map(b => [b.width / innerWidth, b.right])"
+    )
+    assert min(width for width, _ in shares) > 0.7, "a caption is not as narrow as its table"
+    assert max(right for _, right in shares) <= 390
+    opened.resize(1200, 900)
+
+
+def test_on_paper_all_is_there_and_no_word_is_broken(
+    opened: Page, many: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "many.html"
+    file.write_text(many_runs.report(find_runs([many]), "many", many))
+    opened.resize(720, 1000)
+    opened.open(file)
+    opened.on("print")
+    styles = "[...document.querySelectorAll('.wide, pre')].map(e => getComputedStyle(e))"
+    assert set(opened.run(f"return {styles}.map(s => s.overflowY + s.maxHeight)")) == {
+        "visiblenone"
+    }
+    heights = opened.run(
+        "return [...document.querySelectorAll('.plot')].map(e =>"
+        " [e.clientHeight, e.querySelector('canvas').clientHeight, e.clientWidth])"
+    )
+    assert all(abs(plot - canvas) <= 6 for plot, canvas, _ in heights)
+    assert max(width for *_, width in heights) < 360, "two charts beside one another"
+    broken = opened.run(
+        """
+        const range = document.createRange(), found = [];
+        const cells = document.querySelectorAll("th button, td:not(.runs td:last-child) bdi");
+        for (const cell of cells) {
+          for (const word of cell.textContent.matchAll(/\\S+/g)) {
+            range.setStart(cell.firstChild, word.index);
+            range.setEnd(cell.firstChild, word.index + word[0].length);
+            if (range.getClientRects().length > 1) found.push(word[0]);
+          }
+        }
+        return found"""
+    )
+    assert broken == []
+    opened.on("")
+    opened.resize(1200, 900)
+
+
 def test_data_that_are_gone_are_told_in_the_page(
     opened: Page, small_run: Path, tmp_path: Path
 ) -> None:
@@ -493,6 +548,7 @@ def test_thousands_of_epochs_make_no_large_page(
     assert column(opened, "#curves details", 1)[-1] == "5000"
 
 
+@pytest.mark.slow
 def test_plots_are_as_many_as_a_page_bears(opened: Page, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (1400, 1400, 3), dtype=np.uint8)
     for k in range(4):

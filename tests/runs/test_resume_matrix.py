@@ -188,6 +188,7 @@ def every_key(
     return found
 
 
+@pytest.mark.slow
 def test_each_key_is_refused_allowed_or_told_to_be_without_effect(
     trained: Path,
     tmp_path: Path,
@@ -255,7 +256,19 @@ REFUSALS: dict[str, tuple[list[str], Callable[[Path], Any], str]] = {
     "a summary that is no summary": (["training.epochs=5"],
                                      lambda run: (run / "summary.json").write_text("[1"),
                                      "summary.json"),
+    "an environment that can't be written": (["training.epochs=5"],
+                                             lambda run: _folder(run / "environment.json"),
+                                             "environment.json"),
+    "changes that can't be written": (["training.epochs=5"],
+                                      lambda run: _folder(run / "changes.jsonl"),
+                                      "changes.jsonl"),
 }  # fmt: skip
+
+
+def _folder(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    file.mkdir()
+    (file / "something").touch()
 
 
 def _edit(run: Path, section: str, key: str, value: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,24 @@ def row(epoch: int = 1, best: int = 1, epochs: int = 20, **more: object) -> Epoc
     return EpochRow(
         {"epoch": epoch, "step": 9, **MEASURES, **more}, {}, best, epochs, 5991.2, 4000.0
     )
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_sentences_are_broken_at_spaces_on_a_terminal_alone(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    sentence = "No difference can be claimed between A and B from 3 shared seeds. " * 4
+    for name, write in (("stdout", partial(console.out, fit=True)), ("stderr", console.warn)):
+        terminal, file = Terminal(), io.StringIO()
+        monkeypatch.setattr(sys, name, terminal)
+        write(sentence)
+        lines = terminal.getvalue().rstrip().split("\n")
+        assert width - 15 < max(map(len, lines)) <= width
+        assert " ".join(lines) == sentence.strip()
+        monkeypatch.setattr(sys, name, file)
+        write(sentence)
+        assert file.getvalue() == f"{sentence}\n"
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from cnnrun.runtime.epoch_table import EpochRow, EpochTable
-from cnnrun.runtime.text_table import columns, padded, width_of, wrapped
+from cnnrun.runtime.text_table import columns, fitted, padded, width_of, wrapped
 
 NAMES = ("cat", "猫の写真", "🐱 cat", "고양이", "e\u0301tude", "")
 
@@ -32,6 +32,35 @@ def test_lists_are_wrapped_between_items(items: list[str]) -> None:
     assert width_of(lines[0]) <= 40
     assert all(line.startswith(" " * 10) for line in lines[1:])
     assert " ".join(line.strip() for line in lines) == " ".join(items)
+
+
+@given(
+    st.lists(
+        st.sampled_from([*NAMES[:-1], "of", "accuracy", "(p = 0.5)"]), min_size=1, max_size=40
+    ),
+    st.sampled_from(["", "  ", "name  ", "  猫の写真    "]),
+    st.sampled_from([60, 80, 120]),
+)
+def test_prose_fits_the_terminal_and_keeps_its_column(
+    words: list[str], label: str, width: int
+) -> None:
+    lines = fitted(label + " ".join(words), width).split("\n")
+    assert all(width_of(line) <= width for line in lines)
+    assert " ".join(line.strip() for line in lines) == (label + " ".join(words)).strip()
+    for line in lines[1:]:
+        assert width_of(line) - width_of(line.lstrip()) == width_of(label)
+
+
+def test_rows_of_tables_commands_and_paths_stay_whole() -> None:
+    path = "/home/somebody/" + "runs/" * 20
+    for line in (
+        "a  b  " + "c " * 60 + "c",
+        "repeat   cnnrun train " + "lr=1 " * 30 + "seed=0",
+        path,
+    ):
+        assert fitted(line, 60) == line
+    assert fitted(f"it lies in {path}", 60) == f"it lies in\n{path}"
+    assert fitted("one\n\n  two\n", 60) == "one\n\n  two\n"
 
 
 def test_metrics_of_any_script_keep_the_epoch_table_aligned() -> None:

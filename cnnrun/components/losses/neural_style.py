@@ -90,9 +90,8 @@ class NeuralStyle(nn.Module):
         normalize: How images are normalized for the network; `auto` is how those were that its
             weights were trained on.
         pooling: How the network halves its feature maps; `average` gives smoother images.
-        content_layers: Layers whose features are compared with the content's, each with a weight.
-            Those of vgg16 and vgg19 are called relu4_2 ...; those of others as `cnnrun describe`
-            lists them.
+        content_layers: Layers whose features are compared with the content's, each with a weight:
+            of vgg16 and vgg19 relu4_2 ..., of others the names that `cnnrun describe` lists.
         style_layers: Layers whose Gram matrices are compared with the styles', each with a weight.
         content_weight: Weight of the content in the loss.
         style_weight: Weight of the styles in the loss.

@@ -80,7 +80,7 @@ def vgg_features(
     config: how images are normalized; `auto` is as for ImageNet's weights.
 
     Raises:
-        UserError: no such layer, or weights that can't be had.
+        UserError: no such layer, or weights that can't be downloaded.
     """
     features = VGGFeatures(network, layers, pooling)
     load_vgg(features, network, weights or "imagenet")

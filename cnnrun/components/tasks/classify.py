@@ -54,6 +54,8 @@ class Classify(Task):
                 "an autoencoder does not classify: use `task: reconstruct`, or the model "
                 "encoder_classifier on its weights"
             )
+        if hasattr(model, "gives_masks"):
+            raise UserError("this network gives a class for each pixel; use `task: segment`")
 
     def step(
         self, model: nn.Module, loss: nn.Module, inputs: Tensor, targets: Tensor

@@ -78,12 +78,20 @@ class Multilabel(Task):
     def restore(self, state: Mapping[str, Any]) -> None:
         self.labels, self.chosen = state["labels"], state["thresholds"]
 
+    def check_state(self, outputs: int) -> None:
+        """See `Task.check_state`: as many labels, and a threshold for each or none chosen."""
+        if self.labels != outputs:
+            raise ValueError(f"it is of {self.labels!r} labels, and there are {outputs}")
+        chosen = self.thresholds
+        if len(chosen) != outputs or not all(0 <= float(p) <= 1 for p in chosen):
+            raise ValueError(f"{outputs} thresholds in 0..1 are needed")
+
     def exported(self) -> dict[str, str]:
         return {"thresholds": to_json(self.thresholds)}
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:  # noqa: ARG002
         """See `Task.check`: a model whose output is an image is refused."""
-        if hasattr(model, "enter") or hasattr(model, "decode"):
+        if any(hasattr(model, kind) for kind in ("enter", "decode", "gives_masks")):
             raise UserError("task multilabel needs a network that gives logits, such as cnn")
 
     def step(

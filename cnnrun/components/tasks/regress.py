@@ -65,12 +65,18 @@ class Regress(Task):
         self.mean, self.std = list(state["mean"]), list(state["std"])
         self._moments = torch.tensor([self.mean, self.std])
 
+    def check_state(self, outputs: int) -> None:
+        """See `Task.check_state`: a finite mean and a positive deviation for each value."""
+        found = self._moments
+        if found.shape != (2, outputs) or not found.isfinite().all() or not (found[1] > 0).all():
+            raise ValueError(f"a mean and a deviation above 0 of {outputs} values are needed")
+
     def exported(self) -> dict[str, str]:
         return {"value_mean": to_json(self.mean), "value_std": to_json(self.std)}
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:  # noqa: ARG002
         """See `Task.check`: a model whose output is an image is refused."""
-        if hasattr(model, "enter") or hasattr(model, "decode"):
+        if any(hasattr(model, kind) for kind in ("enter", "decode", "gives_masks")):
             raise UserError("task regress needs a network that gives numbers, such as cnn")
 
     def step(

@@ -47,6 +47,11 @@ class Segment(Task):
     def restore(self, state: Mapping[str, Any]) -> None:
         self.classes = state["classes"]
 
+    def check_state(self, outputs: int) -> None:
+        """See `Task.check_state`: as many classes."""
+        if self.classes != outputs:
+            raise ValueError(f"it is of {self.classes!r} classes, and there are {outputs}")
+
     def check_shape(self, model: nn.Module, input_shape: tuple[int, ...], outputs: int) -> None:
         """See `Task.check_shape`: logits of each pixel."""
         image = torch.zeros(1, *input_shape, device=next(model.parameters()).device)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from cnnrun.components.tasks.exact_sums import exact_sum
+from cnnrun.components.tasks.found_in_data import FoundInData
 from cnnrun.components.tasks.metrics import likeliest, softmax
 from cnnrun.components.tasks.training_step import OwnTraining
 from cnnrun.data.dataset import Dataset
@@ -54,7 +55,7 @@ class Predictions:
         return float(self.answers["losses"].mean(dtype="float64"))
 
 
-class Task(OwnTraining):
+class Task(OwnTraining, FoundInData):
     """What the training loop, evaluation and the end of a run need from a task."""
 
     # Sections of the YAML file that may be left out, with their defaults.
@@ -80,8 +81,6 @@ class Task(OwnTraining):
     output: ClassVar[str] = "logits (N, K)"
     # Whether `prediction_rows` has answers for single images, see `answers_images`.
     predicts: ClassVar[bool] = True
-    # Whether `settle` is to be called before a run is tested.
-    settles: ClassVar[bool] = False
     # What the pipeline adds to the inputs, but not to pixels as targets.
     noise: Noise | None = None
 
@@ -135,27 +134,6 @@ class Task(OwnTraining):
                 f'`higher_is_better = {{"{name}": True}}`, or False'
             )
         return metric
-
-    def learn(self, dataset: Dataset) -> None:
-        """Compute what the task needs from the training split; called once, before training.
-
-        Raises:
-            UserError: nothing can be learned from these targets.
-        """
-
-    def settle(self, validation: Predictions) -> None:
-        """Choose thresholds and the like on the validation split; called once, before testing."""
-
-    def state(self) -> dict[str, Any]:
-        """What `learn` and `settle` computed, as plain values for a checkpoint."""
-        return {}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` returned; called instead of `learn` where there is a checkpoint."""
-
-    def exported(self) -> dict[str, str]:
-        """What else users of an exported file need to know, as strings; lists are JSON."""
-        return {}
 
     def check(self, model: nn.Module, loss: nn.Module) -> None:
         """Refuse a model or loss that this task can't use.

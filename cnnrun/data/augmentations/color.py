@@ -19,6 +19,7 @@ from cnnrun.data.augmentations.base import (
     per_image,
 )
 from cnnrun.data.augmentations.sampling import Sampler
+from cnnrun.errors import UserError
 from cnnrun.registry import augmentations
 
 Amount = Annotated[float, Field(ge=0)]
@@ -29,8 +30,21 @@ def luminance(images: Tensor) -> Tensor:
     """(N, 1, H, W): ITU-R 601-2 luma, the gray of Pillow."""
     if images.shape[1] == 1:
         return images
-    red, green, blue = torch.split(images, 1, 1)
+    red, green, blue = _red_green_blue(images)
     return 0.2989 * red + 0.587 * green + 0.114 * blue
+
+
+def _red_green_blue(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The channels of (N, 3, H, W), each (N, 1, H, W).
+
+    Raises:
+        UserError: the images are of other channels.
+    """
+    if images.shape[1] != 3:
+        told = f"augment: these images have {images.shape[1]} channels, and contrast, saturation, "
+        raise UserError(told + "hue and gray are of RGB images; leave them out")
+    red, green, blue = torch.split(images, 1, 1)
+    return red, green, blue
 
 
 def adjust_brightness(images: Tensor, factors: Tensor) -> Tensor:
@@ -55,7 +69,7 @@ def adjust_hue(images: Tensor, turns: Tensor) -> Tensor:
     """Rotate the hue by `turns` (N,), -0.5..0.5, at constant HSV saturation and value."""
     if images.shape[1] == 1:
         return images
-    red, green, blue = torch.split(images, 1, 1)
+    red, green, blue = _red_green_blue(images)
     value = images.amax(1, keepdim=True)
     chroma = value - images.amin(1, keepdim=True)
     divisor = chroma.clamp_min(1e-12)

@@ -20,6 +20,7 @@ from cnnrun.data.images.modes import UnreadableError
 from cnnrun.data.images.scan import Findings, cache_folder
 from cnnrun.data.targets import Targets
 from cnnrun.errors import UserError
+from cnnrun.runtime.printable import printable
 
 _AS_THEY_ARE = ("L", "RGB")
 
@@ -62,25 +63,26 @@ def resolve_form(parts: list[Encoded], options: ImageOptions) -> ImageFormat:
     """
     size, channels = options.size, options.channels
     if size is None or channels is None:
-        sizes, gray = _headers(parts, options, every=size is None)
-        size = size or _only_size(sizes)
+        sizes, gray, unread = _headers(parts, options, every=size is None)
+        size = size or _only_size(sizes, unread)
         channels = channels or (1 if gray else 3)
-    bits, crop = options.bits or 16, options.crop_fraction
-    return ImageFormat(size, channels, options.resize, bits, crop)
+    return ImageFormat(size, channels, options.resize, options.reading, options.crop_fraction)
 
 
 def _headers(
     parts: list[Encoded], options: ImageOptions, every: bool
-) -> tuple[dict[tuple[int, int], str], bool]:
+) -> tuple[dict[tuple[int, int], str], bool, dict[str, str]]:
     """(a file of each size, whether all are gray), of all or some; bad files are reported later."""
     step = 1 if every else sample(sum(map(len, parts)), SAMPLE).step
     sizes: dict[tuple[int, int], str] = {}
+    unread: dict[str, str] = {}
     grays: set[bool] = set()
 
     def look(files: Encoded, index: int) -> None:
         try:
-            size, gray = read_header(files.read(index))
-        except UnreadableError:
+            size, gray = read_header(files.read(index), options.reading.page)
+        except UnreadableError as error:
+            unread.setdefault(files.name(index), str(error))
             return
         sizes.setdefault(size, files.name(index))
         grays.add(gray)
@@ -88,12 +90,13 @@ def _headers(
     for files in parts:
         numbers = range(0, len(files), step)
         for_each_with_progress("looking at sizes", partial(look, files), numbers, options)
-    return sizes, grays == {True}
+    return sizes, grays == {True}, unread
 
 
-def _only_size(sizes: dict[tuple[int, int], str]) -> tuple[int, int]:
+def _only_size(sizes: dict[tuple[int, int], str], unread: dict[str, str]) -> tuple[int, int]:
     if not sizes:
-        raise UserError("no file is an image that can be read")
+        first = "".join(f": {printable(name)}: {why}" for name, why in [*unread.items()][:1])
+        raise UserError(f"no file is an image that can be read{first}")
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     if len(by_area) > 1:
         least, most = (
@@ -125,11 +128,13 @@ def _report(findings: list[Findings], form: ImageFormat, options: ImageOptions) 
     if unlike:
         kinds = ", ".join(f"{count:,} of mode {mode}" for mode, count in unlike.items())
         options.notes.append(f"converted to {_kind(form)}: {kinds}")
-    if several := sum(found.several for found in findings):
+    several = sum(found.several for found in findings)
+    if several and options.reading.page is None:
         options.notes.append(
-            f"{several:,} files hold several images (pages or frames); the first of each is used"
+            f"{several:,} files hold several images (pages or frames); the first of each is used "
+            "(dataset.page)"
         )
-    if options.bits is None:
+    if options.reading.high is None:
         check_range(max((found.highest for found in findings), default=-1), options)
 
 

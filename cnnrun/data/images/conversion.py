@@ -23,6 +23,8 @@ def with_form(dataset: Dataset, options: ImageOptions) -> Dataset:
     Images in files already have them: their source was given `options`.
     """
     channels, height, width = dataset.input_shape
+    if options.channels not in (None, channels) and channels not in (1, 3):
+        raise UserError(f"channels: the images have {channels}, which are neither gray nor RGB")
     form = ImageFormat(
         options.size or (height, width),
         options.channels or channels,

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from cnnrun.data.dataset import BadFile
-from cnnrun.data.images.formats import Window, open_image
+from cnnrun.data.images.formats import open_image
 from cnnrun.data.images.modes import UnreadableError
+from cnnrun.data.images.reading import AS_STORED, ImageReading
+from cnnrun.data.images.window import Window
 from cnnrun.errors import UserError
 from cnnrun.runtime import reading
 from cnnrun.runtime.printable import printable
@@ -27,16 +29,16 @@ class ImageFormat:
 
     size: (height, width).
     channels: 1 (gray) or 3 (RGB).
-    resize: "crop" takes the largest centered part with the target's aspect ratio, "squash" the
-        whole image whatever its aspect ratio, "pad" the whole image with black borders.
-    bits: depth of 16-bit gray: 2^bits - 1 is white.
-    crop_fraction: fraction of height and width that a center crop keeps of what `resize` takes.
+    resize: "crop" takes the largest part in the middle that has the wanted proportions, "squash"
+        the whole whatever its proportions, "pad" the whole within black borders.
+    reading: which stored values are black and white, and which page of a file is meant.
+    crop_fraction: part of the height and width of what `resize` takes that is kept, in its middle.
     """
 
     size: tuple[int, int]
     channels: int
     resize: Resize = "crop"
-    bits: int = 16
+    reading: ImageReading = AS_STORED
     crop_fraction: float = 1.0
 
 
@@ -44,9 +46,10 @@ class ImageFormat:
 class ImageOptions:
     """The `dataset` section's options for images in files, as given to sources.
 
-    size, channels, resize, bits, crop_fraction: as in `ImageFormat`; size None: the files' own if
-        all have the same; channels None: gray if all inspected files are gray, else RGB; bits None:
-        16, but refused if nothing would be brighter than 16 of 255.
+    size, channels, resize, reading, crop_fraction: as in `ImageFormat`; size None is the files' own
+        where all have one, channels None is gray where all that are looked at are gray, or else
+        RGB; without a range, 16-bit gray is refused where nothing would be brighter than 16 of
+        255.
     on_error: "stop" refuses a data set with bad files, "skip" leaves them out.
     check: which files are decoded to find the bad ones before any is used, see `check.py`.
     cache: where decoded and resized images are kept: nowhere, in memory, or in a file on disk.
@@ -61,7 +64,7 @@ class ImageOptions:
     size: tuple[int, int] | None = None
     channels: Literal[1, 3] | None = None
     resize: Resize = "crop"
-    bits: int | None = None
+    reading: ImageReading = AS_STORED
     crop_fraction: float = 1.0
     on_error: Literal["stop", "skip"] = "stop"
     check: Check = "auto"

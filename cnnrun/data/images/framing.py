@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from cnnrun.data.images.decoding import ImageFormat
-from cnnrun.data.images.formats import Opened, Pixels, Window, open_image
+from cnnrun.data.images.formats import Opened, open_image
+from cnnrun.data.images.window import Pixels, Window
 from cnnrun.runtime.randomness import derive_seed
 
 # The operator behind F.interpolate, which has no `out` argument.
@@ -88,7 +89,7 @@ def frame(
     Raises:
         UnreadableError: it can't be decoded.
     """
-    image = open_image(content)
+    image = open_image(content, form.reading)
     frame_opened(image, form, out, crop, epoch, index)
     return image
 
@@ -110,7 +111,7 @@ def frame_opened(
         if form.resize == "pad":
             _pad(image, window, form, out)
             return
-    _resize_into(out, image.read(form.channels, window, form.size, form.bits))
+    _resize_into(out, image.read(form.channels, window, form.size))
 
 
 def _pad(image: Opened, window: Window, form: ImageFormat, out: Tensor) -> None:
@@ -118,7 +119,7 @@ def _pad(image: Opened, window: Window, form: ImageFormat, out: Tensor) -> None:
     tall, wide = max(round(window.height * scale), 1), max(round(window.width * scale), 1)
     top, left = (form.size[0] - tall) // 2, (form.size[1] - wide) // 2
     out.zero_()
-    pixels = image.read(form.channels, window, (tall, wide), form.bits)
+    pixels = image.read(form.channels, window, (tall, wide))
     _resize_into(out[:, :, top : top + tall, left : left + wide], pixels)
 
 

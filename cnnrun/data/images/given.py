@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from os import PathLike, fspath
 from typing import Any
 
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
 from cnnrun.data.images.decoding import read_bytes
-from cnnrun.data.images.formats import Opened, PillowImage, open_image
+from cnnrun.data.images.formats import Opened, open_image
 from cnnrun.data.images.modes import UnreadableError, is_gray, with_black_as_zero
+from cnnrun.data.images.pillow_image import PillowImage
+from cnnrun.data.images.reading import ImageReading
 from cnnrun.errors import UserError
 
 GivenImage = str | PathLike[str] | bytes | Image.Image | NDArray[Any]
@@ -21,16 +24,17 @@ GivenImage = str | PathLike[str] | bytes | Image.Image | NDArray[Any]
 class DecodedImage(PillowImage):
     """An image already decoded by Pillow."""
 
-    def __init__(self, image: Image.Image) -> None:
+    def __init__(self, image: Image.Image, reading: ImageReading) -> None:
         """Raises `UnreadableError` where it is empty."""
         if 0 in image.size:
             raise UnreadableError("has no pixels")
+        self._reading = reading
         self.gray, self.mode = is_gray(image), image.mode
         self._image = ImageOps.exif_transpose(with_black_as_zero(image))
         self.size = (self._image.height, self._image.width)
 
 
-def opened(image: GivenImage) -> Opened:
+def opened(image: GivenImage, reading: ImageReading) -> Opened:
     """An image, in whatever form it is given.
 
     Pillow's images that were opened but not loaded are read like their files, as a JPEG can be
@@ -41,13 +45,14 @@ def opened(image: GivenImage) -> Opened:
         UserError: it is none of these, or an array of another shape or type.
     """
     if isinstance(image, (str, PathLike)):
-        return open_image(read_bytes(fspath(image)))
+        return open_image(read_bytes(fspath(image)), reading)
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return open_image(bytes(image))
+        return open_image(bytes(image), reading)
     if isinstance(image, Image.Image):
         content = _content_of(image)
-        return DecodedImage(image) if content is None else open_image(content)
-    return DecodedImage(_of_array(image))
+        reading = replace(reading, page=None)  # the one that was given is meant
+        return DecodedImage(image, reading) if content is None else open_image(content, reading)
+    return DecodedImage(_of_array(image), reading)
 
 
 def is_one(images: object) -> bool:

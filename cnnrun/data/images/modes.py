@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from cnnrun.data.images.reading import AS_STORED, ImageReading
+
 _TIFF_PHOTOMETRIC = 262
 _WHITE_IS_ZERO = 0
 
@@ -17,24 +19,33 @@ class UnreadableError(Exception):
     """Why bytes can't be used as an image, in plain words."""
 
 
-def as_8_bit(image: Image.Image, channels: int, bits: int = 16) -> Image.Image:
+def as_8_bit(image: Image.Image, channels: int, reading: ImageReading = AS_STORED) -> Image.Image:
     """`image` in mode L (channels 1) or RGB (channels 3), values 0..255.
 
-    * * transparent images are put on white;
-    * 16-bit gray is scaled from 0 to 2^bits - 1, not clipped; mode I too, as it holds 16-bit
-      values; mode F from 0..1 (16-bit color is scaled by Pillow as it reads the file);
+    * transparent images are put on white;
+    * 16-bit gray is scaled from 0..65,535 or the range of `reading`; mode I too, as it holds
+      16-bit values; mode F from 0..1 (16-bit color is scaled by Pillow as it reads the file);
+    * a range that clips also stretches images of 8 bits, each channel separately;
     * color to gray is Pillow's luma (ITU-R 601-2); CMYK to RGB is Pillow's, without ICC profiles.
 
     Raises:
         UnreadableError: whole numbers outside that range, or floats outside 0..1.
     """
-    if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(_scaled(image, 2**bits - 1))
+    deep = image.mode.startswith("I") or image.mode == "F"
+    if deep:
+        image = Image.fromarray(_scaled(image, reading))
     elif image.mode == "LAB":
         image = _from_lab(image)
     elif image.has_transparency_data:
         image = _on_white(image)
-    return image.convert("L" if channels == 1 else "RGB")
+    image = image.convert("L" if channels == 1 else "RGB")
+    return image if deep or not reading.clips else Image.fromarray(stretched(image, reading))
+
+
+def stretched(pixels: Any, reading: ImageReading) -> NDArray[np.uint8]:
+    """What has 8 bits, (H, W) or (H, W, C), by a range that was said."""
+    table: NDArray[np.uint8] = reading.scaled(np.arange(256), 255)
+    return np.take(table, np.asarray(pixels))
 
 
 def with_black_as_zero(image: Image.Image) -> Image.Image:
@@ -61,28 +72,28 @@ def highest_value(image: Image.Image) -> int | None:
     return int(np.asarray(image).max()) if image.mode.startswith("I") else None
 
 
-def _scaled(image: Image.Image, white: int) -> NDArray[np.uint8]:
+def _scaled(image: Image.Image, reading: ImageReading) -> NDArray[np.uint8]:
     """Gray of 16, 32 or float bits as (H, W) uint8."""
     values: NDArray[Any] = np.asarray(image)
     low, high = values.min(), values.max()
     if image.mode == "F":
-        if not (low >= 0 and high <= 1):
-            raise UnreadableError(f"its float values go from {low:g} to {high:g}; 0 to 1 is meant")
-        return _rounded(values * 255)
-    if low < 0 or high > white:
+        if not reading.clips and not (low >= 0 and high <= 1):
+            raise UnreadableError(
+                f"its float values go from {low:g} to {high:g}; 0 to 1 is meant (dataset.range)"
+            )
+        # Bits are of whole numbers.
+        return (reading if reading.clips else AS_STORED).scaled(values, 1)
+    white = 65535 if reading.high is None else reading.high
+    if not reading.clips and (low < 0 or high > white):
         kind = "32-bit" if high > 65535 else "16-bit"
         raise UnreadableError(
-            f"its {kind} values go from {low} to {high}; 0 to {white} is meant (dataset.bits)"
+            f"its {kind} values go from {low} to {high}; 0 to {white:g} is meant (dataset.bits, "
+            "dataset.range)"
         )
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         values = np.where(values == transparent, white, values)
-    return _rounded(values / (white / 255))
-
-
-def _rounded(values: NDArray[Any]) -> NDArray[np.uint8]:
-    rounded: NDArray[np.uint8] = np.rint(values).astype(np.uint8)
-    return rounded
+    return reading.scaled(values, white)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

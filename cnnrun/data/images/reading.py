@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Reading:
+class ImageReading:
     """How stored values become 0..255.
 
     low, high: the values that become 0 and 255; None is the whole range of the file's type: 65,535
@@ -27,7 +27,7 @@ class Reading:
     @classmethod
     def of(
         cls, bits: int | None = None, span: list[float] | None = None, page: int | None = None
-    ) -> Reading:
+    ) -> ImageReading:
         """What the keys `bits`, `range` and `page` of the `dataset` section say."""
         if span is not None:
             return cls(span[0], span[1], clips=True, page=page)
@@ -42,4 +42,4 @@ class Reading:
         return np.rint(shares).astype(np.uint8)
 
 
-AS_STORED = Reading()
+AS_STORED = ImageReading()

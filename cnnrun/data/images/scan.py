@@ -24,6 +24,7 @@ from cnnrun.data.images.files import Encoded, for_each_with_progress
 from cnnrun.data.images.formats import has_several, open_image
 from cnnrun.data.images.framing import frame
 from cnnrun.data.images.modes import UnreadableError
+from cnnrun.data.images.reading import ImageReading
 from cnnrun.errors import UserError
 from cnnrun.runtime import paths
 from cnnrun.runtime.reading import read_json
@@ -74,8 +75,8 @@ def scan(
             content = files.read(index)
             contents[index] = id_of_content(content)
             if into is None or form is None:
-                image = open_image(content)
-                image.check(options.bits or 16)
+                image = open_image(content, options.reading)
+                image.check()
             else:
                 image = frame(content, form, into[index : index + 1])
             modes[index] = image.mode
@@ -96,7 +97,7 @@ def scan(
 def remembered_scan(files: Encoded, options: ImageOptions) -> Findings:
     """`scan`, or its cached findings for the same files."""
     folder = cache_folder(options)
-    memory = folder / f"checked-{cache_key(files, None, options.bits)}.json"
+    memory = folder / f"checked-{cache_key(files, None, options.reading)}.json"
     known = read_findings(memory)
     if known is None:
         known = scan(files, options)
@@ -106,10 +107,10 @@ def remembered_scan(files: Encoded, options: ImageOptions) -> Findings:
     return known
 
 
-def cache_key(files: Encoded, form: ImageFormat | None, bits: int | None = None) -> str:
+def cache_key(files: Encoded, form: ImageFormat | None, reading: ImageReading | None = None) -> str:
     """A key of the files' names and states, all settings, and decoders: never stale."""
     decoders = f"{pillow_version} {simplejpeg.__version__}"
-    parts = [str(_VERSION), decoders, files.identity(), repr(form), repr(bits)]
+    parts = [str(_VERSION), decoders, files.identity(), repr(form), repr(reading)]
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 

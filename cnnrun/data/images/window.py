@@ -14,7 +14,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Window(NamedTuple):
-    """A rectangle of an image that stands upright, in pixels."""
+    """A rectangle of an upright image, in pixels."""
 
     top: int
     left: int
@@ -23,7 +23,7 @@ class Window(NamedTuple):
 
 
 def refuse_large(height: int, width: int) -> None:
-    """Pillow's limit, for what it does not decode."""
+    """Pillow's size limit, for images that it does not decode."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and height * width > 2 * limit:
         refusal = "more than Pillow's limit against decompression bombs"

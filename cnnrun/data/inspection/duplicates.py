@@ -10,7 +10,7 @@ Near: copies that were shifted by a pixel or two, brightened, recompressed, or g
    permutation of the bits, and each image is compared with the 16 that follow it (Charikar 2002).
    So there are 256 N comparisons, whatever the images, and memory is 280 bytes per image.
 3. Pairs that differ in at most 10 bits (fewer, where these are more than 32 N) are looked at
-   closely: what part of one 16x16 image can't be had from the other by contrast and a small
+   closely: what part of one 16x16 image can't be explained by the other with contrast and a small
    shift (to first order: Lucas and Kanade 1981)? This rest must be at most 0.12 of the variance,
    and a tenth of the rest from a stranger, the fifth nearest in a random sample of 2,048 images
    (a copy that leaves 0.003 is always one). Handwritten ones all look alike, so two must agree far

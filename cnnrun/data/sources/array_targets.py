@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,10 @@ _FORMS: dict[Kind, str] = {
     "values": "finite numbers, (N,) or (N, D)",
     "masks": "whole numbers from 0 to 255 a pixel, (N, H, W)",
 }
+
+# What values may lose of their standard deviation as they are rounded to 32 bits, and how many
+# there must be for that to be known.
+_COARSE, _SEVERAL = 0.01, 8
 
 
 def kind_of(rows: NDArray[Any]) -> Kind:
@@ -62,8 +67,29 @@ def targets_of(rows: NDArray[Any], kind: Kind) -> Targets:
         return Labels(torch.from_numpy(rows.astype(np.int64)))
     if kind == "masks":
         return Masks(torch.from_numpy(rows.astype(np.uint8)))
-    held = torch.from_numpy(rows.astype(np.float32))
-    return LabelSets(held) if kind == "label_sets" else Values(held)
+    if kind == "values":
+        return values_of(rows)
+    return LabelSets(torch.from_numpy(rows.astype(np.float32)))
+
+
+def values_of(rows: NDArray[Any], names: Sequence[str] = ()) -> Values:
+    """Rows (N, D) of finite numbers as values. names: of the D; by default numbers.
+
+    Raises:
+        UserError: 32-bit numbers do not hold them, or hardly distinguish them; without a place.
+    """
+    exact = rows.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        held = rows.astype(np.float32)
+        lost, spread = np.abs(held - exact).max(0, initial=0.0), exact.std(0)
+    coarse = (lost > _COARSE * spread) & (spread > 0) & (len(rows) >= _SEVERAL)
+    for k in np.flatnonzero(coarse | np.isinf(lost)).tolist():
+        name, low, high = names[k] if names else k, exact[:, k].min(), exact[:, k].max()
+        told = f"'{name}' goes from {low:.12g} to {high:.12g}, which 32-bit numbers "
+        if np.isinf(lost[k]):
+            raise UserError(f"{told}do not reach; divide it by a large number")
+        raise UserError(f"{told}barely distinguish; subtract {low:.12g} from all of them")
+    return Values(torch.from_numpy(held))
 
 
 def names_of(targets: list[Targets], given: list[str] | None, where: str) -> tuple[str, ...]:

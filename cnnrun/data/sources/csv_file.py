@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -92,8 +93,9 @@ def csv_file(
     folder = table.parent if image_folder is None else table.parent / expanded(image_folder)
     ending = f".{extension.removeprefix('.')}" if extension else ""
     listings = {split: Listing() for split in ("train", "validation", "test")}
-    unlabelled = 0
-    for line, cells in _rows(table, (path_column, *answer.columns)):
+    unlabelled = without_any = 0
+    optional = (split_column, group_column)
+    for line, cells in _rows(table, (path_column, *answer.columns), optional):
         where = f"{file}:{line}"
         if not cells[path_column]:
             raise UserError(f"{where}: no {path_column}")
@@ -101,12 +103,18 @@ def csv_file(
         if said is None:
             unlabelled += 1
             continue
+        without_any += label_separator is not None and not said
         split = _split_name(where, cells[split_column]) if split_column in cells else "train"
         path = _image_path(where, folder, cells[path_column] + ending)
         group = cells.get(group_column, "")
         listings[split].add([path], said, group)
     if unlabelled:
         options.notes.append(f"{file}: {unlabelled:,} rows without {answer.words} are left out")
+    if without_any:
+        options.notes.append(
+            f"{file}: {without_any:,} rows have an empty {label_column}: they are images with none "
+            "of the labels; remove those that nobody has labelled"
+        )
     _warn_of_repeats(file, listings, options)
     return labelled_dataset(file, str(folder), listings, test, options, answer.reading)
 
@@ -144,6 +152,10 @@ def _answer(
         "mask_column": mask,
     }
     several = [key for key, value in given.items() if value is not None]
+    for key, names in (("label_columns", label_columns), ("value_columns", value_columns)):
+        if names is not None and len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise UserError(f"{key}: '{twice}' stands there twice")
     if len(several) > 1:
         raise UserError(f"{several[1]}: {several[0]} already says what is learned; leave one out")
     if mask_classes is not None and mask is None:
@@ -154,7 +166,7 @@ def _answer(
         )
     if label_columns is not None:
         columns, reading = tuple(label_columns), SeveralLabels(list(label_columns))
-        return _Answer(columns, "labels", partial(_marked, columns), reading)
+        return _Answer(columns, "labels", _Marked(columns), reading)
     if value_columns is not None:
         columns = tuple(value_columns)
         return _Answer(columns, "values", partial(_numbers, columns), SomeValues(list(columns)))
@@ -173,16 +185,27 @@ def _labels_in(
     return [class_name(name.strip()) for name in cells[column].split(separator) if name.strip()]
 
 
-def _marked(
-    columns: tuple[str, ...], where: str, _folder: Path, cells: dict[str, str]
-) -> list[str] | None:
-    marks = [cells[column].lower() for column in columns]
-    if not all(marks):
-        return None
-    for column, mark in zip(columns, marks, strict=True):
-        if mark not in _YES + _NO:
-            raise UserError(f"{where}: {column} is '{mark}'; 1 or 0 is meant")
-    return [column for column, mark in zip(columns, marks, strict=True) if mark in _YES]
+class _Marked:
+    """Reads which of the columns say that an image has their label."""
+
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self._columns = columns
+        self._no: dict[str, str] = {}  # what has said by now that an image lacks a column's label
+
+    def __call__(self, where: str, _folder: Path, cells: dict[str, str]) -> list[str] | None:
+        marks = {column: cells[column].lower() for column in self._columns}
+        if not all(marks.values()):
+            return None
+        for column, mark in marks.items():
+            if mark not in _YES + _NO:
+                raise UserError(f"{where}: {column} is '{mark}'; 1 or 0 is meant")
+            no = self._no.setdefault(column, mark) if mark in _NO else mark
+            if mark in _NO and (no == "-1") != (mark == "-1"):
+                raise UserError(
+                    f"{where}: {column} has both -1 and 0; if -1 means that nobody knows, leave "
+                    "the cell empty, and if both mean no, write 0"
+                )
+        return [column for column, mark in marks.items() if mark in _YES]
 
 
 def _numbers(
@@ -193,10 +216,13 @@ def _numbers(
         if not cells[column]:
             return None
         try:
-            found.append(float(cells[column]))
+            number = float(cells[column])
         except ValueError:
+            number = math.nan
+        if not math.isfinite(number) or "_" in cells[column]:  # which Python reads as a number
             message = f"{column} is '{cells[column]}'; a number such as 1.5 is meant"
-            raise UserError(f"{where}: {message}") from None
+            raise UserError(f"{where}: {message}, or an empty cell where it is not known")
+        found.append(number)
     return found
 
 
@@ -216,7 +242,9 @@ def _warn_of_repeats(file: str, listings: dict[str, Listing], options: ImageOpti
                 )
 
 
-def _rows(table: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+def _rows(
+    table: Path, required: tuple[str, ...], optional: tuple[str, ...]
+) -> Iterator[tuple[int, dict[str, str]]]:
     """(line number, cells by column) of each row that is not empty."""
     try:
         # utf-8-sig: spreadsheets start the file with a byte order mark.
@@ -233,6 +261,9 @@ def _rows(table: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[st
                         f"{table}:1: the header has no column '{column}'"
                         f"{did_you_mean(column, header)} ({_columns(header)})"
                     )
+            for column in (*required, *optional):
+                if header.count(column) > 1:
+                    raise UserError(f"{table}:1: the header has several columns '{column}'")
             reader = csv.reader(lines, delimiter=delimiter)
             for row in reader:
                 line = reader.line_num + 1

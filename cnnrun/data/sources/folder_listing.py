@@ -19,7 +19,7 @@ _LITTER = frozenset(
 _ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".j2k", ".png", ".apng", ".webp", ".avif"),
     *(".gif", ".tif", ".tiff", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".pcx"),
-    *(".ico", ".heic", ".heif"),
+    *(".ico", ".heic", ".heif", ".dcm", ".dicom"),
 )
 IMAGE_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from cnnrun.data.dataset import Split
 from cnnrun.data.images.decoding import ImageOptions
+from cnnrun.data.sources.array_targets import values_of
 from cnnrun.data.sources.listed_names import listed, natural_order
-from cnnrun.data.targets import Labels, LabelSets, Targets, Values
+from cnnrun.data.targets import Labels, LabelSets, Targets
 from cnnrun.errors import UserError
 
 
@@ -89,8 +91,11 @@ class SomeValues(Reading):
         return self._names
 
     def targets(self, said: Said, names: list[str]) -> Targets:
-        held = torch.tensor(said.answers, dtype=torch.float32)
-        return Values(held.view(len(said.answers), len(names)))
+        rows = np.array(said.answers, np.float64).reshape(len(said.answers), len(names))
+        try:
+            return values_of(rows, names)
+        except UserError as error:
+            raise UserError(f"{said.where}: {error}") from error
 
 
 def _refuse_unknown(where: str, unknown: set[str], words: str) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import ImageOps
 from pydantic import Field
 from torch import Tensor
 
@@ -16,8 +17,9 @@ from cnnrun.data.dataset import Split
 from cnnrun.data.images.conversion import convert_masks
 from cnnrun.data.images.decoding import ImageFormat, ImageOptions
 from cnnrun.data.images.files import Encoded, Files, for_each
-from cnnrun.data.images.formats import open_with_pillow, read_header, reason
+from cnnrun.data.images.formats import read_header
 from cnnrun.data.images.modes import UnreadableError
+from cnnrun.data.images.pillow_image import open_with_pillow, reason
 from cnnrun.data.sources.listed_names import listed
 from cnnrun.data.sources.listed_targets import Reading, Said
 from cnnrun.data.targets import IGNORED, Masks, Targets, Values
@@ -25,7 +27,8 @@ from cnnrun.errors import UserError
 from cnnrun.runtime.container import cores
 
 _SIZES = Field(min_length=1, max_length=IGNORED)
-_Value = Annotated[int, Field(ge=0, le=255)]
+# Not strict, as keys of YAML come as text.
+_Value = Annotated[int, Field(strict=False, ge=0, le=255)]
 _Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
 # The names of classes: of the values 0, 1, ..., of any values, or of colors such as "#ff0000".
@@ -159,6 +162,7 @@ def read_mask(content: bytes, classes: MaskClasses) -> Pixels:
         )
     try:
         image.load()
+        image = ImageOps.exif_transpose(image)  # as its image is
         if _are_colors(classes):
             return _by_color(np.asarray(image.convert("RGB")), list(classes))  # type: ignore[arg-type]
         values = np.asarray(image)
@@ -187,12 +191,12 @@ def _by_color(pixels: Pixels, colors: list[str]) -> Pixels:
 
 
 def _by_value(values: NDArray[Any], classes: MaskClasses) -> Pixels:
-    highest = int(values.max(initial=0))
-    if highest > IGNORED:
-        raise UnreadableError(
-            f"a mask with the value {highest:,}; classes are numbers from 0 to 254, and 255 is "
-            "ignored"
-        )
+    for extreme in (int(values.max(initial=0)), int(values.min(initial=0))):
+        if not 0 <= extreme <= IGNORED:
+            raise UnreadableError(
+                f"a mask with the value {extreme:,}; classes are numbers from 0 to 254, and 255 is "
+                "ignored"
+            )
     pixels = values.astype(np.uint8)
     if isinstance(classes, dict):
         table = np.full(256, IGNORED, np.uint8)
@@ -213,6 +217,8 @@ def _compare_sizes(mask: Pixels, images: Encoded, number: int) -> None:
     other, _ = read_header(images.read(number))
     if tuple(other) != mask.shape:
         sizes = " and ".join(f"{h} x {w}" for h, w in (mask.shape, other))
+        turned = tuple(reversed(other)) == mask.shape
         raise UnreadableError(
             f"mask and image {images.name(number)} are of different sizes ({sizes})"
+            + ("; is one of them rotated, as by an EXIF orientation?" if turned else "")
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
+from collections.abc import Iterable
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -17,11 +18,12 @@ from torch import Tensor
 
 from cnnrun.data.dataset import SPLITS, Dataset, Split
 from cnnrun.data.identity import id_of_content
+from cnnrun.data.images.arrays import MOST_CHANNELS, quantized
 from cnnrun.data.images.decoding import ImageOptions
+from cnnrun.data.images.reading import ImageReading
 from cnnrun.data.sources.array_targets import kind_of, names_of, targets_of
 from cnnrun.data.sources.labelled_files import Amount, divided_by_content
 from cnnrun.data.sources.listed_names import listed
-from cnnrun.data.sources.own import quantized
 from cnnrun.data.sources.split_names import split_named
 from cnnrun.data.targets import Kind, Masks, Targets
 from cnnrun.errors import UserError
@@ -34,7 +36,7 @@ _IMAGES = ("x", "image", "images", "img", "imgs", "data", "input", "inputs")
 _TARGETS = ("y", "label", "labels", "target", "targets", "mask", "masks", "value", "values")
 _MOST_ARRAYS = 1_000
 
-Arrays = dict[str, NDArray[Any]]
+Pairs = dict[str, tuple[NDArray[Any], NDArray[Any]]]
 
 
 @datasets.register("npz")
@@ -49,10 +51,11 @@ def npz(
 ) -> Dataset:
     """Arrays in an `.npz` file: `train_images`, `train_labels`, `test_images` ..., or `x_train`.
 
-    Images are (N, H, W), (N, H, W, C) or (N, C, H, W), gray or RGB, uint8 in 0..255 or float in
-    0..1. Their names have a word for the split (none: train) and one for what they hold: `x`,
-    `images` or `data`, and `y`, `labels`, `targets`, `masks` or `values`. Without a test split, the
-    validation split is used for it; without either, each image's bytes decide.
+    Images are (N, H, W), (N, H, W, C) or (N, C, H, W) of 1 to 16 channels, uint8 in 0..255, float
+    in 0..1, or of the values that `dataset.range` or `dataset.bits` says. Their names have a word
+    for the split (none: train) and one for what they hold: `x`, `images` or `data`, and `y`,
+    `labels`, `targets`, `masks` or `values`. Without a test split, the validation split is used
+    for it; without either, each image's bytes decide.
 
     file: The file, as `numpy.savez` or `numpy.savez_compressed` writes it.
     targets: What the targets are; by default whole numbers (N,) are labels, (N, K) sets of labels
@@ -66,9 +69,11 @@ def npz(
         UserError: no such file, damaged, larger than memory, or arrays that are missing or don't
         fit.
     """
-    arrays = _read(expanded(file), file)
-    parts = _by_split(arrays, target, file)
-    splits = {name: _split(*pair, targets, f"{file}: {name}") for name, pair in parts.items()}
+    parts = _read(expanded(file), file, target, options.whole)
+    splits = {
+        name: _split(*pair, targets, f"{file}: {name}", options.reading)
+        for name, pair in parts.items()
+    }
     kinds = {split.targets.kind for split in splits.values()}
     if len(kinds) > 1:
         raise UserError(f"{file}: targets of several kinds ({', '.join(sorted(kinds))})")
@@ -78,26 +83,37 @@ def npz(
         options.notes.append(f"{file} has no test split: its validation images are the test split")
     elif "test" not in splits:
         splits |= divided_by_content(file, splits["train"], test, options.whole)
-    return Dataset(names, splits["train"], splits["test"], splits.get("validation"))
+    train = splits.get("train") or splits["test"].take(torch.arange(0))
+    return Dataset(names, train, splits["test"], splits.get("validation"))
 
 
-def _read(path: Path, file: str) -> Arrays:
-    """All arrays of the file, which only contain numbers."""
+def _read(path: Path, file: str, target: str | None, whole: bool) -> Pairs:
+    """Images and targets by split; what else the file holds stays unread.
+
+    whole: nothing is trained on, so that there need be no training images.
+    """
     try:
         with open_regular(path, SHARD_BYTES) as held, zipfile.ZipFile(held) as archive:
-            infos = archive.infolist()
+            infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             if len(infos) > _MOST_ARRAYS:
                 raise UserError(f"{file}: {len(infos):,} arrays; the most is {_MOST_ARRAYS:,}")
-            _refuse_large(sum(info.file_size for info in infos), file)
-            return {info.filename.removesuffix(".npy"): _array(archive, info) for info in infos}
+            names = _by_split(infos, target, file, whole)
+            chosen = [infos[name] for pair in names.values() for name in pair]
+            _refuse_large(sum(info.file_size for info in chosen), file)
+            return {
+                split: (_array(archive, infos[images]), _array(archive, infos[targets]))
+                for split, (images, targets) in names.items()
+            }
+    except UserError:
+        raise
     except UnusableFileError as error:
         raise UserError(f"dataset.file: {file}: {error}") from error
     except OSError as error:
         raise UserError(f"dataset.file: {file}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"{file}: no file of numpy's arrays, or damaged ({error})") from error
-    except zipfile.zlib.error as error:  # type: ignore[attr-defined]
-        raise UserError(f"{file}: damaged ({error})") from error
+    # What unpacks the file and what reads the arrays meet damage with exceptions of any kind.
+    except Exception as error:
+        told = f"no file of numpy's arrays, or damaged ({error!s:.200})"
+        raise UserError(f"{file}: {told}") from error
 
 
 def _refuse_large(size: int, file: str) -> None:
@@ -121,7 +137,10 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
         read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
             version, np.lib.format.read_array_header_2_0
         )
-        shape, _, kind = read(member)
+        try:
+            shape, _, kind = read(member)
+        except MemoryError:  # numpy lets Python's parser read it, whatever its nesting
+            raise ValueError(f"{info.filename} has a header that nothing can read") from None
         if kind.kind not in "buif":
             raise ValueError(f"{info.filename} holds {kind}, not numbers")
         if prod(shape) * kind.itemsize != info.file_size - member.tell():
@@ -132,9 +151,9 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
 
 
 def _by_split(
-    arrays: Arrays, target: str | None, file: str
-) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """Images and targets by split.
+    arrays: Iterable[str], target: str | None, file: str, whole: bool
+) -> dict[str, tuple[str, str]]:
+    """The names of images and targets by split.
 
     Raises:
         UserError: there are none, or several that could be.
@@ -151,22 +170,31 @@ def _by_split(
             raise UserError(f"{file}: {other} and {name} could both be meant; {remedy}")
         found[split, answers] = name
     there = f"it has {listed(arrays) or 'none'}"
-    if ("train", False) not in found:
+    if ("train", False) not in found and not (whole and found):
         raise UserError(f"{file} has no array of training images, such as train_images ({there})")
     pairs = {}
     for split in SPLITS:
         pair = [found.get((split, answers)) for answers in (False, True)]
         if pair[0] and pair[1]:
-            pairs[split] = arrays[pair[0]], arrays[pair[1]]
+            pairs[split] = pair[0], pair[1]
         elif pair[0] or pair[1]:
             alone = "targets" if pair[0] else "images"
             raise UserError(f"{file}: no {alone} for {pair[0] or pair[1]} ({there})")
     return pairs
 
 
-def _split(images: NDArray[Any], rows: NDArray[Any], kind: Kind | None, where: str) -> Split:
+def _split(
+    images: NDArray[Any],
+    rows: NDArray[Any],
+    kind: Kind | None,
+    where: str,
+    reading: ImageReading,
+) -> Split:
     try:
-        pixels, targets = _pixels(images), targets_of(rows, kind or kind_of(rows))
+        for array, what in ((images, "images"), (rows, "targets")):
+            if not array.ndim or not array.size:
+                raise UserError(f"{what} of shape {array.shape} hold nothing")
+        pixels, targets = _pixels(images, reading), targets_of(rows, kind or kind_of(rows))
         _agree(pixels, targets)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
@@ -183,16 +211,28 @@ def _agree(pixels: Tensor, targets: Targets) -> None:
         raise UserError(f"masks and images are of different sizes ({both})")
 
 
-def _pixels(images: NDArray[Any]) -> Tensor:
-    """(N, C, H, W) uint8, C 1 or 3."""
+def _pixels(images: NDArray[Any], reading: ImageReading) -> Tensor:
+    """(N, C, H, W) uint8, C 1 to 16.
+
+    Raises:
+        UserError: it is unclear which dimension is that of the channels, or other values.
+    """
     tensor = torch.from_numpy(images.astype(images.dtype.newbyteorder("="), copy=False))
     if tensor.dim() == 3:
         tensor = tensor[:, None]
-    elif tensor.dim() == 4 and tensor.shape[3] in (1, 3):
+    if tensor.dim() != 4:
+        raise _other_shape(images)
+    first, last = (tensor.shape[k] for k in (1, 3))
+    if last in (1, 3) or (first not in (1, 3) and last <= MOST_CHANNELS < first):
         tensor = tensor.movedim(3, 1)
-    if tensor.dim() != 4 or tensor.shape[1] not in (1, 3):
-        raise UserError(
-            f"images of shape {images.shape}; (N, H, W), (N, H, W, C) or (N, C, H, W) is meant, "
-            "with 1 or 3 channels"
-        )
-    return quantized(tensor).contiguous()
+    elif first not in (1, 3) and not first <= MOST_CHANNELS < last:
+        raise _other_shape(images)
+    return quantized(tensor, reading).contiguous()
+
+
+def _other_shape(images: NDArray[Any]) -> UserError:
+    return UserError(
+        f"images of shape {images.shape}; (N, H, W), (N, H, W, C) or (N, C, H, W) is meant, with "
+        f"1 to {MOST_CHANNELS} channels and more pixels than that on a side, unless there are 1 "
+        "or 3"
+    )

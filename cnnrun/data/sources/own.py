@@ -22,9 +22,11 @@ from torch.utils.data import Dataset as TorchDataset
 
 from cnnrun.data.dataset import Dataset, Images, Split
 from cnnrun.data.identity import id_of_content
+from cnnrun.data.images.arrays import as_bytes
 from cnnrun.data.images.assemble import check_range
 from cnnrun.data.images.decoding import ImageOptions
-from cnnrun.data.images.modes import UnreadableError, as_8_bit, highest_value, is_gray
+from cnnrun.data.images.modes import highest_value
+from cnnrun.data.images.reading import ImageReading
 from cnnrun.data.sources.array_targets import kind_of, names_of, targets_of
 from cnnrun.data.targets import Kind, Labels
 from cnnrun.errors import UserError, did_you_mean
@@ -159,7 +161,7 @@ def _split(
         count = len(made)
     if count == 0:
         raise UserError(f"{where}: has no items")
-    items = OwnImages(kind, made, where, count, options.bits or 16, wanted)
+    items = OwnImages(kind, made, where, count, options.reading, wanted)
     images = None if lazy else torch.empty(items.shape, dtype=torch.uint8)
     rows, contents = [], torch.empty(count, dtype=torch.int64)
     for index in range(count):
@@ -168,7 +170,7 @@ def _split(
         contents[index] = id_of_content(image.contiguous().numpy().tobytes())
         if images is not None:
             images[index] = image
-    if options.bits is None:
+    if options.reading.high is None:
         check_range(items.highest, options)
     held = targets_of(np.stack(rows), items.kind or "labels")
     read: Images = items if images is None else images
@@ -186,17 +188,17 @@ class OwnImages:
         dataset: Any,
         where: str,
         count: int,
-        bits: int,
+        reading: ImageReading,
         targets: Kind | None = None,
     ) -> None:
-        """bits: depth of PIL images in 16-bit gray; `highest` is the highest value so far. targets:
+        """reading: which values are black and white; `highest` is the highest so far. targets:
 
         their kind; by default that of item 0, then kept as `kind`.
         """
         self._class = kind
         self._dataset = dataset
         self._where = where
-        self._bits = bits
+        self._reading = reading
         self.highest = -1
         # Batches are read ahead by threads, and the user's class may not be thread-safe.
         self._turn = threading.Lock()
@@ -236,7 +238,7 @@ class OwnImages:
         if isinstance(image, Image.Image):
             self.highest = max(self.highest, highest_value(image) or -1)
         try:
-            pixels = as_bytes(image, self._bits)
+            pixels = as_bytes(image, self._reading)
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
         if self.kind == "masks" and row.shape != pixels.shape[1:]:
@@ -257,56 +259,11 @@ class OwnImages:
         row = np.asarray(target)[None]
         self.kind = self.kind or kind_of(row)
         try:
-            return targets_of(row, self.kind).held[0].numpy()
+            held = targets_of(row, self.kind).held[0].numpy()
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
-
-
-def as_bytes(image: Any, bits: int = 16) -> Tensor:
-    """A PIL image, numpy array or tensor as (C, H, W) uint8, 0..255; C is 1 or 3.
-
-    bits: of each value of a PIL image in 16-bit gray, see `as_8_bit`, which converts all modes.
-
-    Raises:
-        UserError: another type, number of channels, or range of values.
-    """
-    if isinstance(image, Image.Image):
-        try:
-            gray = is_gray(image) and image.mode not in ("P", "PA")
-            image = np.asarray(as_8_bit(image, 1 if gray else 3, bits))
-        except UnreadableError as error:
-            raise UserError(str(error)) from error
-    if isinstance(image, np.ndarray):
-        tensor = torch.from_numpy(np.array(image))
-        tensor = tensor.movedim(-1, 0) if tensor.dim() == 3 else tensor
-    elif isinstance(image, Tensor):
-        tensor = image
-    else:
-        kind = type(image).__name__
-        raise UserError(f"the image is a {kind}, not a PIL image, numpy array or tensor")
-    tensor = tensor[None] if tensor.dim() == 2 else tensor
-    if tensor.dim() != 3 or tensor.shape[0] not in (1, 3):
-        raise UserError(f"the image has shape {tuple(image.shape)}; 1 or 3 channels are meant")
-    return quantized(tensor)
-
-
-def quantized(tensor: Tensor) -> Tensor:
-    """Values of any shape as uint8 in 0..255; float in 0..1 is scaled.
-
-    Raises:
-        UserError: another type, or floats outside 0..1.
-    """
-    if tensor.dtype == torch.uint8:
-        return tensor
-    if not tensor.is_floating_point():
-        raise UserError(f"the image is {tensor.dtype}; uint8 or float in 0..1 is meant")
-    low, high = (float(value) for value in tensor.aminmax())
-    if not (low >= 0 and high <= 1):
-        raise UserError(
-            f"the image's values go from {low:g} to {high:g}; float in 0..1 is meant "
-            "(leave normalizing to cnnrun)"
-        )
-    return tensor.mul(255).round().to(torch.uint8)
+        # Values keep their digits until all of them are known.
+        return np.atleast_1d(row[0]) if self.kind == "values" else held
 
 
 def _class_names(target: str, named: Any, labels: list[Tensor]) -> tuple[str, ...]:

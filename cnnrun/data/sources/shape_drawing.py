@@ -42,7 +42,7 @@ class Style:
 
 
 def placements_of(ranges: Ranges, count: int, random: np.random.Generator) -> Floats:
-    """Centre x, centre y and radius (in sides of the image), and turn (radians): (N, 4)."""
+    """Centre x, centre y and radius (in sides of the image), and rotation (radians): (N, 4)."""
     drawn = random.random((count, 4))
     drawn[:, :2] = 0.5 + ranges.position * (2 * drawn[:, :2] - 1)
     drawn[:, 2] = (ranges.smallest + drawn[:, 2] * (ranges.largest - ranges.smallest)) / 2

@@ -1,1 +1,1 @@
-"""What a network consists of: shapes, parameters, MACs and receptive fields of its layers."""
+"""Description of a network: shapes, parameters, MACs and receptive fields of its layers."""

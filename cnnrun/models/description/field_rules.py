@@ -27,7 +27,7 @@ def _same(call: Call) -> Field | None:
 
 
 def _restrided(call: Call) -> Field | None:
-    """Other strides: where the units lie must not matter any more."""
+    """Other strides: valid only if the units' positions no longer matter."""
     field = _same(call)
     return None if field is None or any(axis.placed for axis in field) else field
 
@@ -53,7 +53,7 @@ def _window(
 
 
 def _at(values: Sequence[int] | int, i: int) -> int:
-    """Torch writes one number for both axes as it likes: 3, [3] or [3, 3]."""
+    """Torch writes a value for both axes as 3, [3] or [3, 3]."""
     return values if isinstance(values, int) else values[i % len(values)]
 
 
@@ -145,7 +145,7 @@ def _product(call: Call) -> Field | None:
     """Matrix product: the last dimension of one with the last but one of the other."""
     left, right = _FACTORS[call.packet]
     if call.is_tracked(left) and call.is_tracked(right):
-        # Attention: every position with every other, unless they were parted into windows.
+        # Attention: every position with every other, unless they were split into windows.
         contracted = {left: {-1, -2}, right: {-1, -2}}
     else:
         contracted = {left: {-1}, right: {-2}}
@@ -217,7 +217,7 @@ def _select(call: Call) -> Field | None:
     dim = call["dim"] % tensor.ndim - tensor.ndim
     part = _part(field, tensor, dim, call["index"] % tensor.shape[dim], 1, 1)
     assert part is not None
-    # The one unit that is left is all there is.
+    # A single unit is left.
     return _each(part, lambda axis: _reduced(axis, {dim}, keep=False))
 
 
@@ -269,7 +269,7 @@ def _each(field: Field, change: Callable[[Axis], Axis]) -> Field:
 
 FRESH = {aten.new_zeros, aten.new_ones, aten.new_empty, aten.new_full, aten.zeros_like}
 FRESH |= {aten.ones_like, aten.empty_like, aten.full_like}
-"""What takes nothing from a tensor but its form."""
+"""Operations that only use a tensor's shape."""
 
 RULES: dict[object, Rule] = {
     aten.convolution: _convolution,

@@ -1,4 +1,4 @@
-"""Notes the receptive field of every tensor while a network runs; see `receptive_field`."""
+"""Tracks the receptive field of every tensor while a network runs; see `receptive_field`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnnrun.models.description.receptive_field import (
 
 
 def follow(fields: FieldsOfTensors, function: Any, args: Any, kwargs: Any, result: Any) -> None:
-    """Note in `fields` the field of what an operation gave."""
+    """Record in `fields` the field of an operation's result."""
     call = Call(function, args, kwargs, result, fields)
     if not call.tracked or call.packet in FRESH:
         return

@@ -1,4 +1,4 @@
-"""What `cnnrun describe` says about a network: a row a layer, totals, and both as text."""
+"""The output of `cnnrun describe`: a row per layer, totals, and both as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Block:
-    """A module that a layer is in and that is more than a sequence, e.g. a residual block."""
+    """A module around a layer that is more than a sequence, e.g. a residual block."""
 
     name: str
     kind: str
@@ -42,15 +42,15 @@ class Layer:
     output_shape: Shape
     # How the output's size follows from the input's, e.g. (28 + 2*1 - 3)/1 + 1 = 28
     arithmetic: str
-    # Pixels (height, width) of the image that a unit sees, padding included, how far apart its
-    # neighbour's lie, and where the first unit's begin; None where that can't be known. Where all
-    # units see the same, the jump is None.
+    # Pixels (height, width) of the image that a unit sees, including padding; the jump to its
+    # neighbour's; and where the first unit's start; None if unknown. If all units see the same, the
+    # jump is None.
     receptive_field: tuple[int, int] | None
     jump: tuple[int, int] | None
     field_start: tuple[int, int] | None
-    # Of a layer that is used again: 0.
+    # 0 for a layer that is used again.
     parameters: int
-    # For one image; a bias is no multiplication.
+    # For one image; a bias doesn't count.
     multiply_adds: int
     # Bytes of the output for one image in float32.
     memory: int
@@ -75,7 +75,7 @@ class Description:
 
     @property
     def memory(self) -> int:
-        """Bytes of all layers' outputs for one image in float32: what training must keep."""
+        """Bytes of all layers' outputs for one image in float32, which training must keep."""
         return sum(layer.memory for layer in self.layers)
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class Description:
     def to_text(self) -> str:
         """A table, no wider than `WIDTH` columns if shortened names do it.
 
-        The names of layers stand below that of the block that they are in.
+        Names of layers are listed below their block's.
         """
         header = ["layer", "kind", "window", "size", "output", "field", "params", "MACs", "memory"]
         rows = [header]
@@ -126,7 +126,7 @@ class Description:
 
 
 def _plain(value: Any) -> Any:
-    """`value` with lists in the place of tuples."""
+    """`value` with lists instead of tuples."""
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, tuple) else value
@@ -161,7 +161,7 @@ def _arithmetic_text(arithmetic: str) -> str:
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
-    """Lines of columns; a row of one cell is a heading, which may be as long as it likes."""
+    """Lines of columns; a row of one cell is a heading of any length."""
     table = [row for row in rows if len(row) > 1]
     used = [i for i in range(len(table[0])) if any(row[i] for row in table[1:])]
     widths = {i: max(len(row[i]) for row in table) for i in used}

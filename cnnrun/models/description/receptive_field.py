@@ -1,6 +1,6 @@
-"""Receptive fields, followed through whatever operations a network really makes.
+"""Receptive fields, tracked through a network's actual operations.
 
-Every operation of a forward pass is seen (`torch.utils._python_dispatch`), inside layers and
+Every operation of a forward pass is intercepted (`torch.utils._python_dispatch`), inside layers and
 between them, so residual branches, concatenations and attention need no special care. An operation
 without a rule here makes the field of its result unknown, never wrong.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Axis:
-    """What the units of a tensor see of one axis of the image, and where in it they lie.
+    """What the units of a tensor see along one axis of the image, and their layout.
 
     Unit i of `count` sees the pixels `i * jump + low` to `i * jump + high` (padding included).
     The units lie along dimension `dim` (negative, so that broadcasting keeps it), `inner` entries
@@ -39,11 +39,11 @@ class Axis:
 
     @property
     def placed(self) -> bool:
-        """Whether it still matters where its units lie."""
+        """Whether the units' positions still matter."""
         return self.jump != 0 or not self.exact
 
     def fills(self, shape: Sequence[int]) -> bool:
-        """Whether it has its dimension for itself."""
+        """Whether no other axis shares its dimension."""
         return self.dim is not None and self.inner == 1 and self.count == shape[self.dim]
 
     def merged(self) -> Axis:

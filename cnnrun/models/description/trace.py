@@ -1,4 +1,4 @@
-"""Describing a network by watching it look at one image of zeros."""
+"""Describing a network from one forward pass on zeros."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def describe(model: nn.Module, input_shape: tuple[int, int, int]) -> Description
     """Every layer of `model` as it is used on an image of `input_shape` (C, H, W).
 
     One forward pass on zeros, in eval mode, on the model's device; the model, its modes and torch's
-    random numbers are afterwards as before. Layers are the modules without children, and those
+    random state are restored. Layers are the modules without children, and those
     that have parameters or multiply themselves, such as attention.
 
     Raises: whatever the model raises for images of that shape.
@@ -60,7 +60,7 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
     fast_attention = torch.backends.mha.get_fastpath_enabled()
     try:
         model.eval()
-        # Attention as the products that it is made of, which can be watched.
+        # Attention as its elementary products, which can be intercepted.
         torch.backends.mha.set_fastpath_enabled(False)
         with torch.no_grad(), torch.random.fork_rng(), sdpa_kernel(SDPBackend.MATH):
             yield
@@ -86,7 +86,7 @@ class _Use:
 
 @dataclass(eq=False)
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every call of a module and every operation within."""
+    """Intercepts every call of a module and every operation within."""
 
     model: nn.Module
     fields: FieldsOfTensors = field(default_factory=FieldsOfTensors)
@@ -140,7 +140,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.uses.append(use)
 
     def _through(self, module: nn.Module, maps: Tensor, result: Tensor) -> Field | None:
-        """The field of what a window layer makes of `maps`, from its settings."""
+        """The field of a window layer's output for `maps`, from its settings."""
         before = self.fields[maps]
         if before is None or not all(axis.exact and axis.fills(maps.shape) for axis in before):
             return None
@@ -175,7 +175,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _hides_its_window(module: nn.Module) -> bool:
-    """Whether it moves its window by copying pixels about, which the operations do not show."""
+    """Whether it slides its window by copying pixels, which the operations do not show."""
     circular = isinstance(module, nn.Conv2d) and module.padding_mode == "circular"
     return circular or isinstance(module, LocallyConnected2d)
 
@@ -237,7 +237,7 @@ def _pair(value: int | Sequence[int]) -> tuple[int, int]:
 
 
 def _arithmetic(use: _Use, window: dict[str, tuple[int, int]]) -> str:
-    """How the output's size follows from the input's; empty where it stays or has no formula."""
+    """The formula of the output's size; empty if it doesn't change or there is none."""
     module, before, after = use.module, use.input_shape, use.output_shape
     if window:
         up = getattr(module, "ceil_mode", False)

@@ -1,4 +1,4 @@
-"""What the engines have in common: a run that was handed over, polled until it has ended."""
+"""Common to the engines: a submitted run, polled until it has ended."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _LOOK_SECONDS = 0.2
 
 
 class Elsewhere:
-    """A `Training` of which an engine can ask whether it has ended, and that it be stopped."""
+    """A `Training` that an engine can poll and stop."""
 
     def __init__(
         self, ask: Callable[[], Ended | None], cancel: Callable[[], None], log: Path, output: Path
     ) -> None:
-        """ask: how it ended, None while it has not; output: where its runs belong."""
+        """ask: returns how it ended, None while it runs; output: the folder for its runs."""
         self.returncode: int | None = None
         self.stdout: IO[str] | None = None
         self._ask, self._cancel, self._log, self._output = ask, cancel, log, output
@@ -62,7 +62,7 @@ class Elsewhere:
 
 
 def new_mark(folder: Path) -> Path:
-    """A file whose content only machines that share this disk know."""
+    """A file whose content only machines with this disk can read."""
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / ".shared"
     if not mark.is_file():

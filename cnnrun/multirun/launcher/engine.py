@@ -1,6 +1,6 @@
 """Where runs are trained: in processes here, on a Ray cluster, or by Slurm.
 
-Whichever it is, the same jobs become the same run directories: each is a plain `cnnrun train`.
+In any case, the same jobs become the same run directories: each is a plain `cnnrun train`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from cnnrun.multirun.launcher.job import Job
 
 @dataclass(frozen=True)
 class Place:
-    """What the command line says of where to train, which changes nothing of what is found.
+    """The command line's options for where to train, which don't change results.
 
     on: `local`, `ray`, `ray://HOST:PORT` or `slurm`. cpus, gpus, memory: of one run, memory in GB.
-    minutes: that Slurm gives a run at a time. slurm: more of its options, as `partition=gpu`.
+    minutes: Slurm's time limit per job. slurm: further options of Slurm, such as `partition=gpu`.
     """
 
     on: str = "local"
@@ -65,7 +65,7 @@ HERE = Place()
 
 
 class Training(Protocol):
-    """A run that is being trained, somewhere: what `Workers` use of a `subprocess.Popen`."""
+    """A run in training: the part of `subprocess.Popen` that `Workers` use."""
 
     returncode: int | None
     stdout: IO[str] | None
@@ -80,17 +80,17 @@ class Training(Protocol):
 
 
 class Engine(Protocol):
-    """What trains elsewhere than in processes of this one.
+    """Trains runs elsewhere than in local processes.
 
-    slots: how many runs it is given at a time.
+    slots: number of runs at a time.
     """
 
     slots: int
 
     def start(self, job: Job, arguments: list[str], log: Path) -> Training:
-        """Take a job; what it says goes to `log` when it has ended."""
+        """Start a job; its output goes to `log` when it has ended."""
         ...
 
     def submit(self) -> None:
-        """All that begins at this time has been given."""
+        """Called when all jobs of this moment have been submitted."""
         ...

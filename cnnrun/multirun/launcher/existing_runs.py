@@ -1,4 +1,4 @@
-"""The runs below a folder, by what they compute."""
+"""Existing runs below a folder, by what they compute."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from cnnrun.runs.identity import key_of_run, recorded, unlike, unlike_record
 
 
 class RunsFound:
-    """Finds runs below `folder` that compute what a job wants; each config is read once.
+    """Finds runs below `folder` that compute the same as a job; each config is read once.
 
-    tell: is told of runs that have a job's settings and were computed from other code or data all
-    the same: once for each thing that changed.
+    notify: called for runs with a job's settings that were computed from other code or data, once
+    per cause.
     """
 
     def __init__(self, folder: Path, notify: Callable[[str], None] = lambda _: None) -> None:
         self.folder, self.notify = folder, notify
-        # Data are compared of runs from before: those that begin now have them as they are.
+        # Only earlier runs' data are compared: new ones have the current data.
         self._from_before = set(folder.glob("*/*/config.yaml"))
         self._keys: dict[Path, str] = {}
         self._fingerprints: dict[str, str] = {}
         self._notified: set[str] = set()
 
     def of(self, job: Job) -> list[RunDirectory]:
-        """The runs that compute what `job` wants, the oldest first."""
+        """The runs that compute the same as `job`, oldest first."""
         why = {run: self._unlike(run, job) for run in self._with_settings(job.key)}
         fitting = [run for run in why if not why[run]]
         if not fitting:
@@ -44,7 +44,7 @@ class RunsFound:
         return next((run for run in self.of(job) if run.read_summary()), None)
 
     def newest(self, job: Job) -> RunDirectory | None:
-        """The one to go on with, or the one that is training now."""
+        """The one to resume, or the one in training."""
         return next(reversed(self.of(job)), None)
 
     def _with_settings(self, key: str) -> list[RunDirectory]:
@@ -53,7 +53,7 @@ class RunsFound:
                 try:
                     self._keys[config] = key_of_run(RunDirectory(config.parent))
                 except ConfigError:
-                    continue  # being written, or damaged: no run to go on with
+                    continue  # incomplete or damaged: can't be resumed
         wanted = settings_part(key)
         found = [
             path.parent for path, known in self._keys.items() if settings_part(known) == wanted
@@ -65,12 +65,12 @@ class RunsFound:
         return unlike(run, self._code(job), self._fingerprint(job.experiment) if known else "")
 
     def why_unlike(self, held: Mapping[str, Any], job: Job) -> str:
-        """As `runs.identity.unlike_record`, of a run whose directory need not be here."""
+        """As `runs.identity.unlike_record`, for a run whose directory may be elsewhere."""
         fingerprint = self._fingerprint(job.experiment) if held.get("data") else ""
         return unlike_record(held, self._code(job), fingerprint)
 
     def notify_once(self, why: str, where: Path) -> None:
-        """Tell why what was trained before, in `where`, is not used; once for each cause."""
+        """Report why an earlier run in `where` is not used; once per cause."""
         if why not in self._notified:
             self._notified.add(why)
             self.notify(f"{where}: {why}; what was trained before is not used, but trained again")
@@ -79,7 +79,7 @@ class RunsFound:
         return code_of(job.experiment.to_dict()) if job.experiment else {}
 
     def _fingerprint(self, experiment: Experiment | None) -> str:
-        """Of the data as they are now; "" where they can't be had, which training will tell."""
+        """The data's current fingerprint; "" if they can't be read, which training will report."""
         if experiment is None:
             return ""
         section = repr(experiment.dataset)

@@ -1,4 +1,4 @@
-"""One run that is wanted, and how to ask for it on a command line."""
+"""A run to train, and its command line."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cnnrun.config.experiment import Experiment
 class Job:
     """A run of `config` with `changes` (`key=value`), its directory made below `output`.
 
-    experiment: the same, resolved. key: `key_of` it. trial, seed: whose run it is. group: what jobs
-    have in common that may be trained together. seeds: all of them, in the job that does so.
+    experiment: the same, resolved. key: `key_of` it. trial, seed: the run's. group: shared by jobs
+    that may be trained together. seeds: all of them, in the job that does so.
     """
 
     config: Path
@@ -29,7 +29,7 @@ class Job:
     experiment: Experiment | None = field(default=None, compare=False, repr=False)
 
     def arguments(self, resume: Path | None = None) -> list[str]:
-        """What follows `cnnrun`: to start the run, or to go on with the one at `resume`."""
+        """Arguments of `cnnrun`: to start the run, or to resume the one at `resume`."""
         plugins = [f"--plugin={file}" for file in self.plugins]
         if resume:
             return ["train", "--resume", str(resume), "-q", *plugins]
@@ -39,5 +39,5 @@ class Job:
         return ["train", str(self.config), *self.changes, *seeds, output, "-q", *plugins]
 
     def command(self) -> str:
-        """The line of shell that starts it."""
+        """The shell command that starts it."""
         return shlex.join(["cnnrun", *self.arguments()])

@@ -1,7 +1,7 @@
 """Runs as tasks of a Ray cluster: placed by CPUs, GPUs and memory, tried again when a node is lost.
 
-Ray knows which nodes live and what they have; a task that a lost node took is given to another, and
-there it goes on with the run directory, where the disk is shared.
+Ray knows the nodes and their resources; a task of a lost node is given to another, where it resumes
+from the run directory if the disk is shared.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from cnnrun.multirun.launcher.engine import Place, Training
 from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.launcher.remote import Ended, Remote
 
-# Tries after the first that nodes may cost a run.
+# Retries of a run after lost nodes.
 _RETRIES = 5
 _GB = 1e9
 
 
 class RayEngine:
-    """The cluster of `place.on`, or of RAY_ADDRESS, or one of this machine alone."""
+    """The cluster at `place.on` or RAY_ADDRESS, or a local one."""
 
     def __init__(self, place: Place, folder: Path, workers: int | None, any_gpu: bool) -> None:
         with package_of("ray", "--on ray"):
@@ -64,7 +64,7 @@ class RayEngine:
         remote = Remote.of(job, arguments, self._mark, self._cpus)
         # Ray leaves all GPUs in sight of a task that asked for none.
         remote = replace(remote, without_gpu=not self._resources["num_gpus"])
-        # Seeds that train together are no run that could go on: they follow one by one.
+        # Seeds trained together can't be resumed as one run: they follow one by one.
         retries = 0 if job.seeds else _RETRIES
         task = self._task.options(name=job.key, max_retries=retries, **self._resources)
         reference = task.remote(remote)

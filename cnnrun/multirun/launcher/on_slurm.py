@@ -1,7 +1,7 @@
-"""Runs as jobs of Slurm, by submitit: an array of those that begin together.
+"""Runs as Slurm jobs, by submitit: an array of those that start together.
 
-Before its time is up, or when it is preempted, a job gets a signal: the run saves itself, the job
-is requeued, and goes on where it was.
+Before its time limit, or when it is preempted, a job gets a signal: the run saves its state, the
+job is requeued, and resumes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from cnnrun.multirun.launcher.remote import STOP_SECONDS, Ended, Remote
 
 _MINUTES = 60
 _SLOTS = 32
-# So often a run's time may be up; then it is told as failed, and can be begun again.
+# How often a run may reach its time limit before it counts as failed; it can be started again.
 _TIMES = 1_000
-# Asking Slurm is dear; a job that ends well leaves a file.
+# Polling Slurm is expensive; a job that succeeds leaves a file.
 _ASK_SECONDS = 30.0
 
 
@@ -48,7 +48,7 @@ class SlurmEngine:
                 timeout_min=place.minutes or _MINUTES,
                 cpus_per_task=max(1, round(self._cpus)),
                 slurm_array_parallelism=self.slots,
-                # Long enough to save, of the little time that a short job has.
+                # Enough time to save, also for a short job.
                 slurm_signal_delay_s=int(STOP_SECONDS) + 30,
                 **({"gpus_per_node": _whole(place.gpus)} if place.gpus else {}),
                 **({"mem_gb": place.memory} if place.memory else {}),
@@ -65,7 +65,7 @@ class SlurmEngine:
         return Elsewhere(submitted.ended, submitted.cancel, log, job.output)
 
     def submit(self) -> None:
-        """As one array what was begun since."""
+        """Submit the new jobs as one array."""
         if not self._waiting:
             return
         jobs = self._executor.submit_array([Trainer(remote) for _, remote, _ in self._waiting])
@@ -101,7 +101,7 @@ class _Submitted:
             self.job.cancel()
 
     def ended(self) -> Ended | None:
-        """How it ended, None while it has not."""
+        """How it ended, None while it runs."""
         if self.job is None:
             return Ended(-signal.SIGTERM, "", "not started") if self._cancelled else None
         if not self.job.paths.result_pickle.exists():
@@ -112,7 +112,7 @@ class _Submitted:
                 return None
         try:
             ended: Ended = self.job.result()
-        except Exception as error:  # whatever submitit makes of how a job was lost
+        except Exception as error:  # whatever submitit raises for a lost job
             if self._cancelled:
                 return Ended(-signal.SIGTERM, "", "stopped")
             said = (str(error).strip() or repr(error)).splitlines()
@@ -121,7 +121,7 @@ class _Submitted:
 
 
 class Trainer:
-    """What a job of Slurm calls; submitit calls `checkpoint` when it is to be requeued."""
+    """The callable of a Slurm job; submitit calls `checkpoint` when it is to be requeued."""
 
     def __init__(self, remote: Remote) -> None:
         self.remote = remote
@@ -129,7 +129,7 @@ class Trainer:
     def __call__(self) -> Ended:
         ended = self.remote.train()
         if ended.code in (143, -signal.SIGTERM):
-            # Slurm told all to leave: whether the job was cancelled or comes again, it knows best.
+            # Slurm ended the job: whether it was cancelled or requeued is Slurm's decision.
             raise SystemExit(ended.code)
         return ended
 

@@ -1,4 +1,4 @@
-"""Where `Workers` get their jobs from: a list of them, or the trials of a study."""
+"""The source of jobs for `Workers`: a list, or the trials of a sweep."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnnrun.runs.directory import RunDirectory
 class Outcome:
     """How a job ended: with a finished run, stopped, or failed with a message.
 
-    trained: whether it was trained now, rather than found finished.
+    trained: whether it was trained now, not found finished.
     """
 
     job: Job
@@ -25,14 +25,14 @@ class Outcome:
 
 
 class Queue(Protocol):
-    """What `Workers` ask for jobs and tell about them; all in one thread."""
+    """What `Workers` get jobs from and report to; all in one thread."""
 
     def next(self, is_busy: Callable[[Job], bool]) -> Job | None:
-        """A job to start now, None if there is none at the moment; not one that `is_busy`."""
+        """A job to start now, or None; never one that `is_busy`."""
         ...
 
     def has_more(self) -> bool:
-        """Whether jobs may come that are not running yet."""
+        """Whether more jobs may come."""
         ...
 
     def ended(self, outcome: Outcome) -> None:
@@ -40,7 +40,7 @@ class Queue(Protocol):
         ...
 
     def wants_stop(self, job: Job, run_of: Callable[[Job], RunDirectory | None]) -> bool:
-        """Whether a running job is not worth going on with."""
+        """Whether to stop a running job, as not worth continuing."""
         ...
 
     def beat(self) -> None:
@@ -49,7 +49,7 @@ class Queue(Protocol):
 
 
 class JobList:
-    """A queue of jobs that are known from the start; keeps how they ended."""
+    """A queue of jobs known from the start; keeps their outcomes."""
 
     def __init__(self, jobs: Iterable[Job], notify: Callable[[Outcome], None] = lambda _: None):
         self.waiting = list(jobs)

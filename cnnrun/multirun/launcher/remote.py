@@ -1,4 +1,4 @@
-"""One run on a machine that somebody else chose: what is sent there, and what comes back.
+"""One run on a machine of a cluster: what is sent there, and what comes back.
 
 It imports neither torch nor Ray nor submitit: this is what their processes load.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 from cnnrun.multirun.launcher.job import Job
 from cnnrun.runs.lock import TAKEN
 
-# How long a run may take to save itself, and its process on a lost machine to be gone (s).
+# Time limit (s) for a run to save its state, and for its process on a lost machine to end.
 STOP_SECONDS = 60.0
 _GONE_SECONDS = 60.0
 
@@ -61,7 +61,7 @@ class Remote:
 
     @staticmethod
     def of(job: Job, arguments: list[str], mark: Path, cpus: float) -> Remote:
-        """A job that begins, or goes on with what an earlier try left."""
+        """A job that starts, or resumes what an earlier try left."""
         alone = "--resume" not in arguments and not job.seeds
         files = [job.config, *map(Path, job.plugins)]
         return Remote(
@@ -75,7 +75,7 @@ class Remote:
         )
 
     def train(self) -> Ended:
-        """Train, and wait for it; a try before this one may still be going down."""
+        """Train, and wait for it; an earlier try may still be shutting down."""
         deadline = time.monotonic() + _GONE_SECONDS
         if self._shares_the_disk():
             while True:
@@ -94,7 +94,7 @@ class Remote:
             return False
 
     def stop(self) -> None:
-        """Let it save itself and leave; returns when it has left."""
+        """Let it save its state and exit; returns when it has."""
         process = self._process
         if process is None or process.poll() is not None:
             return
@@ -105,7 +105,7 @@ class Remote:
             process.kill()
 
     def again(self) -> Remote:
-        """The same, to be sent: it goes on with what this one has saved."""
+        """The same, to be sent again: resumes what this one has saved."""
         return replace(self, _process=None)
 
     def _run(self, arguments: list[str], folder: str) -> Ended:
@@ -120,7 +120,7 @@ class Remote:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # A machine that is lost must not go on with what another one resumes.
+            # A lost machine must not continue what another one resumes.
             preexec_fn=_in_child if sys.platform == "linux" else None,
         )
         self._process = process
@@ -150,7 +150,7 @@ def _archive(folder: Path) -> bytes:
 
 
 def brought_back(ended: Ended, output: Path) -> Ended:
-    """`ended` with its run directories unpacked in `output`, and named there."""
+    """`ended` with its run directories unpacked in `output`, and the paths adjusted."""
     if not ended.archive:
         return ended
     output.mkdir(parents=True, exist_ok=True)
@@ -168,8 +168,7 @@ def _runs(printed: str) -> Iterator[str]:
 
 
 def _in_child() -> None:
-    """Be killed when the process that started this one is (Linux); signals that a cluster sends to
-    all processes of a job are for that one."""
+    """Be killed with the parent process (Linux); leave a cluster's signals to the parent."""
     for name in ("SIGUSR1", "SIGUSR2"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     pr_set_pdeathsig = 1

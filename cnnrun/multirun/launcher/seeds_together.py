@@ -1,4 +1,4 @@
-"""Seeds of one experiment trained together: one process in place of one for each."""
+"""Seeds of one experiment trained together: one process instead of one per seed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from cnnrun.runs.directory import RunDirectory
 
 
 class SeedsTogether:
-    """A queue that puts one job for all seeds before the jobs of a group that has not begun.
+    """A queue that puts one job for all seeds before the jobs of a group that has not started.
 
-    When it has ended, the group's own jobs find their runs finished; what it could not finish they
-    train one by one, as they would have.
+    When it has ended, the group's own jobs find their runs finished; they train the rest one by
+    one.
     """
 
     def __init__(self, queue: Queue, runs: RunsFound, notify: Callable[[str], None]) -> None:
         self.queue, self.runs, self.notify = queue, runs, notify
         self.ready: list[Job] = []
-        # By group, the jobs that wait for the one that trains them together.
+        # By group, the jobs that wait for the joint one.
         self.held: dict[str, list[Job]] = {}
         self.opened: set[str] = set()
 
@@ -76,12 +76,12 @@ class SeedsTogether:
         self.queue.beat()
 
     def give_back(self) -> None:
-        """Jobs that the queue gave and nobody will train: this process is about to leave."""
+        """Jobs from the queue that will not be trained: this process is about to exit."""
         for job in self.ready:
             self.queue.ended(Outcome(job, None, stopped=True))
         self.ready.clear()
 
 
 def together(group: Sequence[Job]) -> Job:
-    """The job that trains all of `group`, which differ in their seeds alone."""
+    """The job that trains all of `group`, which only differ in their seeds."""
     return replace(group[0], key=f"{group[0].key}-all", seeds=tuple(job.seed for job in group))

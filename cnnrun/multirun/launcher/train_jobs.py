@@ -1,4 +1,4 @@
-"""A list of jobs, known from the start, to how each of them ended."""
+"""Train a list of jobs; returns how each ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cnnrun.runtime import console
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """How many runs are trained, and where, which changes nothing of what they find."""
+    """How many runs are trained at a time, and where; does not affect results."""
 
     workers: int | None = None
     plugins: tuple[str, ...] = ()
@@ -36,13 +36,13 @@ def train_jobs(
     name: Callable[[Job], str],
     again: str,
 ) -> list[Outcome]:
-    """How each job ended, in their order; those that finished before are not run again.
+    """How each job ended, in order; finished runs are not run again.
 
     folder: where their runs are, and beside it `logs`. name: what a job is called. again: the
-    command that goes on with them.
+    command that resumes them.
 
     Raises:
-        Interrupted: a signal asked to stop; the runs under way are saved.
+        Interrupted: a signal asked to stop; the current runs are saved.
     """
 
     def say(text: str) -> None:

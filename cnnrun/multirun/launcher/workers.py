@@ -1,4 +1,4 @@
-"""Runs side by side, each by the plain `cnnrun train` in a process of its own."""
+"""Runs side by side, each a plain `cnnrun train` in its own process."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from cnnrun.runtime.interrupt import stop_on_signals
 
 PROGRAM = [sys.executable, "-m", "cnnrun"]
 POLL_SECONDS = 0.1
-# How long a run that is asked to stop may take to save itself.
+# Time limit for a run to save its state when asked to stop.
 STOP_SECONDS = 60.0
 
 
 @dataclass
 class Process:
-    """A run at work in one of the slots."""
+    """A run in one of the slots."""
 
     job: Job
     slot: int
@@ -39,7 +39,7 @@ class Process:
     stopped: bool = False
 
     def stop(self) -> None:
-        """Ask it, once, to save its state and leave."""
+        """Ask it, once, to save its state and exit."""
         if not self.stopped:
             self.stopped = True
             self.popen.terminate()
@@ -47,10 +47,10 @@ class Process:
 
 @dataclass
 class Workers:
-    """`count` slots in which jobs run; `runs` are those that there are already.
+    """`count` slots in which jobs run; `runs` are the existing ones.
 
-    gpus: the names in CUDA_VISIBLE_DEVICES to hand out, a slot after the other.
-    engine: what trains, if not processes of this one.
+    gpus: the names in CUDA_VISIBLE_DEVICES to assign to slots in turn. engine: trains the runs, if
+    not local processes.
     """
 
     count: int
@@ -61,7 +61,7 @@ class Workers:
     running: list[Process] = field(default_factory=list)
 
     def work(self, queue: Queue) -> int | None:
-        """Run what `queue` has until it has no more.
+        """Run the jobs of `queue` until there are no more.
 
         Returns: the exit code of the signal that stopped it (130, 143), if one did.
         """
@@ -87,7 +87,7 @@ class Workers:
             self.engine.submit()
 
     def _is_busy(self, job: Job) -> bool:
-        """Whether the same run is at work, here or left behind by a sweep that was killed."""
+        """Whether the same run is in training, here or left over from a killed sweep."""
         if any(process.job.key == job.key for process in self.running):
             return True
         run = self.runs.newest(job)
@@ -109,14 +109,15 @@ class Workers:
                 stderr=stream,
                 text=True,
                 env=self._environment(slot),
-                # Ctrl-C is for this process, which then asks each run to save itself, once.
+                # Ctrl-C goes to this process only, which then asks each run, once, to save its
+                # state.
                 start_new_session=True,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         return Process(job, slot, popen, log)
 
     def _environment(self, slot: int) -> dict[str, str]:
-        """The machine shared fairly: its cores, and a GPU for each where there are several."""
+        """A fair part of the machine: cores, and a GPU for each if there are several."""
         environment = dict(os.environ)
         environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // self.count)))
         if self.gpus:
@@ -135,7 +136,7 @@ class Workers:
         return self.runs.newest(job)
 
     def _stop_all(self, queue: Queue) -> None:
-        """Let every run save itself and leave; one that does not is killed."""
+        """Let every run save its state and exit; one that does not is killed."""
         for process in self.running:
             process.stop()
         deadline = time.monotonic() + STOP_SECONDS
@@ -152,16 +153,16 @@ class Workers:
 
 
 def takes_any_gpu(device: str) -> bool:
-    """Whether a run takes the first GPU that it sees, so that each can be shown another."""
+    """Whether a run takes the first visible GPU, so that each can be given another."""
     return device in ("auto", "cuda")
 
 
 def workers_of(
     place: Place, runs: RunsFound, folder: Path, workers: int | None, devices: Collection[str]
 ) -> Workers:
-    """Those of a sweep or study in `folder`, on the engine that `place` names.
+    """The workers of a sweep or study in `folder`, on the engine that `place` names.
 
-    workers: how many, if that was said. devices: those of the experiments.
+    workers: their number, if given. devices: those of the experiments.
 
     Raises:
         ConfigError: runs would not find their device there.
@@ -178,7 +179,7 @@ def workers_of(
 
 
 def _engine_of(place: Place, folder: Path, workers: int | None, any_gpu: bool) -> Engine | None:
-    """The engine of a sweep or study in `folder`; None where its own processes train."""
+    """The engine of a sweep or study in `folder`; None for local processes."""
     if place.kind == "ray":
         from cnnrun.multirun.launcher.on_ray import RayEngine
 
@@ -198,7 +199,7 @@ def outcome_of(process: Process) -> Outcome:
     printed = (stdout.read() if stdout else "").strip()
     if code == 0 and printed:
         return Outcome(process.job, RunDirectory(Path(printed.splitlines()[-1])))
-    if code == 0:  # a plug-in that took stdout away, say
+    if code == 0:  # for example, a plug-in that redirected stdout
         said_nothing = f"ended without naming its run directory; see {process.log}"
         return Outcome(process.job, None, message=said_nothing)
     if process.stopped and code in (143, -signal.SIGTERM, -signal.SIGKILL):
@@ -219,7 +220,7 @@ def _message(code: int, log: Path) -> str:
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs to share out, as CUDA_VISIBLE_DEVICES names them; none where there is but one."""
+    """The GPUs to assign, as CUDA_VISIBLE_DEVICES names them; none if there is only one."""
     import torch
 
     count = torch.cuda.device_count()
@@ -230,6 +231,6 @@ def visible_gpus() -> list[str]:
 
 
 def _die_with_parent() -> None:
-    """In the child: be sent SIGTERM, and so save, when the sweep is killed (Linux)."""
+    """In the child: get SIGTERM, and so save, when the sweep is killed (Linux)."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)

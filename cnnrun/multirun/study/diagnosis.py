@@ -1,4 +1,4 @@
-"""Why a classifier did not learn: what its weights and signals show."""
+"""Why a classifier did not learn: a diagnosis from its weights and activations."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from cnnrun.engine.parts import Parts
 from cnnrun.evaluation.loading import open_run_of
 from cnnrun.models.hooks import visit_layers
 
-# Units whose weights differ by less than this share of the largest weight count as the same.
+# Units whose weights differ by less than this fraction of the largest weight count as equal.
 _SAME = 1e-5
 
 
 def chance(class_counts: Sequence[int]) -> float:
-    """The accuracy (0..1) of always naming the most frequent class."""
+    """The accuracy (0..1) of always predicting the most frequent class."""
     return max(class_counts) / max(sum(class_counts), 1)
 
 
 def verdict(accuracy: float, class_counts: Sequence[int]) -> str:
-    """What an accuracy near that of guessing tells; empty for others."""
+    """A diagnosis if the accuracy is near that of guessing; empty otherwise."""
     guessing = chance(class_counts)
     if accuracy <= 1.1 * guessing + 0.01:
         return "did not learn"
@@ -32,7 +32,7 @@ def verdict(accuracy: float, class_counts: Sequence[int]) -> str:
 
 
 def why(run: Path, experiment: Experiment) -> str:
-    """What keeps the network of a run of `experiment` from learning, in a clause.
+    """Why the network of a run of `experiment` does not learn, as a clause.
 
     Raises:
         UserError: there is no checkpoint, or its data are gone.

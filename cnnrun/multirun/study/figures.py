@@ -1,4 +1,4 @@
-"""The plots of a study: what `plots` draws, gathered from the variants' runs."""
+"""The plots of a study, from the variants' runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study found: a table, sentences that claim no more than the seeds allow, plots."""
+"""The findings of a study: a table, sentences that claim no more than the seeds allow, plots."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CHANGED = {"rotation": "turned", "scale": "scaled", "shift": "shifted"}
 
 @dataclass
 class Findings:
-    """The comparison of a study's variants and all that is said and drawn of it.
+    """The comparison of a study's variants, as text and plots.
 
     failures: a line for each run that failed. experiments: by variant, what it trains.
     """
@@ -42,7 +42,7 @@ class Findings:
 
     @cached_property
     def invariances(self) -> dict[str, list[list[Curve]]]:
-        """By variant, for each run, how its accuracy falls as images move; if that is asked."""
+        """By variant, for each run, how its accuracy falls as images move; if requested."""
         if "invariance" not in self.study.plots:
             return {}
         from cnnrun.multirun.study.figures import invariances
@@ -51,7 +51,7 @@ class Findings:
 
     @cached_property
     def sentences(self) -> list[str]:
-        """What can be claimed of the contrasts, or the two best; what did not learn, and why."""
+        """What can be claimed about the contrasts, or the two best; what did not learn, and why."""
         if self.comparison.differences and self.study.contrasts:
             pairs = [(d.first, d.second) for d in self.comparison.differences]
             first = [sentence(self.comparison, *pair) for pair in pairs]

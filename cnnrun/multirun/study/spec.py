@@ -1,4 +1,4 @@
-"""The study's YAML file: a base experiment, its variants, how often, and what is looked at.
+"""The study's YAML file: a base experiment, its variants, seeds, and plots.
 
     about: Does a network forgive any initial weights?
     base: ../mnist_mlp.yaml        # from this file's folder
@@ -20,15 +20,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
-from cnnrun.config import renamed
-from cnnrun.config.document import Document, read
-from cnnrun.config.error_messages import explain
+from cnnrun.config.document import Document
 from cnnrun.config.identity import why_not_set
 from cnnrun.config.shipped import find_config
 from cnnrun.errors import ConfigError, did_you_mean
-from cnnrun.multirun.settings import Settings, base_file, override
+from cnnrun.multirun.settings import Settings, base_file, read_as
 from cnnrun.multirun.sweep.spec import Positive, Seed
 from cnnrun.registry import Options
 from cnnrun.runtime.paths import expanded
@@ -37,7 +35,7 @@ Plot = Literal["curves", "parameters", "weights", "activations", "invariance"]
 Name = Annotated[str, Field(pattern=r"^[^\W_][\w.+-]*$", max_length=40)]
 
 RUN = "run:"
-"""Before the name of a run under `first`, where its directory is meant."""
+"""Prefix of the name of a run under `first`, meaning its directory."""
 
 
 class Study(Options):
@@ -116,16 +114,7 @@ def load(file: Path, overrides: Iterable[str] = ()) -> Study:
     Raises:
         ConfigError: all problems found.
     """
-    file = find_config(file, "study")
-    document = read(file)
-    own = Study.model_fields
-    override(document, overrides, [*own, *renamed.former(own)], ("first", "variants"))
-    renamed.accept_keys(document, own)
-    document.values.setdefault("name", file.stem)
-    try:
-        study = Study.model_validate(document.values)
-    except ValidationError as error:
-        raise ConfigError(explain(document, error, Study)) from None
+    study, document = read_as(Study, find_config(file, "study"), overrides, ("first", "variants"))
     study._document = document
     for section, variants in (("first", study.first), ("variants", study.variants)):
         for name, settings in variants.items():

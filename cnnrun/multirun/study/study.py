@@ -1,4 +1,4 @@
-"""A study from its YAML file to what was found: trains what is missing, then compares and draws."""
+"""A study from its YAML file to its findings: train what is missing, then compare and draw."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from cnnrun.runtime.files import write_json, write_text
 
 
 def run(file: Path, overrides: Iterable[str] = (), options: LaunchOptions = AS_USUAL) -> Findings:
-    """Train the runs of the study in `file` that are not there yet, and say what was found.
+    """Train the missing runs of the study in `file`, and report the findings.
 
-    Leaves in `<output>/<name>/`: `configs/` with an experiment a variant, `runs/`, `study.json`,
+    Leaves in `<output>/<name>/`: `configs/` with an experiment per variant, `runs/`, `study.json`,
     `findings.txt` and the plots.
 
     Raises:
-        ConfigError: every problem found, before anything runs.
-        Interrupted: a signal asked to stop; the runs under way are saved.
+        ConfigError: all problems found, before anything runs.
+        Interrupted: a signal asked to stop; the current runs are saved.
         UserError: a run that the others build on failed, or none finished.
     """
     overrides = list(overrides)
@@ -58,10 +58,10 @@ def run(file: Path, overrides: Iterable[str] = (), options: LaunchOptions = AS_U
 def commands(
     file: Path, overrides: Iterable[str] = (), options: LaunchOptions = AS_USUAL
 ) -> list[str]:
-    """The lines of shell that make the study's runs, which `run` then finds.
+    """Shell commands that make the study's runs; `run` then finds them.
 
     Raises:
-        ConfigError: every problem found; or the variants take over runs that are not there yet.
+        ConfigError: all problems found; or the variants need runs that don't exist yet.
     """
     plan = _Plan(load(file, overrides), options)
     if plan.firsts:
@@ -71,7 +71,7 @@ def commands(
 
 
 class _Plan:
-    """What a study does, with every variant resolved and valid."""
+    """The plan of a study, with every variant resolved and valid."""
 
     def __init__(self, study: Study, options: LaunchOptions) -> None:
         self.study, self.options = study, options

@@ -1,4 +1,4 @@
-"""Many runs: a sweep generates them, any number of processes and machines share them.
+"""Sweeps: many runs, shared by any number of processes and machines.
 
 spec, space     the YAML file: what varies, over which values
 plan, job       every point resolved to complete experiments and commands
@@ -7,5 +7,5 @@ storage, trial_queue, liveness   the trials in Optuna's storage, claimed, contin
 results         the table
 sweep           the whole of it
 
-Every run is made by the plain `cnnrun train`, so each can be repeated alone.
+Every run is a plain `cnnrun train`, so each can be repeated alone.
 """

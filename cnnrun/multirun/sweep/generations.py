@@ -1,7 +1,7 @@
-"""In which of Optuna's studies a sweep's trials are: a new one begins where old trials are void.
+"""Generations of a sweep: a new Optuna study starts when old trials become invalid.
 
-Trials say nothing about new ones once code of the user's own or the data have changed, and no
-search may learn from them. They stay in the storage, and the sweep goes on in its next generation.
+Trials say nothing about new ones once the user's own code or the data have changed, and no search
+may learn from them. They stay in the storage, and the sweep continues in its next generation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def newest(url: str, plan: Plan) -> str:
 
 
 def newest_of(names: Collection[str], plan: Plan) -> str:
-    """Of the names of a storage's studies that of the sweep's newest generation."""
+    """The sweep's newest generation among the names of a storage's studies."""
     first = _first(plan)
     older = f"{plan.sweep.name}-{plan.identity_before()}"
     ours = [name for name in names if first_of(name) == first]
@@ -64,9 +64,9 @@ def _generation(name: str) -> int:
 
 
 def void(trials: Recorded, plan: Plan, runs: RunsFound) -> str:
-    """In words, why trials that were begun say nothing about those that are wanted; "" if they do.
+    """Why existing trials say nothing about new ones; "" if they do.
 
-    Of two runs with the same settings, each knows from which code and data it was computed.
+    Each run knows from which code and data it was computed.
     """
     seen: set[str] = set()
     for slot, trial in trials.current_trials().items():
@@ -76,7 +76,7 @@ def void(trials: Recorded, plan: Plan, runs: RunsFound) -> str:
         try:
             jobs = plan.jobs(slot, settings)
         except ConfigError:
-            continue  # such a trial fails anew
+            continue  # such a trial fails again
         for job in jobs:
             record = trial.user_attrs.get(f"seed {job.seed}")
             if record and (held := record.get("from")) and repr(held) not in seen:

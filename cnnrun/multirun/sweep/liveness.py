@@ -1,4 +1,4 @@
-"""Whether the process that took a trial still lives, told at once on the same machine."""
+"""Whether the process that claimed a trial is alive: known at once on the same machine."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import IO
 from cnnrun.runtime.file_lock import lock
 
 _SUFFIX = ".alive"
-# Between making the file and locking it, its process must not be taken for dead.
+# Between creating and locking the file, its process must not count as dead.
 _FORGET_SECONDS = 60
 
 
 class Liveness:
     """A file in `folder` that stays locked as long as this process lives.
 
-    The lock ends with the process, however it ends; a process number could be another's by then.
+    The lock ends with the process, however it ends; a process id could be reused.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,12 +34,12 @@ class Liveness:
     def is_dead(self, name: str) -> bool:
         """Whether the process called `name` is known to have ended.
 
-        One on another machine that has no such file here is not known; its heartbeat tells.
+        Unknown for another machine without such a file here; its heartbeat decides.
         """
         if name == self.name or not self._file(name).is_file():
             return False
         with self._file(name).open("r") as stream:
-            # Where there are no locks, its heartbeat tells.
+            # Without locks, its heartbeat decides.
             return lock(stream.fileno(), shared=True) is True
 
     def forget_dead(self) -> None:

@@ -1,4 +1,4 @@
-"""From a sweep to the runs that it wants: every point resolved to complete experiments."""
+"""From a sweep to its runs: every point resolved to complete experiments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cnnrun.multirun.sweep.spec import Sweep
 
 
 class Plan:
-    """What a sweep does, with nothing done yet."""
+    """The plan of a sweep."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Plan:
         plugins: Iterable[str] = (),
         allow: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        """allow: is shown every config before it is read, and raises `UserError` to refuse it."""
+        """allow: called with every config before it is read; raises `UserError` to refuse it."""
         self.sweep = sweep
         self._allow = allow
         self.plugins = tuple(plugins)
@@ -46,7 +46,7 @@ class Plan:
         self.check()
 
     def check(self) -> None:
-        """Validate every point; of a space to be searched, every choice and both ends of a range.
+        """Validate every point; for a search space, every choice and both ends of each range.
 
         Raises:
             ConfigError: all problems found.
@@ -103,7 +103,7 @@ class Plan:
 
     @property
     def score_key(self) -> str:
-        """What the log and `summary.json` call the score that trials are ranked by."""
+        """The name in the log and `summary.json` of the score that ranks trials."""
         return f"validation_{self.metric.name}"
 
     @property
@@ -136,9 +136,9 @@ class Plan:
         return dump({k: v for k, v in values.items() if k not in ("set", "storage", "workers")})
 
     def identity(self) -> str:
-        """Changes with whatever the settings make of trials that others can't be compared with.
+        """Identifies the settings that make trials comparable.
 
-        Whether code and data are still those of trials that were trained, see `generations`.
+        For changes of code and data, see `generations`.
         """
         return self._hash(identity.identity(self.document.values))
 
@@ -150,6 +150,8 @@ class Plan:
     def _hash(self, base: dict[str, Any]) -> str:
         values = self.sweep.model_dump(exclude={"base", "set", "name", "output", "storage"})
         del values["workers"], values["seeds_in_parallel"]
+        # Its former name: with another, no earlier sweep would be recognized.
+        values["measure"] = values.pop("metric")
         for search in ("random", "optuna"):
             if values[search]:
                 del values[search]["trials"]

@@ -1,4 +1,4 @@
-"""What a sweep found: its trials with their scores, the best first."""
+"""The results of a sweep: its trials with their scores, best first."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TrialResult:
 
     @property
     def mean(self) -> float | None:
-        """Over seeds, of a finished trial only: no other is ever ranked."""
+        """Over seeds, only for finished trials: others are never ranked."""
         return statistics.fmean(self.scores.values()) if self.state == "finished" else None
 
     @property
@@ -48,7 +48,7 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class Results:
-    """All trials of a sweep, the best first, then those that have no score."""
+    """All trials of a sweep, best first, then those without score."""
 
     plan: Plan
     trials: list[TrialResult]
@@ -129,7 +129,7 @@ def _cell(value: Any) -> str:
 
 
 def _point(plan: Plan, slot: int) -> Settings:
-    """What a slot was planned to try; nothing where none is known by its number."""
+    """The settings planned for a slot; nothing if they depend on the search."""
     return (plan.points[slot] if slot < len(plan.points) else None) or {}
 
 

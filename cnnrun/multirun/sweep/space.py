@@ -1,4 +1,4 @@
-"""What a sweep varies: lists of values for a grid, domains to draw from for the rest."""
+"""What a sweep varies: lists of values for a grid, or ranges to draw from."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Range(Options):
         return self
 
     def draw(self, generator: random.Random) -> Any:
-        """One value; numbers have four significant digits, as people write them."""
+        """One value; numbers are rounded to four significant digits."""
         if self.choice:
             return generator.choice(self.choice)
         if self.int:
@@ -60,7 +60,7 @@ class Range(Options):
         return min(max(float(f"{value:.4g}"), low), high)
 
     def extremes(self) -> list[Any]:
-        """Values whose validity tells that of all: every choice, or both ends."""
+        """Values to validate: every choice, or both ends."""
         return list(self.choice or self.int or self.uniform or self.log_uniform or [])
 
     def suggest(self, trial: optuna.Trial, key: str) -> Any:
@@ -98,9 +98,9 @@ def grid_points(grid: Mapping[str, list[Any]]) -> list[Settings]:
 
 
 def random_points(space: Mapping[str, Range], count: int, seed: int) -> list[Settings]:
-    """Up to `count` different points, fewer where a space of choices has no more.
+    """Up to `count` different points, fewer if a space of choices has no more.
 
-    The first n are the same for every `count`, so a sweep can be made longer.
+    The first n are the same for every `count`, so a sweep can be extended.
     """
     points: dict[str, Settings] = {}
     for point in itertools.islice(_draws(space, seed), 100 * count):

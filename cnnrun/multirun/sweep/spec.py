@@ -18,15 +18,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
-from cnnrun.config import renamed
-from cnnrun.config.document import Document, read
-from cnnrun.config.error_messages import explain
+from cnnrun.config.document import Document
 from cnnrun.config.identity import why_not_varied
 from cnnrun.config.shipped import find_config
 from cnnrun.errors import ConfigError
-from cnnrun.multirun.settings import Settings, base_file, override
+from cnnrun.multirun.settings import Settings, base_file, read_as
 from cnnrun.multirun.sweep.space import Grid, Range, Space, grid_points, random_points
 from cnnrun.registry import Options
 from cnnrun.runtime.paths import expanded
@@ -136,7 +134,7 @@ class Sweep(Options):
         return search.space
 
     def points(self) -> list[Settings | None]:
-        """A trial each; None where the point is chosen when its trial begins."""
+        """One per trial; None if the point is chosen when its trial starts."""
         if self.grid:
             return list(grid_points(self.grid))
         if self.random:
@@ -173,16 +171,7 @@ def load(file: Path, overrides: Iterable[str] = ()) -> Sweep:
     Raises:
         ConfigError: all problems found.
     """
-    file = find_config(file, "sweep")
-    document = read(file)
-    own = Sweep.model_fields
-    override(document, overrides, [*own, *renamed.former(own)])
-    renamed.accept_keys(document, own)
-    document.values.setdefault("name", file.stem)
-    try:
-        sweep = Sweep.model_validate(document.values)
-    except ValidationError as error:
-        raise ConfigError(explain(document, error, Sweep)) from None
+    sweep, document = read_as(Sweep, find_config(file, "sweep"), overrides)
     sweep._document = document
     for key in sweep.space:
         if why := why_not_varied(key):

@@ -1,8 +1,8 @@
 """The sweep's trials in Optuna's storage, which any number of processes share.
 
 Every trial has a `slot`, its number in the sweep, and waits in the storage until a process claims
-it. A slot may have several of Optuna's trials: one that was lost with its process or that failed
-is final there, and a copy takes its place. `current_trial` says which of them counts.
+it. A slot may have several of Optuna's trials: one that was lost with its process or failed is
+final there, and a copy replaces it. `current_trial` says which of them counts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 HEARTBEAT_SECONDS = 30
-# After so long without a heartbeat a trial is lost, and another process takes it.
+# After this long without a heartbeat a trial is lost, and another process takes it.
 GRACE_SECONDS = 150
 
 
@@ -36,7 +36,7 @@ class Recorded:
     """The trials of one sweep as the storage at `url` has them; nothing is written there."""
 
     def __init__(self, url: str, study_name: str) -> None:
-        """Raises `UserError` where the storage can't be reached, or has no such sweep."""
+        """Raises `UserError` if the storage can't be reached or has no such sweep."""
         require_optuna()
         import optuna
 
@@ -48,7 +48,7 @@ class Recorded:
             self._require_whole()
 
     def _require_whole(self) -> None:
-        """All that is read of the storage later is read once before anything is done."""
+        """Read everything once before anything is done, to find damage early."""
         for trial in self.study.get_trials(deepcopy=False):
             require_whole(trial)
 
@@ -61,13 +61,13 @@ class Recorded:
         return found
 
     def current_trials(self) -> dict[int, FrozenTrial]:
-        """The trial that counts, for every slot that has one."""
+        """The current trial of every slot that has one."""
         found = {slot: current_trial(trials) for slot, trials in sorted(self.by_slot().items())}
         return {slot: trial for slot, trial in found.items() if trial is not None}
 
 
 class Trials(Recorded):
-    """The trials of one sweep in the storage at `url`, to be claimed and told of."""
+    """The trials of one sweep in the storage at `url`, to claim and report."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Trials(Recorded):
                 study_name=study_name,
                 storage=self.storage,
                 direction="maximize" if higher_is_better else "minimize",
-                # `TrialQueue` chooses another for each trial; this one draws nothing before that.
+                # `TrialQueue` chooses another for each trial; this one is never used.
                 sampler=optuna.samplers.RandomSampler(),
                 load_if_exists=True,
             )
@@ -96,21 +96,21 @@ class Trials(Recorded):
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One process at a time, where the database itself does not see to it.
+        """One process at a time, if the database doesn't ensure it.
 
-        SQLite does not know `SELECT ... FOR UPDATE`, by which Optuna claims a trial; but whoever
-        shares an SQLite file shares the folder as well.
+        SQLite has no `SELECT ... FOR UPDATE`, by which Optuna claims a trial; but processes that
+        share an SQLite file share its folder as well.
         """
         if not self.url.startswith("sqlite"):
             yield
             return
         with self.lock_file.open("w") as stream:
-            # Where there are no locks, Optuna's own protection must do.
+            # Without locks, Optuna's own protection must suffice.
             lock(stream.fileno(), wait=True)
             yield
 
     def fill(self, points: Sequence[Settings | None]) -> None:
-        """Let a trial wait for every slot that has none, also where its process ended midway."""
+        """Enqueue a trial for every slot that has none, also after an interrupted process."""
         with self.locked():
             by_slot = self.by_slot()
             for slot, settings in enumerate(points):
@@ -133,7 +133,7 @@ class Trials(Recorded):
         return count
 
     def claim(self, process: str) -> optuna.Trial | None:
-        """A waiting trial that no other process has or gets; None if none waits."""
+        """Claim a waiting trial for this process alone; None if none waits."""
         from optuna.trial import TrialState
 
         with self.locked(), explain_damage(self.url):
@@ -159,7 +159,7 @@ class Trials(Recorded):
             self.study.tell(number, state=TrialState.FAIL)
 
     def give_back(self, trial: optuna.Trial) -> None:
-        """Let a trial that was begun here be taken by another process, or by this one later."""
+        """Release a trial that was started here, for another process, or this one later."""
         self.fail(trial.number)
         attributes = {"slot": trial.user_attrs["slot"]}
         retries = trial.user_attrs.get("retries")
@@ -172,7 +172,7 @@ class Trials(Recorded):
             self.storage.record_heartbeat(trial._trial_id)
 
     def take_back_lost(self, is_dead: Callable[[str], bool]) -> None:
-        """Free the trials of processes that ended without a word; `is_dead` knows those here."""
+        """Release the trials of processes that died; `is_dead` knows the local ones."""
         from optuna.storages import fail_stale_trials
         from optuna.trial import TrialState
 
@@ -180,7 +180,7 @@ class Trials(Recorded):
         long_ago = datetime.now() - timedelta(seconds=4 * GRACE_SECONDS)
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             process = trial.user_attrs.get("process")
-            # Without one, it was lost in the instant of being claimed.
+            # Without one, it was lost while being claimed.
             started = trial.datetime_start or long_ago
             lost = is_dead(process) if process else started < long_ago
             if lost:
@@ -188,7 +188,7 @@ class Trials(Recorded):
 
 
 def current_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """Of a slot's trials the one that counts: the first that was not lost, or its retry."""
+    """A slot's current trial: the first that was not lost, or its retry."""
     found: FrozenTrial | None = None
     for trial in trials:
         lost = trial.state.name == "FAIL" and "failure" not in trial.user_attrs
@@ -212,8 +212,8 @@ def _chosen(trials: Sequence[FrozenTrial]) -> dict[str, Any]:
 def open_storage(url: str, create: bool = True) -> optuna.storages.RDBStorage:
     """The database at `url`, made ready for trials.
 
-    create: whether tables are made where there are none; otherwise the database must have been made
-        by Optuna, and one that was not is left as it is.
+    create: whether to create missing tables; otherwise the database must be Optuna's, and any other
+        is not changed.
 
     Raises:
         UserError: Optuna is not installed, or the database can't be reached or is not Optuna's.
@@ -225,7 +225,7 @@ def open_storage(url: str, create: bool = True) -> optuna.storages.RDBStorage:
     if not create and not _holds_studies(url):
         raise UserError(f"{shown(url)}: the sweeps there are none (it is no database of Optuna's)")
     wait = {"timeout": 60} if url.startswith("sqlite") else {"connect_timeout": 20}
-    # Another process is making the same tables at this moment.
+    # Another process is creating the same tables at this moment.
     races = (sqlalchemy.exc.ProgrammingError, sqlalchemy.exc.IntegrityError)
     for attempt in range(10):
         try:
@@ -249,7 +249,7 @@ def open_storage(url: str, create: bool = True) -> optuna.storages.RDBStorage:
 
 
 def study_names(url: str) -> list[str]:
-    """The studies in the storage at `url`; none where it is none yet. Nothing is written there.
+    """The studies in the storage at `url`; none if it does not exist yet. Writes nothing.
 
     Raises:
         UserError: it can't be reached.
@@ -266,7 +266,7 @@ def study_names(url: str) -> list[str]:
 
 
 def read_only(file: Path) -> str:
-    """The address of an SQLite file that is looked at and never written to."""
+    """The address of an SQLite file, opened read-only."""
     return f"sqlite:///file:{quote(str(file.resolve()))}?mode=ro&uri=true"
 
 

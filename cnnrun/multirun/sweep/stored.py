@@ -1,4 +1,4 @@
-"""A storage that is damaged, or somebody else's, is told as one, and never computed with."""
+"""Damaged or foreign storages are reported, and never used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_SLOTS = 10_000_000
 
 
 class _Score(BaseModel):
-    """What a trial notes of each seed's run."""
+    """What a trial records about each seed's run."""
 
     key: str
     run: str
@@ -38,7 +38,7 @@ class _Attributes(BaseModel, strict=True):
 
 
 def require_whole(trial: FrozenTrial) -> None:
-    """Raises ValueError where a trial's attributes are not what this package writes."""
+    """Raises ValueError if a trial's attributes are not what this package writes."""
     attributes = trial.user_attrs
     if "slot" not in attributes:  # not one of the sweep's
         return
@@ -56,9 +56,9 @@ def require_whole(trial: FrozenTrial) -> None:
 
 @contextmanager
 def explain_damage(url: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Within the block the storage is read, and whatever Optuna makes of damage is told.
+    """Within the block, Optuna's errors from a damaged storage become `UserError`s.
 
-    but: errors that the caller knows what to do about.
+    but: errors that the caller handles.
 
     Raises:
         UserError: it is damaged or can't be reached.
@@ -76,7 +76,7 @@ def explain_damage(url: str, but: tuple[type[Exception], ...] = ()) -> Iterator[
 
 @contextmanager
 def explain_optuna_errors(url: str) -> Iterator[None]:
-    """Within the block much else is done as well: only errors that name the storage are its own.
+    """Within the block, only errors of the storage itself become `UserError`s.
 
     Raises:
         UserError: it refused what it was asked for.
@@ -91,7 +91,7 @@ def explain_optuna_errors(url: str) -> Iterator[None]:
 
 
 def _cause(error: Exception) -> str:
-    """The database's own words where it spoke; Optuna repeats them at length."""
+    """The database's own message if there is one; Optuna repeats it at length."""
     database = getattr(error.__cause__, "orig", None) or getattr(error, "orig", None)
     words = str(database or error).strip().partition("\n")[0]
     kind = "" if database else f"damaged, or not a sweep's ({type(error).__name__}): "

@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """How a sweep is run, which changes nothing of what it finds."""
+    """How a sweep is run; does not affect its results."""
 
     workers: int | None = None
     retry_failed: bool = False
     plugins: tuple[str, ...] = ()
     quiet: bool = False
-    # What the command line names of a sweep that somebody else began; see `config.trust`.
+    # What the command line allows of another user's sweep; see `config.trust`.
     storage: str | None = None
     named: tuple[str, ...] = ()
     output: Path = Path("sweeps")
@@ -56,11 +56,11 @@ class LaunchOptions:
 def start(
     file: Path, overrides: Iterable[str] = (), options: LaunchOptions = LaunchOptions()
 ) -> Results:
-    """Run the sweep in `file`, or go on with it; ends when all of its trials have.
+    """Run or resume the sweep in `file`, until all of its trials have ended.
 
     Raises:
-        ConfigError: every problem found, before anything runs.
-        Interrupted: a signal asked to stop; runs are saved, trials given back.
+        ConfigError: all problems found, before anything runs.
+        Interrupted: a signal asked to stop; runs are saved, trials released.
     """
     require_optuna()
     plan = Plan(load(file, overrides), options.plugins)
@@ -77,7 +77,7 @@ def join(place: str, name: str | None = None, options: LaunchOptions = LaunchOpt
 
     Raises:
         UserError: there is no sweep, or several.
-        Interrupted: a signal asked to stop; runs are saved, trials given back.
+        Interrupted: a signal asked to stop; runs are saved, trials released.
     """
     require_optuna()
     if "://" in place:
@@ -97,14 +97,14 @@ def join(place: str, name: str | None = None, options: LaunchOptions = LaunchOpt
 
 @dataclass(frozen=True)
 class SweepStatus:
-    """A sweep as it is now, and Optuna's study of it."""
+    """A sweep's current state, and its Optuna study."""
 
     results: Results
     study: optuna.Study
 
 
 def status(folder: Path, plugins: Sequence[str] = (), storage: str | None = None) -> SweepStatus:
-    """The sweep in `folder`, to look at: nothing is run, written or contacted that is not named.
+    """The sweep in `folder`, read-only: runs and writes nothing, contacts only what is named.
 
     storage: where its trials are, if not in the folder.
 
@@ -142,7 +142,7 @@ def _storage_of(folder: Path, named: str | None) -> str:
     """Where the trials of the sweep in `folder` are: in it, or where the command line says.
 
     Raises:
-        UserError: elsewhere, by the folder's own word alone.
+        UserError: elsewhere, and only the folder says so.
     """
     known = folder / "storage.txt"
     if named is None and known.is_file():
@@ -153,7 +153,7 @@ def _storage_of(folder: Path, named: str | None) -> str:
 
 def _trials(plan: Plan, storage: str, study: str) -> Trials:
     folder = plan.sweep.folder
-    # A database that is there was made by a sweep, or it is none of ours to change.
+    # An existing database was made by a sweep, or must not be changed.
     new = storage != _sqlite(folder) or not (folder / "sweep.db").exists()
     return Trials(storage, study, plan.higher_is_better, folder / ".lock", create=new)
 
@@ -161,9 +161,9 @@ def _trials(plan: Plan, storage: str, study: str) -> Trials:
 def commands(
     file: Path, overrides: Iterable[str] = (), options: LaunchOptions = LaunchOptions()
 ) -> list[str]:
-    """The lines of shell that make the sweep's runs: one a run, or one a worker for `optuna`.
+    """Shell commands that make the sweep's runs: one per run, or one per worker for `optuna`.
 
-    Writes the base that they start from. Runs made so are found by `cnnrun sweep FILE`.
+    Writes the base that they start from. `cnnrun sweep FILE` then finds the runs.
 
     Raises:
         ConfigError: all problems found.
@@ -171,7 +171,7 @@ def commands(
     plan = Plan(load(file, overrides), options.plugins)
     _write_files(plan)
     if plan.sweep.optuna:
-        # Its trials follow from one another: what can be said before is who takes part.
+        # Its trials depend on earlier ones: only the workers can be listed beforehand.
         line = shlex.join(["cnnrun", "sweep", str(file), *overrides, "--workers=1"])
         return [line] * _workers(plan, options)
     trials = [plan.jobs(trial, settings or {}) for trial, settings in enumerate(plan.points)]
@@ -242,7 +242,7 @@ def _sqlite(folder: Path) -> str:
 
 
 def _write_files(plan: Plan) -> None:
-    """The sweep and its base, as trials and whoever joins read them."""
+    """The sweep and its base, as trials and joining processes read them."""
     folder = plan.sweep.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Trials claimed from the storage, as jobs for `Workers`: a trial is a run for each seed."""
+"""Trials claimed from the storage, as jobs for `Workers`: one run per seed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cnnrun.runs.identity import recorded
 if TYPE_CHECKING:
     import optuna
 
-# How often the storage is asked what other processes did.
+# Seconds between two reads of other processes' progress.
 LOOK_SECONDS = 2.0
 # How often a run's log is read for the pruner.
 PRUNE_SECONDS = 0.5
@@ -41,7 +41,7 @@ class OpenTrial:
     failures: list[str] = field(default_factory=list)
     pruned: bool = False
     given_back: bool = False
-    # Another process took it over while this machine slept.
+    # Another process took it over while this machine was asleep.
     lost: bool = False
     epochs_reported: int = 0
     next_report: float = -math.inf
@@ -58,7 +58,7 @@ class TrialQueue:
         self.liveness = Liveness(plan.sweep.folder / "processes")
         self.open: list[OpenTrial] = []
         self.all_claimed = False
-        # By a run's key: what was scored, and the first trial that works on it in another process.
+        # By a run's key: its score, and the first trial that trains it in another process.
         self.known: dict[str, dict[str, Any]] = {}
         self.elsewhere: dict[str, int] = {}
         self.others_at_work = 0
@@ -97,7 +97,7 @@ class TrialQueue:
         self._close_if_done(work)
 
     def wants_stop(self, job: Job, run_of: Callable[[Job], RunDirectory | None]) -> bool:
-        """The pruner watches the first seed; where that is cut short, so are the others."""
+        """The pruner watches the first seed; if that is pruned, so are the others."""
         if not self._prunes:
             return False
         work = next(work for work in self.open if job in work.running)
@@ -128,7 +128,7 @@ class TrialQueue:
     def _look(self) -> None:
         """Read from the storage what has become of all trials."""
         self._looked = time.monotonic()
-        # Or after a sleep, in which this clock stands still, its own trials would be lost.
+        # Otherwise, after a sleep, in which this clock stops, its own trials would count as lost.
         self.trials.heartbeat([work.trial for work in self.open])
         self.trials.take_back_lost(self.liveness.is_dead)
         self.liveness.forget_dead()
@@ -156,7 +156,7 @@ class TrialQueue:
             self._take_known(work)
 
     def _take_known(self, work: OpenTrial) -> None:
-        """Of the waiting runs, those that some process has finished are done."""
+        """Mark waiting runs that another process has finished as done."""
         for job in [job for job in work.waiting if job.key in self.known]:
             work.waiting.remove(job)
             self._keep(work, job, self.known[job.key])
@@ -181,7 +181,7 @@ class TrialQueue:
         return True
 
     def _fill(self, work: OpenTrial) -> None:
-        """Choose a new trial's settings, and note what it will train."""
+        """Choose a new trial's settings, and record what it will train."""
         space = self.plan.sweep.space
         with explain_damage(self.trials.url):
             settings = {key: domain.suggest(work.trial, key) for key, domain in space.items()}
@@ -195,10 +195,9 @@ class TrialQueue:
 
     @contextmanager
     def _if_still_ours(self, work: OpenTrial) -> Iterator[None]:
-        """Within the block a trial is written to, which fails once it was taken over.
+        """Within the block a trial is written to, which fails if it was taken over.
 
-        A machine that sleeps sends no heartbeats. Its runs stay, and are found by whoever has the
-        trial now.
+        A sleeping machine sends no heartbeats. Its runs stay, and the trial's new owner finds them.
         """
         from optuna.exceptions import UpdateFinishedTrialError
 
@@ -210,7 +209,7 @@ class TrialQueue:
             work.lost = True
 
     def _choose_sampler(self, slot: int) -> None:
-        """Seeded by the slot: a sweep that goes on must not draw its first trials again."""
+        """Seeded by the slot: a resumed sweep must not draw its first trials again."""
         import optuna
 
         search = self.plan.sweep.optuna
@@ -240,7 +239,7 @@ class TrialQueue:
         record = {"key": job.key, "run": str(run.path), "score": score, "from": recorded(run)}
         self._keep(work, job, record)
         if self._prunes and job.seed == self.plan.seeds[0]:
-            self._report(work, run)  # what is left of its curve, to measure others by
+            self._report(work, run)  # the rest of its curve, to compare others with
         found = "" if trained else " (was there)"
         found_score = f"validation {self.plan.metric.display_name} {self.plan.metric.text(score)}"
         self.notify(f"trial {work.slot} seed {job.seed}: {found_score}  {run.path}{found}")
@@ -252,7 +251,7 @@ class TrialQueue:
             work.trial.set_user_attr(f"seed {job.seed}", record)
 
     def _report(self, work: OpenTrial, run: RunDirectory) -> bool:
-        """Tell the pruner of epochs that ended since; returns whether it would stop here."""
+        """Report new epochs to the pruner; returns whether to stop."""
         rows = run.read_metrics()
         for row in rows[work.epochs_reported :]:
             value = row.get(self.plan.score_key)
@@ -292,11 +291,11 @@ class TrialQueue:
 
         try:
             self.trials.study.tell(work.trial, score, state=TrialState[state])
-        except ValueError as error:  # what `tell` makes of a trial that has ended
+        except ValueError as error:  # raised by `tell` for a trial that has ended
             raise UpdateFinishedTrialError from error
 
     def leave(self) -> None:
-        """Give back what was not begun, and what was stopped."""
+        """Release what was not started, and what was stopped."""
         for work in list(self.open):
             work.given_back = True
             self._close_if_done(work)

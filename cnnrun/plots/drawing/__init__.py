@@ -1,1 +1,1 @@
-"""One `draw_...` function a file: arrays in, a matplotlib Figure out."""
+"""One `draw_...` function per file: arrays in, a matplotlib Figure out."""

@@ -1,4 +1,4 @@
-"""Where in an image an answer comes from: saliency and Grad-CAM maps, drawn."""
+"""Which parts of an image matter: saliency and Grad-CAM maps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _IMAGE, _BETWEEN = 112, 4
 """Pixels of an image's longest side, and between the three images of a tile."""
 
 _COLOURS = "inferno"
-"""From black to light yellow with steadily rising lightness: no hue needs to be told apart."""
+"""From black to light yellow with steadily rising lightness: no hues need to be distinguished."""
 
 
 @styled
@@ -40,10 +40,10 @@ def draw_attributions(
     confidences: Sequence[float],
     title: str,
 ) -> Figure:
-    """Each image beside its map and the map laid over it, with what the model answered.
+    """Each image beside its map and the map laid over it, with the model's prediction.
 
     `images` (N, C, H, W) float 0..1, `maps` (N, H, W) not negative; the rest N values each,
-    `confidences` in 0..1, `true_names` None where nobody knows them. Each map is drawn from zero to
+    `confidences` in 0..1, `true_names` None if unknown. Each map is drawn from zero to
     its own greatest value.
     """
     height, width = fit_pixels(images.shape[2:], _IMAGE)

@@ -27,7 +27,7 @@ _LINES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 MOST_CURVES = len(_MARKERS)
-"""Curves of more groups could not be told apart: seven colors, and a shape for each."""
+"""Curves of more groups could not be distinguished: seven colors, and a shape for each."""
 
 _CURVES, _SCORES, _ROW = (470, 340), 300, (26, 56)
 """Pixels: size of the panel of curves, width of that of scores, least and most height of a row."""
@@ -158,7 +158,7 @@ def _logged(groups: Sequence[Group], metric: Metric) -> tuple[str, Metric]:
 
 
 def _curves_of(group: Group, key: str) -> Values:
-    """(runs, epochs), as far as all runs went; NaN where a value was no number."""
+    """(runs, epochs), as far as all runs went; NaN where a value was not finite."""
     logs = [[row.get(key) for row in run.rows] for run in group.runs if run.rows]
     epochs = min(map(len, logs), default=0)
     rows = [[math.nan if v is None else v for v in log[:epochs]] for log in logs]
@@ -168,7 +168,7 @@ def _curves_of(group: Group, key: str) -> Values:
 def _draw_curve(axes: Axes, values: Values, number: int, label: str) -> None:
     if not np.isfinite(values).any():
         return
-    # A run that is no number any more has no place in a mean: the curve ends there.
+    # A run that has become NaN has no place in a mean: the curve ends there.
     mean = values.mean(axis=0)
     epochs = np.arange(1, values.shape[1] + 1)
     style = line_of(number)

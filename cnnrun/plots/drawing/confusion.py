@@ -1,4 +1,4 @@
-"""Which class was taken for which: the confusion matrix, for 2 to thousands of classes."""
+"""The confusion matrix, for 2 to thousands of classes."""
 
 from __future__ import annotations
 

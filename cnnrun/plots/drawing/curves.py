@@ -38,7 +38,7 @@ SPLIT_LINES: dict[str, tuple[str, str, str]] = {
     "validation": (VERMILLION, "--", "s"),
     "test": (GREEN, "-.", "^"),
 }
-"""Colour, line style and marker of each split: the same in every plot, told apart in gray."""
+"""Colour, line style and marker of each split: the same in every plot, distinguishable in gray."""
 
 OTHER_LINES = ((PURPLE, ":", "D"), (ORANGE, "-.", "v"))
 
@@ -134,7 +134,7 @@ def _draw_learning_rate(axes: Axes, x: Values, lr: Values) -> None:
 
 
 def _finite(values: Sequence[float]) -> Values:
-    """`values` with NaN, a gap in the line, in the place of infinity."""
+    """`values` with infinities replaced by NaN, a gap in the line."""
     array = np.asarray(values, dtype=np.float64)
     return np.where(np.isfinite(array), array, np.nan)
 

@@ -36,7 +36,7 @@ from cnnrun.plots.style import (
 )
 
 MOST_BOXES = 32
-"""More are drawn together by the beginnings of their names, so that the plot stays legible."""
+"""More are grouped by the prefixes of their names, so that the plot stays legible."""
 
 BOXES, WORDS, NUMBERS = 220, 470, 140
 """Pixels: the widest box, what is written right of the boxes, each of two columns of numbers."""
@@ -236,7 +236,7 @@ def _write_input(sheet: Sheet, shape: Shape, middle: float) -> None:
     left = MARGIN + BOXES + 24
     sheet.write(left, baseline, "image", color=MUTED)
     sheet.write(left + WORDS, baseline, shape_text(shape), color=MUTED, ha="right")
-    for i, heading in enumerate(("parameters", "multiply-adds")):
+    for i, heading in enumerate(("parameters", "MACs")):
         right = left + WORDS + (i + 1) * NUMBERS - 24
         sheet.write(right, baseline, heading, color=MUTED, ha="right")
 

@@ -1,4 +1,4 @@
-"""What a network looks with and what it sees: filters, and the feature maps of one image."""
+"""Filters of a network, and the feature maps of one image."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def draw_filters(weights: Floats, title: str) -> Figure:
 
     `weights` (O, I, kh, kw). Three input channels are drawn as red, green and blue with zero as
     middle gray; one channel, or the mean over any other number of them, on a blue-to-red scale.
-    The title tells which, the line or the colour scale below states the range.
+    The title says which; the line or the colour scale below states the range.
     """
     out_channels, in_channels = weights.shape[:2]
     shown = weights[:MOST_FILTERS]
@@ -101,7 +101,7 @@ def _largest(values: Floats) -> float:
 def draw_features(
     layers: Sequence[tuple[str, Floats]], image: Floats, title: str, *, most: int = MOST_MAPS
 ) -> Figure:
-    """An image, and below it for each layer what its first channels answer to it.
+    """An image, and below it the feature maps of each layer's first channels.
 
     `layers` are (name, maps (C, H, W)) in the order of the network, `image` (C, H, W) float 0..1.
     At most `most` maps a layer; all maps of a layer share one scale from blue (negative) over white

@@ -1,4 +1,4 @@
-"""How the weights of each layer are distributed, and how they were when training began."""
+"""The distribution of each layer's weights, now and when training started."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _FOOT = line_height(TEXT) + line_height(SMALL) + 2 * MARGIN
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """The weights of a layer as they are and as they were when training began; equal shapes."""
+    """The weights of a layer now and when training started; equal shapes."""
 
     name: str
     trained: Floats
@@ -58,7 +58,7 @@ class LayerWeights:
 
     @property
     def moved(self) -> float:
-        """The length of the whole change as a share of the weights' own length at the start."""
+        """The norm of the change as a fraction of the weights' norm at the start."""
         start = float(np.linalg.norm(self.initial))
         return float(np.linalg.norm(self.change)) / start if start else math.inf
 

@@ -43,7 +43,7 @@ ROOM = 150
 """Pixels for a line over an image of that size."""
 
 LARGE = 300
-"""... where there are few, to be looked at closely."""
+"""... where there are few, for a close look."""
 
 MIDDLE_GRAY = 117
 """Black letters contrast more than white ones on the values above (WCAG relative luminance)."""
@@ -97,7 +97,7 @@ def draw_mistakes(
     confidences: Sequence[float],
     suptitle: str = "Mistakes",
 ) -> Figure:
-    """Images that were classified wrongly: the true class, the predicted one and its probability.
+    """Misclassified images: the true class, the predicted one and its probability.
 
     `images` (N, C, H, W) float 0..1; the rest N values each: `captions` say which images they are,
     `confidences` lie in 0..1.

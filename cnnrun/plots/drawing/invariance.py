@@ -1,4 +1,4 @@
-"""Accuracy against how far the test images are turned, scaled and shifted."""
+"""Accuracy against how far the test images are rotated, scaled and shifted."""
 
 from __future__ import annotations
 

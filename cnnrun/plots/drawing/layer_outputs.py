@@ -1,4 +1,4 @@
-"""How the outputs of each layer are distributed, and how many of them are zero."""
+"""The distribution of each layer's outputs, and how many are zero."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _UNDRAWABLE = ("Last Resort", "LastResort", "Color Emoji")
 """Fonts that claim to have every character, and fonts that draw only in colour."""
 
 _MARK = "\u200e"
-"""Says that text goes from left to right; it has no width."""
+"""Marks text as left to right; it has no width."""
 
 _FONTS_TRIED = 400
 """Opening a font costs about 5 ms; a character that none of so many has is drawn as a box."""
@@ -53,7 +53,7 @@ def _fonts() -> list[tuple[str, str]]:
     own = Path(matplotlib.get_data_path())
     families: dict[str, str] = {}
     for font in sorted(manager.ttflist, key=lambda font: abs(int(font.weight) - 400)):
-        # matplotlib's other own fonts are for formulas; some have signs in the place of letters.
+        # matplotlib's other own fonts are for formulas; some have signs instead of letters.
         usable = own not in Path(font.fname).parents and font.style == "normal"
         if usable and not any(word in font.name for word in _UNDRAWABLE):
             families.setdefault(font.name, font.fname)
@@ -141,8 +141,9 @@ def widest(texts: Iterable[str], size: float = TEXT) -> float:
 def shorten(name: object, room: float, size: float = TEXT, keep_end: bool = False) -> str:
     """`name` as one line no wider than `room` pixels.
 
-    The middle gives way to an ellipsis: names that begin alike (`n02085620-dog`) stay apart.
-    keep_end: the beginning does, as in a layer's name, which says at its end which it is.
+    The middle gives way to an ellipsis: names with a common start (`n02085620-dog`) stay
+    distinguishable.
+    keep_end: the start gives way, as in a layer's name, whose end says which it is.
     """
     shortened = _ending if keep_end else _without_middle
     text = clean(name)
@@ -203,7 +204,7 @@ def in_lines(parts: Sequence[str], room: float, size: float = TEXT, most: int = 
 
 
 def in_legend(name: str) -> str:
-    """`name` so that a legend has it: matplotlib leaves out what begins with an underscore."""
+    """`name` for a legend: matplotlib leaves out names that start with an underscore."""
     return f"{_MARK}{name}" if name.startswith("_") else name
 
 

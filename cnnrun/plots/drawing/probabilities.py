@@ -1,4 +1,4 @@
-"""How far a classifier's probabilities can be trusted, and what each threshold would cost."""
+"""How well a classifier's probabilities are calibrated, and the effect of thresholds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predicted numbers against true ones, a panel a value."""
+"""Predicted against true values, one panel per value."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PANEL, _LEFT, _ABOVE, _BELOW = 270, 88, 50, 52
 
 @styled
 def draw_predicted(predicted: Floats, true: Floats, headings: Headings, title: str) -> Figure:
-    """A point an image: what was predicted over what is true, beside the line where both agree.
+    """One point per image: predicted over true values, with the line where both agree.
 
     predicted, true: (N, D). headings: D names, and the scores under them.
     """
@@ -53,12 +53,12 @@ def draw_predicted(predicted: Floats, true: Floats, headings: Headings, title: s
         name_axis(axes, "x", "true")
         name_axis(axes, "y", "predicted")
 
-    return _panels(draw, predicted, true, headings, title, "line: predicted as it is true")
+    return _panels(draw, predicted, true, headings, title, "line: predicted = true")
 
 
 @styled
 def draw_residuals(predicted: Floats, true: Floats, headings: Headings, title: str) -> Figure:
-    """A point an image: predicted minus true over what was predicted; a line is the mean.
+    """One point per image: predicted minus true over predicted values; a line is the mean.
 
     predicted, true: (N, D). headings: D names, and the scores under them.
     """

@@ -1,4 +1,4 @@
-"""What tells the variants of a study apart, side by side: size, weights, spread of signals."""
+"""The variants of a study side by side: size, weights, spread of activations."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Spread:
 
 @styled
 def draw_spread(variants: Mapping[str, Spread], title: str) -> Figure:
-    """How widely each layer's outputs spread, from the first layer to the last: a line a variant.
+    """How widely each layer's outputs spread, first layer to last: one line per variant.
 
     Two panels, at initialization and after training, on one logarithmic scale; what is 0 or not
     finite has no point.
