@@ -152,6 +152,7 @@ for draw, known in (("false", {"matplotlib"}), ("true", set())):
 """
 
 
+@pytest.mark.slow
 def test_training_own_data_never_imports_what_it_does_not_need(tiny: Path, tmp_path: Path) -> None:
     """Without plots, and then with them."""
     command = [sys.executable, "-c", TRAIN, str(tiny), str(tmp_path), *OTHERS]

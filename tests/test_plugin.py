@@ -41,6 +41,7 @@ def test_a_name_that_it_lacks_is_answered_with_those_that_it_has() -> None:
         plugin.nothing  # noqa: B018
 
 
+@pytest.mark.slow
 def test_a_plug_in_without_plots_loads_no_matplotlib() -> None:
     code = "import sys; from cnnrun.plugin import losses; print('matplotlib' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -198,7 +198,7 @@ def move(document: Document, path: KeyPath, to: KeyPath) -> None:
             document.put(to, {}, where)
         for key in list(value):
             move(document, (*path, key), (*to, key))
-    elif isinstance(there, dict) and "name" not in there and isinstance(value, str):
+    elif isinstance(there, dict) and _takes_name(to, there) and isinstance(value, str):
         document.put((*to, "name"), value, where)
     elif there is None or _is_weaker(document, _written_at(document, to), where):
         moved = {p: w for p, w in document.places.items() if p[: len(path)] == path}
@@ -208,6 +208,11 @@ def move(document: Document, path: KeyPath, to: KeyPath) -> None:
         both = f"{dotted_path(path)}: the same as {dotted_path(to)}, which is given, too"
         raise ConfigError(f"{where}: {both}; keep one")
     del parent[path[-1]]
+
+
+def _takes_name(section: KeyPath, there: dict[Any, Any]) -> bool:
+    """Whether a bare name stands for the component of a section that has other keys already."""
+    return section not in (("training",), ("transfer",)) and "name" not in there
 
 
 def _written_at(document: Document, path: KeyPath) -> str:

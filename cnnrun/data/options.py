@@ -94,7 +94,7 @@ class DatasetOptions(Component):
 
 def dataset_options() -> type[DatasetOptions]:
     """`DatasetOptions` whose `augment` is a list of what is registered now, plug-ins included."""
-    return _options_with(augmentations.entries())
+    return _options_with((*augmentations.entries(), *augmentations.libraries.asked_for.values()))
 
 
 @lru_cache(maxsize=8)

@@ -17,6 +17,7 @@ from cnnrun.data.augmentations.base import (
     Photometric,
     Policy,
 )
+from cnnrun.data.augmentations.one_by_one import OneByOne
 from cnnrun.data.augmentations.resampling import Warp, resample, to_unit
 from cnnrun.data.augmentations.sampling import Sampler
 from cnnrun.data.targets import IGNORED, Labels, Targets
@@ -132,9 +133,15 @@ class Pipeline:
                 moves.append(Warp(matrices, augmentation.padding_mode))
                 continue
             images, targets = self._move(images, targets, moves)
-            images, moves = to_unit(images), []
+            moves = []
+            if not isinstance(augmentation, OneByOne):
+                images = to_unit(images)
             if isinstance(augmentation, Photometric):
                 images = augmentation.apply(images, draws)
+            elif isinstance(augmentation, OneByOne):
+                masks = targets if self.kind.move else None
+                images, moved = augmentation.apply(images, masks, draws)
+                targets = targets if moved is None else moved
             elif isinstance(augmentation, Policy):
                 images = augmentation.apply(images, draws, self.interpolation)
             elif isinstance(augmentation, Mixing):
@@ -161,5 +168,7 @@ def moved_masks(masks: Tensor, moves: Sequence[Warp]) -> Tensor:
 
 def _name_of(augmentation: Augmentation) -> str:
     """The name it is registered by."""
+    if isinstance(augmentation, OneByOne):
+        return augmentation.name
     names = (n for n in registered.names() if registered.get(n).factory is type(augmentation))
     return next(names, type(augmentation).__name__)

@@ -13,6 +13,7 @@ from cnnrun import registry
 from cnnrun.config.experiment import Experiment
 from cnnrun.data.augmentations.base import Augmentation, Geometric, Mixing, Policy
 from cnnrun.data.augmentations.geometric import RandomResizedCrop
+from cnnrun.data.augmentations.one_by_one import OneByOne
 from cnnrun.data.batches import decodes_crops
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.displacement import displaced
@@ -109,6 +110,8 @@ def _false_after(augmentation: Augmentation, targets: Targets) -> str:
         return targets.refuses_mixing
     if isinstance(augmentation, Policy):
         return targets.refuses_policies
+    if isinstance(augmentation, OneByOne):
+        return targets.refuses_moving or (augmentation.refuses_masks if targets.move else "")
     return targets.refuses_moving if isinstance(augmentation, Geometric) else ""
 
 

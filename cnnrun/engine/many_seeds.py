@@ -57,6 +57,7 @@ def check(experiment: Experiment) -> None:
         ("training", "accumulate"): training.accumulate > 1,
         ("training", "auto_batch"): training.auto_batch,
         ("training", "auto_speed"): training.auto_speed,
+        ("training", "checkpoint_activations"): training.checkpoint_activations,
         ("training", "clip_norm"): training.clip_norm is not None,
         ("training", "swa"): training.swa is not None,
         ("training", "on_nan"): training.on_nan != "stop",

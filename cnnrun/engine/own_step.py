@@ -57,6 +57,7 @@ def refuse_beside_own_step(experiment: Experiment, needs_closure: bool) -> None:
         ("training", "accumulate"): training.accumulate > 1,
         ("training", "auto_batch"): training.auto_batch,
         ("training", "auto_speed"): training.auto_speed,
+        ("training", "checkpoint_activations"): training.checkpoint_activations,
         ("training", "compile"): bool(training.compile),
         ("training", "on_nan"): training.on_nan == "skip",
         ("training", "amp"): training.amp == "fp16",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cnnrun import registry
 from cnnrun.components.tasks.training_step import steps_itself
+from cnnrun.engine.activation_checkpointing import checkpoint_blocks
 from cnnrun.engine.build_optimizer import build_optimizer
 from cnnrun.engine.closures import needs_closure
 from cnnrun.engine.compiling import compiled
@@ -57,6 +58,7 @@ class Stepper:
         self.renew_optimizer()
         if self.takes_own:
             refuse_beside_own_step(parts.experiment, self.closure)
+        checkpoint_blocks(parts)
         self.parallel = parts.model
         self.renew_wrappers()
         kind = parts.device.type

@@ -10,6 +10,7 @@ import torch
 from cnnrun.errors import UserError
 from cnnrun.runtime import container
 from cnnrun.runtime.distributed import world
+from cnnrun.runtime.launched import processes_here
 
 
 def select_device(name: str) -> torch.device:
@@ -32,7 +33,14 @@ def select_device(name: str) -> torch.device:
             raise UserError(
                 f"device {name}: no such GPU here ({found}); use device=auto or device=cpu"
             )
-        return torch.device("cuda", device.index or 0)
+        if device.index is None:  # one for each process of this machine
+            return torch.device("cuda", world().local_rank % count)
+        if processes_here() > 1:
+            raise UserError(
+                f"device {name}: {processes_here()} processes can't share one GPU; "
+                "write device=cuda, which gives each its own"
+            )
+        return device
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("device mps: not available here; use device=auto or device=cpu")
     return device

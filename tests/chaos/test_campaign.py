@@ -35,6 +35,7 @@ def test_some_hostile_files_of_each_kind(originals: Path, tmp_path: Path) -> Non
     assert found.verdicts.keys() == without_sweeps
 
 
+@pytest.mark.slow
 def test_some_mutated_configs(originals: Path, tmp_path: Path) -> None:
     found = _found(make_config, range(FIRST, FIRST + 30), originals, tmp_path)
     assert not found.wrong, found.to_text()
@@ -64,6 +65,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_is_found(
     originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +84,7 @@ def test_what_goes_wrong_is_found(
 # One image that takes too much memory -------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "arguments", "verdict"),
     [

@@ -93,6 +93,7 @@ def trials(cnnrun: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     return Trials(cnnrun, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_failing_disk_costs_no_good_checkpoint(trials: Trials) -> None:
     whole, operations = trials.whole()
     for operation in [1, 2, 3, 4, 5, *range(6, operations - 3, 9), operations - 1, operations]:

@@ -19,6 +19,7 @@ def _stopper(forked: Forks, folder: Path, config: str = short(CONFIG)) -> Stoppe
     return Stopper(folder, partial(forked.start, folder, "train", "-q"), config)
 
 
+@pytest.mark.slow
 def test_a_run_killed_four_times_ends_at_the_same_bits(forked: Forks, tmp_path: Path) -> None:
     stopper = _stopper(forked, tmp_path)
     done = [stopper.stop_and_compare(2, random.Random(seed), kills=1) for seed in (3, 4)]

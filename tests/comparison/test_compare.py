@@ -63,6 +63,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(seeds: int) -> None:
     assert covered / len(samples) == pytest.approx(0.95, abs=0.0104)
 
 
+@pytest.mark.slow
 def test_equal_configs_are_told_apart_in_one_of_twenty_studies_at_most() -> None:
     """The corrected tests of three pairs of equal groups, together, over 800 studies."""
     from itertools import combinations
@@ -446,6 +447,7 @@ GAPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(GAPS, st.integers(3, 8))
 def test_an_interval_excludes_zero_exactly_where_p_is_small(
@@ -471,6 +473,7 @@ def test_an_interval_excludes_zero_exactly_where_p_is_small(
         assert (interval.low, interval.high) == pytest.approx((low, high))
 
 
+@pytest.mark.slow
 def test_corrected_intervals_cover_all_differences_at_once() -> None:
     """Ten pairs of five groups, alike and far apart: all are covered in 95 % of studies."""
     from itertools import combinations

@@ -225,6 +225,7 @@ def test_what_can_not_be_done_is_told(
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.slow
 def test_thousands_of_runs_are_listed_quickly_without_torch(runs: Runs) -> None:
     import shutil
 

@@ -110,6 +110,7 @@ def test_milestones_multiply_as_often_as_they_are_reached() -> None:
     assert _factors(schedule, 6) == [1, 1, 0.5, 0.5, 0.125, 0.125]
 
 
+@pytest.mark.slow
 @given(
     values=st.lists(st.floats(0.01, 10), min_size=1, max_size=30), patience=st.integers(0, 3),
     threshold=st.sampled_from([0.0, 1e-4, 0.1]), final=st.sampled_from([0.0, 0.05, 0.3]),

@@ -25,6 +25,7 @@ def test_what_new_writes_passes_check(cnnrun: Command, task: str) -> None:
     assert "mine.yaml already exists" in again.err
 
 
+@pytest.mark.slow
 def test_every_model_and_dataset_can_begin_an_experiment(tmp_path: Path) -> None:
     """What is written is read back to the same, with all defaults made active."""
     file = tmp_path / "x.yaml"

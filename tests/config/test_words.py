@@ -273,3 +273,10 @@ def test_what_is_switched_off_by_another_tools_word_is_to_be_left_out(base: Path
     with pytest.raises(ConfigError) as caught:
         load(base, ["fp16=true"])
     assert "leave it out" not in str(caught.value)
+
+
+@pytest.mark.parametrize("first", [[], ["training={epochs: 2}"], ["training.epochs=3"]])
+def test_a_bare_word_does_not_become_the_name_of_the_run(base: Path, first: list[str]) -> None:
+    """`train` means `training`, which has no component that a bare word could name."""
+    with pytest.raises(ConfigError, match="training"):
+        load(base, [*first, "dataset={name: folder, root: r, train: photos}"])

@@ -90,6 +90,7 @@ def test_report_can_be_written_as_json() -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 3), min_size=120, max_size=120))
 @settings(max_examples=10, deadline=None)
 def test_counts_equal_numpys(labels: list[int]) -> None:

@@ -105,6 +105,7 @@ def test_damage_costs_nothing(content: bytes) -> None:
         loads(content)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
 def test_a_mutated_file_is_named_or_read(tmp_path_factory: Any, data: st.DataObject) -> None:

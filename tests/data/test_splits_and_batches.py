@@ -87,6 +87,7 @@ def _taken(split: Split, amount: float, seed: int) -> set[int]:
     return set(split.ids[chosen_by_key(split.keys, split.labels, amount, seed)].tolist())
 
 
+@pytest.mark.slow
 @given(KEYS, KEYS, st.floats(0.05, 0.9), st.integers(0, 5))
 @settings(max_examples=200, deadline=None)
 def test_no_other_file_moves_one_to_another_split(

@@ -23,6 +23,7 @@ __all__ = ["small_run"]
 NOTEBOOK = REPOSITORY / "examples" / "notebook.ipynb"
 
 
+@pytest.mark.slow
 def test_all_cells_of_the_notebook_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]

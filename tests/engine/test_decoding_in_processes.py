@@ -67,6 +67,7 @@ def trained(cnnrun: Command, *arguments: object) -> Path:
     return Path(ended.out.strip())
 
 
+@pytest.mark.slow
 def test_a_training_is_that_of_threads_to_the_byte(
     cnnrun: Command, config: Path, processes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +81,7 @@ def test_a_training_is_that_of_threads_to_the_byte(
         assert (ours / name).read_bytes() == (theirs / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_one_that_was_killed_goes_on_to_the_same_bytes(
     killed_and_resumed: Callable[..., tuple[Path, Path]], config: Path, processes: list[int]
 ) -> None:
@@ -87,6 +89,7 @@ def test_one_that_was_killed_goes_on_to_the_same_bytes(
     assert min(processes) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", quick_ones([signal.SIGINT, signal.SIGTERM], signal.SIGINT))
 def test_a_signal_to_all_of_them_saves_and_ends(
     cnnrun: Command,

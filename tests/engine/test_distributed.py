@@ -86,6 +86,7 @@ def test_two_processes_compute_what_one_does(cnnrun: Command, config: Path, tmp_
     assert scores[0] == pytest.approx(scores[1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_stops_the_others_and_the_run_goes_on(
     shell: Command, config: Path, tmp_path: Path
 ) -> None:

@@ -139,6 +139,7 @@ def test_networks_of_cnnrun_have_no_weights_of_their_own() -> None:
         open_judge("resnet", "imagenet", "auto", [])
 
 
+@pytest.mark.slow
 def test_weights_of_a_library_say_how_images_are_normalized(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -177,6 +178,7 @@ def test_random_weights_are_always_the_same_and_leave_no_trace() -> None:
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_run_judges_with_its_own_weights_and_normalization(cnnrun: Command) -> None:
     ended = cnnrun("train", CONFIGS / "digits_cnn.yaml", "-q", "training.epochs=1",
                    "training.draw=false")  # fmt: skip
@@ -226,6 +228,7 @@ def test_a_weights_file_is_loaded_into_the_layers_that_are_needed(tmp_path: Path
     torch.testing.assert_close(ours(images)[name], trained.get_submodule(name)(images))
 
 
+@pytest.mark.slow
 def test_a_run_resumes_to_the_same_bits(
     killed_and_resumed: Callable[..., tuple[Path, Path]],
 ) -> None:

@@ -110,6 +110,7 @@ def test_a_gan_has_two_optimizers_and_resumes_to_the_same_bits(
     assert len(ours.optimizer["state"]) == 8
 
 
+@pytest.mark.slow
 def test_a_gan_makes_images_like_those_of_the_data(cnnrun: Command) -> None:
     changes = "task=gan", "model=gan", file_of("gan")
     run = trained(
@@ -150,6 +151,7 @@ def test_a_rule_of_ones_own_ends_training_with_test_scores(cnnrun: Command) -> N
     assert load_run(run).summary["epochs"] == 1
 
 
+@pytest.mark.slow
 def test_what_is_learnt_without_labels_serves_a_linear_probe(cnnrun: Command) -> None:
     longer = "training.epochs=15", "dataset.limit=1000"
     body = trained(cnnrun, "task=contrastive", file_of("contrastive"), *longer, "output=body")

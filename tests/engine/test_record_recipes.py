@@ -115,6 +115,7 @@ def test_decoupled_decay_is_its_formula() -> None:
     assert optimizer.param_groups[0]["weight_decay"] == 0.5
 
 
+@pytest.mark.slow
 def test_the_cifar_record_steps_as_published_and_learns(cnnrun: Command, tmp_path: Path) -> None:
     experiment = load(RECORDS / "cifar10_fast.yaml")
     per_epoch = 40_000 // 1024

@@ -88,6 +88,7 @@ def test_a_style_image_against_itself_has_no_style_loss() -> None:
     assert content == 0
 
 
+@pytest.mark.slow
 def test_extraction_stops_at_the_deepest_layer_and_names_are_torchvisions() -> None:
     from torchvision.models import vgg19
 
@@ -171,6 +172,7 @@ def test_stages_go_from_coarse_to_fine() -> None:
     assert sizes == [(10, 6), (20, 12), (40, 24)]
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_an_image_and_resumes_to_the_same_bits(
     killed_and_resumed: Callable[..., tuple[Path, Path]],
 ) -> None:

@@ -51,6 +51,7 @@ def _rows(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 @every_task
 def test_a_run_leaves_scores_and_plots(runs: Runs, task: str) -> None:
     summary = json.loads((runs(task) / "summary.json").read_text())
@@ -210,6 +211,7 @@ def test_predict_answers_files_as_eval_does(
     assert refused.err.count("\n") == 1
 
 
+@pytest.mark.slow
 @a_task
 def test_an_exported_file_answers_as_the_network(
     cnnrun: Command, runs: Runs, tmp_path: Path, task: str
@@ -253,6 +255,7 @@ DRAWN = ("samples", "curves", "activations", "pixels")
 REFUSED = ("confusion", "mistakes", "saliency", "gradcam", "embeddings", "invariance", "latent")
 
 
+@pytest.mark.slow
 @a_task
 def test_each_plot_is_drawn_or_refused(
     cnnrun: Command, runs: Runs, tmp_path: Path, task: str
@@ -303,6 +306,7 @@ def test_many_seeds_are_each_as_if_alone_or_refused(
         assert ours.task == theirs.task
 
 
+@pytest.mark.slow
 @a_task
 def test_a_sweep_ranks_its_runs(
     cnnrun: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str

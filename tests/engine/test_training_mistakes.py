@@ -54,6 +54,7 @@ def _rows(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_last_batch_of_one_with_maps_of_one_pixel(cnnrun: Command, base: Path) -> None:
     """17 images of 32x32: the last maps of resnet18 are 1x1, so one image has no variance."""
     small = ("model=torchvision/resnet18", "dataset.validation=0", "training.epochs=1")

@@ -61,6 +61,7 @@ def predicted(cnnrun: Command, *arguments: object, classes: tuple[str, ...]) -> 
     return np.array([shares[name] for name in classes])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "googlenet"])
 def test_a_network_of_torchvision_answers_as_there(
     cnnrun: Command, photo: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -84,6 +85,7 @@ def test_a_network_of_torchvision_answers_as_there(
     np.testing.assert_array_equal(predicted(cnnrun, "x.pt", photo, classes=classes), found)
 
 
+@pytest.mark.slow
 def test_a_network_of_timm_has_its_own_form_and_names(cnnrun: Command, photo: Path) -> None:
     theirs = random_network(lambda: timm.create_model("resnet10t", num_classes=2))
     torch.save({"state_dict_ema": theirs.state_dict(), "state_dict": {}}, "t.pth.tar")

@@ -120,6 +120,7 @@ def test_the_penalty_of_a_vae_is_the_divergence_that_torch_computes() -> None:
     torch.testing.assert_close(model(images).penalty, 2.0 * expected / 64)
 
 
+@pytest.mark.slow
 def test_a_linear_autoencoder_finds_the_plane_of_pca(tmp_path: Path, cnnrun: Command) -> None:
     """Baldi and Hornik 1989: at its best it is as good as PCA, and never better."""
     from sklearn.decomposition import PCA
@@ -164,6 +165,7 @@ def test_noise_is_in_the_inputs_alone_and_the_same_for_any_batch_size(kind: str)
         assert 0.2 < black < 0.4
 
 
+@pytest.mark.slow
 def test_a_run_of_an_autoencoder_from_training_to_outliers(
     cnnrun: Command, autoencoder: Path
 ) -> None:

@@ -98,6 +98,7 @@ def test_what_follows_the_cut_is_not_kept() -> None:
     assert kept < 10_000
 
 
+@pytest.mark.slow
 def test_a_cut_network_that_can_not_be_traced_trains(cnnrun: Command, tiny: Path) -> None:
     changes = [
         "model=timm/tf_efficientnet_b0",

@@ -188,6 +188,7 @@ def test_an_encoders_linear_layer_is_no_head(cnnrun: Command, tmp_path: Path) ->
             assert not torch.equal(held["head.weight"], now["head.weight"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["describe", "lr-find"])
 def test_other_commands(cnnrun: Command, tmp_path: Path, name: str) -> None:
     ended = cnnrun(name, write("segment", tmp_path))

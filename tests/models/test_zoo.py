@@ -184,6 +184,7 @@ def test_auxiliary_heads_are_left_out(name: str, trained: dict[str, Any]) -> Non
     assert not [key for key in model.state_dict() if key.lower().startswith("aux")]
 
 
+@pytest.mark.slow
 def test_positions_of_a_vision_transformer_are_interpolated(trained: dict[str, Any]) -> None:
     source = on_meta(torchvision.models.vit_b_32).to_empty(device="cpu")
     source.encoder.pos_embedding.data[0, 1:, 0] = torch.arange(49.0)  # type: ignore[union-attr]
@@ -245,6 +246,7 @@ def test_timm_models_take_any_channels_and_classes(name: str, shape: tuple[int, 
     assert model(torch.zeros(2, *shape)).shape == (2, 7)
 
 
+@pytest.mark.slow
 def test_timm_tells_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="timm has no model 'resnet10tt'; did you mean 'resnet10t'"):
         zoo.timm_model("resnet10tt", (3, 32, 32), 10)
@@ -290,6 +292,7 @@ def test_vgg_has_its_depth(depth: Any) -> None:
     assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in model.modules()) == depth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [11, 16])
 def test_vggs_features_are_torchvisions(depth: Any) -> None:
     ours = VGG((3, 32, 32), 10, depth=depth, head=[8, 8], batch_norm=False).eval()

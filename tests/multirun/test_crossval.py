@@ -123,6 +123,7 @@ def test_a_stopped_cross_validation_goes_on(
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["regress", "multilabel", "segment"])
 def test_every_task_is_cross_validated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
@@ -138,6 +139,7 @@ def test_every_task_is_cross_validated(
     assert set(found.folds) == set(found.all_images)
 
 
+@pytest.mark.slow
 def test_groups_stay_together_and_classes_keep_their_shares(
     cnnrun: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

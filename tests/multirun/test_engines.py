@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from cnnrun.config.document import read
 from cnnrun.errors import ConfigError
 from cnnrun.multirun.launcher.engine import Place
 from cnnrun.multirun.launcher.job import Job
+from cnnrun.multirun.launcher.on_ray import runs_at_once
 from cnnrun.multirun.launcher.remote import Ended, Remote, brought_back
 from tests.chaos.runs import assert_equal
 from tests.conftest import Command
@@ -127,8 +129,13 @@ def cluster() -> Iterator[Any]:
     pytest.importorskip("ray", reason="needs Ray: pip install 'cnnrun[ray]'")
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
-    made.second = made.add_node(num_cpus=2)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    head = {"num_cpus": 2, "num_gpus": 1, "memory": 4 * 10**9, "ray_client_server_port": port}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    made.client = f"ray://127.0.0.1:{port}"
+    made.second = made.add_node(num_cpus=2, memory=4 * 10**9)
     yield made
     made.shutdown()
 
@@ -160,23 +167,64 @@ def test_a_sweep_survives_the_loss_of_a_node(cluster: Any, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("by", ["address", "client"])
 def test_a_sweep_on_ray_that_is_stopped_saves_its_runs_and_goes_on(
-    cluster: Any, tmp_path: Path
+    cluster: Any, tmp_path: Path, by: str
 ) -> None:
     sweep(tmp_path, [0.1], 2)
-    process = began(tmp_path, "--on", "ray", "output=ray", RAY_ADDRESS=cluster.address)
+    on = cluster.client if by == "client" else "ray"
+    process = began(tmp_path, "--on", on, "output=ray", RAY_ADDRESS=cluster.address)
     folder = tmp_path / "ray" / "mine"
     wait_until(lambda: list(folder.glob("runs/b/*/checkpoints/last.pt")), process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=200)
     assert process.returncode == 130, err
     assert "the runs under way are saved" in err
-    again = began(tmp_path, "--on", "ray", "output=ray", RAY_ADDRESS=cluster.address)
+    again = began(tmp_path, "--on", on, "output=ray", RAY_ADDRESS=cluster.address)
     _, err = again.communicate(timeout=300)
     assert again.returncode == 0, err
     local = began(tmp_path, "output=local")
     assert local.wait(300) == 0
     assert_same_runs(folder, tmp_path / "local" / "mine", 2)
+
+
+# Says which GPU its run sees, and waits until as many runs as are to share one are there.
+TOGETHER = """\
+import os, sys, time
+from pathlib import Path
+
+if "train" in sys.argv:
+    folder = Path(os.environ["SEEN"])
+    (folder / str(os.getpid())).write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+    until = time.monotonic() + 100
+    while len(list(folder.iterdir())) < 2 and time.monotonic() < until:
+        time.sleep(0.1)
+"""
+
+
+@pytest.mark.slow
+def test_runs_share_a_gpu_or_see_none(cluster: Any, tmp_path: Path) -> None:
+    """Ray hands out what a node says that it has; the runs train on the CPU all the same."""
+    sweep(tmp_path, [0.1, 0.2], 1, epochs=1)
+    for gpus, seen in (("0.5", "0"), ("0", "")):
+        folder = tmp_path / f"seen{gpus}"
+        folder.mkdir()
+        plugin = tmp_path / f"together{gpus.replace('.', '')}.py"
+        plugin.write_text(TOGETHER.replace('os.environ["SEEN"]', repr(str(folder))))
+        options = "--cpus", "0.5", "--gpus", gpus, "--plugin", str(plugin)
+        started = time.monotonic()
+        process = began(
+            tmp_path, "--on", "ray", *options, f"output=o{gpus}", RAY_ADDRESS=cluster.address
+        )
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert time.monotonic() - started < 100, "they were there at the same time"
+        assert [file.read_text() for file in folder.iterdir()] == [seen, seen]
+    lacks = began(tmp_path, "--on", "ray", "--memory", "6", RAY_ADDRESS=cluster.address)
+    _, err = lacks.communicate(timeout=100)
+    assert lacks.returncode == 1
+    assert "a run asks for 1 CPU, 6 GB of memory" in err
+    assert "no node of the cluster has so much (2 CPU, 1 GPU, 4 GB of memory; 2 CPU" in err
 
 
 # Slurm -------------------------------------------------------------------------------------------
@@ -232,12 +280,43 @@ def test_slurm_trains_an_array_and_a_job_that_is_preempted_goes_on(tmp_path: Pat
     [({"on": "mesos"}, "local, ray, ray://HOST:PORT or slurm"),
      ({"on": "slurm://a"}, "--on slurm://a"),
      ({"gpus": 1.0}, "--gpus: goes with --on ray or --on slurm"),
+     ({"on": "ray", "gpus": 2.0}, "--gpus 2: a run trains on one GPU"),
+     ({"on": "slurm", "gpus": 1.5}, "--gpus 1.5: a run trains on one GPU"),
      ({"on": "ray", "minutes": 3}, "--time: goes with --on slurm"),
      ({"on": "ray", "slurm": ("a=b",)}, "--slurm: goes with --on slurm")],
 )  # fmt: skip
 def test_places_that_there_are_not_are_refused(place: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         Place(**place)
+
+
+@pytest.mark.parametrize("on", ["ray", "ray://head:10001", "slurm"])
+def test_a_device_that_runs_elsewhere_do_not_have_is_refused(on: str) -> None:
+    with pytest.raises(ConfigError, match="a run sees its own GPU alone; write device: cuda"):
+        Place(on).check_device("cuda:1")
+    with pytest.raises(ConfigError, match="--gpus 0: the experiment says device: cuda"):
+        Place(on, gpus=0.0).check_device("cuda")
+    for device in ("auto", "cpu", "cuda"):
+        Place(on).check_device(device)
+    Place(on, gpus=0.0).check_device("auto")
+    Place().check_device("cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("node", "wanted", "count"),
+    [
+        ({"CPU": 8.0, "GPU": 1.0}, {"CPU": 1.0, "GPU": 0.5}, 2),
+        ({"CPU": 8.0, "GPU": 1.0}, {"CPU": 1.0, "GPU": 0.1}, 8),
+        ({"CPU": 8.0, "memory": 4e9}, {"CPU": 1.0, "GPU": 0.0, "memory": 3e9}, 1),
+        ({"CPU": 1.0}, {"CPU": 2.0}, 0),
+        ({"CPU": 8.0}, {"CPU": 1.0, "GPU": 0.5}, 0),
+        ({"CPU": 0.3}, {"CPU": 0.1}, 3),
+    ],
+)
+def test_a_run_fits_on_one_node_or_not_at_all(
+    node: dict[str, float], wanted: dict[str, float], count: int
+) -> None:
+    assert runs_at_once(node, wanted) == count
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,7 @@ def test_runs_are_used_again_or_trained_anew(folder: Path, cnnrun: Command, door
         before |= new
 
 
+@pytest.mark.slow
 def test_what_is_shown_of_a_sweep_are_its_newest_trials(folder: Path, cnnrun: Command) -> None:
     def runs_of(ended: Result) -> set[str]:
         assert ended.code == 0, ended.err
@@ -157,6 +158,7 @@ def test_what_is_shown_of_a_sweep_are_its_newest_trials(folder: Path, cnnrun: Co
         f"sqlite:///{folder}/sweeps/search/sweep.db")] == ["", "2"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_who_joins_with_other_code_is_refused(folder: Path, cnnrun: Command) -> None:
     assert cnnrun("sweep", "grid.yaml", "--workers=1").code == 0
     runs = set(folder.glob("sweeps/grid/runs/*/*"))

@@ -59,6 +59,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, st
         yield folder, findings
 
 
+@pytest.mark.slow
 def test_a_study_tells_what_was_found_and_why(
     trained: tuple[Path, studies.Findings], cnnrun: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +113,7 @@ def test_invariance_of_an_untouched_image_is_the_accuracy(
     assert findings.invariances["kaiming"][0][0].drop > 0.1
 
 
+@pytest.mark.slow
 def test_runs_that_are_trained_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     fork_runs(monkeypatch)

@@ -45,6 +45,7 @@ def test_a_grid_is_trained_once_and_ranked(quick: QuickSweep, cnnrun: Command) -
     quick.assert_each_once(8)
 
 
+@pytest.mark.slow
 def test_a_wider_grid_trains_only_what_is_new(quick: QuickSweep, cnnrun: Command) -> None:
     quick.write("grid: {optimizer.lr: [0.1, 0.4]}\nseeds: 2\n")
     cnnrun("sweep", quick.file)
@@ -54,6 +55,7 @@ def test_a_wider_grid_trains_only_what_is_new(quick: QuickSweep, cnnrun: Command
     quick.assert_each_once(4 + 2)
 
 
+@pytest.mark.slow
 def test_failed_trials_are_recorded_and_retried_only_when_asked(
     quick: QuickSweep, cnnrun: Command
 ) -> None:
@@ -73,6 +75,7 @@ def test_failed_trials_are_recorded_and_retried_only_when_asked(
     assert "best     trial 1" in retried.out
 
 
+@pytest.mark.slow
 def test_a_sweep_of_failures_alone_fails(quick: QuickSweep, cnnrun: Command) -> None:
     quick.write("grid: {optimizer.lr: [5.0, 6.0]}")
     result = cnnrun("sweep", quick.file)
@@ -102,6 +105,7 @@ def test_a_run_without_a_score_is_a_failure(
     assert "set dataset.validation" in result.err
 
 
+@pytest.mark.slow
 def test_dry_run_prints_what_a_shell_can_run(quick: QuickSweep, cnnrun: Command) -> None:
     quick.write("grid: {optimizer.lr: [0.1, 0.4]}\nseeds: 2\n")
     lines = cnnrun("sweep", quick.file, "--dry-run").out.splitlines()
@@ -121,6 +125,7 @@ def test_dry_run_prints_what_a_shell_can_run(quick: QuickSweep, cnnrun: Command)
 class TestSeedsTogether:
     TEXT = "grid: {optimizer.lr: [0.1, 0.4]}\nseeds: 3\nseeds_in_parallel: true\n"
 
+    @pytest.mark.slow
     def test_one_process_trains_them(self, quick: QuickSweep, cnnrun: Command) -> None:
         quick.write(self.TEXT)
         first = cnnrun("sweep", quick.file, "--workers", 2)
@@ -134,6 +139,7 @@ class TestSeedsTogether:
         assert "0.2" in cnnrun("sweep", quick.file).out
         quick.assert_each_once(9)
 
+    @pytest.mark.slow
     def test_where_that_fails_they_are_trained_one_by_one(
         self, quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -144,6 +150,7 @@ class TestSeedsTogether:
         assert "seeds one by one, as together they failed: seeds: not this model" in result.err
         quick.assert_each_once(6)
 
+    @pytest.mark.slow
     def test_seeds_that_were_begun_alone_go_on_alone(
         self, quick: QuickSweep, cnnrun: Command
     ) -> None:
@@ -153,6 +160,7 @@ class TestSeedsTogether:
         assert cnnrun("sweep", quick.file).code == 0
         quick.assert_each_once(6)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
     def test_killed_and_continued(
         self, quick: QuickSweep, cnnrun: Command, sent: signal.Signals
@@ -197,6 +205,7 @@ def test_killed_and_continued_every_run_is_there_once(quick: QuickSweep, cnnrun:
     assert quick.resumed() >= 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_the_runs_and_says_how_to_go_on(
     quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +226,7 @@ def test_ctrl_c_saves_the_runs_and_says_how_to_go_on(
     quick.assert_each_once(8)
 
 
+@pytest.mark.slow
 def test_two_that_join_share_the_trials_of_an_sqlite_file(
     quick: QuickSweep, cnnrun: Command
 ) -> None:
@@ -234,6 +244,7 @@ def test_two_that_join_share_the_trials_of_an_sqlite_file(
     quick.assert_each_once(6)
 
 
+@pytest.mark.slow
 def test_machines_share_a_sweep_through_postgresql(
     quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +277,7 @@ def test_machines_share_a_sweep_through_postgresql(
     assert min(here, there) >= 1
 
 
+@pytest.mark.slow
 def test_pruned_trials_are_cut_short_and_never_best(
     quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +309,7 @@ def test_pruned_trials_are_cut_short_and_never_best(
     assert lengths[len(worse) - 1] < 5 == lengths[len(worse)]
 
 
+@pytest.mark.slow
 def test_equal_points_of_a_search_are_trained_once(quick: QuickSweep, cnnrun: Command) -> None:
     quick.write("optuna: {trials: 6, space: {optimizer.lr: [0.1, 0.2]}}")
     trials = trials_of(cnnrun("sweep", quick.file, "--json", "--workers", 3).out)
@@ -304,6 +317,7 @@ def test_equal_points_of_a_search_are_trained_once(quick: QuickSweep, cnnrun: Co
     quick.assert_each_once(len({trial["settings"]["optimizer.lr"] for trial in trials}))
 
 
+@pytest.mark.slow
 def test_a_list_of_jobs_runs_without_a_storage(quick: QuickSweep) -> None:
     jobs = [
         Job(
@@ -323,6 +337,7 @@ def test_a_list_of_jobs_runs_without_a_storage(quick: QuickSweep) -> None:
     assert told == {"k0.1": "", "k0.2": "", "k7.0": "the loss is not a number"}
 
 
+@pytest.mark.slow
 def test_cnnrun_train_itself_makes_the_run_that_was_planned(tiny: Path, cnnrun: Command) -> None:
     file = tiny.with_name("real.yaml")
     file.write_text("base: tiny.yaml\ngrid: {optimizer.lr: [0.1]}\nset: {training.epochs: 1}\n")
@@ -356,6 +371,7 @@ def test_join_names_what_is_missing(cnnrun: Command, tmp_path: Path) -> None:
 WRITES = ["_fill", "_note_score", "_keep", "_report", "_finish", "_end"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", quick_ones(WRITES, "_fill", "_report", "_end"))
 def test_a_trial_that_was_taken_over_while_the_machine_slept_ends_nothing(
     quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch, at: str

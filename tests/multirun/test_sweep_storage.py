@@ -39,6 +39,7 @@ def fill_and_claim(folder: Path, claimed: list[int]) -> None:
         claimed.append(trial.user_attrs["slot"])
 
 
+@pytest.mark.slow
 def test_processes_that_fill_and_claim_at_once_get_each_trial_once(tmp_path: Path) -> None:
     with FORK.Manager() as manager:
         claimed = manager.list()

@@ -71,6 +71,7 @@ def test_names_are_thinned_evenly_and_the_axis_says_so() -> None:
     assert axes.get_ylabel() == "true class (every 2nd is named)"
 
 
+@pytest.mark.slow
 def test_a_thousand_classes_are_quick(tmp_path: Path) -> None:
     matrix, names = counts(1000), [f"class {k}" for k in range(1000)]
     start = time.process_time()
@@ -80,6 +81,7 @@ def test_a_thousand_classes_are_quick(tmp_path: Path) -> None:
     assert len(words(figure)) < 150 + 2 * MOST_PAIRS
 
 
+@pytest.mark.slow
 def test_blocks_of_very_many_classes_show_their_largest_cell() -> None:
     matrix = np.eye(1300, dtype=int)
     matrix[100, 901] = 1

@@ -154,6 +154,7 @@ def test_letters_contrast_with_the_paper(colour: str) -> None:
     assert (paper + 0.05) / (letter + 0.05) >= 4.5
 
 
+@pytest.mark.slow
 def test_of_a_large_image_the_centre_is_shown_and_named() -> None:
     image = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)
     figure = draw_pixels(image, "photo")

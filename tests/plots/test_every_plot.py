@@ -165,6 +165,7 @@ def test_axes_without_a_name_are_found() -> None:
         assert_axes_are_named(sheet.figure)
 
 
+@pytest.mark.slow
 def test_all_plots_of_a_run_by_one_command(cnnrun: Command, small_run: Path) -> None:
     ended = cnnrun("viz", "all", small_run, "-o", "drawn")
     assert ended.code == 0, ended.err

@@ -95,6 +95,7 @@ def figure_of(name: str, target: Target, **parameters: object) -> Figure:
     return figure
 
 
+@pytest.mark.slow
 def test_every_plot_of_a_run(trained: Target) -> None:
     assert "features.0.conv (Conv2d)" in words(figure_of("activations", trained))
     assert "Weights (small)" in words(figure_of("weights", trained))
@@ -173,6 +174,7 @@ def test_histograms() -> None:
     assert now.get_data().values.sum() == pytest.approx(100)
 
 
+@pytest.mark.slow
 def test_many_layers_are_thinned_and_odd_ones_readable() -> None:
     broken = np.array([[np.nan, 1.0], [2.0, np.inf]])
     layers = [
@@ -285,6 +287,7 @@ def test_grad_cam_reads_the_last_rectified_maps(
     assert explained_layer(model(), torch.randn(1, 3, size, size)) == wanted
 
 
+@pytest.mark.slow
 def test_grad_cam_refuses_tokens() -> None:
     with pytest.raises(UserError, match="after the patches of this transformer"):
         explained_layer(zoo("vit_b_16"), torch.randn(1, 3, 224, 224))

@@ -14,6 +14,7 @@ from PIL import Image
 from tests.conftest import Command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "Qt5Agg"])
 def test_no_backend_of_the_environment_stops_a_run(
     cnnrun: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch, backend: str

@@ -191,6 +191,7 @@ def test_letters_that_no_font_has_are_drawn_without_a_warning(
     assert lettering.undrawable("Größe, кошка") == ""
 
 
+@pytest.mark.slow
 @given(
     low=st.floats(1e-12, 1e9, allow_subnormal=False),
     decades=st.floats(0.01, 12),

@@ -61,6 +61,7 @@ def _tip(page: Page) -> list[str]:
     return page.texts("#tip")[0].translate({0x2068: None, 0x2069: None}).splitlines()
 
 
+@pytest.mark.slow
 def test_curves_are_zoomed_by_fields_keys_and_the_pointer(shown: Page) -> None:
     assert _x_axes(shown) == [[1, 5]]
     field = shown.run("return document.querySelector('.curves .zoom input')")

@@ -306,6 +306,7 @@ def sweep_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield quick.sweep_folder
 
 
+@pytest.mark.slow
 def test_a_sweeps_page_has_every_trial_and_optunas_importance(
     opened: Page, sweep_folder: Path, cnnrun: Command, tmp_path: Path
 ) -> None:
@@ -547,6 +548,7 @@ def test_thousands_of_epochs_make_no_large_page(
     assert column(opened, "#curves details", 1)[-1] == "5000"
 
 
+@pytest.mark.slow
 def test_plots_are_as_many_as_a_page_bears(opened: Page, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (1400, 1400, 3), dtype=np.uint8)
     for k in range(4):

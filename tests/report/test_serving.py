@@ -48,6 +48,7 @@ def until(found: Callable[[], Any], wanted: Any) -> None:
     raise AssertionError(f"{last!r}, not {wanted!r}")
 
 
+@pytest.mark.slow
 def test_rows_appear_while_a_run_trains(
     opened: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,6 +182,7 @@ def test_absurd_weights(cnnrun: Command, run: Path, weights: torch.Tensor) -> No
     assert "a bug" not in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("run")
 def test_a_checkpoint_that_unpacks_to_more_than_itself(cnnrun: Command) -> None:
     torch.save({"format": 1, "model": {"weight": torch.zeros(2**26)}}, "whole.pt")
@@ -251,6 +252,7 @@ def test_no_config_costs_much_or_runs(cnnrun: Command, run: Path, bomb: str) -> 
         refused(cnnrun("train", "x.yaml", f"model={value}"), "command line: model=")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("run")
 def test_strangers_runs_beside_ones_own_are_passed_over(cnnrun: Command) -> None:
     """`--resume-or-start` looks through the configs of what is there."""

@@ -165,6 +165,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_what_is_carried_is_all_that_is_there() -> None:
     known = components()
     assert set(CARRIED) <= set(known)

@@ -28,6 +28,7 @@ def test_a_password_is_refused_before_anything_is_written(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_variable_takes_its_place(
     cnnrun: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,7 @@ class TestTensorBoard:
         events.Reload()
         return events
 
+    @pytest.mark.slow
     def test_scalars_plots_and_hparams(self, cnnrun: Command, tiny: Path) -> None:
         run = trained(cnnrun, tiny, "loggers=[tensorboard]", "training.draw=true")
         events = self.read(run)
@@ -114,6 +115,7 @@ class TestTensorBoard:
 
 
 class TestMLflow:
+    @pytest.mark.slow
     def test_a_run_that_was_stopped_is_one_run(
         self, cnnrun: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
@@ -143,6 +145,7 @@ class TestMLflow:
         assert [by_step[row["epoch"]] for row in rows(run)] == [r["train_loss"] for r in rows(run)]
         assert "config.yaml" in {file.path for file in client.list_artifacts(found.info.run_id)}
 
+    @pytest.mark.slow
     def test_what_is_changed_on_the_way_is_a_tag(
         self, cnnrun: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
@@ -206,6 +209,7 @@ class TestWandB:
         ]
         return about, history
 
+    @pytest.mark.slow
     def test_a_run_offline(self, cnnrun: Command, tiny: Path) -> None:
         run = trained(cnnrun, tiny, "loggers=[{name: wandb, project: mine}]", "training.draw=false")
         # W&B writes from a process of its own, for which the end of the program waits.

@@ -188,6 +188,7 @@ def every_key(
     return found
 
 
+@pytest.mark.slow
 def test_each_key_is_refused_allowed_or_told_to_be_without_effect(
     trained: Path,
     tmp_path: Path,

@@ -112,6 +112,7 @@ def test_threads_have_no_signals() -> None:
     assert found == [False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 @pytest.mark.parametrize("swallow", quick_ones([False, True], True))
 def test_the_command_ends_with_the_signal_s_code(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from cnnrun.errors import ConfigError
+from cnnrun.errors import ConfigError, UserError
 from cnnrun.runtime.launched import World, world
 from tests.conftest import Command
 
@@ -129,3 +129,41 @@ def test_copies_of_a_command_are_told(  # type: ignore[no-untyped-def]
     ended = cnnrun("train", tiny, "-q", "training={epochs: 1, draw: false}")
     assert ended.code == 0
     assert ("tasks trains a run of its own" in ended.err) == told
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "index"),
+    [("cuda", "0", 0), ("cuda", "3", 1), ("auto", "1", 1), ("cuda", "", 0)],
+)
+def test_each_process_of_a_machine_has_a_gpu_of_its_own(
+    set_: Callable[[Mapping[str, str]], None],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    rank: str,
+    index: int,
+) -> None:
+    import torch
+
+    from cnnrun.runtime.device import select_device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    set_({"RANK": rank, "WORLD_SIZE": "4", "LOCAL_RANK": rank} if rank else {})
+    assert select_device(name) == torch.device("cuda", index)
+
+
+def test_processes_that_would_share_a_gpu_are_refused(
+    set_: Callable[[Mapping[str, str]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from cnnrun.runtime.device import select_device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    set_({})
+    assert select_device("cuda:1") == torch.device("cuda", 1)
+    set_({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"})
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="device cuda:1: 2 processes can't share one GPU"):
+        select_device("cuda:1")

@@ -72,6 +72,7 @@ def test_what_is_not_there(written: str, told: str) -> None:
         expanded(written)
 
 
+@pytest.mark.slow
 def test_paths_of_a_config_and_of_options(cnnrun: Command, home: Path, tiny: Path) -> None:
     """All in one run: output, plug-in, data, weights, and the run to go on with."""
     (home / "mine.py").write_text("")

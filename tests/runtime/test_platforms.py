@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import REPOSITORY
 
 # In a process of its own, as this one has imported everything already.
@@ -37,6 +39,7 @@ print(json.dumps({"failed": failed, "count": count, "epochs": run.read_summary()
 """
 
 
+@pytest.mark.slow
 def test_without_what_windows_lacks(tiny: Path, tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", WITHOUT, str(tiny)],

@@ -6,6 +6,7 @@ import ast
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ def strict(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_any_value_is_written_so_that_it_can_be_read(value: Any) -> None:
     text = to_json(value)

@@ -3,6 +3,14 @@
 `base` says what an augmentation is; each other file registers a few of them.
 """
 
-from cnnrun.data.augmentations import blur, color, erasing, geometric, mixing, policies
+from cnnrun.data.augmentations import (
+    blur,
+    color,
+    erasing,
+    from_torchvision,
+    geometric,
+    mixing,
+    policies,
+)
 
-__all__ = ["blur", "color", "erasing", "geometric", "mixing", "policies"]
+__all__ = ["blur", "color", "erasing", "from_torchvision", "geometric", "mixing", "policies"]

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.assemble import image_splits
 from cnnrun.data.images.decoding import ImageOptions, read_bytes
+from cnnrun.data.sources.huggingface_targets import (
+    holds_numbers,
+    holds_sets,
+    label_names,
+    sets_in,
+    values_in,
+)
 from cnnrun.data.sources.labelled_files import Amount, divided_by_content
+from cnnrun.data.sources.mask_files import (
+    MaskClasses,
+    known_names,
+    numbered,
+    numbered_names,
+    with_masks,
+)
+from cnnrun.data.targets import Labels, Targets
 from cnnrun.errors import NetworkError, UserError, did_you_mean
 from cnnrun.registry import datasets
 from cnnrun.runtime.hub import asked_once
@@ -28,6 +44,9 @@ def huggingface(
     config: str | None = None,
     image_column: str = "image",
     label_column: str = "label",
+    value_columns: Annotated[list[str], Field(min_length=1)] | None = None,
+    mask_column: str | None = None,
+    mask_classes: MaskClasses = None,
     train_split: str = "train",
     test_split: str = "test",
     validation_split: str | None = None,
@@ -45,7 +64,11 @@ def huggingface(
         parquet files, or of images in class folders.
     config: Which of its configurations, where there are several.
     image_column: Column of the images.
-    label_column: Column of the labels.
+    label_column: Column of the labels: a class in each row, or a list of them (task: multilabel),
+        or a floating-point number (task: regress).
+    value_columns: Columns of numbers instead (task: regress).
+    mask_column: Column of masks, images themselves, instead (task: segment); 255 is ignored.
+    mask_classes: Names of the pixel values 0, 1, ..., or of any values, or of colors, as for csv.
     train_split: The data set's name of the training split, or a slice such as `train[:10%]`.
     test_split: The data set's name of the test split, or a slice such as `train[90%:]`.
     validation_split: The data set's name of the validation split, if it has one.
@@ -67,18 +90,43 @@ def huggingface(
         name: _load(path, config, split, revision) if saved is None else _part(path, saved, split)
         for name, split in parts.items()
     }
-    classes = _class_names(tables, label_column)
-    found = {
-        name: (
-            ImageColumn(table, f"{path}, {parts[name]}", image_column),
-            _labels(table, f"{path}, {parts[name]}", label_column, classes),
-        )
-        for name, table in tables.items()
-    }
-    splits = image_splits(found, options)
+    where = {name: f"{path}, {parts[name]}" for name in tables}
+    images = {name: ImageColumn(t, where[name], image_column) for name, t in tables.items()}
+    classes: Sequence[str]
+    if mask_column is not None:
+        if value_columns:
+            raise UserError("mask_column: value_columns already says what is learned")
+        held = {n: ImageColumn(t, where[n], mask_column, "mask_column") for n, t in tables.items()}
+        unread = {name: (images[name], numbered(range(len(t)))) for name, t in tables.items()}
+        splits = {
+            name: with_masks(split, held[name], images[name], mask_classes, options)
+            for name, split in image_splits(unread, options).items()
+        }
+        classes = known_names(mask_classes) or numbered_names(splits, options)
+    else:
+        targets, classes = _targets(tables, where, label_column, value_columns)
+        splits = image_splits({name: (images[name], targets[name]) for name in tables}, options)
     if alone:
         splits |= divided_by_content(path, splits["train"], test, options.whole)
-    return Dataset(classes, splits["train"], splits["test"], splits.get("validation"))
+    return Dataset(tuple(classes), splits["train"], splits["test"], splits.get("validation"))
+
+
+def _targets(
+    tables: dict[str, Any], where: dict[str, str], label: str, values: list[str] | None
+) -> tuple[dict[str, Targets], Sequence[str]]:
+    """The targets of each split, of the kind that the column's feature says, and their names."""
+    for table in tables.values():
+        for column in values or [label]:
+            _require_column(table, column, "value_columns" if values else "label_column")
+    feature = tables["train"].features[label] if not values else None
+    if values or holds_numbers(feature):
+        columns = values or [label]
+        return {n: values_in(t, where[n], columns) for n, t in tables.items()}, columns
+    if holds_sets(feature):
+        names = label_names(tables, label)
+        return {n: sets_in(t, where[n], label, names) for n, t in tables.items()}, names
+    names = _class_names(tables, label)
+    return {n: Labels(_labels(t, where[n], label, names)) for n, t in tables.items()}, names
 
 
 def _hub() -> Any:
@@ -190,13 +238,13 @@ class ImageColumn:
 
     local = True
 
-    def __init__(self, table: Any, where: str, column: str) -> None:
+    def __init__(self, table: Any, where: str, column: str, key: str = "image_column") -> None:
         import datasets as hub
 
-        _require_column(table, column, "image_column")
+        _require_column(table, column, key)
         if not isinstance(table.features[column], hub.Image):
             raise UserError(
-                f"image_column: '{column}' of {where} holds {table.features[column]}, not images"
+                f"{key}: '{column}' of {where} holds {table.features[column]}, not images"
             )
         self._table = table.select_columns([column]).cast_column(column, hub.Image(decode=False))
         self._where = where

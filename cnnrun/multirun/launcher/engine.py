@@ -38,10 +38,27 @@ class Place:
             if value is not None and (kind == "local" or (kind == "ray" and option in of_slurm)):
                 where = "--on slurm" if option in of_slurm else "--on ray or --on slurm"
                 raise ConfigError(f"{option}: goes with {where} only")
+        if self.gpus is not None and self.gpus > 1:
+            told = "a run trains on one GPU; give 1, or on Ray a part of one such as 0.5"
+            raise ConfigError(f"--gpus {self.gpus:g}: {told}")
 
     @property
     def kind(self) -> str:
         return self.on.partition("://")[0]
+
+    def check_device(self, device: str) -> None:
+        """Refuse the `device` of an experiment that its runs would not find there.
+
+        Raises:
+            ConfigError: what to write instead.
+        """
+        if self.kind == "local":
+            return
+        if device.startswith("cuda:"):
+            told = f"with --on {self.kind} a run sees its own GPU alone; write device: cuda"
+            raise ConfigError(f"device: {device}: {told}")
+        if device == "cuda" and self.gpus == 0:
+            raise ConfigError("--gpus 0: the experiment says device: cuda; give 1 or a part of one")
 
 
 HERE = Place()

@@ -7,6 +7,9 @@ from the run directory if the disk is shared.
 from __future__ import annotations
 
 import signal
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from cnnrun.multirun.launcher.remote import Ended, Remote
 
 # Retries of a run after lost nodes.
 _RETRIES = 5
+_GB = 1e9
 
 
 class RayEngine:
@@ -29,26 +33,28 @@ class RayEngine:
         if not ray.is_initialized():
             address = None if place.on == "ray" else place.on
             try:
-                ray.init(address, log_to_driver=False, configure_logging=False)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    ray.init(address, log_to_driver=False, configure_logging=False)
             except (ConnectionError, RuntimeError, ValueError) as error:
-                said = (str(error).strip() or repr(error)).splitlines()[0]
+                said = (str(error).strip() or repr(error)).splitlines()[-1]
                 raise UserError(f"--on {place.on}: no Ray cluster answers ({said})") from error
         self._ray = ray
         self._mark = new_mark(folder)
-        there = ray.cluster_resources()
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         cpus = 1.0 if place.cpus is None else place.cpus
         gpus = place.gpus
         if gpus is None:
-            gpus = 1.0 if any_gpu and there.get("GPU") else 0.0
-        wanted = {"CPU": cpus, "GPU": gpus, "memory": (place.memory or 0) * 1e9}
-        fitting = [int(there.get(kind, 0) / each) for kind, each in wanted.items() if each]
-        if 0 in fitting:
-            lacking = next(k for k, each in wanted.items() if each and there.get(k, 0) < each)
+            gpus = 1.0 if any_gpu and any(node.get("GPU") for node in nodes) else 0.0
+        wanted = {"CPU": cpus, "GPU": gpus, "memory": (place.memory or 0) * _GB}
+        room = sum(runs_at_once(node, wanted) for node in nodes)
+        if not room:
+            found = "; ".join(dict.fromkeys(_said(node) for node in nodes))
             raise UserError(
-                f"--on {place.on}: a run asks for {wanted[lacking]:g} {lacking}, the whole cluster "
-                f"has {there.get(lacking, 0):g}"
+                f"--on {place.on}: a run asks for {_said(wanted)}, and no node of the cluster has "
+                f"so much ({found})"
             )
-        self.slots = workers or min(fitting, default=1)
+        self.slots = workers or room
         self._cpus = cpus
         self._task = ray.remote(_train)
         memory = {"memory": int(wanted["memory"])} if place.memory else {}
@@ -56,6 +62,8 @@ class RayEngine:
 
     def start(self, job: Job, arguments: list[str], log: Path) -> Training:
         remote = Remote.of(job, arguments, self._mark, self._cpus)
+        # Ray leaves all GPUs in sight of a task that asked for none.
+        remote = replace(remote, without_gpu=not self._resources["num_gpus"])
         # Seeds trained together can't be resumed as one run: they follow one by one.
         retries = 0 if job.seeds else _RETRIES
         task = self._task.options(name=job.key, max_retries=retries, **self._resources)
@@ -82,6 +90,23 @@ class RayEngine:
             said = (str(error).strip() or repr(error)).splitlines()[0]
             return Ended(1, "", f"error: Ray gave it up: {said}")
         return ended
+
+
+def runs_at_once(node: Mapping[str, float], wanted: Mapping[str, float]) -> int:
+    """How many runs that take `wanted` each fit on a node: a run is never divided between two.
+
+    Both are by `CPU`, `GPU` and `memory`, in bytes.
+    """
+    held = [node.get(kind, 0) / each + 1e-9 for kind, each in wanted.items() if each]
+    return int(min(held, default=1))
+
+
+def _said(resources: Mapping[str, float]) -> str:
+    """Resources in words, the memory in GB."""
+    held = [f"{resources[kind]:g} {kind}" for kind in ("CPU", "GPU") if resources.get(kind)]
+    if memory := resources.get("memory"):
+        held.append(f"{memory / _GB:.3g} GB of memory")
+    return ", ".join(held) or "nothing"
 
 
 def _train(remote: Remote) -> Ended:

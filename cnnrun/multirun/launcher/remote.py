@@ -46,7 +46,7 @@ class Remote:
 
     mark, token: a file that has this content where the disk is shared. contents: of the config and
     plug-ins among the arguments, for machines that lack them. output: where runs go. threads: of
-    torch, so that results are those of the machine that asks.
+    torch, so that results are those of the machine that asks. without_gpu: it must see none.
     """
 
     arguments: list[str]
@@ -56,6 +56,7 @@ class Remote:
     output: str
     contents: dict[str, bytes]
     threads: str
+    without_gpu: bool = False
     _process: subprocess.Popen[str] | None = field(default=None, repr=False)
 
     @staticmethod
@@ -109,6 +110,8 @@ class Remote:
 
     def _run(self, arguments: list[str], folder: str) -> Ended:
         environment = {**os.environ, "OMP_NUM_THREADS": self.threads}
+        if self.without_gpu:
+            environment["CUDA_VISIBLE_DEVICES"] = ""
         process = subprocess.Popen(
             [sys.executable, "-m", "cnnrun", *arguments],
             cwd=folder,

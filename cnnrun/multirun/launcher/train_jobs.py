@@ -58,10 +58,9 @@ def train_jobs(
     if not jobs:
         return []
     queue = JobList(jobs, notify)
-    experiments = [job.experiment for job in jobs if job.experiment]
-    any_gpu = any(experiment.device in ("auto", "cuda") for experiment in experiments)
+    devices = {job.experiment.device for job in jobs if job.experiment}
     runs = RunsFound(folder, say)
-    workers = workers_of(options.place, runs, folder.parent, options.workers, any_gpu)
+    workers = workers_of(options.place, runs, folder.parent, options.workers, devices)
     code = workers.work(SeedsTogether(queue, runs, say))
     if code:
         finished = sum(outcome.run is not None for outcome in queue.outcomes)

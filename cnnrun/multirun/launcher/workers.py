@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -151,13 +152,25 @@ class Workers:
         self.running.clear()
 
 
+def takes_any_gpu(device: str) -> bool:
+    """Whether a run takes the first visible GPU, so that each can be given another."""
+    return device in ("auto", "cuda")
+
+
 def workers_of(
-    place: Place, runs: RunsFound, folder: Path, workers: int | None, any_gpu: bool
+    place: Place, runs: RunsFound, folder: Path, workers: int | None, devices: Collection[str]
 ) -> Workers:
     """The workers of a sweep or study in `folder`, on the engine that `place` names.
 
-    workers: their number, if given. any_gpu: whether a run would take any GPU.
+    workers: their number, if given. devices: those of the experiments.
+
+    Raises:
+        ConfigError: runs would not find their device there.
+        UserError: the package that it needs is not installed, or its cluster can't be reached.
     """
+    for device in devices:
+        place.check_device(device)
+    any_gpu = any(map(takes_any_gpu, devices))
     engine = _engine_of(place, folder, workers, any_gpu)
     if engine:
         return Workers(engine.slots, runs, folder / "logs", engine=engine)
@@ -166,13 +179,7 @@ def workers_of(
 
 
 def _engine_of(place: Place, folder: Path, workers: int | None, any_gpu: bool) -> Engine | None:
-    """The engine of a sweep or study in `folder`; None for local processes.
-
-    workers: runs at a time, if given. any_gpu: whether a run would take any GPU.
-
-    Raises:
-        UserError: the package that it needs is not installed, or its cluster can't be reached.
-    """
+    """The engine of a sweep or study in `folder`; None for local processes."""
     if place.kind == "ray":
         from cnnrun.multirun.launcher.on_ray import RayEngine
 

@@ -118,11 +118,6 @@ class Plan:
         return [self.experiment.seed + i for i in range(seeds)]
 
     @property
-    def uses_any_gpu(self) -> bool:
-        """Whether a run takes the first visible GPU, so that each can be given another."""
-        return self.experiment.device in ("auto", "cuda")
-
-    @property
     def base_file(self) -> Path:
         """The copy of the base, with `set`, that all trials start from."""
         return self.sweep.folder / "base.yaml"

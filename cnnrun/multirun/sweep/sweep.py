@@ -15,7 +15,7 @@ from cnnrun.errors import ConfigError, Interrupted, UserError, did_you_mean
 from cnnrun.multirun.launcher.engine import HERE, Place
 from cnnrun.multirun.launcher.existing_runs import RunsFound
 from cnnrun.multirun.launcher.seeds_together import SeedsTogether, together
-from cnnrun.multirun.launcher.workers import visible_gpus, workers_of
+from cnnrun.multirun.launcher.workers import takes_any_gpu, visible_gpus, workers_of
 from cnnrun.multirun.sweep import generations
 from cnnrun.multirun.sweep.plan import Plan
 from cnnrun.multirun.sweep.results import Results, read_results
@@ -214,7 +214,7 @@ def _work(
         trials.retry_failed()
     queue = TrialQueue(plan, trials, notify, wait_for_others)
     count = options.workers or plan.sweep.workers
-    workers = workers_of(options.place, runs, folder, count, plan.uses_any_gpu)
+    workers = workers_of(options.place, runs, folder, count, [plan.experiment.device])
     seeds = SeedsTogether(queue, runs, notify)
     try:
         code = workers.work(seeds)
@@ -233,7 +233,7 @@ def _work(
 
 
 def _workers(plan: Plan, options: LaunchOptions) -> int:
-    gpus = len(visible_gpus()) if plan.uses_any_gpu else 0
+    gpus = len(visible_gpus()) if takes_any_gpu(plan.experiment.device) else 0
     return options.workers or plan.sweep.workers or max(1, gpus)
 
 

@@ -236,7 +236,7 @@ def _write_input(sheet: Sheet, shape: Shape, middle: float) -> None:
     left = MARGIN + BOXES + 24
     sheet.write(left, baseline, "image", color=MUTED)
     sheet.write(left + WORDS, baseline, shape_text(shape), color=MUTED, ha="right")
-    for i, heading in enumerate(("parameters", "multiply-adds")):
+    for i, heading in enumerate(("parameters", "MACs")):
         right = left + WORDS + (i + 1) * NUMBERS - 24
         sheet.write(right, baseline, heading, color=MUTED, ha="right")
 

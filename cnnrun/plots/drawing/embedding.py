@@ -149,11 +149,12 @@ def _write_names(
     boxes: list[_Box] = []
     for centre, name in zip(axes.transData.transform(centres) - corner, names, strict=True):
         half = text_width(name, SMALL) / 2 + 2, line_height(SMALL) / 2
-        box = _free_box(centre, half, side, boxes, spots) or _free_box(centre, half, side, boxes)
+        box = _free_box(centre, half, side, boxes, 18, spots)
+        box = box or _free_box(centre, half, side, boxes, 48)
         if box is None:
             continue
         boxes.append(box)
-        if math.dist((box.x, box.y), centre) > box.half_height:
+        if math.dist((box.x, box.y), centre) > 2 * box.half_height:
             # The name stands beside its place: a thin line leads there.
             line = np.array([centre, (box.x, box.y)]).T / side
             axes.plot(*line, transform=axes.transAxes, color=INK, linewidth=0.7)
@@ -190,15 +191,16 @@ def _free_box(
     half: tuple[float, float],
     side: int,
     taken: Sequence[_Box],
+    reach: int,
     points: Floats | None = None,
 ) -> _Box | None:
-    """The box nearest to `centre` that is free and on the plane, or None within 48 pixels.
+    """The box nearest to `centre` that is free and on the plane, or None within `reach` pixels.
 
     points: (N, 2), which it shall not cover.
     """
     if points is not None:
-        points = points[(np.abs(points - centre) < 48 + half[0] + _MARKER).all(1)]
-    for distance in range(0, 49, 6):
+        points = points[(np.abs(points - centre) < reach + half[0] + _MARKER).all(1)]
+    for distance in range(0, reach + 1, 6):
         for angle in np.linspace(0, 2 * math.pi, 16, endpoint=False):
             x = centre[0] + distance * math.cos(angle)
             y = centre[1] + distance * math.sin(angle)

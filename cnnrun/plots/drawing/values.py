@@ -53,7 +53,7 @@ def draw_predicted(predicted: Floats, true: Floats, headings: Headings, title: s
         name_axis(axes, "x", "true")
         name_axis(axes, "y", "predicted")
 
-    return _panels(draw, predicted, true, headings, title, "line: predicted as it is true")
+    return _panels(draw, predicted, true, headings, title, "line: predicted = true")
 
 
 @styled

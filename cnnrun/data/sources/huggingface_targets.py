@@ -1,0 +1,81 @@
+"""What the columns of a Hugging Face table give as targets, by the features that they have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from cnnrun.data.sources.array_targets import targets_of
+from cnnrun.data.targets import LabelSets, Targets
+from cnnrun.errors import UserError
+
+
+def holds_sets(feature: Any) -> bool:
+    """Whether each cell is a list, of labels."""
+    return hasattr(feature, "feature")
+
+
+def holds_numbers(feature: Any) -> bool:
+    """Whether each cell is a floating-point number."""
+    return str(getattr(feature, "dtype", "")).startswith(("float", "double"))
+
+
+def values_in(table: Any, where: str, columns: list[str]) -> Targets:
+    """Columns of numbers, or of lists of as many numbers each, as `Values`.
+
+    Raises:
+        UserError: a row lacks a number, or has something else.
+    """
+    try:
+        cells = [table.select_columns([column])[:][column] for column in columns]
+        rows = np.array(cells, np.float64).T
+        return targets_of(rows, "values")
+    except (TypeError, ValueError) as error:
+        told = f"{', '.join(columns)} hold something else than a number in each row"
+        raise UserError(f"{where}: {told}") from error
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def label_names(tables: Mapping[str, Any], column: str) -> tuple[str, ...]:
+    """The labels of sets: those that the feature names, or else all that training has, sorted.
+
+    Raises:
+        UserError: they are neither text nor whole numbers.
+    """
+    table = tables["train"]
+    if names := getattr(table.features[column].feature, "names", None):
+        return tuple(map(str, names))
+    found = {label for cell in _cells(table, column) for label in cell or ()}
+    if not all(isinstance(label, int | str) for label in found):
+        raise UserError(f"label_column: '{column}' holds lists of neither whole numbers nor text")
+    return tuple(map(str, sorted(found)))
+
+
+def sets_in(table: Any, where: str, column: str, names: tuple[str, ...]) -> LabelSets:
+    """Lists of labels as sets of them, (N, K).
+
+    Raises:
+        UserError: a row without a list (an empty one is a set), or a label that there is not.
+    """
+    own = getattr(table.features[column].feature, "names", None)
+    places = {name: k for k, name in enumerate(own or names)}
+    cells = _cells(table, column)
+    held = torch.zeros(len(cells), len(names))
+    for row, cell in enumerate(cells):
+        if cell is None:
+            raise UserError(f"{where}, row {row}: no list of labels (for none, an empty one)")
+        for label in cell:
+            place = label if own else places.get(str(label), -1)
+            if not isinstance(place, int) or not 0 <= place < len(names):
+                raise UserError(f"{where}, row {row}: the label {label!r} is none of training's")
+            held[row, place] = 1
+    return LabelSets(held)
+
+
+def _cells(table: Any, column: str) -> list[Any]:
+    cells: list[Any] = table.select_columns([column])[:][column]
+    return cells
