@@ -120,7 +120,7 @@ def run(
     jobs = _jobs(experiment, folder, folds, options)
     write_text(jobs[0].config, experiment.to_yaml())
     again = shlex.join(["cnnrun", "crossval", str(file), *overrides, "--folds", str(folds)])
-    outcomes = train_jobs(jobs, folder / "runs", options, _called, again)
+    outcomes = train_jobs(jobs, folder / "runs", options, _called, again, all_needed=True)
     runs = [_finished(outcome) for outcome in outcomes]
     found = _scored(experiment, folder, runs, options.plugins)
     write_json(folder / RESULT, found.to_dict())

@@ -104,7 +104,6 @@ UNTESTED = {
     "has no split '…'… (it has": "needs the hub, or seconds of imports",
     "torch can't export this network's graph": "no network here that torch can't export",
     "torch can't trace this network": "no network here that torch can't trace",
-    "a run asks for … …, the whole cluster has": "needs a Ray cluster",
     "no Ray cluster answers": "needs Ray",
     "a walk needs two test images": "no split is so small that its plot is not drawn before",
 }

@@ -14,6 +14,7 @@ from PIL import Image
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.huggingface import huggingface
+from cnnrun.data.sources.huggingface_targets import sets_in
 from cnnrun.data.targets import LabelSets, Masks, Values
 from cnnrun.errors import UserError
 
@@ -78,7 +79,8 @@ def test_images_are_masks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("feature", "cells", "keys", "told"),
     [
-        (hub.List(hub.ClassLabel(names=NAMES)), [[0], None, [1], [2]], {}, "row 1: no list of"),
+        (hub.List(hub.ClassLabel(names=NAMES)), [[0], None, [1], [2]], {},
+         "row 1: no list of labels (for none, an empty one)"),
         (hub.List(hub.Value("float32")), [[0.5]] * 4, {}, "holds lists of neither whole numbers"),
         (hub.Value("float32"), [0.5, None, 1.0, 2.0], {}, "train"),
         (hub.Value("string"), list("abcd"), {"value_columns": ["label"]}, "something else than a"),
@@ -94,3 +96,9 @@ def test_what_is_no_target_is_told(
     with pytest.raises(UserError) as failed:
         _load(tmp_path, feature, cells, **keys)
     assert told in str(failed.value)
+
+
+def test_a_label_that_training_has_not_is_refused() -> None:
+    table = hub.Dataset.from_dict({"label": [["a"], ["b"]]})
+    with pytest.raises(UserError, match="row 1: the label 'b' is none of training's"):
+        sets_in(table, "test", "label", ("a",))

@@ -292,7 +292,7 @@ def test_five_channels_from_training_to_plots(
     assert "images of 5 channels: plots show the first three" in said
     assert cnnrun("export", run, "-o", "m.onnx").code == 0
     for changes, told in (
-        (["dataset.augment=[{name: grayscale}]"], "these images have 5 channels"),
+        (["dataset.augment=[{name: grayscale}]"], "hue and gray are of RGB images; leave them out"),
         (["dataset.channels=rgb"], "the images have 5, which are neither gray nor RGB"),
     ):
         refused = cnnrun("check", "c.yaml", *changes)

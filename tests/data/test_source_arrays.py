@@ -92,7 +92,11 @@ def test_without_splits_contents_decide(tmp_path: Path) -> None:
         ({"images": np.zeros((12, 0, 8)), "y": [1] * 12}, {}, "(12, 0, 8) hold nothing"),
         ({"images": IMAGES, "y": np.zeros((12, 0), int)}, {}, "targets of shape (12, 0) hold"),
         ({"images": IMAGES, "y": 1.6e9 + ROWS["values"]}, {}, "32-bit numbers barely distinguish"),
-        ({"images": IMAGES, "y": 1e300 * ROWS["values"]}, {}, "32-bit numbers do not reach"),
+        (
+            {"images": IMAGES, "y": 1e300 * ROWS["values"]},
+            {},
+            "32-bit numbers do not reach; divide it by a large number",
+        ),
         ({"images": IMAGES[0], "labels": [1] * 5, "x": IMAGES}, {}, "could both be meant"),
         ({"images": IMAGES, "y": ROWS["values"]}, {"classes": ["a"]}, "has 1 different names"),
     ],

@@ -208,9 +208,9 @@ SOURCES = [
          "Count classes from 0.", OWN, code=1, files=item(f"{GRAY}, 1.5")),
     Case("the image is a str, not a PIL image, numpy array or tensor", "It may be a path.",
          "Open it in your Dataset.", OWN, code=1, files=item("'a.png', 0")),
-    Case("1 or 3 channels are meant", "The channels are of another number, or not where they are "
+    Case("1 to 16 channels are meant", "The channels are of another number, or not where they are "
          "meant.", "(C, H, W) tensors, (H, W, C) arrays.", OWN, code=1,
-         files=item("torch.zeros(5, 8, 8), 0")),
+         files=item("torch.zeros(40, 8, 8), 0")),
     Case("uint8 or float in 0..1 is meant", "Other types have no agreed range.", "Convert it.", OWN,
          code=1, files=item("torch.zeros(1, 8, 8, dtype=torch.int64), 0")),
     Case("float in 0..1 is meant (leave normalizing to cnnrun)", "The images are normalized, or "

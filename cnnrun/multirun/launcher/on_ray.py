@@ -102,7 +102,7 @@ def runs_at_once(node: Mapping[str, float], wanted: Mapping[str, float]) -> int:
 
 
 def _said(resources: Mapping[str, float]) -> str:
-    """Resources in words, the memory in GB."""
+    """`resources` to read, the memory in GB."""
     held = [f"{resources[kind]:g} {kind}" for kind in ("CPU", "GPU") if resources.get(kind)]
     if memory := resources.get("memory"):
         held.append(f"{memory / _GB:.3g} GB of memory")

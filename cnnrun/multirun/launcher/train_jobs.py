@@ -35,11 +35,13 @@ def train_jobs(
     options: LaunchOptions,
     name: Callable[[Job], str],
     again: str,
+    all_needed: bool = False,
 ) -> list[Outcome]:
     """How each job ended, in order; finished runs are not run again.
 
     folder: where their runs are, and beside it `logs`. name: what a job is called. again: the
-    command that resumes them.
+    command that resumes them. all_needed: the first that fails ends all; those that did not start
+    have no outcome.
 
     Raises:
         Interrupted: a signal asked to stop; the current runs are saved.
@@ -52,6 +54,8 @@ def train_jobs(
     def notify(outcome: Outcome) -> None:
         done = len(queue.outcomes)
         state = "finished" if outcome.run else "stopped" if outcome.stopped else "failed"
+        if all_needed and state == "failed":
+            queue.waiting.clear()
         if outcome.trained:
             say(f"[{done}/{len(jobs)}] {name(outcome.job)}: {state}")
 
@@ -70,4 +74,4 @@ def train_jobs(
             code,
         )
     ended = {(o.job.trial, o.job.seed): o for o in queue.outcomes}
-    return [ended[job.trial, job.seed] for job in jobs]
+    return [ended[at] for job in jobs if (at := (job.trial, job.seed)) in ended]
