@@ -118,7 +118,8 @@ def test_masks_are_brought_to_size_as_their_images(tmp_path: Path, resize: Any) 
         (
             {"a": ["x"] * 12},
             {"value_columns": ["a"]},
-            "table.csv:2: a is 'x'; a number such as 1.5 is meant, or an empty cell where it is not known",
+            "table.csv:2: a is 'x'; a number such as 1.5 is meant, "
+            "or an empty cell where it is not known",
         ),
         ({"a": ["1_0"] * 12}, {"value_columns": ["a"]}, "table.csv:2: a is '1_0'; a number"),
         ({"a": ["1"] * 3 + ["nan"] * 9}, {"value_columns": ["a"]}, "table.csv:5: a is 'nan'"),
