@@ -87,6 +87,8 @@ def stopped(trained: Path, tmp_path: Path) -> Path:
 
 # Another valid value of each key of that run's config; keys that are not here have it derived.
 OTHERS: dict[str, str] = {
+    "dataset.range": "[0, 200]",
+    "dataset.page": "0",
     "name": "other", "device": "auto", "output": "elsewhere", "plugins": "[]", "seed": "1",
     "task.name": "reconstruct", "task.tta": "flip", "transfer": "{freeze: features}",
     "dataset.name": "shapes", "dataset.limit": "100", "dataset.per_class": "5",
