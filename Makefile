@@ -9,7 +9,7 @@ PIP_INSTALL = $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python 
 RUNTIME := $(VENV)/.installed
 TOOLS := $(VENV)/.tools-installed
 
-.PHONY: help install install-dev demo test test-slow test-ci test-long test-busy chaos benchmarks docs images pictures lint format clean
+.PHONY: help install install-dev demo test test-slow test-all test-long test-busy chaos benchmarks docs images pictures lint format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +37,7 @@ test: install-dev ## Run the tests (7 minutes on 2 cores)
 test-slow: install-dev ## The tests that take seconds to a minute each
 	$(BIN)/python -m pytest -q -m 'slow and not long'
 
-test-ci: install-dev ## Both, as CI runs them
+test-all: install-dev ## Both of them
 	$(BIN)/python -m pytest -q -m 'not long'
 
 test-long: install-dev ## The slow ones, and the ones that take minutes each

@@ -191,7 +191,7 @@ class Trainer:
             self.stepped_on(0)
 
     def stepped_on(self, samples: int) -> None:
-        """Count a step on `count` samples, including those of other processes; 0 if skipped."""
+        """Count a step on so many samples, including those of other processes; 0 if skipped."""
         self.sums.samples += samples
         self.progress.step += 1
         self.progress.batch += 1
