@@ -9,7 +9,7 @@ PIP_INSTALL = $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python 
 RUNTIME := $(VENV)/.installed
 TOOLS := $(VENV)/.tools-installed
 
-.PHONY: help install install-dev demo test test-slow test-all test-long test-busy chaos benchmarks docs images pictures lint format clean
+.PHONY: help install install-dev demo test test-ci test-long test-busy chaos benchmarks docs images pictures lint format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,17 +31,14 @@ install-dev: $(TOOLS) ## The same with all tools and optional libraries
 demo: install ## Train a small CNN on real handwritten digits (no download), show where the result is
 	$(BIN)/cnnrun train configs/digits_cnn.yaml
 
-test: install-dev ## Run the tests (7 minutes on 2 cores)
+test: install-dev ## Run the quick tests (6 minutes on 2 cores)
 	$(BIN)/python -m pytest -q
 
-test-slow: install-dev ## The tests that take seconds to a minute each
-	$(BIN)/python -m pytest -q -m 'slow and not long'
-
-test-all: install-dev ## Both of them
+test-ci: install-dev ## Those and the slow ones, as CI runs them
 	$(BIN)/python -m pytest -q -m 'not long'
 
-test-long: install-dev ## The slow ones, and the ones that take minutes each
-	$(BIN)/python -m pytest -q -m 'slow or long'
+test-long: install-dev ## The ones that take seconds to minutes each
+	$(BIN)/python -m pytest -q -m long
 
 test-busy: install-dev ## The tests beside eight processes that compute all the time
 	$(BIN)/python -m tests.busy

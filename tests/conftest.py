@@ -31,8 +31,8 @@ typer.main.get_command = cache(typer.main.get_command)
 
 
 def quick_ones(cases: Iterable[Any], *quick: Any) -> list[Any]:
-    """`cases` for `parametrize`: the `quick` ones always run, the others when slow ones do."""
-    return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]
+    """`cases` for `parametrize`: the `quick` ones always run, the others when long ones do."""
+    return [case if case in quick else pytest.param(case, marks=pytest.mark.long) for case in cases]
 
 
 @dataclass

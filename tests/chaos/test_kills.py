@@ -40,14 +40,14 @@ def test_long_runs_that_draw_their_plots(forked: Forks, tmp_path: Path, name: st
         stopper.stop_and_compare(4, random.Random(seed))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_installed_command(tmp_path: Path) -> None:
     stopper = Stopper(tmp_path, partial(start, tmp_path, "train", "-q"), CONFIG)
     for seed in range(2):
         stopper.stop_and_compare(2, random.Random(seed))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ctrl_c_while_the_command_starts_and_ends(tmp_path: Path) -> None:
     """Also during the imports and while Python ends: no traceback, at most one line."""
     draw = random.Random(0)

@@ -62,7 +62,7 @@ def test_a_run_that_resumes_exactly_is_found_to(cnnrun: Command, tmp_path: Path)
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("quick")
 def test_a_run_that_does_not_repeat_is_found_to(cnnrun: Command, tmp_path: Path) -> None:
     (tmp_path / "unseeded.py").write_text(UNSEEDED)
@@ -78,7 +78,7 @@ def test_a_run_that_does_not_repeat_is_found_to(cnnrun: Command, tmp_path: Path)
     assert "two runs that nobody stopped differ as well" in ended.out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_installed_command(cnnrun: Command, tiny: Path) -> None:
     ended = cnnrun("verify-resume", tiny, "--kills", 3, "--limit", 1000)
     assert ended.code == 0, ended.err
@@ -97,7 +97,7 @@ def test_a_mistake_and_a_run_that_fails_are_told(
     assert "the run in 'whole' failed (exit 1)" in ended.err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("quick")
 def test_a_run_that_is_too_short_to_be_killed(
     cnnrun: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

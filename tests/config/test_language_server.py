@@ -83,7 +83,7 @@ def editor(cnnrun: Command, tmp_path: Path) -> Iterator[Editor]:
         editor.server.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_editor_completes_explains_and_marks_mistakes(editor: Editor) -> None:
     text = (CONFIGS / "digits_cnn.yaml").read_text()
     first = "# yaml-language-server: $schema=schema.json\n"
@@ -96,7 +96,7 @@ def test_an_editor_completes_explains_and_marks_mistakes(editor: Editor) -> None
     assert "hidden" not in labels  # it is a key of another model
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_misspelt_key_is_marked(editor: Editor) -> None:
     text = (CONFIGS / "digits_cnn.yaml").read_text()
     first = "# yaml-language-server: $schema=schema.json\n"

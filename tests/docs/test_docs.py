@@ -66,7 +66,7 @@ SESSIONS = [page for page in PAGES if any(b.language == "console" for b in block
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(p, marks=pytest.mark.slow) if name_of(p) in SLOW else p for p in SESSIONS],
+    [pytest.param(p, marks=pytest.mark.long) if name_of(p) in SLOW else p for p in SESSIONS],
     ids=name_of,
 )
 def test_commands_do_what_the_page_shows(page: Path, quick_path: Path, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def stand_in_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(resnet18().state_dict(), tmp_path / "torch" / "hub" / "checkpoints" / file)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("stand_in_weights")
 def test_the_line_that_fine_tunes_works(quick_path: Path, tmp_path: Path) -> None:
     """The README's own line, on the photos of its first recipe, at a smaller size."""
@@ -131,7 +131,7 @@ def test_the_line_that_fine_tunes_works(quick_path: Path, tmp_path: Path) -> Non
         assert code == 0, output
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_readme_and_then_the_tutorial_work_in_one_folder(
     quick_path: Path, tmp_path: Path
 ) -> None:

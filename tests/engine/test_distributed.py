@@ -111,7 +111,7 @@ def test_a_process_that_dies_stops_the_others_and_the_run_goes_on(
     assert _rows(run) == _rows(tmp_path / whole.out.strip())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_torchruns_own_restart_goes_on_from_the_checkpoint(
     shell: Command, config: Path, tmp_path: Path
 ) -> None:
@@ -123,7 +123,7 @@ def test_torchruns_own_restart_goes_on_from_the_checkpoint(
     assert len(_rows(tmp_path / ended.out.strip())) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_signal_ends_all_processes_with_their_state_saved(
     shell: Command, config: Path, tmp_path: Path
 ) -> None:
@@ -184,7 +184,7 @@ class SmallMemory(torch.nn.Module):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_processes_agree_on_pieces_and_on_the_fastest_settings(
     config: Path, tmp_path: Path
 ) -> None:

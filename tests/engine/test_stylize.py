@@ -105,7 +105,7 @@ def test_extraction_stops_at_the_deepest_layer_and_names_are_torchvisions() -> N
         VGGFeatures("vgg19", ["relu2_3"], "max")
 
 
-@pytest.mark.parametrize("suffix", [pytest.param(".pth", marks=pytest.mark.slow), ".safetensors"])
+@pytest.mark.parametrize("suffix", [pytest.param(".pth", marks=pytest.mark.long), ".safetensors"])
 def test_weights_of_a_file_are_those_that_torchvision_would_use(
     tmp_path: Path, suffix: str
 ) -> None:
@@ -258,7 +258,7 @@ def test_a_thin_image_and_a_style_larger_than_it(cnnrun: Command, tmp_path: Path
     assert "3 x 1 x 500" in ended.out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_photo_straight_from_a_camera_does_not_end_the_process(
     installed_shell: Command, tmp_path: Path
 ) -> None:

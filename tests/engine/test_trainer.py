@@ -136,7 +136,7 @@ def test_a_device_that_is_not_there_is_told_before_training(cnnrun: Command, tin
     assert not Path("runs").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_missing_data_set_without_network(shell: Command, tiny: Path, tmp_path: Path) -> None:
     """No address can be reached: one message, no traceback, nothing left behind."""
     proxy = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
@@ -194,7 +194,7 @@ def test_streams_of_different_purposes_and_steps_are_unrelated() -> None:
     assert derive_seed(0, "augment", 1, 0) != derive_seed(0, "augment", 1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("every", ["7 steps"])
 def test_a_killed_run_goes_on_from_between_epochs(
     installed_shell: Command, tiny: Path, tmp_path: Path, every: str

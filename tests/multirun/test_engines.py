@@ -140,7 +140,7 @@ def cluster() -> Iterator[Any]:
     made.shutdown()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_survives_the_loss_of_a_node(cluster: Any, tmp_path: Path) -> None:
     sweep(tmp_path, [0.05, 0.1, 0.2, 0.3], 3)
     process = began(tmp_path, "--on", "ray", "output=ray", RAY_ADDRESS=cluster.address)
@@ -166,7 +166,7 @@ def test_a_sweep_survives_the_loss_of_a_node(cluster: Any, tmp_path: Path) -> No
     assert_same_runs(folder, tmp_path / "local" / "mine", 12)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("by", ["address", "client"])
 def test_a_sweep_on_ray_that_is_stopped_saves_its_runs_and_goes_on(
     cluster: Any, tmp_path: Path, by: str
@@ -202,7 +202,7 @@ if "train" in sys.argv:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_runs_share_a_gpu_or_see_none(cluster: Any, tmp_path: Path) -> None:
     """Ray hands out what a node says that it has; the runs train on the CPU all the same."""
     sweep(tmp_path, [0.1, 0.2], 1, epochs=1)
@@ -230,7 +230,7 @@ def test_runs_share_a_gpu_or_see_none(cluster: Any, tmp_path: Path) -> None:
 # Slurm -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_slurm_trains_an_array_and_a_job_that_is_preempted_goes_on(tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="needs submitit: pip install 'cnnrun[slurm]'")
     slurm = tmp_path / "slurm"

@@ -136,7 +136,7 @@ def _wait_for(process: subprocess.Popen[str], folder: Path, pattern: str) -> Pat
     raise AssertionError(process.communicate()[1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("when", ["config.yaml", "checkpoints/best.pt"])
 def test_a_signal_saves_and_says_how_to_go_on(
@@ -164,7 +164,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     assert again.wait(timeout=120) == 0, again.communicate()[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_second_signal_leaves_at_once_and_loses_nothing_saved(tmp_path: Path, tiny: Path) -> None:
     """The step that the first one waits for never ends here, until `ends` is there."""
     (tmp_path / "endless.py").write_text(

@@ -39,7 +39,7 @@ def _megabytes(action: str, *arguments: object) -> float:
     return float(ended.stdout)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sixty_thousand_mnist_images(tiny: Path, tmp_path: Path) -> None:
     """47 MB of training pixels and 8 of test pixels, once more while they are split."""
     folder = tmp_path / "MNIST" / "raw"
@@ -54,7 +54,7 @@ def test_sixty_thousand_mnist_images(tiny: Path, tmp_path: Path) -> None:
     assert _megabytes("build(experiment)", tiny, dataset) < 150
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_twenty_thousand_jpegs_without_cache(tiny: Path, tmp_path: Path) -> None:
     """Ten times the files may not take ten times the memory: decoded they would be 3 GB."""
     random = np.random.default_rng(0)
