@@ -30,8 +30,8 @@ def checkpoint_blocks(parts: Parts) -> None:
             raise experiment.error(place, f"does not go with training.{key}; leave one of them out")
     blocks = list(_blocks(parts.model))
     if not blocks:
-        told = f"{experiment.model.name} has no blocks of layers in a row, as a resnet has"
-        raise experiment.error(place, f"{told}; leave it out")
+        message = f"{experiment.model.name} has no blocks of layers in a row, as a resnet has"
+        raise experiment.error(place, f"{message}; leave it out")
     for block in blocks:
         if not hasattr(type(block), "without_checkpoint"):
             block.__class__ = _checkpointed(type(block))

@@ -43,8 +43,10 @@ def refuse_divided_batches(parts: Parts, processes: int) -> None:
         key = "accumulate" if training.accumulate > 1 else "auto_batch"
         divides, remedy = f"training.{key}, which divides batches", "leave that out"
     name = getattr(parts.experiment, users[0]).name
-    told = f"the loss of an image of {name} depends on the others of its batch; {divides}, would "
-    raise parts.experiment.error([users[0]], f"{told}train something else: {remedy}")
+    message = (
+        f"the loss of an image of {name} depends on the others of its batch; {divides}, would "
+    )
+    raise parts.experiment.error([users[0]], f"{message}train something else: {remedy}")
 
 
 @torch.no_grad()

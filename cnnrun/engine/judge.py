@@ -99,8 +99,8 @@ def _by_name(wanted: str | dict[str, Any], weights: str | None, config: Normaliz
         raise UserError(f"network: no model, run or checkpoint is called '{name}'{near}")
     own = {None: "DEFAULT", "imagenet": "DEFAULT", "random": None}.get(weights, weights)
     if own == "DEFAULT" and not of_library:
-        told = "weights: only torchvision/... and timm/... networks have weights of their own; "
-        raise UserError(told + "name a file, a run, or `random`")
+        message = "weights: only torchvision/... and timm/... networks have weights of their own; "
+        raise UserError(message + "name a file, a run, or `random`")
     file = expanded(own) if own and names_weights_file(own, of_library) else None
     model, name = named_network(
         "network",
@@ -116,8 +116,10 @@ def _by_name(wanted: str | dict[str, Any], weights: str | None, config: Normaliz
         found = under_names_of(model, read_weights(find_checkpoint(file)))
         known = _of_checkpoint(find_checkpoint(file)) or (of_library and _of_library(name)) or None
         if known and len(known.mean) != _SHAPE[0]:
-            told = f"is of a network of other images than RGB; name the run itself: network: {own}"
-            raise UserError(f"weights: {own} {told}")
+            message = (
+                f"is of a network of other images than RGB; name the run itself: network: {own}"
+            )
+            raise UserError(f"weights: {own} {message}")
     elif own is None:
         known = Normalization(list(normalize.IMAGENET_MEAN), list(normalize.IMAGENET_STD))
     else:

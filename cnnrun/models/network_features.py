@@ -120,8 +120,8 @@ def _in_order_of_use(
             times = f"{uses[layer]} times" if uses[layer] else "not at all"
             raise UserError(f"the layer '{layer}' of {name} is used {times}, and not once{hint}")
         if not are_maps(dict(shapes)[layer], probe):
-            told = "gives no feature maps (N, C, height, width)"
-            raise UserError(f"the layer '{layer}' of {name} {told}{hint}")
+            message = "gives no feature maps (N, C, height, width)"
+            raise UserError(f"the layer '{layer}' of {name} {message}{hint}")
     return [layer for layer, _ in shapes if layer in layers]
 
 

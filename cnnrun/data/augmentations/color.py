@@ -41,8 +41,10 @@ def _red_green_blue(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         UserError: the images are of other channels.
     """
     if images.shape[1] != 3:
-        told = f"augment: these images have {images.shape[1]} channels, and contrast, saturation, "
-        raise UserError(told + "hue and gray are of RGB images; leave them out")
+        message = (
+            f"augment: these images have {images.shape[1]} channels, and contrast, saturation, "
+        )
+        raise UserError(message + "hue and gray are of RGB images; leave them out")
     red, green, blue = torch.split(images, 1, 1)
     return red, green, blue
 

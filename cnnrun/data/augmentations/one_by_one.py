@@ -62,8 +62,8 @@ class OneByOne(Augmentation):
             found, moved = self.changed(image, mask, seed)
         # Whatever another library says of an image or a value that it can't use.
         except Exception as error:
-            told = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(f"augment: {self.name}: {told}") from error
+            message = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(f"augment: {self.name}: {message}") from error
         if found.shape != image.shape or (mask is not None and moved.shape != mask.shape):
             was, now = (" x ".join(map(str, each.shape)) for each in (image, found))
             raise UserError(f"augment: {self.name} makes images of {was} to {now}")

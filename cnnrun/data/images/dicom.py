@@ -95,8 +95,8 @@ def _form(header: Any) -> tuple[tuple[int, int], bool]:
         raise UnreadableError("a DICOM file without an image") from error
     gray = colors in _GRAY and samples == 1
     if not gray and not (colors in _COLORS and samples == 3 and bits == 8):
-        told = f"{colors}, {samples} values of {bits} bits a pixel"
-        raise UnreadableError(f"a DICOM image of a kind that is not read here ({told})")
+        message = f"{colors}, {samples} values of {bits} bits a pixel"
+        raise UnreadableError(f"a DICOM image of a kind that is not read here ({message})")
     refuse_large(height, width)
     return (height, width), gray
 
@@ -145,8 +145,8 @@ def _shown(dataset: Any, values: NDArray[Any], reading: ImageReading) -> Pixels:
     slope = float(dataset.get("RescaleSlope") or 1)
     ends = sorted(end * slope + float(dataset.get("RescaleIntercept") or 0) for end in (low, high))
     if "ModalityLUTSequence" in dataset or "VOILUTSequence" in dataset:
-        told = "its values are shown by a table (LUT)"
-        raise UnreadableError(f"{told}; say by dataset.range which are black and white")
+        message = "its values are shown by a table (LUT)"
+        raise UnreadableError(f"{message}; say by dataset.range which are black and white")
     if dataset.get("WindowWidth") is not None and dataset.get("WindowCenter") is not None:
         rescaled = apply_windowing(rescaled, dataset)
     return ImageReading(ends[0], ends[1], clips=True).scaled(rescaled, ends[1])

@@ -85,10 +85,10 @@ def values_of(rows: NDArray[Any], names: Sequence[str] = ()) -> Values:
     coarse = (lost > _COARSE * spread) & (spread > 0) & (len(rows) >= _SEVERAL)
     for k in np.flatnonzero(coarse | np.isinf(lost)).tolist():
         name, low, high = names[k] if names else k, exact[:, k].min(), exact[:, k].max()
-        told = f"'{name}' goes from {low:.12g} to {high:.12g}, which 32-bit numbers "
+        message = f"'{name}' goes from {low:.12g} to {high:.12g}, which 32-bit numbers "
         if np.isinf(lost[k]):
-            raise UserError(f"{told}do not reach; divide it by a large number")
-        raise UserError(f"{told}barely distinguish; subtract {low:.12g} from all of them")
+            raise UserError(f"{message}do not reach; divide it by a large number")
+        raise UserError(f"{message}barely distinguish; subtract {low:.12g} from all of them")
     return Values(torch.from_numpy(held))
 
 

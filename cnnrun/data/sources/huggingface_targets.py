@@ -34,8 +34,8 @@ def values_in(table: Any, where: str, columns: list[str]) -> Targets:
         rows = np.array(cells, np.float64).T
         return targets_of(rows, "values")
     except (TypeError, ValueError) as error:
-        told = f"{', '.join(columns)} hold something else than a number in each row"
-        raise UserError(f"{where}: {told}") from error
+        message = f"{', '.join(columns)} hold something else than a number in each row"
+        raise UserError(f"{where}: {message}") from error
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
 

@@ -112,8 +112,8 @@ def _read(path: Path, file: str, target: str | None, whole: bool) -> Pairs:
         raise UserError(f"dataset.file: {file}: {error.strerror or error}") from error
     # What unpacks the file and what reads the arrays meet damage with exceptions of any kind.
     except Exception as error:
-        told = f"no file of numpy's arrays, or damaged ({error!s:.200})"
-        raise UserError(f"{file}: {told}") from error
+        message = f"no file of numpy's arrays, or damaged ({error!s:.200})"
+        raise UserError(f"{file}: {message}") from error
 
 
 def _refuse_large(size: int, file: str) -> None:

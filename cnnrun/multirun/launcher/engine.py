@@ -39,8 +39,8 @@ class Place:
                 where = "--on slurm" if option in of_slurm else "--on ray or --on slurm"
                 raise ConfigError(f"{option}: goes with {where} only")
         if self.gpus is not None and self.gpus > 1:
-            told = "a run trains on one GPU; give 1, or on Ray a part of one such as 0.5"
-            raise ConfigError(f"--gpus {self.gpus:g}: {told}")
+            message = "a run trains on one GPU; give 1, or on Ray a part of one such as 0.5"
+            raise ConfigError(f"--gpus {self.gpus:g}: {message}")
 
     @property
     def kind(self) -> str:
@@ -55,8 +55,8 @@ class Place:
         if self.kind == "local":
             return
         if device.startswith("cuda:"):
-            told = f"with --on {self.kind} a run sees its own GPU alone; write device: cuda"
-            raise ConfigError(f"device: {device}: {told}")
+            message = f"with --on {self.kind} a run sees its own GPU alone; write device: cuda"
+            raise ConfigError(f"device: {device}: {message}")
         if device == "cuda" and self.gpus == 0:
             raise ConfigError("--gpus 0: the experiment says device: cuda; give 1 or a part of one")
 
