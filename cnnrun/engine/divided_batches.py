@@ -72,7 +72,7 @@ def _compares_images(parts: Parts) -> bool:
                 pair: _mean_loss(parts, inputs[list(pair)], targets[list(pair)])
                 for pair in permutations(range(_IMAGES), 2)
             }
-    except Exception:
+    except Exception:  # what fails here fails in the first step, too, and is explained there
         return False
     finally:
         for module, training in modes:
