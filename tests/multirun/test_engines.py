@@ -46,9 +46,14 @@ def sweep(folder: Path, lrs: list[float], seeds: int, epochs: int = 6) -> Path:
     return file
 
 
-def began(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+INSTALLED = (sys.executable, "-m", "cnnrun")
+
+
+def began(
+    folder: Path, *arguments: str, command: tuple[str, ...] = INSTALLED, **environment: str
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "cnnrun", "sweep", "mine.yaml", *arguments],
+        [*command, "sweep", "mine.yaml", *arguments],
         cwd=folder,
         env={**ENVIRONMENT, **environment},
         stdout=subprocess.PIPE,
@@ -231,14 +236,18 @@ def test_runs_share_a_gpu_or_see_none(cluster: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_slurm_trains_an_array_and_a_job_that_is_preempted_goes_on(tmp_path: Path) -> None:
+def test_slurm_trains_an_array_and_a_job_that_is_preempted_goes_on(
+    quick_path: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("submitit", reason="needs submitit: pip install 'cnnrun[slurm]'")
     slurm = tmp_path / "slurm"
     fake_slurm.install(slurm)
     sweep(tmp_path, [0.1, 0.2], 1, epochs=60)
     path = f"{slurm}{os.pathsep}{os.environ['PATH']}"
     options = ("--time", "30", "--cpus", "1", "--slurm", "partition=gpu")
-    process = began(tmp_path, "--on", "slurm", *options, "output=slurmed", PATH=path)
+    quick = (str(quick_path / "cnnrun"),)
+    slurmed = ("--on", "slurm", *options, "output=slurmed")
+    process = began(tmp_path, *slurmed, command=quick, PATH=path)
     folder = tmp_path / "slurmed" / "mine"
     in_the_middle: list[str] = []
 
@@ -267,7 +276,7 @@ def test_slurm_trains_an_array_and_a_job_that_is_preempted_goes_on(tmp_path: Pat
         assert f"#SBATCH {line}" in script
     begun = Counter((slurm / "begun").read_text().split())
     assert begun == {f"100_{task}": 1 for task in range(2)} | {in_the_middle[0]: 2}
-    local = began(tmp_path, "output=local")
+    local = began(tmp_path, "output=local", command=quick)
     assert local.wait(400) == 0
     assert_same_runs(folder, tmp_path / "local" / "mine", 2, epochs=60)
 
