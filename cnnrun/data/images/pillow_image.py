@@ -90,6 +90,14 @@ def at_page(image: Image.Image, page: int | None) -> Image.Image:
     return image
 
 
+def page_count(image: Image.Image) -> int:
+    """How many pages or frames the file holds; 1 where damage hides the others."""
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # Pillow's readers meet damage with exceptions of any kind
+        return 1
+
+
 def orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1..8."""
     try:
