@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.pixels.processing import apply_modality_lut, apply_windowing
 
+from cnnrun import load_model
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.images.formats import open_image, read_header
 from cnnrun.data.images.modes import UnreadableError
@@ -244,6 +246,42 @@ def test_arrays_whose_channels_can_not_be_told(shape: tuple[int, ...], tmp_path:
         npz(ImageOptions(), file=str(tmp_path / "a.npz"))
 
 
+def _tiff(pixels: NDArray[np.uint8], extra: int) -> bytes:
+    """A TIFF of (H, W, C) bytes, which Pillow can't write; extra: what channels after RGB are, 0
+    for anything, 2 for transparency."""
+    height, width, channels = pixels.shape
+    end = 8 + pixels.size
+    tags = {256: [width], 257: [height], 258: [8] * channels, 259: [1], 262: [2 if channels > 2 else 1],
+            273: [8], 277: [channels], 278: [height], 279: [pixels.size]}  # fmt: skip
+    if channels > 3:
+        tags[338] = [extra] * (channels - 3)
+    entries, more = b"", b""
+    start = end + 2 + 12 * len(tags) + 4
+    for tag, values in tags.items():
+        cell = struct.pack(f"<{len(values)}H", *values)
+        if len(cell) > 4:
+            cell, more = struct.pack("<I", start + len(more)), more + cell
+        entries += struct.pack("<HHI", tag, 3, len(values)) + cell.ljust(4, b"\0")
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", end) + pixels.tobytes() + directory + more
+
+
+@pytest.mark.parametrize("extra", [0, 2])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 6, 8])
+def test_no_channel_of_a_tiff_is_dropped_in_silence(channels: int, extra: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 7, channels), dtype=np.uint8)
+    content = _tiff(pixels, extra)
+    if channels in (1, 3):
+        assert np.array_equal(_read(content, channels), pixels)
+    elif (channels, extra) == (4, 2):  # on white
+        opaque = pixels[:, :, 3:] == 255
+        assert np.array_equal(_read(content, 3)[opaque[:, :, 0]], pixels[:, :, :3][opaque[:, :, 0]])
+    else:
+        for reads in (_read, read_header):
+            with pytest.raises(UnreadableError, match=f"a TIFF of {channels} channels, of which"):
+                reads(content)
+
+
 def test_five_channels_from_training_to_plots(
     cnnrun: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +304,21 @@ def test_five_channels_from_training_to_plots(
         assert drawn.code == 0, drawn.err
         said += drawn.err
     assert "images of 5 channels: plots show the first three" in said
+    found = load_model(run).predict(list(np.moveaxis(pixels[:8], 1, 3)), top=2)
+    with np.load("a.npz") as held:
+        tensor = torch.from_numpy(held["x_train"][:8])
+    shares = load_model(run).probabilities(tensor)
+    assert [dict(answer) for answer in found] == [
+        {"0": pytest.approx(row[0]), "1": pytest.approx(row[1])} for row in shares
+    ]
+    Image.new("RGB", (20, 20)).save("a.png")
+    for image, told in (
+        ("a.png", "the network takes images of 5 channels, which image files do not have"),
+        (pixels[0], r"5 channels, got 5 x 20 x 20; np\.moveaxis\(array, 0, -1\) moves them last"),
+        (pixels[0, :4].transpose(1, 2, 0), "expected an array H x W x C with 5 channels, got 20 x"),
+    ):
+        with pytest.raises(UserError, match=told):
+            load_model(run).predict(image)
     assert cnnrun("export", run, "-o", "m.onnx").code == 0
     for changes, told in (
         (["dataset.augment=[{name: grayscale}]"], "hue and gray are of RGB images; leave them out"),
