@@ -251,7 +251,8 @@ def _tiff(pixels: NDArray[np.uint8], extra: int) -> bytes:
     for anything, 2 for transparency."""
     height, width, channels = pixels.shape
     end = 8 + pixels.size
-    tags = {256: [width], 257: [height], 258: [8] * channels, 259: [1], 262: [2 if channels > 2 else 1],
+    kind = 2 if channels > 2 else 1
+    tags = {256: [width], 257: [height], 258: [8] * channels, 259: [1], 262: [kind],
             273: [8], 277: [channels], 278: [height], 279: [pixels.size]}  # fmt: skip
     if channels > 3:
         tags[338] = [extra] * (channels - 3)
