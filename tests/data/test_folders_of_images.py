@@ -96,7 +96,7 @@ def test_damaged_files_stop_or_are_left_out(
     assert len(listed.read_text().splitlines()) == 3
     ended = cnnrun("train", base, "-q", *size, "dataset.on_error=skip")
     assert ended.code == 0, ended.err
-    assert "left out 2 bad image files" in ended.err
+    assert "left out 2 samples that can't be read" in ended.err
     rows = (Path(ended.out.strip()) / "bad_files.csv").read_text()
     assert "half.jpg" in rows
     assert "empty.jpg" in rows
