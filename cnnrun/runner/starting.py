@@ -56,7 +56,7 @@ def start(experiment: Experiment, quiet: bool, directory: NewRun) -> RunDirector
     except BadImageError as error:
         run = directory(experiment)
         run.write_bad_files((bad.path, bad.reason) for bad in error.files)
-        message = f"{error}\nall {len(error.files)} are listed in {run.bad_files}"
+        message = f"{error}\nThe whole list ({len(error.files):,}): {run.bad_files}"
         raise UserError(message) from error
     if experiment.training.auto_speed:
         parts = fastest(parts)

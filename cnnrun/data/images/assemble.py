@@ -56,7 +56,7 @@ def refuse_bad(options: ImageOptions) -> None:
     if options.bad_files and options.on_error == "stop":
         raise BadImageError(
             options.bad_files,
-            "Put these files right or remove them, or leave them out by dataset.on_error: skip",
+            "Fix or remove these files, or skip them with dataset.on_error: skip",
         )
 
 
@@ -131,7 +131,7 @@ def _report(findings: list[Findings], form: ImageFormat, options: ImageOptions) 
     if form.channels == 1 and options.channels is None and modes["RGB"]:
         unlike["RGB"] = modes["RGB"]
     if unlike:
-        kinds = ", ".join(f"{count:,} of mode {mode}" for mode, count in unlike.items())
+        kinds = ", ".join(f"{count:,} {mode}" for mode, count in unlike.items())
         options.notes.append(f"converted to {_kind(form)}: {kinds}")
     several = sum(found.several for found in findings)
     if several and options.reading.page is None:
