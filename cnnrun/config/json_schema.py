@@ -116,7 +116,9 @@ def _with_nested(value: Any) -> Any:
     inner = {key: _with_nested(part) for key, part in value.items() if key != NESTED}
     if NESTED in value:
         others = [{"type": "string"}] if inner.pop("others") else []
-        inner["anyOf"] = [*_component(registry.KINDS[value[NESTED]])["anyOf"], *others]
+        return inner | {"anyOf": [*_component(registry.KINDS[value[NESTED]])["anyOf"], *others]}
+    if "anyOf" in inner:
+        inner["anyOf"] = [one for part in inner["anyOf"] for one in part.get("anyOf", [part])]
     return inner
 
 

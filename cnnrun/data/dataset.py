@@ -19,7 +19,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class BadFile:
-    """A file that can't be decoded: its path and the reason."""
+    """A file or row that can't be read: its path and the reason."""
 
     path: str
     reason: str

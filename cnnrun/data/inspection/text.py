@@ -87,7 +87,7 @@ def _imbalance(report: Report) -> list[str]:
 def _bad_images(report: Report) -> list[str]:
     lines = []
     if report["bad_files"]:
-        lines.append(f"files: {_count(len(report['bad_files']), 'file')} can't be decoded")
+        lines.append(f"files: {_count(len(report['bad_files']), 'sample')} can't be read")
     if report["blank"]["count"]:
         places = [_place(place) for place in report["blank"]["images"]]
         count = report["blank"]["count"]
