@@ -67,8 +67,8 @@ OTHERS = {
     "fold": "1/3", "augment": "[{name: rotation}]", "test": "0.3", "validation": "0.3",
     "cache_dir": "elsewhere", "threads": "1", "bits": "8", "displace": "0.1", "groups": "2",
     "split_column": "part", "group_column": "whose", "path_column": "file", "label_column": "kind",
-    "encoder": "resnet", "decoder": "[8]", "weights": "DEFAULT", "range": "[0, 200]", "page": "1", "image_folder": "images",
-    "max": "1.3", "min": "0.8",
+    "encoder": "resnet", "decoder": "[8]", "weights": "DEFAULT", "range": "[0, 200]", "page": "1",
+    "image_folder": "images", "max": "1.3", "min": "0.8",
     "test_position": "0.25", "test_rotation": "10", "test_scale": "[0.4, 0.5]",
 }  # fmt: skip
 
