@@ -214,7 +214,7 @@ class Dataset:
         """The same images with targets in the order of a checkpoint's `classes`.
 
         Every class here must be in `classes`; the order may differ, and some may be absent here.
-        Sets of labels and values need all of them.
+        Values need all of them, and sets of labels that are not listed by name.
         """
 
         def relabel(split: Split) -> Split:

@@ -94,7 +94,7 @@ def sets_in(table: Any, where: str, column: str, names: tuple[str, ...]) -> Labe
             if not isinstance(place, int) or not 0 <= place < len(names):
                 raise UserError(f"{where}, row {row}: the label {label!r} is none of training's")
             held[row, place] = 1
-    return LabelSets(held)
+    return LabelSets(held, listed=own is None)
 
 
 def _cells(table: Any, column: str) -> list[Any]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cnnrun.component import Entry, check_signature
 from cnnrun.errors import UserError
+from cnnrun.registry.entry import Entry, check_signature
 
 # From a member's name to its factory, whose signature is its schema, as usual.
 Maker = Callable[[str], Callable[..., Any]]
