@@ -37,6 +37,9 @@ from cnnrun.data.targets import Labels, LabelSets, Masks, Values
 from cnnrun.errors import UserError
 from cnnrun.measures import Metric
 from cnnrun.registry import (
+    Named,
+    Nested,
+    activations,
     augmentations,
     datasets,
     initializers,
@@ -88,6 +91,8 @@ __all__ = [
     "Metric",
     "Mixing",
     "Multilabel",
+    "Named",
+    "Nested",
     "Photometric",
     "Predictions",
     "Reconstruct",
@@ -102,6 +107,7 @@ __all__ = [
     "TrainingStep",
     "UserError",
     "Values",
+    "activations",
     "augmentations",
     "datasets",
     "identity",

@@ -18,8 +18,6 @@ PACKAGE = REPOSITORY / "cnnrun"
 # From the ground up. A file imports from its own room and from lower floors, never across a floor.
 FLOORS = (
     ("errors", "version", "measures"),
-    ("component",),
-    ("library",),
     ("registry", "runtime"),
     ("data", "models"),
     ("components",),

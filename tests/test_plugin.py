@@ -14,10 +14,10 @@ from cnnrun.registry import KINDS
 
 _NAMES = """
 Annealed Augmentation Classify Dataset Draws Figure Geometric Images LabelSets Labels Logger Masks
-Metric Mixing Multilabel Photometric Predictions Reconstruct Regress Row Sampler Schedule Segment
-Split Target Task TrainingStep UserError Values augmentations datasets identity initializers
-loggers losses models new_axes new_figure optimizers per_image plots schedules softmax styled
-tasks trained_network
+Metric Mixing Multilabel Named Nested Photometric Predictions Reconstruct Regress Row Sampler
+Schedule Segment Split Target Task TrainingStep UserError Values activations augmentations datasets
+identity initializers loggers losses models new_axes new_figure optimizers per_image plots schedules
+softmax styled tasks trained_network
 """
 NAMES = str.split(_NAMES)
 

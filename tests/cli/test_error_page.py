@@ -104,7 +104,7 @@ UNTESTED = {
     "has no split '…'… (it has": "needs the hub, or seconds of imports",
     "torch can't export this network's graph": "no network here that torch can't export",
     "torch can't trace this network": "no network here that torch can't trace",
-    "no Ray cluster answers": "needs Ray",
+    "can't connect to the Ray cluster": "needs Ray",
     "a walk needs two test images": "no split is so small that its plot is not drawn before",
 }
 
