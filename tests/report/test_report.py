@@ -520,7 +520,7 @@ def test_where_the_page_can_not_be_written(small_run: Path, cnnrun: Command) -> 
     assert "can't make its folder (Not a directory)" in below.err
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_thousands_of_epochs_make_no_large_page(
     opened: Page, small_run: Path, many: Path, tmp_path: Path
 ) -> None:
