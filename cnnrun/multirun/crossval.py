@@ -251,7 +251,7 @@ def _scored(
     assert task
     kept = [
         name
-        for name in dict.fromkeys((*task.headline, *task.measures))
+        for name in dict.fromkeys((*task.headline, *task.epoch_metrics))
         if any(isinstance(found.get(name), float) for found in scores)
     ]
     return Scored(

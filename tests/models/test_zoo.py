@@ -52,7 +52,7 @@ def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
 @pytest.mark.parametrize(
     "name",
     [
-        name if name in (*SMALLEST, *SIZES) else pytest.param(name, marks=pytest.mark.long)
+        name if name in (*SMALLEST, *SIZES) else pytest.param(name, marks=pytest.mark.slow)
         for name in ALL
     ],
 )

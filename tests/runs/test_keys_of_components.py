@@ -189,7 +189,7 @@ def test_a_key_of_each_component(section: str, capsys: pytest.CaptureFixture[str
     assert found == {"stopped: allowed": len(names)}
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("section", [*SECTIONS, "augmentation", "dataset"])
 def test_every_key_of_each_component_in_each_state(
     section: str, capsys: pytest.CaptureFixture[str]
