@@ -177,7 +177,7 @@ def test_under_several_seeds_each_fold_is_the_plain_run_of_its_seed(
         ids = [row["id"] for row in csv.DictReader(file.read_text().splitlines())]
         assert len(set(ids)) == len(ids) == 300
     again = cnnrun("crossval", "x.yaml", "--folds", 2, "--seeds", "4,7")
-    assert "2 folds, 300 images left out once under each of 2 seeds" in again.out
+    assert "2 folds, 300 images, each held out once with each of 2 seeds" in again.out
     assert "finished" not in again.err, "nothing is trained twice"
 
 
