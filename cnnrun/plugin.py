@@ -35,7 +35,7 @@ from cnnrun.data.augmentations.sampling import Sampler
 from cnnrun.data.dataset import Dataset, Images, Split
 from cnnrun.data.targets import Labels, LabelSets, Masks, Values
 from cnnrun.errors import UserError
-from cnnrun.measures import Metric
+from cnnrun.metrics import Metric
 from cnnrun.registry import (
     Named,
     Nested,

@@ -123,7 +123,7 @@ from cnnrun.plugin import Logger, loggers
 
 @loggers.register("ctrl_c")
 class CtrlC(Logger):
-    def begin(self, run, config, known):
+    def start(self, run, config, known):
         return {}
 
     def epoch(self, row):

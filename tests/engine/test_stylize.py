@@ -370,7 +370,7 @@ def test_losses_of_one_size_are_compared(stages: int, epochs: int) -> None:
     model = TrainedImage((3, 40, 24), stages=stages)
     split = Split(torch.zeros(1, 3, 40, 24, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
     for epoch in range(epochs):
-        task.begin_epoch(model, Dataset(("x",), split, split), epoch, epochs)
+        task.start_epoch(model, Dataset(("x",), split, split), epoch, epochs)
         sizes.append(model.current)
     assert task.loss_since(model, epochs) == sizes.index(stages - 1) + 1
 

@@ -18,7 +18,7 @@ from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from cnnrun.comparison import find_runs
-from cnnrun.measures import ACCURACY, LOSS, MSE, Metric
+from cnnrun.metrics import ACCURACY, LOSS, MSE, Metric
 from cnnrun.multirun.sweep import sweep
 from cnnrun.plots.drawing.curves import draw_curves
 from cnnrun.report import board, many_runs, one_run
