@@ -22,7 +22,7 @@ from cnnrun.multirun.sweep.storage import (
     require_optuna,
 )
 from cnnrun.multirun.sweep.stored import shown
-from tests.conftest import Command
+from tests.conftest import HANGS, Command
 
 FORK = multiprocessing.get_context("fork")
 
@@ -128,7 +128,7 @@ def test_a_process_is_dead_once_its_lock_is_free(tmp_path: Path) -> None:
 
     process = FORK.Process(target=live)
     process.start()
-    name = names.get(timeout=20)
+    name = names.get(timeout=HANGS)
     assert not here.is_dead(name)
     assert not here.is_dead(here.name)
     assert not here.is_dead("elsewhere")
