@@ -19,8 +19,8 @@ from cnnrun.cli.engines import (
     SlurmOptions,
 )
 from cnnrun.cli.help_text import examples
+from cnnrun.cli.printing import print_found
 from cnnrun.runtime import console
-from cnnrun.runtime.strict_json import to_json
 
 
 @app.command(
@@ -61,4 +61,4 @@ def crossval(
         console.out("\n".join(lines))
         return
     found = folded.run(config, folds, overrides or [], output, options)
-    console.out(to_json(found.to_dict()) if as_json else found.to_text(), fit=not as_json)
+    print_found(found, as_json)
