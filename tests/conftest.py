@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,6 +37,14 @@ typer.main.get_command = cache(typer.main.get_command)
 def quick_ones(cases: Iterable[Any], *quick: Any) -> list[Any]:
     """`cases` for `parametrize`: the `quick` ones always run, the others are slow."""
     return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]
+
+
+def stand_in(module: ModuleType, **changes: Any) -> SimpleNamespace:
+    """`module` with changes, to be put where one other module names it.
+
+    Changed itself, it would be so for all; what is imported meanwhile would keep it for ever.
+    """
+    return SimpleNamespace(**{**vars(module), **changes})
 
 
 @dataclass

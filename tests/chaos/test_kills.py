@@ -26,6 +26,7 @@ def test_a_run_killed_four_times_ends_at_the_same_bits(forked: Start, tmp_path: 
     assert any("SIGKILL" in what for stops in done for what in stops)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_signalled_ends_at_the_same_bits(forked: Start, tmp_path: Path) -> None:
     stopper = _stopper(forked, tmp_path)
     for seed in range(3):
@@ -58,6 +59,7 @@ def test_ctrl_c_while_the_command_starts_and_ends(tmp_path: Path) -> None:
         assert err in {"", "error: interrupted\n"}
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_checkpoint_starts_over(
     forked: Start, tmp_path: Path
 ) -> None:

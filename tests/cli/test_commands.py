@@ -20,6 +20,7 @@ def _weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
     return weights
 
 
+@pytest.mark.slow
 def test_digits_train_eval_and_json_in_the_shell(shell: Command) -> None:
     ended = shell(
         f"RUN=$(cnnrun train {CONFIGS}/digits_cnn.yaml training.epochs=8 -q) && "
@@ -183,6 +184,7 @@ def test_help_says_the_same_in_any_width(cnnrun: Command, monkeypatch: pytest.Mo
     assert "directory." in said[0], "the end of a long summary"
 
 
+@pytest.mark.slow
 def test_help_is_quick_and_complete(installed_shell: Command) -> None:
     ended = installed_shell(
         "cnnrun --help; for c in train eval check viz list; do cnnrun $c --help || exit 9; done"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import REPOSITORY, quick_ones
+from tests.conftest import REPOSITORY
 from tests.fuzz.experiments import experiment, write_images
 from tests.fuzz.ways import differences
 
@@ -22,13 +22,15 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_images(tmp_path_factory.mktemp("images"))
 
 
-@pytest.mark.parametrize("number", quick_ones(range(FIRST, FIRST + 10), *range(FIRST, FIRST + 6)))
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(FIRST, FIRST + 10))
 def test_ways_agree(number: int, images: Path, tmp_path: Path) -> None:
     outcome = differences(experiment(number, images), tmp_path)
     assert outcome.problems == []
     assert outcome.refused or {"numbers", "resumed", "evaluated"} <= set(outcome.compared)
 
 
+@pytest.mark.slow
 def test_a_difference_is_found(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,7 @@ def test_the_fast_path_is_not_taken_where_features_change(
     assert found == [None]
 
 
+@pytest.mark.slow
 def test_unfreezing_lets_everything_learn_and_resumes(
     cnnrun: Command, tiny: Path, source: Path
 ) -> None:

@@ -52,6 +52,7 @@ def folded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, cro
         yield folder, found
 
 
+@pytest.mark.slow
 def test_each_fold_is_the_plain_run(
     cnnrun: Command, folded: tuple[Path, crossval.Scored], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +102,7 @@ def test_what_is_trained_is_not_trained_again(
     assert again.to_dict() == found.to_dict()
 
 
+@pytest.mark.slow
 def test_a_stopped_cross_validation_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

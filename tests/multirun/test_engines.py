@@ -19,12 +19,13 @@ import torch
 
 from cnnrun.config.document import read
 from cnnrun.errors import ConfigError
+from cnnrun.multirun.launcher import remote as remote_module
 from cnnrun.multirun.launcher.engine import Place
 from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.launcher.on_ray import runs_at_once
 from cnnrun.multirun.launcher.remote import Ended, Remote, brought_back
 from tests.chaos.runs import assert_equal
-from tests.conftest import Command
+from tests.conftest import Command, stand_in
 from tests.multirun import fake_slurm
 
 BASE = """\
@@ -408,6 +409,6 @@ def test_where_the_disk_is_shared_a_try_waits_for_the_one_before(
         return Ended(int(taken), "", "error: another process is training x" if taken else "")
 
     monkeypatch.setattr(Remote, "_run", train)
-    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(remote_module, "time", stand_in(time, sleep=lambda _: None))
     assert remote.train() == Ended(0, "", "")
     assert len(tries) == 3

@@ -192,6 +192,7 @@ def test_a_study_that_is_stopped_says_how_to_go_on(
     assert "training.epochs=3" in str(e.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "message"),
     [

@@ -117,6 +117,7 @@ def column(opened: Page, table: str, number: int) -> list[str]:
     return opened.texts(f"{table} tbody tr > :nth-child({number})")
 
 
+@pytest.mark.slow
 def test_a_runs_page(opened: Page, run_page: Path, small_run: Path) -> None:
     assert_sound(opened, run_page)
     summary = json.loads((small_run / "summary.json").read_text())

@@ -16,7 +16,6 @@ from PIL import Image
 from cnnrun import runner
 from cnnrun.config.experiment import load
 from cnnrun.config.json_schema import experiment_schema
-from tests.conftest import quick_ones
 from tests.runs.test_resume_matrix import STATES, what_became_of
 
 DIGITS: dict[str, Any] = {"name": "digits", "limit": 60, "batch_size": 30}
@@ -181,7 +180,8 @@ def test_what_is_carried_is_all_that_is_there() -> None:
     assert len(known) > 55
 
 
-@pytest.mark.parametrize("section", quick_ones(["optimizer", "schedule"], "schedule"))
+@pytest.mark.slow
+@pytest.mark.parametrize("section", ["optimizer", "schedule"])
 def test_a_key_of_each_component(section: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The first key of each optimizer and schedule, on a run that was stopped."""
     names = [name for name in components() if name.startswith(section)]
