@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 from cnnrun.multirun.study.findings import Findings
-from cnnrun.multirun.sweep.storage import study_names
+from cnnrun.multirun.sweep.database import study_names
 from cnnrun.multirun.sweep.sweep import status
 from cnnrun.runner import finishing
 from tests.conftest import Command, Result

@@ -493,7 +493,7 @@ def test_a_run_killed_between_its_two_checkpoints_goes_on_from_the_newer(
     old = (run / "checkpoints/last.pt").read_bytes()
     with monkeypatch.context() as killing:
         killing.setattr(Trainer, "save", save_best_and_die)
-        killing.setattr("cnnrun.engine.trainer.is_better", lambda *_: True)
+        killing.setattr("cnnrun.engine.progress.is_better", lambda *_: True)
         killing.setattr(Trainer, "stop_or_save", lambda _: None)
         assert cnnrun("train", "--resume", run, "-q").code == 130
     assert (run / "checkpoints/last.pt").read_bytes() == old
