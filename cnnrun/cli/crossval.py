@@ -19,9 +19,9 @@ from cnnrun.cli.engines import (
     SlurmOptions,
 )
 from cnnrun.cli.help_text import examples
+from cnnrun.cli.printing import print_found
 from cnnrun.cli.seeds import METAVAR, chosen_seeds
 from cnnrun.runtime import console
-from cnnrun.runtime.strict_json import to_json
 
 
 @app.command(
@@ -72,4 +72,4 @@ def crossval(
         console.out("\n".join(lines))
         return
     found = folded.run(config, folds, overrides, output, options, numbers)
-    console.out(to_json(found.to_dict()) if as_json else found.to_text(), fit=not as_json)
+    print_found(found, as_json)

@@ -10,6 +10,7 @@ import typer
 from cnnrun.cli.app import AsJson, Output, Overrides, Plugins, app
 from cnnrun.cli.completion import complete_config
 from cnnrun.cli.help_text import examples
+from cnnrun.cli.printing import print_found
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
@@ -73,9 +74,7 @@ def describe(
     from cnnrun.models.description.trace import describe
 
     description = describe(*model_of(target, overrides or [], plugin or []))
-    console.out(
-        to_json(description.to_dict()) if as_json else description.to_text(), fit=not as_json
-    )
+    print_found(description, as_json)
     if output is not None:
         from cnnrun.plots.drawing.diagram import draw_diagram
         from cnnrun.plots.style import save

@@ -102,10 +102,10 @@ class Scored:
             rows.append([metric.display_name, metric.text(found.mean), between, spread])
         head = ["", "mean", "95 % interval", "lowest to highest fold"]
         folds, seeds = len(self.runs) // len(self.seeds), len(self.seeds)
-        once = "once each" if seeds == 1 else f"once under each of {seeds} seeds"
+        once = "once" if seeds == 1 else f"once with each of {seeds} seeds"
         return "\n".join(
             [
-                f"{self.name}: {folds} folds, {self.images:,} images left out {once}",
+                f"{self.name}: {folds} folds, {self.images:,} images, each held out {once}",
                 *columns([head, *rows], right=(1,)),
                 *partly,
                 "intervals are corrected for folds that share images (Nadeau & Bengio 2003)",

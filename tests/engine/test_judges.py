@@ -51,6 +51,7 @@ def _features(network: nn.Module, *layers: str, average: bool = False) -> Networ
     return NetworkFeatures(Judge(network, "it", MEAN, STD), layers, average)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "layers"),
     [

@@ -52,6 +52,7 @@ def folded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, cro
         yield folder, found
 
 
+@pytest.mark.slow
 def test_each_fold_is_the_plain_run(
     cnnrun: Command, folded: tuple[Path, crossval.Scored], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +102,7 @@ def test_what_is_trained_is_not_trained_again(
     assert again.to_dict() == found.to_dict()
 
 
+@pytest.mark.slow
 def test_a_stopped_cross_validation_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,7 +179,7 @@ def test_under_several_seeds_each_fold_is_the_plain_run_of_its_seed(
         ids = [row["id"] for row in csv.DictReader(file.read_text().splitlines())]
         assert len(set(ids)) == len(ids) == 300
     again = cnnrun("crossval", "x.yaml", "--folds", 2, "--seeds", "4,7")
-    assert "2 folds, 300 images left out once under each of 2 seeds" in again.out
+    assert "2 folds, 300 images, each held out once with each of 2 seeds" in again.out
     assert "finished" not in again.err, "nothing is trained twice"
 
 
