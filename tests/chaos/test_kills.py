@@ -12,7 +12,7 @@ import pytest
 
 from tests.chaos.runs import CONFIG, assert_same_end, start
 from tests.chaos.stopping import CONFIGS, Stopper, short
-from tests.conftest import Start
+from tests.conftest import HANGS, Start
 
 
 def _stopper(forked: Start, folder: Path, config: str = short(CONFIG)) -> Stopper:
@@ -54,7 +54,7 @@ def test_ctrl_c_while_the_command_starts_and_ends(tmp_path: Path) -> None:
         process = start(tmp_path, "list", "models")
         time.sleep(draw.uniform(0, 0.6))
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANGS)
         assert process.returncode in {0, 130, -signal.SIGINT}, err
         assert err in {"", "error: interrupted\n"}
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import CONFIGS, Command
+from tests.conftest import CONFIGS, Command, thorough_only
 from tests.data.test_splits_and_batches import write_cifar10
 
 
@@ -39,7 +39,10 @@ def test_digits_train_eval_and_json_in_the_shell(shell: Command) -> None:
 
 @pytest.mark.mnist
 @pytest.mark.slow
-@pytest.mark.parametrize(("config", "floor"), [("mnist_mlp", 0.94), ("mnist_cnn", 0.97)])
+@pytest.mark.parametrize(
+    ("config", "floor"),
+    [("mnist_mlp", 0.94), pytest.param("mnist_cnn", 0.97, marks=thorough_only)],
+)
 def test_mnist_reaches_its_accuracy(
     shell: Command, mnist_root: Path, config: str, floor: float
 ) -> None:

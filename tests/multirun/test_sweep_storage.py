@@ -17,7 +17,7 @@ from cnnrun.multirun.sweep.database import driver_named, require_optuna
 from cnnrun.multirun.sweep.liveness import Liveness
 from cnnrun.multirun.sweep.storage import Recorded, Trials, current_trial
 from cnnrun.multirun.sweep.stored import shown
-from tests.conftest import Command
+from tests.conftest import HANGS, Command
 
 FORK = multiprocessing.get_context("fork")
 
@@ -124,7 +124,7 @@ def test_a_process_is_dead_once_its_lock_is_free(tmp_path: Path) -> None:
 
     process = FORK.Process(target=live)
     process.start()
-    name = names.get(timeout=20)
+    name = names.get(timeout=HANGS)
     assert not here.is_dead(name)
     assert not here.is_dead(here.name)
     assert not here.is_dead("elsewhere")
