@@ -29,7 +29,7 @@ from cnnrun.runtime.strict_json import to_json
 def crossval(
     config: Config,
     overrides: Overrides = None,
-    folds: Annotated[int, typer.Option(metavar="K", min=2, help="Parts of the data.")] = 5,
+    folds: Annotated[int, typer.Option(metavar="K", min=2, help="Number of folds.")] = 5,
     output: Annotated[
         str, typer.Option("--output", "-o", help="Folder of all cross-validations.", metavar="DIR")
     ] = "crossval",

@@ -122,7 +122,7 @@ def _train_seeds(
         numbers = [first + k for k in range(numbers[0])]
     chosen = list(dict.fromkeys(numbers))
     if not chosen:
-        raise ConfigError("--seeds: 0 seeds are nothing to train")
+        raise ConfigError("--seeds: at least one seed is needed")
     experiments = [load(config, [*changes, f"seed={seed}"], plugins) for seed in chosen]
     for run in train_seeds(experiments, quiet):
         _print_run(run, quiet, as_json)
@@ -148,7 +148,7 @@ def _print_summary(path: Path, summary: dict[str, Any]) -> None:
         console.out(f"plot      {plot}")
     if console.stderr.isatty():
         spent = duration(summary["seconds"])
-        console.note(f"{spent} in all; next:\n  cnnrun eval {path}\n  cnnrun report {path}")
+        console.note(f"{spent} in total; next:\n  cnnrun eval {path}\n  cnnrun report {path}")
 
 
 def _scores(summary: dict[str, Any]) -> str:

@@ -89,7 +89,7 @@ def figure(metric: Metric, interval: Interval | None, seeds: int) -> str:
 def conclusion(comparison: Comparison) -> str:
     """One sentence about the two best groups."""
     if len(comparison.results) < 2:
-        return "There is one group only: nothing to compare."
+        return "There is only one group: nothing to compare."
     first, second = comparison.results[:2]
     return sentence(comparison, first, second)
 

@@ -205,7 +205,7 @@ def move(document: Document, path: KeyPath, to: KeyPath) -> None:
         document.put(to, value, where)
         document.places |= {(*to, *p[len(path) :]): w for p, w in moved.items()}
     elif not _is_weaker(document, where, _written_at(document, to) or document.file):
-        both = f"{dotted_path(path)}: the same as {dotted_path(to)}, which is given, too"
+        both = f"{dotted_path(path)}: the same as {dotted_path(to)}, which is also given"
         raise ConfigError(f"{where}: {both}; keep one")
     del parent[path[-1]]
 

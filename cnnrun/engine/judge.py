@@ -16,7 +16,7 @@ from cnnrun.config.trust import trusted
 from cnnrun.data import normalize
 from cnnrun.data.normalize import Moments, Normalize
 from cnnrun.engine.build_model import build_trained_model
-from cnnrun.errors import UserError, did_you_mean
+from cnnrun.errors import UserError, did_you_mean_or_sizes
 from cnnrun.models.named_network import named_network
 from cnnrun.models.network_features import Judge, NetworkFeatures
 from cnnrun.models.zoo_weights import LIBRARIES, names_weights_file, pretrained
@@ -95,7 +95,7 @@ def _by_name(wanted: str | dict[str, Any], weights: str | None, config: Normaliz
     name = wanted if isinstance(wanted, str) else str(wanted.get("name"))
     of_library = name.partition("/")[0] in LIBRARIES
     if not of_library and name not in models.names():
-        near = did_you_mean(name, [*models.names(), *VGGS])
+        near = did_you_mean_or_sizes(name, [*models.names(), *VGGS])
         raise UserError(f"network: no model, run or checkpoint is called '{name}'{near}")
     own = {None: "DEFAULT", "imagenet": "DEFAULT", "random": None}.get(weights, weights)
     if own == "DEFAULT" and not of_library:

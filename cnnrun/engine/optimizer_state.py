@@ -104,7 +104,7 @@ def _check_step(number: int, value: Any) -> None:
     if isinstance(value, Tensor):
         value = value.item() if value.numel() == 1 and not value.is_complex() else None
     if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise _foreign(f"'step' of parameter {number} is no number of steps")
+        raise _foreign(f"'step' of parameter {number} is not a number of steps")
 
 
 def _foreign(why: str) -> UserError:

@@ -127,6 +127,6 @@ class NoBest:
             self.warned = True
             console.warn(
                 f"epoch {epoch}: the validation {task.ranks_by(monitor).display_name} or loss is "
-                "not a number; no epoch can be the best as long as it is not (try a smaller "
+                "not a number; no epoch can be the best until it is (try a smaller "
                 "optimizer.lr)"
             )

@@ -65,7 +65,10 @@ def average_of(parts: Parts) -> AverageWeights | None:
     if training.swa is None:
         return None if training.ema is None else AverageWeights(parts.model, training.ema)
     if training.ema is not None:
-        message = "ema averages the weights, too, and one average is validated and kept; give one"
+        message = (
+            "ema also averages the weights, and only one average "
+            "can be validated and kept; choose one"
+        )
         raise parts.experiment.error(["training", "swa"], message)
     return EpochWeights(parts, int(training.swa * training.epochs))
 

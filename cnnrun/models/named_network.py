@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 from torch import nn
 
-from cnnrun.errors import UserError
-from cnnrun.registry import as_mapping, models
+from cnnrun.errors import UserError, did_you_mean
+from cnnrun.registry import Component, as_mapping, models
 
 Shape = tuple[int, int, int]
 
@@ -36,7 +36,7 @@ def named_network(
     values = as_mapping(wanted)
     name = values.get("name")
     if not isinstance(name, str) or name in refused:
-        raise UserError(f"{key}: {name!r} is no network for it; name a model such as cnn")
+        raise UserError(f"{key}: {name!r} can't be used here; name a model such as cnn")
     schema = models.get(name).schema()
     if "weights" in values:
         raise UserError(f"{key}: its trained weights are named by {weights_key}")
@@ -47,11 +47,14 @@ def named_network(
     try:
         config = schema.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{key}: {_first_problem(error.errors())}") from None
+        raise UserError(f"{key}: {_first_problem(error.errors(), schema)}") from None
     network: nn.Module = models.build(config, input_shape=input_shape, num_classes=num_classes)
     return network, name
 
 
-def _first_problem(problems: Sequence[Any]) -> str:
+def _first_problem(problems: Sequence[Any], schema: type[Component]) -> str:
+    key = str(problems[0]["loc"][-1])
     where = ".".join(map(str, problems[0]["loc"]))
+    if problems[0]["type"] == "extra_forbidden":
+        return f"{where}: unknown key{did_you_mean(key, schema.model_fields)}"
     return f"{where}: {problems[0]['msg'].lower()}"

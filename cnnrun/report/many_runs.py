@@ -79,7 +79,7 @@ def _lead(
 
 def _ranked(comparison: Comparison) -> str:
     ranked_by = comparison.ranked_by
-    return f"the best first by {ranked_by.split} {ranked_by.metric.display_name}"
+    return f"best first by {ranked_by.split} {ranked_by.metric.display_name}"
 
 
 def _compared(
@@ -204,7 +204,7 @@ def _curves(comparison: Comparison) -> Markup:
                 drawn.append(chart(f"{split} {metric.display_name}", x, lines, metric))
                 numbers.append(_numbers_of(split, metric, lines, x))
     more = len(comparison.results) - MOST_LINES
-    beyond = f" Of {more} more groups there are no curves." if more > 0 else ""
+    beyond = f" {more} more groups are not drawn." if more > 0 else ""
     words = f"Means over seeds, bands of one standard deviation; names as in the table.{beyond}"
     return sentences([words]) + curves(drawn, Markup().join(numbers))
 
@@ -277,7 +277,7 @@ def _importance(comparison: Comparison, keys: Sequence[str], status: SweepStatus
         )
     known = {key: v for key, v in shares.items() if v is not None}
     if not known:
-        return sentences(["There are too few groups to say."])
+        return sentences(["There are too few groups to estimate it."])
     order = sorted(known, key=lambda key: -known[key])
     rows = [[short(key), (known[key], f"{100 * known[key]:.1f} %")] for key in order]
     return table(f"Importance: {how}", ["setting", "importance"], rows)

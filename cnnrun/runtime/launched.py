@@ -49,7 +49,8 @@ def world() -> World:
         if rank < size:
             return World(rank, size, local_rank)
     raise ConfigError(
-        f"RANK={texts[0]} and WORLD_SIZE={texts[1]} in the environment are no process of a number "
+        f"RANK={texts[0]} and WORLD_SIZE={texts[1]} in the "
+        f"environment are not a process of a number "
         "of processes; if they are left over: unset RANK WORLD_SIZE"
     )
 

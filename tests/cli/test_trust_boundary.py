@@ -161,7 +161,7 @@ def test_a_run_or_checkpoint_chooses_nothing(
                 raise AssertionError(command) from error
     assert not contacted
     if option:
-        assert any(f"if you trust it, say so: {option}" in text for text in asked), asked
+        assert any(f"if you trust it, pass {option}" in text for text in asked), asked
 
 
 def test_a_plug_in_that_is_named_is_run_from_any_folder(
@@ -185,7 +185,7 @@ def test_a_plug_in_that_is_named_is_run_from_any_folder(
     assert cnnrun("eval", run, "--plugin", "net.py").code == 0
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert "say so: --plugin net.py" in cnnrun("eval", run).err
+    assert "pass --plugin net.py" in cnnrun("eval", run).err
     plugin = tmp_path / "net.py"
     for words in (["eval", run], ["train", "--resume", run, "training.epochs=2", "-q"]):
         ended = cnnrun(*words, "--plugin", plugin)
@@ -259,7 +259,7 @@ def test_a_sweeps_folder_chooses_nothing(
     assert _files(folder) == before
     ended = cnnrun("sweep", "--join", folder)
     assert ended.code == 1
-    assert "if you trust it, say so: " in ended.err
+    assert "if you trust it, pass " in ended.err
     assert option in ended.err
     assert _files(folder) == before
     assert not contacted
@@ -312,8 +312,8 @@ def test_a_database_that_is_not_optunas_is_left_as_it_is(cnnrun: Command, home: 
 @pytest.mark.parametrize(
     ("changed", "wanted"),
     [
-        ({"plugins": ["evil.py"]}, "say so: --plugin evil.py"),
-        ({"dataset": {"name": "kmnist", "root": "mine"}}, "say so: dataset.root=mine"),
+        ({"plugins": ["evil.py"]}, "pass --plugin evil.py"),
+        ({"dataset": {"name": "kmnist", "root": "mine"}}, "pass dataset.root=mine"),
     ],
 )
 def test_a_database_chooses_neither_folder_nor_code(
@@ -346,7 +346,7 @@ def test_a_databases_sweep_has_no_path_for_a_name(cnnrun: Command, home: Path, n
     study.set_user_attr("base.yaml", "dataset: digits\n")
     ended = cnnrun("sweep", "--join", f"sqlite:///{home}/theirs.db")
     assert ended.code == 1
-    assert "is no name of a sweep" in ended.err
+    assert "is not the name of a sweep" in ended.err
     assert not (home / "sweeps").exists()
 
 
@@ -355,7 +355,7 @@ def test_what_is_asked_for_can_be_answered(
 ) -> None:
     """The options of a refusal, as they are printed, are taken by a shell and by the command."""
     run = _theirs(small_run, POWERS["shards from the web"][0], home)
-    asked = cnnrun("eval", run).err.rpartition("say so: ")[2].strip()
+    asked = cnnrun("eval", run).err.rpartition("pass ")[2].strip()
     assert shlex.split(asked) == [f"dataset.train={WEB}", f"dataset.test={WEB}"]
     ended = cnnrun("eval", run, *shlex.split(asked))
     assert ended.code == 1

@@ -253,9 +253,9 @@ def test_seeds_that_change_nothing_and_repeats_are_told(runs: Runs) -> None:
     (again / "metrics.jsonl").write_text((first / "metrics.jsonl").read_text())
     found = runs.compare()
     assert found.results[0].scores == {0: 0.7, 1: 0.8}, "the newest counts"
-    assert "A (all runs) has several runs of a seed: the newest counts" in found.caveats
+    assert "A (all runs) has several runs of one seed: the newest is used" in found.caveats
     assert any("seeds 0, 1 of A (all runs) have the same log" in text for text in found.caveats)
-    assert conclusion(found) == "There is one group only: nothing to compare."
+    assert conclusion(found) == "There is only one group: nothing to compare."
 
 
 def test_where_a_run_happened_is_not_what_it_is(runs: Runs) -> None:
@@ -403,7 +403,7 @@ def test_one_run_that_says_the_direction_speaks_for_older_ones(runs: Runs) -> No
     declare(newer, dist=False)
     assert runs.compare("dist").results[0].group.settings["optimizer.lr"] == 0.1
     declare(runs.add(1, None, task={"name": "mine"}, test={"dist": 0.2}, log=[1.0]), dist=True)
-    with pytest.raises(UserError, match="better in some of these runs, and worse in others"):
+    with pytest.raises(UserError, match="better in some of these runs and worse in others"):
         runs.compare("dist")
 
 

@@ -211,7 +211,7 @@ def test_an_initializer_fills_weights_as_torchs_function_does(name: str) -> None
 
 def test_an_initializer_that_fills_nothing_is_refused() -> None:
     of = experiment(model={"name": "mlp", "hidden": [4]}, initializer="torch/dirac_")
-    with pytest.raises(ConfigError, match=r"initializer.*fills convolutions alone, and this model"):
+    with pytest.raises(ConfigError, match=r"initializer.*fills only convolutions, and this model"):
         build(of)
 
 

@@ -264,4 +264,4 @@ def test_the_bars_are_as_high_as_the_counts() -> None:
     told = words(figure)
     assert "train (60)" in told
     assert any("have no image in the test split: class 0" in line for line in told)
-    assert "images that occur twice, or nearly so" not in told
+    assert "duplicates and near duplicates" not in told

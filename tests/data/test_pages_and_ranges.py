@@ -204,8 +204,11 @@ def test_dicom_without_a_window_signed_in_frames_and_in_color() -> None:
         (_dicom(CT)[:600], "damaged DICOM|without an image"),
         (_dicom(CT)[:-40], "damaged DICOM"),
         (_dicom(CT, Rows=60_000, Columns=60_000), "limit against decompression bombs"),
-        (_dicom(CT, PhotometricInterpretation="PALETTE COLOR"), "of a kind that is not read here"),
-        (_dicom(CT, VOILUTSequence=[pydicom.Dataset()]), "say by dataset.range"),
+        (
+            _dicom(CT, PhotometricInterpretation="PALETTE COLOR"),
+            "an unsupported kind of DICOM image",
+        ),
+        (_dicom(CT, VOILUTSequence=[pydicom.Dataset()]), "set dataset.range"),
         (b"\0" * 128 + b"DICM" + b"1.2.840.10008.1.2.1.99", "a deflated DICOM file"),
         (b"\0" * 128 + b"DICM", "damaged DICOM|without an image"),
     ],
@@ -292,7 +295,7 @@ def test_five_channels_from_training_to_plots(
     assert "images of 5 channels: plots show the first three" in said
     assert cnnrun("export", run, "-o", "m.onnx").code == 0
     for changes, told in (
-        (["dataset.augment=[{name: grayscale}]"], "hue and gray are of RGB images; leave them out"),
+        (["dataset.augment=[{name: grayscale}]"], "hue and gray need RGB images; leave them out"),
         (["dataset.channels=rgb"], "the images have 5, which are neither gray nor RGB"),
     ):
         refused = cnnrun("check", "c.yaml", *changes)

@@ -97,8 +97,8 @@ def test_what_is_frozen_keeps_its_statistics(cnnrun: Command, config: Path) -> N
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["training.ema=0.9"], "training.swa: ema averages the weights, too"),
-        (["--seeds", "2"], "training.swa: can't be had for many seeds at once"),
+        (["training.ema=0.9"], "training.swa: ema also averages the weights"),
+        (["--seeds", "2"], "training.swa: does not work with many seeds at once"),
         (["training.swa=1"], "training.swa: expected less than 1"),
     ],
 )

@@ -78,7 +78,7 @@ def test_the_maps_are_the_networks_own() -> None:
     [
         ({"encoder": "mlp"}, "gives no feature maps of two sizes"),
         ({"encoder": "torchvision/vit_b_32"}, "gives no feature maps of two sizes"),
-        ({"encoder": "unet"}, "is no network for it"),
+        ({"encoder": "unet"}, "can't be used here"),
         ({"encoder": "resnett"}, "did you mean"),
         ({"encoder": {"name": "cnn", "chanels": [4]}}, "encoder: chanels"),
         ({"encoder": {"name": "torchvision/resnet18", "weights": "DEFAULT"}}, "model.weights"),

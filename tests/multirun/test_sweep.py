@@ -190,7 +190,7 @@ class TestSeedsTogether:
         )
         refused = cnnrun("sweep", quick.file)
         assert refused.code == 2
-        assert "seeds_in_parallel: a pruner stops seeds alone; set pruner: none" in refused.err
+        assert "seeds_in_parallel: a pruner stops single seeds; set pruner: none" in refused.err
 
 
 def test_killed_and_continued_every_run_is_there_once(quick: QuickSweep, cnnrun: Command) -> None:

@@ -186,7 +186,7 @@ def test_features_of_a_deep_network_are_paged(tmp_path: Path) -> None:
     some = layers()
     assert len(some) == 8
     assert {every[0], every[-1]} <= set(some)
-    with pytest.raises(UserError, match="page 3: the layers fill 2"):
+    with pytest.raises(UserError, match="page 3: there are 2 pages; choose one from 1 to 2"):
         layers(page=3)
 
 

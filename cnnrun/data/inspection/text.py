@@ -14,7 +14,7 @@ _MOST_CLASSES = 20
 def to_text(report: Report) -> str:
     """Warnings, then numbers; some 20 to 50 lines."""
     found = warnings(report)
-    first = [f"WARNING  {line}" for line in found] or ["Nothing found that would spoil training."]
+    first = [f"WARNING  {line}" for line in found] or ["No problems found."]
     parts = [first, _counts(report), _pixels(report), _copies(report), _bad_files(report)]
     parts.append([f"note: {note}" for note in report["notes"]])
     return "\n\n".join("\n".join(lines) for lines in parts if lines)

@@ -113,7 +113,7 @@ def csv_file(
     if without_any:
         options.notes.append(
             f"{file}: {without_any:,} rows have an empty {label_column}: they are images with none "
-            "of the labels; remove those that nobody has labelled"
+            "of the labels; remove those that were not labelled"
         )
     _warn_of_repeats(file, listings, options)
     return labelled_dataset(file, str(folder), listings, test, options, answer.reading)
@@ -155,9 +155,9 @@ def _answer(
     for key, names in (("label_columns", label_columns), ("value_columns", value_columns)):
         if names is not None and len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise UserError(f"{key}: '{twice}' stands there twice")
+            raise UserError(f"{key}: '{twice}' is listed twice")
     if len(several) > 1:
-        raise UserError(f"{several[1]}: {several[0]} already says what is learned; leave one out")
+        raise UserError(f"{several[1]}: {several[0]} already names the target; leave one out")
     if mask_classes is not None and mask is None:
         raise UserError("mask_classes: they are of masks; name their column (mask_column)")
     if separator is not None:
@@ -198,11 +198,11 @@ class _Marked:
             return None
         for column, mark in marks.items():
             if mark not in _YES + _NO:
-                raise UserError(f"{where}: {column} is '{mark}'; 1 or 0 is meant")
+                raise UserError(f"{where}: {column} is '{mark}'; expected 1 or 0")
             no = self._no.setdefault(column, mark) if mark in _NO else mark
             if mark in _NO and (no == "-1") != (mark == "-1"):
                 raise UserError(
-                    f"{where}: {column} has both -1 and 0; if -1 means that nobody knows, leave "
+                    f"{where}: {column} has both -1 and 0; if -1 means unknown, leave "
                     "the cell empty, and if both mean no, write 0"
                 )
         return [column for column, mark in marks.items() if mark in _YES]
@@ -220,7 +220,7 @@ def _numbers(
         except ValueError:
             number = math.nan
         if not math.isfinite(number) or "_" in cells[column]:  # which Python reads as a number
-            message = f"{column} is '{cells[column]}'; a number such as 1.5 is meant"
+            message = f"{column} is '{cells[column]}'; expected a number such as 1.5"
             raise UserError(f"{where}: {message}, or an empty cell where it is not known")
         found.append(number)
     return found
@@ -290,14 +290,14 @@ def _columns(header: list[str]) -> str:
     if names and names[0].startswith(("{", "[")):
         return "it looks like JSON, not like CSV"
     if sum(any(c.isdigit() for c in name) for name in names) > _PIXELS:
-        return f"it has {len(names):,}, as a table of pixels has; what is wanted are files' paths"
+        return f"it has {len(names):,}, as a table of pixels has; expected the paths of files"
     return f"it has {listed(names)}" if any(names) else "it has none"
 
 
 def _split_name(where: str, text: str) -> str:
     split = split_named(text)
     if split in (None, "unlabelled"):
-        raise UserError(f"{where}: the split is '{text}'; train, val or test is meant")
+        raise UserError(f"{where}: the split is '{text}'; expected train, val or test")
     return split
 
 

@@ -66,6 +66,6 @@ def warn_of_series(
             looks = words.format(f"{len(series):,}", min(series))
             options.notes.append(
                 f"{base}: {count:,} images {looks}; if each is one video, one patient or the like, "
-                f"say so by dataset.group: {by}, or testing asks for what was trained on"
+                f"set dataset.group: {by}; otherwise test images are near copies of training images"
             )
             return

@@ -134,13 +134,13 @@ def numbered_names(splits: dict[str, Split], options: ImageOptions) -> list[str]
     found = counts[:IGNORED].nonzero().flatten().tolist()
     if not any(found) and counts[IGNORED]:
         raise UserError(
-            "the masks have the values 0 and 255 alone, and 255 means that nothing is known; if it "
+            "the masks have only the values 0 and 255, and 255 marks ignored pixels; if it "
             "is a class, name both: mask_classes={0: background, 255: object}"
         )
     names = [str(k) for k in range(max(found, default=0) + 1)]
     if len(found) <= _FEW and 2 * len(found) < len(names):
         options.notes.append(
-            f"the masks have the values {listed(map(str, found))} alone, and {len(names)} classes "
+            f"the masks have only the values {listed(map(str, found))}, and {len(names)} classes "
             "are made of them; if these values are all there are, name them, such as "
             "mask_classes={0: background, ...}"
         )
@@ -170,7 +170,7 @@ def read_mask(content: bytes, classes: MaskClasses) -> Pixels:
         raise UnreadableError(reason(error)) from error
     if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
         raise UnreadableError(
-            f"a mask of mode {image.mode}; one value a pixel is meant (gray, or a palette), or "
+            f"a mask of mode {image.mode}; expected one value per pixel (gray, or a palette), or "
             "name its colors: mask_classes={'#000000': background, '#ff0000': road}"
         )
     return _by_value(values, classes)
@@ -208,7 +208,7 @@ def _by_value(values: NDArray[Any], classes: MaskClasses) -> Pixels:
         if len(unknown):
             raise UnreadableError(
                 f"a mask with the value {unknown[0]}, but mask_classes names {len(classes)}: "
-                f"pixels are 0 to {len(classes) - 1}, or 255 where nothing is said"
+                f"pixels are 0 to {len(classes) - 1}, or 255 for ignored pixels"
             )
     return pixels
 

@@ -119,8 +119,8 @@ class Description:
         trains = f" ({frozen:,} of them frozen)" if frozen else ""
         return [
             f"parameters  {self.parameters:,}{trains}, {bytes_text(4 * self.parameters)}",
-            f"MACs        {self.multiply_adds:,} multiply-accumulates an image",
-            f"memory      {bytes_text(self.memory)} of outputs an image, in float32",
+            f"MACs        {self.multiply_adds:,} multiply-accumulates per image",
+            f"memory      {bytes_text(self.memory)} of outputs per image, in float32",
             "field       pixels that a unit sees / pixels from one unit to the next; - is unknown",
         ]
 

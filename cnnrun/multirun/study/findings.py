@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cnnrun.config.experiment import Experiment
     from cnnrun.evaluation.invariance import Curve
 
-_CHANGED = {"rotation": "turned", "scale": "scaled", "shift": "shifted"}
+_CHANGED = {"rotation": "rotated", "scale": "scaled", "shift": "shifted"}
 
 
 @dataclass
@@ -70,7 +70,9 @@ class Findings:
                 for name, runs in self.invariances.items()
             }
             shown = ", ".join(f"{100 * drop:.1f} ({name})" for name, drop in drops.items())
-            said.append(f"On {_CHANGED[curve.change]} images accuracy falls by {shown} points.")
+            said.append(
+                f"On {_CHANGED[curve.change]} images, accuracy drops by {shown} percentage points."
+            )
         return said
 
     def _not_learned(self) -> list[str]:
@@ -86,7 +88,7 @@ class Findings:
                 scored = ACCURACY.text(result.interval.mean)
                 guessing = ACCURACY.text(chance(counts))
                 said.append(
-                    f"{result.name} {learned} ({scored}; always naming the largest class gives "
+                    f"{result.name} {learned} ({scored}; always predicting the largest class gives "
                     f"{guessing}): {reason}."
                 )
         return said

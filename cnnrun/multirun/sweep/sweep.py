@@ -202,8 +202,8 @@ def _work(
     if why := generations.void(trials, plan, runs):
         if not wait_for_others:
             raise UserError(
-                f"{folder}: its trials are trained from something else than is here ({why}); "
-                "take part with the same code and data, or start a new sweep: cnnrun sweep FILE"
+                f"{folder}: its trials were trained from other code or data than here ({why}); "
+                "join with the same code and data, or start a new sweep: cnnrun sweep FILE"
             )
         runs.notify_once(why, folder)
         trials = _trials(plan, storage, generations.after(study, plan))
@@ -279,7 +279,7 @@ def _fetch(url: str, name: str | None, options: LaunchOptions) -> Path:
     study, attributes = next(iter(wanted.items()))
     found = str(parse(str(attributes["sweep.yaml"]), shown(url)).values.get("name"))
     if not re.fullmatch(NAME, found):
-        raise UserError(f"{shown(url)}: {found!r} is no name of a sweep")
+        raise UserError(f"{shown(url)}: {found!r} is not the name of a sweep")
     folder = options.output / found
     if (folder / "sweep.yaml").exists() and not _is_sweep(folder, study, options.plugins):
         raise UserError(f"{folder} holds another sweep; choose another folder: --output DIR")
