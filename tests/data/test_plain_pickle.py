@@ -163,7 +163,7 @@ def test_fields_of_another_kind(
 @pytest.mark.parametrize(
     ("content", "wanted"),
     [
-        (b"no pickle", r"data_batch_1: not a CIFAR file \(.*\); delete it to fetch it again"),
+        (b"h\x05.", r"data_batch_1: not a CIFAR file \(.*\); delete it to fetch it again"),
         (pickle.dumps([1]), r"data_batch_1: not a CIFAR file \(no dict\)"),
         (pickle.dumps({b"labels": [1]}), r"data_batch_1: not a CIFAR file \(no 'data'\)"),
     ],
