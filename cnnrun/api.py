@@ -238,8 +238,10 @@ class TrainedModel:
     def predict(self, images: GivenImage | Iterable[GivenImage], top: int = 5) -> Any:
         """The network's predictions for images, which are prepared as in training.
 
-        images: one image of Pillow, bytes of an image file, or array (H, W) or (H, W, C) uint8 in
-            0..255 (1, 3 or 4 channels), or a list of them; or image files, folders and patterns.
+        images: one image of Pillow, an image file's bytes, or it opened for reading, or an array
+            (H, W) or (H, W, C) of uint8, of floats in 0..1, or of values in the run's
+            `dataset.range`, or a list of them; or image files, folders and patterns. Arrays have 1,
+            3 or 4 channels, or those of `input_shape` if these are others.
         top: classes of each image.
 
         Returns: the prediction for one image, a list of predictions for a list, a dict of
@@ -250,17 +252,22 @@ class TrainedModel:
 
         Raises:
             BadImageError: an image can't be decoded; its `files` say which and why.
-            UserError: something is not an image, or an array has another shape or type.
+            UserError: something is not an image, an array has another shape or type, or there is no
+                image in the folders.
         """
         from cnnrun.data.images.decoding import BadImageError
         from cnnrun.data.images.given import is_one
         from cnnrun.evaluation.answering import plain_answers
         from cnnrun.evaluation.prediction import find_images, predict_files
 
+        if isinstance(images, Mapping):
+            raise UserError("expected an image, or a list of images, got a dict")
         paths = isinstance(images, str | PathLike)
         several: list[Any] = [images] if paths or is_one(images) else list(images)  # type: ignore[arg-type]
         by_path = all(isinstance(image, str | PathLike) for image in several)
         given = find_images(map(str, several)) if by_path else several
+        if several and not given:
+            raise UserError(f"{', '.join(map(str, several))}: there is no image")
         found: list[Any] = []
         for answers in predict_files(self._parts, given):
             if answers.bad:

@@ -99,7 +99,7 @@ def _doubts(result: Result) -> list[str]:
     doubts = []
     runs, scores = result.group.runs, result.scores
     if result.interval is None:
-        doubts.append(f"{result.title} has NaN {result.missing}: ranked last")
+        doubts.append(f"{result.title} {result.missing}: ranked last")
     if result.group.left_out:
         whole = len(runs) + len(result.group.left_out)
         doubts.append(

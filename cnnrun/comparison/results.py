@@ -35,9 +35,9 @@ class Result:
 
     @property
     def missing(self) -> str:
-        """A note on how many scores are NaN."""
+        """What is said of scores that are NaN or undefined: null in summary.json, both of them."""
         bad = sum(not math.isfinite(score) for score in self.scores.values())
-        return f"in {bad} of {len(self.scores)} runs"
+        return f"has no score in {bad} of {len(self.scores)} runs (NaN or undefined)"
 
 
 @dataclass(frozen=True)

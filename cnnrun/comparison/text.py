@@ -101,7 +101,7 @@ def sentence(comparison: Comparison, first: Result, second: Result, full: bool =
     """
     for result in (first, second):
         if result.interval is None:
-            return f"{_called(result, full)} has NaN {result.missing} and is ranked last."
+            return f"{_called(result, full)} {result.missing} and is ranked last."
     pair = f"between {_called(first, full)} and {_called(second, full)}"
     found = _difference(comparison, first, second)
     if found is None:

@@ -30,6 +30,8 @@ def find_config(name: Path, kind: Kind = "config") -> Path:
         for file in sorted(files):
             if file.stem == str(name):
                 return file
+    if "=" in name.name:
+        raise ConfigError(f"{name} is a setting; the {kind}'s file or name comes before it")
     known = config_names(kind)
     hint = did_you_mean(str(name), known) or f"; there are {', '.join(known)}"
     raise ConfigError(f"{name}: there is no such file, and no {kind} of that name{hint}")
@@ -39,7 +41,9 @@ def names_experiment(target: Path) -> bool:
     """Whether `target` is an experiment, by file or by name, and not a run or a checkpoint."""
     if target.suffix in (".yaml", ".yml"):
         return True
-    return len(target.parts) == 1 and not target.suffix and not target.exists()
+    if len(target.parts) > 1 or target.exists():
+        return False
+    return not target.suffix or "=" in target.name
 
 
 def config_names(kind: Kind = "config") -> list[str]:

@@ -19,7 +19,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class BadFile:
-    """A file that can't be decoded: its path and the reason."""
+    """A file or row that can't be read: its path and the reason."""
 
     path: str
     reason: str
@@ -214,7 +214,7 @@ class Dataset:
         """The same images with targets in the order of a checkpoint's `classes`.
 
         Every class here must be in `classes`; the order may differ, and some may be absent here.
-        Sets of labels and values need all of them.
+        Values need all of them, and sets of labels that are not listed by name.
         """
 
         def relabel(split: Split) -> Split:

@@ -144,7 +144,7 @@ class Labels(Targets):
 
     def renamed(self, names: Sequence[str], wanted: Sequence[str]) -> Labels:
         """Some of the `wanted` may be absent here."""
-        return Labels(_places(names, wanted, self.words)[self.held])
+        return Labels(_places(names, wanted, f"the network has no {self.words}")[self.held])
 
     def captions(self, names: Sequence[str]) -> list[str]:
         return [names[label] for label in self.held.tolist()]
@@ -157,7 +157,12 @@ class Labels(Targets):
 
 @dataclass(frozen=True)
 class LabelSets(Targets):
-    """Any number of labels per sample: (N, K) float32, 1 where label k is there, else 0."""
+    """Any number of labels per sample: (N, K) float32, 1 where label k is there, else 0.
+
+    listed: each sample names its labels, so one that no sample names is there, too, with 0.
+    """
+
+    listed: bool = False
 
     kind = "label_sets"
     words = "labels"
@@ -175,7 +180,11 @@ class LabelSets(Targets):
             raise UserError(f"the {split} split has sets of labels that are neither 0 nor 1")
 
     def renamed(self, names: Sequence[str], wanted: Sequence[str]) -> LabelSets:
-        return LabelSets(self.held[:, _places(wanted, names, self.words)])
+        held, names = self.held, list(names)
+        if self.listed:
+            names += [name for name in wanted if name not in names]
+            held = F.pad(held, (0, len(names) - held.shape[1]))
+        return replace(self, held=held[:, _places(wanted, names, f"the data have no {self.words}")])
 
     def captions(self, names: Sequence[str]) -> list[str]:
         return [
@@ -215,7 +224,9 @@ class Values(Targets):
             )
 
     def renamed(self, names: Sequence[str], wanted: Sequence[str]) -> Values:
-        return replace(self, held=self.held[:, _places(wanted, names, self.words)])
+        return replace(
+            self, held=self.held[:, _places(wanted, names, f"the data have no {self.words}")]
+        )
 
     def captions(self, names: Sequence[str]) -> list[str]:
         return [
@@ -266,7 +277,8 @@ class Masks(Targets):
     def renamed(self, names: Sequence[str], wanted: Sequence[str]) -> Masks:
         """Some of the `wanted` may be absent here."""
         table = torch.full((256,), IGNORED, dtype=torch.uint8)
-        table[: len(names)] = _places(names, wanted, self.words).to(torch.uint8)
+        places = _places(names, wanted, f"the network has no {self.words}")
+        table[: len(names)] = places.to(torch.uint8)
         return Masks(table[self.held.long()])
 
     def captions(self, names: Sequence[str]) -> list[str]:
@@ -297,11 +309,11 @@ def as_targets(given: Targets | Tensor) -> Targets:
     return Labels(given)
 
 
-def _places(names: Sequence[str], wanted: Sequence[str], words: str) -> Tensor:
-    """Where each of `names` is in `wanted`."""
+def _places(names: Sequence[str], wanted: Sequence[str], lacks: str) -> Tensor:
+    """Where each of `names` is in `wanted`; `lacks` begins the message if one is missing."""
     missing = [name for name in names if name not in wanted]
     if missing:
-        raise UserError(f"there are no {words} {some(missing)} (there are {some(wanted)})")
+        raise UserError(f"{lacks} {some(missing)} (there are {some(wanted)})")
     return torch.tensor([list(wanted).index(name) for name in names], dtype=torch.int64)
 
 

@@ -20,6 +20,7 @@ from cnnrun.data.displacement import displaced
 from cnnrun.data.identity import identified
 from cnnrun.data.images.conversion import with_form
 from cnnrun.data.images.framing import RandomCrop
+from cnnrun.data.inspection.presence import constant_labels_note
 from cnnrun.data.splits import apply_splits
 from cnnrun.data.targets import Targets
 from cnnrun.engine.out_of_memory import fitting_memory
@@ -53,7 +54,9 @@ def build_dataset(experiment: Experiment, whole: bool = False) -> Dataset:
         dataset = displaced(with_form(dataset, options), experiment.dataset.displace)
         if whole and not len(dataset.train):
             return dataset
-        return with_copies_reported(apply_splits(dataset, experiment.dataset, experiment.seed))
+        dataset = apply_splits(dataset, experiment.dataset, experiment.seed)
+        notes = constant_labels_note(dataset.train.targets, dataset.classes)
+        return with_copies_reported(replace(dataset, notes=(*dataset.notes, *notes)))
 
 
 def with_copies_reported(dataset: Dataset) -> Dataset:

@@ -49,6 +49,10 @@ class AverageWeights:
         for own, average in zip(self._own, self._averages, strict=True):
             average.copy_(own)
 
+    def resume(self, done: int) -> str:  # noqa: ARG002
+        """Called when a run is resumed after `done` epochs; returns a note for the user."""
+        return ""
+
     def end_epoch(self, epoch: int) -> int:  # noqa: ARG002
         """Called after epoch number `epoch`, from 0; returns the number of averaged epochs."""
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -74,15 +75,16 @@ class SaveTimer:
 def sort_key(scores: Mapping[str, Any], task: Task, monitor: str) -> list[float]:
     """Larger is better: the monitored metric, then the loss, as small splits often tie.
 
-    scores: of the validation split; {} without one. May be NaN.
+    scores: of the validation split; {} without one. May be NaN; None is a metric that is undefined
+    there (R2 of images with the same value), the least of all, so that the loss decides.
     """
     if not scores:
         return []
-    monitored = task.ranks_by(monitor)
-    metrics = {metric.name: metric for metric in (monitored, task.ranks_by("loss"))}
-    values = {name: math.nan if (v := scores[name]) is None else v for name in metrics}
+    monitored, loss = task.ranks_by(monitor), task.ranks_by("loss")
+    metrics = {metric.name: metric for metric in (monitored, loss)}
+    undefined = dict.fromkeys(metrics, -sys.float_info.max) | {loss.name: math.nan}
     return [
-        values[name] if metric.higher_is_better else -values[name]
+        undefined[name] if (v := scores[name]) is None else v if metric.higher_is_better else -v
         for name, metric in metrics.items()
     ]
 

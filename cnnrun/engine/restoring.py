@@ -19,8 +19,8 @@ from cnnrun.runtime.weights import some
 Row = Mapping[str, Any]
 
 
-def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
-    """Restore `trainer` from `checkpoint`; nothing is written yet.
+def restore(trainer: Trainer, checkpoint: Checkpoint) -> list[str]:
+    """Restore `trainer` from `checkpoint`; nothing is written yet. Returns notes for the user.
 
     Raises:
         ConfigError: the optimizer's state does not fit its current settings.
@@ -48,6 +48,8 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
         trainer.sums.add(progress.sums)
     trainer.sums.samples = progress.samples
     progress.check_patience(experiment.training.patience)
+    note = stepper.average.resume(progress.epoch) if stepper.average else ""
+    return [note] if note else []
 
 
 def learning_rate_note(trainer: Trainer, checkpoint: Checkpoint, before: Experiment) -> list[str]:
@@ -144,7 +146,7 @@ def _rank(row: Row | None, task: Task, monitor: str) -> list[float] | None:
     if row is None:
         return None
     scores = {
-        key.removeprefix("validation_"): math.nan if value is None else value
+        key.removeprefix("validation_"): value
         for key, value in row.items()
         if key.startswith("validation_")
     }

@@ -42,6 +42,24 @@ class EpochWeights(AverageWeights):
         super().restart()
         self.count = epochs
 
+    def resume(self, done: int) -> str:
+        """See `AverageWeights.resume`. The number of epochs, which says where the mean starts, may
+        have changed: before that point the mean is dropped, after it nothing can be taken out.
+        """
+        start = done - self.count if self.count else max(done, self.first)
+        if start == self.first:
+            return ""
+        if self.count and done <= self.first:
+            self.count = 0
+            return (
+                f"training.swa: the mean of the weights, which had started in epoch {start + 1}, "
+                f"starts anew in epoch {self.first + 1}"
+            )
+        return (
+            f"training.swa: the mean of the weights starts in epoch {start + 1}; with this "
+            f"training.epochs from the beginning it would have been epoch {self.first + 1}"
+        )
+
     @torch.no_grad()
     def end_epoch(self, epoch: int) -> int:
         """Average in the weights after epoch number `epoch`; returns how many are averaged."""

@@ -38,6 +38,9 @@ from cnnrun.runtime import console
 from cnnrun.runtime.container import cores
 from cnnrun.runtime.paths import expanded
 
+# Values up to this one need no 16 bits.
+_WHITE_OF_8_BITS = 255
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -80,6 +83,8 @@ def find_images(names: Iterable[str]) -> list[str]:
 
 
 def _meant_by(name: str) -> list[str]:
+    if not name:
+        return [name]
     path = expanded(name)
     if path.is_dir():
         return _images_in(path)
@@ -121,6 +126,7 @@ def predict_files(
     """
     form = form_of(parts)
     bad: dict[int, str] = {}
+    dark: list[int] = []
     sizes: dict[int, tuple[int, int]] = {}
 
     def decode(indices: Tensor) -> Tensor:
@@ -128,9 +134,11 @@ def predict_files(
 
         def read(row: int) -> None:
             try:
-                image = opened(files[numbers[row]], form.reading)
+                image = opened(files[numbers[row]], form.reading, form.channels)
                 frame_opened(image, form, images[row : row + 1])
                 sizes[numbers[row]] = image.size
+                if form.reading.high is None and 0 < (image.highest() or 0) <= _WHITE_OF_8_BITS:
+                    dark.append(numbers[row])
             except UnreadableError as error:
                 bad[numbers[row]] = str(error)
             except MemoryError:
@@ -151,6 +159,12 @@ def predict_files(
             [sizes[i] for i in chosen],
             answers_for(parts, kept),
             [BadFile(_name(files[i], i), bad[i]) for i in indices.tolist() if i in bad],
+        )
+    if dark:
+        first = _name(files[min(dark)], min(dark))
+        console.warn(
+            f"{first}: {len(dark):,} images of 16 bits or more have no value above 255, and so are "
+            "nearly black here; if 255 is white, save them with 8 bits"
         )
 
 

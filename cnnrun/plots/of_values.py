@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cnnrun.components.tasks.metrics import fraction_text
 from cnnrun.components.tasks.task import Array
 from cnnrun.components.tasks.value_metrics import regression_scores
 from cnnrun.errors import UserError
@@ -36,5 +37,5 @@ def _values(target: Target) -> tuple[Array, Array, list[tuple[str, str]]]:
         raise UserError("this plot needs a network that predicts values (task: regress)")
     said, true = predictions.answers["values"], predictions.targets
     rows = regression_scores(said, true, target.classes)["per_value"]
-    scores = [f"R2 {row['r2']:.3f}, MAE {row['mae']:.3g}" for row in rows]
+    scores = [f"R2 {fraction_text(row['r2'])}, MAE {row['mae']:.3g}" for row in rows]
     return said, true, list(zip(target.classes, scores, strict=True))

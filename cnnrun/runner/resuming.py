@@ -184,13 +184,12 @@ def _restored(
         return [], False
     before = resuming.trained_as(newest, run, trainer.experiment)
     rows = {row["epoch"]: row for row in run.read_metrics()}
-    restore(trainer, newest)
+    notes = restore(trainer, newest)
     progress, epochs = trainer.progress, trainer.experiment.training.epochs
     best = best_of_course(saved.best, newest, rows, trainer.task)
     is_best = settle_best(trainer, best, before, rows)
     if changes and (progress.epoch >= epochs or progress.stopped_early):
         resuming.refuse_nothing_to_train(run, changes, progress.epoch, epochs)
-    notes = []
     if newest.progress["best_epoch"] and best is None:
         notes.append(
             f"{run.checkpoint('best')} is not what this run knows as its best epoch "

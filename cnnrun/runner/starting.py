@@ -56,7 +56,7 @@ def start(experiment: Experiment, quiet: bool, directory: NewRun) -> RunDirector
     except BadImageError as error:
         run = directory(experiment)
         run.write_bad_files((bad.path, bad.reason) for bad in error.files)
-        message = f"{error}\nall {len(error.files)} are listed in {run.bad_files}"
+        message = f"{error}\nThe whole list ({len(error.files):,}): {run.bad_files}"
         raise UserError(message) from error
     if experiment.training.auto_speed:
         parts = fastest(parts)
@@ -111,7 +111,7 @@ def _report_data(parts: Parts, run: RunDirectory, quiet: bool) -> None:
     bad = data.bad_files
     if bad:
         run.write_bad_files((file.path, file.reason) for file in bad)
-        console.warn(f"left out {len(bad)} bad image files, listed in {run.bad_files}")
+        console.warn(f"left out {len(bad):,} samples that can't be read, listed in {run.bad_files}")
     if parts.transfer and not quiet:
         trains = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
         total = sum(p.numel() for p in parts.model.parameters())

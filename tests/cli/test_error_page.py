@@ -107,9 +107,8 @@ UNTESTED = {
     "has no split '…'… (it has": "needs the hub, or seconds of imports",
     "torch can't export this network's graph": "no network here that torch can't export",
     "torch can't trace this network": "no network here that torch can't trace",
-    "no Ray cluster answers": "needs Ray",
-    "this plot needs at least 2 test images": "no split is so small that its "
-    "plot is not drawn before",
+    "can't connect to the Ray cluster": "needs Ray",
+    "this plot needs at least 2 test images": "no split is so small that its plot is not drawn",
 }
 
 

@@ -198,7 +198,11 @@ def test_three_noisy_seeds_claim_nothing(runs: Runs) -> None:
         ({0: 0.9}, {0: 0.8}, "from one shared seed (gap 10.00 points)"),
         ({0: 0.9, 1: 0.91}, {2: 0.8, 3: 0.81}, "no seed or no test in common"),
         ({0: 0.9, 1: 0.8}, {0: 0.8, 1: 0.7}, "in all 2 shared seeds, and without a spread there"),
-        ({0: 0.9, 1: 0.91}, {0: math.nan, 1: 0.99}, "has NaN in 1 of 2 runs and is ranked"),
+        (
+            {0: 0.9, 1: 0.91},
+            {0: math.nan, 1: 0.99},
+            "has no score in 1 of 2 runs (NaN or undefined) and",
+        ),
     ],
 )
 def test_what_can_not_be_claimed(
@@ -230,7 +234,7 @@ def test_what_is_doubtful_is_told_and_no_number_is_never_first(runs: Runs) -> No
         "different seeds of B (optimizer.lr=0.1) gave identical results" in told
     )
     assert "one seed only, so the spread is not known" in told
-    assert "C (optimizer.lr=9) has NaN in 2 of 2 runs: ranked last" in told
+    assert "C (optimizer.lr=9) has no score in 2 of 2 runs (NaN or undefined): ranked last" in told
     assert "1 of 2 runs finished" in told
     assert "NaN" in to_text(found)
 

@@ -93,13 +93,16 @@ class TestValues:
     def test_values_that_are_all_the_same(self) -> None:
         true = np.full((4, 1), 0.1, np.float32)
         for said in (true, true + np.float32(0.1)):
-            expected = sk.r2_score(true, said)
-            assert regression_scores(said, true, ["a"])["r2"] == expected
+            assert regression_scores(said, true, ["a"])["r2"] is None
+        both = np.concatenate((true, self.true[:4, :1]), 1)
+        scores = regression_scores(both + 1, both, ["a", "b"])
+        assert scores["r2"] == pytest.approx(sk.r2_score(both[:, 1], both[:, 1] + 1))
+        assert [row["r2"] for row in scores["per_value"]] == [None, scores["r2"]]
         varied = torch.tensor([[0.1], [0.3], [-7]])
         task: Regress = _with_data(Regress(), Values(varied.expand(3, 3)))
         same = torch.full((7, 3), 0.1)
         outputs = task.standardized(same) + 0.5
-        assert _logged(task, outputs, Values(same), "l1")["r2"] == 0
+        assert _logged(task, outputs, Values(same), "l1")["r2"] is None
 
     def test_standardized_values_come_back(self) -> None:
         held = torch.from_numpy(self.true)
@@ -165,7 +168,7 @@ class TestLabelSets:
 
     def test_of_a_label_that_no_image_has_nothing_is_known(self) -> None:
         scores = label_set_scores(np.full((2, 1), 0.2), np.zeros((2, 1)), ["a"], [0.5])
-        assert (scores["map"], scores["macro_f1"]) == (None, 0.0)
+        assert (scores["map"], scores["macro_f1"], scores["micro_f1"]) == (None, None, None)
         assert average_precision(np.array([0.1]), np.array([False])) is None
 
     @pytest.mark.parametrize("pos_weight", ["none", "balanced", [1.0, 2.0, 0.5]])

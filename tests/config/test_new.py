@@ -120,3 +120,13 @@ def test_describe_and_viz_take_names_of_configs(cnnrun: Command) -> None:
         assert "did you mean 'digits_cnn'?" in ended.err
     Path("digits_cnn").mkdir()
     assert "config.yaml" in cnnrun("describe", "digits_cnn").err
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "check", "crossval", "data", "describe", "sweep", "study"]
+)
+def test_a_setting_where_the_config_belongs_is_explained(cnnrun: Command, command: str) -> None:
+    ended = cnnrun(command, "training.epochs=3", "digits_cnn")
+    assert ended.code == 2
+    kind = command if command in ("sweep", "study") else "config"
+    assert f"training.epochs=3 is a setting; the {kind}'s file or name comes before it" in ended.err

@@ -186,7 +186,7 @@ def test_files_are_named_and_their_own_sizes_counted(tmp_path: Path) -> None:
     assert found["blank"]["images"][0]["file"] == str(tmp_path / "p11 日.png")
     assert found["bad_files"] == [{"path": "x\udce4.png", "reason": "is empty"}]
     text = to_text(found)
-    assert "1 file can't be decoded" in text
+    assert "1 sample can't be read" in text
     text.encode()  # a lone surrogate would end the program here
     for line in ("24 x 24 (11), 30 x 40 (1)", "p9 日.png", "is empty"):
         assert line in text

@@ -182,4 +182,4 @@ def test_a_folder_of_damaged_images_trains_on_the_rest(
     refused = cnnrun("train", "x.yaml", "-q", "dataset.on_error=stop")
     assert refused.code == 1
     assert "a bug" not in refused.err
-    assert f"all {len(listed) - 1} are listed in" in refused.err
+    assert f"The whole list ({len(listed) - 1}): " in refused.err

@@ -257,7 +257,7 @@ def test_a_split_without_any_good_file(options: ImageOptions, tmp_path: Path) ->
 def test_conversions_are_counted(options: ImageOptions, tmp_path: Path) -> None:
     files = [write(tmp_path / f"{i}.jpg", i, mode="CMYK" if i < 2 else "RGB") for i in range(4)]
     image_splits({"train": (Files(files), torch.arange(4))}, options)
-    assert options.notes == ["converted to 8-bit RGB: 2 of mode CMYK"]
+    assert options.notes == ["converted to 8-bit RGB: 2 CMYK"]
 
 
 def test_size_and_channels_are_those_of_all_files(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -16,8 +17,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.pixels.processing import apply_modality_lut, apply_windowing
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from cnnrun import load_model
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.images.formats import open_image, read_header
 from cnnrun.data.images.modes import UnreadableError
@@ -27,6 +28,7 @@ from cnnrun.data.sources.folder import folder
 from cnnrun.data.sources.npz_file import npz
 from cnnrun.errors import UserError
 from tests.conftest import Command
+from tests.data.dicom_files import dicom_bytes
 
 LEVELS = (10, 200, 90)
 
@@ -132,32 +134,6 @@ def test_a_range_also_stretches_8_bits(form: str) -> None:
     assert np.array_equal(found, np.rint(np.clip((plain - 50) * 2.55, 0, 255)))
 
 
-def _dicom(values: NDArray[Any], compressed: bool = False, **elements: Any) -> bytes:
-    dataset = pydicom.Dataset()
-    dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, pydicom.uid.generate_uid()
-    frames = values.ndim == 3 and values.shape[2] != 3
-    color = values.ndim == 3 and not frames
-    dataset.Rows, dataset.Columns = values.shape[-2:] if not color else values.shape[:2]
-    if frames:
-        dataset.NumberOfFrames = len(values)
-    dataset.SamplesPerPixel = 3 if color else 1
-    dataset.PhotometricInterpretation = "RGB" if color else "MONOCHROME2"
-    dataset.PlanarConfiguration = 0 if color else None
-    dataset.BitsAllocated = dataset.BitsStored = values.dtype.itemsize * 8
-    dataset.HighBit = dataset.BitsStored - 1
-    dataset.PixelRepresentation = int(values.dtype.kind == "i")
-    dataset.PixelData = values.tobytes()
-    for name, value in elements.items():
-        setattr(dataset, name, value)
-    if compressed:
-        dataset.compress(pydicom.uid.RLELossless)
-    stream = BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
-
-
 CT = np.linspace(0, 4095, 48).reshape(6, 8).astype(np.uint16)
 WINDOWED = {"BitsStored": 12, "HighBit": 11, "RescaleSlope": 2, "RescaleIntercept": -1024,
             "WindowCenter": 600, "WindowWidth": 2000}  # fmt: skip
@@ -166,21 +142,21 @@ WINDOWED = {"BitsStored": 12, "HighBit": 11, "RescaleSlope": 2, "RescaleIntercep
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 def test_a_dicom_image_by_its_own_window(function: str, compressed: bool) -> None:
-    content = _dicom(CT, compressed, **WINDOWED, VOILUTFunction=function)
+    content = dicom_bytes(CT, compressed, **WINDOWED, VOILUTFunction=function)
     dataset = pydicom.dcmread(BytesIO(content))
     shown = apply_windowing(apply_modality_lut(CT, dataset), dataset)
     low, high = -1024, 4095 * 2 - 1024  # what windowing maps its ends to
     expected = (shown - low) / (high - low) * 255
     assert np.abs(_read(content)[:, :, 0] - expected).max() <= 0.51
     assert read_header(content) == ((6, 8), True)
-    white = _dicom(CT, compressed, **WINDOWED, VOILUTFunction=function,
+    white = dicom_bytes(CT, compressed, **WINDOWED, VOILUTFunction=function,
                    PhotometricInterpretation="MONOCHROME1")  # fmt: skip
     assert np.array_equal(_read(white), 255 - _read(content))
     assert np.array_equal(_read(content, 3), _read(content).repeat(3, 2))
 
 
 def test_a_dicom_image_by_a_range_of_hounsfield_units() -> None:
-    content = _dicom(CT, **WINDOWED)
+    content = dicom_bytes(CT, **WINDOWED)
     exact = np.clip((CT * 2.0 - 1024 + 100) / 500, 0, 1) * 255
     assert np.abs(_read(content, span=[-100, 400])[:, :, 0] - exact).max() <= 0.51
 
@@ -188,27 +164,24 @@ def test_a_dicom_image_by_a_range_of_hounsfield_units() -> None:
 def test_dicom_without_a_window_signed_in_frames_and_in_color() -> None:
     signed = np.linspace(-32768, 32767, 48).reshape(6, 8).astype(np.int16)
     exact = (signed + 32768.0) / 65535 * 255
-    assert np.abs(_read(_dicom(signed))[:, :, 0] - exact).max() <= 0.51
+    assert np.abs(_read(dicom_bytes(signed))[:, :, 0] - exact).max() <= 0.51
     frames = np.stack([np.full((6, 8), level, np.uint8) for level in LEVELS])
-    assert _read(_dicom(frames), page=1).max() == 200
-    assert _read(_dicom(frames)).max() == 10
+    assert _read(dicom_bytes(frames), page=1).max() == 200
+    assert _read(dicom_bytes(frames)).max() == 10
     with pytest.raises(UnreadableError, match="3 pages, 0 to 2; page 9"):
-        _read(_dicom(frames), page=9)
+        _read(dicom_bytes(frames), page=9)
     color = np.arange(144, dtype=np.uint8).reshape(6, 8, 3)
-    assert np.array_equal(_read(_dicom(color), 3), color)
+    assert np.array_equal(_read(dicom_bytes(color), 3), color)
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (_dicom(CT)[:600], "damaged DICOM|without an image"),
-        (_dicom(CT)[:-40], "damaged DICOM"),
-        (_dicom(CT, Rows=60_000, Columns=60_000), "limit against decompression bombs"),
-        (
-            _dicom(CT, PhotometricInterpretation="PALETTE COLOR"),
-            "an unsupported kind of DICOM image",
-        ),
-        (_dicom(CT, VOILUTSequence=[pydicom.Dataset()]), "set dataset.range"),
+        (dicom_bytes(CT)[:600], "damaged DICOM|without an image"),
+        (dicom_bytes(CT)[:-40], "damaged DICOM"),
+        (dicom_bytes(CT, Rows=60_000, Columns=60_000), "limit against decompression bombs"),
+        (dicom_bytes(CT, PhotometricInterpretation="PALETTE COLOR"), "an unsupported kind"),
+        (dicom_bytes(CT, VOILUTSequence=[pydicom.Dataset()]), "set dataset.range"),
         (b"\0" * 128 + b"DICM" + b"1.2.840.10008.1.2.1.99", "a deflated DICOM file"),
         (b"\0" * 128 + b"DICM", "damaged DICOM|without an image"),
     ],
@@ -220,7 +193,7 @@ def test_dicom_that_is_not_read(content: bytes, told: str) -> None:
 
 
 def test_without_pydicom_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = _dicom(CT)
+    content = dicom_bytes(CT)
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(UnreadableError, match=r"pip install 'cnnrun\[dicom\]'"):
         open_image(content)
@@ -234,7 +207,9 @@ def test_a_folder_of_dicom_files_trains_and_predicts(
         Path("D", kind).mkdir(parents=True)
         for number in range(12):
             values = (np.full((8, 8), level) + number).astype(np.uint16)
-            Path("D", kind, f"{number}.dcm").write_bytes(_dicom(values, BitsStored=12, HighBit=11))
+            Path("D", kind, f"{number}.dcm").write_bytes(
+                dicom_bytes(values, BitsStored=12, HighBit=11)
+            )
     Path("c.yaml").write_text(
         "dataset: {name: folder, root: D, batch_size: 4, range: [0, 4095], cache_dir: k}\n"
         "model: {name: mlp, hidden: [4]}\noptimizer: {name: sgd, lr: 0.1}\n"
@@ -271,6 +246,43 @@ def test_arrays_whose_channels_can_not_be_told(shape: tuple[int, ...], tmp_path:
         npz(ImageOptions(), file=str(tmp_path / "a.npz"))
 
 
+def _tiff(pixels: NDArray[np.uint8], extra: int) -> bytes:
+    """A TIFF of (H, W, C) bytes, which Pillow can't write; extra: what channels after RGB are, 0
+    for anything, 2 for transparency."""
+    height, width, channels = pixels.shape
+    end = 8 + pixels.size
+    kind = 2 if channels > 2 else 1
+    tags = {256: [width], 257: [height], 258: [8] * channels, 259: [1], 262: [kind],
+            273: [8], 277: [channels], 278: [height], 279: [pixels.size]}  # fmt: skip
+    if channels > 3:
+        tags[338] = [extra] * (channels - 3)
+    entries, more = b"", b""
+    start = end + 2 + 12 * len(tags) + 4
+    for tag, values in tags.items():
+        cell = struct.pack(f"<{len(values)}H", *values)
+        if len(cell) > 4:
+            cell, more = struct.pack("<I", start + len(more)), more + cell
+        entries += struct.pack("<HHI", tag, 3, len(values)) + cell.ljust(4, b"\0")
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", end) + pixels.tobytes() + directory + more
+
+
+@pytest.mark.parametrize("extra", [0, 2])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 6, 8])
+def test_no_channel_of_a_tiff_is_dropped_in_silence(channels: int, extra: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 7, channels), dtype=np.uint8)
+    content = _tiff(pixels, extra)
+    if channels in (1, 3):
+        assert np.array_equal(_read(content, channels), pixels)
+    elif (channels, extra) == (4, 2):  # on white
+        opaque = pixels[:, :, 3:] == 255
+        assert np.array_equal(_read(content, 3)[opaque[:, :, 0]], pixels[:, :, :3][opaque[:, :, 0]])
+    else:
+        for reads in (_read, read_header):
+            with pytest.raises(UnreadableError, match=f"a TIFF of {channels} channels, of which"):
+                reads(content)
+
+
 def test_five_channels_from_training_to_plots(
     cnnrun: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,6 +305,21 @@ def test_five_channels_from_training_to_plots(
         assert drawn.code == 0, drawn.err
         said += drawn.err
     assert "images of 5 channels: plots show the first three" in said
+    found = load_model(run).predict(list(np.moveaxis(pixels[:8], 1, 3)), top=2)
+    with np.load("a.npz") as held:
+        tensor = torch.from_numpy(held["x_train"][:8])
+    shares = load_model(run).probabilities(tensor)
+    assert [dict(answer) for answer in found] == [
+        {"0": pytest.approx(row[0]), "1": pytest.approx(row[1])} for row in shares
+    ]
+    Image.new("RGB", (20, 20)).save("a.png")
+    for image, told in (
+        ("a.png", "the network takes images of 5 channels, which image files do not have"),
+        (pixels[0], r"5 channels, got 5 x 20 x 20; np\.moveaxis\(array, 0, -1\) moves them last"),
+        (pixels[0, :4].transpose(1, 2, 0), "expected an array H x W x C with 5 channels, got 20 x"),
+    ):
+        with pytest.raises(UserError, match=told):
+            load_model(run).predict(image)
     assert cnnrun("export", run, "-o", "m.onnx").code == 0
     for changes, told in (
         (["dataset.augment=[{name: grayscale}]"], "hue and gray need RGB images; leave them out"),

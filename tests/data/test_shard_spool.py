@@ -11,8 +11,8 @@ from threading import Thread
 
 import pytest
 
+from cnnrun.data.sources.shard_names import expand
 from cnnrun.data.sources.shard_spool import ShardSpool
-from cnnrun.data.sources.webdataset_shards import expand
 from cnnrun.errors import UserError
 
 

@@ -17,8 +17,9 @@ from cnnrun.data.dataset import Dataset
 from cnnrun.data.identity import identified
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.images.modes import UnreadableError
-from cnnrun.data.sources.mask_files import read_mask
+from cnnrun.data.images.reading import ImageReading
 from cnnrun.data.sources.mask_folders import mask_folders
+from cnnrun.data.sources.mask_pixels import read_mask
 from cnnrun.data.targets import IGNORED
 from cnnrun.errors import UserError
 from tests.conftest import Command
@@ -318,3 +319,56 @@ def test_pairs_are_trained_on_and_resumed(
         assert told in changed.err
     said = cnnrun("eval", whole).err
     assert "images of the other splits, or labels, have changed" in said
+
+
+@pytest.mark.parametrize("page", [None, 1])
+def test_a_mask_of_several_pages_is_read_at_that_of_its_image(
+    tmp_path: Path, page: int | None
+) -> None:
+    """Pages of images and masks belong together; a mask of one page belongs to any of them."""
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for k in range(6):
+        # Pages of different sizes: each is compared with its own.
+        pages = [np.full((6 + p, 8), p, np.uint8) for p in range(3)]
+        drawn = [Image.fromarray(each) for each in pages]
+        drawn[0].save(tmp_path / f"images/{k}.tif", save_all=True, append_images=drawn[1:])
+        if k:
+            drawn[0].save(tmp_path / f"masks/{k}.tif", save_all=True, append_images=drawn[1:])
+        else:
+            drawn[page or 0].save(tmp_path / f"masks/{k}.png")
+    options = ImageOptions(cache="ram", reading=ImageReading(page=page))
+    dataset = mask_folders(options, root=str(tmp_path), mask_classes=["a", "b", "c"], test=1)
+    assert set(dataset.train.targets.held.unique().tolist()) == {page or 0}
+    assert any("5 masks hold several pages" in note for note in options.notes) == (page is None)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "height", "tagged", "noted"),
+    [
+        (1, 8, "image", False),
+        (6, 8, "image", True),  # square: the size doesn't say
+        (3, 6, "image", True),  # upside down: it never does
+        (6, 6, "image", False),  # the mask has the size of the upright image
+        (6, 8, "both", False),
+        (3, 6, "mask", True),
+    ],
+)
+def test_an_orientation_that_may_not_be_meant_for_the_mask_is_said(
+    tmp_path: Path, orientation: int, height: int, tagged: str, noted: bool
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    mask = np.arange(height * 8, dtype=np.uint8).reshape(height, 8) % 3
+    stored = np.ascontiguousarray(np.rot90(mask)) if (orientation, height) == (6, 6) else mask
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for k in range(4):
+        both = tagged == "both"
+        more = {"exif": exif} if tagged == "image" or both else {}
+        Image.fromarray(stored).save(tmp_path / f"images/{k}.jpg", **more)
+        more = {"exif": exif} if tagged == "mask" or both else {}
+        Image.fromarray(mask).save(tmp_path / f"masks/{k}.png", **more)
+    options = ImageOptions(cache="ram")
+    mask_folders(options, root=str(tmp_path), mask_classes=["a", "b", "c"], test=1)
+    assert any("of 4 pairs, the EXIF orientation" in note for note in options.notes) == noted

@@ -270,7 +270,6 @@ def _whole() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (_whole(), "'b' has an image but no label 'b.cls'"),
         (_whole()[:3000], "broken"),
         (gzip.compress(_whole()), "gunzip"),
         (b"<html>not found</html>" * 100, "not a plain tar"),

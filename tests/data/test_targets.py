@@ -199,7 +199,7 @@ def test_shapes_of_scenes_agree_with_one_another() -> None:
 
 
 def test_renaming_needs_every_value() -> None:
-    with pytest.raises(UserError, match="there are no values d"):
+    with pytest.raises(UserError, match="the data have no values d"):
         EACH[2].renamed(NAMES, ("a", "b", "c", "d"))
 
 

@@ -79,6 +79,25 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(
     assert ours.progress["averaged"] == 3
 
 
+def test_the_mean_of_a_run_that_is_extended_starts_where_the_longer_run_has_it(
+    cnnrun: Command, config: Path
+) -> None:
+    """Before that point the run is the longer one to the last bit; after it, that is said."""
+    short, whole = (
+        Path(cnnrun("train", config, f"training.epochs={epochs}", "-q").out.strip())
+        for epochs in (3, 6)
+    )
+    ended = cnnrun("train", "--resume", short, "training.epochs=6")
+    assert "which had started in epoch 2, starts anew in epoch 4" in ended.err
+    ours, theirs = (Checkpoint.load(run / "checkpoints/last.pt") for run in (short, whole))
+    for part in ("model", "raw"):
+        torch.testing.assert_close(getattr(ours, part), getattr(theirs, part), rtol=0, atol=0)
+    assert ours.progress["averaged"] == theirs.progress["averaged"] == 3
+    ended = cnnrun("train", "--resume", whole, "training.epochs=8")
+    assert "starts in epoch 4; with this training.epochs from the beginning it would" in ended.err
+    assert Checkpoint.load(whole / "checkpoints/last.pt").progress["averaged"] == 5
+
+
 def test_what_is_frozen_keeps_its_statistics(cnnrun: Command, config: Path) -> None:
     run = Path(cnnrun("train", config, "-q").out.strip())
     tuned = cnnrun(

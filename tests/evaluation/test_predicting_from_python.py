@@ -38,6 +38,9 @@ WAYS: dict[str, Callable[[Path], Any]] = {
     "opened": Image.open,
     "decoded": lambda file: Image.open(file).copy(),
     "array": lambda file: np.asarray(Image.open(file)),
+    "array of floats": lambda file: np.asarray(Image.open(file)) / 255,
+    "open file": lambda file: file.open("rb"),
+    "file in memory": lambda file: io.BytesIO(file.read_bytes()),
 }
 
 
@@ -108,10 +111,20 @@ def test_channels_of_arrays_are_those_of_files(small_run: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("image", "told"),
     [
-        (np.zeros((8, 8, 3)), "expected an array of uint8, 0 to 255, got float64"),
+        (np.full((8, 8, 3), 255.0), "values go from 255 to 255; float in 0..1 is meant"),
+        (np.full((8, 8), np.nan), "values go from nan to nan"),
+        (np.zeros((8, 8), np.int64), "is torch.int64; expected uint8 or float in 0..1"),
+        (np.zeros((8, 8), object), "expected an array of numbers, got one of object"),
+        (np.zeros((3, 8, 8), np.uint8), "3 x 8 x 8; np.moveaxis"),
+        (torch.zeros(3, 8, 8), "got a Tensor; tensors N x C x H x W are for `model\\(images\\)`"),
+        (None, "expected an image as a path, bytes, an open file, .*, got None"),
+        ([None], "expected an image as a path, .*, got None"),
+        ({"image": b""}, "expected an image, or a list of images, got a dict"),
+        (io.StringIO("text"), "expected an image file opened for reading bytes"),
+        ("", "No such file"),
         (np.zeros((8, 8, 2), np.uint8), "1, 3 or 4 channels, got 8 x 8 x 2"),
         ([np.zeros((2, 8, 8, 3), np.uint8)], "got 2 x 8 x 8 x 3"),
-        ([3], "expected an image as a path, bytes, an image of Pillow or an array .* a int"),
+        ([3], "expected an image as a path, .* an image of Pillow or an array .* a int"),
         (b"no image", "image 0: not an image"),
         (np.zeros((0, 8), np.uint8), "image 0: has no pixels"),
     ],
@@ -119,6 +132,64 @@ def test_channels_of_arrays_are_those_of_files(small_run: Path, tmp_path: Path) 
 def test_what_is_no_image_is_told(small_run: Path, image: Any, told: str) -> None:
     with pytest.raises((UserError, BadImageError), match=told):
         load_model(small_run, device="cpu").predict(image)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "I", "F", "YCbCr"])
+def test_images_of_every_mode_are_read_as_in_files(small_run: Path, mode: str) -> None:
+    """In a file that holds the mode; 0 is black and the highest value white."""
+    gray = pixels(20, 30, 1)[:, :, 0]
+    model = load_model(small_run, device="cpu")
+    if mode in ("I;16", "I", "F"):
+        deep = {"I;16": gray * np.uint16(257), "I": gray * np.int32(257)}
+        values = {**deep, "F": gray / np.float32(255)}
+        assert model.predict(Image.fromarray(values[mode])) == model.predict(gray)
+        return
+    image = Image.fromarray(gray).convert("RGB").convert(mode)
+    form = {"CMYK": "TIFF", "YCbCr": "TIFF"}.get(mode, "PNG")
+    image.save(stream := io.BytesIO(), form)
+    wanted = dict(model.predict(stream.getvalue()))
+    assert dict(model.predict(image)) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_a_folder_without_images_and_a_closed_image(small_run: Path, tmp_path: Path) -> None:
+    model = load_model(small_run, device="cpu")
+    with pytest.raises(UserError, match="there is no image"):
+        model.predict(tmp_path)
+    with Image.open(photo(tmp_path / "a.png")) as image:
+        pass
+    with pytest.raises(UserError, match="image 0: its file was closed before it was read"):
+        model.predict(image)
+
+
+def test_values_of_8_bits_in_a_deeper_image_are_said(
+    small_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load_model(small_run, device="cpu")
+    model.predict([pixels(8, 8), Image.fromarray(pixels(8, 8, 1)[:, :, 0].astype(np.int32))])
+    said = capsys.readouterr().err
+    assert "image 1: 1 images of 16 bits or more have no value above 255" in said
+
+
+def test_arrays_are_read_by_the_range_that_the_run_was_trained_with(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    values = random.integers(90, 900, (40, 12, 10)).astype(np.uint16)
+    np.savez(tmp_path / "a.npz", x_train=values, y_train=np.arange(40) % 2)
+    run = train(
+        {
+            "name": "range",
+            "dataset": {"name": "npz", "file": str(tmp_path / "a.npz"), "range": [100, 865]},
+            "model": {"name": "mlp", "hidden": [4]},
+            "output": str(tmp_path),
+            "device": "cpu",
+            "training": {"epochs": 1, "draw": False},
+        },
+        quiet=True,
+    )
+    model = run.model(device="cpu")
+    bytes_ = np.rint(np.clip((values - 100.0) / 3, 0, 255)).astype(np.uint8)
+    wanted = model.probabilities(torch.from_numpy(bytes_)[:, None])
+    found = model.predict(list(values), top=2)
+    assert [dict(row)["0"] for row in found] == pytest.approx(wanted[:, 0].tolist())
 
 
 @pytest.fixture(scope="module")

@@ -124,9 +124,11 @@ def trainings(among: set[int]) -> set[int]:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A Ray cluster of two nodes on this machine."""
     pytest.importorskip("ray", reason="needs Ray: pip install 'cnnrun[ray]'")
+    # Ray gives a client's server 30 s to start, too little on a busy machine.
+    monkeypatch.setenv("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "300")
     from ray.cluster_utils import Cluster
 
     with socket.socket() as free:

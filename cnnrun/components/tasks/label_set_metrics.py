@@ -53,22 +53,23 @@ def label_set_scores(
     }
 
 
-def f1_scores(hits: FloatArray, said: FloatArray, there: FloatArray) -> dict[str, float]:
+def f1_scores(hits: FloatArray, said: FloatArray, there: FloatArray) -> dict[str, float | None]:
     """F1 of all labels together (micro) and the mean of each one's (macro).
 
     hits, said, there: (K,) true positives, predicted and actual positives of each label, as counts
-    or fractions. Labels that no image has and that were never predicted do not count.
+    or fractions. Labels that no image has and that were never predicted do not count; both scores
+    are None if there are no others.
     """
     total = said + there
     known = total > 0
     each = 2 * hits[known] / total[known]
     return {
-        "micro_f1": float(2 * hits.sum() / total.sum()) if known.any() else 0.0,
-        "macro_f1": float(each.mean()) if known.any() else 0.0,
+        "micro_f1": float(2 * hits.sum() / total.sum()) if known.any() else None,
+        "macro_f1": float(each.mean()) if known.any() else None,
     }
 
 
-def half(scores: dict[str, float]) -> dict[str, float]:
+def half(scores: dict[str, float | None]) -> dict[str, float | None]:
     """The scores under the names that they have at a threshold of 0.5."""
     return {f"{name}_half": value for name, value in scores.items()}
 

@@ -19,22 +19,22 @@ def regression_scores(
 ) -> dict[str, Any]:
     """R2, MAE and RMSE per value, and their means over the values.
 
-    predicted, true: (N, D), N > 0. Scores of NaN predictions are NaN.
+    predicted, true: (N, D), N > 0. Scores of NaN predictions are NaN; R2 is None where all true
+    values are equal, as those of a single image are, and its mean is over the other values.
     """
     true = true.astype(np.float64)
     error = predicted.astype(np.float64) - true
     variance = np.where(np.ptp(true, 0) > 0, true.var(0), 0.0)
-    figures = {
-        "r2": explained(np.square(error).mean(0), variance),
-        "mae": np.abs(error).mean(0),
-        "rmse": np.sqrt(np.square(error).mean(0)),
-    }
+    r2 = explained(np.square(error).mean(0), variance)
+    figures = {"mae": np.abs(error).mean(0), "rmse": np.sqrt(np.square(error).mean(0))}
     return {
         "samples": len(true),
+        "r2": mean_of_known(r2),
         **{name: float(each.mean()) for name, each in figures.items()},
         "per_value": [
             {
                 "value": name,
+                "r2": r2[k],
                 **{figure: float(each[k]) for figure, each in figures.items()},
                 "mean": float(true[:, k].mean()),
                 "std": float(np.sqrt(variance[k])),
@@ -45,20 +45,22 @@ def regression_scores(
     }
 
 
-def explained(squared: FloatArray, variance: FloatArray) -> FloatArray:
-    """R2 of each value: 1 - mean squared error / variance.
-
-    Where all true values are equal it is 1 for perfect predictions and 0 for others, as in
-    scikit-learn.
+def explained(squared: FloatArray, variance: FloatArray) -> list[float | None]:
+    """R2 of each value: 1 - mean squared error / variance; None without variance.
 
     squared, variance: (D,).
     """
-    known = variance > 0
-    r2 = 1 - squared / np.where(known, variance, 1)
-    return np.asarray(np.where(known, r2, squared == 0), dtype=np.float64)
+    pairs = zip(squared, variance, strict=True)
+    return [float(1 - error / spread) if spread > 0 else None for error, spread in pairs]
 
 
-def figures_of_sums(means: FloatArray, std: FloatArray) -> dict[str, float]:
+def mean_of_known(values: Sequence[float | None]) -> float | None:
+    """The mean of those that are defined; None if none is."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def figures_of_sums(means: FloatArray, std: FloatArray) -> dict[str, float | None]:
     """The same means over values, from means over samples of standardized values.
 
     means: (4, D) of |error|, error^2, true value and its square. std: (D,), their units.
@@ -67,7 +69,7 @@ def figures_of_sums(means: FloatArray, std: FloatArray) -> dict[str, float]:
     variance = square - mean**2
     variance = np.where(variance > _NO_VARIANCE, variance, 0.0)
     return {
-        "r2": float(explained(squared, variance).mean()),
+        "r2": mean_of_known(explained(squared, variance)),
         "mae": float((std * size).mean()),
         "rmse": float((std * np.sqrt(squared)).mean()),
     }

@@ -44,15 +44,20 @@ def image_splits(
     _report([found for _, found in opened.values()], form, options)
     for (files, _), (_, found) in zip(parts.values(), opened.values(), strict=True):
         options.bad_files.extend(found.bad_files(files))
+    refuse_bad(options)
+    return {
+        name: without_bad(name, _split(files, *opened[name], labels), opened[name][1].bad)
+        for name, (files, labels) in parts.items()
+    }
+
+
+def refuse_bad(options: ImageOptions) -> None:
+    """Raises `BadImageError` if there are bad files that are not to be skipped."""
     if options.bad_files and options.on_error == "stop":
         raise BadImageError(
             options.bad_files,
-            "Put these files right or remove them, or leave them out by dataset.on_error: skip",
+            "Fix or remove these files, or skip them with dataset.on_error: skip",
         )
-    return {
-        name: _without_bad(name, _split(files, *opened[name], labels), opened[name][1].bad)
-        for name, (files, labels) in parts.items()
-    }
 
 
 def resolve_form(parts: list[Encoded], options: ImageOptions) -> ImageFormat:
@@ -126,7 +131,7 @@ def _report(findings: list[Findings], form: ImageFormat, options: ImageOptions) 
     if form.channels == 1 and options.channels is None and modes["RGB"]:
         unlike["RGB"] = modes["RGB"]
     if unlike:
-        kinds = ", ".join(f"{count:,} of mode {mode}" for mode, count in unlike.items())
+        kinds = ", ".join(f"{count:,} {mode}" for mode, count in unlike.items())
         options.notes.append(f"converted to {_kind(form)}: {kinds}")
     several = sum(found.several for found in findings)
     if several and options.reading.page is None:
@@ -170,11 +175,17 @@ def _split(files: Encoded, images: Images, found: Findings, targets: Targets | T
     return split if ids is None else replace(split, ids=ids)
 
 
-def _without_bad(name: str, split: Split, bad: Mapping[int, str]) -> Split:
+def without_bad(name: str, split: Split, bad: Mapping[int, str]) -> Split:
+    """The split called `name` without its bad samples, whose reasons `bad` has by index.
+
+    Raises:
+        UserError: none is left.
+    """
     if not bad:
         return split
     kept = torch.ones(len(split), dtype=torch.bool)
     kept[list(bad)] = False
     if not kept.any():
-        raise UserError(f"no file of the {name} split is an image that can be read")
+        reason = next(iter(bad.values()))
+        raise UserError(f"no file of the {name} split can be read; the first is {reason}")
     return split.take(kept.nonzero().squeeze(1))

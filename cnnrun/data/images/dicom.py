@@ -30,7 +30,7 @@ class DicomImage:
     def __init__(self, content: bytes, reading: ImageReading) -> None:
         header = _opened(content)
         self.size, self.gray = _form(header)
-        self.mode = f"DICOM, {header.BitsStored} bits"
+        self.mode = f"{header.BitsStored}-bit DICOM"
         count, page = _frames(header), reading.page or 0
         if page >= count:
             raise UnreadableError(no_such_page(page, count))

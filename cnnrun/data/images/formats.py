@@ -13,7 +13,13 @@ from typing import Protocol
 from cnnrun.data.images import dicom
 from cnnrun.data.images.jpeg_image import ORIENTATIONS, decode_jpeg, jpeg_header, plain_jpeg
 from cnnrun.data.images.modes import is_gray
-from cnnrun.data.images.pillow_image import PillowImage, at_page, open_with_pillow, orientation
+from cnnrun.data.images.pillow_image import (
+    PillowImage,
+    at_page,
+    open_with_pillow,
+    orientation,
+    page_count,
+)
 from cnnrun.data.images.reading import AS_STORED, ImageReading
 from cnnrun.data.images.window import Pixels, Window, refuse_large
 
@@ -62,10 +68,12 @@ def has_several(content: bytes) -> bool:
         return False
     if dicom.is_dicom(content):
         return dicom.pages(content) > 1
-    try:
-        return int(getattr(open_with_pillow(content), "n_frames", 1)) > 1
-    except Exception:  # damage after the first frame, which is the only one used
-        return False
+    return page_count(open_with_pillow(content)) > 1
+
+
+def exif_orientation(content: bytes) -> int:
+    """1..8, of an image that can be decoded; 1 is upright."""
+    return 1 if dicom.is_dicom(content) else orientation(open_with_pillow(content))
 
 
 def read_header(content: bytes, page: int | None = None) -> tuple[tuple[int, int], bool]:

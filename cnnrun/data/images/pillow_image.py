@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 from io import BytesIO
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from cnnrun.data.images.modes import (
     UnreadableError,
@@ -25,6 +26,9 @@ _FORMATS = (
     "WEBP XBM XPM"
 )
 _EXIF_ORIENTATION = 0x0112
+_SAMPLES_PER_PIXEL = 277
+# 4 are RGB with transparency, or CMYK.
+_READ_CHANNELS = (1, 3, 4)
 _NOT_IMAGES = {
     b"version https://git-lfs": "a Git LFS pointer, not the image; run `git lfs pull`",
     b"<!doctype html": "a web page, not an image",
@@ -73,21 +77,29 @@ def at_page(image: Image.Image, page: int | None) -> Image.Image:
     """`image` at that page or frame.
 
     Raises:
-        UnreadableError: it has fewer.
+        UnreadableError: it has fewer, or more channels there than Pillow would read.
     """
-    if not page:
-        return image
     count = 1
     try:
-        count = int(getattr(image, "n_frames", 1))
-        if page < count:
+        if page and page < (count := int(getattr(image, "n_frames", 1))):
             image.seek(page)
     # Pillow's readers meet damage with exceptions of any kind.
     except (Exception, Image.DecompressionBombWarning) as error:
         raise UnreadableError(reason(error)) from error
-    if page >= count:
+    if page and page >= count:
         raise UnreadableError(no_such_page(page, count))
+    channels = getattr(image, "tag_v2", {}).get(_SAMPLES_PER_PIXEL, 1)
+    if channels > len(image.getbands()):
+        raise UnreadableError(_too_many(channels))
     return image
+
+
+def page_count(image: Image.Image) -> int:
+    """How many pages or frames the file holds; 1 where damage hides the others."""
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # Pillow's readers meet damage with exceptions of any kind
+        return 1
 
 
 def orientation(image: Image.Image) -> int:
@@ -116,10 +128,33 @@ def _formats() -> list[str]:
 
 
 def _foreign(content: bytes) -> str | None:
+    if (channels := _tiff_channels(content)) not in _READ_CHANNELS:
+        return _too_many(channels)
     start = content[:64].lstrip().lower()
     if content[4:8] == b"ftyp" and content[8:11] in (b"hei", b"hev", b"mif", b"msf"):
         return "a HEIC image, which Pillow does not read; save it as JPEG or PNG"
     return next((says for prefix, says in _NOT_IMAGES.items() if start.startswith(prefix)), None)
+
+
+def _tiff_channels(content: bytes) -> int:
+    """The number of channels of the first page; 1 for what is not a TIFF."""
+    if content[:4] not in (b"II*\0", b"MM\0*"):
+        return 1
+    try:
+        tags: Any = TiffImagePlugin.ImageFileDirectory_v2(content[:8])
+        stream = BytesIO(content)
+        stream.seek(tags.next)
+        tags.load(stream)
+        return int(tags.get(_SAMPLES_PER_PIXEL, 1))
+    except Exception:  # damage, which is explained elsewhere
+        return 1
+
+
+def _too_many(channels: int) -> str:
+    return (
+        f"a TIFF of {channels} channels, of which not all would be used: save it as gray or RGB, "
+        "or put the images into an .npz file, whose arrays may have up to 16 channels (dataset npz)"
+    )
 
 
 def reason(error: BaseException) -> str:

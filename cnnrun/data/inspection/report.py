@@ -26,6 +26,7 @@ from cnnrun.data.inspection.duplicates import (
     near_copies,
 )
 from cnnrun.data.inspection.places import Places
+from cnnrun.data.inspection.presence import constant_labels, presence
 from cnnrun.errors import UserError
 
 FEW = 10
@@ -47,7 +48,8 @@ Report = dict[str, Any]
 def report(dataset: Dataset, progress: Progress | None = None) -> Report:
     """Inspect every image of `dataset` once; the result can be written as JSON.
 
-    `counts` (by split and class), `totals`, `imbalance`, `missing` and `few` classes; `image`
+    `counts` (of the images that have each class, by split), `totals` (of images), `imbalance`,
+    `missing` and `few` classes, `everywhere` (labels that all training images have); `image`
     (channels, height, width) and `files` (their own sizes and modes, where images come from
     files); `pixels` of the training split (mean, std, brightness in 0..1, histogram); `blank`
     images; `bad_files`; `exact` and `near` duplicates, with those across splits and with
@@ -68,6 +70,7 @@ def report(dataset: Dataset, progress: Progress | None = None) -> Report:
     channels, height, width = dataset.input_shape
     return {
         "classes": list(dataset.classes),
+        "targets": dataset.train.targets.kind,
         **_class_counts(dataset.classes, splits),
         "image": {"channels": channels, "height": height, "width": width},
         "files": _files(splits),
@@ -119,15 +122,15 @@ def _histogram(images: Tensor) -> Tensor:
 
 def _class_counts(classes: tuple[str, ...], splits: dict[str, Split]) -> Report:
     counts = {
-        name: torch.bincount(split.labels, minlength=len(classes)).tolist()
-        for name, split in splits.items()
+        name: presence(split.targets, len(classes)).tolist() for name, split in splits.items()
     }
     counts["all"] = [sum(of_class) for of_class in zip(*counts.values(), strict=True)]
+    totals = {name: len(split) for name, split in splits.items()}
     train = counts["train"]
     largest, smallest = (int(at(train)) for at in (np.argmax, np.argmin))
     return {
         "counts": counts,
-        "totals": {name: sum(numbers) for name, numbers in counts.items()},
+        "totals": {**totals, "all": sum(totals.values())},
         "imbalance": {
             "largest": {"class": classes[largest], "count": train[largest]},
             "smallest": {"class": classes[smallest], "count": train[smallest]},
@@ -138,6 +141,7 @@ def _class_counts(classes: tuple[str, ...], splits: dict[str, Split]) -> Report:
             for name in splits
         },
         "few": [classes[k] for k, count in enumerate(train) if 0 < count < FEW],
+        "everywhere": constant_labels(splits["train"].targets, classes)[0],
     }
 
 

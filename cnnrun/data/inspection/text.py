@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from cnnrun.data.inspection.report import FEW, IMBALANCED, Report
+from cnnrun.data.targets import KINDS
 from cnnrun.runtime.printable import printable
 
 _SHOWN = 5
 _MOST_CLASSES = 20
+# What there is a row of.
+_WORD = {"labels": "class", "label_sets": "label", "values": "value", "masks": "class"}
 
 
 def to_text(report: Report) -> str:
@@ -50,26 +53,31 @@ def _earlier(split: str) -> str:
 
 def _conflicts(report: Report) -> list[str]:
     exact, near = report["exact"]["conflicts"], report["near"]["conflicts"]
+    words = {"label_sets": "sets of labels"}.get(report["targets"], report["targets"])
     lines = []
     if exact:
-        lines.append(f"labels: {_count(exact, 'image')} with several labels at once")
+        lines.append(f"labels: {_count(exact, 'image')} with several {words} at once")
     if near:
-        lines.append(f"labels: {_count(near, 'pair')} of near copies with different labels")
+        lines.append(f"labels: {_count(near, 'pair')} of near copies with different {words}")
     return lines
 
 
 def _classes_missing(report: Report) -> list[str]:
+    words = KINDS[report["targets"]].words
     lines = [f"classes: there is only one class, {_some(report['classes'])}: nothing to classify"]
-    lines = lines if len(report["classes"]) == 1 else []
+    one_alone = len(report["classes"]) == 1 and report["targets"] == "labels"
+    lines = lines if one_alone else []
+    if report["everywhere"]:
+        lines.append(f"labels: every training image has {_some(report['everywhere'])}")
     lines += [
-        f"classes: {len(names):,} of {len(report['classes']):,} have no image in the {split} "
+        f"{words}: {len(names):,} of {len(report['classes']):,} have no image in the {split} "
         f"split: {_some(names)}"
         for split, names in report["missing"].items()
         if names
     ]
     if report["few"]:
         few = report["few"]
-        lines.append(f"classes: {len(few):,} have fewer than {FEW} training images: {_some(few)}")
+        lines.append(f"{words}: {len(few):,} have fewer than {FEW} training images: {_some(few)}")
     return lines
 
 
@@ -79,15 +87,15 @@ def _imbalance(report: Report) -> list[str]:
         return []
     return [
         f"imbalance: {ratio:,.0f} times as many training images of {printable(largest['class'])} "
-        f"({largest['count']:,}) as of {printable(smallest['class'])} ({smallest['count']:,}); "
-        "accuracy will hide the small class"
+        f"({largest['count']:,}) as of {printable(smallest['class'])} ({smallest['count']:,})"
+        + ("; accuracy will hide the small class" if report["targets"] == "labels" else "")
     ]
 
 
 def _bad_images(report: Report) -> list[str]:
     lines = []
     if report["bad_files"]:
-        lines.append(f"files: {_count(len(report['bad_files']), 'file')} can't be decoded")
+        lines.append(f"files: {_count(len(report['bad_files']), 'sample')} can't be read")
     if report["blank"]["count"]:
         places = [_place(place) for place in report["blank"]["images"]]
         count = report["blank"]["count"]
@@ -105,7 +113,8 @@ def _counts(report: Report) -> list[str]:
         order = [*order[:half], *order[-half:]]
     else:
         order = sorted(order)
-    rows = [("class", *counts), *((printable(classes[k]), *_at(counts, k)) for k in order)]
+    first = _WORD[report["targets"]]
+    rows = [(first, *counts), *((printable(classes[k]), *_at(counts, k)) for k in order)]
     rows.append(("total", *(f"{report['totals'][split]:,}" for split in counts)))
     lines = _aligned(rows)
     if omitted:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from cnnrun.data.dataset import Dataset
+from cnnrun.data.dataset import BadFile, Dataset
 from cnnrun.data.images.decoding import ImageOptions
+from cnnrun.data.sources.csv_cells import BadRowError, answer_of, image_path
 from cnnrun.data.sources.labelled_files import Amount, Listing, labelled_dataset
-from cnnrun.data.sources.listed_names import class_name, listed
-from cnnrun.data.sources.listed_targets import OneClass, Reading, SeveralLabels, SomeValues
-from cnnrun.data.sources.mask_files import MaskClasses, MaskFiles
+from cnnrun.data.sources.listed_names import listed
+from cnnrun.data.sources.mask_pixels import MaskClasses
 from cnnrun.data.sources.split_names import split_named
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.registry import datasets
@@ -30,9 +26,6 @@ from cnnrun.runtime.reading import TABLE_BYTES, UnusableFileError, open_regular
 # files.
 _LONGEST = 30
 _PIXELS = 60
-
-# Values that mean that an image has a label, and that it has not.
-_YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "-1", "false", "no")
 
 Columns = Annotated[list[str], Field(min_length=1)]
 
@@ -83,11 +76,11 @@ def csv_file(
         split.
 
     Raises:
-        UserError: with file and line: a column is missing, a row is incomplete, an image is not
-            there, an unknown split; and for bad images.
+        UserError: with file and line: a column is missing; a row is incomplete, its image is not
+            there or its split unknown, unless bad ones are to be skipped; and for bad images.
     """
     table = expanded(file)
-    answer = _answer(
+    answer = answer_of(
         label_column, label_separator, label_columns, value_columns, mask_column, mask_classes
     )
     folder = table.parent if image_folder is None else table.parent / expanded(image_folder)
@@ -95,19 +88,24 @@ def csv_file(
     listings = {split: Listing() for split in ("train", "validation", "test")}
     unlabelled = without_any = 0
     optional = (split_column, group_column)
-    for line, cells in _rows(table, (path_column, *answer.columns), optional):
-        where = f"{file}:{line}"
-        if not cells[path_column]:
-            raise UserError(f"{where}: no {path_column}")
-        said = answer.read(where, table.parent, cells)
-        if said is None:
-            unlabelled += 1
+    for line, header, row in _rows(table, (path_column, *answer.columns), optional):
+        try:
+            cells = _by_column(header, row)
+            if not cells[path_column]:
+                raise BadRowError(f"no {path_column}")
+            said = answer.read(table.parent, cells)
+            if said is None:
+                unlabelled += 1
+                continue
+            split = _split_name(cells[split_column]) if split_column in cells else "train"
+            path = image_path(folder, cells[path_column] + ending)
+        except UserError as error:
+            if options.on_error == "stop" or not isinstance(error, BadRowError):
+                raise UserError(f"{file}:{line}: {error}") from error
+            options.bad_files.append(BadFile(f"{file}:{line}", str(error)))
             continue
         without_any += label_separator is not None and not said
-        split = _split_name(where, cells[split_column]) if split_column in cells else "train"
-        path = _image_path(where, folder, cells[path_column] + ending)
-        group = cells.get(group_column, "")
-        listings[split].add([path], said, group)
+        listings[split].add([path], said, cells.get(group_column, ""))
     if unlabelled:
         options.notes.append(f"{file}: {unlabelled:,} rows without {answer.words} are left out")
     if without_any:
@@ -117,117 +115,6 @@ def csv_file(
         )
     _warn_of_repeats(file, listings, options)
     return labelled_dataset(file, str(folder), listings, test, options, answer.reading)
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """Which columns describe an image's targets, and how their cells are read.
-
-    read: (place, folder, cells by column) to what `reading` takes; None for empty cells.
-    """
-
-    columns: tuple[str, ...]
-    words: str
-    read: Callable[[str, Path, dict[str, str]], Any]
-    reading: Reading
-
-
-def _answer(
-    label: str,
-    separator: str | None,
-    label_columns: list[str] | None,
-    value_columns: list[str] | None,
-    mask: str | None,
-    mask_classes: MaskClasses,
-) -> _Answer:
-    """The one that the data set's keys select.
-
-    Raises:
-        UserError: they select several.
-    """
-    given = {
-        "label_separator": separator,
-        "label_columns": label_columns,
-        "value_columns": value_columns,
-        "mask_column": mask,
-    }
-    several = [key for key, value in given.items() if value is not None]
-    for key, names in (("label_columns", label_columns), ("value_columns", value_columns)):
-        if names is not None and len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise UserError(f"{key}: '{twice}' is listed twice")
-    if len(several) > 1:
-        raise UserError(f"{several[1]}: {several[0]} already names the target; leave one out")
-    if mask_classes is not None and mask is None:
-        raise UserError("mask_classes: they are of masks; name their column (mask_column)")
-    if separator is not None:
-        return _Answer(
-            (label,), f"a {label}", partial(_labels_in, label, separator), SeveralLabels()
-        )
-    if label_columns is not None:
-        columns, reading = tuple(label_columns), SeveralLabels(list(label_columns))
-        return _Answer(columns, "labels", _Marked(columns), reading)
-    if value_columns is not None:
-        columns = tuple(value_columns)
-        return _Answer(columns, "values", partial(_numbers, columns), SomeValues(list(columns)))
-    if mask is not None:
-        return _Answer((mask,), f"a {mask}", partial(_mask, mask), MaskFiles(mask_classes))
-    return _Answer((label,), f"a {label}", partial(_class, label), OneClass())
-
-
-def _class(column: str, _where: str, _folder: Path, cells: dict[str, str]) -> str | None:
-    return class_name(cells[column]) if cells[column] else None
-
-
-def _labels_in(
-    column: str, separator: str, _where: str, _folder: Path, cells: dict[str, str]
-) -> list[str]:
-    return [class_name(name.strip()) for name in cells[column].split(separator) if name.strip()]
-
-
-class _Marked:
-    """Reads which of the columns say that an image has their label."""
-
-    def __init__(self, columns: tuple[str, ...]) -> None:
-        self._columns = columns
-        self._no: dict[str, str] = {}  # what has said by now that an image lacks a column's label
-
-    def __call__(self, where: str, _folder: Path, cells: dict[str, str]) -> list[str] | None:
-        marks = {column: cells[column].lower() for column in self._columns}
-        if not all(marks.values()):
-            return None
-        for column, mark in marks.items():
-            if mark not in _YES + _NO:
-                raise UserError(f"{where}: {column} is '{mark}'; expected 1 or 0")
-            no = self._no.setdefault(column, mark) if mark in _NO else mark
-            if mark in _NO and (no == "-1") != (mark == "-1"):
-                raise UserError(
-                    f"{where}: {column} has both -1 and 0; if -1 means unknown, leave "
-                    "the cell empty, and if both mean no, write 0"
-                )
-        return [column for column, mark in marks.items() if mark in _YES]
-
-
-def _numbers(
-    columns: tuple[str, ...], where: str, _folder: Path, cells: dict[str, str]
-) -> list[float] | None:
-    found = []
-    for column in columns:
-        if not cells[column]:
-            return None
-        try:
-            number = float(cells[column])
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number) or "_" in cells[column]:  # which Python reads as a number
-            message = f"{column} is '{cells[column]}'; expected a number such as 1.5"
-            raise UserError(f"{where}: {message}, or an empty cell where it is not known")
-        found.append(number)
-    return found
-
-
-def _mask(column: str, where: str, folder: Path, cells: dict[str, str]) -> str | None:
-    return _image_path(where, folder, cells[column]) if cells[column] else None
 
 
 def _warn_of_repeats(file: str, listings: dict[str, Listing], options: ImageOptions) -> None:
@@ -244,8 +131,8 @@ def _warn_of_repeats(file: str, listings: dict[str, Listing], options: ImageOpti
 
 def _rows(
     table: Path, required: tuple[str, ...], optional: tuple[str, ...]
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, cells by column) of each row that is not empty."""
+) -> Iterator[tuple[int, list[str], list[str]]]:
+    """(line number, header, row) of each row that is not empty."""
     try:
         # utf-8-sig: spreadsheets start the file with a byte order mark.
         with (
@@ -266,14 +153,8 @@ def _rows(
                     raise UserError(f"{table}:1: the header has several columns '{column}'")
             reader = csv.reader(lines, delimiter=delimiter)
             for row in reader:
-                line = reader.line_num + 1
-                if not any(row):
-                    continue
-                if len(row) != len(header):
-                    raise UserError(
-                        f"{table}:{line}: {len(row)} cells, but the header has {len(header)}"
-                    )
-                yield line, dict(zip(header, map(str.strip, row), strict=True))
+                if any(row):
+                    yield reader.line_num + 1, header, row
     except UnusableFileError as error:
         raise UserError(f"dataset.file: {table}: {error}") from error
     except OSError as error:
@@ -282,6 +163,12 @@ def _rows(
         raise UserError(f"{table}: is not UTF-8 text ({error}); save it as such") from error
     except csv.Error as error:
         raise UserError(f"{table}: {error}") from error
+
+
+def _by_column(header: list[str], row: list[str]) -> dict[str, str]:
+    if len(row) != len(header):
+        raise BadRowError(f"{len(row)} cells, but the header has {len(header)}")
+    return dict(zip(header, map(str.strip, row), strict=True))
 
 
 def _columns(header: list[str]) -> str:
@@ -294,17 +181,8 @@ def _columns(header: list[str]) -> str:
     return f"it has {listed(names)}" if any(names) else "it has none"
 
 
-def _split_name(where: str, text: str) -> str:
+def _split_name(text: str) -> str:
     split = split_named(text)
     if split in (None, "unlabelled"):
-        raise UserError(f"{where}: the split is '{text}'; expected train, val or test")
+        raise BadRowError(f"the split is '{text}'; expected train, val or test")
     return split
-
-
-def _image_path(where: str, folder: Path, text: str) -> str:
-    """`text` as a path from `folder`; tables written on Windows have backslashes."""
-    for name in (text, text.replace("\\", "/")):
-        path = os.path.join(folder, name)  # noqa: PTH118  (a Path for each row is slow)
-        if os.path.isfile(path):  # noqa: PTH113
-            return path
-    raise UserError(f"{where}: there is no file {text} (paths are from {folder.absolute()})")

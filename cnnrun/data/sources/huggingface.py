@@ -14,21 +14,18 @@ from torch import Tensor
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.assemble import image_splits
 from cnnrun.data.images.decoding import ImageOptions, read_bytes
+from cnnrun.data.images.modes import UnreadableError
 from cnnrun.data.sources.huggingface_targets import (
     holds_numbers,
     holds_sets,
     label_names,
     sets_in,
     values_in,
+    with_targets,
 )
 from cnnrun.data.sources.labelled_files import Amount, divided_by_content
-from cnnrun.data.sources.mask_files import (
-    MaskClasses,
-    known_names,
-    numbered,
-    numbered_names,
-    with_masks,
-)
+from cnnrun.data.sources.mask_files import known_names, numbered, numbered_names, with_masks
+from cnnrun.data.sources.mask_pixels import MaskClasses
 from cnnrun.data.targets import Labels, Targets
 from cnnrun.errors import NetworkError, UserError, did_you_mean
 from cnnrun.registry import datasets
@@ -91,6 +88,9 @@ def huggingface(
         for name, split in parts.items()
     }
     where = {name: f"{path}, {parts[name]}" for name in tables}
+    if options.on_error == "skip" and mask_column is None:  # bad masks are found as bad images are
+        wanted = value_columns or [label_column]
+        tables = {name: with_targets(t, where[name], wanted, options) for name, t in tables.items()}
     images = {name: ImageColumn(t, where[name], image_column) for name, t in tables.items()}
     classes: Sequence[str]
     if mask_column is not None:
@@ -98,10 +98,8 @@ def huggingface(
             raise UserError("mask_column: value_columns already names the target")
         held = {n: ImageColumn(t, where[n], mask_column, "mask_column") for n, t in tables.items()}
         unread = {name: (images[name], numbered(range(len(t)))) for name, t in tables.items()}
-        splits = {
-            name: with_masks(split, held[name], images[name], mask_classes, options)
-            for name, split in image_splits(unread, options).items()
-        }
+        pairs = {name: (held[name], images[name]) for name in tables}
+        splits = with_masks(image_splits(unread, options), pairs, mask_classes, options)
         classes = known_names(mask_classes) or numbered_names(splits, options)
     else:
         targets, classes = _targets(tables, where, label_column, value_columns)
@@ -225,7 +223,10 @@ def _labels(table: Any, where: str, column: str, classes: tuple[str, ...]) -> Te
     _require_column(table, column, "label_column")
     values = _column(table, column)
     own = getattr(table.features[column], "names", None)
-    names = [own[v] if 0 <= v < len(own) else "" for v in values] if own else list(map(str, values))
+    if own:
+        names = [own[v] if v is not None and 0 <= v < len(own) else "" for v in values]
+    else:
+        names = ["" if v is None else str(v) for v in values]
     numbers = {name: k for k, name in enumerate(classes)}
     if unknown := sorted(set(names) - set(numbers)):
         what = ", ".join(unknown[:8]) if any(unknown) else "rows without a label"
@@ -256,6 +257,8 @@ class ImageColumn:
     def read(self, index: int) -> bytes:
         """The file of image `index`, undecoded."""
         cell = self._table[index][self._column]
+        if cell is None:
+            raise UnreadableError(f"'{self._column}' is empty")
         content: bytes | None = cell["bytes"]
         return read_bytes(cell["path"]) if content is None else content
 

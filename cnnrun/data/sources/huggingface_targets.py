@@ -8,9 +8,30 @@ from typing import Any
 import numpy as np
 import torch
 
+from cnnrun.data.dataset import BadFile
+from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.array_targets import targets_of
 from cnnrun.data.targets import LabelSets, Targets
 from cnnrun.errors import UserError
+
+
+def with_targets(table: Any, where: str, columns: list[str], options: ImageOptions) -> Any:
+    """The rows of a table whose targets are known; the others are bad files.
+
+    A class of -1 is unknown, too, as in test sets whose labels are not published.
+    """
+    if not set(columns) <= set(table.column_names):
+        return table  # reported later
+    named = [hasattr(table.features[column], "names") for column in columns]
+    cells = zip(*(_cells(table, column) for column in columns), strict=True)
+    kept = []
+    for row, targets in enumerate(cells):
+        pairs = zip(targets, named, strict=True)
+        if any(cell is None or cell != cell or (is_class and cell < 0) for cell, is_class in pairs):
+            options.bad_files.append(BadFile(f"{where}, row {row}", "its target is not known"))
+        else:
+            kept.append(row)
+    return table if len(kept) == len(table) else table.select(kept)
 
 
 def holds_sets(feature: Any) -> bool:
@@ -73,7 +94,7 @@ def sets_in(table: Any, where: str, column: str, names: tuple[str, ...]) -> Labe
             if not isinstance(place, int) or not 0 <= place < len(names):
                 raise UserError(f"{where}, row {row}: the training split has no label {label!r}")
             held[row, place] = 1
-    return LabelSets(held)
+    return LabelSets(held, listed=own is None)
 
 
 def _cells(table: Any, column: str) -> list[Any]:

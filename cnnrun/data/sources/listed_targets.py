@@ -78,7 +78,7 @@ class SeveralLabels(Reading):
         held = torch.zeros(len(said.answers), len(names))
         for row, those in zip(held, said.answers, strict=True):
             row[[numbers[name] for name in those]] = 1
-        return LabelSets(held)
+        return LabelSets(held, listed=self._known is None)
 
 
 class SomeValues(Reading):

@@ -1,48 +1,34 @@
-"""Masks in files: the classes of pixel values or colors, resized like the mask's image."""
+"""Masks in files, resized like their images; the same rules for bad ones as for bad images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import ImageOps
-from pydantic import Field
 from torch import Tensor
 
-from cnnrun.data.dataset import Split
+from cnnrun.data.dataset import BadFile, Split
+from cnnrun.data.images.assemble import refuse_bad, without_bad
 from cnnrun.data.images.conversion import convert_masks
 from cnnrun.data.images.decoding import ImageFormat, ImageOptions
 from cnnrun.data.images.files import Encoded, Files, for_each
-from cnnrun.data.images.formats import read_header
+from cnnrun.data.images.formats import exif_orientation, has_several, read_header
 from cnnrun.data.images.modes import UnreadableError
-from cnnrun.data.images.pillow_image import open_with_pillow, reason
 from cnnrun.data.sources.listed_names import listed
 from cnnrun.data.sources.listed_targets import Reading, Said
+from cnnrun.data.sources.mask_pixels import MaskClasses, Pixels, read_mask
 from cnnrun.data.targets import IGNORED, Masks, Targets, Values
 from cnnrun.errors import UserError
 from cnnrun.runtime.container import cores
-
-_SIZES = Field(min_length=1, max_length=IGNORED)
-# Not strict, as keys of YAML come as text.
-_Value = Annotated[int, Field(strict=False, ge=0, le=255)]
-_Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
-
-# The names of classes: of the values 0, 1, ..., of any values, or of colors such as "#ff0000".
-MaskClasses = (
-    Annotated[list[str], _SIZES]
-    | Annotated[dict[_Value, str], _SIZES]
-    | Annotated[dict[_Color, str], _SIZES]
-    | None
-)
-
-Pixels = NDArray[np.uint8]
+from cnnrun.runtime.printable import printable
 
 # Values without pixels are reported if there are no more than this many.
 _FEW = 8
+
+# EXIF orientations from this one on exchange height and width.
+_TRANSPOSED = 5
 
 
 class MaskFiles(Reading):
@@ -67,11 +53,8 @@ class MaskFiles(Reading):
         self, splits: dict[str, Split], names: list[str], options: ImageOptions
     ) -> tuple[dict[str, Split], list[str]]:
         """Every mask is read and resized to its image's size; raises as `with_masks`."""
-        files = Files(self._masks), Files(self._images)
-        with_them = {
-            name: with_masks(split, *files, self._classes, options)
-            for name, split in splits.items()
-        }
+        pairs = dict.fromkeys(splits, (Files(self._masks), Files(self._images)))
+        with_them = with_masks(splits, pairs, self._classes, options)
         return with_them, names or numbered_names(with_them, options)
 
 
@@ -94,33 +77,122 @@ def known_names(classes: MaskClasses) -> list[str]:
 
 
 def with_masks(
-    split: Split, masks: Encoded, images: Encoded, classes: MaskClasses, options: ImageOptions
-) -> Split:
-    """`split`, whose targets are `numbered`, with these masks, resized to its images.
+    splits: Mapping[str, Split],
+    pairs: Mapping[str, tuple[Encoded, Encoded]],
+    classes: MaskClasses,
+    options: ImageOptions,
+) -> dict[str, Split]:
+    """The splits, whose targets are `numbered`, with their masks, resized to their images.
 
-    images: the files of the images, for their original sizes.
+    A bad mask is an error, or is left out with its image, as `options.on_error` says; so is one of
+    another size than its image, or with unknown values.
+
+    pairs: for each split the files of the masks, and of the images for their original sizes.
 
     Raises:
-        UserError: a mask can't be read, is not as large as its image, or has unknown values.
+        BadImageError: there are bad masks, and `on_error` is "stop".
+        UserError: a split has no good mask.
     """
-    assert isinstance(split.targets, Values)
-    numbers = split.targets.held[:, 0].long()
-    height, width = split.images.shape[2:]
-    form = ImageFormat((height, width), 1, options.resize, crop_fraction=options.crop_fraction)
-    out = torch.empty((len(numbers), height, width), dtype=torch.uint8)
+    found = {name: _Found(split, *pairs[name], options) for name, split in splits.items()}
+    for each in found.values():
+        each.read(classes)
+        options.bad_files.extend(each.bad_files())
+    refuse_bad(options)
+    options.notes.extend(_notes([*found.values()], options))
+    return {
+        name: without_bad(name, replace(splits[name], targets=Masks(each.pixels)), each.bad)
+        for name, each in found.items()
+    }
 
-    def read(row: int) -> None:
-        number = int(numbers[row])
-        where = masks.name(number)
-        try:
-            mask = read_mask(masks.read(number), classes)
-            _compare_sizes(mask, images, number)
-        except UnreadableError as error:
-            raise UserError(f"{where}: {error}") from error
-        out[row] = convert_masks(torch.from_numpy(mask)[None], form)[0]
 
-    for_each(read, range(len(numbers)), options.threads or cores())
-    return replace(split, targets=Masks(out))
+@dataclass
+class _Found:
+    """The masks of a split, and what was found in reading them.
+
+    pixels: (N, H, W) uint8, not set where they are bad. bad: the reasons, by index in the split.
+    several: masks of more than one page. turned: images that an EXIF orientation turns, beside
+    masks that it does not, where sizes do not say which is right.
+    """
+
+    split: Split
+    masks: Encoded
+    images: Encoded
+    options: ImageOptions
+    bad: dict[int, str] = field(default_factory=dict)
+    several: list[int] = field(default_factory=list)
+    turned: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        assert isinstance(self.split.targets, Values)
+        self.numbers = self.split.targets.held[:, 0].long().tolist()
+        options, (height, width) = self.options, self.split.images.shape[2:]
+        self.form = ImageFormat(
+            (height, width), 1, options.resize, crop_fraction=options.crop_fraction
+        )
+        self.pixels = torch.empty((len(self.numbers), height, width), dtype=torch.uint8)
+
+    def read(self, classes: MaskClasses) -> None:
+        """Read all masks; only in memory is there room for them at once."""
+
+        def one(row: int) -> None:
+            try:
+                content = self.masks.read(self.numbers[row])
+                mask = read_mask(content, classes, self.options.reading.page)
+                self._compare(row, content, mask)
+            except UnreadableError as error:
+                self.bad[row] = str(error)
+                return
+            self.pixels[row] = convert_masks(torch.from_numpy(mask)[None], self.form)[0]
+
+        for_each(one, range(len(self.numbers)), self.options.threads or cores())
+        self.bad = dict(sorted(self.bad.items()))
+
+    def _compare(self, row: int, content: bytes, mask: Pixels) -> None:
+        """Compare with the image: raises UnreadableError for another size."""
+        number = self.numbers[row]
+        image = self.images.read(number)
+        size, _ = read_header(image, self.options.reading.page)
+        if tuple(size) != mask.shape:
+            sizes = " and ".join(f"{h} x {w}" for h, w in (mask.shape, size))
+            turned = tuple(reversed(size)) == mask.shape
+            raise UnreadableError(
+                f"mask and image {self.images.name(number)} are of different sizes ({sizes})"
+                + ("; is one of them rotated, as by an EXIF orientation?" if turned else "")
+            )
+        if has_several(content):
+            self.several.append(row)
+        own, other = (exif_orientation(each) for each in (image, content))
+        keeps_size = max(own, other) < _TRANSPOSED or mask.shape[0] == mask.shape[1]
+        if own != other and keeps_size:
+            self.turned.append(row)
+
+    def bad_files(self) -> list[BadFile]:
+        return [BadFile(self._name(row), reason) for row, reason in self.bad.items()]
+
+    def names(self, rows: list[int]) -> list[str]:
+        """Names of the masks in these rows, in order."""
+        return [self._name(row) for row in sorted(rows)]
+
+    def _name(self, row: int) -> str:
+        return self.masks.name(self.numbers[row])
+
+
+def _notes(found: list[_Found], options: ImageOptions) -> list[str]:
+    notes = []
+    several = [name for each in found for name in each.names(each.several)]
+    if several and options.reading.page is None:
+        notes.append(
+            f"{len(several):,} masks hold several pages, such as {printable(several[0])}; the "
+            "first of each is used (dataset.page)"
+        )
+    if turned := [name for each in found for name in each.names(each.turned)]:
+        notes.append(
+            f"of {len(turned):,} pairs, the EXIF orientation rotates or mirrors the image and not "
+            f"the mask, or the other way, such as {printable(turned[0])}; sizes don't say whether "
+            "that is right: it is if the mask was drawn on the image as viewers show it, else "
+            "remove the orientation from the file"
+        )
+    return notes
 
 
 def numbered_names(splits: dict[str, Split], options: ImageOptions) -> list[str]:
@@ -145,80 +217,3 @@ def numbered_names(splits: dict[str, Split], options: ImageOptions) -> list[str]
             "mask_classes={0: background, ...}"
         )
     return names
-
-
-def read_mask(content: bytes, classes: MaskClasses) -> Pixels:
-    """The class of each pixel, (H, W) uint8, from the content of a file.
-
-    Raises:
-        UnreadableError: not an image, damaged, without a class per pixel, or with values that
-            `classes` lacks.
-    """
-    image = open_with_pillow(content)
-    if image.format in ("JPEG", "MPO") and not isinstance(classes, dict):
-        raise UnreadableError(
-            "a mask that is saved as JPEG, whose compression changes values; save it as PNG, or "
-            "name by mask_classes the values that are classes"
-        )
-    try:
-        image.load()
-        image = ImageOps.exif_transpose(image)  # as its image is
-        if _are_colors(classes):
-            return _by_color(np.asarray(image.convert("RGB")), list(classes))  # type: ignore[arg-type]
-        values = np.asarray(image)
-    except Exception as error:  # Pillow's readers raise exceptions of any kind on damaged files
-        raise UnreadableError(reason(error)) from error
-    if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
-        raise UnreadableError(
-            f"a mask of mode {image.mode}; expected one value per pixel (gray, or a palette), or "
-            "name its colors: mask_classes={'#000000': background, '#ff0000': road}"
-        )
-    return _by_value(values, classes)
-
-
-def _are_colors(classes: MaskClasses) -> bool:
-    return isinstance(classes, dict) and isinstance(next(iter(classes)), str)
-
-
-def _by_color(pixels: Pixels, colors: list[str]) -> Pixels:
-    """(H, W, 3) to the index of each pixel's color in `colors`; others become `IGNORED`."""
-    red, green, blue = (pixels[..., k].astype(np.int32) for k in range(3))
-    codes = red << 16 | green << 8 | blue
-    out = np.full(codes.shape, IGNORED, np.uint8)
-    for k, color in enumerate(colors):
-        out[codes == int(color[1:], 16)] = k
-    return out
-
-
-def _by_value(values: NDArray[Any], classes: MaskClasses) -> Pixels:
-    for extreme in (int(values.max(initial=0)), int(values.min(initial=0))):
-        if not 0 <= extreme <= IGNORED:
-            raise UnreadableError(
-                f"a mask with the value {extreme:,}; classes are numbers from 0 to 254, and 255 is "
-                "ignored"
-            )
-    pixels = values.astype(np.uint8)
-    if isinstance(classes, dict):
-        table = np.full(256, IGNORED, np.uint8)
-        for k, value in enumerate(classes):
-            table[int(str(value))] = k
-        return table[pixels]
-    if classes is not None:
-        unknown = pixels[(pixels >= len(classes)) & (pixels != IGNORED)]
-        if len(unknown):
-            raise UnreadableError(
-                f"a mask with the value {unknown[0]}, but mask_classes names {len(classes)}: "
-                f"pixels are 0 to {len(classes) - 1}, or 255 for ignored pixels"
-            )
-    return pixels
-
-
-def _compare_sizes(mask: Pixels, images: Encoded, number: int) -> None:
-    other, _ = read_header(images.read(number))
-    if tuple(other) != mask.shape:
-        sizes = " and ".join(f"{h} x {w}" for h, w in (mask.shape, other))
-        turned = tuple(reversed(other)) == mask.shape
-        raise UnreadableError(
-            f"mask and image {images.name(number)} are of different sizes ({sizes})"
-            + ("; is one of them rotated, as by an EXIF orientation?" if turned else "")
-        )

@@ -11,7 +11,8 @@ from cnnrun.data.sources.folder_listing import folders, identities, images_below
 from cnnrun.data.sources.groups import By, sources, warn_of_series
 from cnnrun.data.sources.labelled_files import Amount, Listing, labelled_dataset
 from cnnrun.data.sources.listed_names import listed
-from cnnrun.data.sources.mask_files import MaskClasses, MaskFiles
+from cnnrun.data.sources.mask_files import MaskFiles
+from cnnrun.data.sources.mask_pixels import MaskClasses
 from cnnrun.data.sources.split_names import splits_named
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.registry import datasets

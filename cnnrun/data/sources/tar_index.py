@@ -30,7 +30,7 @@ class TarIndex:
     """One entry for each sample, in the order of the tar.
 
     keys: (N,) names of the samples. offsets, sizes: (N,) int64, bytes of the images in the tar.
-    labels: (N,) text of the label files. total: bytes of the whole tar.
+    labels: (N,) text of the label files, "" where there is none. total: bytes of the whole tar.
     """
 
     keys: NDArray[np.str_]
@@ -89,7 +89,7 @@ def read_index(tar: BinaryIO, name: str, label: str) -> TarIndex:
     """Read `tar` once; nothing is unpacked, so names of members can do no harm.
 
     Raises:
-        UserError: not a tar, a compressed or damaged one, or an image without a label.
+        UserError: not a tar, or a compressed or damaged one.
     """
     total = os.fstat(tar.fileno()).st_size
     samples = list(_samples(tar, name, label, total))
@@ -134,9 +134,7 @@ def _samples(
             "at random, so unpack it (gunzip) first"
         ) from error
     for key, (offset, size) in images.items():
-        if key not in labels:
-            raise UserError(f"{name}: '{key}' has an image but no label '{key}.{label}'")
-        yield key, offset, size, labels[key]
+        yield key, offset, size, labels.get(key, "")
 
 
 def _key_and_ending(name: str) -> tuple[str, str]:

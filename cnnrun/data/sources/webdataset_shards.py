@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import itertools
 import os
-import re
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from textwrap import shorten
 from typing import Annotated, BinaryIO
 
 import numpy as np
@@ -20,10 +15,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from cnnrun.data.dataset import Dataset, ImageSubset, Split
+from cnnrun.data.dataset import BadFile, Dataset, ImageSubset, Split
 from cnnrun.data.identity import ids_of_names
 from cnnrun.data.images.assemble import image_splits
 from cnnrun.data.images.decoding import ImageOptions
+from cnnrun.data.sources.shard_names import Patterns, expand, is_url
 from cnnrun.data.sources.shard_spool import ShardSpool
 from cnnrun.data.sources.tar_index import TarIndex, load_index
 from cnnrun.errors import UserError
@@ -31,13 +27,11 @@ from cnnrun.registry import datasets
 from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.reading import (
     MOST_CLASSES,
-    MOST_SHARDS,
     SHARD_BYTES,
     UnusableFileError,
     open_regular,
 )
 
-Patterns = str | list[str]
 Numbers = NDArray[np.int64]
 Texts = NDArray[np.str_]
 
@@ -73,13 +67,17 @@ def webdataset(
         first.
 
     Raises:
-        UserError: a pattern matches nothing, a shard can't be fetched or read, or labels don't fit.
+        UserError: a pattern matches nothing, a shard can't be fetched or read, an image has no
+            label and none is to be skipped, or labels don't fit.
     """
     store = ShardSpool(expanded(spool), int(spool_gb * 1e9))
     parts = {"train": train, "test": test}
     if val is not None:
         parts["validation"] = val
-    samples = {name: _index(name, patterns, label, store) for name, patterns in parts.items()}
+    samples = {
+        name: _labelled(_index(name, patterns, label, store), label, options)
+        for name, patterns in parts.items()
+    }
     names, numbers = _numbers({name: part.labels for name, part in samples.items()}, classes)
     splits = image_splits(
         {name: (part, _labels(part.labels, numbers)) for name, part in samples.items()}, options
@@ -114,13 +112,13 @@ class Shards:
     @property
     def local(self) -> bool:
         """Whether all shards are local, so that none is fetched or evicted during reading."""
-        return not any(map(_is_url, self.addresses))
+        return not any(map(is_url, self.addresses))
 
     def read(self, index: int) -> bytes:
         """The content of image `index`, undecoded."""
         which = self.shard[index]
         address = self.addresses[which]
-        open_shard = self.store.open if _is_url(address) else _open_file
+        open_shard = self.store.open if is_url(address) else _open_file
         with open_shard(address) as shard:
             if os.fstat(shard.fileno()).st_size != self.totals[which]:
                 raise UserError(f"{address} has changed since it was indexed; start again")
@@ -135,7 +133,7 @@ class Shards:
         """A key for caches, from the shards' addresses, sizes and times."""
         digest = hashlib.sha256()
         for address, total in zip(self.addresses, self.totals, strict=True):
-            changed = 0 if _is_url(address) else Path(address).stat().st_mtime_ns
+            changed = 0 if is_url(address) else Path(address).stat().st_mtime_ns
             digest.update(f"{address}\0{total}\0{changed}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
@@ -161,7 +159,7 @@ def _open_file(address: str) -> BinaryIO:
 
 def _by_shard(split: Split, shards: Shards, most_bytes: int) -> Split:
     """Shuffled shard by shard if remote shards do not all fit into the spool."""
-    if not any(map(_is_url, shards.addresses)) or sum(shards.totals) <= most_bytes:
+    if not any(map(is_url, shards.addresses)) or sum(shards.totals) <= most_bytes:
         return split
     kept = split.images.indices.numpy() if isinstance(split.images, ImageSubset) else slice(None)
     return replace(
@@ -172,75 +170,8 @@ def _by_shard(split: Split, shards: Shards, most_bytes: int) -> Split:
     )
 
 
-def _matching(pattern: str) -> list[str]:
-    """Sorted files; if there are too many, one more than allowed."""
-    found = glob.iglob(pattern, recursive=True)  # noqa: PTH207 - absolute ones, too
-    return sorted(itertools.islice(found, MOST_SHARDS + 1))
-
-
 def shortened(number: int) -> str:
     return str(number) if number < 10**20 else f"a number of {len(str(number)):,} digits"
-
-
-def expand(patterns: Patterns) -> list[str]:
-    """Paths and addresses, braces and globs expanded, in the order given; each glob's are sorted.
-
-    Raises:
-        UserError: a pattern matches nothing or is of another scheme.
-    """
-    found = []
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        for address in _braces(pattern if "://" in pattern else str(expanded(pattern))):
-            if _is_url(address):
-                found.append(address)
-            elif "://" in address or address.startswith("pipe:"):
-                raise UserError(f"{address}: shards are local files or http(s) addresses")
-            elif matches := _matching(address):
-                found.extend(matches)
-            else:
-                raise UserError(f"no shard matches {address} (paths are from {Path.cwd()})")
-            if len(found) > MOST_SHARDS:
-                raise _too_many(pattern)
-    return found
-
-
-def _braces(pattern: str) -> Iterator[str]:
-    """`a{0..2}` and `a{x,y}` expanded, as the shell does; leading zeros keep the width."""
-    between = re.split(r"\{([^{}]*)\}", pattern)
-    if len(between) == 1:
-        yield pattern
-        return
-    words: list[Sequence[str]] = []
-    count = 1
-    for inside in between[1::2]:
-        words.append(_words(inside, pattern))
-        count *= len(words[-1])
-        if count > MOST_SHARDS:
-            raise _too_many(pattern)
-    for chosen in itertools.product(*words):
-        pairs = zip(chosen, between[2::2], strict=True)
-        # Of nested braces the inner ones are expanded first.
-        yield from _braces(between[0] + "".join(itertools.chain.from_iterable(pairs)))
-
-
-def _words(inside: str, pattern: str) -> Sequence[str]:
-    """The content of a pair of braces, expanded."""
-    limits = re.fullmatch(r"([0-9]{1,18})\.\.([0-9]{1,18})", inside)
-    if not limits:
-        return inside.split(",")
-    first, last = int(limits[1]), int(limits[2])
-    if abs(first - last) >= MOST_SHARDS:
-        raise _too_many(pattern)
-    step = 1 if first <= last else -1
-    return [str(i).zfill(len(limits[1])) for i in range(first, last + step, step)]
-
-
-def _too_many(pattern: str) -> UserError:
-    return UserError(f"{shorten(pattern, 80)} stands for over {MOST_SHARDS:,} shards")
-
-
-def _is_url(address: str) -> bool:
-    return address.startswith(("http://", "https://"))
 
 
 def _index(name: str, patterns: Patterns, label: str, store: ShardSpool) -> Shards:
@@ -261,8 +192,32 @@ def _index(name: str, patterns: Patterns, label: str, store: ShardSpool) -> Shar
     )
 
 
+def _labelled(shards: Shards, label: str, options: ImageOptions) -> Shards:
+    """`shards` without the images that have no label, which are bad files.
+
+    Raises:
+        UserError: the first of them, unless they are to be skipped.
+    """
+    known = shards.labels != ""
+    for index in np.flatnonzero(~known).tolist():
+        reason = f"'{shards.keys[index]}' has an image but no label '{shards.keys[index]}.{label}'"
+        if options.on_error == "stop":
+            raise UserError(f"{shards.addresses[shards.shard[index]]}: {reason}")
+        options.bad_files.append(BadFile(shards.name(index), reason))
+    if not known.any():
+        raise UserError(f"{shards.addresses[0]}: no image has a label '.{label}'")
+    return replace(
+        shards,
+        shard=shards.shard[known],
+        keys=shards.keys[known],
+        offsets=shards.offsets[known],
+        sizes=shards.sizes[known],
+        labels=shards.labels[known],
+    )
+
+
 def _index_one(address: str, label: str, store: ShardSpool) -> TarIndex:
-    if _is_url(address):
+    if is_url(address):
         return load_index(lambda: store.open(address), address, address, label, store.folder)
     file = Path(address).resolve()
     state = file.stat()

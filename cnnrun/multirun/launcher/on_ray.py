@@ -38,7 +38,9 @@ class RayEngine:
                     ray.init(address, log_to_driver=False, configure_logging=False)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 said = (str(error).strip() or repr(error)).splitlines()[-1]
-                raise UserError(f"--on {place.on}: no Ray cluster answers ({said})") from error
+                raise UserError(
+                    f"--on {place.on}: can't connect to the Ray cluster ({said})"
+                ) from error
         self._ray = ray
         self._mark = new_mark(folder)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -115,7 +115,7 @@ def _draw_classes(sheet: Sheet, report: dict[str, Any], ticks: _ClassTicks, top:
     order = np.argsort(-counts["train"], kind="stable") if ticks.many else classes
     base = np.zeros(len(classes))
     for split in (split for split in SPLIT_LINES if split in counts):
-        label = f"{split} ({counts[split].sum():,})"
+        label = f"{split} ({report['totals'][split]:,})"
         upper = base + counts[split][order]
         bar: dict[str, Any] = {"label": label, "color": SPLIT_LINES[split][0], "linewidth": 0}
         if ticks.many:
