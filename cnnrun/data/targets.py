@@ -310,7 +310,7 @@ def as_targets(given: Targets | Tensor) -> Targets:
 
 
 def _places(names: Sequence[str], wanted: Sequence[str], lacks: str) -> Tensor:
-    """Where each of `names` is in `wanted`; `lacks` begins the message if one is missing."""
+    """Where each of `names` is in `wanted`; `lacks` starts the message if one is missing."""
     missing = [name for name in names if name not in wanted]
     if missing:
         raise UserError(f"{lacks} {some(missing)} (there are {some(wanted)})")

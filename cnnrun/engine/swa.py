@@ -53,7 +53,7 @@ class EpochWeights(AverageWeights):
             self.count = 0
             return (
                 f"training.swa: the mean of the weights, which had started in epoch {start + 1}, "
-                f"starts anew in epoch {self.first + 1}"
+                f"restarts in epoch {self.first + 1}"
             )
         return (
             f"training.swa: the mean of the weights starts in epoch {start + 1}; with this "

@@ -153,8 +153,8 @@ def _planned(
         raise experiment.error(["task"], "style transfer has one image; there is nothing to divide")
     if experiment.training.patience is not None:
         console.warn(
-            "training.patience ends a run by the very images that are scored: the scores are a "
-            "little too good; a fixed number of epochs has no such effect"
+            "training.patience ends a run by the very images that are scored: the scores are "
+            "slightly optimistic; a fixed number of epochs has no such effect"
         )
     return experiment, expanded(output) / experiment.name
 

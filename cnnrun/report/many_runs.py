@@ -272,8 +272,8 @@ def _importance(comparison: Comparison, keys: Sequence[str], status: SweepStatus
     if not shares:
         shares = {key: _explained(comparison, key) for key in keys}
         how = (
-            "the share of the variance between groups that the setting explains alone (eta "
-            "squared); settings that only work together are not seen"
+            "the share of the variance between groups that a single setting explains (eta "
+            "squared); interactions between settings are not counted"
         )
     known = {key: v for key, v in shares.items() if v is not None}
     if not known:

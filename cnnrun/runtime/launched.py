@@ -74,7 +74,7 @@ def check_meeting_place(here: World) -> None:
     if here.size == 1:
         return
     missing = [name for name in _MEETING if not os.environ.get(name)]
-    left_over = "unset RANK WORLD_SIZE trains with this one alone"
+    left_over = "unset RANK WORLD_SIZE trains with this one only"
     if missing:
         raise ConfigError(
             f"RANK and WORLD_SIZE say that this is process {here.rank} of {here.size}, but "

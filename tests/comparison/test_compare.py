@@ -235,7 +235,7 @@ def test_what_is_doubtful_is_told_and_no_number_is_never_first(runs: Runs) -> No
     )
     assert "one seed only, so the spread is not known" in told
     assert "C (optimizer.lr=9) has no score in 2 of 2 runs (NaN or undefined): ranked last" in told
-    assert "1 of 2 runs finished" in told
+    assert "1 of 2 runs of" in told
     assert "NaN" in to_text(found)
 
 

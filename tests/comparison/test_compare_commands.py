@@ -206,7 +206,10 @@ def test_damaged_runs_stop_nothing(
         (("runs", "--filter", "optimizer.lr"), "--filter optimizer.lr: write KEY=VALUE"),
         (("runs", "--filter", "seed=[1"), "--filter seed=[1"),
         (("runs", "--json", "--csv"), "choose one of --json and --csv"),
-        (("compare", "runs", "--measure", "acc"), "by 'acc'; there are accuracy, loss"),
+        (
+            ("compare", "runs", "--measure", "acc"),
+            "no finished run has the metric 'acc'; there are accuracy, loss",
+        ),
         (("compare", "runs", "--measure", "acc"), "'--measure' is called '--metric' now"),
         (("compare", "runs", "--metric", "acuracy"), "did you mean 'accuracy'?"),
         (("compare", "unfinished"), "no finished run to compare: unfinished/"),

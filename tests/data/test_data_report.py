@@ -52,7 +52,7 @@ def where(places: list[dict[str, Any]]) -> list[tuple[str, int]]:
 def test_a_clean_data_set_gives_no_warning() -> None:
     found = report(dataset())
     assert warnings(found) == []
-    assert "Nothing found" in to_text(found)
+    assert "No problems found" in to_text(found)
     assert found["exact"]["groups"] == found["near"]["pairs"] == found["blank"]["count"] == 0
 
 

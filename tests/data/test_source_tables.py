@@ -121,7 +121,11 @@ def test_masks_are_brought_to_size_as_their_images(tmp_path: Path, resize: Any) 
             "table.csv:2: a is 'x'; expected a number such as 1.5, "
             "or an empty cell where it is not known",
         ),
-        ({"a": ["1_0"] * 12}, {"value_columns": ["a"]}, "table.csv:2: a is '1_0'; a number"),
+        (
+            {"a": ["1_0"] * 12},
+            {"value_columns": ["a"]},
+            "table.csv:2: a is '1_0'; expected a number",
+        ),
         ({"a": ["1"] * 3 + ["nan"] * 9}, {"value_columns": ["a"]}, "table.csv:5: a is 'nan'"),
         (
             {"a": [str(1600000000 + k) for k in range(12)]},

@@ -88,7 +88,7 @@ def test_the_mean_of_a_run_that_is_extended_starts_where_the_longer_run_has_it(
         for epochs in (3, 6)
     )
     ended = cnnrun("train", "--resume", short, "training.epochs=6")
-    assert "which had started in epoch 2, starts anew in epoch 4" in ended.err
+    assert "which had started in epoch 2, restarts in epoch 4" in ended.err
     ours, theirs = (Checkpoint.load(run / "checkpoints/last.pt") for run in (short, whole))
     for part in ("model", "raw"):
         torch.testing.assert_close(getattr(ours, part), getattr(theirs, part), rtol=0, atol=0)

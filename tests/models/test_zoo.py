@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_told(
 
 
 def test_the_smallest_size_that_is_told_works() -> None:
-    with pytest.raises(UserError, match="of 17 x 17"):
+    with pytest.raises(UserError, match="of at least 17 x 17"):
         zoo.torchvision_model("squeezenet1_1", (1, 16, 16), 10)
     assert zoo.torchvision_model("squeezenet1_1", (1, 17, 17), 10) is not None
 

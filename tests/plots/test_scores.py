@@ -146,7 +146,7 @@ def test_of_many_classes_those_told_apart_worst_are_drawn() -> None:
         areas = {one.name: one.area(kind) for one in classes}
         assert shown == sorted(areas, key=areas.__getitem__)[:7]
         mean = f"{np.mean(list(areas.values())):.4f}"
-        assert any(f"over all 9 classes is {mean}" in word for word in words(figure))
+        assert any(f"the mean of all 9 classes is {mean}" in word for word in words(figure))
 
 
 def test_two_classes_have_one_roc_curve(of_files: Target) -> None:

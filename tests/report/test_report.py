@@ -670,7 +670,7 @@ def test_confusion_of_few_and_many_classes(opened: Page, tmp_path: Path, count: 
     cells = opened.texts("svg.confusion rect title")
     assert len(cells) == min(np.count_nonzero(matrix), MOST_CELLS)
     if count < 200:
-        told = f"class number 1 taken for class number 0: {matrix[1, 0]} of {matrix[1].sum()}"
+        told = f"class number 1 classified as class number 0: {matrix[1, 0]} of {matrix[1].sum()}"
         assert told in [text.translate(dict.fromkeys((0x2068, 0x2069))) for text in cells]
     outside = opened.run(
         "const svg = document.querySelector('svg.confusion').getBoundingClientRect();"

@@ -55,7 +55,7 @@ def warn_of_series(
     classes: of each file. Where most files of a class are one series, it is the class's own name.
     """
     kinds: tuple[tuple[By, str, int], ...] = (
-        ("folder", "lie in {} folders below the classes, such as {}", 2),
+        ("folder", "are in {} folders below the classes, such as {}", 2),
         ("name", "are numbered within {} names, such as {}", 2 * len(set(classes))),
     )
     for by, words, least in kinds:
