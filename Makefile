@@ -9,6 +9,9 @@ PIP_INSTALL = $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python 
 RUNTIME := $(VENV)/.installed
 TOOLS := $(VENV)/.tools-installed
 
+# Tests start hundreds of processes; each would compile all modules anew if none were kept.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help install install-dev demo test test-ci test-long test-busy chaos benchmarks docs images pictures lint format clean
 
 help: ## Show this list
@@ -31,22 +34,22 @@ install-dev: $(TOOLS) ## The same with all tools and optional libraries
 demo: install ## Train a small CNN on real handwritten digits (no download), show where the result is
 	$(BIN)/cnnrun train configs/digits_cnn.yaml
 
-test: install-dev ## Run the quick tests (6 minutes on 2 cores)
+test: install-dev ## Run the quick tests (3 minutes on 2 cores)
 	$(BIN)/python -m pytest -q
 
-test-ci: install-dev ## Those and the slow ones, as CI runs them
-	$(BIN)/python -m pytest -q -m 'not long'
+test-long: install-dev ## Run the slow ones
+	$(BIN)/python -m pytest -q -m slow
 
-test-long: install-dev ## The ones that take seconds to minutes each
-	$(BIN)/python -m pytest -q -m long
+test-ci: install-dev ## Run all tests, as CI does
+	$(BIN)/python -m pytest -q -m ''
 
 test-busy: install-dev ## The tests beside eight processes that compute all the time
 	$(BIN)/python -m tests.busy
 
 chaos: install-dev ## Kill runs, break disks, mutate configs and files by the thousand, for an hour
 	$(BIN)/python -m tests.chaos.campaign
-	$(BIN)/python -m pytest -q -m "slow or long" tests/chaos -k "not campaign"
-	$(BIN)/python -m pytest -q -m "slow or long" tests/config/test_fuzz_config.py \
+	$(BIN)/python -m pytest -q -m slow tests/chaos -k "not campaign"
+	$(BIN)/python -m pytest -q -m slow tests/config/test_fuzz_config.py \
 	  tests/data/test_fuzz_images.py tests/runs/test_hostile_files.py tests/runs/test_damaged_and_foreign_checkpoints.py
 
 benchmarks: install-dev ## Images/s of loading, augmentation and training, beside others'

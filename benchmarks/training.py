@@ -79,7 +79,7 @@ def limit(workload: Workload) -> Contestant:
 
     def all_steps() -> float:
         model.train()
-        parts.trainable.begin_epoch(0)
+        parts.trainable.start_epoch(0)
         started = time.perf_counter()
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)

@@ -35,8 +35,11 @@ from cnnrun.data.augmentations.sampling import Sampler
 from cnnrun.data.dataset import Dataset, Images, Split
 from cnnrun.data.targets import Labels, LabelSets, Masks, Values
 from cnnrun.errors import UserError
-from cnnrun.measures import Metric
+from cnnrun.metrics import Metric
 from cnnrun.registry import (
+    Named,
+    Nested,
+    activations,
     augmentations,
     datasets,
     initializers,
@@ -88,6 +91,8 @@ __all__ = [
     "Metric",
     "Mixing",
     "Multilabel",
+    "Named",
+    "Nested",
     "Photometric",
     "Predictions",
     "Reconstruct",
@@ -102,6 +107,7 @@ __all__ = [
     "TrainingStep",
     "UserError",
     "Values",
+    "activations",
     "augmentations",
     "datasets",
     "identity",

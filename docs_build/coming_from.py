@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cnnrun.config.experiment import experiment_model
-from cnnrun.config.places import keys_elsewhere
+from cnnrun.config.places import keys_elsewhere, words_at
 from cnnrun.config.synonyms import NAMED_IN
 from cnnrun.config.words import Word, lookup, lookup_in_sections, lookup_key, spelled_alike
 from docs_build.tables import cell
@@ -55,12 +55,13 @@ def tools() -> Iterator[tuple[str, list[str]]]:
 def answer(word: str) -> Word | None:
     """What `key`, `section.key` or `section=value` is here."""
     where, equals, value = word.partition("=")
+    model = experiment_model()
     if equals:
+        where = words_at(tuple(where.split(".")), dict(_USUAL), model)
         return lookup(f"{where}=", value) or _named(where, value) or lookup(f"{where}?", value)
     section, _, key = where.rpartition(".")
     # `data` is Lightning's section of the data set.
     section = {"data": "dataset"}.get(section, section)
-    model = experiment_model()
     here = [(key,)] if key in model.model_fields else keys_elsewhere(key, dict(_USUAL), model)
     found = lookup_key(section, key)
     if found is None and here:

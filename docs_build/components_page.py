@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from cnnrun.config.key_docs import parameter_texts, prose
-from cnnrun.library import Library
 from cnnrun.registry import KINDS, Entry, Registry
+from cnnrun.registry.library import Library
 from docs_build.tables import keys_table
 
 _INDEX = """\
@@ -31,6 +31,7 @@ _KINDS = {
     "dataset": "Where the images come from. Keys that all data sets share are in the [config file](../config.md#dataset).",
     "augmentation": "Random changes to training images (data augmentation), listed under `dataset.augment`.",
     "model": "The network: your own CNN block by block, ResNets, autoencoders, everything in torchvision and timm.",
+    "activation": "The nonlinear function after a layer: `model.activation`.",
     "initializer": "How the weights start, before training.",
     "loss": "What training minimizes.",
     "optimizer": "How gradients change the weights.",

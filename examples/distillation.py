@@ -18,10 +18,10 @@ class Distill(Classify):
         self.run, self.temperature, self.share = teacher, temperature, share
         self.teacher = None
 
-    def begin_epoch(self, model, dataset, epoch, epochs):
+    def start_epoch(self, model, dataset, epoch, epochs):
         """Called before each epoch of training, so that evaluation needs no teacher."""
         self.teacher = self.teacher or trained_network(self.run, dataset)
-        return super().begin_epoch(model, dataset, epoch, epochs)
+        return super().start_epoch(model, dataset, epoch, epochs)
 
     def train_step(self, step: TrainingStep) -> None:
         losses, outputs = step.forward()

@@ -13,7 +13,7 @@ class Chat(Logger):
     def __init__(self, *, file: str = "chat.txt") -> None:
         self.file = Path(file)
 
-    def begin(self, run: Path, config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    def start(self, run: Path, config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         """Called before training, and again when the run is resumed."""
         self.name = run.name
         return {}

@@ -15,11 +15,11 @@ from cnnrun.plugin import Classify, Metric, tasks
 class ClassifyTop3(Classify):
     """Classification that is measured by the three likeliest classes, too."""
 
-    measures = (*Classify.measures, "top3")
+    epoch_metrics = (*Classify.epoch_metrics, "top3")
     metrics = (Metric("top3", True, unit="%", display_name="top-3 accuracy", format=".2f"),)
 
     def sums(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Sums over the samples, in the order of `measures`."""
+        """Sums over the samples, in the order of `epoch_metrics`."""
         labels = targets if targets.dim() == 1 else targets.argmax(1)
         found = (outputs.topk(3, dim=1).indices == labels[:, None]).any(1)
         usual = super().sums(losses, outputs, targets)

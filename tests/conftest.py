@@ -9,12 +9,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
+
+from tests.quick_fork import Fork
+from tests.quick_shell import quick_cnnrun
 
 REPOSITORY = Path(__file__).parent.parent
 CONFIGS = REPOSITORY / "configs"
@@ -31,8 +34,8 @@ typer.main.get_command = cache(typer.main.get_command)
 
 
 def quick_ones(cases: Iterable[Any], *quick: Any) -> list[Any]:
-    """`cases` for `parametrize`: the `quick` ones always run, the others when long ones do."""
-    return [case if case in quick else pytest.param(case, marks=pytest.mark.long) for case in cases]
+    """`cases` for `parametrize`: the `quick` ones always run, the others are slow."""
+    return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
 @dataclass
@@ -45,6 +48,7 @@ class Result:
 
 
 Command = Callable[..., Result]
+Start = Callable[..., Fork]
 
 
 @contextmanager
@@ -145,19 +149,20 @@ def killed_and_resumed(
 
 @pytest.fixture(scope="session")
 def quick_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder for the PATH whose `cnnrun` has all imports already."""
-    from tests.quick_shell import quick_cnnrun
-
+    """A folder for the PATH whose `cnnrun` and `python` have all imports already."""
     with quick_cnnrun(tmp_path_factory.mktemp("quick")) as folder:
         yield folder
 
 
 @pytest.fixture
-def shell(tmp_path: Path, quick_path: Path) -> Command:
-    """`shell(script)`: run a line of bash in an empty folder, with a `cnnrun` that starts at once.
+def forked(quick_path: Path) -> Start:
+    """`forked(folder, *arguments)`: start a command without the seconds of imports."""
+    return partial(Fork, quick_path)
 
-    `kill -9 $!` would end its client alone; that takes `installed_shell`.
-    """
+
+@pytest.fixture
+def shell(tmp_path: Path, quick_path: Path) -> Command:
+    """`shell(script)`: run bash in an empty folder, where `cnnrun` and `python` start at once."""
     return _shell(tmp_path, quick_path)
 
 

@@ -17,9 +17,7 @@ PACKAGE = REPOSITORY / "cnnrun"
 
 # From the ground up. A file imports from its own room and from lower floors, never across a floor.
 FLOORS = (
-    ("errors", "version", "measures"),
-    ("component",),
-    ("library",),
+    ("errors", "version", "metrics"),
     ("registry", "runtime"),
     ("data", "models"),
     ("components",),

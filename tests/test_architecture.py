@@ -207,8 +207,8 @@ FOREIGN = {
     "models/description/field_tracking.py": {"_schema", "_base"},
     "models/description/receptive_field.py": {"_schema"},
     "multirun/sweep/storage.py": {"_trial_id"},
-    "library.py": {"_getframe"},
-    "registry.py": {"_getframe"},
+    "registry/kind.py": {"_getframe"},
+    "registry/library.py": {"_getframe"},
     "runtime/torch_shortcuts.py": {
         *("_execution_engine", "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"),
     },

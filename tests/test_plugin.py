@@ -14,10 +14,10 @@ from cnnrun.registry import KINDS
 
 _NAMES = """
 Annealed Augmentation Classify Dataset Draws Figure Geometric Images LabelSets Labels Logger Masks
-Metric Mixing Multilabel Photometric Predictions Reconstruct Regress Row Sampler Schedule Segment
-Split Target Task TrainingStep UserError Values augmentations datasets identity initializers
-loggers losses models new_axes new_figure optimizers per_image plots schedules softmax styled
-tasks trained_network
+Metric Mixing Multilabel Named Nested Photometric Predictions Reconstruct Regress Row Sampler
+Schedule Segment Split Target Task TrainingStep UserError Values activations augmentations datasets
+identity initializers loggers losses models new_axes new_figure optimizers per_image plots schedules
+softmax styled tasks trained_network
 """
 NAMES = str.split(_NAMES)
 
@@ -48,33 +48,82 @@ def test_a_plug_in_without_plots_loads_no_matplotlib() -> None:
     assert ended.stdout.strip() == "False"
 
 
-def test_tasks_and_loggers_that_say_pictures_are_still_heard() -> None:
-    class Older(plugin.Classify):
-        pictures = (*plugin.Classify.pictures, "embedding")
+class Mixin:
+    """What a plug-in's tasks may share: no task itself."""
 
-    class Newer(Older):
-        plots = (*Older.plots, "filters")
-
-    class Kept(plugin.Logger):
-        def picture(self, name: str, file: Path) -> None:
-            heard.append((name, file))
-
-    heard: list[tuple[str, Path]] = []
-    assert Older.plots == (*plugin.Classify.plots, "embedding")
-    assert Newer.plots == Newer.pictures == (*Older.plots, "filters")
-    Kept().plot("curves", Path("curves.png"))
-    assert heard == [("curves", Path("curves.png"))]
+    def begin_epoch(self, *given: Any) -> bool:
+        heard.append("mixin")
+        return bool(super().begin_epoch(*given))  # type: ignore[misc]
 
 
-def test_a_task_that_says_in_words_is_still_asked() -> None:
-    class Older(plugin.Classify):
+heard: list[Any] = []
+
+
+def test_tasks_by_former_names_do_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    base: Any = plugin.Classify
+
+    class Older(base):  # type: ignore[misc]
+        measures = (*base.measures, "top3")
+        pictures = (*base.pictures, "embedding")
+
         def in_words(self, scores: dict[str, Any]) -> str:
             return f"{len(super().in_words(scores)) > 0} of mine"
 
+        def begin_epoch(self, *given: Any) -> bool:
+            heard.append("older")
+            return bool(super().begin_epoch(*given))
+
     class Newer(Older):
+        epoch_metrics = (*Older.epoch_metrics, "top2")
+        plots = (*Older.plots, "filters")
+
         def to_text(self, scores: dict[str, Any]) -> str:
             return f"still {super().to_text(scores)}"
 
+        def start_epoch(self, *given: Any) -> bool:
+            heard.append("newer")
+            return bool(super().start_epoch(*given))
+
+    class Mixed(Mixin, Older):
+        pass
+
+    told = capsys.readouterr().err
+    for former, name in (
+        ("measures", "epoch_metrics"),
+        ("pictures", "plots"),
+        ("in_words", "to_text"),
+        ("begin_epoch", "start_epoch"),
+    ):
+        for kind in (base, Older, Newer, Mixed):
+            assert getattr(kind, former) == getattr(kind, name)
+        assert told.count(f"Older.{former} is called {name} now") == 1
+        assert f"Newer.{former}" not in told
+    assert Older.epoch_metrics == ("loss", "accuracy", "top3")
+    assert Newer.plots == (*base.plots, "embedding", "filters")
     scores = {"loss": 1.0, "accuracy": 0.5, "per_class": [], "unanswered": 0}
-    assert Older().to_text(scores) == Older().in_words(scores) == "True of mine"
-    assert Newer().to_text(scores) == Newer().in_words(scores) == "still True of mine"
+    assert Older().to_text(scores) == "True of mine"
+    assert Newer().in_words(scores) == "still True of mine"
+    heard.clear()
+    for kind in (Older, Newer, Mixed):
+        assert kind().start_epoch(None, None, 0, 1) is False
+    assert heard == ["older", "newer", "older", "mixin", "older"]
+
+
+def test_loggers_by_former_names_do_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    class Kept(plugin.Logger):
+        def begin(self, run: Path, config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+            heard.append((run, config, known))
+            return {"epochs": 3}
+
+        def picture(self, name: str, file: Path) -> None:
+            heard.append((name, file))
+
+    told = capsys.readouterr().err
+    assert "Kept.begin is called start now; both are understood" in told
+    assert "Kept.picture is called plot now" in told
+    heard.clear()
+    assert Kept().start(Path("run"), {}, {}) == {"epochs": 3}
+    Kept().plot("curves", Path("curves.png"))
+    assert heard == [(Path("run"), {}, {}), ("curves", Path("curves.png"))]
+    with pytest.raises(NotImplementedError):
+        plugin.Logger().start(Path("run"), {}, {})

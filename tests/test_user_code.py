@@ -77,9 +77,8 @@ class Mine(Classify):
     "A task."
     def scores(self, predictions, classes):
         return {"accuracy": 1.0, "loss": 0.0}
-    def in_words(self, scores):
+    def to_text(self, scores):
         return "fine"
-    to_text = in_words
 """
 OPTIMIZER = """
 @optimizers.register("mine")
@@ -219,7 +218,7 @@ def test_plots_and_loggers_name_the_line_and_cost_nothing_else(
 ) -> None:
     (tmp_path / "mine.py").write_text(
         HEAD + "@loggers.register('mine')\nclass L(Logger):\n    'A logger.'\n"
-        "    def begin(self, run, config, known):\n        return {}\n"
+        "    def start(self, run, config, known):\n        return {}\n"
         "    def epoch(self, row):\n        row['nothing']\n"
         "@plots.register('mine')\ndef plot(target):\n    'A plot.'\n    return target.nothing\n"
     )

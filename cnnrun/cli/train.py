@@ -153,7 +153,7 @@ def _print_summary(path: Path, summary: dict[str, Any]) -> None:
 
 def _scores(summary: dict[str, Any]) -> str:
     """The test scores, as many to a line as the terminal has room for."""
-    from cnnrun.measures import described, read_metrics
+    from cnnrun.metrics import described, read_metrics
     from cnnrun.runtime.text_table import wrapped
 
     declared = read_metrics(summary.get("metrics"))

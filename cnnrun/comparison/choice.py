@@ -9,7 +9,7 @@ from cnnrun.comparison.groups import differing_keys, short, written
 from cnnrun.comparison.results import RankedBy
 from cnnrun.comparison.runs import SPLITS, RunRecord, Split
 from cnnrun.errors import UserError, did_you_mean
-from cnnrun.measures import Metric
+from cnnrun.metrics import Metric
 
 _DIRECTIONS = {"max": True, "min": False}
 # Besides the section `loss`, what a loss depends on; beta weighs the penalty of a VAE.
@@ -26,7 +26,9 @@ def choose(runs: Sequence[RunRecord], wanted: str | None) -> tuple[Metric, Split
     """
     metric = _wanted(runs, wanted) if wanted is not None else _usual(runs)
     name = metric.name
-    return metric, max(SPLITS, key=lambda split: sum(name in run.measures[split] for run in runs))
+    return metric, max(
+        SPLITS, key=lambda split: sum(name in run.metric_names[split] for run in runs)
+    )
 
 
 def ranking(runs: Sequence[RunRecord], metric: Metric, split: Split) -> RankedBy:
@@ -42,8 +44,8 @@ def ranking(runs: Sequence[RunRecord], metric: Metric, split: Split) -> RankedBy
         if candidate.of_the_loss and loss_keys(runs):
             continue
         # A run without a best epoch has no score on any split, and comes last.
-        scored = [run for run in runs if run.measures["validation"] or run.measures[split]]
-        if scored and all(candidate.name in run.measures["validation"] for run in scored):
+        scored = [run for run in runs if run.metric_names["validation"] or run.metric_names[split]]
+        if scored and all(candidate.name in run.metric_names["validation"] for run in scored):
             return RankedBy("validation", candidate)
     return RankedBy(split, metric)
 
@@ -131,9 +133,13 @@ def _instead(runs: Sequence[RunRecord]) -> str:
 
 
 def _known(runs: Sequence[RunRecord]) -> list[str]:
-    return list(dict.fromkeys(m for run in runs for split in SPLITS for m in run.measures[split]))
+    return list(
+        dict.fromkeys(m for run in runs for split in SPLITS for m in run.metric_names[split])
+    )
 
 
 def _shared(runs: Sequence[RunRecord]) -> list[str]:
     """The metrics that every run has, on any split."""
-    return [m for m in _known(runs) if all(any(m in r.measures[s] for s in SPLITS) for r in runs)]
+    return [
+        m for m in _known(runs) if all(any(m in r.metric_names[s] for s in SPLITS) for r in runs)
+    ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from cnnrun.comparison.groups import Group
 from cnnrun.comparison.runs import RunRecord, Split
 from cnnrun.comparison.statistics import LEVEL, Interval
-from cnnrun.measures import Metric
+from cnnrun.metrics import Metric
 
 MOST_IN_ALL_PAIRS = 20
 """With more groups, only the best one is tested against each of the others."""

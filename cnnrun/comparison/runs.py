@@ -17,7 +17,7 @@ import yaml
 from cnnrun.comparison.soundness import check_settings, check_summary, is_usable
 from cnnrun.config.document import flattened, plain
 from cnnrun.errors import UserError
-from cnnrun.measures import Metric, described, main_metric, read_metrics, usual_monitor
+from cnnrun.metrics import Metric, described, main_metric, read_metrics, usual_monitor
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.lock import is_training
 from cnnrun.runtime.long_work import with_progress
@@ -93,7 +93,7 @@ class RunRecord:
         if "monitor" in self.summary:
             monitor: str | None = self.summary["monitor"]
             return monitor
-        if self.summary and not self.measures["validation"]:
+        if self.summary and not self.metric_names["validation"]:
             return None
         wanted = self.settings.get("training.monitor", "auto")
         return usual_monitor(self.task) if wanted == "auto" else str(wanted)
@@ -101,7 +101,7 @@ class RunRecord:
     @property
     def main_metric(self) -> str | None:
         """Its main metric."""
-        known = [name for split in SPLITS for name in self.measures[split]]
+        known = [name for split in SPLITS for name in self.metric_names[split]]
         return main_metric(self.task, known, self.summary.get("main_metric") or "")
 
     @cached_property
@@ -152,7 +152,7 @@ class RunRecord:
         return number(self.best, f"{split}_{metric}")
 
     @cached_property
-    def measures(self) -> dict[Split, list[str]]:
+    def metric_names(self) -> dict[Split, list[str]]:
         """The metrics of each split."""
         test = self.summary.get("test")
         found: dict[Split, list[str]] = {"test": list(test) if isinstance(test, dict) else []}

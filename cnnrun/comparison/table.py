@@ -13,7 +13,7 @@ from cnnrun.comparison.groups import compared_settings, differing_keys, informat
 from cnnrun.comparison.runs import SPLITS, RunRecord, Split
 from cnnrun.config.document import parse
 from cnnrun.errors import ConfigError, did_you_mean
-from cnnrun.measures import Metric
+from cnnrun.metrics import Metric
 from cnnrun.runtime.text_table import columns, width_of
 
 _FACTS: dict[str, Callable[[RunRecord], Any]] = {
@@ -60,7 +60,7 @@ class RunTable:
         for run in self.runs:
             self._declared |= {(run.task, name): m for name, m in run.declared.items()}
             for split in SPLITS:
-                for name in run.measures[split]:
+                for name in run.metric_names[split]:
                     self.metrics |= {f"{split}_{name}": name, name: name}
 
     def _metric(self, run: RunRecord, key: str) -> Metric:
@@ -124,7 +124,7 @@ class RunTable:
         scores: dict[str, None] = {}
         for run in self.runs:
             for split in (SPLITS[1], SPLITS[0]):
-                if run.main_metric in run.measures[split]:
+                if run.main_metric in run.metric_names[split]:
                     scores[f"{split}_{run.main_metric}"] = None
         settings = [compared_settings(run) for run in self.runs if run.settings]
         keys = informative_keys(differing_keys(settings), settings)

@@ -10,7 +10,7 @@ from typing import Any
 from cnnrun.comparison.groups import informative_keys, short, written
 from cnnrun.comparison.results import Comparison, Difference, Result
 from cnnrun.comparison.statistics import FEWEST_SEEDS, Interval
-from cnnrun.measures import Metric
+from cnnrun.metrics import Metric
 from cnnrun.runtime.text_table import columns
 
 # With more differing keys they are printed one per line.

@@ -8,14 +8,16 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from cnnrun.config.component_names import NAMED_IN, beside
+from cnnrun.config.component_names import NAMED_IN, names_beside
 from cnnrun.config.document import Document, KeyPath, dotted_path
 from cnnrun.config.places import (
     components_with,
     keys_at,
     keys_elsewhere,
+    known_key,
+    nested_at,
     path_in,
-    where_of,
+    words_at,
     words_in,
 )
 from cnnrun.config.synonyms import resolved, to_text
@@ -23,13 +25,14 @@ from cnnrun.config.words import (
     exact,
     lookup,
     lookup_in_sections,
-    lookup_key,
     near_key,
     nearest,
     slip_of,
     spelled_alike,
+    where_of,
 )
-from cnnrun.errors import did_you_mean
+from cnnrun.errors import did_you_mean, did_you_mean_or_sizes
+from cnnrun.registry import Nested
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -45,6 +48,8 @@ _EXPECTED = {
     "finite_number": "a finite number",
 }
 
+_OF_ONE_OR_LIST = {"list_type", "model_attributes_type"}
+
 _OFF_BY_DEFAULT = {
     ("training", "amp"),
     ("training", "ema"),
@@ -58,7 +63,6 @@ _FORMS = {
     "name": "letters, digits and ._+-, starting with a letter or digit",
     "training.checkpoint_every": "100 steps or 60 seconds",
     "dataset.fold": "2/5",
-    "model.activation": "torch/GELU",
 }
 
 
@@ -80,23 +84,14 @@ def explain(
         grouped.setdefault((path, at_key), []).append(detail)
     if (("task",), False) in grouped:  # the task decides which sections may be left out
         grouped = {at: d for at, d in grouped.items() if d[0]["type"] != "missing"}
+    deeper = {path[:depth] for path, _ in grouped for depth in range(len(path))}
     return [
         f"{document.place(path, key=at_key)}: {dotted_path(path)}: "
         + _message(values, path, details, model)
         for (path, at_key), details in grouped.items()
+        # One component, where a list of them may stand as well: what is wrong is inside it.
+        if not (path in deeper and {d["type"] for d in details} <= _OF_ONE_OR_LIST)
     ]
-
-
-def explain_encoder(document: Document) -> list[str]:
-    """A message where a U-Net's encoder, a model within a model, has a name that there is not."""
-    path: KeyPath = ("model", "encoder")
-    if isinstance(document.at(path), dict):
-        path = (*path, "name")
-    name, models = document.at(path), NAMED_IN["model"]
-    if document.at(("model", "name")) != "unet" or not isinstance(name, str) or models.has(name):
-        return []
-    hint = _unknown_value(("model",), name, beside(("model",), name) or models.names())
-    return [f"{document.place(path)}: {dotted_path(path)}: unknown name {_short(name)}{hint}"]
 
 
 def _message(
@@ -115,12 +110,11 @@ def _message(
         kinds.pop("a whole number", None)
     expected = " or ".join(kinds)
     words = [word for detail in details for word in words_in(detail)]
-    given = first["input"]
+    given, where = first["input"], words_at(path, values, model)
     if kind == "union_tag_invalid":
         given = given["name"]
-        words = beside(path, given) or words
-        return f"unknown name {_short(given)}{_unknown_value(path, given, words)}"
-    where = where_of(path)
+        words = names_beside(where, given) or words
+        return f"unknown name {_short(given)}{_unknown_value(where, given, words)}"
     hint = did_you_mean(given, words) if isinstance(given, str) else ""
     if known := lookup(f"{where}=", to_text(given)):
         hint = known.hint(given, at=where)
@@ -146,15 +140,14 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _unknown_value(path: KeyPath, given: Any, words: list[str]) -> str:
+def _unknown_value(where: str, given: Any, words: list[str]) -> str:
     """A suggestion for an unknown name; exact words of other tools come first."""
-    where = where_of(path)
     known = lookup(f"{where}=", given)
     if known is not None:
         return known.hint(given)
     if not isinstance(given, str):
         return f"; known: {nearest(str(given), words)}"
-    if near := did_you_mean(given, words):
+    if near := did_you_mean_or_sizes(given, words):
         return near
     other = lookup(f"{where}?", given)
     if other is not None and other.here:
@@ -168,13 +161,13 @@ def _unknown_key(values: dict[str, Any], path: KeyPath, model: type[BaseModel]) 
     here = keys_at(path[:-1], values, model)
     if "/" in str(_named(values, path[:-1])) and (near := did_you_mean(word, here)):
         return near  # a library's own keys have its own words
-    known = lookup_key(mapping, word)
+    known = known_key(path, values, model)
     if known is None and not keys_elsewhere(word, values, model):
         known = lookup_in_sections(mapping, word)
     to = resolved(known, values, path, model) if known else None
     if known is not None and (to or not known.here):
         return known.hint(_given(values, path), _shown(to, path)) + _switched_off(values, path, to)
-    if len(path) == 2 and (having := _having(word, mapping, model)):
+    if having := _having_beside(values, path, model):
         return having
     if known is not None and known.here[0].startswith("."):
         return known.hint(_given(values, path)) + _having(known.here[0][1:], mapping, model)
@@ -194,10 +187,12 @@ def _nearest_key(
     values: dict[str, Any], path: KeyPath, here: list[str], model: type[BaseModel]
 ) -> str:
     """The key that an unknown one may be a typo of; else the list of keys."""
-    word, mapping = str(path[-1]), where_of(path[:-1])
+    word = str(path[-1])
     if near := did_you_mean(word, here):
         return near
-    slip = near_key(mapping, word)
+    slip = near_key(words_at(path[:-1], values, model), word)
+    if slip and nested_at(path[:-1], values, model):
+        slip = slip.beside()
     if slip is not None and (to := resolved(slip, values, path, model)):
         return slip.hint(_given(values, path), _shown(to, path))
     if len(path) == 1:
@@ -207,6 +202,8 @@ def _nearest_key(
         inside = {k: s for s in model.model_fields for k in keys_at((s,), values, model)}
         if slip_here := slip_of(word, inside):
             return f"; did you mean '{inside[slip_here]}.{slip_here}'?"
+    if here == ["name"]:
+        return f"; {_named(values, path[:-1])} has no keys"
     return f"; the keys here are {nearest(word, here) or 'none'}"
 
 
@@ -233,9 +230,25 @@ def _switched_off(values: dict[str, Any], path: KeyPath, to: KeyPath | None) -> 
     return "; it is off unless given: leave it out" if off and not _given(values, path) else ""
 
 
+def _having_beside(values: dict[str, Any], path: KeyPath, model: type[BaseModel]) -> str:
+    """Which other components that may stand in its place have the key at `path`, or ""."""
+    word, mapping = str(path[-1]), path[:-1]
+    if found := nested_at(mapping, values, model):
+        return _listed([name for name in found[1].names() if word in _keys_of(found[1], name)])
+    return _having(word, where_of(mapping), model) if len(path) == 2 else ""
+
+
+def _keys_of(nested: Nested, name: str) -> tuple[str, ...]:
+    entry = nested.registry.find(name)
+    return entry.parameters if entry else ()
+
+
 def _having(key: str, section: str, model: type[BaseModel]) -> str:
     """`; sgd and rmsprop have it`: which components of a section have the key, or ""."""
-    names = components_with(key, section, model)
+    return _listed(components_with(key, section, model))
+
+
+def _listed(names: list[str]) -> str:
     if len(names) > 4:
         names = [*names[:3], f"{len(names) - 3} others"]
     if not names:

@@ -16,11 +16,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, ValidationError
 
 from cnnrun import registry
-from cnnrun.component import made_model
 from cnnrun.components.schedules import ScheduleOptions
-from cnnrun.config.component_names import ask_libraries
+from cnnrun.config.component_names import NAMED_IN, ask_libraries, name_nested
 from cnnrun.config.document import Document, dotted_path, read
-from cnnrun.config.error_messages import explain, explain_encoder
+from cnnrun.config.error_messages import explain
 from cnnrun.config.plugins import load_plugins
 from cnnrun.config.shipped import find_config
 from cnnrun.config.synonyms import accept, accept_names
@@ -29,6 +28,7 @@ from cnnrun.data.options import DatasetOptions
 from cnnrun.errors import ConfigError, NetworkError, UserError
 from cnnrun.models.transfer import Transfer
 from cnnrun.registry import Component, Entry, Options
+from cnnrun.registry.options import made_model
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -214,8 +214,6 @@ def validate(
             break
     if experiment is None:
         raise ConfigError(explain(document, wrong, model, completed))
-    if problems := explain_encoder(document):
-        raise ConfigError(problems)
     experiment._document = document
     return experiment
 
@@ -276,6 +274,8 @@ def _completed(document: Document) -> dict[str, Any]:
     values: dict[str, Any] = deepcopy(document.values)
     for section, default in {**_DEFAULTS, **_task_defaults(document)}.items():
         _fill_in(values.setdefault(section, deepcopy(default)), registry.as_mapping(default))
+    for section, kind in NAMED_IN.items():
+        name_nested(kind, values.get(section))
     return values
 
 

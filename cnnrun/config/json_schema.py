@@ -13,9 +13,10 @@ from typing import Any
 from cnnrun import registry
 from cnnrun.config.experiment import Training, default_names, experiment_model
 from cnnrun.config.key_docs import parameter_texts
-from cnnrun.library import Library
 from cnnrun.models.transfer import Transfer
 from cnnrun.registry import Component, Entry, Registry
+from cnnrun.registry.library import Library
+from cnnrun.registry.nested import NESTED
 
 Schema = dict[str, Any]
 
@@ -34,7 +35,8 @@ def experiment_schema() -> Schema:
     """The schema (JSON Schema 2020-12) of a YAML file, with everything registered now."""
     whole = experiment_model().model_json_schema()
     definitions: Schema = {}
-    for kind in (*_SECTIONS.values(), registry.augmentations, registry.loggers):
+    others = (registry.augmentations, registry.activations, registry.loggers)
+    for kind in (*_SECTIONS.values(), *others):
         entries = [kind.get(name) for name in kind.names()]
         shared = entries[0].shared_keys()
         for entry in entries:
@@ -101,6 +103,23 @@ def _add_component(definitions: Schema, entry: Entry, shared: type[Component]) -
         schema["properties"][name]["description"] = text
     if "augment" in schema["properties"]:
         schema["properties"]["augment"]["items"] = _component(registry.augmentations)
+    for name in entry.nested:
+        schema["properties"][name] = _with_nested(schema["properties"][name])
+
+
+def _with_nested(value: Any) -> Any:
+    """A parameter's schema, with what its components may be in place of `NESTED`."""
+    if isinstance(value, list):
+        return [_with_nested(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    inner = {key: _with_nested(part) for key, part in value.items() if key != NESTED}
+    if NESTED in value:
+        others = [{"type": "string"}] if inner.pop("others") else []
+        return inner | {"anyOf": [*_component(registry.KINDS[value[NESTED]])["anyOf"], *others]}
+    if "anyOf" in inner:
+        inner["anyOf"] = [one for part in inner["anyOf"] for one in part.get("anyOf", [part])]
+    return inner
 
 
 def _add_definition(definitions: Schema, key: str, schema: Schema) -> None:

@@ -14,8 +14,9 @@ from pydantic.fields import FieldInfo
 from cnnrun.config import shipped
 from cnnrun.config.key_docs import parameter_texts, prose
 from cnnrun.errors import ConfigError, did_you_mean
-from cnnrun.library import Library
 from cnnrun.registry import KINDS, Entry, Registry
+from cnnrun.registry.library import Library
+from cnnrun.registry.nested import nested_in
 
 _WIDTH, _INDENT = 80, " " * 6
 
@@ -112,6 +113,8 @@ def plain(value: Any) -> Any:
 
 def type_text(field: FieldInfo) -> str:
     """A parameter's type in readable form, e.g. `float > 0` or `zeros, reflect or edge`."""
+    if nested := nested_in(None, field.metadata):
+        return _type(Annotated[Any, nested])
     return " ".join([_type(field.annotation), *_limits(field.metadata)])
 
 
@@ -144,6 +147,10 @@ def _choices(annotation: Any) -> list[str]:
     if annotation in _WORDS:
         return [_WORDS[annotation]]
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated and (nested := nested_in(annotation)):
+        kind = nested.registry.kind
+        one = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+        return [*nested.others, one, *(["str"] if nested.others else [])]
     if origin is Annotated:
         *others, last = _choices(arguments[0])
         return [*others, " ".join([last, *_limits(arguments[1:])])]

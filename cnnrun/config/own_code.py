@@ -6,12 +6,13 @@ import ast
 import hashlib
 import importlib.util
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from cnnrun import registry
+from cnnrun.config.component_names import named_components
 from cnnrun.runtime.reading import TEXT_BYTES, UnusableFileError, read_bytes
 
 MISSING = "missing"
@@ -29,7 +30,7 @@ def code_of(values: Mapping[str, Any]) -> dict[str, str]:
     named = values.get("plugins")
     files = [Path(str(file)) for file in (named if isinstance(named, list) else [])]
     files += _own_data_set(values)
-    files += [file for config in _components(values) for file in _foreign_file(*config)]
+    files += [f for _, kind, name in named_components(values) for f in _foreign_file(kind, name)]
     known: dict[str, str] = {}
     all_files = (path for file in files for path in _with_neighbours(file.resolve()))
     for file in dict.fromkeys(all_files):
@@ -62,17 +63,6 @@ def _own_data_set(values: Mapping[str, Any]) -> list[Path]:
     except (ImportError, ValueError):
         return []
     return [Path(found.origin)] if found and found.origin else []
-
-
-def _components(values: Mapping[str, Any]) -> Iterator[tuple[registry.Registry, str]]:
-    dataset = registry.as_mapping(values.get("dataset"))
-    augment = dataset.get("augment") if isinstance(dataset, dict) else None
-    named = [(kind, values.get(kind.kind)) for kind in registry.KINDS.values()]
-    named += [(registry.augmentations, one) for one in augment or []]
-    for kind, value in named:
-        config = registry.as_mapping(value)
-        if isinstance(config, dict) and isinstance(config.get("name"), str):
-            yield kind, config["name"]
 
 
 def _foreign_file(kind: registry.Registry, name: str) -> list[Path]:

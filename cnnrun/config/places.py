@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from cnnrun.config.component_names import WORDS_OF
 from cnnrun.config.document import KeyPath
-from cnnrun.config.words import spelled_alike
+from cnnrun.config.words import (
+    Word,
+    lookup_key,
+    lookup_nested_key,
+    spelled_alike,
+    where_of,
+)
+from cnnrun.errors import UserError
+from cnnrun.registry import Nested
+from cnnrun.registry.nested import nested_in
 
 
 def path_in(values: Any, location: tuple[int | str, ...], kind: str) -> KeyPath:
@@ -26,11 +37,6 @@ def path_in(values: Any, location: tuple[int | str, ...], kind: str) -> KeyPath:
     return tuple(path)
 
 
-def where_of(path: KeyPath) -> str:
-    """`path` as in the table of words: without list indices."""
-    return ".".join(step for step in path if isinstance(step, str))
-
-
 def words_in(detail: ErrorDetails) -> list[str]:
     """The valid words of a choice, as pydantic lists them."""
     context = detail.get("ctx", {})
@@ -41,17 +47,64 @@ def words_in(detail: ErrorDetails) -> list[str]:
 
 def keys_at(path: KeyPath, values: dict[str, Any], model: type[BaseModel]) -> list[str]:
     """The keys that the mapping at `path` may have, by the components that `values` name."""
+    *_, (_, _, candidates) = _steps(path, values, model)
+    return sorted({key for candidate in candidates for key in candidate.model_fields})
+
+
+def nested_at(
+    path: KeyPath, values: dict[str, Any], model: type[BaseModel]
+) -> tuple[KeyPath, Nested] | None:
+    """The innermost component within a component that `path` leads to or into, and its place."""
+    found = [(at, nested) for at, nested, _ in _steps(path, values, model) if nested]
+    return found[-1] if found else None
+
+
+def words_at(path: KeyPath, values: dict[str, Any], model: type[BaseModel]) -> str:
+    """The place of `path` in the table of words: a model's words also serve `model.encoder`."""
+    found = nested_at(path, values, model)
+    if found is None:
+        return where_of(path)
+    at, nested = found
+    return where_of((WORDS_OF[nested.registry.kind], *path[len(at) :]))
+
+
+def known_key(path: KeyPath, values: dict[str, Any], model: type[BaseModel]) -> Word | None:
+    """What the table says of the unknown key at `path`."""
+    mapping, key = path[:-1], path[-1]
+    if nested_at(mapping, values, model) is None:
+        return lookup_key(where_of(mapping), key)
+    return lookup_nested_key(where_of(mapping), words_at(mapping, values, model), key)
+
+
+def _steps(
+    path: KeyPath, values: dict[str, Any], model: type[BaseModel]
+) -> Iterator[tuple[KeyPath, Nested | None, list[type[BaseModel]]]]:
+    """Each beginning of `path`: whether a component is nested there, and the mappings it may be."""
     candidates: list[type[BaseModel]] = [model]
+    nested: Nested | None = None
     value: Any = values
-    for step in path:
+    yield (), None, candidates
+    for depth, step in enumerate(path):
         value = value.get(step) if isinstance(value, dict) else _item(value, step)
         if isinstance(step, str):
             fields = [c.model_fields[step] for c in candidates if step in c.model_fields]
+            marked = (nested_in(field.annotation, field.metadata) for field in fields)
+            nested = next(filter(None, marked), None)
             candidates = [m for f in fields for m in _models_in(f.annotation)]
         name = value.get("name") if isinstance(value, dict) else value
-        if isinstance(name, str):
+        if nested is not None:
+            candidates = _schemas(nested, name)
+        elif isinstance(name, str):
             candidates = _of_name(name, candidates)
-    return sorted({key for candidate in candidates for key in candidate.model_fields})
+        yield path[: depth + 1], nested, candidates
+
+
+def _schemas(nested: Nested, name: Any) -> list[type[BaseModel]]:
+    try:
+        found = nested.schema(name)
+    except UserError:
+        return []
+    return [found] if found else []
 
 
 def is_mapping(path: KeyPath, values: dict[str, Any], model: type[BaseModel]) -> bool:

@@ -13,17 +13,19 @@ from pydantic_core import ErrorDetails
 
 from cnnrun import registry
 from cnnrun.config import renamed
-from cnnrun.config.component_names import LISTS, NAMED_IN, beside
+from cnnrun.config.component_names import LISTS, NAMED_IN, WORDS_OF, names_beside
 from cnnrun.config.document import Change, Document, KeyPath, dotted_path
 from cnnrun.config.places import (
     is_mapping,
     keys_at,
     keys_elsewhere,
+    known_key,
+    nested_at,
     path_in,
-    where_of,
+    words_at,
     words_in,
 )
-from cnnrun.config.words import Word, lookup, lookup_in_sections, lookup_key, spelled_alike
+from cnnrun.config.words import Word, lookup, lookup_in_sections, spelled_alike, where_of
 from cnnrun.errors import ConfigError
 
 # Sections that may be written inside another, as in `model: {optimizer: adam}`.
@@ -44,22 +46,24 @@ def accept_names(document: Document) -> None:
             _accept_name(document, each, kind)
     model = registry.as_mapping(document.values.get("model"))
     name = str(model.get("name")) if isinstance(model, dict) else ""
-    named = name in registry.models.names() and registry.models.get(name).is_users
-    free: list[KeyPath] = [("training", "monitor"), *([] if named else [("transfer", "freeze")])]
-    if name.startswith(("torchvision/", "timm/")):
-        free.append(("model", "weights"))
+    known = registry.models.find(name)
+    free: list[KeyPath] = [("training", "monitor")]
+    if not (known and known.is_users):
+        free.append(("transfer", "freeze"))
+        free += [("model", "weights")] if known and "weights" in known.parameters else []
     for path in free:
         value = document.at(path)
         if value is not None:
             _replace(document, path, lookup(f"{where_of(path)}=", to_text(value)))
 
 
-def _accept_name(document: Document, path: KeyPath, kind: registry.Registry) -> None:
+def _accept_name(document: Document, path: KeyPath, kind: registry.Registry) -> bool:
+    """Returns whether the component at `path` was named in another form."""
     given = document.at(path)
     if not isinstance(given, dict) or "name" in given:
-        return
+        return False
     naming = [key for key in given if lookup("name", key)]
-    again = [key for key in given if _stands_for(key, path)]
+    again = [key for key in given if _stands_for(key, WORDS_OF[kind.kind])]
     if len(naming) == 1:
         move(document, (*path, naming[0]), (*path, "name"))
     elif len(again) == 1:  # `model: {net: {name: cnn}}`
@@ -71,12 +75,13 @@ def _accept_name(document: Document, path: KeyPath, kind: registry.Registry) -> 
         if isinstance(parameters, dict) and (name := spelled_alike(word, kind.names())):
             move(document, (*path, word), path)
             document.put((*path, "name"), name, document.place(path))
+    return "name" in given
 
 
-def _stands_for(key: str, path: KeyPath) -> bool:
-    """Whether `key` is another tool's word for the section at `path`."""
+def _stands_for(key: str, section: str) -> bool:
+    """Whether `key` is another tool's word for `section`."""
     found = lookup("key", key)
-    return found is not None and found.same and found.here == (where_of(path),)
+    return found is not None and found.same and found.here == (section,)
 
 
 def accept(
@@ -90,14 +95,22 @@ def accept(
         ConfigError: the same was given twice, under two names.
     """
     changed = False
+    named: set[KeyPath] = set()
     for detail in error.errors(include_url=False):
         path = path_in(values, detail["loc"], detail["type"])
         if document.at(path) is None:
             continue  # it was fixed together with another error about the same value
+        if nested := nested_at(path, values, model):
+            place, kind = nested[0], nested[1].registry
+            if place not in named and _accept_name(document, place, kind):
+                named.add(place)
+            if place in named:  # `encoder: {type: resnet}`: only now are its keys known
+                changed = True
+                continue
         if detail["type"] == "extra_forbidden":
             changed |= _accept_key(document, values, path, model)
         else:
-            changed |= _accept_value(document, path, detail)
+            changed |= _accept_value(document, path, detail, words_at(path, values, model))
     return changed
 
 
@@ -131,7 +144,7 @@ def _has_words(value: dict[Any, Any]) -> bool:
 def _key_of(values: dict[str, Any], path: KeyPath, model: type[BaseModel]) -> KeyPath | None:
     """The key that the unknown one at `path` means: by another name, or in another place."""
     word, section = str(path[-1]), where_of(path[:-1])
-    found = lookup_key(section, word)
+    found = known_key(path, values, model)
     if found is not None:
         return resolved(found, values, path, model) if found.same else None
     if alike := spelled_alike(word, keys_at(path[:-1], values, model)):
@@ -160,7 +173,8 @@ def resolved(
     return None
 
 
-def _accept_value(document: Document, path: KeyPath, detail: ErrorDetails) -> bool:
+def _accept_value(document: Document, path: KeyPath, detail: ErrorDetails, where: str) -> bool:
+    """where: the value's place in the table of words."""
     value = detail["input"]
     if path in LISTS and detail["type"] == "list_type" and isinstance(value, str | dict):
         document.put(path, [value], document.place(path))
@@ -169,13 +183,13 @@ def _accept_value(document: Document, path: KeyPath, detail: ErrorDetails) -> bo
         value = value["name"]
         if isinstance(document.at(path), dict):
             path = (*path, "name")
-    where = where_of(path).removesuffix(".name")
+    where = where.removesuffix(".name")
     found = lookup(f"{where}=", to_text(value))
     if (new := renamed.present(f"{where}.name", value)) is not value:
         renamed.say(document, path, value, new)
         found = Word((new,), same=True, note="")
     if found is None and isinstance(value, str):
-        alike = spelled_alike(value, [*words_in(detail), *beside(path, value)])
+        alike = spelled_alike(value, [*words_in(detail), *names_beside(where, value)])
         found = Word((alike,), same=True, note="") if alike else None
     return _replace(document, path, found)
 

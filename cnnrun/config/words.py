@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -47,6 +47,11 @@ class Word:
         """With its `.key`s as written outside `section`."""
         return replace(self, here=tuple(section + h if h[0] == "." else h for h in self.here))
 
+    def beside(self) -> Word | None:
+        """The meaning inside another component: keys beside it; elsewhere, it means nothing."""
+        here = tuple(h for h in self.here if h[0] == ".")
+        return replace(self, here=here) if here or not self.here else None
+
     def hint(self, given: object, here: str | None = None, at: str = "") -> str:
         """`; did you mean 'x'? (what to know)`, or what to know alone where `at` is the right key.
 
@@ -57,6 +62,11 @@ class Word:
         meant = f"; did you mean '{first}'?" if first and first != at else ""
         note = self.note.replace("{value}", str(given))
         return meant + (f" ({note})" if meant and note else f"; {note}" if note else "")
+
+
+def where_of(path: Sequence[int | str]) -> str:
+    """`path` as in the table: without list indices."""
+    return ".".join(step for step in path if isinstance(step, str))
 
 
 def lookup(where: str, word: object) -> Word | None:
@@ -88,6 +98,14 @@ def lookup_key(mapping: str, key: object) -> Word | None:
     """The table's entry for an unknown `key` of the mapping at `mapping`; "" is the file."""
     found = lookup(_where(mapping), key) or lookup("key", key)
     return found or (lookup("params", key) or lookup("name", key) if mapping else None)
+
+
+def lookup_nested_key(where: str, mapping: str, key: object) -> Word | None:
+    """The same for a nested component at `where`, whose kind has the words of `mapping`."""
+    if own := lookup(where, key):
+        return own
+    found = [lookup(at, key) for at in (_where(mapping), "params", "name")]
+    return next((beside for word in found if word and (beside := word.beside())), None)
 
 
 def lookup_in_sections(mapping: str, key: object) -> Word | None:

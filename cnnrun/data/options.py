@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from cnnrun.component import Entry, made_model
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.images.reading import ImageReading
 from cnnrun.data.normalize import Normalize
-from cnnrun.registry import Component, augmentations
+from cnnrun.registry import Component, Entry, augmentations
+from cnnrun.registry.options import made_model
 
 Positive = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=1, le=65_535)]

@@ -116,7 +116,7 @@ def _first_loss(trainer: Trainer, processes: int) -> float:
 
 def _steps(trainer: Trainer, processes: int) -> tuple[float, float]:
     """Seconds of some steps on this process's part of the first batches, and their mean loss."""
-    trainer.begin_epoch(0)
+    trainer.start_epoch(0)
     trainer.set_training_mode(0)
     with closing(trainer.train_batches.iterate(trainer.order_of(0))) as found:
         batches = [

@@ -76,7 +76,7 @@ class EpochSums:
         """The means over the samples: waits for the device."""
         values = self.collect()
         if not self.samples:
-            return dict.fromkeys(self.task.measures)
+            return dict.fromkeys(self.task.epoch_metrics)
         loss, *others, rest = (values / self.samples).tolist()
         loss += rest if abs(loss) < _TINY else 0.0
         return self.task.figures([loss, *others])

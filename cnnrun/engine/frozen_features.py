@@ -125,7 +125,7 @@ def _if_fixed(parts: Parts, name: str, images: Tensor) -> Tensor | None:
     """The inputs of the module `name`, if they are the same in training, without side effects."""
     kept = [(buffer, buffer.clone()) for buffer in parts.model.buffers()]
     before, versions = _random_state(parts.device), [b._version for b, _ in kept]
-    parts.trainable.begin_epoch(0)
+    parts.trainable.start_epoch(0)
     trained = InputsOf(parts.model, name)(images)
     touched = [b._version for b, _ in kept] != versions
     drawn = not torch.equal(_random_state(parts.device), before)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from cnnrun.components.losses.neural_style import OpenJudge
-from cnnrun.components.losses.vgg_features import VGGS
+from cnnrun.components.losses.judges import JUDGES, OpenJudge, names_run
 from cnnrun.config.experiment import from_dict
 from cnnrun.config.trust import trusted
 from cnnrun.data import normalize
 from cnnrun.data.normalize import Moments, Normalize
 from cnnrun.engine.build_model import build_trained_model
-from cnnrun.errors import UserError, did_you_mean_or_sizes
+from cnnrun.errors import UserError
 from cnnrun.models.named_network import named_network
 from cnnrun.models.network_features import Judge, NetworkFeatures
 from cnnrun.models.zoo_weights import LIBRARIES, names_weights_file, pretrained
-from cnnrun.registry import models
+from cnnrun.registry import Named
 from cnnrun.runs.checkpoint import Checkpoint, Normalization, find_checkpoint
 from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.weights import read_weights, under_names_of
@@ -34,7 +32,7 @@ def judge_opener(plugins: list[str]) -> OpenJudge:
     """See `OpenJudge`. plugins: those of the experiment, which the judge may need, too."""
 
     def opened(
-        network: str | dict[str, Any],
+        network: Named,
         weights: str | None,
         normalize: Normalize,
         layers: list[str],
@@ -47,9 +45,7 @@ def judge_opener(plugins: list[str]) -> OpenJudge:
     return opened
 
 
-def open_judge(
-    wanted: str | dict[str, Any], weights: str | None, config: Normalize, plugins: list[str]
-) -> Judge:
+def open_judge(wanted: Named, weights: str | None, config: Normalize, plugins: list[str]) -> Judge:
     """The network that is named, with the weights that are, see `NeuralStyle`.
 
     Raises:
@@ -57,14 +53,9 @@ def open_judge(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)  # of random weights, and of what is replaced
-        if isinstance(wanted, str) and _names_run(wanted):
+        if isinstance(wanted, str) and names_run(wanted):
             return _of_run(wanted, weights, config, plugins)
         return _by_name(wanted, weights, config)
-
-
-def _names_run(wanted: str) -> bool:
-    named = wanted in models.names() or wanted.partition("/")[0] in LIBRARIES
-    return not named and expanded(wanted).exists()
 
 
 def _of_run(run: str, weights: str | None, config: Normalize, plugins: list[str]) -> Judge:
@@ -73,6 +64,8 @@ def _of_run(run: str, weights: str | None, config: Normalize, plugins: list[str]
     Raises:
         UserError: there is none, it needs plug-ins, or it takes other images than gray or RGB.
     """
+    if not expanded(run).exists():
+        raise UserError(f"network: no model, run or checkpoint is called '{run}'")
     if weights is not None:
         raise UserError(f"weights: {run} has weights of its own; leave the key out")
     file = find_checkpoint(expanded(run))
@@ -86,17 +79,14 @@ def _of_run(run: str, weights: str | None, config: Normalize, plugins: list[str]
     return Judge(model, run, *_moments(config, channels, checkpoint.normalization))
 
 
-def _by_name(wanted: str | dict[str, Any], weights: str | None, config: Normalize) -> Judge:
+def _by_name(wanted: Named, weights: str | None, config: Normalize) -> Judge:
     """A model of cnnrun, torchvision or timm with weights of its own, from a file, or random.
 
     Raises:
         UserError: no such model or weights, or it is unknown how images were normalized for these.
     """
-    name = wanted if isinstance(wanted, str) else str(wanted.get("name"))
-    of_library = name.partition("/")[0] in LIBRARIES
-    if not of_library and name not in models.names():
-        near = did_you_mean_or_sizes(name, [*models.names(), *VGGS])
-        raise UserError(f"network: no model, run or checkpoint is called '{name}'{near}")
+    network = JUDGES.checked(wanted)
+    of_library = network.name.partition("/")[0] in LIBRARIES
     own = {None: "DEFAULT", "imagenet": "DEFAULT", "random": None}.get(weights, weights)
     if own == "DEFAULT" and not of_library:
         message = "weights: only torchvision/... and timm/... networks have weights of their own; "
@@ -104,11 +94,11 @@ def _by_name(wanted: str | dict[str, Any], weights: str | None, config: Normaliz
     file = expanded(own) if own and names_weights_file(own, of_library) else None
     model, name = named_network(
         "network",
-        wanted,
+        network,
         None if file or not own else own,
         _SHAPE,
         _CLASSES,
-        weights_key="loss.weights",
+        JUDGES,
     )
     found: dict[str, Tensor] | None = None
     known: Normalization | None

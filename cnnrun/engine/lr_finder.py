@@ -114,7 +114,7 @@ def _sweep(trainer: Trainer, steps: int) -> RangeTest:
 
 def _batches(trainer: Trainer, count: int) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
     """`count` training batches with their indices, over as many epochs as needed."""
-    trainer.begin_epoch(0)
+    trainer.start_epoch(0)
     trainer.set_training_mode(0)
     given = 0
     for epoch in itertools.count():

@@ -33,7 +33,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> list[str]:
         progress.skipped = 0  # older versions counted them over all epochs
     done = progress.epoch - (progress.batch == 0)
     # What trained at that point is already in the optimizer.
-    trainer.begin_epoch(done)
+    trainer.start_epoch(done)
     trainer.set_training_mode(done)
     try:
         take_over(checkpoint, trainer.full, stepper, trainer.schedule)

@@ -120,7 +120,7 @@ class Trainer:
         """Train on what is left of the current epoch; the means over its samples by metric."""
         epoch = self.progress.epoch
         if not self.progress.batch:
-            self.begin_epoch(epoch)
+            self.start_epoch(epoch)
         self.set_training_mode(epoch)
         started, first_step = time.perf_counter(), self.progress.step
         seen_before = self.sums.samples
@@ -161,9 +161,9 @@ class Trainer:
         """The training samples' order in `epoch`: (N,) int64 on the CPU."""
         return order_of(self.stepped, epoch)
 
-    def begin_epoch(self, epoch: int) -> None:
+    def start_epoch(self, epoch: int) -> None:
         """Let the task choose what trains in `epoch`."""
-        if self.task.begin_epoch(
+        if self.task.start_epoch(
             self.stepped.model, self.stepped.dataset, epoch, self.experiment.training.epochs
         ):
             self.stepped.trainable.look_again()
@@ -172,7 +172,7 @@ class Trainer:
     def set_training_mode(self, epoch: int) -> None:
         """Training mode, except for what is frozen; all of it from `unfreeze_at` on."""
         self.stepped.model.train()
-        if self.stepped.trainable.begin_epoch(epoch):
+        if self.stepped.trainable.start_epoch(epoch):
             self.stepper.renew_wrappers()
 
     def train_step(self, images: Tensor, labels: Tensor, samples: Tensor | None = None) -> None:

@@ -80,7 +80,7 @@ def check_task(task: Task, entry: Entry) -> None:
     Raises:
         UserError: with the missing method.
     """
-    needed = ("step",) if len(task.measures) == 1 else ("step", "sums")
+    needed = ("step",) if len(task.epoch_metrics) == 1 else ("step", "sums")
     for method in needed:
         if getattr(type(task), method) is getattr(Task, method):
             raise entry.mistake(f"lacks the method `{method}`, see cnnrun.plugin.Task")

@@ -15,7 +15,7 @@ from cnnrun.data.dataset import Split
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.evaluation.scoring import predict
-from cnnrun.measures import MSE
+from cnnrun.metrics import MSE
 from cnnrun.runtime.randomness import generator
 
 # PCA of more training images would take minutes without a visible change.

@@ -3,50 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, ValidationError
 from torch import nn
 from torch.nn.modules import activation as library
 
-from cnnrun.errors import UserError, did_you_mean
-from cnnrun.library import Libraries
-from cnnrun.registry import Component
+from cnnrun.registry import Named, Nested, activations
 from cnnrun.runtime.torch_signatures import factory_like
 
-_TorchName = Annotated[str, Field(pattern=r"^torch/\w+$")]
+_NESTED = Nested(activations)
+Activation = Annotated[Named, _NESTED]
 
-
-class TorchActivation(Component):
-    """An activation of torch with keys, as `{name: torch/LeakyReLU, negative_slope: 0.2}`."""
-
-    model_config = ConfigDict(extra="allow")
-
-    name: _TorchName
-
-
-Activation = (
-    Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"]
-    | _TorchName
-    | TorchActivation
-)
-
-_CLASSES: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "identity": nn.Identity,
-}
 _NOT_MAPS = "gives maps of another shape or meaning than it gets"
 _REFUSED = {
     "MultiheadAttention": "is a layer with weights, no activation",
     **dict.fromkeys(("GLU", "Softmin", "Softmax", "Softmax2d", "LogSoftmax"), _NOT_MAPS),
 }
-_libraries = Libraries("activation", "cnnrun.registry:Component")
+
+
+@activations.register("relu")
+def relu() -> nn.Module:
+    """max(0, x) (Nair & Hinton 2010)."""
+    return nn.ReLU()
+
+
+@activations.register("leaky_relu")
+def leaky_relu() -> nn.Module:
+    """x, or 0.01 x where x is negative (Maas et al. 2013)."""
+    return nn.LeakyReLU()
+
+
+@activations.register("elu")
+def elu() -> nn.Module:
+    """x, or exp(x) - 1 where x is negative (Clevert et al. 2015)."""
+    return nn.ELU()
+
+
+@activations.register("gelu")
+def gelu() -> nn.Module:
+    """x times the normal distribution up to x (Hendrycks & Gimpel 2016)."""
+    return nn.GELU()
+
+
+@activations.register("silu")
+def silu() -> nn.Module:
+    """x sigmoid(x), also called swish (Ramachandran et al. 2017)."""
+    return nn.SiLU()
+
+
+@activations.register("tanh")
+def tanh() -> nn.Module:
+    """The hyperbolic tangent, between -1 and 1."""
+    return nn.Tanh()
+
+
+@activations.register("sigmoid")
+def sigmoid() -> nn.Module:
+    """1 / (1 + exp(-x)), between 0 and 1."""
+    return nn.Sigmoid()
+
+
+@activations.register("identity")
+def identity() -> nn.Module:
+    """No activation: x as it is."""
+    return nn.Identity()
 
 
 def members() -> tuple[str, ...]:
@@ -54,8 +74,9 @@ def members() -> tuple[str, ...]:
     return tuple(name for name in library.__all__ if name not in _REFUSED)
 
 
-@_libraries.register("torch", members, _REFUSED)
+@activations.libraries.register("torch", members, _REFUSED)
 def _torch_activation(member: str) -> Callable[..., Any]:
+    """Activations of torch.nn by their own names, with their own keys."""
     kind = getattr(nn, member)
     return factory_like(kind, kind, leave_out=("inplace", "device", "dtype"))
 
@@ -64,28 +85,13 @@ def activation_layer(given: Activation) -> nn.Module:
     """A new module of an activation.
 
     Raises:
-        UserError: torch has none of this name, or it does not take these keys.
+        UserError: there is none of this name, or it does not take these keys.
     """
-    if isinstance(given, str) and given in _CLASSES:
-        return _CLASSES[given]()
-    keys = {"name": given} if isinstance(given, str) else given.model_dump()
-    name = keys["name"]
-    entry = _libraries.get(name)
-    if entry is None:
-        hint = did_you_mean(name, _libraries.names_beside(name))
-        raise UserError(f"activation: unknown name '{name}'{hint}")
-    try:
-        options = entry.schema()(**keys).model_dump(exclude={"name"})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key, message = str(first["loc"][0]), first["msg"]
-        if first["type"] == "extra_forbidden":
-            message = f"{name} has no such key{did_you_mean(key, entry.parameters)}"
-        raise UserError(f"activation.{key}: {message}") from error
-    layer: nn.Module = entry.factory(**options)
+    layer: nn.Module = activations.build(_NESTED.checked(given))
     return layer
 
 
 def activation_name(given: Activation) -> str:
     """The layer's name in its block: `relu`, or `GELU` for torch's."""
-    return (given if isinstance(given, str) else given.name).rpartition("/")[2]
+    name: str = _NESTED.checked(given).name
+    return name.rpartition("/")[2]

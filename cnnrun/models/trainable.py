@@ -68,7 +68,7 @@ class Trainable:
         if frozen:
             self._resting = list(self._find_resting(frozen, pattern, input_shape))
 
-    def begin_epoch(self, epoch: int) -> bool:
+    def start_epoch(self, epoch: int) -> bool:
         """Set what trains in `epoch` (from 0), and the modes of all modules.
 
         Frozen batch normalization keeps its statistics, and dropout or dropped blocks, which would

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +12,18 @@ from torch import Tensor, nn
 from cnnrun.errors import UserError
 from cnnrun.models.feature_stages import Stages
 from cnnrun.models.named_network import named_network
-from cnnrun.registry import models
+from cnnrun.registry import Named, Nested, models
 
 Shape = tuple[int, int, int]
 Widths = list[Annotated[int, Field(ge=1)]]
+
+_ENCODERS = Nested(
+    models,
+    refused={
+        name: f"'{name}' can't be used here; name a model such as cnn" for name in ("unet", "image")
+    },
+    without=("weights",),
+)
 
 # Least number of channels in a step of the decoder.
 _LEAST = 16
@@ -34,7 +42,7 @@ class Unet(nn.Module):
         input_shape: Shape,
         num_classes: int,
         *,
-        encoder: str | dict[str, Any] = "cnn",
+        encoder: Annotated[Named, _ENCODERS] = "cnn",
         weights: str | None = None,
         decoder: Widths | None = None,
         batch_norm: bool = True,
@@ -55,13 +63,7 @@ class Unet(nn.Module):
         """
         super().__init__()
         network, name = named_network(
-            "encoder",
-            encoder,
-            weights,
-            input_shape,
-            num_classes,
-            weights_key="model.weights",
-            refused=("unet", "image"),
+            "encoder", encoder, weights, input_shape, num_classes, _ENCODERS
         )
         if hasattr(network, "decode"):
             raise UserError(f"encoder: {name} is an autoencoder; name a network such as cnn")

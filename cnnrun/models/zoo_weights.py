@@ -141,6 +141,12 @@ def check_torchvision_has(variant: str) -> None:
 
     names = library.list_models(module=library)
     if variant not in names:
+        if variant in library.list_models():
+            raise UserError(
+                f"torchvision/{variant} is no plain image classifier (it detects, segments, reads "
+                "video or is quantized), and only classifiers are taken; for masks there is unet, "
+                "whose encoder is any of these"
+            )
         raise UserError(
             f"torchvision has no model '{variant}'{did_you_mean_or_sizes(variant, names)}"
         )

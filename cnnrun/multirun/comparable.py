@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from cnnrun import registry
 from cnnrun.config.experiment import Experiment
 from cnnrun.errors import UserError, did_you_mean
-from cnnrun.measures import Metric
+from cnnrun.metrics import Metric
 
 if TYPE_CHECKING:
     from cnnrun.components.tasks import Task
@@ -36,8 +36,10 @@ def ranking_metric(experiments: Sequence[Experiment], wanted: str) -> Metric:
     monitors = {experiment.training.monitor for experiment in experiments}
     usual = monitors.pop() if len(monitors) == 1 else "auto"
     metrics = [task.ranks_by(usual)]
-    for name in dict.fromkeys((task.monitor, task.main_metric or task.monitor, *task.measures)):
-        if task.metric(name).higher_is_better is not None and name in task.measures:
+    for name in dict.fromkeys(
+        (task.monitor, task.main_metric or task.monitor, *task.epoch_metrics)
+    ):
+        if task.metric(name).higher_is_better is not None and name in task.epoch_metrics:
             metrics.append(task.metric(name))
     alike = not losses_differ(experiments)
     found = next((metric for metric in metrics if alike or not metric.of_the_loss), None)

@@ -215,7 +215,7 @@ def _scored(
     whole = task.scores(out_of_fold.pooled(folds), classes)
     kept = [
         name
-        for name in dict.fromkeys((*task.headline, *task.measures))
+        for name in dict.fromkeys((*task.headline, *task.epoch_metrics))
         if all(isinstance(found.get(name), float) for found in scores)
     ]
     return Scored(

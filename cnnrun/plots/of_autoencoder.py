@@ -14,7 +14,7 @@ from cnnrun.components.image_metrics import psnr
 from cnnrun.data.dataset import Split
 from cnnrun.data.pixel_targets import PixelPipeline
 from cnnrun.errors import UserError
-from cnnrun.measures import MSE, PSNR
+from cnnrun.metrics import MSE, PSNR
 from cnnrun.plots.drawing.embedding import Method, draw_embedding, to_plane
 from cnnrun.plots.drawing.image_rows import draw_rows, draw_square
 from cnnrun.plots.drawing.lettering import left_to_right, percent

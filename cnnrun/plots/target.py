@@ -24,7 +24,7 @@ from cnnrun.errors import UserError
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.evaluation.label_errors import Suspects, suspects
 from cnnrun.evaluation.loading import open_checkpoint, open_trained
-from cnnrun.measures import Metric, read_metrics
+from cnnrun.metrics import Metric, read_metrics
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runtime import console
 

@@ -23,7 +23,7 @@ from cnnrun.comparison.groups import (
     written,
 )
 from cnnrun.comparison.runs import RunRecord, Split
-from cnnrun.measures import Metric, described
+from cnnrun.metrics import Metric, described
 from cnnrun.report.charts import LEARNING_RATE, figure, look, shown_epochs
 from cnnrun.report.figures import thumbnail
 from cnnrun.report.page import data_address, render
@@ -247,10 +247,10 @@ def _scores(run: RunRecord) -> dict[str, tuple[float | None, str]]:
     name = run.main_metric
     if name is None:
         return found
-    chooser = name if name in run.measures["validation"] else run.monitor
+    chooser = name if name in run.metric_names["validation"] else run.monitor
     pairs: list[tuple[Split, str | None]] = [("validation", chooser), ("test", name)]
     for split, wanted in pairs:
-        if wanted is not None and wanted in run.measures[split]:
+        if wanted is not None and wanted in run.metric_names[split]:
             metric, score = run.metric(wanted), run.score(split, wanted)
             found[f"{split} {metric.display_name}"] = (score, metric.text(score))
     return found

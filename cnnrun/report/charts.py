@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cnnrun.measures import Metric
+from cnnrun.metrics import Metric
 
 MOST_LINES = 7
 """More could not be distinguished."""

@@ -18,7 +18,7 @@ from cnnrun.comparison.groups import informative_keys, short, written
 from cnnrun.comparison.runs import RunRecord
 from cnnrun.comparison.text import pair_sentences, score_texts, score_titles
 from cnnrun.errors import UserError
-from cnnrun.measures import Metric
+from cnnrun.metrics import Metric
 from cnnrun.report import board
 from cnnrun.report.charts import MOST_LINES, Line, chart, shown_epochs
 from cnnrun.report.figures import plots

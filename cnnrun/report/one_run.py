@@ -93,11 +93,11 @@ def _curves(run: RunRecord) -> Section:
     if not rows:
         return Section("Curves", sentences([_no_rows(run)]))
     keys = dict.fromkeys(key for row in rows for key in row)
-    measures = dict.fromkeys(
+    names = dict.fromkeys(
         key.partition("_")[2] for key in keys if key.startswith(("train_", "validation_"))
     )
     drawn = []
-    for metric in map(run.metric, measures):
+    for metric in map(run.metric, names):
         lines = [
             Line(split, [_scaled(row.get(f"{split}_{metric.name}"), metric.scale) for row in rows])
             for split in ("train", "validation")

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from cnnrun.measures import Metric
+from cnnrun.metrics import Metric
 from cnnrun.report.page import render
 from cnnrun.report.scale import Scale, round_numbers
 

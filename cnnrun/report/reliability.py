@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from cnnrun.measures import ECE
+from cnnrun.metrics import ECE
 from cnnrun.report.page import render, table
 from cnnrun.report.scale import Scale
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnrun.comparison.groups import short, written
 from cnnrun.errors import UserError
-from cnnrun.measures import Metric
+from cnnrun.metrics import Metric
 from cnnrun.report.page import Section, code, sentences, table
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ def check(experiment: Experiment) -> dict[str, Any]:
         console.warn(note)
     trainer = Trainer(parts)
     images, labels = next(trainer.train_batches.iterate())
-    trainer.begin_epoch(0)
+    trainer.start_epoch(0)
     trainer.set_training_mode(0)
     trainer.train_step(images, labels)
     return {

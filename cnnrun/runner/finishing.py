@@ -36,7 +36,7 @@ def train_to_end(trainer: Trainer, quiet: bool, started: float) -> None:
     main, run = world().is_main, trainer.run
     assert run
     reports = Reports(build_loggers(trainer.experiment), run)
-    reports.begin(trainer.experiment)
+    reports.start(trainer.experiment)
     trainer.notify = reports.epoch
     try:
         _fit(trainer, quiet or not main)
@@ -189,7 +189,7 @@ def _row_of(epoch: int, parts: Parts, run: RunDirectory) -> dict[str, Any]:
     scores: dict[str, Any] = {}
     if parts.dataset.validation is not None and len(parts.dataset.validation):
         _, scores = evaluation.evaluate(parts, "validation")
-    found = {f"validation_{key}": scores[key] for key in parts.task.measures if key in scores}
+    found = {f"validation_{key}": scores[key] for key in parts.task.epoch_metrics if key in scores}
     return {"epoch": epoch, **found}
 
 

@@ -47,7 +47,7 @@ def train_seeds(experiments: Sequence[Experiment], quiet: bool = False) -> list[
         trainers = [Trainer(one, run, stop) for one, run in zip(parts, runs, strict=True)]
         for trainer, run in zip(trainers, runs, strict=True):
             reports = Reports(build_loggers(trainer.experiment), run)
-            reports.begin(trainer.experiment)
+            reports.start(trainer.experiment)
             trainer.notify = reports.epoch
             ends.callback(_end, reports)
         seeds = Seeds(trainers, stop, device)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from cnnrun.config.component_names import nested_of
 from cnnrun.config.document import read
 from cnnrun.config.experiment import Experiment, Training
 from cnnrun.config.identity import key_of, role, settings_part
@@ -69,6 +70,9 @@ def _completed(kind: str, value: Any) -> Any:
     name = present(f"{kind}.name", value.get("name"))
     known = options().model_dump() if options else _defaults(kind, str(name))
     value = {**known, **value}
+    if kind in KINDS:
+        nested = nested_of(KINDS[kind], name)
+        value |= {key: one.normal(value[key]) for key, one in nested.items() if key in value}
     if isinstance(augment := value.get("augment"), list):
         value["augment"] = [_completed("augmentation", item) for item in augment]
     return value

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cnnrun.measures import Metric, described
+from cnnrun.metrics import Metric, described
 from cnnrun.runtime.text_table import padded, width_of
 
 _GAP = 2
@@ -37,7 +37,7 @@ class EpochRow:
         return chosen and bool(self.best_epoch == self.row["epoch"])
 
     @property
-    def measures(self) -> list[tuple[str, str, str]]:
+    def cells(self) -> list[tuple[str, str, str]]:
         """(split, display name, value as text)."""
         found = []
         for key, value in self.row.items():
@@ -49,7 +49,7 @@ class EpochRow:
 
     def line(self) -> str:
         """For files, pipes and job logs."""
-        numbers = "  ".join(map(" ".join, self.measures))
+        numbers = "  ".join(map(" ".join, self.cells))
         skipped = f"  skipped {self.row['skipped']}" if self.row.get("skipped") else ""
         seed = "" if self.seed is None else f"seed {self.seed}  "
         return (
@@ -117,7 +117,7 @@ def _columns(row: EpochRow) -> list[_Column]:
     columns = [] if row.seed is None else [_Column("", "seed", str(row.seed))]
     epochs = str(row.epochs)
     columns.append(_Column("", "epoch", f"{row.row['epoch']:>{len(epochs)}}/{epochs}"))
-    columns += [_Column(*measure) for measure in row.measures]
+    columns += [_Column(*cell) for cell in row.cells]
     if row.row.get("skipped"):
         columns.append(_Column("", "skipped", str(row.row["skipped"])))
     columns.append(_Column("", "images/s", f"{row.speed:,.0f}"))

@@ -116,11 +116,16 @@ def yaml_type(annotation: Any) -> Any:
 def _plain_value(value: Any, kind: Any) -> Any:
     """A default as a YAML value of its key's type: torch writes 0 where it means 0.0."""
     if isinstance(value, tuple):
-        return [float(v) if isinstance(v, int) else v for v in value]
+        as_floats = _holds_floats(kind)
+        return [float(v) if isinstance(v, int) and as_floats else v for v in value]
     number = isinstance(value, int) and not isinstance(value, bool)
     if number and (kind is float or float in get_args(kind)):
         return float(value)
     return value
+
+
+def _holds_floats(kind: Any) -> bool:
+    return kind is float or any(map(_holds_floats, get_args(kind)))
 
 
 def _doc(target: Callable[..., Any], names: Sequence[str], summary: str) -> str:

@@ -100,7 +100,7 @@ def test_a_failing_disk_costs_no_good_checkpoint(trials: Trials) -> None:
         trials.fails_at(operation, [*FAULTS][operation % 3], whole)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_disk_that_fails_at_any_operation(trials: Trials, fault: str) -> None:
     whole, operations = trials.whole()

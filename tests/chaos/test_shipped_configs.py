@@ -11,9 +11,9 @@ import torch
 from torchvision.io import write_jpeg
 
 from cnnrun.runs import verify_resume
-from tests.chaos.forking import Fork, Forks
-from tests.conftest import CONFIGS, EXPERIMENTS, Command
+from tests.conftest import CONFIGS, EXPERIMENTS, Command, Start
 from tests.data.test_splits_and_batches import write_cifar10
+from tests.quick_fork import Fork
 
 MNIST = ("dataset.root={mnist}", "dataset.limit=600")
 # ResNet-50 sees 64 pixels instead of 224, and cuts its rate for it; all else is as shipped.
@@ -64,18 +64,18 @@ def test_each_config_is_known_here() -> None:
 
 
 @pytest.mark.mnist
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("config", EXPERIMENTS, ids=lambda file: file.stem)
 def test_a_killed_run_of_a_shipped_config_ends_at_the_same_bits(
     config: Path,
     cnnrun: Command,
-    forked: Forks,
+    forked: Start,
     monkeypatch: pytest.MonkeyPatch,
     mnist_root: Path,
     tmp_path: Path,
 ) -> None:
     def start(_: object, *arguments: str) -> Fork:
-        return forked.start(tmp_path, "train", "-q", *arguments)
+        return forked(tmp_path, "train", "-q", *arguments)
 
     monkeypatch.setattr(verify_resume._Runs, "start", start)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

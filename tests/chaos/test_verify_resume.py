@@ -13,9 +13,8 @@ import torch
 from cnnrun.runs import verify_resume
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.verify_resume import Verdict, differences
-from tests.chaos.forking import Forks
 from tests.chaos.runs import CONFIG, write_config
-from tests.conftest import Command
+from tests.conftest import Command, Start
 
 # Draws that nothing seeds: no two runs are the same.
 UNSEEDED = """\
@@ -36,12 +35,12 @@ class Unseeded(torch.nn.Module):
 
 
 @pytest.fixture
-def quick(forked: Forks, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def quick(forked: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its runs are forks, and temporary folders lie in an empty one."""
     monkeypatch.setattr(
         verify_resume._Runs,
         "start",
-        lambda self, *arguments: forked.start(tmp_path, "train", "-q", *self.plugins, *arguments),
+        lambda self, *arguments: forked(tmp_path, "train", "-q", *self.plugins, *arguments),
     )
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
@@ -62,7 +61,7 @@ def test_a_run_that_resumes_exactly_is_found_to(cnnrun: Command, tmp_path: Path)
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_run_that_does_not_repeat_is_found_to(cnnrun: Command, tmp_path: Path) -> None:
     (tmp_path / "unseeded.py").write_text(UNSEEDED)
@@ -78,9 +77,9 @@ def test_a_run_that_does_not_repeat_is_found_to(cnnrun: Command, tmp_path: Path)
     assert "two uninterrupted runs differ as well" in ended.out
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_installed_command(cnnrun: Command, tiny: Path) -> None:
-    ended = cnnrun("verify-resume", tiny, "--kills", 3, "--limit", 1000)
+    ended = cnnrun("verify-resume", tiny, "--kills", 1, "--limit", 1000)
     assert ended.code == 0, ended.err
     assert ended.out.startswith("the same bits after ")
 
@@ -97,7 +96,7 @@ def test_a_mistake_and_a_run_that_fails_are_told(
     assert "the run in 'whole' failed (exit 1)" in ended.err
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_run_that_is_too_short_to_be_killed(
     cnnrun: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

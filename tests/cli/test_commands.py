@@ -37,7 +37,7 @@ def test_digits_train_eval_and_json_in_the_shell(shell: Command) -> None:
 
 
 @pytest.mark.mnist
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize(("config", "floor"), [("mnist_mlp", 0.94), ("mnist_cnn", 0.97)])
 def test_mnist_reaches_its_accuracy(
     shell: Command, mnist_root: Path, config: str, floor: float
@@ -122,7 +122,7 @@ from cnnrun.plugin import Logger, loggers
 
 @loggers.register("ctrl_c")
 class CtrlC(Logger):
-    def begin(self, run, config, known):
+    def start(self, run, config, known):
         return {}
 
     def epoch(self, row):
@@ -162,7 +162,7 @@ def test_interrupt_and_resume_end_at_the_same_bits(
             assert torch.equal(value, _weights(cut, name)[key]), key
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["module://nope", "TkAgg"])
 def test_plots_need_no_display(installed_shell: Command, tiny: Path, backend: str) -> None:
     ended = installed_shell(

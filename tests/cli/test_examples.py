@@ -73,6 +73,7 @@ def test_examples_and_documents_import_from_the_one_door_alone() -> None:
     [
         ("my_optimizer", "optimizer={name: signsgd, lr: 0.01}"),
         ("my_schedule", "schedule={name: root, decay: 2}"),
+        ("my_activation", "model.activation={name: squareplus, bend: 2.0}"),
         ("my_initializer", "initializer={name: ternary, scale: 0.9}"),
         ("my_augmentation", "dataset.augment=[{name: fog, most: 0.3}]"),
         ("my_logger", "loggers=[{name: chat, file: lines.txt}]"),

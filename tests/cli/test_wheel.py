@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import CONFIGS, REPOSITORY
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_wheel_trains_a_shipped_config_from_any_directory(tmp_path: Path) -> None:
     """Built by `python -m build`; the new environment sees the libraries installed here by a path
     file, and cnnrun only by the wheel."""

@@ -240,11 +240,14 @@ def test_activations_are_torchs_with_their_keys() -> None:
         ({"optimizer": "torch/SparseAdam"}, "torch/SparseAdam takes only sparse gradients"),
         ({"optimizer": "torch/Muon"}, "use muon"),
         ({"loss": "torch/KLDivLoss"}, "torch/KLDivLoss takes log-probabilities"),
+        ({"loss": "torch/nllloss"}, "torch/NLLLoss takes log-probabilities"),
+        ({"loss": "torch/kl_div_loss"}, "torch/KLDivLoss takes log-probabilities"),
+        ({"optimizer": "torch/sparse_adam"}, "torch/SparseAdam takes sparse gradients"),
         ({"loss": "torch/CTCLoss"}, "compares sequences"),
         ({"loss": {"name": "torch/HuberLoss", "reduction": "sum"}}, "reduction: unknown key"),
         ({"schedule": "torch/LambdaLR"}, "needs a function, which YAML can't give"),
         ({"schedule": "torch/CosineAnnealingLR"}, "T_max: this key is required"),
-        ({"model": {"name": "cnn", "activation": "torch/relu"}}, "did you mean 'torch/ReLU'"),
+        ({"model": {"name": "cnn", "activation": "torch/PLU"}}, "did you mean 'torch/PReLU'"),
         ({"model": {"name": "cnn", "activation": {"name": "torch/ELU", "alfa": 1}}}, "'alpha'"),
         ({"model": {"name": "cnn", "activation": "torch/GLU"}}, "another shape or meaning"),
         ({"optimizer": {"name": "torch/Adam", "lr": -1.0}}, "Invalid learning rate: -1.0"),
@@ -274,6 +277,8 @@ def test_another_librarys_names_are_put_right() -> None:
         "RAdam": "radam",
     }.items():
         assert experiment(optimizer=word).optimizer.name == name
+    named: Any = experiment(model={"name": "cnn", "activation": "torch/relu"}).model
+    assert named.activation.name == "torch/ReLU"
 
 
 def test_what_a_library_has_is_not_what_is_registered() -> None:

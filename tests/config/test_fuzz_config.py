@@ -248,7 +248,7 @@ def fuzz(
 
 
 # The limit on memory is the process's own: in one that other tests have filled, it ends in a crash.
-@pytest.mark.long
+@pytest.mark.slow
 def test_mutated_configs_are_refused_or_run(fuzz: Callable[[int], Counter[str]]) -> None:
     verdicts = fuzz(150)
     assert verdicts["valid"] > 5

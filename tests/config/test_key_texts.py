@@ -30,7 +30,8 @@ OPTIONS: list[type[BaseModel]] = [
 ]
 # `a, b or c`, with limits; never how Python writes an annotation.
 _RANGE = r"(?: [<>]=? [\d.e+-]+)*"
-_ONE = rf"(?:(?:list of |mapping of (?:str|int){_RANGE} to )*[\w-]+{_RANGE}|a list of these)"
+_NAMED = r"a list of these|an? [a-z]+"
+_ONE = rf"(?:(?:list of |mapping of (?:str|int){_RANGE} to )*[\w-]+{_RANGE}|{_NAMED})"
 _TYPE = rf"{_ONE}(?:(?:, | or ){_ONE})*"
 
 

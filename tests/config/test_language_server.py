@@ -1,6 +1,6 @@
 """The schema in the hands of the real yaml-language-server, as editors run it.
 
-It comes from the npm registry at each run (`npx`), so these tests are among the long ones.
+It comes from the npm registry at each run (`npx`), so these tests are among the slow ones.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def editor(cnnrun: Command, tmp_path: Path) -> Iterator[Editor]:
         editor.server.kill()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_an_editor_completes_explains_and_marks_mistakes(editor: Editor) -> None:
     text = (CONFIGS / "digits_cnn.yaml").read_text()
     first = "# yaml-language-server: $schema=schema.json\n"
@@ -96,7 +96,7 @@ def test_an_editor_completes_explains_and_marks_mistakes(editor: Editor) -> None
     assert "hidden" not in labels  # it is a key of another model
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_misspelt_key_is_marked(editor: Editor) -> None:
     text = (CONFIGS / "digits_cnn.yaml").read_text()
     first = "# yaml-language-server: $schema=schema.json\n"

@@ -40,7 +40,7 @@ def test_every_shipped_config_validates(
     validator.validate(read(file).values)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_client_that_reads_yaml_by_itself(cnnrun: Command, tmp_path: Path) -> None:
     """By check-jsonschema a shipped config is valid, and a misspelt key is refused."""
     assert cnnrun("schema", "-o", "schema.json").out.strip() == "schema.json"

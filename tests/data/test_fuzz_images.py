@@ -154,7 +154,7 @@ def test_damaged_images_are_decoded_or_named(tmp_path: Path) -> None:
     assert min(verdicts["decoded"], verdicts["refused"]) > 40
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.usefixtures("bounds")
 def test_5_000_damaged_images_are_decoded_or_named(tmp_path: Path) -> None:
     started = time.perf_counter()

@@ -169,6 +169,13 @@ def test_a_bad_member_of_a_shard_is_left_out(tmp_path: Path, bad: str) -> None:
         assert [found.path for found in options.bad_files] == [f"{tmp_path / 'a.tar'}/3"]
 
 
+def test_a_shard_without_any_label_is_refused(tmp_path: Path) -> None:
+    shard = tmp_path / "a.tar"
+    _write_tar(shard, {f"{k}.png": _png(k) for k in range(3)})
+    with pytest.raises(UserError, match=r"a\.tar: no image has a label '\.cls'"):
+        webdataset(_options(tmp_path), train=str(shard), test=str(shard), spool=str(tmp_path))
+
+
 HUB: dict[str, tuple[Any, Callable[[int], Any], Any, dict[str, Any]]] = {
     "class": (hub.ClassLabel(names=["a", "b"]), lambda k: k % 2, None, {}),
     "unpublished class": (hub.ClassLabel(names=["a", "b"]), lambda k: k % 2, -1, {}),

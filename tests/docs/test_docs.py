@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,39 +43,17 @@ NOT_RUN = {
     ("docs/ideas/augmentation.md", "cnnrun study"): "needs MNIST and minutes",
     ("docs/ideas/transfer.md", "cnnrun study"): "needs MNIST and minutes",
 }
-# Pages whose sessions take longest.
-SLOW = {
-    "README.md",
-    "docs/coming_from.md",
-    "docs/howto/compare.md",
-    "docs/howto/class_imbalance.md",
-    "docs/howto/deploy.md",
-    "docs/howto/overfitting.md",
-    "docs/howto/python.md",
-    "docs/howto/own_components.md",
-    "docs/howto/resume.md",
-    "docs/howto/studies.md",
-    "docs/howto/sweeps.md",
-    "docs/ideas/augmentation.md",
-    "docs/ideas/mlp_vs_cnn.md",
-    "docs/ideas/style_transfer.md",
-    "docs/ideas/transfer.md",
-    "docs/tutorial.md",
-}
 SESSIONS = [page for page in PAGES if any(b.language == "console" for b in blocks(page))]
+# What a newcomer reads, in this order, in one folder.
+FIRST = [REPOSITORY / "README.md", DOCS / "tutorial.md"]
 
 
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(p, marks=pytest.mark.long) if name_of(p) in SLOW else p for p in SESSIONS],
-    ids=name_of,
-)
-def test_commands_do_what_the_page_shows(page: Path, quick_path: Path, tmp_path: Path) -> None:
-    """In order, in one shell, in a folder that has only the page's own files."""
-    set_up(page, tmp_path)
+def _do_what_it_shows(page: Path, folder: Path, quick_path: Path) -> None:
+    """Type the page's commands, in order, in one shell, in a folder that has its own files."""
+    set_up(page, folder)
     consoles = [block for block in blocks(page) if block.language == "console"]
     typed = [command for block in consoles for command in commands(block)]
-    ended = type_in([command.text for command in typed], tmp_path, quick_path, timeout=600)
+    ended = type_in([command.text for command in typed], folder, quick_path, timeout=600)
     assert len(ended) == len(typed)
     for command, (code, output) in zip(typed, ended, strict=True):
         fails = bool(command.shown) and command.shown[-1].startswith("error:")
@@ -83,6 +62,26 @@ def test_commands_do_what_the_page_shows(page: Path, quick_path: Path, tmp_path:
         for line in command.shown:
             if line.strip() != "...":
                 assert alike(line) in printed, f"$ {command.text}\n{line}\n--\n{output}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [p for p in SESSIONS if p not in FIRST], ids=name_of)
+def test_commands_do_what_the_page_shows(page: Path, quick_path: Path, tmp_path: Path) -> None:
+    _do_what_it_shows(page, tmp_path, quick_path)
+
+
+@pytest.mark.slow
+def test_the_readme_and_then_the_tutorial_work_in_one_folder(
+    quick_path: Path, tmp_path: Path
+) -> None:
+    """What the first left behind is beside the second's own; nothing of it is needed there."""
+    for page in FIRST:
+        _do_what_it_shows(page, tmp_path, quick_path)
+        for path in tmp_path.iterdir():
+            if path.is_dir() and path.name != "runs":
+                shutil.rmtree(path)
+            elif path.is_file():
+                path.unlink()
 
 
 def test_a_changed_output_would_be_noticed(quick_path: Path, tmp_path: Path) -> None:
@@ -115,7 +114,7 @@ def stand_in_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(resnet18().state_dict(), tmp_path / "torch" / "hub" / "checkpoints" / file)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.usefixtures("stand_in_weights")
 def test_the_line_that_fine_tunes_works(quick_path: Path, tmp_path: Path) -> None:
     """The README's own line, on the photos of its first recipe, at a smaller size."""
@@ -129,21 +128,6 @@ def test_the_line_that_fine_tunes_works(quick_path: Path, tmp_path: Path) -> Non
     begin = "cnnrun new photos --dataset folder dataset.root=photos"
     for code, output in type_in([draw, begin, line.strip()], tmp_path, quick_path, timeout=120):
         assert code == 0, output
-
-
-@pytest.mark.long
-def test_the_readme_and_then_the_tutorial_work_in_one_folder(
-    quick_path: Path, tmp_path: Path
-) -> None:
-    pages = (REPOSITORY / "README.md", DOCS / "tutorial.md")
-    typed = []
-    for page in pages:
-        set_up(page, tmp_path)
-        typed += [c for b in blocks(page) if b.language == "console" for c in commands(b)]
-    ended = type_in([command.text for command in typed], tmp_path, quick_path, timeout=600)
-    for command, (code, output) in zip(typed, ended, strict=True):
-        fails = bool(command.shown) and command.shown[-1].startswith("error:")
-        assert bool(code) == fails, f"$ {command.text}\n{output}"
 
 
 def test_no_page_guesses_which_run_is_meant() -> None:

@@ -22,7 +22,7 @@ CNN: dict[str, Any] = {
 }
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_recorded_model_has_the_numbers_of_the_plain_one() -> None:
     """On a CPU torch records nothing, but takes the model apart and together in the same way."""
     plain = build(from_dict(CNN, "here")).model.train()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,9 @@ device: cpu
 training:
   {epochs: 2, draw: false, checkpoint_every: 8 steps, ema: 0.9, accumulate: 2, clip_norm: 5.0}
 """
+
+# It starts the shell's quick command.
+TORCHRUN = "torchrun --no-python --nproc-per-node 2"
 
 # Which process kills itself, in which of its steps, if it has not done so before.
 KILLER = """\
@@ -96,11 +98,8 @@ def test_a_process_that_dies_stops_the_others_and_the_run_goes_on(
     assert whole.code == 0, whole.err
 
     (tmp_path / "killed").unlink()
-    started = time.monotonic()
-    torchrun = "torchrun --no-python --nproc-per-node 2"  # the shell's quick command
-    ended = shell(f"{torchrun} cnnrun {' '.join(map(str, train))}")
+    ended = shell(f"{TORCHRUN} cnnrun {' '.join(map(str, train))}")
     assert ended.code != 0
-    assert time.monotonic() - started < 60
     assert "another one ended" in ended.err or "Signal 9 (SIGKILL)" in ended.err
     assert "Traceback (most recent call last)" not in ended.err.partition("torch/distributed")[0]
     [run] = (tmp_path / "runs" / "many").iterdir()
@@ -111,24 +110,24 @@ def test_a_process_that_dies_stops_the_others_and_the_run_goes_on(
     assert _rows(run) == _rows(tmp_path / whole.out.strip())
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_torchruns_own_restart_goes_on_from_the_checkpoint(
     shell: Command, config: Path, tmp_path: Path
 ) -> None:
-    train = f"-m cnnrun train {config} loss=killer plugins=[killer.py] -q"
-    ended = shell(f"torchrun --standalone --nproc-per-node 2 --max-restarts 1 {train}")
+    train = f"cnnrun train {config} loss=killer plugins=[killer.py] -q"
+    ended = shell(f"{TORCHRUN} --standalone --max-restarts 1 {train}")
     assert ended.code == 0, ended.err
     assert (tmp_path / "killed").exists()
     assert len(list((tmp_path / "runs" / "many").iterdir())) == 1
     assert len(_rows(tmp_path / ended.out.strip())) == 2
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_signal_ends_all_processes_with_their_state_saved(
     shell: Command, config: Path, tmp_path: Path
 ) -> None:
     ended = shell(
-        f"torchrun --nproc-per-node 2 -m cnnrun train {config} training.epochs=100000 -q & "
+        f"{TORCHRUN} cnnrun train {config} training.epochs=100000 -q & "
         "until ls runs/many/*/checkpoints/last.pt >&2; do sleep 0.1; kill -0 $! || exit 0; done; "
         "kill -TERM $!; wait $!"
     )
@@ -184,7 +183,7 @@ class SmallMemory(torch.nn.Module):
 """
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_processes_agree_on_pieces_and_on_the_fastest_settings(
     config: Path, tmp_path: Path
 ) -> None:

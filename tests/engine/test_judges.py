@@ -242,11 +242,10 @@ def test_a_run_resumes_to_the_same_bits(
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        (["loss.network=vgg17"], "is called 'vgg17'"),
+        (["loss.network=vgg17"], "unknown name 'vgg17'; there are vgg16, vgg19"),
         (["loss.network=runs/nothing"], "no model, run or checkpoint is called 'runs/nothing'"),
         (["loss.network=torchvision/resnet19"], "torchvision has no model 'resnet19'"),
-        (["loss.network={name: cnn, chanels: [3]}"], "network: chanels"),
-        (["loss.network={name: resnet, weights: x}"], "are named by loss.weights"),
+        (["loss.network={name: resnet, weights: x}"], "loss: x: there is no such run"),
         (["loss.network=image"], "can't be used here"),
         (["loss.network=mlp"], "network: mlp can't take images of 224 x 160"),
         (["loss.weights=imagenet"], "weights: only torchvision/... and timm/... networks"),

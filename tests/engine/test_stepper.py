@@ -236,7 +236,7 @@ def test_torchs_own_switch_for_determinism(cnnrun: Command, tiny: Path) -> None:
         assert torch.equal(value, _weights(again)[key])
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_compiled_model_learns_and_is_saved_bare(cnnrun: Command, tiny: Path) -> None:
     run = _train(cnnrun, tiny, "training.compile=true")
     plain = _train(cnnrun, tiny)

@@ -105,7 +105,7 @@ def test_extraction_stops_at_the_deepest_layer_and_names_are_torchvisions() -> N
         VGGFeatures("vgg19", ["relu2_3"], "max")
 
 
-@pytest.mark.parametrize("suffix", [pytest.param(".pth", marks=pytest.mark.long), ".safetensors"])
+@pytest.mark.parametrize("suffix", [pytest.param(".pth", marks=pytest.mark.slow), ".safetensors"])
 def test_weights_of_a_file_are_those_that_torchvision_would_use(
     tmp_path: Path, suffix: str
 ) -> None:
@@ -214,7 +214,7 @@ def test_a_run_goes_on_within_any_size(
     assert longer.code == 0, longer.err
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["lbfgs", "{name: adam, lr: 0.02}"])
 def test_the_loss_of_two_photos_falls_by_ten(cnnrun: Command, optimizer: str) -> None:
     """china.jpg in the style of flower.jpg at 128 pixels, through a network of random weights."""
@@ -258,15 +258,29 @@ def test_a_thin_image_and_a_style_larger_than_it(cnnrun: Command, tmp_path: Path
     assert "3 x 1 x 500" in ended.out
 
 
-@pytest.mark.long
+# `cnnrun` in a process that gets 1.2 GB more than it has.
+LIMITED = """\
+import resource
+from pathlib import Path
+from cnnrun.cli import main
+
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+most = pages * resource.getpagesize() + 1_200_000_000
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+main()
+"""
+
+
+@pytest.mark.slow
 def test_a_photo_straight_from_a_camera_does_not_end_the_process(
-    installed_shell: Command, tmp_path: Path
+    shell: Command, tmp_path: Path
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (4000, 6000, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "big.jpg", quality=30)
     Image.fromarray(noise[:64, :64]).save(tmp_path / "style.png")
-    ended = installed_shell(
-        f"ulimit -v 6000000; cnnrun train {CONFIGS}/stylize.yaml -q loss.weights=random "
+    (tmp_path / "limited.py").write_text(LIMITED)
+    ended = shell(
+        f"python limited.py train {CONFIGS}/stylize.yaml -q loss.weights=random "
         "dataset.file=big.jpg dataset.longest=6000 'loss.styles=[{file: style.png}]' "
         "dataset.steps=1 optimizer.max_iter=1 training.epochs=1 model.stages=1"
     )
@@ -354,7 +368,7 @@ def test_losses_of_one_size_are_compared(stages: int, epochs: int) -> None:
     model = TrainedImage((3, 40, 24), stages=stages)
     split = Split(torch.zeros(1, 3, 40, 24, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
     for epoch in range(epochs):
-        task.begin_epoch(model, Dataset(("x",), split, split), epoch, epochs)
+        task.start_epoch(model, Dataset(("x",), split, split), epoch, epochs)
         sizes.append(model.current)
     assert task.loss_since(model, epochs) == sizes.index(stages - 1) + 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -136,7 +137,7 @@ def test_a_device_that_is_not_there_is_told_before_training(cnnrun: Command, tin
     assert not Path("runs").exists()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_missing_data_set_without_network(shell: Command, tiny: Path, tmp_path: Path) -> None:
     """No address can be reached: one message, no traceback, nothing left behind."""
     proxy = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
@@ -194,29 +195,15 @@ def test_streams_of_different_purposes_and_steps_are_unrelated() -> None:
     assert derive_seed(0, "augment", 1, 0) != derive_seed(0, "augment", 1)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("every", ["7 steps"])
 def test_a_killed_run_goes_on_from_between_epochs(
-    installed_shell: Command, tiny: Path, tmp_path: Path, every: str
+    killed_and_resumed: Callable[..., tuple[Path, Path]], tiny: Path
 ) -> None:
-    """kill -9 in the middle of the only, long epoch; the resumed run equals a whole one."""
-    long = f"cnnrun train {tiny} training.epochs=3 dataset.batch_size=1 -q"
-    whole = installed_shell(f"{long} output=whole").out.strip()
-    ended = installed_shell(
-        f"{long} output=cut 'training.checkpoint_every={every}' & PID=$!; "
-        "until ls cut/tiny/*/checkpoints/last.pt 2>/dev/null >&2; do sleep 0.05; done; "
-        "kill -9 $PID; echo cut/tiny/*"
-    )
-    cut = ended.out.strip()
-    state = torch.load(tmp_path / cut / "checkpoints" / "last.pt", weights_only=True)["progress"]
-    assert state["step"] > 0
-    assert installed_shell(f"cnnrun train --resume {cut} -q").code == 0
+    """Killed in the middle of its only, long epoch; the resumed run equals a whole one."""
+    runs = killed_and_resumed(50, tiny, "training.epochs=1", "dataset.batch_size=16")
     first, second = (
-        torch.load(tmp_path / run / "checkpoints" / "last.pt", weights_only=True)["model"]
-        for run in (whole, cut)
+        torch.load(run / "checkpoints" / "last.pt", weights_only=True)["model"] for run in runs
     )
     assert all(torch.equal(first[key], second[key]) for key in first)
-    assert _rows(tmp_path / whole) == _rows(tmp_path / cut)
 
 
 def test_checkpoints_by_the_clock(tiny: Path, tmp_path: Path) -> None:

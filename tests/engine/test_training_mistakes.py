@@ -167,7 +167,7 @@ def test_what_is_frozen_in_part_says_how_much_trains(cnnrun: Command, tiny: Path
     assert "330 of 2,410 parameters train" in ended.err  # 32 x 10 + 10 of the head
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_random_weights_of_torchvision_warn_of_nothing(tiny: Path, tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-m", "cnnrun", "check", tiny.name,

@@ -43,7 +43,7 @@ def _backwards(count: int, *_: object) -> torch.Tensor:
     return torch.arange(count).flip(0)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_hundreds_of_experiments() -> None:
     command = [sys.executable, "-m", "tests.fuzz", "--count", "300", "--first", "1000"]
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)

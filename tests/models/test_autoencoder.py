@@ -274,7 +274,7 @@ def test_plots_and_outliers_of_a_classifier_are_refused(cnnrun: Command, tiny: P
 
 
 @pytest.mark.mnist
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_code_of_32_numbers_beats_pca_and_its_probe_beats_pixels(
     cnnrun: Command, mnist_root: Path
 ) -> None:

@@ -163,7 +163,7 @@ LARGE = (("googlenet", 480), ("mobilenet_v2", 544), ("densenet121", 416))
         ("resnet18", 544),
         ("squeezenet1_1", 320),
         ("shufflenet_v2_x0_5", 544),
-        *(pytest.param(*large, marks=pytest.mark.long) for large in LARGE),
+        *(pytest.param(*large, marks=pytest.mark.slow) for large in LARGE),
     ],
 )
 def test_receptive_fields_are_where_gradients_reach(name: str, height: int) -> None:
@@ -383,8 +383,8 @@ def test_numbers_in_words() -> None:
         *REGISTERED,
         "resnet50",
         "vit_b_16",
-        pytest.param("efficientnet_b7", marks=pytest.mark.long),
-        pytest.param("densenet121", marks=pytest.mark.long),
+        pytest.param("efficientnet_b7", marks=pytest.mark.slow),
+        pytest.param("densenet121", marks=pytest.mark.slow),
     ],
 )
 def test_diagrams_are_readable_and_short(name: str) -> None:

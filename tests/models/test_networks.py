@@ -52,7 +52,7 @@ def _one_or_list(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return values | st.lists(values, min_size=2, max_size=2)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @given(
     size=st.integers(6, 16),
     channels=st.lists(st.sampled_from([2, 3, 4]), min_size=2, max_size=2),

@@ -213,7 +213,7 @@ def test_a_cut_keeps_the_names_of_its_weights() -> None:
 
 
 @pytest.mark.mnist
-@pytest.mark.long
+@pytest.mark.slow
 def test_mnist_features_help_two_digits_a_class(shell: Command, mnist_root: Path) -> None:
     """Mean of five seeds, from MNIST's features and from scratch; the gap is over the spread.
 

@@ -214,7 +214,7 @@ def test_norms_that_were_converted_rest_where_they_are_frozen() -> None:
     model = CNN((1, 8, 8), 10, channels=[4, 4], batch_norm=True)
     trainable = Trainable(model, Transfer(freeze="features.0"), None, (1, 8, 8))
     synchronize_norms(model)
-    trainable.begin_epoch(0)
+    trainable.start_epoch(0)
     modes = {n: m.training for n, m in model.named_modules() if isinstance(m, nn.SyncBatchNorm)}
     assert modes == {"features.0.norm": False, "features.1.norm": True}
 
@@ -277,7 +277,7 @@ def test_containers_and_layers_without_parameters_rest_with_what_is_frozen(
 ) -> None:
     model = _Flat()
     trainable = Trainable(model, Transfer(freeze=pattern), None, (1, 8, 8))
-    trainable.begin_epoch(0)
+    trainable.start_epoch(0)
     assert {name for name, module in model.named_modules() if module.training} == train
 
 
@@ -285,7 +285,7 @@ def test_unfreezing_wakes_all() -> None:
     model = _Flat()
     model.conv.bias.requires_grad_(False)  # type: ignore[union-attr]  # the model's own decision
     trainable = Trainable(model, Transfer(freeze="features", unfreeze_at=3), None, (1, 8, 8))
-    assert [trainable.begin_epoch(epoch) for epoch in range(4)] == [False, False, True, False]
+    assert [trainable.start_epoch(epoch) for epoch in range(4)] == [False, False, True, False]
     assert all(module.training for module in model.modules())
     frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
     assert frozen == ["conv.bias"]

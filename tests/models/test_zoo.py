@@ -20,6 +20,7 @@ from cnnrun.models import zoo
 from cnnrun.models.channels import with_channels
 from cnnrun.models.resnet import ResNet
 from cnnrun.models.vgg import VGG
+from cnnrun.models.zoo_weights import check_torchvision_has
 from cnnrun.registry import models
 from tests.conftest import Command
 
@@ -51,7 +52,7 @@ def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
 @pytest.mark.parametrize(
     "name",
     [
-        name if name in (*SMALLEST, *SIZES) else pytest.param(name, marks=pytest.mark.long)
+        name if name in (*SMALLEST, *SIZES) else pytest.param(name, marks=pytest.mark.slow)
         for name in ALL
     ],
 )
@@ -318,3 +319,11 @@ def test_a_member_of_a_family_is_listed_by_its_own_name(cnnrun: Command) -> None
     assert ended.code == 0, ended.err
     assert ended.out.startswith("model torchvision/*")
     assert "did you mean 'torchvision/*'" in cnnrun("list", "model", "torchvison/resnet18").err
+
+
+@pytest.mark.parametrize(
+    "name", ["deeplabv3_resnet50", "fasterrcnn_resnet50_fpn", "r3d_18", "quantized_resnet18"]
+)
+def test_networks_of_torchvision_for_other_tasks_are_refused_as_such(name: str) -> None:
+    with pytest.raises(UserError, match=f"torchvision/{name} is no plain image classifier"):
+        check_torchvision_has(name)

@@ -46,9 +46,14 @@ def sweep(folder: Path, lrs: list[float], seeds: int, epochs: int = 6) -> Path:
     return file
 
 
-def began(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+INSTALLED = (sys.executable, "-m", "cnnrun")
+
+
+def began(
+    folder: Path, *arguments: str, command: tuple[str, ...] = INSTALLED, **environment: str
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "cnnrun", "sweep", "mine.yaml", *arguments],
+        [*command, "sweep", "mine.yaml", *arguments],
         cwd=folder,
         env={**ENVIRONMENT, **environment},
         stdout=subprocess.PIPE,
@@ -142,7 +147,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     made.shutdown()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_sweep_survives_the_loss_of_a_node(cluster: Any, tmp_path: Path) -> None:
     sweep(tmp_path, [0.05, 0.1, 0.2, 0.3], 3)
     process = began(tmp_path, "--on", "ray", "output=ray", RAY_ADDRESS=cluster.address)
@@ -168,7 +173,7 @@ def test_a_sweep_survives_the_loss_of_a_node(cluster: Any, tmp_path: Path) -> No
     assert_same_runs(folder, tmp_path / "local" / "mine", 12)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["address", "client"])
 def test_a_sweep_on_ray_that_is_stopped_saves_its_runs_and_goes_on(
     cluster: Any, tmp_path: Path, by: str
@@ -204,7 +209,7 @@ if "train" in sys.argv:
 """
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_runs_share_a_gpu_or_see_none(cluster: Any, tmp_path: Path) -> None:
     """Ray hands out what a node says that it has; the runs train on the CPU all the same."""
     sweep(tmp_path, [0.1, 0.2], 1, epochs=1)
@@ -232,15 +237,19 @@ def test_runs_share_a_gpu_or_see_none(cluster: Any, tmp_path: Path) -> None:
 # Slurm -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.long
-def test_slurm_trains_an_array_and_a_job_that_is_preempted_goes_on(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_slurm_trains_an_array_and_a_job_that_is_preempted_goes_on(
+    quick_path: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("submitit", reason="needs submitit: pip install 'cnnrun[slurm]'")
     slurm = tmp_path / "slurm"
     fake_slurm.install(slurm)
-    sweep(tmp_path, [0.1, 0.2], 2, epochs=60)
+    sweep(tmp_path, [0.1, 0.2], 1, epochs=60)
     path = f"{slurm}{os.pathsep}{os.environ['PATH']}"
     options = ("--time", "30", "--cpus", "1", "--slurm", "partition=gpu")
-    process = began(tmp_path, "--on", "slurm", *options, "output=slurmed", PATH=path)
+    quick = (str(quick_path / "cnnrun"),)
+    slurmed = ("--on", "slurm", *options, "output=slurmed")
+    process = began(tmp_path, *slurmed, command=quick, PATH=path)
     folder = tmp_path / "slurmed" / "mine"
     in_the_middle: list[str] = []
 
@@ -265,13 +274,13 @@ def test_slurm_trains_an_array_and_a_job_that_is_preempted_goes_on(tmp_path: Pat
     _, err = process.communicate(timeout=400)
     assert process.returncode == 0, err
     script = (slurm / "100.sh").read_text()
-    for line in ("--array=0-3%4", "--time=30", "--cpus-per-task=1", "--partition=gpu"):
+    for line in ("--array=0-1%2", "--time=30", "--cpus-per-task=1", "--partition=gpu"):
         assert f"#SBATCH {line}" in script
     begun = Counter((slurm / "begun").read_text().split())
-    assert begun == {f"100_{task}": 1 for task in range(4)} | {in_the_middle[0]: 2}
-    local = began(tmp_path, "output=local")
+    assert begun == {f"100_{task}": 1 for task in range(2)} | {in_the_middle[0]: 2}
+    local = began(tmp_path, "output=local", command=quick)
     assert local.wait(400) == 0
-    assert_same_runs(folder, tmp_path / "local" / "mine", 4, epochs=60)
+    assert_same_runs(folder, tmp_path / "local" / "mine", 2, epochs=60)
 
 
 # What is said and sent ----------------------------------------------------------------------------

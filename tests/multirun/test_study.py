@@ -316,7 +316,7 @@ class TestDiagnosis:
         assert diagnosis.verdict(0.9 + accuracy / 10, [90, 10]) == "did not learn"
 
 
-@pytest.mark.long
+@pytest.mark.slow
 class TestTextbook:
     """The shipped studies on real digits reach what the textbooks say. A minute or two each."""
 

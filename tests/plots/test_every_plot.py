@@ -103,7 +103,7 @@ BETWEEN = (
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(case, marks=pytest.mark.long) if case in BETWEEN else case for case in CASES],
+    [pytest.param(case, marks=pytest.mark.slow) if case in BETWEEN else case for case in CASES],
 )
 def test_every_plot_can_be_read(case: str, tmp_path: Path) -> None:
     target = CASES[case](tmp_path)

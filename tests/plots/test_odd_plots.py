@@ -49,7 +49,7 @@ def test_a_plot_that_fails_costs_no_trained_model(
     assert (run / "checkpoints" / "best.pt").is_file()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_thousand_classes(cnnrun: Command, tmp_path: Path) -> None:
     """1,000 folders of one random image each: seconds, and every number in the JSON."""
     random = np.random.default_rng(0)

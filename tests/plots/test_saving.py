@@ -75,7 +75,7 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "backend", ["module://nope", pytest.param("nonsense", marks=pytest.mark.long)]
+    "backend", ["module://nope", pytest.param("nonsense", marks=pytest.mark.slow)]
 )
 def test_saving_needs_no_display_no_home_and_no_backend(tmp_path: Path, backend: str) -> None:
     code = """

@@ -11,7 +11,7 @@ from cnnrun.comparison import Comparison, Group, Result, RunRecord
 from cnnrun.comparison.results import RankedBy
 from cnnrun.comparison.statistics import mean_interval
 from cnnrun.evaluation.invariance import AMOUNTS, Curve
-from cnnrun.measures import ACCURACY
+from cnnrun.metrics import ACCURACY
 from cnnrun.plots.drawing.comparison import draw_curves_of_groups
 from cnnrun.plots.drawing.histograms import LayerWeights
 from cnnrun.plots.drawing.invariance import draw_invariance

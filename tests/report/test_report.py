@@ -18,7 +18,7 @@ from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from cnnrun.comparison import find_runs
-from cnnrun.measures import ACCURACY, LOSS, MSE, Metric
+from cnnrun.metrics import ACCURACY, LOSS, MSE, Metric
 from cnnrun.multirun.sweep import sweep
 from cnnrun.plots.drawing.curves import draw_curves
 from cnnrun.report import board, many_runs, one_run
@@ -520,7 +520,7 @@ def test_where_the_page_can_not_be_written(small_run: Path, cnnrun: Command) -> 
     assert "can't make its folder (Not a directory)" in below.err
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_thousands_of_epochs_make_no_large_page(
     opened: Page, small_run: Path, many: Path, tmp_path: Path
 ) -> None:

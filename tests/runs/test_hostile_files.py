@@ -235,7 +235,7 @@ LARGE = {"very many keys", "very many documents", "a huge text", "a huge float",
 
 
 @pytest.mark.parametrize(
-    "bomb", [pytest.param(b, marks=[pytest.mark.long] if b in LARGE else []) for b in BOMBS]
+    "bomb", [pytest.param(b, marks=[pytest.mark.slow] if b in LARGE else []) for b in BOMBS]
 )
 def test_no_config_costs_much_or_runs(cnnrun: Command, run: Path, bomb: str) -> None:
     """In a file, in the config of a run to resume, and as an override."""

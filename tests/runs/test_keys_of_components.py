@@ -24,9 +24,17 @@ FAKE: dict[str, Any] = {"name": "fake", "count": 60, "test": 20, "batch_size": 3
                         "height": 32, "width": 32, "rgb": True, "validation": 0.2}  # fmt: skip
 AUTOENCODER = {"task": "reconstruct", "loss": "mse",
                "model": {"name": "conv_autoencoder", "channels": [4], "code": 4}}  # fmt: skip
+SHAPES: dict[str, Any] = {"name": "shapes", "train": 40, "test": 10, "side": 16, "batch_size": 20}
+SEGMENT = {"task": "segment", "dataset": {**SHAPES, "targets": "masks"},
+           "model": {"name": "unet", "encoder": {"name": "cnn", "channels": [4, 4]}}}  # fmt: skip
+MULTILABEL = {"task": "multilabel", "dataset": {**SHAPES, "targets": "label_sets"}}
+REGRESS = {"task": "regress", "dataset": {**SHAPES, "targets": "values"}}
 # What a component needs beside its name, and the experiment that carries it.
 CARRIED: dict[str, dict[str, Any]] = {
     "task.reconstruct": AUTOENCODER,
+    "task.segment": SEGMENT, "model.unet": SEGMENT, "loss.dice": SEGMENT,
+    "task.multilabel": MULTILABEL, "loss.bce_logits": MULTILABEL,
+    "task.regress": REGRESS, "loss.huber": REGRESS,
     "loss.bce": AUTOENCODER, "loss.mse": AUTOENCODER, "loss.l1": AUTOENCODER,
     "loss.ssim": AUTOENCODER,
     "model.conv_autoencoder": AUTOENCODER,
@@ -59,7 +67,8 @@ OTHERS = {
     "fold": "1/3", "augment": "[{name: rotation}]", "test": "0.3", "validation": "0.3",
     "cache_dir": "elsewhere", "threads": "1", "bits": "8", "displace": "0.1", "groups": "2",
     "split_column": "part", "group_column": "whose", "path_column": "file", "label_column": "kind",
-    "max": "1.3", "min": "0.8",
+    "encoder": "resnet", "decoder": "[8]", "weights": "DEFAULT", "range": "[0, 200]", "page": "1",
+    "image_folder": "images", "max": "1.3", "min": "0.8",
     "test_position": "0.25", "test_rotation": "10", "test_scale": "[0.4, 0.5]",
 }  # fmt: skip
 
@@ -180,7 +189,7 @@ def test_a_key_of_each_component(section: str, capsys: pytest.CaptureFixture[str
     assert found == {"stopped: allowed": len(names)}
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("section", [*SECTIONS, "augmentation", "dataset"])
 def test_every_key_of_each_component_in_each_state(
     section: str, capsys: pytest.CaptureFixture[str]

@@ -69,7 +69,7 @@ class TestCsv:
     def test_columns_may_come_late(self, tmp_path: Path) -> None:
         run = RunDirectory(tmp_path)
         logger = loggers.get("csv").factory()
-        logger.begin(tmp_path, {}, {})
+        logger.start(tmp_path, {}, {})
         for row in ({"epoch": 1, "a": 1.0}, {"epoch": 2, "a": 2.0, "skipped": 3}):
             run.append_metrics(row)
             logger.epoch(row)
@@ -251,7 +251,7 @@ class Failing(Logger):
     def __init__(self, *, at: str) -> None:
         self.at = at
 
-    def begin(self, run, config, known):
+    def start(self, run, config, known):
         self.fail("begin")
         return {}
 
@@ -322,7 +322,7 @@ class Notes(Logger):
     def __init__(self) -> None:
         self.told: list[Any] = []
 
-    def begin(self, run: Path, config: Any, known: Any) -> dict[str, Any]:  # noqa: ARG002
+    def start(self, run: Path, config: Any, known: Any) -> dict[str, Any]:  # noqa: ARG002
         self.told.append(("begin", known))
         return {"run": "7"}
 
@@ -341,21 +341,21 @@ def test_no_epoch_is_told_twice_or_missed(tmp_path: Path, tiny: Path) -> None:
     run.path.mkdir()
     first = Notes()
     reports = Reports({"notes": first}, run)
-    reports.begin(experiment)
+    reports.start(experiment)
     for epoch in (1, 2):
         run.append_metrics({"epoch": epoch})
         reports.epoch({"epoch": epoch})
     run.append_metrics({"epoch": 3})
     again = Notes()
     reports = Reports({"notes": again}, run)
-    reports.begin(experiment)
+    reports.start(experiment)
     reports.end({"test": {}})
     assert first.told == [("begin", {}), 1, 2]
     assert again.told == [("begin", {"run": "7", "epochs": 2}), 3, ("end", {"test": {}})]
     run.keep_metrics(1)  # trained again from the second on
     last = Notes()
     reports = Reports({"notes": last}, run)
-    reports.begin(experiment)
+    reports.start(experiment)
     reports.epoch({"epoch": 2})
     assert last.told == [("begin", {"run": "7", "epochs": 1}), 2]
 

@@ -211,7 +211,7 @@ def test_each_key_is_refused_allowed_or_told_to_be_without_effect(
     assert len(found["stopped: without effect"]) > 2
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_each_key_in_each_state(
     trained: Path,
     tmp_path: Path,

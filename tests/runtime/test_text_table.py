@@ -64,7 +64,7 @@ def test_rows_of_tables_commands_and_paths_stay_whole() -> None:
 
 
 def test_metrics_of_any_script_keep_the_epoch_table_aligned() -> None:
-    from cnnrun.measures import Metric
+    from cnnrun.metrics import Metric
 
     table = EpochTable(80)
     log = {"epoch": 1, "validation_loss": 0.5, "validation_q": 0.25}

@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from cnnrun.components.losses.judges import JUDGES, OpenJudge
 from cnnrun.components.losses.vgg_features import VGGS, Pooling, vgg_features
 from cnnrun.data.images.one_image import read_image, resized, scaled_size
 from cnnrun.data.normalize import Normalize
 from cnnrun.errors import UserError
-from cnnrun.registry import Options, losses
+from cnnrun.registry import Named, Options, losses
 from cnnrun.runtime import console
 
 Weight = Annotated[float, Field(ge=0)]
 Layers = Annotated[dict[str, Weight], Field(min_length=1)]
 
 _STYLE_LAYERS = {f"relu{block}_1": 1.0 for block in range(1, 6)}
-
-
-class OpenJudge(Protocol):
-    """What opens the layers of a network that an experiment names: a library's, or a run's."""
-
-    def __call__(
-        self,
-        network: str | dict[str, Any],
-        weights: str | None,
-        normalize: Normalize,
-        layers: list[str],
-        *,
-        average: bool,
-    ) -> nn.Module:
-        """A module as `VGGFeatures`. average: instead of the network's max pooling."""
-        ...
 
 
 class Style(Options):
@@ -72,7 +57,7 @@ class NeuralStyle(nn.Module):
         open_judge: OpenJudge | None = None,
         *,
         styles: Annotated[list[Style], Field(min_length=1)],
-        network: str | dict[str, Any] = "vgg19",
+        network: Annotated[Named, JUDGES] = "vgg19",
         weights: str | None = None,
         normalize: Normalize = "auto",
         pooling: Pooling = "max",
@@ -110,8 +95,8 @@ class NeuralStyle(nn.Module):
         self.weights = (content_weight, style_weight, smoothness)
         layers = [*content_layers, *style_layers]
         self.features: nn.Module
-        if network in VGGS:
-            self.features = vgg_features(str(network), layers, pooling, weights, normalize)
+        if isinstance(network, str) and network in VGGS:
+            self.features = vgg_features(network, layers, pooling, weights, normalize)
         else:
             assert open_judge is not None
             average = pooling == "average"

@@ -14,7 +14,7 @@ from cnnrun.components.tasks.loss_contract import per_sample
 from cnnrun.components.tasks.metrics import classification_scores, fraction_text
 from cnnrun.components.tasks.task import Predictions, Task
 from cnnrun.errors import UserError
-from cnnrun.measures import ACCURACY, AUROC, BALANCED, ECE, LOSS, MACRO_F1, MAJORITY, TOP5
+from cnnrun.metrics import ACCURACY, AUROC, BALANCED, ECE, LOSS, MACRO_F1, MAJORITY, TOP5
 from cnnrun.registry import tasks
 from cnnrun.runtime.text_table import columns
 
@@ -27,7 +27,7 @@ class Classify(Task):
     """Assign each image to one of K classes; scored by accuracy."""
 
     defaults: ClassVar[dict[str, Any]] = {"loss": "cross_entropy"}
-    measures = ("loss", "accuracy")
+    epoch_metrics = ("loss", "accuracy")
     metrics = (LOSS, ACCURACY, MAJORITY, BALANCED, MACRO_F1, AUROC, TOP5, ECE)
     monitor = "accuracy"
     higher_is_better: ClassVar[dict[str, bool]] = {"loss": False, "accuracy": True}

@@ -21,7 +21,7 @@ from cnnrun.components.tasks.metrics import FloatArray, fraction_text
 from cnnrun.components.tasks.task import Array, Predictions, Task
 from cnnrun.data.dataset import Dataset
 from cnnrun.errors import UserError
-from cnnrun.measures import (
+from cnnrun.metrics import (
     EXACT,
     LOSS,
     MACRO_F1,
@@ -43,7 +43,7 @@ class Multilabel(Task):
     """
 
     defaults: ClassVar[dict[str, Any]] = {"loss": "bce_logits"}
-    measures = ("loss", "macro_f1_half", "micro_f1_half")
+    epoch_metrics = ("loss", "macro_f1_half", "micro_f1_half")
     metrics = (LOSS, MACRO_F1_HALF, MICRO_F1_HALF, MAP, MICRO_F1, MACRO_F1, EXACT)
     monitor = "macro_f1_half"
     main_metric = "map"

@@ -16,7 +16,7 @@ from cnnrun.components.tasks.loss_contract import per_sample
 from cnnrun.components.tasks.task import Predictions, Task
 from cnnrun.data.pixel_targets import Noise
 from cnnrun.errors import UserError
-from cnnrun.measures import LOSS, MSE, PSNR, SSIM
+from cnnrun.metrics import LOSS, MSE, PSNR, SSIM
 from cnnrun.registry import tasks
 from cnnrun.runtime.text_table import columns
 
@@ -28,7 +28,7 @@ class Reconstruct(Task):
     """Compress an image to a short code and decode it (autoencoders); scored by squared error."""
 
     defaults: ClassVar[dict[str, Any]] = {"loss": "mse"}
-    measures = ("loss", "mse")
+    epoch_metrics = ("loss", "mse")
     metrics = (LOSS, MSE, PSNR, SSIM)
     # The pixels' error ranks runs, whatever their losses are.
     main_metric = "mse"

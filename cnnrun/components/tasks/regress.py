@@ -15,7 +15,7 @@ from cnnrun.components.tasks.task import Array, Predictions, Task
 from cnnrun.components.tasks.value_metrics import figures_of_sums, regression_scores
 from cnnrun.data.dataset import Dataset
 from cnnrun.errors import UserError
-from cnnrun.measures import LOSS, MAE, R2, RMSE
+from cnnrun.metrics import LOSS, MAE, R2, RMSE
 from cnnrun.registry import tasks
 from cnnrun.runtime.strict_json import to_json
 
@@ -30,7 +30,7 @@ class Regress(Task):
     """
 
     defaults: ClassVar[dict[str, Any]] = {"loss": "mse"}
-    measures = ("loss", "r2", "mae", "rmse")
+    epoch_metrics = ("loss", "r2", "mae", "rmse")
     metrics = (LOSS, R2, MAE, RMSE)
     monitor = "r2"
     higher_is_better: ClassVar[dict[str, bool]] = {

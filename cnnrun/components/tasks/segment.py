@@ -17,7 +17,7 @@ from cnnrun.components.tasks.task import Array, Predictions, Task
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.targets import IGNORED
 from cnnrun.errors import UserError
-from cnnrun.measures import LOSS, MIOU, PIXEL_ACCURACY
+from cnnrun.metrics import LOSS, MIOU, PIXEL_ACCURACY
 from cnnrun.registry import tasks
 
 
@@ -26,7 +26,7 @@ class Segment(Task):
     """Assign each pixel to one of K classes; scored by mean intersection over union (mIoU)."""
 
     defaults: ClassVar[dict[str, Any]] = {"model": "unet", "loss": "cross_entropy"}
-    measures = ("loss", "miou", "pixel_accuracy")
+    epoch_metrics = ("loss", "miou", "pixel_accuracy")
     metrics = (LOSS, MIOU, PIXEL_ACCURACY)
     monitor = "miou"
     headline = ("miou", "pixel_accuracy", "loss")

@@ -12,7 +12,7 @@ from cnnrun.components.tasks.exact_sums import exact_sum
 from cnnrun.components.tasks.task import Task
 from cnnrun.data.dataset import Dataset
 from cnnrun.errors import UserError
-from cnnrun.measures import CONTENT, LOSS, SMOOTHNESS, STYLE
+from cnnrun.metrics import CONTENT, LOSS, SMOOTHNESS, STYLE
 from cnnrun.registry import tasks
 
 
@@ -28,9 +28,9 @@ class Stylize(Task):
         # L-BFGS flattens the pixels in memory order.
         "training": {"channels_last": False},
     }
-    measures = ("loss", "content", "style", "smoothness")
+    epoch_metrics = ("loss", "content", "style", "smoothness")
     metrics = (LOSS, CONTENT, STYLE, SMOOTHNESS)
-    higher_is_better: ClassVar[dict[str, bool]] = dict.fromkeys(measures, False)
+    higher_is_better: ClassVar[dict[str, bool]] = dict.fromkeys(epoch_metrics, False)
     plots = ("curves", "style")
     targets = "pixels"
     predicts = False
@@ -54,8 +54,8 @@ class Stylize(Task):
                 f"is the full size; use {stages} or more, or fewer model.stages"
             )
 
-    def begin_epoch(self, model: nn.Module, dataset: Dataset, epoch: int, epochs: int) -> bool:
-        """See `Task.begin_epoch`; the epochs are shared evenly between the sizes of the image."""
+    def start_epoch(self, model: nn.Module, dataset: Dataset, epoch: int, epochs: int) -> bool:
+        """See `Task.start_epoch`; the epochs are shared evenly between the sizes of the image."""
         image: Any = model
         content = dataset.train.images[torch.arange(1)].float() / 255
         stages = len(image.levels)

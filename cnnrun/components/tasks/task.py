@@ -19,12 +19,17 @@ from cnnrun.data.dataset import Dataset
 from cnnrun.data.pixel_targets import Noise
 from cnnrun.data.targets import Kind
 from cnnrun.errors import UserError, did_you_mean
-from cnnrun.measures import LOSS, Metric, described, with_directions
+from cnnrun.metrics import LOSS, Metric, described, with_directions
+from cnnrun.runtime.former_names import accept_former
 from cnnrun.runtime.text_table import columns, padded, width_of
 
 Array = npt.NDArray[Any]
-# What parts of a task were called before; tasks of plug-ins may still use these names.
-_FORMER = {"pictures": "plots", "in_words": "to_text"}
+_FORMER = {
+    "begin_epoch": "start_epoch",
+    "in_words": "to_text",
+    "measures": "epoch_metrics",
+    "pictures": "plots",
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Task(OwnTraining, FoundInData):
     # Sections of the YAML file that may be left out, with their defaults.
     defaults: ClassVar[dict[str, Any]] = {"loss": "cross_entropy"}
     # The metrics that `sums` sums, by the names they have in the log; "loss" is first.
-    measures: ClassVar[tuple[str, ...]] = ("loss",)
+    epoch_metrics: ClassVar[tuple[str, ...]] = ("loss",)
     # What the task's own metrics are (unit, direction, name, format), those of base classes kept.
     metrics: ClassVar[tuple[Metric, ...]] = (LOSS,)
     # A short form, for metrics with nothing but a direction.
@@ -74,7 +79,6 @@ class Task(OwnTraining, FoundInData):
     headline: ClassVar[tuple[str, ...]] = ("loss",)
     # The plots drawn when training has ended, by their names in `cnnrun viz`.
     plots: ClassVar[tuple[str, ...]] = ("curves",)
-    pictures: ClassVar[tuple[str, ...]] = plots  # the former name
     # The targets: a kind of `cnnrun.data.targets`, or the images' own pixels in 0..1.
     targets: ClassVar[Kind | Literal["pixels"]] = "labels"
     # The network's output, for users of an exported file.
@@ -86,10 +90,7 @@ class Task(OwnTraining, FoundInData):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for former, name in _FORMER.items():
-            if former in vars(cls) and name not in vars(cls):
-                setattr(cls, name, vars(cls)[former])
-            setattr(cls, former, getattr(cls, name))
+        accept_former(cls, _FORMER)
 
     @classmethod
     def declared(cls) -> dict[str, Metric]:
@@ -99,7 +100,7 @@ class Task(OwnTraining, FoundInData):
             own = vars(base)
             found |= {metric.name: metric for metric in own.get("metrics", ())}
             found = with_directions(found, own.get("higher_is_better", {}))
-        names = dict.fromkeys((*getattr(cls, "measures", ()), *cls.headline, *found))
+        names = dict.fromkeys((*getattr(cls, "epoch_metrics", ()), *cls.headline, *found))
         return {name: described(name, found) for name in names}
 
     @classmethod
@@ -122,10 +123,10 @@ class Task(OwnTraining, FoundInData):
                 higher is better.
         """
         name = cls.monitor if monitor == "auto" else monitor
-        if name not in cls.measures:
+        if name not in cls.epoch_metrics:
             raise UserError(
-                f"'{name}' is not measured{did_you_mean(name, cls.measures)}; after an epoch there "
-                f"are {', '.join(cls.measures)}"
+                f"'{name}' is not measured{did_you_mean(name, cls.epoch_metrics)}; after an epoch "
+                f"there are {', '.join(cls.epoch_metrics)}"
             )
         metric = cls.metric(name)
         if metric.higher_is_better is None:
@@ -158,7 +159,7 @@ class Task(OwnTraining, FoundInData):
             UserError: how many it needs.
         """
 
-    def begin_epoch(
+    def start_epoch(
         self,
         model: nn.Module,  # noqa: ARG002
         dataset: Dataset,  # noqa: ARG002
@@ -200,7 +201,7 @@ class Task(OwnTraining, FoundInData):
     ) -> Tensor:
         """The sums over samples of each metric, the loss first: on the same device.
 
-        Of shape (len(measures),), or (`sum_count`,) where `figures` computes the metrics from
+        Of shape (len(epoch_metrics),), or (`sum_count`,) where `figures` computes the metrics from
         others.
 
         losses, outputs: what `step` returned for the samples of one or more batches. targets:
@@ -211,11 +212,11 @@ class Task(OwnTraining, FoundInData):
     @property
     def sum_count(self) -> int:
         """The number of sums."""
-        return len(self.measures)
+        return len(self.epoch_metrics)
 
     def figures(self, means: Sequence[float]) -> dict[str, float | None]:
         """The metrics, from the means over samples of what `sums` sums: by default the same."""
-        return dict(zip(self.measures, means, strict=True))
+        return dict(zip(self.epoch_metrics, means, strict=True))
 
     def answers(
         self,
@@ -250,8 +251,6 @@ class Task(OwnTraining, FoundInData):
         """Scores as `cnnrun eval` prints them: by default a line for each that is a number."""
         numbers = [name for name, value in scores.items() if isinstance(value, float)]
         return self.lines_of(scores, numbers)
-
-    in_words = to_text  # the former name
 
     def prediction_rows(
         self, answers: Mapping[str, Array], names: Sequence[str], most: int
@@ -292,3 +291,6 @@ class Task(OwnTraining, FoundInData):
         shown = [(self.metric(name), scores[name]) for name in names if name in scores]
         width = max((width_of(metric.display_name) for metric, _ in shown), default=0)
         return "\n".join(f"{padded(m.display_name, width)}  {m.text(v)}" for m, v in shown)
+
+
+accept_former(Task, _FORMER)

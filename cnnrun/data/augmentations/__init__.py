@@ -7,10 +7,20 @@ from cnnrun.data.augmentations import (
     blur,
     color,
     erasing,
+    from_albumentations,
     from_torchvision,
     geometric,
     mixing,
     policies,
 )
 
-__all__ = ["blur", "color", "erasing", "from_torchvision", "geometric", "mixing", "policies"]
+__all__ = [
+    "blur",
+    "color",
+    "erasing",
+    "from_albumentations",
+    "from_torchvision",
+    "geometric",
+    "mixing",
+    "policies",
+]

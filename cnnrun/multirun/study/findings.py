@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnrun.comparison import Comparison, Result, to_dict
 from cnnrun.comparison.text import conclusion, score_texts, score_titles, sentence
-from cnnrun.measures import ACCURACY
+from cnnrun.metrics import ACCURACY
 from cnnrun.multirun.study.spec import Study
 from cnnrun.runtime.text_table import columns
 

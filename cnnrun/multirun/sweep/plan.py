@@ -18,7 +18,7 @@ from cnnrun.config.experiment import Experiment
 from cnnrun.config.identity import key_of
 from cnnrun.config.yaml_words import dump
 from cnnrun.errors import ConfigError, UserError
-from cnnrun.measures import Metric
+from cnnrun.metrics import Metric
 from cnnrun.multirun.comparable import ranking_metric
 from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.settings import Settings, apply, changes, to_text

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnrun.comparison import Comparison, Group, Result
-from cnnrun.measures import Metric, usual_monitor
+from cnnrun.metrics import Metric, usual_monitor
 from cnnrun.plots.drawing.embedding import COLOURS
 from cnnrun.plots.drawing.lettering import in_legend, set_fonts, shorten, widest
 from cnnrun.plots.drawing.scales import set_log_scale

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnrun.measures import Metric, described, span_a_decade
+from cnnrun.metrics import Metric, described, span_a_decade
 from cnnrun.plots.drawing.lettering import set_fonts, shorten
 from cnnrun.plots.drawing.scales import set_log_scale
 from cnnrun.plots.drawing.sheet import HEADER, Sheet

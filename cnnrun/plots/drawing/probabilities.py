@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cnnrun.components.tasks.metrics import Calibration
 from cnnrun.evaluation.ranking_curves import Ranking
-from cnnrun.measures import AUROC, ECE
+from cnnrun.metrics import AUROC, ECE
 from cnnrun.plots.drawing.comparison import MOST_CURVES, line_of, marker_of
 from cnnrun.plots.drawing.lettering import in_legend, set_fonts, shorten, widest
 from cnnrun.plots.drawing.sheet import HEADER, Sheet

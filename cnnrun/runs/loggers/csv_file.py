@@ -17,7 +17,7 @@ from cnnrun.runtime.files import write_text
 class CsvFile(Logger):
     """`metrics.csv` in the run directory, one row per epoch."""
 
-    def begin(
+    def start(
         self,
         run: Path,
         config: dict[str, Any],  # noqa: ARG002

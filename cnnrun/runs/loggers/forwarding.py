@@ -41,7 +41,7 @@ class Reports:
         self.loggers, self.run = dict(loggers), run
         self.known: dict[str, dict[str, Any]] = {}
 
-    def begin(self, experiment: Experiment) -> None:
+    def start(self, experiment: Experiment) -> None:
         """Also forwards epochs that were trained before but not logged."""
         if not self.loggers:
             return
@@ -55,7 +55,7 @@ class Reports:
             known = self.known.get(name, {})
             # Epochs that the run has lost and trains again are logged again.
             known = {**known, **({"epochs": min(known["epochs"], len(rows))} if known else {})}
-            returned = self._try(name, lambda logger: logger.begin(self.run.path, config, known))  # noqa: B023
+            returned = self._try(name, lambda logger: logger.start(self.run.path, config, known))  # noqa: B023
             self.known[name] = {"epochs": known.get("epochs", 0), **(returned or {})}
         for row in rows:
             self.epoch(row)

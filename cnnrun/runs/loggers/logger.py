@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnrun.errors import UserError
+from cnnrun.runtime.former_names import accept_former
 
 Row = Mapping[str, Any]
 """A line of the log, as in `metrics.jsonl`: `epoch` from 1, `step`, `lr`, `train_loss` ..."""
@@ -16,7 +17,11 @@ Row = Mapping[str, Any]
 class Logger:
     """Writes a run's log for another tool. Each method may fail: training continues without it."""
 
-    def begin(self, run: Path, config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        accept_former(cls, _FORMER)
+
+    def start(self, run: Path, config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         """Called before training, and again when a run is resumed.
 
         run: its directory. config: the complete experiment. known: what this returned the first
@@ -30,13 +35,13 @@ class Logger:
 
     def plot(self, name: str, file: Path) -> None:
         """Called with each PNG that the run has drawn, when it has ended."""
-        self.picture(name, file)
-
-    def picture(self, name: str, file: Path) -> None:
-        """The former name of `plot`, still called."""
 
     def end(self, summary: dict[str, Any]) -> None:
         """Called at the end with the content of `summary.json`; {} if the run stopped or failed."""
+
+
+_FORMER = {"begin": "start", "picture": "plot"}
+accept_former(Logger, _FORMER)
 
 
 def require(module: str, extra: str) -> Any:

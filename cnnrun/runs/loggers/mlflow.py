@@ -35,7 +35,7 @@ class MLflow(Logger):
         require("mlflow", "mlflow")
         self.uri, self.experiment = _without_secrets(uri), experiment
 
-    def begin(self, run: Path, config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    def start(self, run: Path, config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         from mlflow import MlflowClient
         from mlflow.entities import Param
 

@@ -19,7 +19,7 @@ class TensorBoard(Logger):
         require("tensorboard", "tensorboard")
         self.folder = folder
 
-    def begin(self, run: Path, config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    def start(self, run: Path, config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         from torch.utils.tensorboard import SummaryWriter
 
         self.run, self.config = run, config

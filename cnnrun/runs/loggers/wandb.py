@@ -26,7 +26,7 @@ class WandB(Logger):
         self.wandb = require("wandb", "wandb")
         self.project, self.mode = project, mode
 
-    def begin(self, run: Path, config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    def start(self, run: Path, config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         self.run = self.wandb.init(
             project=self.project or config["name"],
             name=run.name,

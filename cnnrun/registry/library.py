@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cnnrun.component import Entry, check_signature
 from cnnrun.errors import UserError
+from cnnrun.registry.entry import Entry, check_signature
 
 # From a member's name to its factory, whose signature is its schema, as usual.
 Maker = Callable[[str], Callable[..., Any]]
@@ -77,12 +77,18 @@ class Libraries:
         library = self.known.get(beginning)
         if library is None:
             return None
-        if member in library.refused:
-            raise UserError(f"{name} {library.refused[member]}")
         if member not in library.members():
+            if refused := _as_spelled(member, library.refused):
+                raise UserError(f"{library.name}/{refused} {library.refused[refused]}")
             return None
         made = library.maker(member)
         entry = Entry(self.kind, name, made, self._base, library.place, library.module)
         check_signature(entry)
         self.asked_for[name] = entry
         return entry
+
+
+def _as_spelled(member: str, names: Iterable[str]) -> str | None:
+    """The one of `names` that `member` means but for its case and underscores."""
+    wanted = member.lower().replace("_", "")
+    return next((name for name in names if name.lower().replace("_", "") == wanted), None)

@@ -7,45 +7,14 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Annotated, Any, Literal, TypeVar
+from functools import cached_property, lru_cache
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, create_model, field_validator
+from pydantic import Field, PydanticUserError
 
 from cnnrun.errors import UserCodeError, UserError
-
-_LARGEST = 3.4028234e38
-
-
-class Options(BaseModel):
-    """A mapping in the YAML file: unknown keys, wrong types and non-finite numbers are refused."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        frozen=True,
-        protected_namespaces=(),
-        use_attribute_docstrings=True,
-    )
-
-    @field_validator("*")
-    @classmethod
-    def _within_range(cls, value: Any) -> Any:
-        """Refuse a number that 32-bit tensors turn into infinity or an error."""
-        for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, float) and abs(number) > _LARGEST:
-                raise ValueError(f"{number:g} is beyond what 32 bits hold (up to {_LARGEST:.1e})")
-        return value
-
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-class Component(Options):
-    """A `name` and the parameters of the factory of that name."""
-
-    name: str
+from cnnrun.registry.nested import Nested, nested_in
+from cnnrun.registry.options import Component, made_model
 
 
 @dataclass(frozen=True)
@@ -108,6 +77,16 @@ class Entry:
     def _names(self, kind: Any) -> tuple[str, ...]:
         return tuple(p.name for p in self.signature.parameters.values() if p.kind is kind)
 
+    @cached_property
+    def nested(self) -> dict[str, Nested]:
+        """The parameters that are components themselves (or lists of them), by name."""
+        found = {p: nested_in(self.signature.parameters[p].annotation) for p in self.parameters}
+        return {name: nested for name, nested in found.items() if nested is not None}
+
+    def default(self, parameter: str) -> Any:
+        """A parameter's default; `inspect.Parameter.empty` where it is required."""
+        return self.signature.parameters[parameter].default
+
     def shared_keys(self) -> type[Component]:
         """The keys that all components of the kind have.
 
@@ -117,8 +96,13 @@ class Entry:
         shared: type[Component] = found if isinstance(found, type) else found()
         return shared
 
-    def schema(self, shared: type[Component] | None = None) -> type[Component]:
-        """The pydantic model of the component's mapping; `shared` spares making those keys."""
+    def schema(
+        self, shared: type[Component] | None = None, without: tuple[str, ...] = ()
+    ) -> type[Component]:
+        """The pydantic model of the component's mapping.
+
+        shared: `shared_keys()`, to spare making them. without: parameters that are left out.
+        """
         base = shared or self.shared_keys()
         shadowed = set(self.parameters) & set(base.model_fields)
         if shadowed:
@@ -127,9 +111,11 @@ class Entry:
         if self.is_family:
             fields["name"] = (Annotated[str, Field(pattern=f"^{re.escape(self.name[:-1])}.")], ...)
         for name in self.parameters:
-            parameter = self.signature.parameters[name]
-            required = parameter.default is inspect.Parameter.empty
-            fields[name] = (parameter.annotation, ... if required else parameter.default)
+            if name not in without:
+                default = self.default(name)
+                value = ... if default is inspect.Parameter.empty else default
+                field = Field(value, validate_default=True) if name in self.nested else value
+                fields[name] = (self.signature.parameters[name].annotation, field)
         try:
             return made_model(self.name, base, fields)
         except PydanticUserError as error:
@@ -137,16 +123,15 @@ class Entry:
             message = f"has a parameter of a type that YAML can't give: {wrong}"
             raise self.mistake(message) from error
 
+    @lru_cache(maxsize=256)  # noqa: B019 (as long-lived as the program)
+    def cached_schema(self, without: tuple[str, ...]) -> type[Component]:
+        """`schema`, made once."""
+        return self.schema(without=without)
+
     @property
     def summary(self) -> str:
         """The first line of the factory's docstring."""
         return (inspect.getdoc(self.factory) or "").partition("\n")[0]
-
-
-def made_model(name: str, base: type[Model], fields: dict[str, Any]) -> type[Model]:
-    """A model created at run time: pydantic must not search its source for docstrings."""
-    no_source = {"use_attribute_docstrings": False}
-    return create_model(name, __base__=base, __cls_kwargs__=no_source, **fields)
 
 
 def check_signature(entry: Entry) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cnnrun import registry
 from cnnrun.comparison import find_runs
 from cnnrun.comparison.text import figure
-from cnnrun.measures import ACCURACY, ECE, KNOWN, LOSS, MAJORITY, PSNR, Metric, read_metrics
+from cnnrun.metrics import ACCURACY, ECE, KNOWN, LOSS, MAJORITY, PSNR, Metric, read_metrics
 from cnnrun.report import many_runs, one_run
 from tests.conftest import Command
 
@@ -83,7 +83,7 @@ def test_no_metric_of_a_file_is_trusted_farther_than_it_can_be_read() -> None:
 
 PLUGIN = """
 from cnnrun.components.tasks.classify import Classify
-from cnnrun.measures import Metric
+from cnnrun.metrics import Metric
 from cnnrun.registry import tasks
 import torch
 
@@ -92,7 +92,7 @@ import torch
 class ByError(Classify):
     \"\"\"Classification that is measured by its error.\"\"\"
 
-    measures = ("loss", "accuracy", "wrong")
+    epoch_metrics = ("loss", "accuracy", "wrong")
     metrics = (Metric("wrong", False, "%", "error rate", ".1f"),)
     monitor = "wrong"
     headline = ("wrong", "accuracy")
@@ -105,7 +105,7 @@ class ByError(Classify):
         found = super().scores(predictions, classes)
         return {"wrong": 1 - found["accuracy"], "accuracy": found["accuracy"]}
 
-    def in_words(self, scores):
+    def to_text(self, scores):
         return self.lines_of(scores, self.headline)
 
 
@@ -114,7 +114,7 @@ class Shortly(ByError):
     \"\"\"The direction alone, as plug-ins have said it before.\"\"\"
 
     metrics = ()
-    measures = ("loss", "accuracy", "mistakes")
+    epoch_metrics = ("loss", "accuracy", "mistakes")
     monitor = "mistakes"
     higher_is_better = {"mistakes": False}
 
@@ -123,7 +123,7 @@ class Shortly(ByError):
 class Unsaid(Shortly):
     \"\"\"Says nothing of its direction.\"\"\"
 
-    measures = ("loss", "accuracy", "errors")
+    epoch_metrics = ("loss", "accuracy", "errors")
     monitor = "errors"
 """
 

@@ -1,19 +1,4 @@
-"""Names to factories: one `Registry` for each kind of component, all listed at the end.
-
-A factory is a class or function. Its signature is the only place where its parameters are written:
-
-* parameters before the `*` are *given* by cnnrun, by name (`input_shape`, `num_classes` ...);
-* parameters after the `*` are the component's YAML keys; their annotations and defaults are the
-  schema (pydantic), the text of `cnnrun list` and the editor's completion.
-
-    @models.register("tiny")
-    class Tiny(nn.Module):
-        \"\"\"One line that `cnnrun list` prints.\"\"\"
-
-        def __init__(self, input_shape, num_classes, *, width: int = 8): ...
-
-A registry imports its package at the first look-up, so importing this module costs nothing heavy.
-"""
+"""The components of one kind, by name."""
 
 from __future__ import annotations
 
@@ -26,12 +11,10 @@ from typing import Annotated, Any, TypeVar, Union
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
-from cnnrun.component import Component as Component
-from cnnrun.component import Entry as Entry
-from cnnrun.component import Options as Options
-from cnnrun.component import check_signature, named
 from cnnrun.errors import UserError, did_you_mean, in_user_code
-from cnnrun.library import Libraries
+from cnnrun.registry.entry import Entry, check_signature, named
+from cnnrun.registry.library import Libraries
+from cnnrun.registry.options import Component, as_mapping
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
@@ -115,18 +98,19 @@ class Registry:
             UserError: there is none, and the message has the nearest name; or it is a library's
                 that can't be used here, and the message says why.
         """
-        names = self.names()
-        found = self._find(name)
+        found = self.find(name)
         if found is None:
-            names = self._libraries.names_beside(name) or names
+            names = self._libraries.names_beside(name) or self.names()
             raise UserError(f"unknown {self.kind} '{name}'{did_you_mean(name, names)}")
         return found
 
-    def has(self, name: str) -> bool:
-        """Whether `get` finds it. Raises UserError: a library's that can't be used here."""
-        return bool(self.names()) and self._find(name) is not None
+    def find(self, name: Any) -> Entry | None:
+        """As `get`; None if there is none.
 
-    def _find(self, name: str) -> Entry | None:
+        Raises:
+            UserError: it is a library's that can't be used here.
+        """
+        importlib.import_module(self._package)
         return self._entries.get(self._key(name)) or self._libraries.get(name)
 
     def _key(self, name: Any) -> Any:
@@ -201,88 +185,3 @@ def _what(value: Any) -> str:
     if inspect.isclass(value):
         return f"the class {value.__name__}, not an instance of it"
     return f"a {type(value).__name__} (of {type(value).__module__})"
-
-
-def as_mapping(value: Any) -> Any:
-    """`sgd` is short for `{name: sgd}`."""
-    return {"name": value} if isinstance(value, str) else value
-
-
-tasks = Registry(
-    "task",
-    "cnnrun.components.tasks",
-    product="cnnrun.components.tasks.task:Task",
-    words="A task is a class derived from cnnrun.plugin.Task",
-)
-datasets = Registry(
-    "dataset",
-    "cnnrun.data.sources",
-    "cnnrun.data.options:dataset_options",
-    product="cnnrun.data.dataset:Dataset",
-    words="A dataset is a function that returns a cnnrun.plugin.Dataset",
-)
-augmentations = Registry(
-    "augmentation",
-    "cnnrun.data.augmentations",
-    product="cnnrun.data.augmentations.base:Applicable",
-    words="An augmentation is a class derived from Photometric, Geometric or Mixing of "
-    "cnnrun.plugin; it works on a whole batch, on the device",
-)
-models = Registry(
-    "model",
-    "cnnrun.models",
-    product="torch.nn:Module",
-    words="A model is a torch.nn.Module",
-)
-initializers = Registry(
-    "initializer",
-    "cnnrun.components.initializers",
-    words="An initializer is a function that fills the tensor `weight`",
-)
-losses = Registry(
-    "loss",
-    "cnnrun.components.losses",
-    product="torch.nn:Module",
-    words="A loss is a torch.nn.Module: forward(outputs, targets) gives (N,) losses",
-)
-optimizers = Registry(
-    "optimizer",
-    "cnnrun.components.optimizers",
-    product="torch.optim:Optimizer",
-    words="An optimizer is a torch.optim.Optimizer, or a function that returns one",
-)
-schedules = Registry(
-    "schedule",
-    "cnnrun.components.schedules",
-    "cnnrun.components.schedules:ScheduleOptions",
-    product="cnnrun.components.schedules:Schedule",
-    words="A schedule is a class derived from cnnrun.plugin.Schedule, with a method factor(step)",
-)
-plots = Registry(
-    "plot",
-    "cnnrun.plots",
-    product="matplotlib.figure:Figure",
-    words="A plot is a function that returns a cnnrun.plugin.Figure",
-)
-loggers = Registry(
-    "logger",
-    "cnnrun.runs.loggers",
-    product="cnnrun.runs.loggers.logger:Logger",
-    words="A logger is a class derived from cnnrun.plugin.Logger",
-)
-
-KINDS = {
-    registry.kind: registry
-    for registry in (
-        tasks,
-        datasets,
-        augmentations,
-        models,
-        initializers,
-        losses,
-        optimizers,
-        schedules,
-        plots,
-        loggers,
-    )
-}
