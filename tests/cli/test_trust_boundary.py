@@ -303,7 +303,7 @@ def test_a_database_that_is_not_optunas_is_left_as_it_is(cnnrun: Command, home: 
     _foreign_database(home / "bookmarks.db")
     ended = cnnrun("sweep", "--join", f"sqlite:///{home}/bookmarks.db")
     assert ended.code == 1
-    assert "the sweeps there are none" in ended.err
+    assert "it holds no sweeps" in ended.err
     assert _tables(home / "bookmarks.db") == ["bookmarks"]
     assert cnnrun("sweep", "--join", f"sqlite:///{home}/none.db").code == 1
     assert not (home / "none.db").exists()

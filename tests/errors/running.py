@@ -152,7 +152,7 @@ MODELS = [
          "Use one of the layers listed.",
          "check x.yaml " + STYLE.replace('"weights": "w.pt"', '"weights": "random", '
          '"style_layers": {"conv9_1": 1}')),
-    Case("no model, run or checkpoint is called 'vgg18'; there are vgg16, vgg19",
+    Case("loss.network: unknown name 'vgg18'; there are vgg16, vgg19",
          "There is no network with this name to judge style.",
          "Use one of the networks listed, or one of your runs.",
          "check x.yaml " + STYLE.replace('"weights": "w.pt"', '"weights": "random", '

@@ -63,7 +63,7 @@ MASKS = [
          "Use `unet`, with your model as its encoder.",
          SEGMENT.replace("unet, encoder: {name: cnn, channels: [4, 4]}", "cnn, channels: [4, 4]"),
          files=masks()),
-    Case("model: encoder: chanels: unknown key; did you mean 'channels'?",
+    Case("model.encoder.chanels: unknown key; did you mean 'channels'?",
          "The network used as the encoder has no such key.",
          "Use the suggested key; `cnnrun list model cnn` shows all.",
          SEGMENT.replace("channels", "chanels"), files=masks()),

@@ -325,5 +325,5 @@ def test_a_member_of_a_family_is_listed_by_its_own_name(cnnrun: Command) -> None
     "name", ["deeplabv3_resnet50", "fasterrcnn_resnet50_fpn", "r3d_18", "quantized_resnet18"]
 )
 def test_networks_of_torchvision_for_other_tasks_are_refused_as_such(name: str) -> None:
-    with pytest.raises(UserError, match=f"torchvision/{name} is no plain image classifier"):
+    with pytest.raises(UserError, match=f"torchvision/{name} is not a plain image classifier"):
         check_torchvision_has(name)

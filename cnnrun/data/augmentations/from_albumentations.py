@@ -99,7 +99,7 @@ def albumentations_transform(member: str) -> Callable[..., Any]:
 
 
 def _library() -> Any:
-    """The package, which looks for updates on the web unless it is told not to."""
+    """The package, which looks for updates on the web unless that is switched off."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
         import albumentations
