@@ -294,7 +294,7 @@ def test_a_sweeps_folder_does_not_choose_its_database(
         assert ended.code == 1
         told = ended.err
     assert "secret" not in told
-    assert ("none" if how == "a link" else "--storage") in told
+    assert ("it holds no sweeps" if how == "a link" else "--storage") in told
     assert _tables(theirs) == ["bookmarks"]
     assert not contacted
 

@@ -273,9 +273,9 @@ def _fetch(url: str, name: str | None, options: LaunchOptions) -> Path:
     studies = {study: studies[study] for study in generations.latest(studies)}
     wanted = {n: a for n, a in studies.items() if name in (None, n, n.rpartition("-")[0])}
     if len(wanted) != 1:
-        names = ", ".join(studies) or "none"
+        names = f"the sweeps {', '.join(studies)}" if studies else "no sweeps"
         hint = did_you_mean(name or "", studies) if not wanted else "; choose with --name"
-        raise UserError(f"{shown(url)}: the sweeps there are {names}{hint}")
+        raise UserError(f"{shown(url)}: it holds {names}{hint}")
     study, attributes = next(iter(wanted.items()))
     found = str(parse(str(attributes["sweep.yaml"]), shown(url)).values.get("name"))
     if not re.fullmatch(NAME, found):
