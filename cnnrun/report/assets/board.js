@@ -116,7 +116,7 @@
       }
       const names = this.labels(runs);
       const head = runs.map((run) =>
-        element("th", { scope: "col" }, sample(this.slots.get(run.id)), text("bdi", names.get(run.id))),
+        element("th", { scope: "col" }, sample(this.slots.get(run.id)), " ", text("bdi", names.get(run.id))),
       );
       const body = keys.map((key) =>
         element(
