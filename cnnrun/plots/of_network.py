@@ -61,7 +61,7 @@ def activations(target: Target, *, count: Annotated[int, Field(ge=1, le=1000)] =
 
 @plots.register("weights")
 def weights(target: Target, *, of: Literal["values", "change"] = "values") -> Figure:
-    """Histograms of each layer's weights, beside the initial ones, or of their change.
+    """Histograms of each layer's weights and of the initial ones, or of their change.
 
     of: `values` are the weights themselves, `change` is how far each moved from the start.
     """
