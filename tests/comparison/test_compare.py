@@ -23,6 +23,7 @@ from cnnrun.comparison.statistics import (
 )
 from cnnrun.comparison.text import conclusion
 from cnnrun.errors import UserError
+from cnnrun.runtime.text_table import width_of
 
 NUMBERS = st.lists(st.floats(-100, 100), min_size=3, max_size=20)
 
@@ -514,8 +515,9 @@ def test_two_seeds_are_too_few_for_an_interval_and_that_is_said(runs: Runs) -> N
         runs.add(seed, one)
         runs.add(seed, other, optimizer__lr=0.2)
     text = to_text(runs.compare())
-    assert "75.00 % (too few seeds for ±)" in text
-    assert "± " not in text.replace("(±:", "")
+    assert text.splitlines()[1].split()[:4] == ["A", "2", "75.00", "%"]
+    assert "(± needs at least 3 seeds)" in text
+    assert "± " not in text.replace("(±:", "").replace("(± needs", "")
     assert "2 shared seeds are too few (gap 10.00 points)" in text
 
 
@@ -569,3 +571,13 @@ def test_many_groups_are_tested_against_the_best(runs: Runs) -> None:
     assert any("only the best is tested against each other" in text for text in found.caveats)
     text = to_text(found)
     assert "and 13 more: --json has them all" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_fits_its_terminal(runs: Runs, width: int) -> None:
+    for seed in range(3):
+        for k, lr in enumerate((0.1, 0.2)):
+            runs.add(seed, 0.5 + 0.1 * k + 0.01 * seed, optimizer__lr=lr, model__hidden=[8 + k] * 4)
+    lines = to_text(runs.compare(), width).split("\n\n")
+    assert all(width_of(line) <= width for part in lines[:-1] for line in part.splitlines())
+    assert ("what differs:" in "".join(lines)) == (width < 80)

@@ -412,4 +412,4 @@ def test_a_table_fits_its_terminal_and_keeps_names_shapes_and_costs(width: int) 
     lines = found.to_text(width).split("\n\n")[1].splitlines()[:-4]  # without the totals
     assert max(map(len, lines)) <= width
     assert {"layer", "kind", "output", "params", "MACs"} <= set(lines[0].split())
-    assert ("size" in lines[0].split()) == (width > 80)
+    assert ("size" in lines[0].split()) == (width > 60)

@@ -177,7 +177,7 @@ def _aligned(rows: list[list[str]], width: int) -> list[str]:
     for column in LEFT_OUT_FIRST:
         if too_wide() > max(0, widths[0] - _SHORTEST_NAME):
             widths.pop(column, None)
-    widths[0] = max(widths[0] - max(too_wide(), 0), _SHORTEST_NAME)
+    widths[0] = max(widths[0] - max(too_wide(), 0), min(widths[0], _SHORTEST_NAME))
     lines = []
     for row in rows:
         cells = row

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnrun.comparison import Comparison, Result, to_dict
-from cnnrun.comparison.text import conclusion, score_texts, score_titles, sentence
+from cnnrun.comparison.text import conclusion, score_rows, score_titles, sentence
 from cnnrun.metrics import ACCURACY
 from cnnrun.multirun.study.spec import Study
 from cnnrun.runtime.text_table import columns
@@ -97,12 +97,13 @@ class Findings:
         """The question, a table of the variants, best first, and the sentences."""
         comparison = self.comparison
         head = ["variant", "seeds", *score_titles(comparison), "parameters"]
+        scores, note = score_rows(comparison)
         rows = [
-            [r.name, str(len(r.scores)), *score_texts(comparison, r), f"{_parameters(r):,}"]
-            for r in comparison.results
+            [r.name, str(len(r.scores)), *texts, f"{_parameters(r):,}"]
+            for r, texts in zip(comparison.results, scores, strict=True)
         ]
         lines = [*([self.study.about.strip(), ""] if self.study.about else [])]
-        lines += [*columns([head, *rows]), "", *self.sentences]
+        lines += [*columns([head, *rows]), *note, "", *self.sentences]
         warnings = [*self.failures, *comparison.caveats]
         if warnings:
             lines += ["", *(f"warning: {text}" for text in warnings)]
