@@ -242,7 +242,7 @@ def test_activations_are_torchs_with_their_keys() -> None:
         ({"loss": "torch/KLDivLoss"}, "torch/KLDivLoss takes log-probabilities"),
         ({"loss": "torch/nllloss"}, "torch/NLLLoss takes log-probabilities"),
         ({"loss": "torch/kl_div_loss"}, "torch/KLDivLoss takes log-probabilities"),
-        ({"optimizer": "torch/sparse_adam"}, "torch/SparseAdam takes sparse gradients"),
+        ({"optimizer": "torch/sparse_adam"}, "torch/SparseAdam takes only sparse gradients"),
         ({"loss": "torch/CTCLoss"}, "compares sequences"),
         ({"loss": {"name": "torch/HuberLoss", "reduction": "sum"}}, "reduction: unknown key"),
         ({"schedule": "torch/LambdaLR"}, "needs a function, which YAML can't give"),
