@@ -48,9 +48,7 @@ test-busy: install-dev ## The tests beside eight processes that compute all the 
 
 chaos: install-dev ## Kill runs, break disks, mutate configs and files by the thousand, for an hour
 	$(BIN)/python -m tests.chaos.campaign
-	$(BIN)/python -m pytest -q -m slow tests/chaos -k "not campaign"
-	$(BIN)/python -m pytest -q -m slow tests/config/test_fuzz_config.py \
-	  tests/data/test_fuzz_images.py tests/runs/test_hostile_files.py tests/runs/test_damaged_and_foreign_checkpoints.py
+	CNNRUN_THOROUGH=1 $(BIN)/python -m pytest -q -m slow
 
 benchmarks: install-dev ## Images/s of loading, augmentation and training, beside others'
 	$(PIP_INSTALL) --editable '.[benchmarks]'

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,11 +171,12 @@ class Run:
             UserError: the run lacks what the plot shows.
         """
         from cnnrun.plots import figure_of
+        from cnnrun.plots.style import shown_inline
         from cnnrun.plots.target import Target
 
         document = Document(f"show({plot!r})", {"name": plot, **parameters})
         target = Target(self.path, plugins=_files(plugins))
-        return _shown_inline(figure_of(plot, target, document))
+        return shown_inline(figure_of(plot, target, document))
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -287,20 +287,6 @@ def _files(plugins: AnyPath | Iterable[AnyPath]) -> list[str]:
     if isinstance(plugins, str | PathLike):
         return [str(plugins)]
     return [str(file) for file in plugins]
-
-
-def _shown_inline(figure: Figure) -> Figure:
-    """Notebooks call this for an object's PNG; without `pyplot` nothing else provides it."""
-
-    def png() -> bytes:
-        from cnnrun.plots.style import DPI, look
-
-        with BytesIO() as stream, look():
-            figure.savefig(stream, format="png", dpi=DPI)
-            return stream.getvalue()
-
-    figure._repr_png_ = png  # type: ignore[attr-defined]
-    return figure
 
 
 __all__ = [

@@ -6,13 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import hypothesis
 import pytest
 import typer.main
 
@@ -26,6 +28,16 @@ EXPERIMENTS = sorted(
 )
 """The shipped configs that `cnnrun train` takes."""
 
+HANGS = 1800
+"""Seconds after which a process or an event will not come any more, however busy the machine."""
+
+THOROUGH = "CNNRUN_THOROUGH" in os.environ
+"""`make chaos` asks for all cases and for whole trainings where the slow tests take a few."""
+
+# A busy machine may take any time for an example.
+hypothesis.settings.register_profile("any time", deadline=None)
+hypothesis.settings.load_profile("any time")
+
 # Two test processes share two cores; more threads would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -36,6 +48,26 @@ typer.main.get_command = cache(typer.main.get_command)
 def quick_ones(cases: Iterable[Any], *quick: Any) -> list[Any]:
     """`cases` for `parametrize`: the `quick` ones always run, the others are slow."""
     return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]
+
+
+def stand_in(module: ModuleType, **changes: Any) -> SimpleNamespace:
+    """`module` with changes, to be put where one other module names it.
+
+    Changed itself, it would be so for all; what is imported meanwhile would keep it for ever.
+    """
+    return SimpleNamespace(**{**vars(module), **changes})
+
+
+def some(cases: Sequence[Any], count: int) -> list[Any]:
+    """So many of the cases, at equal distances; all if `THOROUGH`."""
+    if THOROUGH or count >= len(cases):
+        return list(cases)
+    return [cases[(2 * k + 1) * len(cases) // (2 * count)] for k in range(count)]
+
+
+thorough_only = pytest.mark.skipif(
+    not THOROUGH, reason="trains for minutes on real data: make chaos runs it"
+)
 
 
 @dataclass
@@ -173,7 +205,7 @@ def installed_shell(tmp_path: Path) -> Command:
 
 
 def _shell(folder: Path, *first_on_path: Path) -> Command:
-    def run(script: str, timeout: float = 240, **environment: str) -> Result:
+    def run(script: str, timeout: float = HANGS, **environment: str) -> Result:
         places = [*map(str, first_on_path), str(Path(sys.executable).parent), os.environ["PATH"]]
         ended = subprocess.run(
             ["bash", "-c", script],

@@ -11,14 +11,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import IO, Any
 
 import pytest
 import torch
 
 from cnnrun.multirun.launcher import workers
-from tests.conftest import Result
+from tests.conftest import Result, stand_in
 
 
 def _cnnrun(command: list[str]) -> None:
@@ -136,5 +135,4 @@ def together(count: int, *arguments: object) -> Result:
 
 def fork_runs(patch: pytest.MonkeyPatch, runs: type[Forked] = Forked) -> None:
     """Let `Workers` fork from now on."""
-    stand_in = SimpleNamespace(**{**vars(subprocess), "Popen": runs})
-    patch.setattr(workers, "subprocess", stand_in)
+    patch.setattr(workers, "subprocess", stand_in(subprocess, Popen=runs))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 from typing import IO, Any
 
 import pytest
@@ -14,6 +13,7 @@ from cnnrun import runner
 from cnnrun.config.experiment import load
 from cnnrun.errors import UserError
 from cnnrun.multirun.launcher import workers
+from tests.conftest import stand_in
 
 
 class Inline:
@@ -43,5 +43,4 @@ class Inline:
 
 def run_inline(patch: pytest.MonkeyPatch) -> None:
     """Let `Workers` train so from now on; none of the runs can be stopped or resumed."""
-    stand_in = SimpleNamespace(**{**vars(subprocess), "Popen": Inline})
-    patch.setattr(workers, "subprocess", stand_in)
+    patch.setattr(workers, "subprocess", stand_in(subprocess, Popen=Inline))

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.conftest import HANGS
+
 
 def _programs() -> Path:
     """Where initdb and pg_ctl are: Debian keeps them out of PATH."""
@@ -42,7 +44,7 @@ def postgres_server() -> Iterator[str]:
             check=True,
             stdout=subprocess.DEVNULL,
             cwd=folder,
-            timeout=120,
+            timeout=HANGS,
             **account,  # type: ignore[call-overload]
         )
 

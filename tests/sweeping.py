@@ -19,7 +19,7 @@ from cnnrun.config.experiment import load as load_experiment
 from cnnrun.multirun.launcher import workers
 from cnnrun.multirun.sweep import sweep
 from tests import quick_train
-from tests.conftest import REPOSITORY
+from tests.conftest import HANGS, REPOSITORY
 from tests.forking import Forked, fork_runs
 
 STUB = [sys.executable, str(REPOSITORY / "tests" / "quick_train.py")]
@@ -92,7 +92,7 @@ def apart(function: Any, *arguments: Any, **environment: str) -> multiprocessing
     return process  # type: ignore[return-value]
 
 
-def wait_until(what: Callable[[], object], seconds: float = 60) -> None:
+def wait_until(what: Callable[[], object], seconds: float = HANGS) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not come to that"

@@ -190,7 +190,7 @@ def test_a_registry_refuses_what_is_no_schema() -> None:
 
 # What others keep for themselves and offer in no other way, and where it is used.
 FOREIGN = {
-    "api.py": {"_repr_png_"},  # IPython's protocol
+    "plots/style.py": {"_repr_png_"},  # IPython's protocol
     "cli/__init__.py": {"_exit"},
     "comparison/text.py": {"_asdict"},  # public, of a named tuple
     "components/optimizers/usual.py": {"_foreach_mul_"},

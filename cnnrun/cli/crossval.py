@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -19,8 +19,9 @@ from cnnrun.cli.engines import (
     SlurmOptions,
 )
 from cnnrun.cli.help_text import examples
+from cnnrun.cli.printing import print_found
+from cnnrun.cli.seeds import METAVAR, chosen_seeds
 from cnnrun.runtime import console
-from cnnrun.runtime.strict_json import to_json
 
 
 @app.command(
@@ -30,6 +31,10 @@ def crossval(
     config: Config,
     overrides: Overrides = None,
     folds: Annotated[int, typer.Option(metavar="K", min=2, help="Number of folds.")] = 5,
+    seeds: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar=METAVAR, help="Repeat it under N seeds, or those listed."),
+    ] = None,
     output: Annotated[
         str, typer.Option("--output", "-o", help="Folder of all cross-validations.", metavar="DIR")
     ] = "crossval",
@@ -50,15 +55,21 @@ def crossval(
     Every training image is predicted by the one network that was not trained on it. Finished folds
     are not trained again.
     """
+    overrides = overrides or []
     from cnnrun.multirun import crossval as folded
     from cnnrun.multirun.launcher.engine import Place
     from cnnrun.multirun.launcher.train_jobs import LaunchOptions
 
     place = Place(on, cpus, gpus, memory, time, tuple(slurm or []))
     options = LaunchOptions(workers, tuple(plugin or []), quiet, place)
+    numbers = []
+    if seeds is not None:
+        from cnnrun.config.experiment import load
+
+        numbers = chosen_seeds(seeds, load(config, overrides, options.plugins).seed)
     if dry_run:
-        lines = folded.commands(config, folds, overrides or [], output, options)
+        lines = folded.commands(config, folds, overrides, output, options, numbers)
         console.out("\n".join(lines))
         return
-    found = folded.run(config, folds, overrides or [], output, options)
-    console.out(to_json(found.to_dict()) if as_json else found.to_text(), fit=not as_json)
+    found = folded.run(config, folds, overrides, output, options, numbers)
+    print_found(found, as_json)

@@ -20,8 +20,8 @@ from cnnrun.cli.engines import (
     SlurmOptions,
 )
 from cnnrun.cli.help_text import examples
+from cnnrun.cli.printing import print_found
 from cnnrun.runtime import console
-from cnnrun.runtime.strict_json import to_json
 
 
 @app.command(
@@ -61,4 +61,4 @@ def study(
         console.out("\n".join(studies.commands(file, overrides or [], options)))
         return
     findings = studies.run(file, overrides or [], options)
-    console.out(to_json(findings.to_dict()) if as_json else findings.to_text(), fit=not as_json)
+    print_found(findings, as_json)

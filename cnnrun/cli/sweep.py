@@ -19,9 +19,9 @@ from cnnrun.cli.engines import (
     SlurmOptions,
 )
 from cnnrun.cli.help_text import examples
+from cnnrun.cli.printing import print_found
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.runtime import console
-from cnnrun.runtime.strict_json import to_json
 
 if TYPE_CHECKING:
     from cnnrun.multirun.sweep.results import Results
@@ -110,7 +110,7 @@ def sweep(
     else:
         assert join is not None
         results = sweeps.join(join, name, options)
-    console.out(to_json(results.to_dict()) if as_json else results.to_text(), fit=not as_json)
+    print_found(results, as_json)
     _report_failures(results)
 
 

@@ -10,6 +10,7 @@ import typer
 from cnnrun.cli.app import AsJson, Config, Overrides, Plugins, app, importing
 from cnnrun.cli.completion import complete_config
 from cnnrun.cli.help_text import examples
+from cnnrun.cli.seeds import METAVAR, chosen_seeds
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
@@ -40,8 +41,7 @@ ResumeOrStart = Annotated[
 Seeds = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
-        metavar="N|A,B,...",
-        help="Train N random seeds, or those listed, together in one process.",
+        metavar=METAVAR, help="Train N random seeds, or those listed, together in one process."
     ),
 ]
 Quiet = Annotated[
@@ -111,18 +111,7 @@ def _train_seeds(
     from cnnrun.config.experiment import load
     from cnnrun.runner.train_seeds import train_seeds
 
-    first = load(config, changes, plugins).seed
-    try:
-        numbers = [int(text) for text in seeds.split(",")]
-    except ValueError:
-        raise ConfigError(
-            f"--seeds: '{seeds}' is neither a number nor a list as in 0,1,2"
-        ) from None
-    if "," not in seeds:
-        numbers = [first + k for k in range(numbers[0])]
-    chosen = list(dict.fromkeys(numbers))
-    if not chosen:
-        raise ConfigError("--seeds: at least one seed is needed")
+    chosen = chosen_seeds(seeds, load(config, changes, plugins).seed)
     experiments = [load(config, [*changes, f"seed={seed}"], plugins) for seed in chosen]
     for run in train_seeds(experiments, quiet):
         _print_run(run, quiet, as_json)

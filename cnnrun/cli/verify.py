@@ -8,8 +8,8 @@ import typer
 
 from cnnrun.cli.app import AsJson, Config, Overrides, Plugins, app
 from cnnrun.cli.help_text import examples
+from cnnrun.cli.printing import print_found
 from cnnrun.runtime import console
-from cnnrun.runtime.strict_json import to_json
 
 
 @app.command("verify-resume", epilog=examples("cnnrun verify-resume mine.yaml --epochs 3"))
@@ -43,6 +43,6 @@ def verify_resume(
     changes = [*(overrides or []), *(f"{key}={n}" for key, n in shorter.items() if n)]
     load(config, changes, plugin or [])  # report mistakes now, as such
     verdict = verify(config, changes, plugin or [], kills, seed, lambda text: console.warn(text))
-    console.out(to_json(verdict.to_dict()) if as_json else verdict.to_text(), fit=not as_json)
+    print_found(verdict, as_json)
     if not verdict.same:
         raise typer.Exit(1)

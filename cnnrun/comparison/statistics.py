@@ -82,18 +82,23 @@ def corrected(
     ]
 
 
-def cross_validated_interval(values: Sequence[float], level: float = 1 - LEVEL) -> Interval:
-    """The mean over the folds of one cross-validation, and its corrected interval.
+def cross_validated_interval(
+    values: Sequence[float], folds: int | None = None, level: float = 1 - LEVEL
+) -> Interval:
+    """The mean over the folds of a cross-validation, and its corrected interval.
 
     Folds are not independent runs: any two of K share K-2 parts for training, so scores scatter
     less than their error, and Student's interval is too narrow. Nadeau & Bengio (2003) replace 1/K
-    by 1/K + n_test/n_train, here 1/K + 1/(K-1).
+    by 1/K + n_test/n_train, here 1/K + 1/(K-1). Of a cross-validation repeated R times under other
+    seeds it is 1/RK + 1/(K-1) (Bouckaert & Frank 2004).
+
+    folds: K; by default as many as there are values.
     """
-    count = len(values)
+    count, folds = len(values), folds or len(values)
     plain = mean_interval(values, level)
     if plain.low is None or plain.high is None:
         return plain
-    wider = math.sqrt(1 + count / (count - 1))
+    wider = math.sqrt(1 + count / (folds - 1))
     return Interval(
         plain.mean,
         plain.mean - wider * (plain.mean - plain.low),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +16,8 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from cnnrun import registry
 from cnnrun.components.schedules import ScheduleOptions
-from cnnrun.config.component_names import NAMED_IN, ask_libraries, name_nested
+from cnnrun.config.component_names import ask_libraries
+from cnnrun.config.defaults import DEFAULTS, completed
 from cnnrun.config.document import Document, dotted_path, read
 from cnnrun.config.error_messages import explain
 from cnnrun.config.plugins import load_plugins
@@ -180,14 +180,6 @@ def from_dict(
 # An accepted alias may contain further ones: `trainer: {max_epochs: 5}`.
 _ROUNDS = 8
 
-# Sections that every file may leave out.
-_DEFAULTS = {
-    "task": "classify",
-    "initializer": "default",
-    "optimizer": "sgd",
-    "schedule": "constant",
-}
-
 
 def validate(
     document: Document, overrides: Iterable[str] = (), plugins: Iterable[str] = ()
@@ -204,16 +196,16 @@ def validate(
         accept_names(document)
         ask_libraries(document)
         model = experiment_model()
-        completed = _completed(document)
+        whole = completed(document)
         try:
-            experiment = model.model_validate(completed)
+            experiment = model.model_validate(whole)
             break
         except ValidationError as error:
             wrong = error
-        if not accept(document, completed, wrong, model):
+        if not accept(document, whole, wrong, model):
             break
     if experiment is None:
-        raise ConfigError(explain(document, wrong, model, completed))
+        raise ConfigError(explain(document, wrong, model, whole))
     experiment._document = document
     return experiment
 
@@ -250,45 +242,16 @@ def _experiment_model(*_entries: tuple[tuple[Entry, ...], ...]) -> type[Experime
 
     loggers: Any = list.__class_getitem__(registry.loggers.annotation())
     sections = {
-        "task": section(registry.tasks, _DEFAULTS["task"]),
+        "task": section(registry.tasks, DEFAULTS["task"]),
         "dataset": section(registry.datasets),
         "model": section(registry.models),
-        "initializer": section(registry.initializers, _DEFAULTS["initializer"]),
+        "initializer": section(registry.initializers, DEFAULTS["initializer"]),
         "loss": section(registry.losses),
-        "optimizer": section(registry.optimizers, _DEFAULTS["optimizer"]),
-        "schedule": section(registry.schedules, _DEFAULTS["schedule"]),
+        "optimizer": section(registry.optimizers, DEFAULTS["optimizer"]),
+        "schedule": section(registry.schedules, DEFAULTS["schedule"]),
         "loggers": (loggers, Field([], description=texts["loggers"])),
     }
     return made_model("Experiment", Experiment, sections)
-
-
-def default_names(section: str) -> set[str]:
-    """The default component of each section that names none, by the experiment's task."""
-    tasks = [registry.tasks.get(name).factory for name in registry.tasks.names()]
-    by_task = [task.defaults.get(section) for task in tasks]  # type: ignore[attr-defined]
-    return {name for name in (_DEFAULTS.get(section), *by_task) if isinstance(name, str)}
-
-
-def _completed(document: Document) -> dict[str, Any]:
-    """The values, completed by sections and keys that a file may leave out."""
-    values: dict[str, Any] = deepcopy(document.values)
-    for section, default in {**_DEFAULTS, **_task_defaults(document)}.items():
-        _fill_in(values.setdefault(section, deepcopy(default)), registry.as_mapping(default))
-    for section, kind in NAMED_IN.items():
-        name_nested(kind, values.get(section))
-    return values
-
-
-def _fill_in(given: Any, default: dict[str, Any]) -> None:
-    """Complete a section of a file: `optimizer: {lr: 0.1}` means the default optimizer.
-
-    The default's other keys don't apply to another component.
-    """
-    if not isinstance(given, dict):
-        return
-    if given.get("name") is None or default.get("name") in (None, given["name"]):
-        for key, value in default.items():
-            given.setdefault(key, value)
 
 
 def _name_from(file: Path) -> str:
@@ -308,12 +271,3 @@ def _plugin_files(document: Document, named: list[str]) -> list[str]:
     elsewhere = {Path(file).name for file in named}
     kept = [file for file in files if Path(file).name not in elsewhere]
     return list(dict.fromkeys([*kept, *named]))
-
-
-def _task_defaults(document: Document) -> dict[str, Any]:
-    """The named task's defaults for sections that the file leaves out (such as its loss)."""
-    task = registry.as_mapping(document.values.get("task", {}))
-    name = task.get("name", _DEFAULTS["task"]) if isinstance(task, dict) else None
-    if name not in registry.tasks.names():
-        return {}
-    return dict(registry.tasks.get(str(name)).factory.defaults)  # type: ignore[attr-defined]

@@ -11,7 +11,8 @@ import inspect
 from typing import Any
 
 from cnnrun import registry
-from cnnrun.config.experiment import Training, default_names, experiment_model
+from cnnrun.config.defaults import default_names
+from cnnrun.config.experiment import Training, experiment_model
 from cnnrun.config.key_docs import parameter_texts
 from cnnrun.models.transfer import Transfer
 from cnnrun.registry import Component, Entry, Registry

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from cnnrun.data.targets import Labels, Targets, as_targets
+from cnnrun.data.target_kind import Targets
+from cnnrun.data.targets import Labels, as_targets
 from cnnrun.errors import UserError
 
 # The splits of a data set, in order.

@@ -20,7 +20,8 @@ from cnnrun.data.augmentations.base import (
 from cnnrun.data.augmentations.one_by_one import OneByOne
 from cnnrun.data.augmentations.resampling import Warp, resample, to_unit
 from cnnrun.data.augmentations.sampling import Sampler
-from cnnrun.data.targets import IGNORED, Labels, Targets
+from cnnrun.data.target_kind import Targets
+from cnnrun.data.targets import IGNORED, Labels
 from cnnrun.registry import augmentations as registered
 
 

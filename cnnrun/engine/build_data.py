@@ -22,7 +22,7 @@ from cnnrun.data.images.conversion import with_form
 from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.inspection.presence import constant_labels_note
 from cnnrun.data.splits import apply_splits
-from cnnrun.data.targets import Targets
+from cnnrun.data.target_kind import Targets
 from cnnrun.engine.out_of_memory import fitting_memory
 from cnnrun.engine.trial import check_dataset
 from cnnrun.errors import UserError

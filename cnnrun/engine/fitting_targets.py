@@ -8,7 +8,8 @@ from cnnrun import registry
 from cnnrun.components.tasks.task import Task
 from cnnrun.config.experiment import Experiment
 from cnnrun.data.dataset import Dataset
-from cnnrun.data.targets import Labels, LabelSets, Masks, Targets
+from cnnrun.data.target_kind import Targets
+from cnnrun.data.targets import Labels, LabelSets, Masks
 from cnnrun.runtime.weights import some
 
 

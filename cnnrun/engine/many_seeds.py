@@ -173,8 +173,7 @@ class Seeds:
                     shown.update(epoch + 1, lead.progress.step, means, rate)
                 self._stop_or_save()
         for trainer in self.active:
-            trainer.seconds += time.perf_counter() - started
-            trainer.steps_timed += len(trainer.train_batches)
+            trainer.pace.add(len(trainer.train_batches), time.perf_counter() - started)
 
     def train_step(self, number: int, given: Sequence[Any], samples: Sequence[Tensor]) -> None:
         """One step of all seeds: batch `number` of the epoch, each seed's own."""

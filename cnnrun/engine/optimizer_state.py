@@ -109,3 +109,26 @@ def _check_step(number: int, value: Any) -> None:
 
 def _foreign(why: str) -> UserError:
     return UserError(f"the checkpoint's state of the optimizer is not of this experiment: {why}")
+
+
+def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load `state`, but keep learning rates and the like as they are: from the experiment."""
+    current = [
+        {key: value for key, value in group.items() if key != "params"}
+        for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict(state)
+    _lay_out(optimizer)
+    for group, values in zip(optimizer.param_groups, current, strict=True):
+        group.update(values)
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Give moments the memory format of their weights: fused kernels rely on it.
+
+    It may differ from the saved one, e.g. if `channels_last` was changed.
+    """
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -1,16 +1,14 @@
-"""A run's progress, when it is saved, and which of its epochs is the best."""
+"""A run's progress, and when it is saved."""
 
 from __future__ import annotations
 
-import math
-import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cnnrun.components.tasks import Task
 from cnnrun.components.tasks.training_step import OwnTraining
+from cnnrun.engine.ranking import is_better
 from cnnrun.errors import UserError
 from cnnrun.runtime import console
 from cnnrun.runtime.distributed import broadcast_from_main, mean_over_processes, world
@@ -72,33 +70,6 @@ class SaveTimer:
         return bool(self.count) and time.monotonic() - self.last >= self.count
 
 
-def sort_key(scores: Mapping[str, Any], task: Task, monitor: str) -> list[float]:
-    """Larger is better: the monitored metric, then the loss, as small splits often tie.
-
-    scores: of the validation split; {} without one. May be NaN; None is a metric that is undefined
-    there (R2 of images with the same value), the least of all, so that the loss decides.
-    """
-    if not scores:
-        return []
-    monitored, loss = task.ranks_by(monitor), task.ranks_by("loss")
-    metrics = {metric.name: metric for metric in (monitored, loss)}
-    undefined = dict.fromkeys(metrics, -sys.float_info.max) | {loss.name: math.nan}
-    return [
-        undefined[name] if (v := scores[name]) is None else v if metric.higher_is_better else -v
-        for name, metric in metrics.items()
-    ]
-
-
-def is_better(rank: list[float], best: list[float] | None) -> bool:
-    """Whether an epoch is the best so far; without a validation split, the last one always is.
-
-    The first of equals stays; NaN never wins.
-    """
-    if not all(map(math.isfinite, rank)):
-        return False
-    return not rank or best is None or rank > best
-
-
 def ask_task(task: Task, row: dict[str, Any], progress: Progress) -> None:
     """Add the task's own numbers to an epoch's row, and ask the task whether to stop.
 
@@ -116,19 +87,3 @@ def ask_task(task: Task, row: dict[str, Any], progress: Progress) -> None:
         progress.why_stopped = why
         if world().is_main:
             console.note(f"training ends after epoch {row['epoch']}: {why}")
-
-
-class NoBest:
-    """Warns, once, that the score that would choose the best epoch is NaN."""
-
-    def __init__(self) -> None:
-        self.warned = False
-
-    def warn(self, epoch: int, task: Task, monitor: str) -> None:
-        if not self.warned and world().is_main:
-            self.warned = True
-            console.warn(
-                f"epoch {epoch}: the validation {task.ranks_by(monitor).display_name} or loss is "
-                "not a number; no epoch can be the best until it is (try a smaller "
-                "optimizer.lr)"
-            )

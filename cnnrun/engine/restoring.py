@@ -9,7 +9,8 @@ from typing import Any
 from cnnrun.components.tasks import Task
 from cnnrun.config.experiment import Experiment
 from cnnrun.engine.build_optimizer import build_lr_schedule
-from cnnrun.engine.progress import Progress, is_better, sort_key
+from cnnrun.engine.progress import Progress
+from cnnrun.engine.ranking import is_better, sort_key
 from cnnrun.engine.snapshot import take_over
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import UserError

@@ -92,10 +92,3 @@ def first_infinite(model: nn.Module) -> str | None:
     if bool(good.all()):
         return None
     return list(state)[int((~good).nonzero()[0])]
-
-
-def infinite_note(name: str, epoch: int) -> str:
-    return (
-        f"epoch {epoch} can't be the best: {name} holds infinite values or NaN; "
-        "try a smaller optimizer.lr"
-    )

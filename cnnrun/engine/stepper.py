@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from cnnrun import registry
 from cnnrun.components.tasks.training_step import steps_itself
 from cnnrun.engine.activation_checkpointing import checkpoint_blocks
+from cnnrun.engine.attempt import Attempt
 from cnnrun.engine.build_optimizer import build_optimizer
 from cnnrun.engine.closures import needs_closure
 from cnnrun.engine.compiling import compiled
 from cnnrun.engine.epoch_sums import EpochSums
 from cnnrun.engine.misfits import misfit, refuse_misfit
+from cnnrun.engine.optimizer_state import load_state
 from cnnrun.engine.out_of_memory import OtherRanOutError, is_out_of_memory, out_of_memory
 from cnnrun.engine.own_step import OwnStep, refuse_beside_own_step
 from cnnrun.engine.parts import Parts
@@ -225,9 +227,7 @@ class Stepper:
             UserError: out of memory.
         """
         revocable = self.options.auto_batch or self.options.on_nan == "skip"
-        buffers = list(self.parts.model.buffers()) if revocable else []
-        kept = [buffer.clone() for buffer in buffers]
-        first = len(self.sums.noted)
+        attempt = Attempt(self.parts.model, self.sums, revocable)
         while True:
             # For dropout and the like.
             seed = self.parts.experiment.seed
@@ -235,13 +235,13 @@ class Stepper:
             try:
                 return self.step(inputs, targets, number, size)
             except NotFiniteError:
-                self._rollback(buffers, kept, first)
+                attempt.undo()
                 raise
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
                 self._split(error, size)
-                self._rollback(buffers, kept, first)
+                attempt.undo()
 
     def _split(self, error: RuntimeError, size: int) -> None:
         """Twice as many pieces from now on, in all processes.
@@ -275,14 +275,6 @@ class Stepper:
         if any_process([not math.isfinite(total)])[0]:  # all processes skip it, or none
             raise NotFiniteError
 
-    def _rollback(self, buffers: list[Tensor], kept: list[Tensor], first: int) -> None:
-        """Undo the failed attempt: batch normalization's statistics and gradients."""
-        for buffer, before in zip(buffers, kept, strict=True):
-            buffer.copy_(before)
-        for parameter in self.parts.model.parameters():
-            parameter.grad = None
-        self.sums.forget_since(first)
-
     def _no_sync(self) -> AbstractContextManager[Any]:
         """Within it, gradients accumulate in this process."""
         parallel: Any = self.parallel
@@ -295,24 +287,7 @@ class Stepper:
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load an optimizer's state, but keep learning rates and the like from the experiment."""
-        current = [
-            {key: value for key, value in group.items() if key != "params"}
-            for group in self.optimizer.param_groups
-        ]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self._lay_out_state()
-        for group, values in zip(self.optimizer.param_groups, current, strict=True):
-            group.update(values)
+        """Load what `state_dict` returned, for the experiment's rates."""
+        load_state(self.optimizer, state["optimizer"])
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
-
-    def _lay_out_state(self) -> None:
-        """Give moments the memory format of their weights: fused kernels rely on it.
-
-        It may differ from the saved one, e.g. if `channels_last` was changed.
-        """
-        for parameter, state in self.optimizer.state.items():
-            for key, value in state.items():
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -22,32 +22,22 @@ from cnnrun.engine.build_optimizer import build_lr_schedule
 from cnnrun.engine.compiling import convert_norms
 from cnnrun.engine.epoch_sums import EpochSums, Means
 from cnnrun.engine.frozen_features import on_frozen_features
+from cnnrun.engine.pace import Pace
 from cnnrun.engine.parts import Parts
-from cnnrun.engine.progress import (
-    AGREE_EVERY,
-    NoBest,
-    Progress,
-    SaveTimer,
-    ask_task,
-    is_better,
-    sort_key,
-)
+from cnnrun.engine.progress import AGREE_EVERY, Progress, SaveTimer, ask_task
 from cnnrun.engine.progressive_resizing import progressive
-from cnnrun.engine.snapshot import first_infinite, infinite_note, snapshot
+from cnnrun.engine.ranking import Ranking
+from cnnrun.engine.snapshot import first_infinite, snapshot
 from cnnrun.engine.stepper import NotFiniteError, Stepper
 from cnnrun.engine.training_batches import order_of, training_and_validation
 from cnnrun.engine.validation import evaluate_sums, evaluation_batch_size
 from cnnrun.errors import Interrupted
 from cnnrun.runs.directory import RunDirectory
-from cnnrun.runtime import console
 from cnnrun.runtime.distributed import all_reduce_sum, any_process, broadcast_buffers, world
 from cnnrun.runtime.epoch_table import EpochRow
 from cnnrun.runtime.interrupt import StopRequest
 from cnnrun.runtime.randomness import derive_seed
 from cnnrun.runtime.training_display import Reporter
-
-# Launching small sums costs more than computing them: 4 % of a small network's step.
-STEPS_AT_ONCE = 16
 
 
 class Trainer:
@@ -82,9 +72,9 @@ class Trainer:
         self.progress = Progress(accumulate=self.stepper.accumulate)
         self.random = torch.Generator(self.device)
         self.timer = SaveTimer(self.experiment.training.checkpoint_every, self.world.size)
-        self.steps_timed, self.seconds = 0, 0.0
+        self.pace = Pace()
+        self.ranking = Ranking(self.task, self.experiment.training.monitor)
         self.code = code_of(self.experiment.to_dict()) if run else None
-        self._no_best = NoBest()
         # Called with each row once it is in the log.
         self.notify: Callable[[dict[str, Any]], None] = lambda _row: None
 
@@ -141,8 +131,7 @@ class Trainer:
         self.running_means()
         self.sums.gather()
         means = self.running_means()
-        self.seconds += time.perf_counter() - started
-        self.steps_timed += self.progress.step - first_step
+        self.pace.add(self.progress.step - first_step, time.perf_counter() - started)
         return means
 
     def stop_or_save(self) -> None:
@@ -215,10 +204,8 @@ class Trainer:
         Raises:
             UserError: a loss is not finite; only checked where that needs no host sync.
         """
-        if len(self.sums.noted) >= STEPS_AT_ONCE:
-            self.sums.collect()
-            if self.device.type == "cpu":
-                self.running_means()
+        if self.sums.collect_some() and self.device.type == "cpu":
+            self.running_means()
 
     def set_learning_rate(self, step: int) -> None:
         factor = self.schedule.factor(step)
@@ -262,11 +249,7 @@ class Trainer:
         if (observed := scores.get("loss", means["loss"])) is not None:
             self.schedule.observe(observed)
         self.sums.restart()
-        rank = sort_key(scores, self.task, self.experiment.training.monitor)
-        if is_better(rank, progress.best) and self.note_infinite():
-            rank = [math.nan]
-        elif not all(map(math.isfinite, rank)):
-            self._no_best.warn(progress.epoch + 1, self.task, self.experiment.training.monitor)
+        rank = self.ranking.rank(scores, progress.best, progress.epoch + 1, self.first_infinite)
         if progress.skipped:
             row["skipped"] = progress.skipped
             progress.skipped = 0
@@ -281,18 +264,15 @@ class Trainer:
         self.save("last")
         return row
 
-    def note_infinite(self) -> bool:
-        """Whether a weight or statistic that would be saved is NaN; if so, warn."""
+    def first_infinite(self) -> str | None:
+        """The name of a weight or statistic that would be saved and is not finite."""
         with self.stepper.averaged():
-            name = first_infinite(self.full.model)
-        if name and self.world.is_main:
-            console.warn(infinite_note(name, self.progress.epoch + 1))
-        return name is not None
+            return first_infinite(self.full.model)
 
     def shown(self, row: dict[str, Any], seed: int | None = None) -> EpochRow:
         """What to display of a finished epoch."""
         epochs, done = self.experiment.training.epochs, self.progress.epoch
-        left = self.seconds / done * (epochs - done)
+        left = self.pace.seconds_left(done, epochs)
         metrics, best = self.task.declared(), self.progress.best_epoch
         return EpochRow(row, metrics, best, epochs, self.speed, left, seed)
 
@@ -305,8 +285,7 @@ class Trainer:
     @property
     def speed(self) -> float:
         """Training images per second, without validation and the like."""
-        images = self.steps_timed / len(self.train_batches) * self.train_batches.samples
-        return images / self.seconds if self.seconds else 0.0
+        return self.pace.per_second(self.train_batches.samples / len(self.train_batches))
 
     def save(self, name: str) -> None:
         """Write the checkpoint `name`."""

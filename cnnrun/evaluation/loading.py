@@ -30,7 +30,7 @@ from cnnrun.engine.build_model import build_model
 from cnnrun.engine.parts import Parts
 from cnnrun.errors import UserError
 from cnnrun.evaluation.importing import import_network, names_network
-from cnnrun.evaluation.overrides import refuse_without_effect
+from cnnrun.evaluation.overrides import refuse_without_effect, with_preparation
 from cnnrun.runs.checkpoint import Checkpoint, find_checkpoint
 from cnnrun.runtime import console
 
@@ -161,7 +161,8 @@ def _experiment(
     **changes: Any,
 ) -> Experiment:
     """The experiment of `checkpoint`, as far as an untrusted file may choose it."""
-    overrides, plugins = list(overrides), list(plugins)
+    overrides = with_preparation(overrides, checkpoint.config)
+    plugins = list(plugins)
     # A copy: overrides are written into it, while the checkpoint keeps its own.
     values = trusted(deepcopy(checkpoint.config), file, plugins, overrides, opens_data)
     return from_dict({**values, **changes}, f"{file} (config)", overrides, plugins)

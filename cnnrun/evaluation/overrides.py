@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from cnnrun.config.document import flattened
+from cnnrun.config.document import flattened, parse
 from cnnrun.config.experiment import Experiment
 from cnnrun.data.options import DatasetOptions
 from cnnrun.errors import ConfigError
+from cnnrun.runtime.strict_json import to_json
 
+# How an image gets from its file to the network: as in training, unless it is said.
+_PREPARATION = ("size", "resize", "crop_fraction", "channels", "bits", "range", "page")
 # Besides the parameters of the data source itself.
 _EFFECTIVE = (
     *("device", "plugins", "task", "loss", "training.channels_last", "dataset.name"),
@@ -26,6 +29,28 @@ _EFFECTIVE = (
 # Settings that divide the data, and so are fixed for a run.
 _SPLITS = ("seed", "dataset.validation", "dataset.fold", "dataset.limit", "dataset.per_class")
 _DIVIDED_HERE = ("folder", "csv")
+
+
+def with_preparation(overrides: Iterable[str], stored: dict[str, Any]) -> list[str]:
+    """`overrides`, of which a whole new `dataset` section prepares images as in training.
+
+    So `dataset={name: csv, file: new.csv}` means what `dataset.name=csv dataset.file=new.csv` does.
+
+    stored: the config in the checkpoint.
+    """
+    held, found = stored.get("dataset"), list[str]()
+    for text in overrides:
+        found.append(text)
+        name, _, value = text.partition("=") if isinstance(text, str) else ("", "", "")
+        if name != "dataset" or not isinstance(held, dict):
+            continue
+        section = parse(value, "command line").values if value.strip() else None
+        for key in _PREPARATION:
+            kept, usual = held.get(key), DatasetOptions.model_fields[key].default
+            said = isinstance(section, dict) and key in section
+            if not said and kept not in (None, usual):
+                found.append(f"dataset.{key}={to_json(kept)}")
+    return found
 
 
 def refuse_without_effect(

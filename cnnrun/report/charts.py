@@ -1,4 +1,4 @@
-"""Lines by epoch: what `assets/charts.js` draws, with uPlot, where the page is opened."""
+"""Lines by epoch: what `assets/chart.js` draws, with uPlot, where the page is opened."""
 
 from __future__ import annotations
 

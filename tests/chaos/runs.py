@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from tests.conftest import HANGS
+
 # A checkpoint of 2.3 MB after every step, so that many kills fall into writing one.
 CONFIG = """\
 dataset: {name: digits, batch_size: 64, augment: [{name: rotation, degrees: 10}]}
@@ -54,7 +56,7 @@ def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
 def finish(folder: Path, *arguments: object) -> Path:
     """Run `cnnrun train` to its end; the run directory."""
     process = start(folder, "train", "-q", *arguments)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=HANGS)
     assert process.returncode == 0, err
     return folder / out.strip()
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from cnnrun.runs.checkpoint import Checkpoint
 from tests.chaos.bounded import Outcome
 from tests.chaos.runs import CONFIG, assert_same_end, write_config
+from tests.conftest import HANGS
 from tests.quick_fork import Fork
 from tests.quick_shell import quick_cnnrun
 
@@ -68,7 +69,7 @@ class Stopper:
 
     def finish(self, *arguments: object) -> Path:
         process = self.command(*arguments)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=HANGS)
         if process.returncode:
             raise LostError(f"{arguments}: exit code {process.returncode}: {err}")
         return self.folder / out.strip()
@@ -93,7 +94,7 @@ class Stopper:
                 process.send_signal(number)
                 if len(signals) > 1:
                     time.sleep(draw.choice([0.0, 0.0005, 0.005, 0.05]))
-            _, err = process.communicate(timeout=300)
+            _, err = process.communicate(timeout=HANGS)
             self._check(process.returncode, signals, err)
             names = " and ".join(signal.Signals(number).name for number in signals)
             done.append(f"{names}, {phase}" if process.returncode else "ended before")
@@ -135,7 +136,7 @@ class Stopper:
         if (run / "config.yaml").is_file():
             return run
         refused = self.command("--resume", run)
-        assert "not a run directory (no config.yaml" in refused.communicate(timeout=300)[1]
+        assert "not a run directory (no config.yaml" in refused.communicate(timeout=HANGS)[1]
         assert refused.returncode == 1
         shutil.rmtree(run)
         return None

@@ -28,6 +28,7 @@ def _found(make: Make, numbers: range, originals: Path, work: Path) -> Figures:
     return Figures().count(outcomes(make, numbers, originals, work))
 
 
+@pytest.mark.slow
 def test_some_hostile_files_of_each_kind(originals: Path, tmp_path: Path) -> None:
     found = _found(make_file, range(FIRST, FIRST + CASES), originals, tmp_path)
     assert not found.wrong, found.to_text()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.chaos.runs import CONFIG, assert_same_end, start
 from tests.chaos.stopping import CONFIGS, Stopper, short
-from tests.conftest import Start
+from tests.conftest import HANGS, Start
 
 
 def _stopper(forked: Start, folder: Path, config: str = short(CONFIG)) -> Stopper:
@@ -26,6 +26,7 @@ def test_a_run_killed_four_times_ends_at_the_same_bits(forked: Start, tmp_path: 
     assert any("SIGKILL" in what for stops in done for what in stops)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_signalled_ends_at_the_same_bits(forked: Start, tmp_path: Path) -> None:
     stopper = _stopper(forked, tmp_path)
     for seed in range(3):
@@ -53,11 +54,12 @@ def test_ctrl_c_while_the_command_starts_and_ends(tmp_path: Path) -> None:
         process = start(tmp_path, "list", "models")
         time.sleep(draw.uniform(0, 0.6))
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANGS)
         assert process.returncode in {0, 130, -signal.SIGINT}, err
         assert err in {"", "error: interrupted\n"}
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_checkpoint_starts_over(
     forked: Start, tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ def quick(forked: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_run_that_resumes_exactly_is_found_to(cnnrun: Command, tmp_path: Path) -> None:
     write_config(tmp_path, CONFIG.replace("epochs: 3", "epochs: 3, draw: false"))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import CONFIGS, Command
+from tests.conftest import CONFIGS, Command, thorough_only
 from tests.data.test_splits_and_batches import write_cifar10
 
 
@@ -20,6 +20,7 @@ def _weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
     return weights
 
 
+@pytest.mark.slow
 def test_digits_train_eval_and_json_in_the_shell(shell: Command) -> None:
     ended = shell(
         f"RUN=$(cnnrun train {CONFIGS}/digits_cnn.yaml training.epochs=8 -q) && "
@@ -38,7 +39,10 @@ def test_digits_train_eval_and_json_in_the_shell(shell: Command) -> None:
 
 @pytest.mark.mnist
 @pytest.mark.slow
-@pytest.mark.parametrize(("config", "floor"), [("mnist_mlp", 0.94), ("mnist_cnn", 0.97)])
+@pytest.mark.parametrize(
+    ("config", "floor"),
+    [("mnist_mlp", 0.94), pytest.param("mnist_cnn", 0.97, marks=thorough_only)],
+)
 def test_mnist_reaches_its_accuracy(
     shell: Command, mnist_root: Path, config: str, floor: float
 ) -> None:
@@ -183,6 +187,7 @@ def test_help_says_the_same_in_any_width(cnnrun: Command, monkeypatch: pytest.Mo
     assert "directory." in said[0], "the end of a long summary"
 
 
+@pytest.mark.slow
 def test_help_is_quick_and_complete(installed_shell: Command) -> None:
     ended = installed_shell(
         "cnnrun --help; for c in train eval check viz list; do cnnrun $c --help || exit 9; done"

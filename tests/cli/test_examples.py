@@ -68,6 +68,7 @@ def test_examples_and_documents_import_from_the_one_door_alone() -> None:
     assert all(shown[file] == {"cnnrun.plugin"} for file in EXAMPLES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("example", "override"),
     [
@@ -131,6 +132,7 @@ def test_metric(cnnrun: Command) -> None:
     assert best["validation_top3"] >= best["validation_accuracy"]
 
 
+@pytest.mark.slow
 def test_plot(cnnrun: Command) -> None:
     run, file = _train(cnnrun, "my_plot")
     ended = cnnrun("viz", "confidence", run, "-p", "bins=10", "--plugin", file)

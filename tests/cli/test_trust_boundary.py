@@ -137,6 +137,7 @@ def _theirs(small_run: Path, changes: dict[str, Any], folder: Path) -> Path:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("power", POWERS)
 def test_a_run_or_checkpoint_chooses_nothing(
     cnnrun: Command, home: Path, small_run: Path, contacted: list[Any], power: str

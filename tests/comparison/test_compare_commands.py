@@ -30,6 +30,7 @@ def _rows(text: str) -> list[dict[str, Any]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
+@pytest.mark.slow
 def test_a_shell_loop_needs_no_other_file(cnnrun: Command, tiny: Path, tmp_path: Path) -> None:
     for hidden in ("[4]", "[32]"):
         for seed in (0, 1, 2):

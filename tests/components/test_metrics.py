@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cnnrun.components.tasks.metrics import auroc, classification_scores, softmax
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**6), st.integers(1, 60), st.integers(2, 8))
 @settings(max_examples=40, deadline=None)
 def test_scores_equal_scikit_learn(seed: int, samples: int, classes: int) -> None:

@@ -25,7 +25,8 @@ from cnnrun.components.tasks.segment import Segment, counted, of_masks
 from cnnrun.components.tasks.task import Task
 from cnnrun.components.tasks.value_metrics import regression_scores
 from cnnrun.data.dataset import Dataset, Split
-from cnnrun.data.targets import IGNORED, LabelSets, Masks, Targets, Values
+from cnnrun.data.target_kind import Targets
+from cnnrun.data.targets import IGNORED, LabelSets, Masks, Values
 from cnnrun.registry import losses
 
 NAMES = ["a", "b", "c"]

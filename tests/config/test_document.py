@@ -54,6 +54,7 @@ plain_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(plain_values)
 @settings(max_examples=200, deadline=None)
 def test_what_is_written_is_read_back(value: object) -> None:

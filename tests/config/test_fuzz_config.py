@@ -23,7 +23,7 @@ from cnnrun import registry
 from cnnrun.cli import main
 from cnnrun.config import experiment as config
 from cnnrun.registry import KINDS
-from tests.conftest import CONFIGS
+from tests.conftest import CONFIGS, THOROUGH
 
 FIRST = int(os.environ.get("CNNRUN_FUZZ_FIRST", "0"))
 # Whole lines of `error:`; what a case may say that is not about the file but about this machine.
@@ -250,6 +250,6 @@ def fuzz(
 # The limit on memory is the process's own: in one that other tests have filled, it ends in a crash.
 @pytest.mark.slow
 def test_mutated_configs_are_refused_or_run(fuzz: Callable[[int], Counter[str]]) -> None:
-    verdicts = fuzz(150)
-    assert verdicts["valid"] > 5
-    assert verdicts["refused"] > 50
+    verdicts = fuzz(150 if THOROUGH else 40)
+    assert verdicts["valid"] > 1
+    assert verdicts["refused"] > 13

@@ -48,6 +48,7 @@ def _every_key() -> Iterator[tuple[str, str]]:
         yield from ((f"{section}.{key}", "") for key in options.model_fields)
 
 
+@pytest.mark.slow
 def test_every_key_of_every_component_has_a_role() -> None:
     assert len(_keys()) > 300
     for key, component in _keys():

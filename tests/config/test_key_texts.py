@@ -55,6 +55,7 @@ def keys() -> list[tuple[str, str, str, str]]:
     return list(_keys())
 
 
+@pytest.mark.slow
 def test_every_key_has_one_sentence() -> None:
     assert len(keys()) > 1000
     wrong = [
@@ -83,6 +84,7 @@ def test_no_type_is_an_annotation_or_a_pattern() -> None:
     assert wrong == {}
 
 
+@pytest.mark.slow
 def test_descriptions_are_seen_everywhere(cnnrun: Command) -> None:
     text = "Fraction of the last step that the next one keeps, e.g. 0.9."
     assert parameter_texts(KINDS["optimizer"].get("sgd"))["momentum"] == text

@@ -36,6 +36,7 @@ def test_one_of_them_is_shown_whole(cnnrun: Command) -> None:
     assert "did you mean 'heads'" in ended.err
 
 
+@pytest.mark.slow
 def test_listing_everything_has_them_last(cnnrun: Command) -> None:
     kinds = list(json.loads(cnnrun("list", "--json").out))
     assert kinds[-3:] == ["experiment", "study", "sweep"]

@@ -14,6 +14,7 @@ from cnnrun.registry import datasets, models
 from tests.conftest import CONFIGS, EXPERIMENTS, Command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["classify", "reconstruct", "multilabel", "regress", "segment"])
 def test_what_new_writes_passes_check(cnnrun: Command, task: str) -> None:
     ended = cnnrun("new", "mine", "--task", task)

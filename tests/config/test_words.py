@@ -46,6 +46,7 @@ def _led_to(base: Path, guess: str, before: dict[str, Any]) -> str:
     return f"= {json.dumps({k: v for k, v in after.items() if before.get(k, '?') != v})}"
 
 
+@pytest.mark.slow
 def test_each_guess_is_understood_or_answered_with_the_right_place(base: Path) -> None:
     """The right place in one step, for all; of what other tools have, a bare list for few."""
     before = flattened(load(base).to_dict())

@@ -26,7 +26,6 @@ from cnnrun.data.decoding_workers import decoding_processes
 from cnnrun.data.images.decoding import BadImageError, ImageFormat
 from cnnrun.data.images.files import Files, ImageFiles
 from cnnrun.data.images.framing import RandomCrop
-from tests.conftest import quick_ones
 
 CPU = torch.device("cpu")
 CROP = RandomCrop(seed=1)
@@ -74,8 +73,9 @@ def assert_same(found: list[tuple[Tensor, Tensor]], expected: list[tuple[Tensor,
         assert ours[0].stride() == theirs[0].stride()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("batch_size", quick_ones([1, 3, 7, 100], 7))
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
 def test_the_batches_are_those_of_threads(
     paths: list[str], channels: int, batch_size: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,6 +122,7 @@ def test_two_passes_at_once_and_two_splits(paths: list[str]) -> None:
     assert_same(third, expected[1][: len(third)])
 
 
+@pytest.mark.slow
 def test_the_processes_of_an_inner_block_end_with_it(paths: list[str]) -> None:
     outer, inner = batches_of(paths), batches_of(paths)
     with decoding_processes():

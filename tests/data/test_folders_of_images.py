@@ -137,6 +137,7 @@ def test_tiny_and_long_images_are_resized(cnnrun: Command, base: Path, data: Pat
     assert "5000" in ended.err
 
 
+@pytest.mark.slow
 def test_a_class_that_is_missing_from_evaluation(
     cnnrun: Command, base: Path, data: Path, tmp_path: Path
 ) -> None:

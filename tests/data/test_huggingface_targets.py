@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cnnrun.data.sources.huggingface import huggingface
 from cnnrun.data.sources.huggingface_targets import sets_in
 from cnnrun.data.targets import LabelSets, Masks, Values
 from cnnrun.errors import UserError
+from tests.conftest import Command
 
 NAMES = ["zebra", "ant", "cat"]
 SETS: list[list[int]] = [[0], [1, 2], [], [2, 0], [1], [0, 1, 2]]
@@ -102,3 +104,46 @@ def test_a_label_that_training_has_not_is_refused() -> None:
     table = hub.Dataset.from_dict({"label": [["a"], ["b"]]})
     with pytest.raises(UserError, match="row 1: the training split has no label 'b'"):
         sets_in(table, "test", "label", ("a",))
+
+
+TRAINED: dict[str, tuple[Any, Any, str, str]] = {
+    "multilabel": (
+        hub.List(hub.ClassLabel(names=NAMES)), lambda k: [k, 2] if k < 2 else [],
+        "label_column", "map",
+    ),
+    "regress": (hub.Value("float32"), float, "label_column", "r2"),
+    "segment": (
+        hub.Image(), lambda k: Image.fromarray(np.uint8([[k] * 8] * 8)), "mask_column", "miou",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", TRAINED)
+def test_each_kind_is_trained_on(cnnrun: Command, tmp_path: Path, task: str) -> None:
+    """Images of three grays, and a target that follows from the gray."""
+    feature, target, key, metric = TRAINED[task]
+    random = np.random.default_rng(0)
+    grays = [k % 3 for k in range(48)]
+    images = [
+        Image.fromarray(random.integers(0, 60, (8, 8), dtype=np.uint8) + np.uint8(90 * k))
+        for k in grays
+    ]
+    features = hub.Features({"image": hub.Image(), "t": feature})
+    rows = {"image": images, "t": [target(k) for k in grays]}
+    table = hub.Dataset.from_dict(rows, features=features)
+    parts = {"train": table.select(range(36)), "test": table.select(range(36, 48))}
+    hub.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    model = "{name: cnn, channels: [8]}"
+    model = f"{{name: unet, encoder: {model}}}" if task == "segment" else model
+    (tmp_path / "c.yaml").write_text(
+        f"task: {task}\ndataset: {{name: huggingface, path: saved, {key}: t, batch_size: 6}}\n"
+        f"model: {model}\noptimizer: {{name: adam, lr: 0.02}}\ndevice: cpu\n"
+        "training: {epochs: 4, draw: false}\n"
+    )
+    ended = cnnrun("train", tmp_path / "c.yaml", "-q")
+    assert ended.code == 0, ended.err
+    longer = cnnrun("train", "--resume", ended.out.strip(), "training.epochs=8", "-q")
+    assert longer.code == 0, longer.err
+    scores = json.loads(cnnrun("eval", ended.out.strip(), "--json").out)
+    assert scores["samples"] == 12
+    assert scores[metric] > 0.9

@@ -6,6 +6,7 @@ import gzip
 import io
 import tarfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from PIL import Image
 
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.images.decoding import BadImageError, ImageOptions
+from cnnrun.data.sources import shard_spool
 from cnnrun.data.sources.shard_spool import ShardSpool
 from cnnrun.data.sources.tar_index import read_index
 from cnnrun.data.sources.webdataset_shards import (
@@ -32,6 +34,7 @@ from cnnrun.data.sources.webdataset_shards import (
 )
 from cnnrun.errors import UserError
 from cnnrun.runtime.randomness import shuffled
+from tests.conftest import stand_in
 
 
 def _png(value: int) -> bytes:
@@ -224,7 +227,7 @@ def test_a_large_spool_fetches_each_shard_once(
 def test_a_transfer_that_breaks_off_is_tried_again(
     tmp_path: Path, server: tuple[str, Counter[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr(shard_spool, "time", stand_in(time, sleep=lambda _: None))
     address, asked = server
     _shards(tmp_path / "web", count=1)
     store = ShardSpool(tmp_path / "spool", 10**9)

@@ -20,7 +20,8 @@ from cnnrun.data.augmentations.sampling import Sampler
 from cnnrun.data.dataset import Dataset, Split
 from cnnrun.data.pipeline import Pipeline
 from cnnrun.data.sources.shapes import shapes
-from cnnrun.data.targets import IGNORED, Labels, LabelSets, Masks, Targets, Values, as_targets
+from cnnrun.data.target_kind import Targets
+from cnnrun.data.targets import IGNORED, Labels, LabelSets, Masks, Values, as_targets
 from cnnrun.errors import UserError
 
 NAMES = ("a", "b", "c")

@@ -45,7 +45,7 @@ def refresh(page: Path, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         set_up(page, Path(folder))
         flat = [command.text for session in typed for command in session]
-        outputs = iter(type_in(flat, Path(folder), path, timeout=600))
+        outputs = iter(type_in(flat, Path(folder), path))
     for block, session in zip(consoles, typed, strict=True):
         lines: list[str] = []
         for command in session:

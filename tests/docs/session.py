@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.conftest import HANGS
 
-def type_in(commands: list[str], folder: Path, path: Path, timeout: float) -> list[tuple[int, str]]:
+
+def type_in(commands: list[str], folder: Path, path: Path) -> list[tuple[int, str]]:
     """Type `commands` into one bash in `folder`; the exit code and the output of each."""
     mark = "\x1e"
     script = "".join(f"{command}\nprintf '{mark}%s\\n' $?\n" for command in commands)
@@ -21,7 +23,7 @@ def type_in(commands: list[str], folder: Path, path: Path, timeout: float) -> li
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=timeout,
+        timeout=HANGS,
     )
     first, *rest = ended.stdout.split(mark)
     outputs = [first, *(part.partition("\n")[2] for part in rest)]

@@ -53,7 +53,7 @@ def _do_what_it_shows(page: Path, folder: Path, quick_path: Path) -> None:
     set_up(page, folder)
     consoles = [block for block in blocks(page) if block.language == "console"]
     typed = [command for block in consoles for command in commands(block)]
-    ended = type_in([command.text for command in typed], folder, quick_path, timeout=600)
+    ended = type_in([command.text for command in typed], folder, quick_path)
     assert len(ended) == len(typed)
     for command, (code, output) in zip(typed, ended, strict=True):
         fails = bool(command.shown) and command.shown[-1].startswith("error:")
@@ -85,11 +85,9 @@ def test_the_readme_and_then_the_tutorial_work_in_one_folder(
 
 
 def test_a_changed_output_would_be_noticed(quick_path: Path, tmp_path: Path) -> None:
-    [(code, output)] = type_in(
-        ["cnnrun list model mlp | head -1"], tmp_path, quick_path, timeout=60
-    )
+    [(code, output)] = type_in(["cnnrun list model mlp | head -1"], tmp_path, quick_path)
     assert (code, output) == (0, "model mlp\n")
-    assert type_in(["cnnrun train absent.yaml"], tmp_path, quick_path, timeout=60)[0][0] == 2
+    assert type_in(["cnnrun train absent.yaml"], tmp_path, quick_path)[0][0] == 2
     assert alike("epoch  3/20  loss 0.0332  best") == alike("epoch 13/20  loss 1e-05")
     assert alike("test accuracy 98 %") != alike("test loss 98 %")
 
@@ -126,7 +124,7 @@ def test_the_line_that_fine_tunes_works(quick_path: Path, tmp_path: Path) -> Non
     assert line != recipes[0].text
     draw = "python examples/make_photos.py"
     begin = "cnnrun new photos --dataset folder dataset.root=photos"
-    for code, output in type_in([draw, begin, line.strip()], tmp_path, quick_path, timeout=120):
+    for code, output in type_in([draw, begin, line.strip()], tmp_path, quick_path):
         assert code == 0, output
 
 
@@ -150,7 +148,7 @@ def test_whole_configs_pass_check(block: Any, quick_path: Path, tmp_path: Path) 
     if "base" in values:
         kind = "study" if "variants" in values else "sweep"
         command = f"cnnrun {kind} --dry-run {block.title}"
-    *_, (code, output) = type_in([*before, command], tmp_path, quick_path, timeout=120)
+    *_, (code, output) = type_in([*before, command], tmp_path, quick_path)
     assert code == 0, output
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -50,6 +51,7 @@ def _features(network: nn.Module, *layers: str, average: bool = False) -> Networ
     return NetworkFeatures(Judge(network, "it", MEAN, STD), layers, average)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "layers"),
     [
@@ -226,6 +228,24 @@ def test_a_weights_file_is_loaded_into_the_layers_that_are_needed(tmp_path: Path
     ours = NetworkFeatures(judge, [name], average=False)
     images = torch.rand(1, 3, 10, 12)
     torch.testing.assert_close(ours(images)[name], trained.get_submodule(name)(images))
+
+
+def test_a_network_of_timm_judges_with_random_weights_or_those_of_a_file(
+    cnnrun: Command, tmp_path: Path
+) -> None:
+    layers = "{layer1: 1, layer2: 1}"
+    shared = ("train", STYLIZE, *SMALL, "-q", "training.draw=false", "loss.network=timm/resnet10t",
+              f"loss.content_layers={layers}", f"loss.style_layers={layers}")  # fmt: skip
+    torch.manual_seed(5)
+    torch.save(timm.create_model("resnet10t", pretrained=False).state_dict(), tmp_path / "w.pth")
+    results = []
+    for weights in ("random", "random", tmp_path / "w.pth"):
+        normalize = [] if weights == "random" else ["loss.normalize=imagenet"]
+        ended = cnnrun(*shared, f"loss.weights={weights}", *normalize)
+        assert ended.code == 0, ended.err
+        results.append((Path(ended.out.strip()) / "metrics.jsonl").read_text())
+    assert results[0] == results[1]
+    assert results[0] != results[2]
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from cnnrun.config.experiment import from_dict
 from cnnrun.engine.many_seeds import ELEMENTWISE, Seeds
 from cnnrun.engine.stacked_models import StackedModels
 from cnnrun.runs.checkpoint import Checkpoint
-from tests.conftest import Command, quick_ones
+from tests.conftest import Command
 
 CNN = """\
 dataset: {name: digits, batch_size: 32, limit: 400, augment: [{name: translation, fraction: 0.1}]}
@@ -68,6 +68,7 @@ def assert_alike(found: Path, expected: Path) -> None:
     assert files[0] == files[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [CNN, MLP, MIXED])
 def test_each_seed_is_as_if_it_were_alone(cnnrun: Command, text: str) -> None:
     Path("many.yaml").write_text(text)
@@ -157,6 +158,7 @@ def test_a_seed_that_diverges_leaves_the_others_alone(
     assert sorted(finished) == [0, 2]
 
 
+@pytest.mark.slow
 def test_patience_ends_for_each_seed_alone(cnnrun: Command) -> None:
     Path("many.yaml").write_text(MLP)
     changes = ("training.epochs=12", "training.patience=2", "optimizer.lr=0.3")
@@ -308,7 +310,8 @@ LAWS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("law", quick_ones(LAWS, "patience", "weights"))
+@pytest.mark.slow
+@pytest.mark.parametrize("law", LAWS)
 def test_whatever_is_combined_each_seed_is_as_if_alone(cnnrun: Command, law: str) -> None:
     text, *changes = LAWS[law]
     Path("many.yaml").write_text(text)

@@ -24,7 +24,6 @@ from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.runtime.randomness import shuffled
 from cnnrun.runtime.training_display import Quiet
-from tests.conftest import quick_ones
 
 
 def _halve(optimizer: torch.optim.Optimizer, *_: Any) -> None:
@@ -251,9 +250,10 @@ def _trained(parts: Parts) -> tuple[int, dict[str, Tensor]]:
     return skipped, weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer",
-    quick_ones(OPTIMIZERS, "sgd", "adamw", "path_replaced", "path_two_looks", "lbfgs"),
+    OPTIMIZERS,
 )
 def test_every_path_is_a_plain_loop_or_refused(optimizer: str) -> None:
     skipped_somewhere = False

@@ -105,6 +105,7 @@ def test_extraction_stops_at_the_deepest_layer_and_names_are_torchvisions() -> N
         VGGFeatures("vgg19", ["relu2_3"], "max")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [pytest.param(".pth", marks=pytest.mark.slow), ".safetensors"])
 def test_weights_of_a_file_are_those_that_torchvision_would_use(
     tmp_path: Path, suffix: str
@@ -195,6 +196,7 @@ def test_a_run_ends_with_an_image_and_resumes_to_the_same_bits(
     assert (large - enlarged).abs().mean() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["{name: adam, lr: 0.02}", "{name: lbfgs, max_iter: 3}"])
 @pytest.mark.parametrize("step", [5, 7])
 def test_a_run_goes_on_within_any_size(

@@ -271,6 +271,7 @@ def test_each_plot_is_drawn_or_refused(
         assert ended.err.count("\n") == 1, ended.err
 
 
+@pytest.mark.slow
 @a_task
 def test_two_processes_compute_what_one_does(cnnrun: Command, tmp_path: Path, task: str) -> None:
     """Uneven parts: 108 training images in batches of 32, 12 validation images."""

@@ -195,6 +195,7 @@ def test_streams_of_different_purposes_and_steps_are_unrelated() -> None:
     assert derive_seed(0, "augment", 1, 0) != derive_seed(0, "augment", 1)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_from_between_epochs(
     killed_and_resumed: Callable[..., tuple[Path, Path]], tiny: Path
 ) -> None:

@@ -23,6 +23,7 @@ from tests.small_run import small_run, write_test_images
 __all__ = ["small_run"]
 
 
+@pytest.mark.slow
 def test_onnxruntime_gives_the_networks_answers(cnnrun: Command, small_run: Path) -> None:
     images = write_test_images(Path("images"), 7)
     model = load_model(small_run, device="cpu")
@@ -87,6 +88,7 @@ def test_a_file_that_answers_differently_is_not_kept(
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_autoencoder_gives_pixels_and_code(cnnrun: Command, tmp_path: Path) -> None:
     (tmp_path / "ae.yaml").write_text(
         "task: reconstruct\ndataset: digits\nmodel: {name: conv_autoencoder, code: 4}\n"

@@ -58,6 +58,7 @@ def test_a_drop_is_below_the_untouched_accuracy() -> None:
     assert steep.to_dict() == {"0.5": 0.3, "1": 0.9, "1.5": 0.6}
 
 
+@pytest.mark.slow
 def test_viz_draws_it_and_refuses_what_does_not_classify(
     cnnrun: Command, small_run: Path, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from cnnrun.evaluation.ranking_curves import answered, ranking
 SCORES = hnp.arrays(np.float64, st.integers(2, 60), elements=st.integers(0, 12).map(float))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(SCORES, st.randoms(use_true_random=False))
 def test_curves_and_areas_are_those_of_scikit_learn(scores: np.ndarray, random: object) -> None:

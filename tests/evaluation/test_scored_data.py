@@ -113,6 +113,29 @@ def test_other_data_are_scored_whole(cnnrun: Command, run: Path, tmp_path: Path,
     assert found["trained_on"] == 0
 
 
+def test_a_whole_new_section_prepares_images_as_in_training(
+    cnnrun: Command, tmp_path: Path
+) -> None:
+    """What it does not say is not the default, but what the network was trained with."""
+    for kind, seed in (("a", 1), ("b", 2)):
+        for folder in ("D", "E"):
+            (tmp_path / folder / kind).mkdir(parents=True)
+            for k in range(12):
+                random = np.random.default_rng(100 * seed + k + ord(folder))
+                pixels = random.integers(0, 256, (20, 12 + k), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / folder / kind / f"{k}.png")
+    Path("c.yaml").write_text(
+        "dataset: {name: folder, root: D, size: 8, resize: pad, crop_fraction: 0.5}\n"
+        "model: {name: mlp, hidden: [4]}\ndevice: cpu\ntraining: {epochs: 1, draw: false}\n"
+    )
+    run = cnnrun("train", "c.yaml", "-q").out.strip()
+    wanted = scored(cnnrun, run, "dataset.root=E")
+    assert scored(cnnrun, run, "dataset={name: folder, root: E}") == wanted
+    other = scored(cnnrun, run, "dataset={name: folder, root: E, crop_fraction: 1}")
+    assert other == scored(cnnrun, run, "dataset.root=E", "dataset.crop_fraction=1")
+    assert other["loss"] != wanted["loss"]
+
+
 def test_the_same_data_in_another_place_keep_their_splits(
     cnnrun: Command, run: Path, tmp_path: Path
 ) -> None:

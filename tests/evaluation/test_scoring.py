@@ -50,6 +50,7 @@ def test_validation_scores_are_those_of_the_log(cnnrun: Command, run: Path) -> N
     assert scores["loss"] == pytest.approx(row["validation_loss"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_alone_is_enough(cnnrun: Command, run: Path, tmp_path: Path) -> None:
     whole = _scores(cnnrun("eval", run, "--json"))
     moved = tmp_path / "elsewhere" / "digits.pt"

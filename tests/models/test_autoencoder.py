@@ -17,7 +17,7 @@ from cnnrun.components.image_metrics import psnr, ssim
 from cnnrun.data.pixel_targets import Noise, PixelPipeline
 from cnnrun.models.autoencoder import ConvAutoencoder, VariationalAutoencoder
 from cnnrun.registry import losses
-from tests.conftest import CONFIGS, Command
+from tests.conftest import CONFIGS, Command, thorough_only
 
 AUTOENCODER = """\
 task: {name: reconstruct, probe_labels: 50, probe_seeds: 2}
@@ -273,6 +273,7 @@ def test_plots_and_outliers_of_a_classifier_are_refused(cnnrun: Command, tiny: P
     assert (ended.code, "needs an autoencoder" in ended.err) == (2, True)
 
 
+@thorough_only
 @pytest.mark.mnist
 @pytest.mark.slow
 def test_a_code_of_32_numbers_beats_pca_and_its_probe_beats_pixels(

@@ -20,7 +20,7 @@ from cnnrun.models.trainable import Trainable
 from cnnrun.models.transfer import Transfer
 from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runtime.weights import load_weights
-from tests.conftest import CONFIGS, Command
+from tests.conftest import CONFIGS, Command, thorough_only
 
 MODEL = "model={name: cnn, channels: [8, 8], batch_norm: true, head: [16], dropout: 0.5}"
 
@@ -102,6 +102,7 @@ def test_the_fast_path_is_not_taken_where_features_change(
     assert found == [None]
 
 
+@pytest.mark.slow
 def test_unfreezing_lets_everything_learn_and_resumes(
     cnnrun: Command, tiny: Path, source: Path
 ) -> None:
@@ -212,6 +213,7 @@ def test_a_cut_keeps_the_names_of_its_weights() -> None:
         restructure(CNN((1, 16, 16), 10), Transfer(cut="features.9"), (1, 16, 16), 3)
 
 
+@thorough_only
 @pytest.mark.mnist
 @pytest.mark.slow
 def test_mnist_features_help_two_digits_a_class(shell: Command, mnist_root: Path) -> None:

@@ -197,6 +197,7 @@ def test_head_dropout_counts_where_features_are_frozen(cnnrun: Command, config: 
     assert losses(0.01) != pytest.approx(losses(0.9), rel=0.1)
 
 
+@pytest.mark.slow
 def test_two_processes_unfreeze_alike(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is unfrozen is synchronized from then on; frozen batch normalization rests in both."""
     changes = [

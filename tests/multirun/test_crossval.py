@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 
 from cnnrun.comparison.statistics import cross_validated_interval, mean_interval
 from cnnrun.components.tasks.classify import Classify
+from cnnrun.components.tasks.regress import Regress
 from cnnrun.data.splits import fold_of_groups
-from cnnrun.errors import ConfigError, Interrupted
+from cnnrun.engine.trainer import Trainer
+from cnnrun.errors import ConfigError, Interrupted, UserError
 from cnnrun.evaluation.label_errors import likely_errors
 from cnnrun.multirun import crossval
 from cnnrun.multirun.launcher import workers
@@ -47,6 +52,7 @@ def folded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, cro
         yield folder, found
 
 
+@pytest.mark.slow
 def test_each_fold_is_the_plain_run(
     cnnrun: Command, folded: tuple[Path, crossval.Scored], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,7 +72,7 @@ def test_every_image_is_answered_once_by_a_network_apart(
     folded: tuple[Path, crossval.Scored],
 ) -> None:
     _, found = folded
-    rows = list(csv.DictReader(found.predictions.read_text().splitlines()))
+    rows = list(csv.DictReader(found.predictions[0].read_text().splitlines()))
     assert len({row["id"] for row in rows}) == len(rows) == 300
     assert [int(row["id"]) for row in rows] == sorted(int(row["id"]) for row in rows)
     right = [row["true"] == row["predicted"] for row in rows]
@@ -76,7 +82,7 @@ def test_every_image_is_answered_once_by_a_network_apart(
         assert np.mean(own) == pytest.approx(found.folds["accuracy"][number - 1])
     shares = [sum(float(row[f"probability of {k}"]) for k in range(10)) for row in rows]
     np.testing.assert_allclose(shares, 1)
-    written = json.loads(found.predictions.with_name("crossval.json").read_text())
+    written = json.loads(found.predictions[0].with_name("crossval.json").read_text())
     assert written == json.loads(json.dumps(found.to_dict()))
     low, high = found.interval("accuracy")[1:]
     assert f"{100 * low:.2f} % to {100 * high:.2f} %" in found.to_text()  # type: ignore[operator]
@@ -96,6 +102,7 @@ def test_what_is_trained_is_not_trained_again(
     assert again.to_dict() == found.to_dict()
 
 
+@pytest.mark.slow
 def test_a_stopped_cross_validation_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +130,67 @@ def test_a_stopped_cross_validation_goes_on(
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_a_fold_that_was_killed_goes_on_to_the_same_scores(
+    folded: tuple[Path, crossval.Scored], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.yaml").write_text(BASE)
+    fork_runs(monkeypatch)
+    take = Trainer.train_step
+
+    def take_or_die(self: Trainer, *batch: Any) -> None:
+        if self.progress.step == 3 and self.experiment.dataset.fold == "2/3":
+            os.kill(os.getpid(), signal.SIGKILL)
+        take(self, *batch)
+
+    often = ["training.checkpoint_every=2 steps"]
+    with monkeypatch.context() as killing:
+        killing.setattr(Trainer, "train_step", take_or_die)
+        with pytest.raises(UserError, match="fold 2, seed 0 failed"):
+            crossval.run(Path("x.yaml"), 3, often, options=LaunchOptions(1, quiet=True))
+    started = set(Path("crossval/x/runs/x").iterdir())
+    found = crossval.run(Path("x.yaml"), 3, often, options=QUIET)
+    assert started <= set(Path("crossval/x/runs/x").iterdir())
+    assert found.runs[1].resolve() in {run.resolve() for run in started}
+    assert found.folds == folded[1].folds
+
+
+def test_under_several_seeds_each_fold_is_the_plain_run_of_its_seed(
+    cnnrun: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork_runs(monkeypatch)
+    Path("x.yaml").write_text(BASE)
+    ended = cnnrun("crossval", "x.yaml", "--folds", 2, "--seeds", "4,7", "--json", "-q")
+    assert ended.code == 0, ended.err
+    found = json.loads(ended.out)
+    assert (found["folds"], found["seeds"], found["images"]) == (2, [4, 7], 300)
+    plain = []
+    for seed, fold in ((4, 1), (4, 2), (7, 1), (7, 2)):
+        settings = [f"dataset.fold={fold}/2", f"seed={seed}", "output=plain", "-q"]
+        run = Path(cnnrun("train", "x.yaml", *settings).out.strip())
+        plain.append(json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]))
+    scores = [row["validation_accuracy"] for row in plain]
+    assert found["scores"]["accuracy"]["folds"] == pytest.approx(scores)
+    reach = stats.t.ppf(0.975, 3) * np.sqrt((1 / 4 + 1) * np.var(scores, ddof=1))
+    middle = np.mean(scores)
+    assert found["scores"]["accuracy"]["low"] == pytest.approx(middle - reach)
+    assert found["scores"]["accuracy"]["high"] == pytest.approx(middle + reach)
+    for file in map(Path, found["predictions"]):
+        ids = [row["id"] for row in csv.DictReader(file.read_text().splitlines())]
+        assert len(set(ids)) == len(ids) == 300
+    again = cnnrun("crossval", "x.yaml", "--folds", 2, "--seeds", "4,7")
+    assert "2 folds, 300 images, each held out once with each of 2 seeds" in again.out
+    assert "finished" not in again.err, "nothing is trained twice"
+
+
+def test_a_score_that_some_folds_leave_undefined_is_of_the_others(tmp_path: Path) -> None:
+    folds = {"r2": [0.5, None, 0.7], "mae": [1.0, 2.0, 3.0]}
+    found = crossval.Scored("x", Regress, folds, {}, [tmp_path] * 3, [tmp_path / "p.csv"], 30, [0])
+    assert found.interval("r2").mean == pytest.approx(0.6)
+    assert "R2: defined in 2 of 3" in found.to_text()
+    assert found.to_dict()["scores"]["r2"]["folds"] == [0.5, None, 0.7]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["regress", "multilabel", "segment"])
 def test_every_task_is_cross_validated(
@@ -132,7 +200,7 @@ def test_every_task_is_cross_validated(
     fork_runs(monkeypatch)
     training = {"epochs": 1, "draw": False}
     found = crossval.run(write(task, tmp_path, training=training), 2, options=QUIET)
-    rows = list(csv.DictReader(found.predictions.read_text().splitlines()))
+    rows = list(csv.DictReader(found.predictions[0].read_text().splitlines()))
     assert len(rows) == found.images == 120
     wanted = {"regress": "predicted ", "multilabel": "probability of ", "segment": "losses"}[task]
     assert any(column.startswith(wanted) for column in rows[0])
@@ -157,7 +225,7 @@ def test_groups_stay_together_and_classes_keep_their_shares(
     )
     fork_runs(monkeypatch)
     found = crossval.run(Path("x.yaml"), 4, options=QUIET)
-    rows = list(csv.DictReader(found.predictions.read_text().splitlines()))
+    rows = list(csv.DictReader(found.predictions[0].read_text().splitlines()))
     folds: dict[str, set[str]] = {}
     for row in rows:
         folds.setdefault(str(Path(row["image"]).parent), set()).add(row["fold"])
@@ -208,8 +276,6 @@ def test_the_corrected_interval_covers_and_the_plain_one_does_not() -> None:
 
 
 def test_the_corrected_interval_is_the_papers() -> None:
-    from scipy import stats
-
     values = [0.91, 0.93, 0.9, 0.95, 0.92]
     found = cross_validated_interval(values)
     reach = stats.t.ppf(0.975, 4) * np.sqrt((1 / 5 + 1 / 4) * np.var(values, ddof=1))
@@ -315,8 +381,8 @@ def test_labels_that_were_corrected_since_are_no_suspects(
 
 
 def test_no_interval_reaches_where_no_score_can_be(tmp_path: Path) -> None:
-    folds = {"accuracy": [0.99, 0.99, 0.85]}
-    found = crossval.Scored("x", Classify, folds, {}, [tmp_path] * 3, tmp_path / "p.csv", 30)
+    folds: dict[str, list[float | None]] = {"accuracy": [0.99, 0.99, 0.85]}
+    found = crossval.Scored("x", Classify, folds, {}, [tmp_path] * 3, [tmp_path / "p.csv"], 30, [0])
     high = found.interval("accuracy").high
     assert high is not None
     assert high > 1

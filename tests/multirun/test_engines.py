@@ -19,12 +19,13 @@ import torch
 
 from cnnrun.config.document import read
 from cnnrun.errors import ConfigError
+from cnnrun.multirun.launcher import remote as remote_module
 from cnnrun.multirun.launcher.engine import Place
 from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.launcher.on_ray import runs_at_once
 from cnnrun.multirun.launcher.remote import Ended, Remote, brought_back
 from tests.chaos.runs import assert_equal
-from tests.conftest import Command
+from tests.conftest import HANGS, Command, stand_in
 from tests.multirun import fake_slurm
 
 BASE = """\
@@ -164,12 +165,12 @@ def test_a_sweep_survives_the_loss_of_a_node(cluster: Any, tmp_path: Path) -> No
     wait_until(in_the_middle, process)
     cluster.remove_node(cluster.second, allow_graceful=False)
     assert lost
-    out, err = process.communicate(timeout=500)
+    out, err = process.communicate(timeout=HANGS)
     assert process.returncode == 0, err
     assert out.count("finished") == 4
     assert not trainings(lost)
     local = began(tmp_path, "output=local", "--workers", "2")
-    assert local.wait(500) == 0
+    assert local.wait(HANGS) == 0
     assert_same_runs(folder, tmp_path / "local" / "mine", 12)
 
 
@@ -184,14 +185,14 @@ def test_a_sweep_on_ray_that_is_stopped_saves_its_runs_and_goes_on(
     folder = tmp_path / "ray" / "mine"
     wait_until(lambda: list(folder.glob("runs/b/*/checkpoints/last.pt")), process)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=HANGS)
     assert process.returncode == 130, err
     assert "the runs under way are saved" in err
     again = began(tmp_path, "--on", on, "output=ray", RAY_ADDRESS=cluster.address)
-    _, err = again.communicate(timeout=300)
+    _, err = again.communicate(timeout=HANGS)
     assert again.returncode == 0, err
     local = began(tmp_path, "output=local")
-    assert local.wait(300) == 0
+    assert local.wait(HANGS) == 0
     assert_same_runs(folder, tmp_path / "local" / "mine", 2)
 
 
@@ -203,8 +204,7 @@ from pathlib import Path
 if "train" in sys.argv:
     folder = Path(os.environ["SEEN"])
     (folder / str(os.getpid())).write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
-    until = time.monotonic() + 100
-    while len(list(folder.iterdir())) < 2 and time.monotonic() < until:
+    while len(list(folder.iterdir())) < 2:
         time.sleep(0.1)
 """
 
@@ -219,16 +219,14 @@ def test_runs_share_a_gpu_or_see_none(cluster: Any, tmp_path: Path) -> None:
         plugin = tmp_path / f"together{gpus.replace('.', '')}.py"
         plugin.write_text(TOGETHER.replace('os.environ["SEEN"]', repr(str(folder))))
         options = "--cpus", "0.5", "--gpus", gpus, "--plugin", str(plugin)
-        started = time.monotonic()
         process = began(
             tmp_path, "--on", "ray", *options, f"output=o{gpus}", RAY_ADDRESS=cluster.address
         )
-        _, err = process.communicate(timeout=300)
+        _, err = process.communicate(timeout=HANGS)
         assert process.returncode == 0, err
-        assert time.monotonic() - started < 100, "they were there at the same time"
         assert [file.read_text() for file in folder.iterdir()] == [seen, seen]
     lacks = began(tmp_path, "--on", "ray", "--memory", "6", RAY_ADDRESS=cluster.address)
-    _, err = lacks.communicate(timeout=100)
+    _, err = lacks.communicate(timeout=HANGS)
     assert lacks.returncode == 1
     assert "a run asks for 1 CPU, 6 GB of memory" in err
     assert "no node of the cluster has that much (2 CPU, 1 GPU, 4 GB of memory; 2 CPU" in err
@@ -271,7 +269,7 @@ def test_slurm_trains_an_array_and_a_job_that_is_preempted_goes_on(
     # What Slurm sends before a job's time is up, and when it is preempted.
     scancel = [str(slurm / "scancel"), in_the_middle[0], "--signal", "SIGUSR2"]
     subprocess.run(scancel, check=True)
-    _, err = process.communicate(timeout=400)
+    _, err = process.communicate(timeout=HANGS)
     assert process.returncode == 0, err
     script = (slurm / "100.sh").read_text()
     for line in ("--array=0-1%2", "--time=30", "--cpus-per-task=1", "--partition=gpu"):
@@ -279,7 +277,7 @@ def test_slurm_trains_an_array_and_a_job_that_is_preempted_goes_on(
     begun = Counter((slurm / "begun").read_text().split())
     assert begun == {f"100_{task}": 1 for task in range(2)} | {in_the_middle[0]: 2}
     local = began(tmp_path, "output=local", command=quick)
-    assert local.wait(400) == 0
+    assert local.wait(HANGS) == 0
     assert_same_runs(folder, tmp_path / "local" / "mine", 2, epochs=60)
 
 
@@ -409,6 +407,6 @@ def test_where_the_disk_is_shared_a_try_waits_for_the_one_before(
         return Ended(int(taken), "", "error: another process is training x" if taken else "")
 
     monkeypatch.setattr(Remote, "_run", train)
-    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(remote_module, "time", stand_in(time, sleep=lambda _: None))
     assert remote.train() == Ended(0, "", "")
     assert len(tries) == 3

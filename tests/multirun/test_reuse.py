@@ -16,10 +16,10 @@ import yaml
 from PIL import Image
 
 from cnnrun.multirun.study.findings import Findings
-from cnnrun.multirun.sweep.storage import study_names
+from cnnrun.multirun.sweep.database import study_names
 from cnnrun.multirun.sweep.sweep import status
 from cnnrun.runner import finishing
-from tests.conftest import Command, Result, quick_ones
+from tests.conftest import Command, Result
 from tests.inline import run_inline
 
 pytestmark = pytest.mark.usefixtures("no_component_outlives_its_test")
@@ -116,7 +116,8 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("door", quick_ones(DOORS, "sweep by a search", "study", "resume or start"))
+@pytest.mark.slow
+@pytest.mark.parametrize("door", DOORS)
 def test_runs_are_used_again_or_trained_anew(folder: Path, cnnrun: Command, door: str) -> None:
     command, place = DOORS[door]
 

@@ -21,7 +21,7 @@ from cnnrun.multirun.launcher import train_jobs, workers
 from cnnrun.multirun.study import diagnosis
 from cnnrun.multirun.study import study as studies
 from cnnrun.multirun.study.spec import load
-from tests.conftest import CONFIGS, Command, Result
+from tests.conftest import CONFIGS, Command, Result, thorough_only
 from tests.forking import fork_runs
 
 BASE = """\
@@ -192,6 +192,7 @@ def test_a_study_that_is_stopped_says_how_to_go_on(
     assert "training.epochs=3" in str(e.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "message"),
     [
@@ -317,11 +318,12 @@ class TestDiagnosis:
 
 
 @pytest.mark.slow
+@thorough_only
 class TestTextbook:
     """The shipped studies on real digits reach what the textbooks say. A minute or two each."""
 
     def found(self, name: str, root: Path, shell: Command) -> SimpleNamespace:
-        ended = shell(f"cnnrun study {name} dataset.root={root} -w 2 -q --json", timeout=1200)
+        ended = shell(f"cnnrun study {name} dataset.root={root} -w 2 -q --json")
         assert ended.code == 0, ended.err
         values = json.loads(ended.out)
         return SimpleNamespace(

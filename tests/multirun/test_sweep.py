@@ -18,7 +18,7 @@ from cnnrun.multirun.sweep import sweep, trial_queue
 from cnnrun.multirun.sweep.plan import Plan
 from cnnrun.multirun.sweep.spec import load
 from tests import quick_train
-from tests.conftest import Command, quick_ones
+from tests.conftest import Command
 from tests.postgres import postgres_server
 from tests.sweeping import STUB, QuickSweep, apart, join, train_quickly, trials_of, wait_until
 
@@ -33,6 +33,7 @@ def quick(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> QuickS
     return QuickSweep(tmp_path, tiny)
 
 
+@pytest.mark.slow
 def test_a_grid_is_trained_once_and_ranked(quick: QuickSweep, cnnrun: Command) -> None:
     first = cnnrun("sweep", quick.file, "--workers", 2)
     assert first.code == 0, first.err
@@ -193,6 +194,7 @@ class TestSeedsTogether:
         assert "seeds_in_parallel: a pruner stops single seeds; set pruner: none" in refused.err
 
 
+@pytest.mark.slow
 def test_killed_and_continued_every_run_is_there_once(quick: QuickSweep, cnnrun: Command) -> None:
     killed = apart(sweep.start, quick.file, [], sweep.LaunchOptions(2), SECONDS="0.15")
     wait_until(lambda: len(quick.starts()) >= 4)
@@ -372,7 +374,7 @@ WRITES = ["_fill", "_note_score", "_keep", "_report", "_finish", "_end"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at", quick_ones(WRITES, "_fill", "_report", "_end"))
+@pytest.mark.parametrize("at", WRITES)
 def test_a_trial_that_was_taken_over_while_the_machine_slept_ends_nothing(
     quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:

@@ -16,6 +16,7 @@ import yaml
 
 from cnnrun.config.experiment import load
 from cnnrun.config.identity import key_of
+from tests.conftest import HANGS
 from tests.postgres import postgres_server
 from tests.sweeping import trials_of
 
@@ -58,7 +59,7 @@ def started(folder: Path, quick_path: Path) -> Start:
 
 
 def output_of(process: subprocess.Popen[str]) -> str:
-    out, error = process.communicate(timeout=900)
+    out, error = process.communicate(timeout=HANGS)
     assert process.returncode == 0, error
     return out
 

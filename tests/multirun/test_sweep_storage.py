@@ -12,17 +12,12 @@ from pathlib import Path
 import pytest
 
 from cnnrun.errors import UserError
-from cnnrun.multirun.sweep import storage
+from cnnrun.multirun.sweep import database, storage
+from cnnrun.multirun.sweep.database import driver_named, require_optuna
 from cnnrun.multirun.sweep.liveness import Liveness
-from cnnrun.multirun.sweep.storage import (
-    Recorded,
-    Trials,
-    current_trial,
-    driver_named,
-    require_optuna,
-)
+from cnnrun.multirun.sweep.storage import Recorded, Trials, current_trial
 from cnnrun.multirun.sweep.stored import shown
-from tests.conftest import Command
+from tests.conftest import HANGS, Command
 
 FORK = multiprocessing.get_context("fork")
 
@@ -86,7 +81,8 @@ def test_what_was_given_back_or_lost_waits_again_with_the_same_settings(tmp_path
 def test_a_machine_that_is_silent_for_long_loses_its_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "GRACE_SECONDS", 1)
+    for module in (database, storage):
+        monkeypatch.setattr(module, "GRACE_SECONDS", 1)
     trials = opened(tmp_path)
     trials.fill([{}])
     trial = trials.claim("on another machine")
@@ -128,7 +124,7 @@ def test_a_process_is_dead_once_its_lock_is_free(tmp_path: Path) -> None:
 
     process = FORK.Process(target=live)
     process.start()
-    name = names.get(timeout=20)
+    name = names.get(timeout=HANGS)
     assert not here.is_dead(name)
     assert not here.is_dead(here.name)
     assert not here.is_dead("elsewhere")

@@ -94,16 +94,10 @@ def assert_axes_are_named(figure: Figure) -> None:
         assert name is None or not any(name.padded(3).overlaps(place) for place in boxes)
 
 
-# What others have between them: many classes, long names, RGB, a code.
-BETWEEN = (
-    *("10 plain, gray", "100 long, RGB", "code of 8, RGB", "1000 odd, gray"),
-    *("100 odd labels", "30 long masks"),
-)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(case, marks=pytest.mark.slow) if case in BETWEEN else case for case in CASES],
+    CASES,
 )
 def test_every_plot_can_be_read(case: str, tmp_path: Path) -> None:
     target = CASES[case](tmp_path)

@@ -372,6 +372,7 @@ def test_few_classes_have_a_legend(count: int) -> None:
     assert len(looks) == count  # colour and shape together are each class's own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.01, 3])
 def test_many_classes_are_named_at_their_centres(spread: float) -> None:
     classes = [*ODD_NAMES, *(f"class {k}" for k in range(100 - len(ODD_NAMES)))]

@@ -74,9 +74,8 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
         style.save(curves(1), tmp_path / "file" / "curves.png")
 
 
-@pytest.mark.parametrize(
-    "backend", ["module://nope", pytest.param("nonsense", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["module://nope", "nonsense"])
 def test_saving_needs_no_display_no_home_and_no_backend(tmp_path: Path, backend: str) -> None:
     code = """
 import sys

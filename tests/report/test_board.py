@@ -98,6 +98,7 @@ def test_smoothing_keeps_the_weights_of_what_has_come(shown: Page) -> None:
     assert [text.split(": ")[1] for text in told] == ["10.00 %", f"{second:.2f} %"]
 
 
+@pytest.mark.slow
 def test_runs_are_filtered_chosen_and_compared(shown: Page) -> None:
     assert shown.texts(".configs tbody td") == ["0.1", "0.5"], "one run of each group"
     assert shown.texts(".legend")[-1] == "lr=0.1lr=0.5"

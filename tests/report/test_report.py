@@ -117,6 +117,7 @@ def column(opened: Page, table: str, number: int) -> list[str]:
     return opened.texts(f"{table} tbody tr > :nth-child({number})")
 
 
+@pytest.mark.slow
 def test_a_runs_page(opened: Page, run_page: Path, small_run: Path) -> None:
     assert_sound(opened, run_page)
     summary = json.loads((small_run / "summary.json").read_text())
@@ -654,7 +655,7 @@ def test_plots_and_pages_have_the_same_logarithmic_axes(
     file.write_text(page("c", "c", [Section("Curves", drawn)]))
     opened.open(file)
     spec = "JSON.parse(document.querySelector('.chart').dataset.chart)"
-    assert opened.run(f"return charts.wantsLog({spec})") == is_log
+    assert opened.run(f"return looks.wantsLog({spec})") == is_log
     shares = [value / metric.scale for value in values]
     figure = draw_curves([1, 2], {metric.name: {"train": shares}}, [0.1, 0.1], None, "t")
     assert figure.axes[1].get_yscale() == ("log" if is_log else "linear")

@@ -223,6 +223,7 @@ class TestWandB:
         known = json.loads((run / "loggers.json").read_text())
         assert known["wandb"] == {"run": about.run_id, "epochs": 2}
 
+    @pytest.mark.slow
     def test_a_run_that_goes_on_with_changes(self, cnnrun: Command, tiny: Path) -> None:
         """The newest folder replaces the older one when both are sent, so it has all of the run."""
         run = trained(cnnrun, tiny, "loggers=[wandb]", "training.draw=false")

@@ -24,7 +24,7 @@ from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.lock import TakenError, alone_in, is_training
 from cnnrun.runtime.reading import TEXT_BYTES
-from tests.conftest import Command
+from tests.conftest import THOROUGH, Command
 
 SMALL = ("dataset.limit=120", "training.draw=false", "training.checkpoint_every=1 steps")
 
@@ -219,8 +219,7 @@ def test_each_key_in_each_state(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found = every_key(trained, tmp_path, capsys, lambda _: STATES)
-    print({outcome: len(keys) for outcome, keys in found.items()})
+    found = every_key(trained, tmp_path, capsys, lambda n: STATES if THOROUGH or n % 9 == 4 else ())
     assert set(found) >= {f"{state}: refused" for state in STATES}
 
 
@@ -494,7 +493,7 @@ def test_a_run_killed_between_its_two_checkpoints_goes_on_from_the_newer(
     old = (run / "checkpoints/last.pt").read_bytes()
     with monkeypatch.context() as killing:
         killing.setattr(Trainer, "save", save_best_and_die)
-        killing.setattr("cnnrun.engine.trainer.is_better", lambda *_: True)
+        killing.setattr("cnnrun.engine.progress.is_better", lambda *_: True)
         killing.setattr(Trainer, "stop_or_save", lambda _: None)
         assert cnnrun("train", "--resume", run, "-q").code == 130
     assert (run / "checkpoints/last.pt").read_bytes() == old

@@ -169,6 +169,7 @@ def test_two_processes_never_train_one_run(cnnrun: Command, run: Path) -> None:
     assert cnnrun("train", "--resume", run, "-q").code == 0
 
 
+@pytest.mark.slow
 def test_patience_counts_anew_when_it_changes(cnnrun: Command, tiny: Path) -> None:
     stopped = Path(cnnrun("train", tiny, "-q", "training.epochs=40", "training.patience=1",
                           "training.monitor=loss", "optimizer.lr=0.5").out.strip())  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -15,6 +16,7 @@ from cnnrun.data.sources.huggingface import huggingface
 from cnnrun.errors import NetworkError
 from cnnrun.models.zoo import timm_model
 from cnnrun.runtime.hub import asked_once
+from tests.conftest import stand_in
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", wait)
+    monkeypatch.setattr("huggingface_hub.utils._http.time", stand_in(time, sleep=wait))
 
 
 def test_one_that_answers_is_asked_as_ever(

@@ -48,7 +48,7 @@ def test_world(set_) -> None:  # type: ignore[no-untyped-def]
 
 COMMANDS = [
     *(["check", "tiny.yaml"], ["lr-find", "tiny.yaml"], ["describe", "tiny.yaml"]),
-    *(["data", "tiny.yaml"], ["list", "models"]),
+    *(["data", "tiny.yaml"], ["list", "models"], ["crossval", "tiny.yaml", "--dry-run"]),
 ]
 
 

@@ -17,7 +17,7 @@ from cnnrun.components.tasks.metrics import likeliest, softmax
 from cnnrun.components.tasks.training_step import OwnTraining
 from cnnrun.data.dataset import Dataset
 from cnnrun.data.pixel_targets import Noise
-from cnnrun.data.targets import Kind
+from cnnrun.data.target_kind import Kind
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.metrics import LOSS, Metric, described, with_directions
 from cnnrun.runtime.former_names import accept_former

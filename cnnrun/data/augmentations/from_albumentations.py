@@ -54,7 +54,7 @@ _WHY_REFUSED = {
     "is another name of albumentations/XYMasking": "FrequencyMasking TimeMasking",
     "is another name of albumentations/HorizontalFlip": "TimeReverse",
     "is an older name of albumentations/Affine": "ShiftScaleRotate",
-    "makes images gray: dataset.channels=gray; of some, torchvision/RandomGrayscale": "ToGray",
+    "makes images gray: dataset.channels=gray; for some, torchvision/RandomGrayscale": "ToGray",
 }
 _REFUSED = {name: reason for reason, names in _WHY_REFUSED.items() for name in names.split()}
 # What the library numbers, as OpenCV does: 0, 1, ...

@@ -87,8 +87,19 @@ class VerticalFlip(_Flip):
     axis = 1
 
 
+class _ByDegrees(Geometric):
+    """By an angle of up to `degrees` either way."""
+
+    degrees: float
+    probability: float
+
+    def draw(self, sampler: Sampler) -> Draws:
+        angles = sampler.uniform(-self.degrees, self.degrees)
+        return {"degrees": sampler.sometimes(self.probability, angles, 0)}
+
+
 @augmentations.register("rotation")
-class Rotation(Geometric):
+class Rotation(_ByDegrees):
     """Rotate about the centre by up to `degrees` either way; the corners become black."""
 
     def __init__(
@@ -99,10 +110,6 @@ class Rotation(Geometric):
     ) -> None:
         """degrees: Largest angle, either way."""
         self.degrees, self.probability = degrees, probability
-
-    def draw(self, sampler: Sampler) -> Draws:
-        angles = sampler.uniform(-self.degrees, self.degrees)
-        return {"degrees": sampler.sometimes(self.probability, angles, 0)}
 
     def matrices(self, draws: Draws) -> Tensor:
         return rotations(draws["degrees"])
@@ -162,7 +169,7 @@ class Scale(Geometric):
 
 
 @augmentations.register("shear")
-class Shear(Geometric):
+class Shear(_ByDegrees):
     """Shear horizontally by up to `degrees` either way; the corners become black."""
 
     def __init__(
@@ -173,10 +180,6 @@ class Shear(Geometric):
     ) -> None:
         """degrees: Largest slant, either way."""
         self.degrees, self.probability = degrees, probability
-
-    def draw(self, sampler: Sampler) -> Draws:
-        angles = sampler.uniform(-self.degrees, self.degrees)
-        return {"degrees": sampler.sometimes(self.probability, angles, 0)}
 
     def matrices(self, draws: Draws) -> Tensor:
         matrices = identity(draws["degrees"])

@@ -18,7 +18,7 @@ from cnnrun.data.images.files import Encoded, ImageFiles, for_each_with_progress
 from cnnrun.data.images.formats import read_header
 from cnnrun.data.images.modes import UnreadableError
 from cnnrun.data.images.scan import Findings, cache_folder
-from cnnrun.data.targets import Targets
+from cnnrun.data.target_kind import Targets
 from cnnrun.errors import UserError
 from cnnrun.runtime.printable import printable
 

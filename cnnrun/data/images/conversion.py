@@ -11,7 +11,8 @@ from torch import Tensor
 from cnnrun.data.dataset import Dataset, Images, Split
 from cnnrun.data.images.decoding import ImageFormat, ImageOptions
 from cnnrun.data.images.framing import kept_part
-from cnnrun.data.targets import IGNORED, Masks, Targets
+from cnnrun.data.target_kind import Targets
+from cnnrun.data.targets import IGNORED, Masks
 from cnnrun.errors import UserError
 
 _CHUNK_BYTES = 2**26

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from cnnrun.data.sources.listed_names import listed
-from cnnrun.data.targets import LabelSets, Masks, Targets
+from cnnrun.data.target_kind import Targets
+from cnnrun.data.targets import LabelSets, Masks
 
 
 def presence(targets: Targets, outputs: int) -> Tensor:

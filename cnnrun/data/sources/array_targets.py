@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cnnrun.data.targets import IGNORED, Kind, Labels, LabelSets, Masks, Targets, Values
+from cnnrun.data.target_kind import Kind, Targets
+from cnnrun.data.targets import IGNORED, Labels, LabelSets, Masks, Values
 from cnnrun.errors import UserError
 from cnnrun.runtime.reading import MOST_CLASSES
 

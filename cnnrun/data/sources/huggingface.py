@@ -26,7 +26,8 @@ from cnnrun.data.sources.huggingface_targets import (
 from cnnrun.data.sources.labelled_files import Amount, divided_by_content
 from cnnrun.data.sources.mask_files import known_names, numbered, numbered_names, with_masks
 from cnnrun.data.sources.mask_pixels import MaskClasses
-from cnnrun.data.targets import Labels, Targets
+from cnnrun.data.target_kind import Targets
+from cnnrun.data.targets import Labels
 from cnnrun.errors import NetworkError, UserError, did_you_mean
 from cnnrun.registry import datasets
 from cnnrun.runtime.hub import asked_once

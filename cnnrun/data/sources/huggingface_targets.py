@@ -11,7 +11,8 @@ import torch
 from cnnrun.data.dataset import BadFile
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.array_targets import targets_of
-from cnnrun.data.targets import LabelSets, Targets
+from cnnrun.data.target_kind import Targets
+from cnnrun.data.targets import LabelSets
 from cnnrun.errors import UserError
 
 

@@ -18,7 +18,7 @@ from cnnrun.data.images.files import Files
 from cnnrun.data.sources.listed_names import listed
 from cnnrun.data.sources.listed_targets import OneClass, Reading, Said
 from cnnrun.data.splits import chosen_by_key, divided
-from cnnrun.data.targets import Targets
+from cnnrun.data.target_kind import Targets
 from cnnrun.errors import UserError
 from cnnrun.runtime.randomness import derive_seed
 

@@ -14,7 +14,8 @@ from cnnrun.data.dataset import Split
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.sources.array_targets import values_of
 from cnnrun.data.sources.listed_names import listed, natural_order
-from cnnrun.data.targets import Labels, LabelSets, Targets
+from cnnrun.data.target_kind import Targets
+from cnnrun.data.targets import Labels, LabelSets
 from cnnrun.errors import UserError
 
 

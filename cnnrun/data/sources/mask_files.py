@@ -19,7 +19,8 @@ from cnnrun.data.images.modes import UnreadableError
 from cnnrun.data.sources.listed_names import listed
 from cnnrun.data.sources.listed_targets import Reading, Said
 from cnnrun.data.sources.mask_pixels import MaskClasses, Pixels, read_mask
-from cnnrun.data.targets import IGNORED, Masks, Targets, Values
+from cnnrun.data.target_kind import Targets
+from cnnrun.data.targets import IGNORED, Masks, Values
 from cnnrun.errors import UserError
 from cnnrun.runtime.container import cores
 from cnnrun.runtime.printable import printable

@@ -25,7 +25,8 @@ from cnnrun.data.sources.array_targets import kind_of, names_of, targets_of
 from cnnrun.data.sources.labelled_files import Amount, divided_by_content
 from cnnrun.data.sources.listed_names import listed
 from cnnrun.data.sources.split_names import split_named
-from cnnrun.data.targets import Kind, Masks, Targets
+from cnnrun.data.target_kind import Kind, Targets
+from cnnrun.data.targets import Masks
 from cnnrun.errors import UserError
 from cnnrun.registry import datasets
 from cnnrun.runtime.container import memory_left

@@ -28,7 +28,8 @@ from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.images.modes import highest_value
 from cnnrun.data.images.reading import ImageReading
 from cnnrun.data.sources.array_targets import kind_of, names_of, targets_of
-from cnnrun.data.targets import Kind, Labels
+from cnnrun.data.target_kind import Kind
+from cnnrun.data.targets import Labels
 from cnnrun.errors import UserError, did_you_mean
 from cnnrun.registry import datasets
 from cnnrun.runtime.paths import expanded

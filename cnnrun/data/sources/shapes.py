@@ -22,7 +22,8 @@ from cnnrun.data.sources.shape_drawing import (
     placements_of,
 )
 from cnnrun.data.sources.shape_scenes import draw_scenes
-from cnnrun.data.targets import LabelSets, Masks, Targets, Values
+from cnnrun.data.target_kind import Targets
+from cnnrun.data.targets import LabelSets, Masks, Values
 from cnnrun.registry import datasets
 from cnnrun.runtime.randomness import derive_seed
 

@@ -12,8 +12,9 @@ from typing import Any
 from cnnrun.config.identity import code_part, settings_part
 from cnnrun.errors import ConfigError
 from cnnrun.multirun.launcher.existing_runs import RunsFound
+from cnnrun.multirun.sweep.database import study_names
 from cnnrun.multirun.sweep.plan import Plan
-from cnnrun.multirun.sweep.storage import Recorded, study_names
+from cnnrun.multirun.sweep.storage import Recorded
 
 
 def newest(url: str, plan: Plan) -> str:

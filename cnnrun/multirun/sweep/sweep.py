@@ -17,16 +17,11 @@ from cnnrun.multirun.launcher.existing_runs import RunsFound
 from cnnrun.multirun.launcher.seeds_together import SeedsTogether, together
 from cnnrun.multirun.launcher.workers import takes_any_gpu, visible_gpus, workers_of
 from cnnrun.multirun.sweep import generations
+from cnnrun.multirun.sweep.database import open_storage, read_only, require_optuna
 from cnnrun.multirun.sweep.plan import Plan
 from cnnrun.multirun.sweep.results import Results, read_results
 from cnnrun.multirun.sweep.spec import NAME, load
-from cnnrun.multirun.sweep.storage import (
-    Recorded,
-    Trials,
-    open_storage,
-    read_only,
-    require_optuna,
-)
+from cnnrun.multirun.sweep.storage import Recorded, Trials
 from cnnrun.multirun.sweep.stored import explain_damage, explain_optuna_errors, shown
 from cnnrun.multirun.sweep.trial_queue import TrialQueue
 from cnnrun.runtime import console

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from cnnrun.errors import ConfigError
 from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.launcher.queue import Outcome
+from cnnrun.multirun.sweep.database import HEARTBEAT_SECONDS
 from cnnrun.multirun.sweep.liveness import Liveness
 from cnnrun.multirun.sweep.plan import Plan
-from cnnrun.multirun.sweep.storage import HEARTBEAT_SECONDS, Trials
+from cnnrun.multirun.sweep.storage import Trials
 from cnnrun.multirun.sweep.stored import explain_damage
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.identity import recorded

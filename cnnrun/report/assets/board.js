@@ -1,7 +1,7 @@
 "use strict";
 // The board: runs in a table, their curves, configs and images; of a file's data, or of a server's.
 (() => {
-  const { element, isolatedText, sample, text } = charts;
+  const { element, isolatedText, sample, text } = looks;
   const MOST_COMPARED = 7; // configs side by side, and curves that are chosen of themselves
   const EVERY = 1500; // milliseconds from one question to the server to the next
   const written = (run, key) => [run.settings[key] ?? "-"].flat().at(-1);

@@ -1,7 +1,8 @@
 "use strict";
 // The curves of the board's chosen runs: of each task its own, smoothed as one likes.
 const Curves = (() => {
-  const { Group, element, isolatedText } = charts;
+  const { Group } = charts;
+  const { element, isolatedText } = looks;
 
   // An exponential mean of what has come so far, its weights adding up to 1.
   const smoothed = (values, weight) => {
@@ -109,7 +110,7 @@ const Curves = (() => {
       place.replaceChildren(
         ...tasks.flatMap((task) => [
           ...(tasks.length > 1 ? [isolatedText("p", task, { class: "of" })] : []),
-          ...charts.choices(kinds.filter((kind) => kind.task === task), changed),
+          ...looks.choices(kinds.filter((kind) => kind.task === task), changed),
         ]),
       );
     }

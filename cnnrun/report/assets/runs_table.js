@@ -1,7 +1,7 @@
 "use strict";
 // The table of the board's runs: chosen, filtered, sorted, with the columns that are wanted.
 const RunsTable = (() => {
-  const { element, isolatedText, sample, text } = charts;
+  const { element, isolatedText, sample, text } = looks;
 
   return class {
     constructor(board) {
@@ -142,7 +142,7 @@ const RunsTable = (() => {
         this.board.refresh();
       };
       const place = this.board.find("columns");
-      if (!place.contains(document.activeElement)) place.replaceChildren(...charts.choices(choices, changed));
+      if (!place.contains(document.activeElement)) place.replaceChildren(...looks.choices(choices, changed));
     }
   };
 })();
