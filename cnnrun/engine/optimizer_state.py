@@ -112,7 +112,7 @@ def _foreign(why: str) -> UserError:
 
 
 def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load `state`, but keep learning rates and the like as they are: from the experiment."""
+    """Load `state`, but keep learning rates and the like of the experiment."""
     current = [
         {key: value for key, value in group.items() if key != "params"}
         for group in optimizer.param_groups

@@ -124,7 +124,7 @@ def run(
 ) -> Scored:
     """Train the missing folds of the experiment in `file`, and score all.
 
-    seeds: by default the experiment's own; each deals the folds anew.
+    seeds: by default the experiment's own; each deals the folds again.
 
     Each is scored with the weights of its last epoch: the best epoch would be chosen by the images
     that are scored.

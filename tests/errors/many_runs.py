@@ -24,7 +24,7 @@ CROSSVAL = [
          "`dataset.fold` selects a single fold.",
          "Leave it out; set the number of folds with `--folds`.",
          "crossval x.yaml dataset.fold=1/5"),
-    Case("fold 1 failed: …: fold 1/500: 60 training images are too few for 500 folds",
+    Case("fold 1, seed 0 failed: …: fold 1/500: 60 training images are too few for 500 folds",
          "Each fold needs at least one image.",
          "Use fewer folds.",
          "crossval x.yaml --folds 500", code=1),
