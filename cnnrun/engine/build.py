@@ -173,22 +173,7 @@ def _assemble(
     classes = len(dataset.classes)
     with experiment.located("loss"):
         loss = _loss(experiment, classes, learned)
-    with experiment.located("task"):
-        task: Task = registry.tasks.build(experiment.task)
-        entry = registry.tasks.get(experiment.task.name)
-        if entry.is_users:
-            check_task(task, entry)
-        refuse_other_loss(task, loss)
-        task.check(model, loss)
-    with experiment.located("model"):
-        task.check_shape(model, dataset.input_shape, classes)
-    with experiment.located("task"):
-        if learned.found is None:
-            task.learn(dataset)
-        else:
-            _restore(task, learned.found, learned.outputs)
-    with experiment.located("training", "monitor"):
-        task.ranks_by(experiment.training.monitor)
+    task = _task(experiment, dataset, model, loss, learned)
     augmentations = _augmentations_beside(loss, experiment, dataset)
     crop = crop_at_decode(augmentations, dataset, experiment.seed)
     pipeline = (PixelPipeline if task.targets == "pixels" else Pipeline)(
@@ -217,3 +202,26 @@ def _assemble(
         loss=loss.to(device),
         trainable=Trainable(model),
     )
+
+
+def _task(
+    experiment: Experiment, dataset: Dataset, model: nn.Module, loss: nn.Module, learned: _Learned
+) -> Task:
+    """The task, which knows its data, and that model and loss suit it."""
+    with experiment.located("task"):
+        task: Task = registry.tasks.build(experiment.task)
+        entry = registry.tasks.get(experiment.task.name)
+        if entry.is_users:
+            check_task(task, entry)
+        refuse_other_loss(task, loss)
+        task.check(model, loss)
+    with experiment.located("model"):
+        task.check_shape(model, dataset.input_shape, len(dataset.classes))
+    with experiment.located("task"):
+        if learned.found is None:
+            task.learn(dataset)
+        else:
+            _restore(task, learned.found, learned.outputs)
+    with experiment.located("training", "monitor"):
+        task.ranks_by(experiment.training.monitor)
+    return task

@@ -101,29 +101,58 @@ def finish(trainer: Trainer, started: float) -> None:
     parts, run = trainer.full, trainer.run
     assert run
     best_epoch = trainer.progress.best_epoch or None
-    predictions: Predictions | None = None
-    test: dict[str, Any] = {}
-    if best_epoch:
-        best = Checkpoint.load(run.checkpoint("best"))
-        load_weights(parts.model, best.model)
-        if parts.task.settles and len(parts.dataset.split("validation")):
-            parts.task.settle(evaluation.predict(parts, "validation"))
-            replace(best, task=parts.task.state()).save(run.checkpoint("best"))
-        if len(parts.dataset.test):
-            console.stage("testing")
-            predictions, test = evaluation.evaluate(parts, "test")
-    task, validated = parts.task, len(parts.dataset.split("validation")) > 0
+    validated = len(parts.dataset.split("validation")) > 0
+    predictions, test = _tested(parts, run) if best_epoch else (None, {})
+    summary = _summary(trainer, run, test, started)
+    if parts.experiment.training.draw:
+        names = parts.task.plots if best_epoch else ("curves",)
+        draw_plots(parts, run, predictions, names, best_epoch if validated else None)
+    if not validated and (warning := rising(_comparable(trainer, run))):
+        console.warn(warning)
+    write_json(run.summary, summary)  # last: a run that is killed before this resumes
+    if not best_epoch:
+        monitored = parts.task.ranks_by(parts.experiment.training.monitor)
+        raise UserError(
+            f"the validation {monitored.display_name} or loss was NaN after each of the "
+            f"{trainer.progress.epoch} epochs, so none is the best and nothing was tested; try a "
+            f"smaller optimizer.lr. The last weights are in {run.checkpoint('last')}"
+        )
+
+
+def _tested(parts: Parts, run: RunDirectory) -> tuple[Predictions | None, dict[str, Any]]:
+    """Predictions and scores of the best checkpoint on the test split, if there is one.
+
+    The model has the checkpoint's weights afterwards.
+    """
+    best = Checkpoint.load(run.checkpoint("best"))
+    load_weights(parts.model, best.model)
+    if parts.task.settles and len(parts.dataset.split("validation")):
+        parts.task.settle(evaluation.predict(parts, "validation"))
+        replace(best, task=parts.task.state()).save(run.checkpoint("best"))
+    if not len(parts.dataset.test):
+        return None, {}
+    console.stage("testing")
+    return evaluation.evaluate(parts, "test")
+
+
+def _summary(
+    trainer: Trainer, run: RunDirectory, test: dict[str, Any], started: float
+) -> dict[str, Any]:
+    """What `summary.json` holds. test: all scores of the test split."""
+    parts, task, progress = trainer.full, trainer.task, trainer.progress
+    best_epoch = progress.best_epoch or None
+    # What chose the best epoch; without a validation split the last one is used.
+    validated = len(parts.dataset.split("validation")) > 0
     monitored = task.ranks_by(parts.experiment.training.monitor)
-    summary: dict[str, Any] = {
+    return {
         "name": parts.experiment.name,
         "seed": parts.experiment.seed,
         # Identifies all data: runs with another value were trained on other data.
         "data": parts.dataset.fingerprint,
-        "epochs": trainer.progress.epoch,
-        "stopped_early": trainer.progress.stopped_early,
+        "epochs": progress.epoch,
+        "stopped_early": progress.stopped_early,
         "best_epoch": best_epoch,
         "best": _row_of(best_epoch, parts, run) if best_epoch else {},
-        # What chose the best epoch; without a validation split the last one is used.
         "monitor": monitored.name if validated else None,
         "main_metric": task.main_metric or task.monitor,
         "metrics": {name: metric.to_dict() for name, metric in task.declared().items()},
@@ -134,18 +163,6 @@ def finish(trainer: Trainer, started: float) -> None:
         "seconds": round(time.perf_counter() - started, 2),
         "peak_memory": peak_bytes(parts.device),  # bytes
     }
-    if parts.experiment.training.draw:
-        names = task.plots if best_epoch else ("curves",)
-        draw_plots(parts, run, predictions, names, best_epoch if validated else None)
-    if not validated and (warning := rising(_comparable(trainer, run))):
-        console.warn(warning)
-    write_json(run.summary, summary)  # last: a run that is killed before this resumes
-    if not best_epoch:
-        raise UserError(
-            f"the validation {monitored.display_name} or loss was NaN after each of the "
-            f"{trainer.progress.epoch} epochs, so none is the best and nothing was tested; try a "
-            f"smaller optimizer.lr. The last weights are in {run.checkpoint('last')}"
-        )
 
 
 def _comparable(trainer: Trainer, run: RunDirectory) -> list[dict[str, Any]]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
+    from cnnrun.multirun.sweep.spec import OptunaSearch
+
 
 class Recorded:
     """The trials of one sweep as the storage at `url` has them; nothing is written there."""
@@ -143,6 +145,25 @@ class Trials(Recorded):
                 # Two processes filled the same slot, or another took the last one that waited.
                 self.fail(trial.number)
         return None
+
+    def sample_by(self, search: OptunaSearch, slot: int) -> None:
+        """Sample the next trial as `search` says.
+
+        Seeded by the slot: a resumed sweep must not draw its first trials again.
+        """
+        import optuna
+
+        seed = search.seed + slot
+        self.study.sampler = (
+            optuna.samplers.TPESampler(seed=seed, multivariate=False)
+            if search.sampler == "tpe"
+            else optuna.samplers.RandomSampler(seed=seed)
+        )
+        self.study.pruner = {
+            "none": optuna.pruners.NopPruner(),
+            "median": optuna.pruners.MedianPruner(),
+            "asha": optuna.pruners.SuccessiveHalvingPruner(),
+        }[search.pruner]
 
     def fail(self, number: int) -> None:
         """End a trial; without the attribute `failure` it counts as lost, not as failed."""

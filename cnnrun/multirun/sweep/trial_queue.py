@@ -173,7 +173,8 @@ class TrialQueue:
             self._looked = -math.inf
             return False
         slot = trial.user_attrs["slot"]
-        self._choose_sampler(slot)
+        if search := self.plan.sweep.optuna:
+            self.trials.sample_by(search, slot)
         work = OpenTrial(trial, slot, [])
         self.open.append(work)
         with self._if_still_ours(work):
@@ -208,25 +209,6 @@ class TrialQueue:
             if not work.lost:
                 self.notify(f"trial {work.slot} was taken over by another process meanwhile")
             work.lost = True
-
-    def _choose_sampler(self, slot: int) -> None:
-        """Seeded by the slot: a resumed sweep must not draw its first trials again."""
-        import optuna
-
-        search = self.plan.sweep.optuna
-        if not search:
-            return
-        seed = search.seed + slot
-        self.trials.study.sampler = (
-            optuna.samplers.TPESampler(seed=seed, multivariate=False)
-            if search.sampler == "tpe"
-            else optuna.samplers.RandomSampler(seed=seed)
-        )
-        self.trials.study.pruner = {
-            "none": optuna.pruners.NopPruner(),
-            "median": optuna.pruners.MedianPruner(),
-            "asha": optuna.pruners.SuccessiveHalvingPruner(),
-        }[search.pruner]
 
     def _note_score(self, work: OpenTrial, job: Job, run: RunDirectory, trained: bool) -> None:
         score = (run.read_summary().get("best") or {}).get(self.plan.score_key)
