@@ -262,7 +262,7 @@ def _read_config(text: str) -> dict[str, Any]:
     ):  # can't be divided: for example an anchor
         values = plain(text)
     if not isinstance(values, dict) or not values:
-        raise ValueError("config.yaml is no mapping")
+        raise ValueError("config.yaml is not a mapping")
     return values
 
 

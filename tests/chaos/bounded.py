@@ -23,9 +23,10 @@ import pytest
 
 from tests.chaos.kinds import Case
 from tests.chaos.originals import run_command
+from tests.conftest import HANGS
 from tests.forking import fork_runs
 
-CPU_SECONDS, MEMORY, WALL_SECONDS = 10, 2 * 2**30, 200
+CPU_SECONDS, MEMORY, WALL_SECONDS = 10, 2 * 2**30, HANGS
 _CASES_OF_A_FORK = 100
 _LONGEST_MESSAGE = 20_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")

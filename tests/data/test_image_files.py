@@ -27,6 +27,7 @@ from cnnrun.data.images.framing import RandomCrop
 from cnnrun.data.images.scan import cache_key, partial_path
 from cnnrun.data.prefetch import prefetch
 from cnnrun.errors import UserError
+from tests.conftest import HANGS
 
 FORM = ImageFormat((20, 24), 3)
 
@@ -183,14 +184,15 @@ def test_prefetching_ends_with_an_exception(error: type[BaseException]) -> None:
 
 
 def test_prefetching_works_while_the_consumer_does() -> None:
+    """It has begun to read the next one before this one has been given back."""
+    begun = [threading.Event() for _ in range(10)]
+
     def read(indices: Tensor) -> Tensor:
-        time.sleep(0.03)
+        begun[int(indices)].set()
         return indices
 
-    started = time.perf_counter()
-    for _ in prefetch(read, torch.arange(10)[:, None]):
-        time.sleep(0.03)
-    assert time.perf_counter() - started < 10 * 0.06
+    for index in prefetch(read, torch.arange(10)[:, None]):
+        assert begun[min(int(index) + 1, 9)].wait(HANGS)
 
 
 @pytest.mark.parametrize("where", ["none", "ram", "disk"])

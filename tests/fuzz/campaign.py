@@ -18,12 +18,13 @@ from typing import Any
 
 import yaml
 
+from tests.conftest import HANGS
 from tests.fuzz import ways
 from tests.fuzz.experiments import experiment, write_images
 from tests.fuzz.ways import Outcome
 
 # Of one experiment in all ways: it takes two to ten; a busy machine may be much slower.
-SECONDS = 120
+SECONDS = HANGS
 
 
 def campaign(first: int, count: int) -> list[str]:
