@@ -191,7 +191,7 @@ def test_a_monitor_without_a_direction_is_refused_before_training(
 ) -> None:
     ended = cnnrun("train", tiny, "task=unsaid", "--plugin", plugin)
     assert ended.code == 2
-    assert "does not say whether more of 'errors' is better" in ended.err
+    assert "does not say whether a higher 'errors' is better" in ended.err
     assert 'higher_is_better = {"errors": True}' in ended.err
 
 

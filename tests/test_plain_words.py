@@ -36,6 +36,24 @@ DISCOURAGED = {
     r"\bmadds\b": "MACs",
     r"\bwished\b": "wanted",
 }
+# Of what users read, not yet of docstrings and comments.
+DISCOURAGED_IN_TEXTS = DISCOURAGED | {
+    r"(?<![Tt]here )\b(?:is|are|was|were) no (?!longer|more |faster)": "is not a ...",
+    r"\b(?:is|are) meant\b": "expected ...",
+    r"\btaken for\b": "classified as, read as",
+    r"\bsay (?:so )?by\b": "set KEY to ...",
+    r"\bstands? (?:there|here)\b": "is listed, appears",
+    r"\bcan't be had\b": "is not available, does not work with",
+    r"\bparted\b": "divided",
+    r"\bturned by\b|\benlarged?\b": "rotated, scaled, upsampled",
+    r"\bbeside\b": "with, next to, in addition to",
+    r"[;:] take ": "use",
+    r"\bbut for\b": "except for",
+    r"\bsomething else than\b": "something other than",
+    r"\b(?:no|some)body\b|\bwhoever\b": "unknown; the user",
+    r"\ba little too (?:good|well)\b": "slightly optimistic",
+    r"\b(?:class|label|value|row|number|MACs|outputs?) an? (?:image|class|sample|pixel)\b": "per",
+}
 # `one number a sample` is `one number per sample`.
 _ONE = "number|loss|row|lines?|labels?|value|panel|point|axis|product|matrix|entry|prediction"
 _EACH = "epoch|sample|image|step|layer|group|split|setting|variant|trial|fold|process|block|pixel"
@@ -90,11 +108,11 @@ def _texts() -> Iterator[tuple[str, str]]:
             yield f"{name} {parameter.name}", getattr(parameter, "help", "") or ""
 
 
-@pytest.mark.parametrize("pattern", list(DISCOURAGED))
+@pytest.mark.parametrize("pattern", list(DISCOURAGED_IN_TEXTS))
 def test_no_text_reads_as_translated(pattern: str) -> None:
     assert len(texts()) > 3000
     found = [(place, text) for place, text in texts() if re.search(pattern, text)]
-    assert found == [], DISCOURAGED[pattern]
+    assert found == [], DISCOURAGED_IN_TEXTS[pattern]
 
 
 def _prose(file: Path) -> Iterator[tuple[str, str]]:

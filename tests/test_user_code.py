@@ -180,7 +180,7 @@ def test_what_is_right_is_taken(cnnrun: Command, tmp_path: Path, text: str) -> N
         (DATASET, "torch.arange(40) % 2", "list(range(40))", "has train labels: a list"),
         (DATASET, "torch.arange(40)", "torch.arange(30)", "has 40 train images, but 30 labels"),
         (DATASET, ", dtype=torch.uint8", "", "has train images of torch.float32 (40, 1, 8, 8)"),
-        (DATASET, '("a", "b")', "(0, 1)", "has classes that are no text: (0, 1)"),
+        (DATASET, '("a", "b")', "(0, 1)", "has classes that are not text: (0, 1)"),
         (DATASET, "Split(images, labels))", "(images, labels))", "gives a tuple as its test split"),
         (TASK, '(Classify):\n    "A', '(Task):\n    defaults = Classify.defaults\n    "A',
          "lacks the method `step`"),
@@ -295,5 +295,5 @@ def test_a_cell_that_is_run_again_replaces_its_component(
 
 
 def test_a_list_of_overrides_is_refused_in_a_sentence() -> None:
-    with pytest.raises(UserError, match=r"^\['seed=1'\] is no override: .* given as \*list$"):
+    with pytest.raises(UserError, match=r"^\['seed=1'\] is not an override: .* given as \*list$"):
         cnnrun.train("digits_cnn", ["seed=1"])  # type: ignore[arg-type]

@@ -133,7 +133,8 @@ def compare(
             console.warn(f"warning: {text}")
         _print_groups(comparing.to_dict(comparison))
     else:
-        console.out(comparing.to_text(comparison), fit=True)
+        width = shutil.get_terminal_size((120, 24)).columns
+        console.out(comparing.to_text(comparison, width), fit=True)
 
 
 def _one_format(as_json: bool, as_csv: bool) -> None:

@@ -30,7 +30,7 @@ from cnnrun.runtime import console
 def crossval(
     config: Config,
     overrides: Overrides = None,
-    folds: Annotated[int, typer.Option(metavar="K", min=2, help="Parts of the data.")] = 5,
+    folds: Annotated[int, typer.Option(metavar="K", min=2, help="Number of folds.")] = 5,
     seeds: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar=METAVAR, help="Repeat it under N seeds, or those listed."),

@@ -128,9 +128,9 @@ def _draw_all(target: Target, folder: Path, parameters: list[str]) -> None:
     from cnnrun.plots import draw_all
 
     if parameters:
-        raise ConfigError(f"-p {parameters[0]}: parameters are those of one plot; name it")
+        raise ConfigError(f"-p {parameters[0]}: parameters belong to one plot; name the plot")
     if folder.suffix or folder.is_file():
-        raise ConfigError(f"-o {folder}: all plots go into a folder; name one")
+        raise ConfigError(f"-o {folder}: `all` writes into a folder; name a folder")
     files, refused = draw_all(target, folder)
     for file in files:
         console.out(file)

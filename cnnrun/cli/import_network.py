@@ -29,12 +29,12 @@ def import_network(
         Optional[str],  # noqa: UP045
         typer.Option(
             metavar="FILE|NAME",
-            help="File of weights, or which ones of the library; by default its best.",
+            help="Weights file, or the name of the library's weights; by default its best.",
         ),
     ] = None,
     classes: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(metavar="FILE", help="Names of the outputs: one a line, or JSON."),
+        typer.Option(metavar="FILE", help="Names of the outputs: one per line, or JSON."),
     ] = None,
     rename: Annotated[
         Optional[Path],  # noqa: UP045

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -10,7 +11,6 @@ import typer
 from cnnrun.cli.app import AsJson, Output, Overrides, Plugins, app
 from cnnrun.cli.completion import complete_config
 from cnnrun.cli.help_text import examples
-from cnnrun.cli.printing import print_found
 from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
 from cnnrun.runtime.strict_json import to_json
@@ -71,10 +71,13 @@ def describe(
     Also the receptive field of each layer; `-o` draws it.
     """
     from cnnrun.evaluation.loading import model_of
+    from cnnrun.models.description.layer_table import WIDTH
     from cnnrun.models.description.trace import describe
 
     description = describe(*model_of(target, overrides or [], plugin or []))
-    print_found(description, as_json)
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+    text = to_json(description.to_dict()) if as_json else description.to_text(width)
+    console.out(text, fit=not as_json)
     if output is not None:
         from cnnrun.plots.drawing.diagram import draw_diagram
         from cnnrun.plots.style import save

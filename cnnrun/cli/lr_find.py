@@ -42,7 +42,7 @@ def lr_find(
 
     experiment = load(config, overrides or [], plugin or [])
     found = lr_finder.find_rate(experiment, least, greatest, steps)
-    marks = [("steepest fall", found.steepest), ("a tenth of the least", found.tenth_of_least)]
+    marks = [("steepest descent", found.steepest), ("a tenth of the lowest", found.tenth_of_least)]
     if output is not None:
         from cnnrun.plots.drawing.lr_curve import draw_lr_curve
         from cnnrun.plots.style import save

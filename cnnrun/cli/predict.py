@@ -40,7 +40,10 @@ AsCsv = Annotated[
 ]
 GradCamFolder = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option(help="Folder for Grad-CAM plots of what each answer rests on.", metavar="DIR"),
+    typer.Option(
+        help="Folder for Grad-CAM plots, which show what each prediction is based on.",
+        metavar="DIR",
+    ),
 ]
 MaskFolder = Annotated[
     Optional[Path],  # noqa: UP045
@@ -120,7 +123,7 @@ def _drawn(parts: Parts, gradcam: Path | None, masks: Path | None) -> dict[str, 
 
         if parts.task.targets != "labels":
             reason = f"task {task} predicts none"
-            raise ConfigError(f"--gradcam shows what speaks for one class of an image; {reason}")
+            raise ConfigError(f"--gradcam explains the score of one class of an image; {reason}")
         found["gradcam"] = GradCam(parts, gradcam).draw
     if masks:
         from cnnrun.plots.of_predictions import MaskFiles

@@ -20,5 +20,5 @@ def chosen_seeds(text: str, first: int) -> list[int]:
     if "," not in text:
         numbers = [first + k for k in range(numbers[0])]
     if not numbers:
-        raise ConfigError("--seeds: 0 seeds are nothing to train")
+        raise ConfigError("--seeds: at least one seed is needed")
     return list(dict.fromkeys(numbers))

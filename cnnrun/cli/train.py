@@ -137,7 +137,7 @@ def _print_summary(path: Path, summary: dict[str, Any]) -> None:
         console.out(f"plot      {plot}")
     if console.stderr.isatty():
         spent = duration(summary["seconds"])
-        console.note(f"{spent} in all; next:\n  cnnrun eval {path}\n  cnnrun report {path}")
+        console.note(f"{spent} in total; next:\n  cnnrun eval {path}\n  cnnrun report {path}")
 
 
 def _scores(summary: dict[str, Any]) -> str:

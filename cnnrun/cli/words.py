@@ -72,9 +72,12 @@ def _unknown_option(option: str, near: Iterable[str]) -> str:
         return f"{message}; write {found.here[0]}{note}"
     if "." in word:
         return f"{message}; a setting is written {word}=VALUE, without dashes, after the file"
-    if setting := _setting(word.replace("-", "_")):
+    longer = [name for name in near if name.startswith(option)]
+    setting = _setting(word.replace("-", "_"))
+    # `--fold` is rather `--folds` of this command than a key of a section.
+    if setting and not ("." in setting and longer):
         return message + setting
-    if hint := did_you_mean(option, near):
+    if hint := did_you_mean(option, longer or near):
         return message + hint
     return f"{message}; `cnnrun COMMAND -h` lists them, and settings are written KEY=VALUE"
 

@@ -46,7 +46,7 @@ def _of_data(runs: Sequence[RunRecord]) -> list[str]:
             states.setdefault(place, set()).add(str(run.summary["data"]))
     return [
         f"the data in {next(filter(None, place[1:]), place[0])} changed between these runs "
-        f"({len(found)} states): their scores differ by that, too"
+        f"({len(found)} states): that also changes their scores"
         for place, found in states.items()
         if len(found) > 1
     ]
@@ -66,12 +66,12 @@ def _of_choosing(comparison: Comparison) -> list[str]:
     if ranked_by.split == "test" and len(comparison.results) > 1:
         found.append(
             f"without a validation {name} of every run, the test score itself ranks the groups: "
-            "the first one's is a little too good"
+            "the first one's is slightly optimistic"
         )
     elif comparison.split != "test" and ranked_by.split == comparison.split == "validation":
         found.append(
             f"there is no test {name}: the validation split that chose each run's "
-            "best epoch also scores it, a little too well"
+            "best epoch also scores it, slightly optimistically"
         )
     return found
 
@@ -103,12 +103,12 @@ def _doubts(result: Result) -> list[str]:
     if result.group.left_out:
         whole = len(runs) + len(result.group.left_out)
         doubts.append(
-            f"of {result.title} {len(runs)} of {whole} runs finished; if the others failed because "
-            "of their settings, its score is too good"
+            f"{len(runs)} of {whole} runs of {result.title} finished; if the others failed because "
+            "of their settings, its score is too optimistic"
         )
     if len(runs) > len(scores):
-        doubts.append(f"{result.title} has several runs of a seed: the newest counts")
-    if len(scores) > 1 and len(set(scores.values())) == 1:
+        doubts.append(f"{result.title} has several runs of one seed: the newest is used")
+    if len(scores) > 1 and len(set(scores.values())) == 1 and result.interval:
         doubts.append(
             f"different seeds of {result.title} gave identical results: is the seed used? "
             "Does it learn at all?"

@@ -58,7 +58,7 @@ def metric_of(runs: Sequence[RunRecord], name: str) -> Metric:
     """
     declared = [run.declared[name] for run in runs if name in run.declared]
     if len({metric.higher_is_better for metric in declared}) > 1:
-        raise UserError(f"more of '{name}' is better in some of these runs, and worse in others")
+        raise UserError(f"a higher '{name}' is better in some of these runs and worse in others")
     return declared[0] if declared else runs[0].metric(name)
 
 
@@ -67,7 +67,7 @@ def _wanted(runs: Sequence[RunRecord], wanted: str) -> Metric:
     known = _known(runs)
     if name not in known:
         hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
-        raise UserError(f"no finished run was measured by '{name}'{hint}")
+        raise UserError(f"no finished run has the metric '{name}'{hint}")
     if direction and direction not in _DIRECTIONS:
         raise UserError(f"--metric {wanted}: write {name}:max or {name}:min")
     metric = metric_of(runs, name)
@@ -75,7 +75,8 @@ def _wanted(runs: Sequence[RunRecord], wanted: str) -> Metric:
         metric = replace(metric, higher_is_better=_DIRECTIONS[direction])
     if metric.higher_is_better is None:
         raise UserError(
-            f"these runs don't say whether more of '{name}' is better: write --metric {name}:max "
+            f"these runs don't record whether a higher '{name}' is "
+            f"better: write --metric {name}:max "
             f"or --metric {name}:min"
         )
     if metric.of_the_loss and (keys := loss_keys(runs)):
@@ -87,8 +88,8 @@ def _usual(runs: Sequence[RunRecord]) -> Metric:
     tasks = list(dict.fromkeys(run.task for run in runs))
     if len(tasks) > 1:
         raise UserError(
-            f"these are runs of different tasks ({', '.join(tasks)}): compare those of one, or say "
-            "by what with --metric"
+            f"these are runs of different tasks ({', '.join(tasks)}): compare those of one, or "
+            "name a metric with --metric"
         )
     names = dict.fromkeys(name for run in runs if (name := run.main_metric))
     if not names:
@@ -122,7 +123,7 @@ def _why_not_comparable(name: str, runs: Sequence[RunRecord], keys: Sequence[str
     )
     return (
         f"'{name}' can't compare these runs: {short(key)} differs ({', '.join(values)}), and "
-        "values of different losses say nothing about one another"
+        "values of different losses are not comparable"
     )
 
 

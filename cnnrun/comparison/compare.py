@@ -70,7 +70,7 @@ def _notes(groups: Sequence[Group], lost: Sequence[str]) -> list[str]:
     if versions := keys_of_versions(groups):
         notes.append(
             f"some configs lack {', '.join(versions)}: runs of another version of cnnrun count as "
-            "different; --ignore KEY lets them be alike"
+            "different; --ignore KEY treats them as the same"
         )
     return notes
 

@@ -146,10 +146,19 @@ class RunRecord:
         return max(self.rows, key=goodness)
 
     def score(self, split: Split, metric: str) -> float | None:
-        """The score of the best epoch's weights; may be NaN; None if there is none."""
+        """The score of the best epoch's weights; may be NaN; None if there is none.
+
+        NaN and what is undefined (R2 of equal values) are both null in the files: beside a loss
+        that is a number it was undefined.
+        """
         if split == "test":
-            return number(self.summary.get("test"), metric)
-        return number(self.best, f"{split}_{metric}")
+            values, prefix = self.summary.get("test"), ""
+        else:
+            values, prefix = self.best, f"{split}_"
+        value, loss = (number(values, f"{prefix}{name}") for name in (metric, "loss"))
+        if value is None or not math.isnan(value) or loss is None or math.isnan(loss):
+            return value
+        return None
 
     @cached_property
     def metric_names(self) -> dict[Split, list[str]]:
@@ -253,7 +262,7 @@ def _read_config(text: str) -> dict[str, Any]:
     ):  # can't be divided: for example an anchor
         values = plain(text)
     if not isinstance(values, dict) or not values:
-        raise ValueError("config.yaml is no mapping")
+        raise ValueError("config.yaml is not a mapping")
     return values
 
 

@@ -34,7 +34,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     for key in ("seed", "training.epochs"):
         value = settings.get(key, 0)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError(f"config.yaml: {key} is no whole number")
+            raise ValueError(f"config.yaml: {key} is not a whole number")
 
 
 def check_summary(summary: Mapping[str, Any]) -> None:
@@ -49,10 +49,10 @@ def check_summary(summary: Mapping[str, Any]) -> None:
     for key in _COUNTS:
         value = summary.get(key)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-            raise ValueError(f"summary.json: {key} is no whole number")
+            raise ValueError(f"summary.json: {key} is not a whole number")
     for key in _FIGURES:
         if not _is_score(summary.get(key)):
-            raise ValueError(f"summary.json: {key} is no number")
+            raise ValueError(f"summary.json: {key} is not a number")
     for key in ("best", "test"):
         scores = summary.get(key)
         if scores is None:
@@ -61,10 +61,10 @@ def check_summary(summary: Mapping[str, Any]) -> None:
             raise ValueError(f"summary.json: {key} has no scores by name")
         for name, score in scores.items():
             if not _is_score(score):
-                raise ValueError(f"summary.json: {key}.{name} is no number")
+                raise ValueError(f"summary.json: {key}.{name} is not a number")
     for key in ("monitor", "main_metric"):
         if not isinstance(summary.get(key), str | None):
-            raise ValueError(f"summary.json: {key} is no name")
+            raise ValueError(f"summary.json: {key} is not a name")
 
 
 def _is_score(value: Any) -> bool:

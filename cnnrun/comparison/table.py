@@ -112,9 +112,11 @@ class RunTable:
             return []
         metrics = [self._metric(run, key) for run in runs]
         if any(metric.higher_is_better is None for metric in metrics):
-            return [f"no run says whether more of {self.metrics[key]} is better: smallest first"]
+            return [
+                f"no run records whether a higher {self.metrics[key]} is better: smallest first"
+            ]
         if metrics[0].of_the_loss and (keys := loss_keys(runs)):
-            return [f"{keys[0]} differs: values of different losses say nothing about one another"]
+            return [f"{keys[0]} differs: values of different losses are not comparable"]
         return []
 
     def columns(self) -> list[str]:
@@ -157,7 +159,7 @@ class RunTable:
         width: of the terminal; columns that don't fit are left out and counted.
         """
         if not self.runs:
-            return "no run meets the conditions"
+            return "no run matches the filters"
         cells = {key: [key, *(self._cell(run, key) for run in self.runs)] for key in keys}
         kept = self._fitting(cells, width) if width else list(keys)
         lines = columns(list(zip(*(cells[key] for key in kept), strict=True)))

@@ -11,28 +11,38 @@ from cnnrun.comparison.groups import informative_keys, short, written
 from cnnrun.comparison.results import Comparison, Difference, Result
 from cnnrun.comparison.statistics import FEWEST_SEEDS, Interval
 from cnnrun.metrics import Metric
-from cnnrun.runtime.text_table import columns
+from cnnrun.runtime.text_table import columns, width_of
 
 # With more differing keys they are printed one per line.
 _MOST_COLUMNS = 4
 _MOST_IN_ALL_PAIRS, _MOST_SENTENCES = 4, 11
 _CELL = 36
+_TOO_FEW = " (too few seeds for ±)"
 
 
-def to_text(comparison: Comparison) -> str:
-    """A table of the groups, best first, what can be claimed, and the caveats."""
+def to_text(comparison: Comparison, width: int | None = None) -> str:
+    """A table of the groups, best first, what can be claimed, and the caveats.
+
+    width: of the terminal; settings that don't fit beside the scores have a table of their own.
+    """
     results = comparison.results
     settings = [result.group.settings for result in results]
     keys = informative_keys(dict.fromkeys(key for one in settings for key in one), settings)
     head = ["", "seeds", *score_titles(comparison)]
-    rows = [[r.name, str(len(r.scores)), *score_texts(comparison, r)] for r in results]
+    scores, note = score_rows(comparison)
+    rows = [[r.name, str(len(r.scores)), *texts] for r, texts in zip(results, scores, strict=True)]
     differing = [_cells(settings, key) for key in keys]
-    lines = []
-    if len(keys) <= _MOST_COLUMNS:
-        head += [short(key) for key in keys]
-        rows = [[*row, *(cells[k] for cells in differing)] for k, row in enumerate(rows)]
-    lines += columns([head, *rows])
-    if len(keys) > _MOST_COLUMNS:
+    wide = columns(
+        [
+            [*head, *map(short, keys)],
+            *([*row, *(cells[k] for cells in differing)] for k, row in enumerate(rows)),
+        ]
+    )
+    is_apart = len(keys) > _MOST_COLUMNS or (
+        width is not None and max(map(width_of, wide)) > width and bool(keys)
+    )
+    lines = [*(columns([head, *rows]) if is_apart else wide), *note]
+    if is_apart:
         names = [result.name for result in results]
         lines += ["", "what differs:"]
         for start in range(0, len(names), _MOST_COLUMNS):
@@ -72,16 +82,25 @@ def score_texts(comparison: Comparison, result: Result) -> list[str]:
     return [ranking, own] if comparison.is_ranked_apart else [own]
 
 
+def score_rows(comparison: Comparison) -> tuple[list[list[str]], list[str]]:
+    """`score_texts` of each group for narrow tables: what all would repeat is one line below."""
+    rows = [score_texts(comparison, result) for result in comparison.results]
+    if not any(_TOO_FEW in text for row in rows for text in row):
+        return rows, []
+    note = f"(± needs at least {FEWEST_SEEDS} seeds)"
+    return [[text.removesuffix(_TOO_FEW) for text in row] for row in rows], [note]
+
+
 def figure(metric: Metric, interval: Interval | None, seeds: int) -> str:
     """A group's mean score and half the width of its 95 % interval."""
     if interval is None:
-        return "NaN"
+        return metric.text(None)
     mean, low, high = interval
     shown = metric.text(mean)
     if low is None or high is None:
         return shown
     if seeds < FEWEST_SEEDS:
-        return f"{shown} (too few seeds for ±)"
+        return shown + _TOO_FEW
     reach = (high - low) / 2 * metric.scale
     return f"{shown} ± {reach:.2f}" if metric.unit == "%" else f"{shown} ± {reach:.2g}"
 
@@ -89,7 +108,7 @@ def figure(metric: Metric, interval: Interval | None, seeds: int) -> str:
 def conclusion(comparison: Comparison) -> str:
     """One sentence about the two best groups."""
     if len(comparison.results) < 2:
-        return "There is one group only: nothing to compare."
+        return "There is only one group: nothing to compare."
     first, second = comparison.results[:2]
     return sentence(comparison, first, second)
 

@@ -59,7 +59,7 @@ def initialize(model: nn.Module, config: Component, loaded: Container[Tensor] = 
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     if not filled:
-        raise UserError(f"{config.name} fills {what} alone, and this model has none")
+        raise UserError(f"{config.name} fills only {what}, and this model has none")
 
 
 @initializers.register("default")

@@ -60,12 +60,15 @@ class Document:
         """
         if not isinstance(text, str):
             raise ConfigError(
-                f"{text!r} is no override: write each as a text of its own, 'optimizer.lr=0.1', "
+                f"{text!r} is not an override: write each as a "
+                f"separate string,  'optimizer.lr=0.1', "
                 "'training.epochs=5'; a list of them is given as *list"
             )
         dotted, equals, value_text = text.partition("=")
         if not equals or not all(dotted.split(".")):
-            raise ConfigError(f"'{text}' is no override: write key=value, e.g. optimizer.lr=0.1")
+            raise ConfigError(
+                f"'{text}' is not an override: write key=value, e.g. optimizer.lr=0.1"
+            )
         where = Change(f"command line: {' '.join(text.split())}")
         value = parse(value_text, where).values if value_text.strip() else None
         path = tuple(int(p) if _INDEX.fullmatch(p) else p for p in dotted.split("."))
@@ -140,7 +143,7 @@ def read(file: Path) -> Document:
         with file.open("rb") as stream:  # the size of a pipe or device is unknown
             content = stream.read(CONFIG_BYTES + 1)
         if len(content) > CONFIG_BYTES:
-            raise ConfigError(f"{file}:1: over {CONFIG_BYTES:,} bytes; that is no experiment")
+            raise ConfigError(f"{file}:1: over {CONFIG_BYTES:,} bytes, too large for an experiment")
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
@@ -153,7 +156,7 @@ def read(file: Path) -> Document:
         raise ConfigError(f"{place}: the file is empty; `cnnrun list` shows what it may name")
     if isinstance(document.values, str):
         raise ConfigError(
-            f"{place}: the whole file is one text; a key needs a colon AND a space: `lr: 0.1`"
+            f"{place}: the whole file is one string; a key needs a colon AND a space: `lr: 0.1`"
         )
     if not isinstance(document.values, dict):
         raise ConfigError(
@@ -223,7 +226,9 @@ class _Builder:
             key = str(key_node.value)
             inner = (*path, key)
             if key in values:
-                raise self.error(key_node, f"the key {key!r} stands here twice (line {lines[key]})")
+                raise self.error(
+                    key_node, f"the key {key!r} appears twice (first in line {lines[key]})"
+                )
             lines[key] = key_node.start_mark.line + 1
             self.document.key_places[inner] = self.place(key_node)
             values[key] = self.value(value_node, inner)

@@ -169,12 +169,12 @@ def _unknown_key(values: dict[str, Any], path: KeyPath, model: type[BaseModel]) 
         return known.hint(_given(values, path), _shown(to, path)) + _switched_off(values, path, to)
     if having := _having_beside(values, path, model):
         return having
+    if known is not None and known.here[0].startswith("."):
+        return known.hint(_given(values, path)) + _having(known.here[0][1:], mapping, model)
     elsewhere = [to for to in keys_elsewhere(word, values, model) if to[:1] != path[:1]]
     elsewhere += [(word,)] if len(path) > 1 and word in model.model_fields else []
     if elsewhere:
         return "; did you mean " + " or ".join(f"'{dotted_path(to)}'" for to in elsewhere) + "?"
-    if known is not None and known.here[0].startswith("."):
-        return known.hint(_given(values, path)) + _having(known.here[0][1:], mapping, model)
     if known is not None and known.here[0].partition(".")[0] in model.model_fields:
         section, _, key = known.here[0].partition(".")
         return known.hint(_given(values, path)) + _having(key, section, model)

@@ -46,12 +46,12 @@ class Training(Options):
     """Also save every `100 steps` or `60 seconds`; each epoch is saved in any case."""
     accumulate: Positive = 1
     """Gradient accumulation: pieces that a batch goes through the model in, for less memory and the
-    same steps (but for batch normalization and dropout).
+    same steps (except for batch normalization and dropout).
     """
     auto_batch: bool = False
     """Out of memory: double `accumulate` until a batch fits."""
     checkpoint_activations: bool = False
-    """Gradient checkpointing (Chen et al. 2016): blocks keep their inputs alone and are computed
+    """Gradient checkpointing (Chen et al. 2016): blocks keep only their inputs and are computed
     again in the backward pass: less memory, up to half more time, the same bits.
     """
     clip_norm: Annotated[float, Field(gt=0)] | None = None

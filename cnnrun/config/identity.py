@@ -23,7 +23,7 @@ class Role(Enum):
     FIXED = "what the run's weights, order of images or scores mean depends on it"
     SOURCE = "where data are read from; a run may resume from another place, with the same data"
     MACHINE = "where and how fast it is computed"
-    OUTPUT = "what is kept and shown beside the results"
+    OUTPUT = "what is kept and shown with the results"
     START = "used when a run starts, without effect on one that is resumed"
 
     @property

@@ -88,7 +88,7 @@ def load_installed() -> None:
             package = entry.dist.name if entry.dist else "an unknown package"
             console.warn(
                 f"the plug-in '{entry.name}' ({entry.value}) of the installed package {package} "
-                f"was left out: {error!r}; pip uninstall {package} ends this message",
+                f"was left out: {error!r}; pip uninstall {package} stops this message",
             )
 
 

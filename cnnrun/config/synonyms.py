@@ -130,10 +130,15 @@ def _accept_key(
             return True
     elif to in LISTS and isinstance(value, str | dict):
         document.at(path[:-1])[path[-1]] = [value]
-    elif isinstance(value, dict) and not is_mapping(to, values, model):
+    elif isinstance(value, dict) and not is_mapping(to, values, model) and _has_words(value):
         to = to[:-1]  # `early_stopping: {patience: 5}`: keys of the section
     move(document, path, to)
     return True
+
+
+def _has_words(value: dict[Any, Any]) -> bool:
+    """Unlike `class_weight: {0: 1, 1: 5}`."""
+    return not all(str(key).isdigit() for key in value)
 
 
 def _key_of(values: dict[str, Any], path: KeyPath, model: type[BaseModel]) -> KeyPath | None:
@@ -219,7 +224,7 @@ def move(document: Document, path: KeyPath, to: KeyPath) -> None:
         document.put(to, value, where)
         document.places |= {(*to, *p[len(path) :]): w for p, w in moved.items()}
     elif not _is_weaker(document, where, _written_at(document, to) or document.file):
-        both = f"{dotted_path(path)}: the same as {dotted_path(to)}, which is given, too"
+        both = f"{dotted_path(path)}: the same as {dotted_path(to)}, which is also given"
         raise ConfigError(f"{where}: {both}; keep one")
     del parent[path[-1]]
 

@@ -123,7 +123,7 @@ def refuse(origin: Path | str, does: str, *options: str) -> None:
     Raises:
         UserError: always.
     """
-    raise UserError(f"{origin} {does}; if you trust it, say so: {' '.join(options)}")
+    raise UserError(f"{origin} {does}; if you trust it, pass {' '.join(options)}")
 
 
 def _missing_plugins(stored: Any, given: Iterable[str]) -> list[str]:

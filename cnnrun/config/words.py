@@ -159,6 +159,8 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 
 def _plain(word: str) -> str:
+    if word.startswith("_") and word.endswith("_"):
+        return word  # `_target_` is a class to Hydra; `target` is what is learned
     return re.sub(r"[^a-z0-9]", "", word.lower()) or word
 
 

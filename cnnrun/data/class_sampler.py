@@ -39,7 +39,9 @@ def check_sampler(sampler: Sampler, dataset: Dataset) -> None:
             f"{len(sampler)} weights for {len(names)} classes; write one for each, in their order"
         )
     if not (torch.tensor(sampler) * targets.counts(len(names))).sum() > 0:
-        raise UserError("no training image would ever be drawn; give a class with some a weight")
+        raise UserError(
+            "no training image would ever be drawn; give a weight to a class that has images"
+        )
 
 
 def samples_of_epoch(split: Split, sampler: Sampler, seed: int, epoch: int) -> Tensor | None:

@@ -104,7 +104,7 @@ class Split:
             UserError: the targets are of another kind.
         """
         if not isinstance(self.targets, Labels):
-            raise UserError(f"this needs one class an image, and these data have {self._kind}")
+            raise UserError(f"this needs one class per image, and these data have {self._kind}")
         return self.targets.held
 
     @property

@@ -32,7 +32,7 @@ def displaced(dataset: Dataset, share: float) -> Dataset:
 
     def move(split: Split, name: str) -> Split:
         if not isinstance(split.images, Tensor):
-            raise UserError("displace: only images that lie in memory can be moved; use `augment`")
+            raise UserError("displace: only images in memory can be moved; use `augment`")
         if why := split.targets.refuses_moving:
             raise UserError(f"displace: {why} it out")
         targets = split.targets

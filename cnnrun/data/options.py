@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from cnnrun.data.images.decoding import ImageOptions
 from cnnrun.data.images.reading import ImageReading
@@ -16,6 +16,15 @@ from cnnrun.registry.options import made_model
 Positive = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=1, le=65_535)]
 Sampler = Literal["none", "balanced"] | list[Annotated[float, Field(ge=0)]]
+
+
+def _differs(span: list[float]) -> list[float]:
+    if span[0] == span[1]:
+        raise ValueError(f"black and white can't both be {span[0]:g}; write two numbers, [0, 4095]")
+    return span
+
+
+Span = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_differs)]
 
 
 class DatasetOptions(Component):
@@ -49,7 +58,7 @@ class DatasetOptions(Component):
     """Gray or RGB; `auto` is what the data have."""
     bits: Annotated[int, Field(ge=8, le=16)] | None = None
     """Bits of each value in 16-bit gray images, e.g. 12 for a camera's, where 4095 is white."""
-    range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    range: Span | None = None
     """Values that are black and white, such as [0, 4095]; what lies beyond is clipped to them."""
     page: Annotated[int, Field(ge=0, le=65_535)] | None = None
     """Page or frame of files that hold several (TIFF, GIF, DICOM), from 0; by default the first."""
@@ -62,7 +71,7 @@ class DatasetOptions(Component):
     interpolation: Literal["nearest", "bilinear"] = "nearest"
     """How geometric augmentations read between pixels."""
     on_error: Literal["stop", "skip"] = "stop"
-    """What to do about a damaged image file: stop, or skip it."""
+    """What to do with a damaged image file: stop, or skip it."""
     check: Literal["auto", "all", "first_use", "none"] = "auto"
     """When image files are decoded to find damaged ones: `all` before training, `first_use` a
     sample before and each when it is used, `none` only then; `auto` is `all` up to 100,000 files.

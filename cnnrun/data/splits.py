@@ -89,10 +89,11 @@ def with_fold(
         raise UserError("fold: this data set comes with a validation split; folds would ignore it")
     train = dataset.train
     if not 1 <= fold <= folds <= len(train):
-        raise UserError(
-            f"fold {fold}/{folds}: with {len(train):,} training images there can be "
-            f"folds 1/{folds} to {folds}/{folds}, if there are as many images"
-        )
+        if folds > len(train):
+            raise UserError(
+                f"fold {fold}/{folds}: {len(train):,} training images are too few for {folds} folds"
+            )
+        raise UserError(f"fold {fold}/{folds}: the folds are 1/{folds} to {folds}/{folds}")
     seed = derive_seed(seed, "folds")
     if train.keys is None:
         return _set_aside(dataset, _dealt(train.targets.strata, fold, folds, seed))

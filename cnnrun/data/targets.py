@@ -110,7 +110,7 @@ class Values(Targets):
 
     kind = "values"
     words = "values"
-    refuses_mixing = "between two images there is no value that is right; leave"
+    refuses_mixing = "no value is right for a mix of two images; leave"
 
     @classmethod
     def unknown(cls, count: int, outputs: int, size: tuple[int, int]) -> Values:  # noqa: ARG003
@@ -142,7 +142,7 @@ class Values(Targets):
 
     @property
     def refuses_moving(self) -> str:
-        reason = "the values say where things are in the image, and would not move with it; leave"
+        reason = "the values are positions in the image, and would not move with it; leave"
         return reason if self.placed else ""
 
 
@@ -152,7 +152,7 @@ class Masks(Targets):
 
     kind = "masks"
     words = "classes"
-    refuses_mixing = "a pixel has one class, and mixed images would have shares; leave"
+    refuses_mixing = "a pixel has one class, and mixed images would have several; leave"
     move = True
 
     @classmethod
@@ -161,7 +161,7 @@ class Masks(Targets):
 
     @property
     def refuses_policies(self) -> str:
-        return "it turns some images and not their masks; name what it does one by one, and leave"
+        return "it moves some images without their masks; list its operations one by one, and leave"
 
     def counts(self, outputs: int) -> Tensor:
         return self._pixels[:outputs]
@@ -177,7 +177,7 @@ class Masks(Targets):
             raise UserError(
                 f"the {split} split has masks with the value {int(found[0]) + len(names)}, but "
                 f"there are {len(names)} classes ({some(names)}): pixels are 0 to "
-                f"{len(names) - 1}, or {IGNORED} where nothing is said"
+                f"{len(names) - 1}, or {IGNORED} for ignored pixels"
             )
 
     def renamed(self, names: Sequence[str], wanted: Sequence[str]) -> Masks:
@@ -216,7 +216,7 @@ def as_targets(given: Targets | Tensor) -> Targets:
 
 
 def _places(names: Sequence[str], wanted: Sequence[str], lacks: str) -> Tensor:
-    """Where each of `names` is in `wanted`; `lacks` begins the message if one is missing."""
+    """Where each of `names` is in `wanted`; `lacks` starts the message if one is missing."""
     missing = [name for name in names if name not in wanted]
     if missing:
         raise UserError(f"{lacks} {some(missing)} (there are {some(wanted)})")

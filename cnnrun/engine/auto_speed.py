@@ -55,7 +55,7 @@ def _measured(parts: Parts, processes: int) -> dict[str, Any]:
     trainers = list(_candidates(parts))
     losses = [_first_loss(trainer, processes) for trainer in trainers]
     if not math.isfinite(losses[0]):
-        console.warn("auto_speed  the loss is not finite: settings stay as they are")
+        console.warn("auto_speed  the loss is not finite: the settings are unchanged")
         return {}
     same = [
         trainer

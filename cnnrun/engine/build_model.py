@@ -195,7 +195,7 @@ def _with_pretrained(experiment: Experiment) -> Experiment:
     if wanted != "imagenet":
         if own is None or "weights" not in type(experiment.model).model_fields:
             return experiment
-        message = f"model.weights names trained weights, too ({own}); leave one of the two out"
+        message = f"model.weights also names trained weights ({own}); leave one of the two out"
         raise experiment.error(["transfer", "weights"], message)
     if "weights" not in type(experiment.model).model_fields:
         message = "imagenet: only torchvision/... and timm/... models have them"

@@ -36,7 +36,7 @@ def required_arguments(optimizer: torch.optim.Optimizer) -> list[str]:
 def _refuse_beside_closure(experiment: Experiment, processes: int) -> None:
     training = experiment.training
     refused = {
-        ("optimizer",): (processes > 1, "which many processes can't do together"),
+        ("optimizer",): (processes > 1, "which several processes can't do together"),
         ("training", "amp"): (training.amp == "fp16", "at the scale of fp16 it can't; use bf16"),
         ("training", "clip_norm"): (
             training.clip_norm is not None,

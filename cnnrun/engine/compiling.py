@@ -22,7 +22,7 @@ def convert_norms(model: nn.Module, experiment: Experiment, device: torch.device
     if not experiment.training.sync_batch_norm or world().size == 1:
         return
     if device.type != "cuda":
-        message = f"it works between GPUs alone, and this is {device.type}; leave it out"
+        message = f"it works only between GPUs, and this is {device.type}; leave it out"
         raise experiment.error(["training", "sync_batch_norm"], message)
     synchronize_norms(model)
 
@@ -47,7 +47,7 @@ def compiled(model: nn.Module, experiment: Experiment, device: torch.device) -> 
     if training.accumulate > 1 or training.auto_batch:
         # The second piece's replay would overwrite the first's gradients.
         key = "auto_batch" if training.auto_batch else "accumulate"
-        raise experiment.error(["training", key], "cuda_graphs take a batch in one piece")
+        raise experiment.error(["training", key], "cuda_graphs need each batch in one piece")
     return recorded(model)
 
 

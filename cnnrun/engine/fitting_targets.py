@@ -24,12 +24,12 @@ def refuse_other_targets(experiment: Experiment, dataset: Dataset) -> None:
     found = dataset.train.targets.kind
     if found == wanted:
         return
-    message = f"these data give {found.replace('_', ' ')}, and task {experiment.task.name} needs "
+    message = f"these data have {found.replace('_', ' ')}, and task {experiment.task.name} needs "
     message += wanted.replace("_", " ")
     if "targets" in type(experiment.dataset).model_fields:
         raise experiment.error(["dataset"], f"{message}: dataset.targets={wanted}")
     able = [name for name in registry.tasks.names() if _task(name).targets == found]
-    raise experiment.error(["task"], f"{message}; of such data {' or '.join(able)} learns")
+    raise experiment.error(["task"], f"{message}; for such data use task {' or '.join(able)}")
 
 
 def refuse_nothing_to_learn(experiment: Experiment, dataset: Dataset) -> None:

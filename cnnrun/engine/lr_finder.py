@@ -105,7 +105,7 @@ def _sweep(trainer: Trainer, steps: int) -> RangeTest:
             break
     if len(found.rates) < 3:
         raise UserError(
-            f"the loss is no number, or diverges, from a learning rate of "
+            f"the loss is NaN, or diverges, from a learning rate of "
             f"{trainer.lr * trainer.schedule.factor(0):g} on; try a smaller --least, and look at "
             "the data and the initializer"
         )
@@ -141,8 +141,8 @@ def to_text(found: RangeTest) -> str:
     least = min(found.smooth)
     at = found.rates[found.smooth.index(least)]
     return (
-        f"steepest fall at         {found.steepest:.2g}\n"
-        f"least loss {least:<8.4g} at   {at:.2g}, a tenth of it {found.tenth_of_least:.2g}\n"
+        f"steepest descent at      {found.steepest:.2g}\n"
+        f"lowest loss {least:<8.4g} at   {at:.2g}, a tenth of it {found.tenth_of_least:.2g}\n"
         f"suggestion               optimizer.lr={found.suggestion:.2g}{_beyond(found, at)}"
     )
 
@@ -151,7 +151,7 @@ def _beyond(found: RangeTest, at: float) -> str:
     """What to try if the suggestion is at an end of the tested rates."""
     first, last = found.rates[0], found.rates[-1]
     if found.suggestion < first:
-        return f" (below all that was tried; look there: --least {found.suggestion / 100:.1g})"
+        return f" (below the range tried; try --least {found.suggestion / 100:.1g})"
     if at == last:
         return f" (the loss still fell at the greatest rate; try --greatest {last * 10:.2g})"
     return ""

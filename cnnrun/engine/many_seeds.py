@@ -75,7 +75,7 @@ def check(experiment: Experiment) -> None:
 
 
 def _refusal(experiment: Experiment, path: tuple[str, ...]) -> ConfigError:
-    return experiment.error(path, "can't be had for many seeds at once; train them one by one")
+    return experiment.error(path, "does not work with many seeds at once; train them one by one")
 
 
 class Seeds:

@@ -20,7 +20,7 @@ def misfit(error: Exception, parts: Parts) -> UserError | None:
     if "more than 1 value per channel" in str(error):
         return experiment.error(
             ["dataset", "batch_size"],
-            "batch normalization learns from two values a channel or more, and the last maps "
+            "batch normalization needs at least two values per channel, and the last maps "
             "of one image have one; use larger batches or images",
         )
     return None

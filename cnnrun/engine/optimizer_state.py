@@ -104,7 +104,7 @@ def _check_step(number: int, value: Any) -> None:
     if isinstance(value, Tensor):
         value = value.item() if value.numel() == 1 and not value.is_complex() else None
     if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise _foreign(f"'step' of parameter {number} is no number of steps")
+        raise _foreign(f"'step' of parameter {number} is not a number of steps")
 
 
 def _foreign(why: str) -> UserError:
@@ -112,7 +112,7 @@ def _foreign(why: str) -> UserError:
 
 
 def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load `state`, but keep learning rates and the like as they are: from the experiment."""
+    """Load `state`, but keep learning rates and the like of the experiment."""
     current = [
         {key: value for key, value in group.items() if key != "params"}
         for group in optimizer.param_groups

@@ -77,5 +77,5 @@ class Ranking:
             name = self.task.ranks_by(self.monitor).display_name
             console.warn(
                 f"epoch {epoch}: the validation {name} or loss is not a number; no epoch can be "
-                "the best as long as it is not (try a smaller optimizer.lr)"
+                "the best until it is (try a smaller optimizer.lr)"
             )

@@ -196,7 +196,7 @@ class Stepper:
             if not is_out_of_memory(error):
                 raise
             raise UserError(
-                "out of memory while the weights were stepped; take an optimizer that keeps less"
+                "out of memory during the optimizer's step; use an optimizer that keeps less"
             ) from error
 
     def _step_closure(self, inputs: Tensor, targets: Tensor, number: int, size: int) -> None:

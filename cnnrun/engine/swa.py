@@ -53,7 +53,7 @@ class EpochWeights(AverageWeights):
             self.count = 0
             return (
                 f"training.swa: the mean of the weights, which had started in epoch {start + 1}, "
-                f"starts anew in epoch {self.first + 1}"
+                f"restarts in epoch {self.first + 1}"
             )
         return (
             f"training.swa: the mean of the weights starts in epoch {start + 1}; with this "
@@ -83,7 +83,10 @@ def average_of(parts: Parts) -> AverageWeights | None:
     if training.swa is None:
         return None if training.ema is None else AverageWeights(parts.model, training.ema)
     if training.ema is not None:
-        message = "ema averages the weights, too, and one average is validated and kept; give one"
+        message = (
+            "ema also averages the weights, and only one average "
+            "can be validated and kept; choose one"
+        )
         raise parts.experiment.error(["training", "swa"], message)
     return EpochWeights(parts, int(training.swa * training.epochs))
 

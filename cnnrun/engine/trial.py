@@ -44,7 +44,7 @@ def check_dataset(dataset: Dataset, entry: Entry) -> None:
         UserError: with the split and what is expected.
     """
     if not all(isinstance(name, str) for name in dataset.classes):
-        raise entry.mistake(f"has classes that are no text: {dataset.classes!r}")
+        raise entry.mistake(f"has classes that are not text: {dataset.classes!r}")
     for name in ("train", "test", "validation"):
         split: Any = getattr(dataset, name)
         if split is None and name == "validation":

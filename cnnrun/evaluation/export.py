@@ -86,11 +86,11 @@ def export(
     """
     if preprocessing and format == "safetensors":
         raise UserError(
-            "safetensors holds weights alone; mean and std for the preprocessing are in its "
+            "safetensors holds only weights; mean and std for the preprocessing are in its "
             "metadata (formats with the preprocessing inside: onnx, torch-export, torchscript)"
         )
     if is_device(file):
-        raise UserError(f"{file}: no file, and an export is read once more when it is written")
+        raise UserError(f"{file}: not a regular file, and an export is read back to check it")
     kind = FORMATS[format]
     network = _network(parts, preprocessing)
     images, real = _images(parts)

@@ -126,9 +126,11 @@ def _experiment(
     values = {"name": name, "dataset": data, "model": network}
     experiment = from_dict(values, "the import", overrides, plugins)
     if experiment.dataset.name != "none":
-        raise ConfigError("import: dataset.name: no images take part; `cnnrun eval` is given some")
+        raise ConfigError(
+            "import: dataset.name: an import needs no images; give them to `cnnrun eval`"
+        )
     if experiment.transfer is not None:
-        raise ConfigError("import: transfer: the network is taken over as it is; leave it out")
+        raise ConfigError("import: transfer: the network is imported unchanged; leave it out")
     return experiment
 
 
@@ -136,7 +138,7 @@ def _shape(experiment: Experiment) -> tuple[int, int, int]:
     options = experiment.dataset.image_options()
     if options.size is None or options.channels is None:
         raise ConfigError(
-            "import: say which images the network takes: dataset.size=224 (or [HEIGHT,WIDTH]) "
+            "import: set the images that the network takes: dataset.size=224 (or [HEIGHT,WIDTH]) "
             "and dataset.channels=rgb (or gray)"
         )
     return (options.channels, *options.size)
@@ -145,7 +147,7 @@ def _shape(experiment: Experiment) -> tuple[int, int, int]:
 def _normalization(experiment: Experiment, channels: int) -> Normalization:
     if experiment.dataset.normalize == "auto":
         raise ConfigError(
-            "import: say how its images were normalized: dataset.normalize=imagenet, half, none "
+            "import: set how its images were normalized: dataset.normalize=imagenet, half, none "
             "or {mean: [...], std: [...]} in units of 0..1"
         )
     with experiment.located("dataset", "normalize"):
@@ -206,7 +208,7 @@ class _Weights:
             names = suggested(own, self.tensors)
             lines = [f"{file or 'the weights'}: {error}", *self.fit]
             if names:
-                lines += ["by their shapes, in order, these might be meant (--rename FILE):"]
+                lines += ["by shape and order, these may match (--rename FILE):"]
                 lines += [f"  {old}: {new}" for old, new in names.items()]
             raise UserError("\n".join(lines)) from error
         return network.state_dict()
@@ -233,6 +235,6 @@ def _task_state(task: Task, name: str, names: Sequence[str]) -> dict[str, Any]:
     able = {"labels": {}, "label_sets": {"labels": len(names), "thresholds": None}}
     able["masks"] = {"classes": len(names)}
     if task.targets not in able:
-        message = "what it learns from data besides weights is in no weights file"
+        message = "it learns more from data than weights, and no weights file has that"
         raise UserError(f"import: task {name}: {message}")
     return able[task.targets]

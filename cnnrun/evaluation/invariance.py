@@ -57,7 +57,7 @@ def invariance(parts: Parts, count: int = 1000) -> list[Curve]:
         UserError: the model does not classify, or there are no test images.
     """
     if parts.experiment.task.name != "classify":
-        raise UserError("invariance is a matter of classifiers: their accuracy on moved images")
+        raise UserError("invariance needs a classifier: it is the accuracy on moved images")
     if not len(parts.dataset.test):
         raise UserError("the test split is empty")
     parts.model.eval()

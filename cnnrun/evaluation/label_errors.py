@@ -182,7 +182,7 @@ def _of_folds(said: out_of_fold.OutOfFold, dataset: Dataset, folds: int) -> Susp
 
 def _of_run(parts: Parts, checkpoint: Checkpoint) -> Suspects:
     if not isinstance(parts.task, Classify):
-        raise UserError("label errors are looked for by a classifier (task: classify)")
+        raise UserError("finding label errors needs a classifier (task: classify)")
     dataset = parts.dataset
     looked = [name for name in ("validation", "test") if len(dataset.split(name))]
     if not looked:
@@ -203,7 +203,7 @@ def _of_run(parts: Parts, checkpoint: Checkpoint) -> Suspects:
         images.append(split.images[torch.tensor([index])])
     seen = sum(evaluation.data_said(parts, name, checkpoint).trained_on or 0 for name in looked)
     words = f"{' and '.join(looked)} images"
-    words += f", {seen:,} of them trained on" if seen else "; cnnrun crossval judges all"
+    words += f", {seen:,} of them trained on" if seen else "; cnnrun crossval covers all"
     return Suspects(rows, _concatenated(images, dataset), len(places), words)
 
 

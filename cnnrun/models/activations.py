@@ -65,7 +65,7 @@ def sigmoid() -> nn.Module:
 
 @activations.register("identity")
 def identity() -> nn.Module:
-    """No activation: x as it is."""
+    """No activation: x unchanged."""
     return nn.Identity()
 
 

@@ -92,8 +92,8 @@ class ConvAutoencoder(Autoencoder):
     ) -> None:
         """code: Numbers of a code.
         channels: Channels of the convolutions; each halves height and width.
-        upsampling: `transposed` convolutions, or `nearest`: enlarge, then convolve, which leaves no
-            checkerboard (Odena 2016).
+        upsampling: `transposed` convolutions, or `nearest`: upsample, then convolve, which leaves
+            no checkerboard (Odena 2016).
         activation: Activation after each layer.
         batch_norm: Batch normalization after each convolution.
         output: `sigmoid` keeps pixels in 0..1, `linear` does not.
@@ -137,7 +137,7 @@ class VariationalAutoencoder(Autoencoder):
         """code: Numbers of a code; the encoder gives a mean and a log variance for each.
         beta: Weight of the KL divergence.
         channels: Channels of the convolutions; each halves height and width.
-        upsampling: `transposed` convolutions, or `nearest`: enlarge, then convolve.
+        upsampling: `transposed` convolutions, or `nearest`: upsample, then convolve.
         activation: Activation after each layer.
         batch_norm: Batch normalization after each convolution.
         """

@@ -125,7 +125,7 @@ class Block:
         groups = inputs if self.groups == "depthwise" else self.groups
         if inputs % groups or self.channels % groups:
             raise self._error(
-                f"{inputs} channels in and {self.channels} out can't be parted into {groups} "
+                f"{inputs} channels in and {self.channels} out can't be divided into {groups} "
                 f"groups; use numbers of channels that are multiples of {groups}, or other groups"
             )
         return groups

@@ -31,7 +31,7 @@ class TrainedImage(nn.Module):
         """stages: Sizes that are trained one after the other, each twice the height and width of
             the one before.
         start: What the first stage starts from.
-        colors: `free`, or `content`: keep the content's colors and train the luminance alone (Gatys
+        colors: `free`, or `content`: keep the content's colors and train only the luminance (Gatys
             et al. 2016).
 
         Raises:

@@ -60,7 +60,7 @@ class Trainable:
         if new_head and pattern != "all":
             frozen = {name for name in frozen if not is_below(name, new_head)}
             if not frozen and pattern != "none":
-                raise UserError(f"freeze: '{pattern}' is the new head alone, which has to train")
+                raise UserError(f"freeze: '{pattern}' is just the new head, which has to train")
         self._frozen = frozen & self._by_itself
         self._frozen_first = frozenset(self._frozen)
         for name in self._frozen:

@@ -20,8 +20,7 @@ Widths = list[Annotated[int, Field(ge=1)]]
 _ENCODERS = Nested(
     models,
     refused={
-        name: f"'{name}' is no network for it; name a model such as cnn"
-        for name in ("unet", "image")
+        name: f"'{name}' can't be used here; name a model such as cnn" for name in ("unet", "image")
     },
     without=("weights",),
 )

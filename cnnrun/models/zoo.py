@@ -204,7 +204,7 @@ def check_size(model: nn.Module, shape: Shape, name: str) -> None:
         else:
             enough = middle
     raise UserError(
-        f"{name} takes images of {enough} x {enough} pixels and more, not {_size(shape)} "
+        f"{name} takes images of at least {enough} x {enough} pixels, not {_size(shape)} "
         "(dataset.size)"
     ) from problem
 

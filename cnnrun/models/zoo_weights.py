@@ -143,9 +143,9 @@ def check_torchvision_has(variant: str) -> None:
     if variant not in names:
         if variant in library.list_models():
             raise UserError(
-                f"torchvision/{variant} is no plain image classifier (it detects, segments, reads "
-                "video or is quantized), and only classifiers are taken; for masks there is unet, "
-                "whose encoder is any of these"
+                f"torchvision/{variant} is not a plain image classifier (it detects, segments, "
+                "reads video or is quantized), and only classifiers can be used; for masks use "
+                "unet, whose encoder can be any of these"
             )
         raise UserError(
             f"torchvision has no model '{variant}'{did_you_mean_or_sizes(variant, names)}"

@@ -124,7 +124,7 @@ def run(
 ) -> Scored:
     """Train the missing folds of the experiment in `file`, and score all.
 
-    seeds: by default the experiment's own; each deals the folds anew.
+    seeds: by default the experiment's own; each deals the folds again.
 
     Each is scored with the weights of its last epoch: the best epoch would be chosen by the images
     that are scored.
@@ -177,8 +177,8 @@ def _planned(
         raise experiment.error(["task"], "style transfer has one image; there is nothing to divide")
     if experiment.training.patience is not None:
         console.warn(
-            "training.patience ends a run by the very images that are scored: the scores are a "
-            "little too good; a fixed number of epochs has no such effect"
+            "training.patience ends a run by the very images that are scored: the scores are "
+            "slightly optimistic; a fixed number of epochs has no such effect"
         )
     return experiment, expanded(output) / experiment.name
 

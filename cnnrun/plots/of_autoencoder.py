@@ -39,9 +39,9 @@ def reconstructions(target: Target, *, count: Some = 12) -> Figure:
     clean, noisy, back = _through(target, chosen)
     quality = psnr((back - clean).square().flatten(1).mean(1))
     titles = [PSNR.text(value) for value in quality.tolist()]
-    size = f"{clean[0].numel():,} values through {_code_size(target)} numbers"
+    size = f"{clean[0].numel():,} values per image, {_code_size(target)} in its code"
     rows = _rows(target, clean, noisy, back)
-    below = f"over each image its {PSNR.display_name}"
+    below = f"{PSNR.display_name} above each image"
     return draw_rows(rows, titles, f"Reconstructions of test images: {size}", below)
 
 
@@ -64,7 +64,7 @@ def outliers(target: Target, *, count: Some = 12, split: SplitName = "test") -> 
         _rows(target, *_through(target, chosen)),
         titles,
         f"The {len(worst)} worst reconstructions of {len(errors):,} {split} images",
-        f"over each image its {MSE.display_name}; the median of all is "
+        f"{MSE.display_name} above each image; the median of all is "
         f"{MSE.text(float(np.median(errors)))}",
     )
 
@@ -82,10 +82,10 @@ def latent(
     codes = _encoded(target, chosen)
     title = f"Codes of {len(codes):,} test images"
     if codes.shape[1] == 2:
-        names = ["code, first number", "code, second number"]
+        names = ["code, dimension 1", "code, dimension 2"]
         return draw_embedding(codes, chosen.labels.numpy(), target.classes, names, title)
     if codes.shape[1] < 2 or len(codes) < 3:
-        raise UserError("a plane needs codes of 2 numbers or more, and 3 test images")
+        raise UserError("this plot needs codes of at least 2 numbers, and at least 3 test images")
     seed = derive_seed(target.parts.experiment.seed, "embeddings") % 2**32
     points, names = to_plane(codes, method, seed)
     title += f" ({codes.shape[1]} numbers, by {'PCA' if method == 'pca' else 't-SNE'})"
@@ -107,7 +107,7 @@ def walks(
     chosen = _drawn(target, 2 * count)
     pairs = len(chosen) // 2
     if not pairs:
-        raise UserError("a walk needs two test images")
+        raise UserError("this plot needs at least 2 test images")
     codes = torch.from_numpy(_encoded(target, chosen))
     shares = torch.linspace(0, 1, steps)[:, None]
     rows = []
@@ -121,7 +121,7 @@ def walks(
             )
         )
     titles = [percent(share) for share in shares.flatten().tolist()]
-    return draw_rows(rows, titles, "Walks between the codes of two test images")
+    return draw_rows(rows, titles, "Interpolation between the codes of two test images")
 
 
 @plots.register("decoded_grid")
@@ -139,7 +139,7 @@ def decoded_grid(target: Target, *, side: Annotated[int, Field(ge=2, le=40)] = 1
     x, y = (np.linspace(low[i], high[i], side) for i in (0, 1))
     points = np.stack(np.meshgrid(x, y[::-1]), axis=-1).reshape(-1, 2).astype(np.float32)
     images = _array(_decoded(target, torch.from_numpy(points)))
-    return draw_square(images, x.tolist(), y.tolist(), "Images that codes stand for")
+    return draw_square(images, x.tolist(), y.tolist(), "Images decoded from a grid of codes")
 
 
 def _pipeline(target: Target) -> PixelPipeline:

@@ -53,7 +53,9 @@ def augmentations(
     """
     parts = target.parts
     if not parts.experiment.dataset.augment:
-        raise UserError("dataset.augment: this experiment augments nothing; add, say, [rotation]")
+        raise UserError(
+            "dataset.augment: this experiment has no augmentation; add one, such as [rotation]"
+        )
     image = _image(target, split, index)
     many = image.expand(count, -1, -1, -1).contiguous().to(parts.device)
     random = generator(parts.experiment.seed, "viz", index, device=parts.device)
@@ -62,7 +64,7 @@ def augmentations(
         as_floats(image)[0],
         drawn.clamp(0, 1).cpu().numpy(),
         parts.pipeline.captions(draws),
-        f"{count} draws of {split} image {index}",
+        f"{count} augmentations of {split} image {index}",
     )
 
 

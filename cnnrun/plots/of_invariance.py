@@ -21,5 +21,5 @@ def invariance(target: Target, *, count: Annotated[int, Field(ge=1)] = 1000) -> 
     """
     target.logits()  # refuses untrained networks, and other than classifiers
     curves = measured(target.parts, count)
-    title = "Accuracy on test images that are turned, scaled, shifted"
+    title = "Test accuracy under rotation, scaling and shifts"
     return draw_invariance({target.parts.experiment.name: [curves]}, title)

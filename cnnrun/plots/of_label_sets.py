@@ -20,7 +20,7 @@ def label_curves(target: Target) -> Figure:
     """Precision-recall curve of each label on the test split, with the chosen threshold."""
     task = target.parts.task
     if not isinstance(task, Multilabel):
-        raise UserError("this plot needs a network that tells sets of labels (task: multilabel)")
+        raise UserError("this plot needs a network that predicts sets of labels (task: multilabel)")
     predictions = target.predictions()
     probabilities, there = sigmoid(predictions.answers["outputs"]), predictions.targets > 0.5
     labels = []

@@ -31,5 +31,5 @@ def suspects(target: Target, *, count: Annotated[int, Field(ge=1, le=100)] = 20)
         [row["label"] for row in rows],
         [row["suggested"] for row in rows],
         [row["suggested_probability"] for row in rows],
-        f"{shown} labels that may be wrong",
+        f"{shown} possible label errors",
     )

@@ -17,7 +17,7 @@ def curves(target: Target) -> Figure:
     """Loss, accuracy and learning rate by epoch; the best epoch is marked."""
     rows = target.run.read_metrics()
     if not rows:
-        raise UserError(f"{target.path}: no epoch has ended yet; there is nothing to draw")
+        raise UserError(f"{target.path}: no epoch has finished yet; there is nothing to draw")
     series: dict[str, dict[str, list[float]]] = {}
     for key in dict.fromkeys(key for row in rows for key in row):
         split, _, metric = key.partition("_")

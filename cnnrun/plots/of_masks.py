@@ -24,7 +24,7 @@ def overlays(target: Target, *, count: Annotated[int, Field(ge=1, le=24)] = 8) -
     """
     parts = target.parts
     if parts.task.targets != "masks":
-        raise UserError("this plot needs a network that tells masks (task: segment)")
+        raise UserError("this plot needs a network that predicts masks (task: segment)")
     ious = target.predictions().answers  # refuses what is not trained
     data = target.split("test")
     order = np.random.default_rng(derive_seed(parts.experiment.seed, "viz")).permutation(len(data))
@@ -41,5 +41,5 @@ def overlays(target: Target, *, count: Annotated[int, Field(ge=1, le=24)] = 8) -
         said,
         list(target.classes),
         [f"{100 * share:.1f} %" for share in right],
-        f"{len(chosen)} of {len(data):,} test images, and how many of their pixels are right",
+        f"{len(chosen)} of {len(data):,} test images and their pixel accuracy",
     )

@@ -35,7 +35,9 @@ def filters(target: Target, *, layer: str | None = None) -> Figure:
     name = layer or next(iter(convolutions))
     module = layer_named(target.model, name)
     if not isinstance(module, nn.Conv2d):
-        raise UserError(f"layer: '{name}' is no convolution; there are {some(convolutions)}")
+        raise UserError(
+            f"layer: '{name}' is not a convolution; the convolutions are {some(convolutions)}"
+        )
     weight = module.weight.detach().cpu().numpy()
     return draw_filters(weight, f"{name}: {weight.shape[0]} filters")
 
@@ -89,7 +91,7 @@ def _some_layers(names: Sequence[str], page: int | None) -> tuple[list[str], str
     pages = math.ceil(len(names) / MOST_LAYERS)
     if page is not None:
         if page > pages:
-            raise UserError(f"page {page}: the layers fill {pages}; take one of 1 to {pages}")
+            raise UserError(f"page {page}: there are {pages} pages; choose one from 1 to {pages}")
         start = MOST_LAYERS * (page - 1)
         return list(names[start : start + MOST_LAYERS]), f", page {page} of {pages}"
     some = [names[k] for k in thinned(len(names), MOST_LAYERS)]

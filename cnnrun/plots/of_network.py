@@ -61,7 +61,7 @@ def activations(target: Target, *, count: Annotated[int, Field(ge=1, le=1000)] =
 
 @plots.register("weights")
 def weights(target: Target, *, of: Literal["values", "change"] = "values") -> Figure:
-    """Histograms of each layer's weights, beside the initial ones, or of their change.
+    """Histograms of each layer's weights and of the initial ones, or of their change.
 
     of: `values` are the weights themselves, `change` is how far each moved from the start.
     """
@@ -137,7 +137,7 @@ def embeddings(
     chosen = _some_of_the_test_split(target, count)
     features = penultimate_features(target, chosen.images)
     if len(features) < 3 or features.shape[1] < 2:
-        raise UserError(f"{target.path}: a plane needs 3 test images and 2 features or more")
+        raise UserError(f"{target.path}: this plot needs at least 3 test images and 2 features")
     seed = derive_seed(parts.experiment.seed, "embeddings") % 2**32
     points, axis_names = to_plane(features, method, seed)
     shown = f"{'PCA' if method == 'pca' else 't-SNE'} of {len(points):,} test images"
@@ -155,7 +155,9 @@ def penultimate_features(target: Target, images: Tensor) -> NDArray[np.float32]:
     inputs = parts.pipeline.normalize(images.to(parts.device))
     last = last_of(parts.model, nn.Linear, inputs[:1])
     if last is None:
-        raise UserError(f"{target.path}: the model has no fully connected layer to look before")
+        raise UserError(
+            f"{target.path}: the model has no fully connected layer, whose inputs this plot shows"
+        )
     found: list[Tensor] = []
 
     def keep(name: str, _layer: nn.Module, given: tuple[Tensor, ...], _output: Tensor) -> None:

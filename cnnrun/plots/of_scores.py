@@ -95,7 +95,7 @@ def _ranked(target: Target, split: str, kind: Kind) -> Figure:
     found = _answered(target, split)
     classes = _against_others(found, target.classes)
     if not classes:
-        raise UserError(f"the {split} split has one class alone: there is nothing to classify")
+        raise UserError(f"the {split} split has only one class: there is nothing to classify")
     if kind == "roc" and len(target.classes) == 2:
         classes = classes[-1:]  # the other curve is its mirror image
     of = f"{numbered(len(found.labels), f'{split} image')}{_left_out(found)}"

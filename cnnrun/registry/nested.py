@@ -34,7 +34,7 @@ class Nested:
     `Component`, which `Registry.build` takes.
 
     refused: names that won't do, with the reason. without: keys of its own that are not to be given
-    there. is_other, others: whether a text names something else, which is passed on as it is, and
+    there. is_other, others: whether a text names something else, which is passed on unchanged, and
     which such names there are.
     """
 

@@ -40,13 +40,13 @@ def _errors(matrix: Matrix) -> list[tuple[int, int, int]]:
 def _pairs(matrix: Matrix, classes: Sequence[str]) -> Markup:
     errors = _errors(matrix)
     if not errors:
-        return sentences(["No class was taken for another."])
+        return sentences(["No image was misclassified."])
     rows = []
     for count, row, column in errors[:MOST_PAIRS]:
         share = count / sum(matrix[row])
         rows.append([classes[row], classes[column], count, (share, f"{100 * share:.1f} %")])
     more = f", {MOST_PAIRS} of {len(errors):,} pairs" if len(errors) > MOST_PAIRS else ""
-    head = ["true class", "taken for", "images", "share of the class"]
+    head = ["true class", "predicted class", "images", "share of the class"]
     return table(f"Most confused{more}", head, rows)
 
 

@@ -33,10 +33,10 @@ def plots(files: Sequence[Path]) -> Markup:
             shown.append(image(data, f"plot {file.stem}", file.stem))
     notes = []
     if unread:
-        notes.append(f"Not to be read as images: {', '.join(unread)}.")
+        notes.append(f"Not readable as images: {', '.join(unread)}.")
     if beyond:
         folder = files[0].parent
-        notes.append(f"Left out, for the page's size: {', '.join(beyond)}; they lie in {folder}.")
+        notes.append(f"Left out to keep the page small: {', '.join(beyond)}; they are in {folder}.")
     return Markup().join(shown) + sentences(notes, "warning")
 
 

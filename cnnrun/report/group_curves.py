@@ -37,7 +37,7 @@ def group_curves(comparison: Comparison) -> Markup:
                 drawn.append(chart(f"{split} {metric.display_name}", x, lines, metric))
                 numbers.append(_numbers_of(split, metric, lines, x))
     more = len(comparison.results) - MOST_LINES
-    beyond = f" Of {more} more groups there are no curves." if more > 0 else ""
+    beyond = f" {more} more groups are not drawn." if more > 0 else ""
     words = f"Means over seeds, bands of one standard deviation; names as in the table.{beyond}"
     return sentences([words]) + curves(drawn, Markup().join(numbers))
 

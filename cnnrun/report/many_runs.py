@@ -73,7 +73,7 @@ def _lead(
 
 def _ranked(comparison: Comparison) -> str:
     ranked_by = comparison.ranked_by
-    return f"the best first by {ranked_by.split} {ranked_by.metric.display_name}"
+    return f"best first by {ranked_by.split} {ranked_by.metric.display_name}"
 
 
 def _compared(
@@ -204,12 +204,12 @@ def _importance(comparison: Comparison, keys: Sequence[str], status: SweepStatus
     if not shares:
         shares = {key: _explained(comparison, key) for key in keys}
         how = (
-            "the share of the variance between groups that the setting explains alone (eta "
-            "squared); settings that only work together are not seen"
+            "the share of the variance between groups that a single setting explains (eta "
+            "squared); interactions between settings are not counted"
         )
     known = {key: v for key, v in shares.items() if v is not None}
     if not known:
-        return sentences(["There are too few groups to say."])
+        return sentences(["There are too few groups to estimate it."])
     order = sorted(known, key=lambda key: -known[key])
     rows = [[short(key), (known[key], f"{100 * known[key]:.1f} %")] for key in order]
     return table(f"Importance: {how}", ["setting", "importance"], rows)

@@ -109,7 +109,7 @@ def _curves(run: RunRecord) -> Section:
         drawn.append(chart("learning rate", x, [rate]))
     some = "" if len(rows) == len(run.rows) else f", {len(rows)} of {len(run.rows):,} epochs"
     numbers = table(
-        f"The log, a row per epoch{some}",
+        f"The log, one row per epoch{some}",
         list(keys),
         [[_cell(run, k, row.get(k)) for k in keys] for row in rows],
     )
@@ -120,7 +120,7 @@ def _no_rows(run: RunRecord) -> str:
     log = RunDirectory(run.path).metrics
     if run.summary or (log.is_file() and log.stat().st_size):
         return "The log, metrics.jsonl, has no row that can be read."
-    return "No epoch has ended yet."
+    return "No epoch has finished yet."
 
 
 def _scaled(value: Any, scale: int) -> float | None:
@@ -149,7 +149,7 @@ def _of_task(run: RunRecord, plugins: Sequence[str]) -> list[Section]:
     except Exception as error:
         # If data or weights are broken by now, the rest of the page is still fine.
         why = str(error).strip() or type(error).__name__
-        reason = f"Nothing about single classes and images: {why}"
+        reason = f"No scores of single classes, and no mistakes: {why}"
         return [Section("Classes", sentences([reason], "warning")), *_plots(run)]
     matrix = confusion(scores["confusion"], scores["classes"])
     shares = ("precision", "recall", "f1")
@@ -158,7 +158,7 @@ def _of_task(run: RunRecord, plugins: Sequence[str]) -> list[Section]:
         for row in scores["per_class"]
     ]
     head = ["class", "precision", "recall", "F1", "test images"]
-    classes = table("Each class of the test split", head, rows)
+    classes = table("Scores of each class, on the test split", head, rows)
     return [
         Section("Confusion", matrix),
         Section("Classes", classes),
@@ -175,7 +175,7 @@ def _calibration(predictions: Predictions) -> list[Section]:
     if not len(found.labels):
         return []
     body = reliability(calibration(found.probabilities, found.labels))
-    left_out = f"{found.left_out:,} answers were no finite numbers and are left out."
+    left_out = f"{found.left_out:,} predictions were not finite numbers and are left out."
     body += sentences([left_out] if found.left_out else [], "warning")
     return [Section("Calibration", body)]
 
@@ -193,7 +193,7 @@ def _mistakes(parts: Parts, predictions: Predictions) -> Markup:
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
     names = parts.dataset.classes
     if not len(wrong):
-        return sentences(["There are none: every test image was classified correctly."])
+        return sentences(["None: every test image was classified correctly."])
     data = parts.dataset.test
     images = data.images[torch.from_numpy(shown)].cpu().numpy()
     found = [
@@ -208,7 +208,7 @@ def _mistakes(parts: Parts, predictions: Predictions) -> Markup:
         for pixels, k in zip(images, shown.tolist(), strict=True)
     ]
     count = f"{len(wrong):,} of {len(predicted):,} test images were misclassified"
-    most = f"; these are the {len(shown)} with the most confidence." if len(wrong) > 1 else "."
+    most = f"; these are the {len(shown)} with the highest confidence." if len(wrong) > 1 else "."
     return sentences([count + most]) + render("mistakes.html", mistakes=found)
 
 
@@ -251,8 +251,8 @@ def _to_text(value: Any) -> str:
 
 
 def _reproduce(run: RunRecord) -> Section:
-    words = "The config above, saved as config.yaml, gives this run again:"
+    words = "The config above, saved as config.yaml, reproduces this run:"
     state = "" if run.state == "finished" else f"; resume it with cnnrun train --resume {run.path}"
     command = code("cnnrun train config.yaml", "the command")
-    bits = "Bits are equal on the same kind of machine with the same versions" + state + "."
+    bits = "The bits are the same on the same kind of machine with the same versions" + state + "."
     return Section("Reproduce", sentences([words]) + command + sentences([bits]))

@@ -63,4 +63,4 @@ def _numbers(bins: list[dict[str, Any]]) -> Markup:
         for one in bins
     ]
     head = ["confidence", "answers", "mean confidence", "accuracy"]
-    return table("Answers by their confidence", head, rows)
+    return table("Predictions by confidence", head, rows)

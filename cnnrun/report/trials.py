@@ -52,7 +52,7 @@ def trials(results: Results) -> Section:
     ]
     failed = [f"Trial {t.trial} failed: {t.message}" for t in results.trials if t.message]
     body = table(
-        "Trials, the best first; ± is the standard deviation between seeds",
+        "Trials, best first; ± is the standard deviation between seeds",
         [*head, *map(short, keys)],
         rows,
     )

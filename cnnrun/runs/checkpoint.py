@@ -88,7 +88,7 @@ class Checkpoint:
             ) from error
         for key, value in [*checkpoint.model.items(), *checkpoint.raw.items()]:
             if not isinstance(value, torch.Tensor) and not key.endswith(_OWN_STATE):
-                raise UserError(f"{file}: not a whole checkpoint of cnnrun ({key} is no tensor)")
+                raise UserError(f"{file}: not a whole checkpoint of cnnrun ({key} is not a tensor)")
         return checkpoint
 
 
@@ -103,6 +103,11 @@ def find_checkpoint(target: Path) -> Path:
     Raises:
         UserError: there is none.
     """
+    if target.suffix in (".yaml", ".yml"):
+        raise UserError(
+            f"{target}: an experiment has no weights; train it (cnnrun train {target}) and name "
+            "its run directory"
+        )
     if target.is_file():
         return target
     run = RunDirectory.find(target)

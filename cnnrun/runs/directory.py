@@ -50,7 +50,7 @@ class RunDirectory:
             except FileExistsError:
                 if path.is_dir():
                     continue
-                raise UserError(f"output: {output} is in the way and is no directory") from None
+                raise UserError(f"output: {output} is in the way: it is not a directory") from None
             except OSError as error:
                 raise UserError(
                     f"output: can't write to {output} ({error.strerror}); choose output=DIR"

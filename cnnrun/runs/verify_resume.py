@@ -53,13 +53,13 @@ class Verdict:
         if self.same:
             return (
                 f"the same bits after {kills}: weights, optimizer, schedule and progress of the "
-                "best and the last checkpoint, metrics.jsonl, summary (but for the speed)"
+                "best and the last checkpoint, metrics.jsonl, summary (except the speed)"
             )
         lines = [f"NOT the same bits after {kills}:", *(f"  {d}" for d in self.differences)]
         if self.repeats is False:
             lines.append(
-                "two runs that nobody stopped differ as well: it is the training that does not "
-                "repeat on this device, not the resuming; see training.deterministic"
+                "two uninterrupted runs differ as well: training itself does not "
+                "repeat on this device, with or without resuming; see training.deterministic"
             )
         return "\n".join(lines)
 
@@ -91,7 +91,7 @@ def verify(
             raise UserError("the run ended before it could be killed; give it more epochs")
         verdict.differences = differences(killed, whole)
         if verdict.differences:
-            notify("the bits differ; once more without a kill, to know whose fault it is")
+            notify("the bits differ; training once more without a kill, to find the cause")
             verdict.repeats = not differences(runs.finish("again"), whole)
     return verdict
 

@@ -107,5 +107,5 @@ def explain_disk_errors(file: Path) -> Iterator[None]:
             removed = next(p for p in reversed(file.parents) if not p.is_dir())
             raise UserError(f"{removed}: was removed during training") from error
         raise UserError(
-            f"{file}: can't be written ({cause.strerror or cause}); what was saved before is whole"
+            f"{file}: can't be written ({cause.strerror or cause}); what was saved before is intact"
         ) from error

@@ -59,10 +59,10 @@ class _Signals:
     def handle(self, number: int, _frame: FrameType | None) -> None:
         if self.request is not None and not self.request:
             self.request.signal = number
-            console.warn("\nstopping after this step; once more to leave at once")
+            console.warn("\nstopping after this step; press again to exit at once")
         elif self.holds:
             self.waiting = number
-            console.warn("\nleaving as soon as the file is written")
+            console.warn("\nexiting as soon as the file is written")
         else:
             self.leave(number)
 

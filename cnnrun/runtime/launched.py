@@ -49,7 +49,8 @@ def world() -> World:
         if rank < size:
             return World(rank, size, local_rank)
     raise ConfigError(
-        f"RANK={texts[0]} and WORLD_SIZE={texts[1]} in the environment are no process of a number "
+        f"RANK={texts[0]} and WORLD_SIZE={texts[1]} in the "
+        f"environment are not a process of a number "
         "of processes; if they are left over: unset RANK WORLD_SIZE"
     )
 
@@ -73,7 +74,7 @@ def check_meeting_place(here: World) -> None:
     if here.size == 1:
         return
     missing = [name for name in _MEETING if not os.environ.get(name)]
-    left_over = "unset RANK WORLD_SIZE trains with this one alone"
+    left_over = "unset RANK WORLD_SIZE trains with this one only"
     if missing:
         raise ConfigError(
             f"RANK and WORLD_SIZE say that this is process {here.rank} of {here.size}, but "

@@ -76,5 +76,7 @@ def _temporary() -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if found.st_uid != os.getuid() or folder.is_symlink() or found.st_mode & 0o022:
-        raise UserError(f"{folder}: is not this user's alone; set XDG_CACHE_HOME to another folder")
+        raise UserError(
+            f"{folder}: other users can write into it; set XDG_CACHE_HOME to another folder"
+        )
     return folder

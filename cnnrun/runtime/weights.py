@@ -53,7 +53,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         return unwrapped({str(key): value for key, value in found.items()})
     if not isinstance(content, Mapping) or not content:
         raise UserError(f"{file}: holds no weights (a dict of named tensors)")
-    raise UserError(f"{file}: holds more than named tensors; save `model.state_dict()` alone")
+    raise UserError(f"{file}: holds more than named tensors; save only `model.state_dict()`")
 
 
 # How deep the state dict may be nested; a file may also contain itself.

@@ -87,7 +87,7 @@ def test_a_checkpoint_never_chooses_code(
     torch.save(checkpoint, "theirs.pt")
     ended = cnnrun(*["eval"] if command == "eval" else ["viz", "confusion"], "theirs.pt")
     assert ended.code == 1
-    assert "if you trust it, say so: " in ended.err
+    assert "if you trust it, pass " in ended.err
     assert "evil.py" in ended.err
     assert not Path("pwned").exists()
     asked = {"dataset": ["dataset.target=evil.py:Set"], "plugins": ["--plugin", "evil.py"]}[key]

@@ -75,7 +75,7 @@ def test_a_run_that_does_not_repeat_is_found_to(cnnrun: Command, tmp_path: Path)
     assert ended.out.startswith("NOT the same bits after ")
     assert "metrics.jsonl: epoch 1: train_loss is " in ended.out
     assert "last.pt: model.head.weight" in ended.out
-    assert "two runs that nobody stopped differ as well" in ended.out
+    assert "two uninterrupted runs differ as well" in ended.out
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ def test_a_plug_in_of_the_command_line_is_part_of_the_run(cnnrun: Command) -> No
     assert resumed.code == 0, resumed.err
     refused = cnnrun("eval", run)
     assert refused.code == 1
-    assert f"if you trust it, say so: --plugin {file}" in refused.err
+    assert f"if you trust it, pass --plugin {file}" in refused.err
     elsewhere = os.path.relpath(file)  # the same file by another name
     assert cnnrun("eval", run, "--plugin", elsewhere).code == 0
 

@@ -162,7 +162,7 @@ def test_a_run_or_checkpoint_chooses_nothing(
                 raise AssertionError(command) from error
     assert not contacted
     if option:
-        assert any(f"if you trust it, say so: {option}" in text for text in asked), asked
+        assert any(f"if you trust it, pass {option}" in text for text in asked), asked
 
 
 def test_a_plug_in_that_is_named_is_run_from_any_folder(
@@ -186,7 +186,7 @@ def test_a_plug_in_that_is_named_is_run_from_any_folder(
     assert cnnrun("eval", run, "--plugin", "net.py").code == 0
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert "say so: --plugin net.py" in cnnrun("eval", run).err
+    assert "pass --plugin net.py" in cnnrun("eval", run).err
     plugin = tmp_path / "net.py"
     for words in (["eval", run], ["train", "--resume", run, "training.epochs=2", "-q"]):
         ended = cnnrun(*words, "--plugin", plugin)
@@ -260,7 +260,7 @@ def test_a_sweeps_folder_chooses_nothing(
     assert _files(folder) == before
     ended = cnnrun("sweep", "--join", folder)
     assert ended.code == 1
-    assert "if you trust it, say so: " in ended.err
+    assert "if you trust it, pass " in ended.err
     assert option in ended.err
     assert _files(folder) == before
     assert not contacted
@@ -295,7 +295,7 @@ def test_a_sweeps_folder_does_not_choose_its_database(
         assert ended.code == 1
         told = ended.err
     assert "secret" not in told
-    assert ("none" if how == "a link" else "--storage") in told
+    assert ("it holds no sweeps" if how == "a link" else "--storage") in told
     assert _tables(theirs) == ["bookmarks"]
     assert not contacted
 
@@ -304,7 +304,7 @@ def test_a_database_that_is_not_optunas_is_left_as_it_is(cnnrun: Command, home: 
     _foreign_database(home / "bookmarks.db")
     ended = cnnrun("sweep", "--join", f"sqlite:///{home}/bookmarks.db")
     assert ended.code == 1
-    assert "the sweeps there are none" in ended.err
+    assert "it holds no sweeps" in ended.err
     assert _tables(home / "bookmarks.db") == ["bookmarks"]
     assert cnnrun("sweep", "--join", f"sqlite:///{home}/none.db").code == 1
     assert not (home / "none.db").exists()
@@ -313,8 +313,8 @@ def test_a_database_that_is_not_optunas_is_left_as_it_is(cnnrun: Command, home: 
 @pytest.mark.parametrize(
     ("changed", "wanted"),
     [
-        ({"plugins": ["evil.py"]}, "say so: --plugin evil.py"),
-        ({"dataset": {"name": "kmnist", "root": "mine"}}, "say so: dataset.root=mine"),
+        ({"plugins": ["evil.py"]}, "pass --plugin evil.py"),
+        ({"dataset": {"name": "kmnist", "root": "mine"}}, "pass dataset.root=mine"),
     ],
 )
 def test_a_database_chooses_neither_folder_nor_code(
@@ -347,7 +347,7 @@ def test_a_databases_sweep_has_no_path_for_a_name(cnnrun: Command, home: Path, n
     study.set_user_attr("base.yaml", "dataset: digits\n")
     ended = cnnrun("sweep", "--join", f"sqlite:///{home}/theirs.db")
     assert ended.code == 1
-    assert "is no name of a sweep" in ended.err
+    assert "is not the name of a sweep" in ended.err
     assert not (home / "sweeps").exists()
 
 
@@ -356,7 +356,7 @@ def test_what_is_asked_for_can_be_answered(
 ) -> None:
     """The options of a refusal, as they are printed, are taken by a shell and by the command."""
     run = _theirs(small_run, POWERS["shards from the web"][0], home)
-    asked = cnnrun("eval", run).err.rpartition("say so: ")[2].strip()
+    asked = cnnrun("eval", run).err.rpartition("pass ")[2].strip()
     assert shlex.split(asked) == [f"dataset.train={WEB}", f"dataset.test={WEB}"]
     ended = cnnrun("eval", run, *shlex.split(asked))
     assert ended.code == 1

@@ -23,6 +23,7 @@ from cnnrun.comparison.statistics import (
 )
 from cnnrun.comparison.text import conclusion
 from cnnrun.errors import UserError
+from cnnrun.runtime.text_table import width_of
 
 NUMBERS = st.lists(st.floats(-100, 100), min_size=3, max_size=20)
 
@@ -235,7 +236,7 @@ def test_what_is_doubtful_is_told_and_no_number_is_never_first(runs: Runs) -> No
     )
     assert "one seed only, so the spread is not known" in told
     assert "C (optimizer.lr=9) has no score in 2 of 2 runs (NaN or undefined): ranked last" in told
-    assert "1 of 2 runs finished" in told
+    assert "1 of 2 runs of" in told
     assert "NaN" in to_text(found)
 
 
@@ -257,9 +258,9 @@ def test_seeds_that_change_nothing_and_repeats_are_told(runs: Runs) -> None:
     (again / "metrics.jsonl").write_text((first / "metrics.jsonl").read_text())
     found = runs.compare()
     assert found.results[0].scores == {0: 0.7, 1: 0.8}, "the newest counts"
-    assert "A (all runs) has several runs of a seed: the newest counts" in found.caveats
+    assert "A (all runs) has several runs of one seed: the newest is used" in found.caveats
     assert any("seeds 0, 1 of A (all runs) have the same log" in text for text in found.caveats)
-    assert conclusion(found) == "There is one group only: nothing to compare."
+    assert conclusion(found) == "There is only one group: nothing to compare."
 
 
 def test_where_a_run_happened_is_not_what_it_is(runs: Runs) -> None:
@@ -407,7 +408,7 @@ def test_one_run_that_says_the_direction_speaks_for_older_ones(runs: Runs) -> No
     declare(newer, dist=False)
     assert runs.compare("dist").results[0].group.settings["optimizer.lr"] == 0.1
     declare(runs.add(1, None, task={"name": "mine"}, test={"dist": 0.2}, log=[1.0]), dist=True)
-    with pytest.raises(UserError, match="better in some of these runs, and worse in others"):
+    with pytest.raises(UserError, match="better in some of these runs and worse in others"):
         runs.compare("dist")
 
 
@@ -514,8 +515,9 @@ def test_two_seeds_are_too_few_for_an_interval_and_that_is_said(runs: Runs) -> N
         runs.add(seed, one)
         runs.add(seed, other, optimizer__lr=0.2)
     text = to_text(runs.compare())
-    assert "75.00 % (too few seeds for ±)" in text
-    assert "± " not in text.replace("(±:", "")
+    assert text.splitlines()[1].split()[:4] == ["A", "2", "75.00", "%"]
+    assert "(± needs at least 3 seeds)" in text
+    assert "± " not in text.replace("(±:", "").replace("(± needs", "")
     assert "2 shared seeds are too few (gap 10.00 points)" in text
 
 
@@ -569,3 +571,13 @@ def test_many_groups_are_tested_against_the_best(runs: Runs) -> None:
     assert any("only the best is tested against each other" in text for text in found.caveats)
     text = to_text(found)
     assert "and 13 more: --json has them all" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_fits_its_terminal(runs: Runs, width: int) -> None:
+    for seed in range(3):
+        for k, lr in enumerate((0.1, 0.2)):
+            runs.add(seed, 0.5 + 0.1 * k + 0.01 * seed, optimizer__lr=lr, model__hidden=[8 + k] * 4)
+    lines = to_text(runs.compare(), width).split("\n\n")
+    assert all(width_of(line) <= width for part in lines[:-1] for line in part.splitlines())
+    assert ("what differs:" in "".join(lines)) == (width < 80)

@@ -207,7 +207,10 @@ def test_damaged_runs_stop_nothing(
         (("runs", "--filter", "optimizer.lr"), "--filter optimizer.lr: write KEY=VALUE"),
         (("runs", "--filter", "seed=[1"), "--filter seed=[1"),
         (("runs", "--json", "--csv"), "choose one of --json and --csv"),
-        (("compare", "runs", "--measure", "acc"), "by 'acc'; there are accuracy, loss"),
+        (
+            ("compare", "runs", "--measure", "acc"),
+            "no finished run has the metric 'acc'; there are accuracy, loss",
+        ),
         (("compare", "runs", "--measure", "acc"), "'--measure' is called '--metric' now"),
         (("compare", "runs", "--metric", "acuracy"), "did you mean 'accuracy'?"),
         (("compare", "unfinished"), "no finished run to compare: unfinished/"),
@@ -269,7 +272,7 @@ def test_the_plot_is_readable(runs: Runs, groups: int) -> None:
     told = words(figure)
     assert "validation accuracy (%)" in told
     assert f"test accuracy of {groups} group{'s' * (groups > 1)}" in told
-    assert any("5 groups more are not shown" in text for text in told) == (groups == 45)
+    assert any("5 more groups are not shown" in text for text in told) == (groups == 45)
 
 
 def test_the_plot_shows_the_means_and_what_is_no_number(runs: Runs) -> None:
@@ -279,7 +282,7 @@ def test_the_plot_shows_the_means_and_what_is_no_number(runs: Runs) -> None:
     figure = draw_comparison(compare(group_runs(find_runs([runs.folder]))))
     curves = figure.axes[1]
     assert curves.lines[0].get_ydata() == pytest.approx([30, 50])
-    assert "not all are numbers" in words(figure)
+    assert "some scores are NaN" in words(figure)
     assert_readable(figure)
 
 

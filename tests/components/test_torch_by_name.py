@@ -211,7 +211,7 @@ def test_an_initializer_fills_weights_as_torchs_function_does(name: str) -> None
 
 def test_an_initializer_that_fills_nothing_is_refused() -> None:
     of = experiment(model={"name": "mlp", "hidden": [4]}, initializer="torch/dirac_")
-    with pytest.raises(ConfigError, match=r"initializer.*fills convolutions alone, and this model"):
+    with pytest.raises(ConfigError, match=r"initializer.*fills only convolutions, and this model"):
         build(of)
 
 
@@ -237,12 +237,12 @@ def test_activations_are_torchs_with_their_keys() -> None:
         ({"optimizer": {"name": "torch/NAdam", "beta": [0.9, 0.9]}}, "beta: .*mean 'betas'"),
         ({"optimizer": {"name": "torch/NAdam", "betas": [0.9]}}, "a list of at least 2 items"),
         ({"optimizer": {"name": "torch/NAdam", "lr": "high"}}, "lr: expected a number"),
-        ({"optimizer": "torch/SparseAdam"}, "torch/SparseAdam takes sparse gradients"),
-        ({"optimizer": "torch/Muon"}, "take muon"),
+        ({"optimizer": "torch/SparseAdam"}, "torch/SparseAdam takes only sparse gradients"),
+        ({"optimizer": "torch/Muon"}, "use muon"),
         ({"loss": "torch/KLDivLoss"}, "torch/KLDivLoss takes log-probabilities"),
         ({"loss": "torch/nllloss"}, "torch/NLLLoss takes log-probabilities"),
         ({"loss": "torch/kl_div_loss"}, "torch/KLDivLoss takes log-probabilities"),
-        ({"optimizer": "torch/sparse_adam"}, "torch/SparseAdam takes sparse gradients"),
+        ({"optimizer": "torch/sparse_adam"}, "torch/SparseAdam takes only sparse gradients"),
         ({"loss": "torch/CTCLoss"}, "compares sequences"),
         ({"loss": {"name": "torch/HuberLoss", "reduction": "sum"}}, "reduction: unknown key"),
         ({"schedule": "torch/LambdaLR"}, "needs a function, which YAML can't give"),

@@ -38,8 +38,8 @@ training:
         ("lr: 1e-3", "weigth_decay: 0", "optimizer.weigth_decay: unknown key; did you mean "
          "'weight_decay'?"),
         ("lr: 1e-3", "momentum: 0.9", "x.yaml:10:3: optimizer.momentum: unknown key"),
-        ("seed: 1", "lr: 0.1", "x.yaml:1:5: lr: the same as optimizer.lr, which is given, too"),
-        ("seed: 1", "epochs: 3", "epochs: the same as training.epochs, which is given, too"),
+        ("seed: 1", "lr: 0.1", "x.yaml:1:5: lr: the same as optimizer.lr, which is also given"),
+        ("seed: 1", "epochs: 3", "epochs: the same as training.epochs, which is also given"),
         ("seed: 1", "sede: 1", "x.yaml:1:1: sede: unknown key; did you mean 'seed'?"),
         ("seed: 1", "seed: yes", "x.yaml:1:7: seed: expected a whole number, got 'yes'"),
         ("seed: 1", "seed: -1", "seed: expected greater than or equal to 0, got -1"),

@@ -59,7 +59,7 @@ def test_numbers_are_those_that_a_person_reads(cnnrun: Command, tiny: Path) -> N
         ("{lr0: 0.1, optimizer: {name: sgd, lr: 1}}", "1:7: lr0: the same as optimizer.lr, which"),
         ("{max_lr: 0.1, optimizer: sgd}", "1:2: max_lr: unknown key; did you mean 'optimizer.lr'?"),
         ("optimizer: {name: adam, momentum: 0.9}", "1:25: optimizer.momentum: unknown key"),
-        ("lr:0.1", "1:1: the whole file is one text; a key needs a colon AND a space: `lr: 0.1`"),
+        ("lr:0.1", "1:1: the whole file is one string; a key needs a colon AND a space: `lr: 0.1`"),
         ("", "1: the file is empty"),
         ("- a\n- b", "1:1: the top level must be `key: value` lines"),
         ("optimizer:\n\tlr: 0.1\n", "2:1: not valid YAML: a tab"),

@@ -64,7 +64,7 @@ def test_what_is_written_is_read_back(value: object) -> None:
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("a: 1\na: 2\n", "x.yaml:2:1: the key 'a' stands here twice (line 1)"),
+        ("a: 1\na: 2\n", "x.yaml:2:1: the key 'a' appears twice (first in line 1)"),
         ("optimizer:\n\tlr: 0.1\n", "x.yaml:2:1: not valid YAML: a tab"),
         ('root: "C:\\Users\\x"\n', "x.yaml:1:12: not valid YAML: a backslash in double quotes"),
         ('root: "C:\\data\\new"\n', "a backslash in double quotes"),

@@ -98,7 +98,7 @@ ROUNDS: dict[str, list[list[Edit]]] = {
     "keras": [
         [
             (
-                "say its name, too: {name: folder, root: ...}",
+                "also say its name: {name: folder, root: ...}",
                 "  directory: photos",
                 "  name: folder\n  root: photos",
             ),

@@ -32,7 +32,7 @@ _ABOUT_THE_MACHINE = re.compile(
     r"|memory|needs .* package|imagenet|weights|file name too long|no sample image"
 )
 _PLACE = re.compile(
-    r"^(error: )?(case\.yaml:\d+(:\d+)?: |command line: |'.*' is no override: )", re.S
+    r"^(error: )?(case\.yaml:\d+(:\d+)?: |command line: |'.*' is not an override: )", re.S
 )
 _ADDRESS_SPACE = 6 * 2**30
 _SECONDS = 60

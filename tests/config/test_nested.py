@@ -235,14 +235,14 @@ def test_a_default_name_may_be_left_out(write: Callable[[Place, str], Path]) -> 
 @pytest.mark.parametrize(
     ("value", "wanted"),
     [
-        ("unet", "model.encoder: 'unet' is no network for it; name a model such as cnn"),
+        ("unet", "model.encoder: 'unet' can't be used here; name a model such as cnn"),
         ("{name: cnn, depth: 8}", "model.encoder.depth: unknown key; resnet and vgg have it"),
         ("{name: cnn, epochs: 8}", "unknown key; did you mean 'training.epochs'?"),
         ("ResNet50", "unknown name 'ResNet50'; did you mean 'torchvision/resnet50'?"),
         ("{name: cnn, activation: {name: relu, slope: 1}}", "unknown key; relu has no keys"),
         ("{name: cnn, activation: torch/GLU}", "torch/GLU gives maps of another shape or meaning"),
         ("{name: torchvision/resnet18, weights: DEFAULT}\n  weights: IMAGENET1K_V1",
-         "the same as model.weights, which is given, too"),
+         "the same as model.weights, which is also given"),
     ],
 )  # fmt: skip
 def test_what_can_be_no_encoder(

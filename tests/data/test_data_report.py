@@ -24,6 +24,7 @@ from cnnrun.data.inspection.text import to_text, warnings
 from cnnrun.errors import UserError
 from cnnrun.plots import style
 from cnnrun.plots.drawing.data_report import draw_data_report
+from cnnrun.runtime.text_table import width_of
 from tests.conftest import quick_ones
 from tests.photo_like import brighter, jpeg, photos
 from tests.plot_reading import LONG, ODD_NAMES, assert_readable, rendered, share_of, words
@@ -52,8 +53,14 @@ def where(places: list[dict[str, Any]]) -> list[tuple[str, int]]:
 def test_a_clean_data_set_gives_no_warning() -> None:
     found = report(dataset())
     assert warnings(found) == []
-    assert "Nothing found" in to_text(found)
+    assert "No problems found" in to_text(found)
     assert found["exact"]["groups"] == found["near"]["pairs"] == found["blank"]["count"] == 0
+
+
+def test_columns_are_aligned_after_wide_names() -> None:
+    found = report(replace(dataset(), classes=("猫", "とても長いクラス", "c")))
+    table = to_text(found).split("\n\n")[1].splitlines()
+    assert len({width_of(line) for line in table}) == 1, table
 
 
 def test_planted_faults_are_found_and_nothing_else() -> None:
@@ -264,4 +271,4 @@ def test_the_bars_are_as_high_as_the_counts() -> None:
     told = words(figure)
     assert "train (60)" in told
     assert any("have no image in the test split: class 0" in line for line in told)
-    assert "images that occur twice, or nearly so" not in told
+    assert "duplicates and near duplicates" not in told

@@ -133,7 +133,7 @@ def test_tiny_and_long_images_are_resized(cnnrun: Command, base: Path, data: Pat
         )
     assert cnnrun("train", base, "-q", "dataset.size=32").code == 0
     ended = cnnrun("train", base, "-q")
-    assert "say by dataset.size" in ended.err
+    assert "set dataset.size" in ended.err
     assert "5000" in ended.err
 
 

@@ -205,5 +205,5 @@ def test_test_images_of_another_size_are_told_at_once(cnnrun: Command, tmp_path:
         labels = bytes((0, 0, 8, 1)) + np.array([20], ">u4").tobytes() + bytes(range(10)) * 2
         (folder / f"{split}-labels-idx1-ubyte").write_bytes(labels)
     (tmp_path / "x.yaml").write_text("dataset: {name: mnist, download: false}\nmodel: mlp\n")
-    refused(cnnrun("train", "x.yaml"), "images to train on are 28 x 28, to test 32 x 32")
+    refused(cnnrun("train", "x.yaml"), "training images are 28 x 28, test images 32 x 32")
     assert not (tmp_path / "runs").exists()

@@ -82,14 +82,14 @@ def test_images_are_masks(tmp_path: Path) -> None:
     ("feature", "cells", "keys", "told"),
     [
         (hub.List(hub.ClassLabel(names=NAMES)), [[0], None, [1], [2]], {},
-         "row 1: no list of labels (for none, an empty one)"),
+         "row 1: not a list of labels (for none, an empty list)"),
         (hub.List(hub.Value("float32")), [[0.5]] * 4, {}, "holds lists of neither whole numbers"),
         (hub.Value("float32"), [0.5, None, 1.0, 2.0], {}, "train"),
-        (hub.Value("string"), list("abcd"), {"value_columns": ["label"]}, "something else than a"),
+        (hub.Value("string"), list("abcd"), {"value_columns": ["label"]}, "something other than a"),
         (hub.Value("string"), list("abcd"), {"value_columns": ["labl"]}, "did you mean 'label'"),
         (hub.Value("string"), list("abcd"), {"mask_column": "label"}, "mask_column: 'label' of"),
         (hub.Value("string"), list("abcd"),
-         {"mask_column": "label", "value_columns": ["label"]}, "already says what is learned"),
+         {"mask_column": "label", "value_columns": ["label"]}, "already names the target"),
     ],
 )  # fmt: skip
 def test_what_is_no_target_is_told(
@@ -102,7 +102,7 @@ def test_what_is_no_target_is_told(
 
 def test_a_label_that_training_has_not_is_refused() -> None:
     table = hub.Dataset.from_dict({"label": [["a"], ["b"]]})
-    with pytest.raises(UserError, match="row 1: the label 'b' is none of training's"):
+    with pytest.raises(UserError, match="row 1: the training split has no label 'b'"):
         sets_in(table, "test", "label", ("a",))
 
 

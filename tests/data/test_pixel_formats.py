@@ -58,7 +58,7 @@ def test_fewer_bits_in_16_are_refused_or_told_until_said(
 
 def test_values_beyond_the_bits_are_bad_files(tmp_path: Path) -> None:
     write(tmp_path / "D", np.rint(RAMP * 5000).astype(np.uint16))
-    with pytest.raises(UserError, match=r"0 to 5000; 0 to 4095 is meant"):
+    with pytest.raises(UserError, match=r"0 to 5000; expected 0 to 4095"):
         opened(tmp_path / "D", reading=ImageReading.of(12))
 
 
@@ -166,4 +166,4 @@ def test_prediction_uses_the_bits_of_the_training(cnnrun: Command, tmp_path: Pat
     run = ended.out.strip()
     assert cnnrun("predict", run, "D/test/a/0.tif").code == 0
     write(tmp_path / "bright", np.full((6, 8), 60_000, np.uint16))
-    assert "0 to 4095 is meant" in cnnrun("predict", run, "bright/a/0.tif").err
+    assert "expected 0 to 4095" in cnnrun("predict", run, "bright/a/0.tif").err

@@ -143,10 +143,10 @@ def _shared(depth: int) -> list[Any]:
         ("data_batch_1", {b"labels": [0, -1, 1]}, "labels are -1 to 1"),
         ("data_batch_1", {b"labels": None}, "expected N x 3072 bytes and N labels"),
         ("data_batch_1", {b"data": [[0] * 3072] * 3}, "expected N x 3072 bytes and N labels"),
-        ("batches.meta", {b"label_names": [1, 2]}, "'label_names' are no names"),
-        ("batches.meta", {b"label_names": None}, "'label_names' are no names"),
-        ("batches.meta", {b"label_names": []}, "'label_names' are no names"),
-        ("batches.meta", {b"label_names": ["a" * 10**6]}, "'label_names' are no names"),
+        ("batches.meta", {b"label_names": [1, 2]}, "'label_names' are not names"),
+        ("batches.meta", {b"label_names": None}, "'label_names' are not names"),
+        ("batches.meta", {b"label_names": []}, "'label_names' are not names"),
+        ("batches.meta", {b"label_names": ["a" * 10**6]}, "'label_names' are not names"),
     ],
 )
 def test_fields_of_another_kind(
@@ -156,5 +156,21 @@ def test_fields_of_another_kind(
     write_cifar10(folder, per_file=3)
     content = pickle.loads((folder / file).read_bytes())
     (folder / file).write_bytes(pickle.dumps({**content, **changes}, protocol=2))
+    with pytest.raises(UserError, match=wanted):
+        cifar10(root=str(tmp_path), download=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (b"h\x05.", r"data_batch_1: not a CIFAR file \(.*\); delete it to fetch it again"),
+        (pickle.dumps([1]), r"data_batch_1: not a CIFAR file \(no dict\)"),
+        (pickle.dumps({b"labels": [1]}), r"data_batch_1: not a CIFAR file \(no 'data'\)"),
+    ],
+)
+def test_a_file_of_another_kind_says_so(tmp_path: Path, content: bytes, wanted: str) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    write_cifar10(folder, per_file=3)
+    (folder / "data_batch_1").write_bytes(content)
     with pytest.raises(UserError, match=wanted):
         cifar10(root=str(tmp_path), download=False)

@@ -180,7 +180,7 @@ def test_odd_layouts_are_told(tmp_path: Path) -> None:
     assert any("hold the same folders cat, dog" in note for note in options.notes)
     fill(tmp_path / "E" / "test" / "cat", 2)
     fill(tmp_path / "E" / "cat", 2)
-    with pytest.raises(UserError, match="test says that it is the test split, but beside it"):
+    with pytest.raises(UserError, match="test looks like the test split, but next to it"):
         opened(tmp_path / "E")
 
 
@@ -212,7 +212,7 @@ def test_any_case_of_ending_and_images_without_one(tmp_path: Path) -> None:
     (root / "train" / "cat" / "labels.csv").write_text("a,b")
     dataset, options = opened(root)
     assert dataset.class_counts.tolist() == [11, 6]
-    assert f"{root}/train: skipped 2 files that are no images" in options.notes
+    assert f"{root}/train: skipped 2 files that are not images" in options.notes
 
 
 def test_folders_within_a_class_belong_to_it(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_an_empty_training_class_is_a_note(tmp_path: Path) -> None:
 def test_images_without_class_folders_are_refused(tmp_path: Path) -> None:
     fill(tmp_path / "train" / "n01440764", 3)
     fill(tmp_path / "val", 5, ending="jpg")
-    wanted = r"val has 5 images, but no class folders; images are to lie as .*<class>"
+    wanted = r"val has 5 images, but no class folders; expected images as .*<class>"
     with pytest.raises(UserError, match=wanted):
         opened(tmp_path)
 

@@ -127,13 +127,13 @@ def test_folders_that_are_missing(tmp_path: Path) -> None:
         _read(tmp_path)
     (tmp_path / "image").rename(tmp_path / "images")
     (tmp_path / "labels").mkdir()
-    with pytest.raises(UserError, match=r"no folder 'masks' beside 'images'.*there are labels"):
+    with pytest.raises(UserError, match=r"no folder 'masks' next to 'images'.*there are labels"):
         _read(tmp_path)
     (tmp_path / "labels").rename(tmp_path / "masks")
     for name in ("train", "val"):
         (tmp_path / "images" / name).mkdir()
     (tmp_path / "masks" / "train").mkdir()
-    with pytest.raises(UserError, match="masks has no folder of the validation split"):
+    with pytest.raises(UserError, match="masks has no folder for the validation split"):
         _read(tmp_path)
     with pytest.raises(UserError, match="there is no folder"):
         _read(tmp_path / "nowhere")
@@ -142,7 +142,7 @@ def test_folders_that_are_missing(tmp_path: Path) -> None:
 def test_two_files_of_one_name(tmp_path: Path) -> None:
     _fill(tmp_path, ["images", "masks"], 0)
     Image.new("L", (8, 6)).save(tmp_path / "images" / "00.bmp")
-    with pytest.raises(UserError, match=r"00\.png and .*00\.bmp have the same name"):
+    with pytest.raises(UserError, match=r"00\.png and .*00\.bmp differ only in their endings"):
         _read(tmp_path)
 
 
@@ -276,7 +276,7 @@ def test_gaps_between_values_are_told(tmp_path: Path) -> None:
         Image.fromarray(_mask(k) * 100).save(tmp_path / "masks" / f"{k}.png")
     options = ImageOptions(cache="ram")
     mask_folders(options, root=str(tmp_path), test=1)
-    assert any("the masks have the values 0, 100, 200 alone" in note for note in options.notes)
+    assert any("the masks have only the values 0, 100, 200" in note for note in options.notes)
 
 
 @pytest.mark.parametrize(

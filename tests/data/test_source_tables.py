@@ -118,18 +118,22 @@ def test_masks_are_brought_to_size_as_their_images(tmp_path: Path, resize: Any) 
         (
             {"a": ["x"] * 12},
             {"value_columns": ["a"]},
-            "table.csv:2: a is 'x'; a number such as 1.5 is meant, "
+            "table.csv:2: a is 'x'; expected a number such as 1.5, "
             "or an empty cell where it is not known",
         ),
-        ({"a": ["1_0"] * 12}, {"value_columns": ["a"]}, "table.csv:2: a is '1_0'; a number"),
+        (
+            {"a": ["1_0"] * 12},
+            {"value_columns": ["a"]},
+            "table.csv:2: a is '1_0'; expected a number",
+        ),
         ({"a": ["1"] * 3 + ["nan"] * 9}, {"value_columns": ["a"]}, "table.csv:5: a is 'nan'"),
         (
             {"a": [str(1600000000 + k) for k in range(12)]},
             {"value_columns": ["a"]},
             "which 32-bit numbers barely distinguish; subtract 1600000000",
         ),
-        ({"a": ["1"] * 12}, {"value_columns": ["a", "a"]}, "value_columns: 'a' stands there twice"),
-        ({"a": ["1"] * 12}, {"label_columns": ["a", "a"]}, "label_columns: 'a' stands there twice"),
+        ({"a": ["1"] * 12}, {"value_columns": ["a", "a"]}, "value_columns: 'a' is listed twice"),
+        ({"a": ["1"] * 12}, {"label_columns": ["a", "a"]}, "label_columns: 'a' is listed twice"),
         (
             {"a": ["1"] * 12, "a ": ["0"] * 12},
             {"value_columns": ["a"]},
@@ -138,14 +142,14 @@ def test_masks_are_brought_to_size_as_their_images(tmp_path: Path, resize: Any) 
         (
             {"a": ["1", "0", "-1"] * 4},
             {"label_columns": ["a"]},
-            "table.csv:4: a has both -1 and 0; if -1 means that nobody knows",
+            "table.csv:4: a has both -1 and 0; if -1 means unknown",
         ),
-        ({"a": ["2"] * 12}, {"label_columns": ["a"]}, "table.csv:2: a is '2'; 1 or 0 is meant"),
+        ({"a": ["2"] * 12}, {"label_columns": ["a"]}, "table.csv:2: a is '2'; expected 1 or 0"),
         ({"a": ["1"] * 12}, {"label_columns": ["b"]}, "the header has no column 'b'"),
         (
             {"a": ["1"] * 12},
             {"value_columns": ["a"], "mask_column": "a"},
-            "value_columns already says what is learned",
+            "value_columns already names the target",
         ),
         ({"a": ["1"] * 12}, {"mask_classes": ["x"]}, "name their column"),
         ({"m": ["none.png"] * 12}, {"mask_column": "m"}, "there is no file none.png"),

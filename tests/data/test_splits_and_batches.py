@@ -283,6 +283,18 @@ def write_cifar10(folder: Path, per_file: int = 20) -> None:
     (folder / "batches.meta").write_bytes(pickle.dumps(meta, protocol=2))
 
 
+def test_a_truncated_idx_file_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "labels"
+    file.write_bytes(idx_bytes(np.arange(4, dtype=np.uint8))[:-1])
+    with pytest.raises(UserError, match=r"announces 4 bytes but holds fewer; delete it to fetch"):
+        read_idx(file, 1)
+
+
+def test_there_is_no_fold_beyond_the_last() -> None:
+    with pytest.raises(UserError, match=r"fold 3/2: the folds are 1/2 to 2/2"):
+        with_fold(digits(), 3, 2, seed=0)
+
+
 def test_cifar10_files(tmp_path: Path) -> None:
     write_cifar10(tmp_path / "cifar-10-batches-py")
     dataset = cifar10(root=str(tmp_path), download=False)

@@ -109,7 +109,7 @@ def test_a_tensor_is_the_kind_that_it_can_only_be() -> None:
 
 def test_who_needs_labels_is_refused_others() -> None:
     split = Split(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), EACH[1])
-    with pytest.raises(UserError, match="one class an image, and these data have label sets"):
+    with pytest.raises(UserError, match="one class per image, and these data have label sets"):
         _ = split.labels
 
 

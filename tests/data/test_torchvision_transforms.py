@@ -145,7 +145,7 @@ def test_what_changes_the_size_is_told_and_floats_come_as_bytes() -> None:
         ("digits_cnn", "torchvision/Resize", "dataset.augment.0: torchvision/Resize changes the"),
         ("digits_cnn", "torchvision/Normalize", "converts images, which cnnrun does itself"),
         ("digits_cnn", "torchvision/Compose", "list them in `augment`"),
-        ("digits_cnn", "torchvision/CutMix", "take mixup or cutmix"),
+        ("digits_cnn", "torchvision/CutMix", "use mixup or cutmix"),
         ("shapes_segment", "torchvision/RandAugment", "changes images and not their masks"),
         ("shapes_regress", "torchvision/RandomVerticalFlip", "would not move with it"),
     ],

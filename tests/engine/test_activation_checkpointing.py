@@ -120,7 +120,7 @@ def test_a_copy_of_the_model_computes_with_its_own_weights() -> None:
     [
         (["model=mlp"], "mlp has no blocks of layers in a row"),
         (["training.compile=true"], "does not go with training.compile; leave one of them out"),
-        (["--seeds", "2"], "can't be had for many seeds at once"),
+        (["--seeds", "2"], "does not work with many seeds at once"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused(

@@ -48,7 +48,7 @@ def test_cuda_graphs_need_a_gpu_and_whole_batches(cnnrun: Command, tiny: Path) -
     assert "training.compile: cuda_graphs needs a CUDA GPU, and this is cpu" in ended.err
     for key, value in (("accumulate", 2), ("auto_batch", True)):
         values = {**CNN, "training": {"compile": "cuda_graphs", key: value}}
-        with pytest.raises(ConfigError, match=f"{key}: cuda_graphs take a batch in one piece"):
+        with pytest.raises(ConfigError, match=f"{key}: cuda_graphs need each batch in one piece"):
             compiled(nn.Identity(), from_dict(values, "here"), torch.device("cuda"))
 
 

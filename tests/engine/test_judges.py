@@ -266,7 +266,7 @@ def test_a_run_resumes_to_the_same_bits(
         (["loss.network=runs/nothing"], "no model, run or checkpoint is called 'runs/nothing'"),
         (["loss.network=torchvision/resnet19"], "torchvision has no model 'resnet19'"),
         (["loss.network={name: resnet, weights: x}"], "loss: x: there is no such run"),
-        (["loss.network=image"], "is no network for it"),
+        (["loss.network=image"], "can't be used here"),
         (["loss.network=mlp"], "network: mlp can't take images of 224 x 160"),
         (["loss.weights=imagenet"], "weights: only torchvision/... and timm/... networks"),
         (["loss.weights=none.pth"], "none.pth"),

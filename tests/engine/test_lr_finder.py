@@ -29,7 +29,7 @@ def test_the_rules_on_a_known_curve() -> None:
 @pytest.mark.parametrize(
     ("first", "last", "told"),
     [
-        (1e-6, 1.0, ""), (3e-2, 1.0, "below all that was tried; look there: --least 0.0001"),
+        (1e-6, 1.0, ""), (3e-2, 1.0, "below the range tried; try --least 0.0001"),
         (1e-6, 3e-2, "the loss still fell at the greatest rate; try --greatest 0.3"),
     ],
 )  # fmt: skip

@@ -102,7 +102,7 @@ def test_optimizers_that_look_at_whole_tensors_are_refused(cnnrun: Command, name
     Path("many.yaml").write_text(MLP)
     ended = cnnrun("train", "many.yaml", f"optimizer={{name: {name}}}", "--seeds", "2")
     assert ended.code == 2
-    assert "optimizer: can't be had for many seeds at once; train them one by one" in ended.err
+    assert "optimizer: does not work with many seeds at once; train them one by one" in ended.err
 
 
 def test_a_number_counts_from_the_experiments_own_seed(cnnrun: Command) -> None:
@@ -185,7 +185,7 @@ def test_what_can_not_be_done_for_many_is_refused(cnnrun: Command, change: str, 
     Path("many.yaml").write_text(MLP)
     refused = cnnrun("train", "many.yaml", change, "--seeds", "2")
     assert refused.code == 2
-    assert f"{key}: can't be had for many seeds at once; train them one by one" in refused.err
+    assert f"{key}: does not work with many seeds at once; train them one by one" in refused.err
     assert not Path("runs").exists()
 
 
@@ -193,7 +193,7 @@ def test_what_can_not_be_done_for_many_is_refused(cnnrun: Command, change: str, 
     ("arguments", "message"),
     [
         (("many.yaml", "--seeds", "few"), "'few' is neither a number nor a list"),
-        (("many.yaml", "--seeds", "0"), "0 seeds are nothing to train"),
+        (("many.yaml", "--seeds", "0"), "at least one seed is needed"),
         (("--resume", "runs/x", "--seeds", "2"), "--seeds starts new runs"),
         (("many.yaml", "--resume-or-start", "--seeds", "2"), "--seeds starts new runs"),
     ],
@@ -382,7 +382,7 @@ def test_a_schedule_that_looks_at_each_seeds_loss_is_refused(cnnrun: Command) ->
     own = ("schedule=listening", "plugins=[own.py]")
     ended = cnnrun("train", "many.yaml", *own, "--seeds", "2", "-q")
     assert ended.code == 2
-    assert "schedule: can't be had for many seeds at once" in ended.err
+    assert "schedule: does not work with many seeds at once" in ended.err
 
 
 def test_a_stopped_seed_that_is_not_yet_tested_is_named_too(

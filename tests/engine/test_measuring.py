@@ -76,7 +76,7 @@ def test_auto_speed_leaves_a_loss_that_is_no_number_to_the_training(
     ended = cnnrun("train", tiny, f"loss={name}", "plugins=[own.py]", "training.auto_speed=true",
                    f"training.on_nan={on_nan}", "training.epochs=1", "-q")  # fmt: skip
     assert ended.code == 1, ended.err
-    assert "auto_speed  the loss is not finite: settings stay as they are" in ended.err
+    assert "auto_speed  the loss is not finite: the settings are unchanged" in ended.err
     [run] = Path("runs/tiny").iterdir()
     assert (run / "bad_batch.json").is_file() == (on_nan == "stop")
     assert not Path("bad_batch.json").exists()

@@ -220,7 +220,7 @@ def test_many_seeds_are_each_as_if_alone_or_refused(
     ended = cnnrun("train", *arguments(subject), "--seeds", "3,4", "-q")
     if subject not in MANY_SEEDS:
         assert ended.code == 2
-        assert "can't be had for many seeds at once; train them one by one" in ended.err
+        assert "does not work with many seeds at once; train them one by one" in ended.err
         assert ended.err.count("\n") == 1
         return
     assert ended.code == 0, ended.err

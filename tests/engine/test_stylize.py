@@ -249,7 +249,7 @@ def test_a_photo_larger_than_memory_is_taken_smaller(
     assert ended.code == 0, ended.err
     assert "600 x 400 pixels would take about 0.96 GB, and 0.0 GB are free" in ended.err
     assert "taken at 46 x 31" in ended.err
-    assert "dataset.longest chooses the size" in ended.err
+    assert "dataset.longest sets the size" in ended.err
 
 
 def test_a_thin_image_and_a_style_larger_than_it(cnnrun: Command, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_the_mean_of_a_run_that_is_extended_starts_where_the_longer_run_has_it(
         for epochs in (3, 6)
     )
     ended = cnnrun("train", "--resume", short, "training.epochs=6")
-    assert "which had started in epoch 2, starts anew in epoch 4" in ended.err
+    assert "which had started in epoch 2, restarts in epoch 4" in ended.err
     ours, theirs = (Checkpoint.load(run / "checkpoints/last.pt") for run in (short, whole))
     for part in ("model", "raw"):
         torch.testing.assert_close(getattr(ours, part), getattr(theirs, part), rtol=0, atol=0)
@@ -116,8 +116,8 @@ def test_what_is_frozen_keeps_its_statistics(cnnrun: Command, config: Path) -> N
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["training.ema=0.9"], "training.swa: ema averages the weights, too"),
-        (["--seeds", "2"], "training.swa: can't be had for many seeds at once"),
+        (["training.ema=0.9"], "training.swa: ema also averages the weights"),
+        (["--seeds", "2"], "training.swa: does not work with many seeds at once"),
         (["training.swa=1"], "training.swa: expected less than 1"),
     ],
 )

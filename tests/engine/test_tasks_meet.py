@@ -252,7 +252,7 @@ def test_report_runs_and_compare(cnnrun: Command, runs: Runs, tmp_path: Path, ta
     assert cnnrun("runs", run.parent.parent).code == 0
 
 
-# What can be drawn of any network, and what needs one class an image.
+# What can be drawn of any network, and what needs one class per image.
 DRAWN = ("samples", "curves", "activations", "pixels")
 REFUSED = ("confusion", "mistakes", "saliency", "gradcam", "embeddings", "invariance", "latent")
 
@@ -298,7 +298,7 @@ def test_many_seeds_are_each_as_if_alone_or_refused(
     ended = cnnrun("train", file, "--seeds", "3,4", "-q")
     if task not in TAKES_SEEDS:
         assert ended.code == 2
-        assert "can't be had for many seeds at once; train them one by one" in ended.err
+        assert "does not work with many seeds at once; train them one by one" in ended.err
         return
     assert ended.code == 0, ended.err
     for seed, run in zip((3, 4), map(Path, ended.out.split()), strict=True):
@@ -368,7 +368,7 @@ def test_what_a_task_can_not_use_is_refused_with_its_place(
     [
         ("regress", "model=conv_autoencoder", "needs a network that gives numbers, such as cnn"),
         ("multilabel", "model=conv_autoencoder", "needs a network that gives logits, such as cnn"),
-        ("regress", "dataset=digits", "task regress needs values; of such data classify learns"),
+        ("regress", "dataset=digits", "task regress needs values; for such data use task classify"),
         ("regress", "dataset.size=20", "would not move with it; leave the size as it is"),
         ("segment", "model.decoder=[8]", "1 widths, but cnn gives maps of 3 sizes: 2 steps"),
     ],
@@ -386,7 +386,7 @@ def test_grad_cam_is_of_a_class(cnnrun: Command, runs: Runs, tmp_path: Path, tas
     Image.new("L", (16, 16)).save(tmp_path / "x.png")
     ended = cnnrun("predict", runs(task), "x.png", "--gradcam", "maps")
     assert ended.code == 2
-    told = f"shows what speaks for one class of an image; task {task} predicts none"
+    told = f"explains the score of one class of an image; task {task} predicts none"
     assert told in ended.err
 
 

@@ -63,7 +63,9 @@ def test_a_last_batch_of_one_with_maps_of_one_pixel(cnnrun: Command, base: Path)
     assert cnnrun("eval", run, "--batch-size", 1).code == 0
     ended = cnnrun("check", base, *small, "dataset.batch_size=1")
     assert ended.code == 2
-    assert "dataset.batch_size: batch normalization learns from two values a channel" in ended.err
+    assert (
+        "dataset.batch_size: batch normalization needs at least two values per channel" in ended.err
+    )
 
 
 def test_the_number_of_classes_is_that_of_the_data(

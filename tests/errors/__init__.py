@@ -23,6 +23,7 @@ class Case:
     command: what stands after `cnnrun`, in a folder with `x.yaml`, `cnn.yaml` and `p.yaml`
         (experiments on digits and on `images`) and `run` (what training `x.yaml` left).
     files: changes this folder first.
+    without: packages that are not installed.
     """
 
     says: str
@@ -31,3 +32,4 @@ class Case:
     command: str
     code: int = 2
     files: Callable[[Path], object] = _nothing
+    without: tuple[str, ...] = ()

@@ -5,18 +5,25 @@ from __future__ import annotations
 from tests.errors import Case
 from tests.errors.config import FILE, KEYS
 from tests.errors.data import FOLDERS, SOURCES
-from tests.errors.running import CHECKPOINTS, MODELS, PLOTS, SWEEPS, TRAINING
+from tests.errors.many_runs import CLUSTERS, CROSSVAL, SWEEPS
+from tests.errors.running import CHECKPOINTS, MODELS, PLOTS, TRAINING
+from tests.errors.targets import MASKS, PIXELS, SAMPLING
 
 SECTIONS: dict[str, list[Case]] = {
     "The config file": FILE,
     "Keys, values and the command line": KEYS,
     "Images and splits": FOLDERS,
     "Data sources": SOURCES,
+    "Masks and segmentation": MASKS,
+    "Pixel values, pages and DICOM": PIXELS,
+    "Sampling and augmentation": SAMPLING,
     "Model, loss and optimizer": MODELS,
     "Training and resuming": TRAINING,
     "Checkpoints and weights": CHECKPOINTS,
     "Drawing": PLOTS,
     "Sweeps": SWEEPS,
+    "Cross-validation": CROSSVAL,
+    "Ray and Slurm": CLUSTERS,
 }
 _HEAD = """\
 # Error messages

@@ -205,7 +205,7 @@ def test_an_imported_network_is_scored_drawn_and_exported(cnnrun: Command, tmp_p
     assert found["accuracy"] == pytest.approx(right / 12)
     refused = cnnrun("eval", "x.pt")
     assert refused.code in (1, 2)
-    assert "was imported, and no data came with it" in refused.err
+    assert "was imported without data; name a data set" in refused.err
     assert cnnrun("viz", "confusion", "x.pt", *data, "-o", "c.png").code == 0
     exported = cnnrun("export", "x.pt", "--format", "torchscript", "-o", "x.ts")
     assert exported.code == 0, exported.err
@@ -217,7 +217,8 @@ def test_an_imported_network_is_scored_drawn_and_exported(cnnrun: Command, tmp_p
         ("cnn", {}, "comes without trained weights"),
         ("cnn", {"weights": "w.pt"}, r"dataset\.size=224"),
         ("cnn", {"weights": "w.pt", "overrides": SMALL[:-1]}, "how its images were normalized"),
-        ("cnn", {"weights": "w.pt", "overrides": [*SMALL, "dataset.name=digits"]}, "no images"),
+        ("cnn", {"weights": "w.pt", "overrides": [*SMALL, "dataset.name=digits"]},
+         "an import needs no images"),
         ("cnn", {"weights": "w.pt", "overrides": [*SMALL, "task=regress"]}, "task regress"),
         ("cnn", {"weights": "w.pt", "classes": Path("two.txt"), "overrides": SMALL},
          "two.txt: names 2 classes; the network has 3"),

@@ -119,4 +119,4 @@ class TestDisplace:
             "check", "digits_cnn", "dataset={name: folder, root: own, size: 8, displace: 0.1}"
         )
         assert refused.code == 2, refused.err
-        assert "displace: only images that lie in memory can be moved" in refused.err
+        assert "displace: only images in memory can be moved" in refused.err

@@ -111,9 +111,9 @@ def test_channels_of_arrays_are_those_of_files(small_run: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("image", "told"),
     [
-        (np.full((8, 8, 3), 255.0), "values go from 255 to 255; float in 0..1 is meant"),
+        (np.full((8, 8, 3), 255.0), "values go from 255 to 255; expected float in 0..1"),
         (np.full((8, 8), np.nan), "values go from nan to nan"),
-        (np.zeros((8, 8), np.int64), "is torch.int64; uint8 or float in 0..1 is meant"),
+        (np.zeros((8, 8), np.int64), "is torch.int64; expected uint8 or float in 0..1"),
         (np.zeros((8, 8), object), "expected an array of numbers, got one of object"),
         (np.zeros((3, 8, 8), np.uint8), "3 x 8 x 8; np.moveaxis"),
         (torch.zeros(3, 8, 8), "got a Tensor; tensors N x C x H x W are for `model\\(images\\)`"),

@@ -171,7 +171,7 @@ def test_plots_of_a_config(cnnrun: Command, tiny: Path) -> None:
     for arguments, code, wanted in (
         (("samples", tiny, "-p", "cuont=7"), 2, "cuont: unknown key; did you mean 'count'?"),
         (("samples", tiny, "-p", "split=tset"), 2, "did you mean 'test'?"),
-        (("augmentations", tiny), 1, "this experiment augments nothing"),
+        (("augmentations", tiny), 1, "this experiment has no augmentation"),
         (("confusion", tiny), 1, "needs a trained model"),
         (("filters", tiny), 1, "the model has no convolution"),
         (("curves", tiny), 1, "not a run directory"),

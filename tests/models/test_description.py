@@ -404,3 +404,12 @@ def test_diagrams_are_readable_and_short(name: str) -> None:
     if name in REGISTERED:
         assert sum(b.parameters * b.times for b in boxes) == description.parameters
         assert sum(b.multiply_adds * b.times for b in boxes) == description.multiply_adds
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_a_table_fits_its_terminal_and_keeps_names_shapes_and_costs(width: int) -> None:
+    found = describe(CNN((3, 32, 32), 10, channels=[16, 32]), (3, 32, 32))
+    lines = found.to_text(width).split("\n\n")[1].splitlines()[:-4]  # without the totals
+    assert max(map(len, lines)) <= width
+    assert {"layer", "kind", "output", "params", "MACs"} <= set(lines[0].split())
+    assert ("size" in lines[0].split()) == (width > 60)

@@ -92,7 +92,7 @@ def test_what_can_be_no_encoder_is_told(parameters: dict[str, Any], told: str) -
 @pytest.mark.parametrize(
     ("encoder", "told"),
     [
-        ("unet", "'unet' is no network for it"),
+        ("unet", "'unet' can't be used here"),
         ({"name": "cnn", "chanels": [4]}, "encoder: chanels: Extra inputs are not permitted"),
     ],
 )

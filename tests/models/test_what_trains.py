@@ -226,7 +226,7 @@ def test_synchronized_norms_on_cpus_are_refused(
     parts = build(load(config, ["training.sync_batch_norm=true"]))
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="sync_batch_norm: it works between GPUs alone"):
+    with pytest.raises(ConfigError, match="sync_batch_norm: it works only between GPUs"):
         trainer.Trainer(parts)
 
 
@@ -295,7 +295,7 @@ def test_unfreezing_wakes_all() -> None:
 @pytest.mark.parametrize(
     ("transfer", "told"),
     [
-        ({"freeze": "head*", "cut": "features.0", "head": [3]}, "is the new head alone"),
+        ({"freeze": "head*", "cut": "features.0", "head": [3]}, "is just the new head"),
         ({"freeze": "nothing"}, "matches no parameter"),
         ({"lr_multipliers": {"tail": 1}}, "lr_multipliers: 'tail' matches no parameter"),
     ],

@@ -94,7 +94,7 @@ def test_names_are_components_with_a_schema() -> None:
         ("resnet18", (3, 32, 32), {"weights": "IMAGENET1K_V2"},
          "torchvision/resnet18 has no weights 'IMAGENET1K_V2'; it has IMAGENET1K_V1"),
         ("squeezenet1_1", (1, 12, 12), {},
-         "takes images of 17 x 17 pixels and more, not 12 x 12 (dataset.size)"),
+         "takes images of at least 17 x 17 pixels, not 12 x 12 (dataset.size)"),
         ("vit_b_32", (3, 48, 48), {},
          "takes square images of 32, 64, 96 ... pixels, not 48 x 48 (dataset.size)"),
         ("maxvit_t", (3, 96, 96), {},
@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_told(
 
 
 def test_the_smallest_size_that_is_told_works() -> None:
-    with pytest.raises(UserError, match="of 17 x 17"):
+    with pytest.raises(UserError, match="of at least 17 x 17"):
         zoo.torchvision_model("squeezenet1_1", (1, 16, 16), 10)
     assert zoo.torchvision_model("squeezenet1_1", (1, 17, 17), 10) is not None
 
@@ -253,7 +253,7 @@ def test_timm_tells_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
         zoo.timm_model("resnet10tt", (3, 32, 32), 10)
     with pytest.raises(UserError, match=r"timm/resnet10t has no weights 'c3'; it has c3_in1k$"):
         zoo.timm_model("resnet10t", (3, 32, 32), 10, weights="c3")
-    with pytest.raises(UserError, match="timm/vgg11 takes images of 32 x 32 pixels and more"):
+    with pytest.raises(UserError, match="timm/vgg11 takes images of at least 32 x 32 pixels"):
         zoo.timm_model("vgg11", (3, 31, 31), 10)
 
     def refuse(*_: Any, **__: Any) -> None:
@@ -325,5 +325,5 @@ def test_a_member_of_a_family_is_listed_by_its_own_name(cnnrun: Command) -> None
     "name", ["deeplabv3_resnet50", "fasterrcnn_resnet50_fpn", "r3d_18", "quantized_resnet18"]
 )
 def test_networks_of_torchvision_for_other_tasks_are_refused_as_such(name: str) -> None:
-    with pytest.raises(UserError, match=f"torchvision/{name} is no plain image classifier"):
+    with pytest.raises(UserError, match=f"torchvision/{name} is not a plain image classifier"):
         check_torchvision_has(name)

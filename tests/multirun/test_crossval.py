@@ -340,7 +340,7 @@ def test_wrong_labels_are_listed_and_drawn(
     assert all(row["label"] != row["suggested"] for row in held["suspects"])
     assert cnnrun("viz", "suspects", folder / "crossval/x", "-o", "s.png").code == 0
     alone = cnnrun("data", "--model", folder / found.runs[0])
-    assert "validation and test images; cnnrun crossval judges all" in alone.out
+    assert "validation and test images; cnnrun crossval covers all" in alone.out
     monkeypatch.chdir(folder)
     report = cnnrun("data", "x.yaml", "--model", folder / "crossval/x").out
     assert "labels may be wrong (cross-validation, 3 folds)" in report

@@ -229,7 +229,7 @@ def test_runs_share_a_gpu_or_see_none(cluster: Any, tmp_path: Path) -> None:
     _, err = lacks.communicate(timeout=HANGS)
     assert lacks.returncode == 1
     assert "a run asks for 1 CPU, 6 GB of memory" in err
-    assert "no node of the cluster has so much (2 CPU, 1 GPU, 4 GB of memory; 2 CPU" in err
+    assert "no node of the cluster has that much (2 CPU, 1 GPU, 4 GB of memory; 2 CPU" in err
 
 
 # Slurm -------------------------------------------------------------------------------------------
@@ -288,11 +288,12 @@ def test_slurm_trains_an_array_and_a_job_that_is_preempted_goes_on(
     ("place", "told"),
     [({"on": "mesos"}, "local, ray, ray://HOST:PORT or slurm"),
      ({"on": "slurm://a"}, "--on slurm://a"),
-     ({"gpus": 1.0}, "--gpus: goes with --on ray or --on slurm"),
+     ({"gpus": 1.0}, "--gpus: only works with --on ray or --on slurm"),
      ({"on": "ray", "gpus": 2.0}, "--gpus 2: a run trains on one GPU"),
      ({"on": "slurm", "gpus": 1.5}, "--gpus 1.5: a run trains on one GPU"),
-     ({"on": "ray", "minutes": 3}, "--time: goes with --on slurm"),
-     ({"on": "ray", "slurm": ("a=b",)}, "--slurm: goes with --on slurm")],
+     ({"on": "slurm", "gpus": 0.5}, "--gpus 0.5: Slurm allocates whole GPUs; fractions of one"),
+     ({"on": "ray", "minutes": 3}, "--time: only works with --on slurm"),
+     ({"on": "ray", "slurm": ("a=b",)}, "--slurm: only works with --on slurm")],
 )  # fmt: skip
 def test_places_that_there_are_not_are_refused(place: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
@@ -301,7 +302,7 @@ def test_places_that_there_are_not_are_refused(place: dict[str, Any], told: str)
 
 @pytest.mark.parametrize("on", ["ray", "ray://head:10001", "slurm"])
 def test_a_device_that_runs_elsewhere_do_not_have_is_refused(on: str) -> None:
-    with pytest.raises(ConfigError, match="a run sees its own GPU alone; write device: cuda"):
+    with pytest.raises(ConfigError, match="a run sees only its own GPU; write device: cuda"):
         Place(on).check_device("cuda:1")
     with pytest.raises(ConfigError, match="--gpus 0: the experiment says device: cuda"):
         Place(on, gpus=0.0).check_device("cuda")

@@ -168,5 +168,5 @@ def test_who_joins_with_other_code_is_refused(folder: Path, cnnrun: Command) -> 
     ended = cnnrun("sweep", "--join", "sweeps/grid", *options)
     assert ended.code != 0
     assert "code has changed since: mine.py changed" in ended.err
-    assert "take part with the same code and data" in ended.err
+    assert "join with the same code and data" in ended.err
     assert set(folder.glob("sweeps/grid/runs/*/*")) == runs

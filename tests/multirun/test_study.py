@@ -137,7 +137,7 @@ def test_runs_that_are_trained_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     # A new beginning can be had for both at once, what was taken over can not.
     logs = {file.stem: file.read_text() for file in Path("studies/takes/logs").glob("*-all.log")}
     assert sorted(map(bool, logs.values())) == [False, True]
-    assert "transfer: can't be had for many seeds at once" in "".join(logs.values())
+    assert "transfer: does not work with many seeds at once" in "".join(logs.values())
 
 
 def test_one_variant_is_changed_on_the_command_line(tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ class TestSeedsTogether:
         )
         refused = cnnrun("sweep", quick.file)
         assert refused.code == 2
-        assert "seeds_in_parallel: a pruner stops seeds alone; set pruner: none" in refused.err
+        assert "seeds_in_parallel: a pruner stops single seeds; set pruner: none" in refused.err
 
 
 @pytest.mark.slow
@@ -365,7 +365,7 @@ def test_workers_share_cores_and_gpus(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_join_names_what_is_missing(cnnrun: Command, tmp_path: Path) -> None:
     assert "no sweep.yaml in it" in cnnrun("sweep", "--join", tmp_path).err
     result = cnnrun("sweep", "--join", f"sqlite:///{tmp_path}/empty.db")
-    assert "the sweeps there are none" in result.err
+    assert "it holds no sweeps" in result.err
     assert cnnrun("sweep").code == 2
 
 

@@ -51,7 +51,7 @@ def test_one_mistake_among_thousands_differs_from_none() -> None:
 def test_a_class_without_images_is_marked() -> None:
     figure = draw_confusion(np.array([[3, 1], [0, 0]]), ["a", "b"])
     assert np.isnan(figure.axes[1].images[0].get_array().filled(np.nan)[1]).all()
-    assert "predicted class\n(gray rows: no image)" in words(figure)
+    assert "predicted class\n(gray rows: no images)" in words(figure)
 
 
 def test_above_twenty_classes_pairs_are_listed_instead_of_counts() -> None:

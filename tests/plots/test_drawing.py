@@ -121,7 +121,7 @@ def test_mistakes_tell_true_from_predicted_by_word_and_by_colour() -> None:
 
 
 def test_no_mistakes_is_said() -> None:
-    assert any("no mistakes" in w for w in words(draw_mistakes(GRAY[:0], [], [], [], [])))
+    assert any("No mistakes" in w for w in words(draw_mistakes(GRAY[:0], [], [], [], [])))
 
 
 def test_pixel_values_stand_in_their_cells() -> None:

@@ -172,10 +172,10 @@ def test_all_plots_of_a_run_by_one_command(cnnrun: Command, small_run: Path) -> 
     assert "needs an autoencoder" in ended.err
     several = cnnrun("viz", "all", small_run, "-p", "count=3")
     assert several.code == 2
-    assert "parameters are those of one plot" in several.err
+    assert "parameters belong to one plot" in several.err
     file = cnnrun("viz", "all", small_run, "-o", "all.png")
     assert file.code == 2
-    assert "all plots go into a folder" in file.err
+    assert "`all` writes into a folder" in file.err
 
 
 def test_a_run_of_which_nothing_can_be_drawn_says_so(

@@ -126,7 +126,7 @@ def test_one_layer_by_name(trained: Target) -> None:
     for draw, layer, wanted in (
         (of_model.features, "features.1.poll", "'features.1.poll'; did you mean 'features.1.pool'"),
         (of_model.filters, "zzz", "the model has no layer 'zzz'; it has features, "),
-        (of_model.filters, "head.1", "'head.1' is no convolution; there are features.0.conv, feat"),
+        (of_model.filters, "head.1", "'head.1' is not a convolution; the convolutions are feat"),
         (of_model.features, "head.1", "layer: 'head.1' gives no feature maps"),
         (of_network.gradcam, "head.1", "layer: Grad-CAM needs one that gives feature maps"),
     ):
@@ -419,7 +419,7 @@ def test_embeddings_of_a_network_that_diverged(cnnrun: Command, tmp_path: Path) 
 def test_embeddings_need_a_plane(mlp: Target) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 1), nn.Linear(1, 10))
     narrow = Target(Path("x"), opened=Opened(replace(mlp.parts, model=model), False))
-    with pytest.raises(UserError, match="a plane needs 3 test images and 2 features or more"):
+    with pytest.raises(UserError, match="this plot needs at least 3 test images and 2 features"):
         of_network.embeddings(narrow)
     convolutions = nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten())
     narrow = Target(Path("x"), opened=Opened(replace(mlp.parts, model=convolutions), False))

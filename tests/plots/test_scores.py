@@ -146,7 +146,7 @@ def test_of_many_classes_those_told_apart_worst_are_drawn() -> None:
         areas = {one.name: one.area(kind) for one in classes}
         assert shown == sorted(areas, key=areas.__getitem__)[:7]
         mean = f"{np.mean(list(areas.values())):.4f}"
-        assert any(f"over all 9 classes is {mean}" in word for word in words(figure))
+        assert any(f"the mean of all 9 classes is {mean}" in word for word in words(figure))
 
 
 def test_two_classes_have_one_roc_curve(of_files: Target) -> None:
@@ -186,7 +186,7 @@ def test_features_of_a_deep_network_are_paged(tmp_path: Path) -> None:
     some = layers()
     assert len(some) == 8
     assert {every[0], every[-1]} <= set(some)
-    with pytest.raises(UserError, match="page 3: the layers fill 2"):
+    with pytest.raises(UserError, match="page 3: there are 2 pages; choose one from 1 to 2"):
         layers(page=3)
 
 

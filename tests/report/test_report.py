@@ -467,7 +467,7 @@ def test_data_that_are_gone_are_told_in_the_page(
     file = tmp_path / "page.html"
     file.write_text(one_run.report(find_runs([run])[0]))
     assert_sound(opened, file)
-    assert "Nothing about single classes and images" in opened.texts("#classes .warning")[0]
+    assert "No scores of single classes" in opened.texts("#classes .warning")[0]
     assert "environment.json is missing" in opened.texts("#environment")[0]
 
 
@@ -475,7 +475,7 @@ def test_a_run_that_has_not_begun_its_first_epoch(small_run: Path, tmp_path: Pat
     (tmp_path / "checkpoints").mkdir()
     shutil.copy(small_run / "config.yaml", tmp_path)
     html = one_run.report(find_runs([tmp_path])[0])
-    assert "No epoch has ended yet" in html
+    assert "No epoch has finished yet" in html
     assert "cnnrun train --resume" in html
 
 
@@ -598,7 +598,7 @@ def test_names_that_are_read_from_right_to_left_turn_nothing_around(
     opened: Page, tmp_path: Path
 ) -> None:
     first, second = "قطة صغيرة", "חתול 12"
-    told = sentences([Markup("<bdi>{}</bdi> taken for <bdi>{}</bdi>").format(first, second)])
+    told = sentences([Markup("<bdi>{}</bdi> classified as <bdi>{}</bdi>").format(first, second)])
     lines = [Line(first, [1.0, 2.0]), Line(second, [2.0, 1.0])]
     drawn = curves([chart("loss", [1, 2], lines, LOSS)], Markup())
     file = tmp_path / "names.html"
@@ -671,7 +671,7 @@ def test_confusion_of_few_and_many_classes(opened: Page, tmp_path: Path, count: 
     cells = opened.texts("svg.confusion rect title")
     assert len(cells) == min(np.count_nonzero(matrix), MOST_CELLS)
     if count < 200:
-        told = f"class number 1 taken for class number 0: {matrix[1, 0]} of {matrix[1].sum()}"
+        told = f"class number 1 classified as class number 0: {matrix[1, 0]} of {matrix[1].sum()}"
         assert told in [text.translate(dict.fromkeys((0x2068, 0x2069))) for text in cells]
     outside = opened.run(
         "const svg = document.querySelector('svg.confusion').getBoundingClientRect();"
@@ -749,7 +749,7 @@ def test_a_trial_has_one_name_and_one_rank_on_the_whole_page(
     ranked = [number for number in first_cells[1] if number.isdecimal()]
     assert names
     assert [name.removeprefix("trial ") for name in names] == ranked[: len(names)]
-    assert "the best first by validation accuracy" in html
+    assert "best first by validation accuracy" in html
 
 
 def test_each_task_is_shown_with_its_own_scores(tmp_path: Path) -> None:

@@ -50,8 +50,8 @@ def test_names_of_wrapped_models(cnnrun: Command, run: Path) -> None:
     [
         ("class_counts", [2**70] * 10, "class_counts.0"),
         ("class_counts", [-1] * 10, "class_counts.0"),
-        ("model", {"head.bias": 0.5}, "head.bias is no tensor"),
-        ("raw", {"head.bias": None}, "head.bias is no tensor"),
+        ("model", {"head.bias": 0.5}, "head.bias is not a tensor"),
+        ("raw", {"head.bias": None}, "head.bias is not a tensor"),
     ],
 )
 def test_fields_of_other_values_are_named(

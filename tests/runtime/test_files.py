@@ -131,4 +131,4 @@ def test_an_export_is_no_pipe(cnnrun: Command, tiny: Path, tmp_path: Path) -> No
     os.mkfifo(tmp_path / "x.onnx")
     ended = cnnrun("export", run, "-o", tmp_path / "x.onnx")
     assert ended.code == 1
-    assert "no file, and an export is read once more" in ended.err
+    assert "not a regular file, and an export is read back" in ended.err

@@ -84,7 +84,7 @@ def test_under_torchrun_the_first_process_does_them(  # type: ignore[no-untyped-
     [
         (LEFT_OVER, "process 1 of 2, but MASTER_ADDR and MASTER_PORT, where they meet"),
         ({**LEFT_OVER, "MASTER_ADDR": "h"}, "but MASTER_PORT, where they meet, is not set"),
-        ({"RANK": "x", "WORLD_SIZE": "2"}, "are no process of a number of processes"),
+        ({"RANK": "x", "WORLD_SIZE": "2"}, "are not a process of a number of processes"),
     ],
 )
 def test_training_says_what_is_left_over(  # type: ignore[no-untyped-def]

@@ -128,7 +128,7 @@ def test_caches_without_a_home(homeless: Path) -> None:
     assert folder.parent.stat().st_mode & 0o777 == 0o700
     assert cache_folder() == folder
     folder.parent.chmod(0o777)
-    with pytest.raises(UserError, match="not this user's alone"):
+    with pytest.raises(UserError, match="other users can write into it"):
         cache_folder()
 
 

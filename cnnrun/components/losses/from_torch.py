@@ -69,20 +69,20 @@ USES = {
         for name in ("L1Loss", "MSELoss", "SmoothL1Loss", "HuberLoss")
     },
 }
-_PAIRS = "compares embeddings of several images, and a loss here gets one output an image"
+_PAIRS = "compares embeddings of several images, and a loss here gets one output per image"
 _REFUSED = {
-    "NLLLoss": "takes log-probabilities, and networks give logits: take nll, which makes them",
-    "NLLLoss2d": "takes log-probabilities, and networks give logits: take nll, which makes them",
-    "BCELoss": "takes probabilities, and networks give logits: take torch/BCEWithLogitsLoss, or "
+    "NLLLoss": "takes log-probabilities, and networks give logits: use nll, which computes them",
+    "NLLLoss2d": "takes log-probabilities, and networks give logits: use nll, which computes them",
+    "BCELoss": "takes probabilities, and networks give logits: use torch/BCEWithLogitsLoss, or "
     "bce for pixels",
-    "KLDivLoss": "takes log-probabilities, and networks give logits: take cross_entropy, which is "
+    "KLDivLoss": "takes log-probabilities, and networks give logits: use cross_entropy, which is "
     "the same up to a constant",
     "PoissonNLLLoss": "compares counts, which no task here learns: values are standardized",
-    "GaussianNLLLoss": "needs a variance beside each output: register a loss of your own",
+    "GaussianNLLLoss": "needs a variance with each output: register a loss of your own",
     "CTCLoss": "compares sequences, which no task here learns",
-    "LinearCrossEntropyLoss": "has a layer of its own, and the network has its head: take "
+    "LinearCrossEntropyLoss": "has a layer of its own, and the network has its head: use "
     "torch/CrossEntropyLoss",
-    "HingeEmbeddingLoss": "compares distances: take torch/MultiMarginLoss, a hinge loss of logits",
+    "HingeEmbeddingLoss": "compares distances: use torch/MultiMarginLoss, a hinge loss of logits",
     **dict.fromkeys(
         (
             *("CosineEmbeddingLoss", "MarginRankingLoss", "TripletMarginLoss"),

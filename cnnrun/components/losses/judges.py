@@ -44,7 +44,7 @@ def _is_other(text: str) -> bool:
 
 JUDGES = Nested(
     models,
-    refused={"image": "'image' is no network for it; name a model such as cnn"},
+    refused={"image": "'image' can't be used here; name a model such as cnn"},
     without=("weights",),
     is_other=_is_other,
     others=VGGS,

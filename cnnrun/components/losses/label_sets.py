@@ -22,7 +22,7 @@ class BinaryCrossEntropyOfLogits(nn.Module):
     `balanced` is the ratio of training images without the label to those with it, so that a rare
     label weighs as much as its absence.
 
-    pos_weight: Weight of an image that has a label, beside one that lacks it.
+    pos_weight: Weight of images that have a label, relative to those without it.
     """
 
     compares = ("label_sets",)

@@ -89,7 +89,7 @@ class NeuralStyle(nn.Module):
         if weights == "random":
             console.warn(
                 "neural_style: the network's weights are random; the result shows that it runs, "
-                "and is no style transfer (weights: imagenet, or a file)",
+                "and is not a style transfer (weights: imagenet, or a file)",
             )
         self.content_layers, self.style_layers = content_layers, style_layers
         self.weights = (content_weight, style_weight, smoothness)

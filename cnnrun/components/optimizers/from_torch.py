@@ -14,9 +14,9 @@ from cnnrun.registry import optimizers
 from cnnrun.runtime.torch_signatures import factory_like
 
 _REFUSED = {
-    "Optimizer": "is the base class; take one that is derived from it",
-    "SparseAdam": "takes sparse gradients alone, which no layer here gives: take adam",
-    "Muon": "steps matrices alone, and networks have other weights, too: take muon, which steps "
+    "Optimizer": "is the base class; use a class derived from it",
+    "SparseAdam": "takes only sparse gradients, which no layer here gives: use adam",
+    "Muon": "steps only matrices, and networks also have other weights: use muon, which steps "
     "these as adamw does",
 }
 # For CUDA graphs and for differentiating through the step, which the loop does not do.

@@ -37,8 +37,8 @@ def sgd(
     """Stochastic gradient descent, with momentum (Polyak 1964) or Nesterov's (1983).
 
     nesterov: Nesterov's momentum, which looks one step ahead.
-    decoupled: Shrink weights by lr * weight_decay beside the step, not through the gradient and its
-        momentum (Loshchilov & Hutter 2019).
+    decoupled: Shrink weights by lr * weight_decay apart from the step, not through the
+            gradient and its momentum (Loshchilov & Hutter 2019).
     """
     if nesterov and not momentum:
         raise UserError("nesterov looks ahead along the momentum: set momentum, e.g. 0.9")

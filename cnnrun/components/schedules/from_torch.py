@@ -21,7 +21,7 @@ from cnnrun.runtime.torch_signatures import factory_like
 
 _FUNCTION = "needs a function, which YAML can't give: register a schedule of your own"
 _REFUSED = {
-    "LRScheduler": "is the base class; take one that is derived from it",
+    "LRScheduler": "is the base class; use a class derived from it",
     "LambdaLR": _FUNCTION,
     "MultiplicativeLR": _FUNCTION,
     "SequentialLR": "needs other schedulers, which YAML can't give; a rise before is warmup_epochs",

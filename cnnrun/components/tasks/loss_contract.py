@@ -22,7 +22,7 @@ def refuse_other_loss(task: Task, loss: nn.Module) -> None:
         kinds = " or ".join(kind.replace("_", " ") for kind in compares)
         wanted = task.targets.replace("_", " ")
         default = task.defaults.get("loss", "another one")
-        raise UserError(f"this loss compares {kinds}, not {wanted}; take e.g. {default}")
+        raise UserError(f"this loss compares {kinds}, not {wanted}; use {default}, for example")
 
 
 class LossError(UserError):
@@ -48,6 +48,6 @@ def per_sample(losses: Any, count: int) -> Tensor:
     else:
         given = f"{losses.dtype}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
     raise LossError(
-        f"gives {given} for a batch of {count}; it must give a tensor of one number a "
+        f"gives {given} for a batch of {count}; it must give a tensor of one number per "
         f"sample, of the shape ({count},), or the batch's mean, of the shape ()"
     )

@@ -47,7 +47,7 @@ class Reconstruct(Task):
         probe_labels: Annotated[int, Field(ge=2)] = 100,
         probe_seeds: Annotated[int, Field(ge=1)] = 5,
     ) -> None:
-        """noise: Noise in the inputs alone, which makes a denoising autoencoder (Vincent et al.
+        """noise: Noise in the inputs only, which makes a denoising autoencoder (Vincent et al.
             2008).
         noise_kind: `gaussian` of that standard deviation (pixels are 0..1), or `masking` of that
             fraction of the pixels.

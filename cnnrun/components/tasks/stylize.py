@@ -51,7 +51,7 @@ class Stylize(Task):
         if epochs < stages:
             raise UserError(
                 f"{epochs} can't go through the {stages} sizes of the image, the last of which "
-                f"is the whole one; take {stages} or more, or fewer model.stages"
+                f"is the full size; use {stages} or more, or fewer model.stages"
             )
 
     def start_epoch(self, model: nn.Module, dataset: Dataset, epoch: int, epochs: int) -> bool:

@@ -51,7 +51,7 @@ class Predictions:
             UserError: the targets are of another kind.
         """
         if self.targets.ndim != 1:
-            raise UserError("this needs a network that tells one class an image")
+            raise UserError("this needs a network that predicts one class per image")
         return self.targets
 
     @property
@@ -131,7 +131,7 @@ class Task(OwnTraining, FoundInData):
         metric = cls.metric(name)
         if metric.higher_is_better is None:
             raise UserError(
-                f"the task does not say whether more of '{name}' is better: give its class "
+                f"the task does not say whether a higher '{name}' is better: give its class "
                 f'`higher_is_better = {{"{name}": True}}`, or False'
             )
         return metric

@@ -44,7 +44,7 @@ def _red_green_blue(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         message = (
             f"augment: these images have {images.shape[1]} channels, and contrast, saturation, "
         )
-        raise UserError(message + "hue and gray are of RGB images; leave them out")
+        raise UserError(message + "hue and gray need RGB images; leave them out")
     red, green, blue = torch.split(images, 1, 1)
     return red, green, blue
 

@@ -37,7 +37,7 @@ PixelDropout RandomGridShuffle RandomResizedCrop RandomRotate90 RandomSizedCrop 
 SquareSymmetry ThinPlateSpline Transpose VerticalFlip XYMasking
 """
 _WHY_REFUSED = {
-    "changes the size of images, which is dataset.size's to say": """
+    "changes the size of images, which dataset.size sets": """
         CenterCrop Crop CropNonEmptyMaskIfExists LongestMaxSize Pad PadIfNeeded RandomCrop
         RandomCropFromBorders RandomScale Resize SmallestMaxSize""",
     "converts images, which cnnrun does itself: leave it out (dataset.normalize)": """
@@ -54,7 +54,7 @@ _WHY_REFUSED = {
     "is another name of albumentations/XYMasking": "FrequencyMasking TimeMasking",
     "is another name of albumentations/HorizontalFlip": "TimeReverse",
     "is an older name of albumentations/Affine": "ShiftScaleRotate",
-    "makes images gray: dataset.channels=gray; of some, torchvision/RandomGrayscale": "ToGray",
+    "makes images gray: dataset.channels=gray; for some, torchvision/RandomGrayscale": "ToGray",
 }
 _REFUSED = {name: reason for reason, names in _WHY_REFUSED.items() for name in names.split()}
 # What the library numbers, as OpenCV does: 0, 1, ...
@@ -99,7 +99,7 @@ def albumentations_transform(member: str) -> Callable[..., Any]:
 
 
 def _library() -> Any:
-    """The package, which looks for updates on the web unless it is told not to."""
+    """The package, which looks for updates on the web unless that is switched off."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
         import albumentations

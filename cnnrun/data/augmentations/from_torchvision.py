@@ -16,11 +16,11 @@ from cnnrun.errors import UserError
 from cnnrun.registry import augmentations
 from cnnrun.runtime.torch_signatures import factory_like
 
-_SIZE = "changes the size of images, which is dataset.size's to say"
+_SIZE = "changes the size of images, which dataset.size sets"
 _FORM = "converts images, which cnnrun does itself: leave it out (dataset.normalize)"
 _OTHERS = "takes other transforms, which YAML can't give: list them in `augment`"
 _BOXES = "is of boxes, key points or videos, which no task here has"
-_MIXES = "mixes images of a batch: take mixup or cutmix"
+_MIXES = "mixes images of a batch: use mixup or cutmix"
 _REFUSED = {
     **dict.fromkeys(
         (
@@ -46,7 +46,7 @@ _REFUSED = {
         _BOXES,
     ),
     **dict.fromkeys(("CutMix", "MixUp"), _MIXES),
-    "Grayscale": "makes every image gray: dataset.channels=gray; of some, torchvision/"
+    "Grayscale": "makes every image gray: dataset.channels=gray; for some, torchvision/"
     "RandomGrayscale",
 }
 # Policies change images alone, and torchvision refuses masks beside them.

@@ -42,7 +42,7 @@ def as_bytes(image: Any, reading: ImageReading = AS_STORED) -> Tensor:
     tensor = tensor[None] if tensor.dim() == 2 else tensor
     if tensor.dim() != 3 or not may_be_channels(tensor.shape):
         found = tuple(image.shape)
-        raise UserError(f"the image has shape {found}; 1 to {MOST_CHANNELS} channels are meant")
+        raise UserError(f"the image has shape {found}; 1 to {MOST_CHANNELS} channels are expected")
     return quantized(tensor, reading)
 
 
@@ -66,13 +66,13 @@ def quantized(tensor: Tensor, reading: ImageReading = AS_STORED) -> Tensor:
         return tensor
     if not tensor.is_floating_point():
         raise UserError(
-            f"the image is {tensor.dtype}; uint8 or float in 0..1 is meant (dataset.range says "
+            f"the image is {tensor.dtype}; expected uint8 or float in 0..1 (dataset.range says "
             "which values are black and white)"
         )
     low, high = (float(value) for value in tensor.aminmax())
     if not (low >= 0 and high <= 1):
         raise UserError(
-            f"the image's values go from {low:g} to {high:g}; float in 0..1 is meant "
+            f"the image's values go from {low:g} to {high:g}; expected float in 0..1 "
             "(leave normalizing to cnnrun)"
         )
     return tensor.mul(255).round().to(torch.uint8)
@@ -87,6 +87,6 @@ def _in_range(tensor: Tensor, reading: ImageReading) -> Tensor:
     values = tensor.numpy()  # torch has no minimum of uint16
     low, high = values.min(), values.max()
     if not reading.clips and (low < reading.low or high > reading.high):
-        meant = f"{reading.low:g} to {reading.high:g} is meant (dataset.bits)"
+        meant = f"expected {reading.low:g} to {reading.high:g} (dataset.bits)"
         raise UserError(f"the image's values go from {low:g} to {high:g}; {meant}")
     return torch.stack([torch.from_numpy(reading.scaled(row, 255)) for row in values])

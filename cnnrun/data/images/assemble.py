@@ -109,7 +109,7 @@ def _only_size(sizes: dict[tuple[int, int], str], unread: dict[str, str]) -> tup
         )
         raise UserError(
             f"the images have {len(by_area):,} sizes: {least}, {most} (height x width); "
-            "say by dataset.size which all are brought to, e.g. dataset.size: [224, 224]"
+            "set dataset.size to resize them all, e.g. dataset.size: [224, 224]"
         )
     return by_area[0]
 
@@ -159,10 +159,10 @@ def check_range(highest: int, options: ImageOptions) -> None:
     found = f"the 16-bit images have values up to {highest:,} of 65,535"
     if highest < _DARK:
         raise UserError(
-            f"{found}, which would be nearly black; say by dataset.bits how many bits they use: "
-            f"{bits}, it seems (or 16, if they are meant to be so dark)"
+            f"{found}, which would be nearly black; set dataset.bits to the bits they use: "
+            f"{bits}, it seems (or 16, if they really are that dark)"
         )
-    options.notes.append(f"{found}; if they use {bits} bits, say so: dataset.bits: {bits}")
+    options.notes.append(f"{found}; if they use {bits} bits, set dataset.bits: {bits}")
 
 
 def _kind(form: ImageFormat) -> str:

@@ -83,7 +83,7 @@ def on_disk(files: Encoded, form: ImageFormat, options: ImageOptions) -> tuple[I
         except OSError as error:
             raise UserError(
                 f"dataset.cache: {folder}: {error.strerror or error}; "
-                "name another folder by dataset.cache_dir"
+                "set dataset.cache_dir to another folder"
             ) from error
         rows = _mapped(stored, _shape(files, form))
         assert rows is not None
@@ -155,7 +155,7 @@ def _require_space(folder: Path, needed: int) -> None:
     if needed > free:
         raise UserError(
             f"dataset.cache: the images need {needed / 1e9:.1f} GB in {folder}, where "
-            f"{free / 1e9:.1f} GB are free; name another folder by dataset.cache_dir"
+            f"{free / 1e9:.1f} GB are free; set dataset.cache_dir to another folder"
         )
 
 

@@ -39,7 +39,7 @@ def chosen_check(count: int, options: ImageOptions) -> ChosenCheck:
         if options.on_error == "skip":
             raise UserError(
                 f"dataset.check: {options.check} can't leave out bad files (dataset.on_error: "
-                "skip), as nobody knows them before training; set dataset.check: all"
+                "skip), as they are not known before training; set dataset.check: all"
             )
         return "all" if decoded_anyway else options.check
     if options.check == "all" or options.on_error == "skip" or decoded_anyway or count <= MOST:

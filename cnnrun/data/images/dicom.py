@@ -96,7 +96,7 @@ def _form(header: Any) -> tuple[tuple[int, int], bool]:
     gray = colors in _GRAY and samples == 1
     if not gray and not (colors in _COLORS and samples == 3 and bits == 8):
         message = f"{colors}, {samples} values of {bits} bits a pixel"
-        raise UnreadableError(f"a DICOM image of a kind that is not read here ({message})")
+        raise UnreadableError(f"an unsupported kind of DICOM image ({message})")
     refuse_large(height, width)
     return (height, width), gray
 
@@ -146,7 +146,7 @@ def _shown(dataset: Any, values: NDArray[Any], reading: ImageReading) -> Pixels:
     ends = sorted(end * slope + float(dataset.get("RescaleIntercept") or 0) for end in (low, high))
     if "ModalityLUTSequence" in dataset or "VOILUTSequence" in dataset:
         message = "its values are shown by a table (LUT)"
-        raise UnreadableError(f"{message}; say by dataset.range which are black and white")
+        raise UnreadableError(f"{message}; set dataset.range to the values of black and white")
     if dataset.get("WindowWidth") is not None and dataset.get("WindowCenter") is not None:
         rescaled = apply_windowing(rescaled, dataset)
     return ImageReading(ends[0], ends[1], clips=True).scaled(rescaled, ends[1])

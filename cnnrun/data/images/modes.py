@@ -79,7 +79,7 @@ def _scaled(image: Image.Image, reading: ImageReading) -> NDArray[np.uint8]:
     if image.mode == "F":
         if not reading.clips and not (low >= 0 and high <= 1):
             raise UnreadableError(
-                f"its float values go from {low:g} to {high:g}; 0 to 1 is meant (dataset.range)"
+                f"its float values go from {low:g} to {high:g}; expected 0 to 1 (dataset.range)"
             )
         # Bits are of whole numbers.
         return (reading if reading.clips else AS_STORED).scaled(values, 1)
@@ -87,7 +87,7 @@ def _scaled(image: Image.Image, reading: ImageReading) -> NDArray[np.uint8]:
     if not reading.clips and (low < 0 or high > white):
         kind = "32-bit" if high > 65535 else "16-bit"
         raise UnreadableError(
-            f"its {kind} values go from {low} to {high}; 0 to {white:g} is meant (dataset.bits, "
+            f"its {kind} values go from {low} to {high}; expected 0 to {white:g} (dataset.bits, "
             "dataset.range)"
         )
     transparent = image.info.get("transparency")

@@ -33,4 +33,4 @@ def refuse_large(height: int, width: int) -> None:
 def no_such_page(page: int, count: int) -> str:
     """In words, that a file of `count` pages has no page `page`, counted from 0."""
     there = "one page, page 0" if count == 1 else f"{count:,} pages, 0 to {count - 1}"
-    return f"it has {there}; page {page} is asked for (dataset.page)"
+    return f"it has {there}, but dataset.page is {page}"

@@ -13,7 +13,7 @@ from cnnrun.data.dataset import Images, Split, origin
 from cnnrun.data.images.files import ImageFiles
 
 Place = dict[str, Any]
-"""`split`, `index` in it, `class` (or other targets in words), and `file` if it comes from one."""
+"""`split`, `index` in it, `class` (or other targets as text), and `file` if it comes from one."""
 
 
 class Places:

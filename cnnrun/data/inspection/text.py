@@ -7,6 +7,7 @@ from typing import Any
 from cnnrun.data.inspection.report import FEW, IMBALANCED, Report
 from cnnrun.data.targets import KINDS
 from cnnrun.runtime.printable import printable
+from cnnrun.runtime.text_table import columns
 
 _SHOWN = 5
 _MOST_CLASSES = 20
@@ -17,7 +18,7 @@ _WORD = {"labels": "class", "label_sets": "label", "values": "value", "masks": "
 def to_text(report: Report) -> str:
     """Warnings, then numbers; some 20 to 50 lines."""
     found = warnings(report)
-    first = [f"WARNING  {line}" for line in found] or ["Nothing found that would spoil training."]
+    first = [f"WARNING  {line}" for line in found] or ["No problems found."]
     parts = [first, _counts(report), _pixels(report), _copies(report), _bad_files(report)]
     parts.append([f"note: {note}" for note in report["notes"]])
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
@@ -114,9 +115,9 @@ def _counts(report: Report) -> list[str]:
     else:
         order = sorted(order)
     first = _WORD[report["targets"]]
-    rows = [(first, *counts), *((printable(classes[k]), *_at(counts, k)) for k in order)]
+    rows = [(first, *counts), *((classes[k], *_at(counts, k)) for k in order)]
     rows.append(("total", *(f"{report['totals'][split]:,}" for split in counts)))
-    lines = _aligned(rows)
+    lines = columns(rows, right=range(1, len(rows[0])))
     if omitted:
         lines.insert(1 + _MOST_CLASSES // 2, f"... {omitted:,} more classes ...")
     return lines
@@ -126,21 +127,13 @@ def _at(counts: dict[str, list[int]], k: int) -> list[str]:
     return [f"{of_split[k]:,}" for of_split in counts.values()]
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Columns side by side, the first to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(map(str.rjust, row[1:], widths[1:]))]) for row in rows
-    ]
-
-
 def _pixels(report: Report) -> list[str]:
     image, pixels = report["image"], report["pixels"]
     kind = {1: "gray", 3: "RGB"}.get(image["channels"], f"{image['channels']} channels")
     lines = [f"images      {image['height']} x {image['width']} (height x width), {kind}"]
     for name, found in (report["files"] or {}).items():
         most = [f"{what} ({count:,})" for what, count in found.items()]
-        lines.append(f"files'      {name}: {_some(most)}")
+        lines.append(f"file {name}  {_some(most)}")
     bright = pixels["brightness"]
     return [
         *lines,

@@ -15,10 +15,10 @@ from cnnrun.errors import UserError
 from cnnrun.runtime.reading import MOST_CLASSES
 
 _FORMS: dict[Kind, str] = {
-    "labels": "one whole number a sample, (N,)",
+    "labels": "one whole number per sample, (N,)",
     "label_sets": "0 or 1 for each label, (N, K)",
     "values": "finite numbers, (N,) or (N, D)",
-    "masks": "whole numbers from 0 to 255 a pixel, (N, H, W)",
+    "masks": "whole numbers from 0 to 255 per pixel, (N, H, W)",
 }
 
 # What values may lose of their standard deviation as they are rounded to 32 bits, and how many
@@ -63,7 +63,7 @@ def targets_of(rows: NDArray[Any], kind: Kind) -> Targets:
     if not right.all():
         row = int(np.argwhere(~right)[0][0])
         found = f"{_named(kind)} with {rows[~right][0]} (sample {row})"
-        raise UserError(f"{found}; what is meant is {_FORMS[kind]}")
+        raise UserError(f"{found}; expected {_FORMS[kind]}")
     if kind == "labels":
         return Labels(torch.from_numpy(rows.astype(np.int64)))
     if kind == "masks":

@@ -89,7 +89,7 @@ def _class_names(file: Path, key: str) -> tuple[str, ...]:
         or not 1 <= len(names) <= _MOST_CLASSES
         or not all(isinstance(name, (str, bytes)) and len(name) <= 100 for name in names)
     ):
-        raise UserError(f"{file}: its '{key}' are no names; delete it to fetch it again")
+        raise UserError(f"{file}: its '{key}' are not names; delete it to fetch it again")
     return tuple(_text(name) for name in names)
 
 

@@ -61,9 +61,9 @@ def answer_of(
     for key, names in (("label_columns", label_columns), ("value_columns", value_columns)):
         if names is not None and len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise UserError(f"{key}: '{twice}' stands there twice")
+            raise UserError(f"{key}: '{twice}' is listed twice")
     if len(several) > 1:
-        raise UserError(f"{several[1]}: {several[0]} already says what is learned; leave one out")
+        raise UserError(f"{several[1]}: {several[0]} already names the target; leave one out")
     if mask_classes is not None and mask is None:
         raise UserError("mask_classes: they are of masks; name their column (mask_column)")
     if separator is not None:
@@ -102,11 +102,11 @@ class _Marked:
             return None
         for column, mark in marks.items():
             if mark not in _YES + _NO:
-                raise BadRowError(f"{column} is '{mark}'; 1 or 0 is meant")
+                raise BadRowError(f"{column} is '{mark}'; expected 1 or 0")
             no = self._no.setdefault(column, mark) if mark in _NO else mark
             if mark in _NO and (no == "-1") != (mark == "-1"):
                 raise UserError(
-                    f"{column} has both -1 and 0; if -1 means that nobody knows, leave "
+                    f"{column} has both -1 and 0; if -1 means unknown, leave "
                     "the cell empty, and if both mean no, write 0"
                 )
         return [column for column, mark in marks.items() if mark in _YES]
@@ -122,7 +122,7 @@ def _numbers(columns: tuple[str, ...], _folder: Path, cells: dict[str, str]) -> 
         except ValueError:
             number = math.nan
         if not math.isfinite(number) or "_" in cells[column]:  # which Python reads as a number
-            message = f"{column} is '{cells[column]}'; a number such as 1.5 is meant"
+            message = f"{column} is '{cells[column]}'; expected a number such as 1.5"
             raise BadRowError(f"{message}, or an empty cell where it is not known")
         found.append(number)
     return found

@@ -111,7 +111,7 @@ def csv_file(
     if without_any:
         options.notes.append(
             f"{file}: {without_any:,} rows have an empty {label_column}: they are images with none "
-            "of the labels; remove those that nobody has labelled"
+            "of the labels; remove those that were not labelled"
         )
     _warn_of_repeats(file, listings, options)
     return labelled_dataset(file, str(folder), listings, test, options, answer.reading)
@@ -177,12 +177,12 @@ def _columns(header: list[str]) -> str:
     if names and names[0].startswith(("{", "[")):
         return "it looks like JSON, not like CSV"
     if sum(any(c.isdigit() for c in name) for name in names) > _PIXELS:
-        return f"it has {len(names):,}, as a table of pixels has; what is wanted are files' paths"
+        return f"it has {len(names):,}, as a table of pixels has; expected the paths of files"
     return f"it has {listed(names)}" if any(names) else "it has none"
 
 
 def _split_name(text: str) -> str:
     split = split_named(text)
     if split in (None, "unlabelled"):
-        raise BadRowError(f"the split is '{text}'; train, val or test is meant")
+        raise BadRowError(f"the split is '{text}'; expected train, val or test")
     return split

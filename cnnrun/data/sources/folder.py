@@ -101,7 +101,7 @@ def _named_splits(base: Path, options: ImageOptions) -> tuple[dict[str, str], li
     if "train" in found:
         others += [unlabelled] if unlabelled else []
         if others:
-            options.notes.append(f"{base}: {listed(others)} beside the splits: not used")
+            options.notes.append(f"{base}: {listed(others)} next to the splits are not used")
         return found, []
     if found and not others:
         if options.whole and "test" in found:
@@ -111,7 +111,7 @@ def _named_splits(base: Path, options: ImageOptions) -> tuple[dict[str, str], li
         if folders(path):
             name = next(name for name, said in splits.items() if said == split)
             raise UserError(
-                f"{base}: {name} says that it is the {split} split, but beside it are "
+                f"{base}: {name} looks like the {split} split, but next to it are "
                 f"{listed(others)} and no `train`; move these into a folder `train`, or rename it"
             )
     return {"train": str(base)}, [
@@ -149,7 +149,8 @@ def _is_unlabelled(
 def _warn_of_unlabelled(path: str, options: ImageOptions) -> None:
     count = len(images_below(path)[0])
     options.notes.append(
-        f"{path}: {count:,} images without class folders, so nobody says what they show: left out"
+        f"{path}: {count:,} images are left out: they are in no "
+        f"class folder, so their classes are unknown"
     )
 
 
@@ -167,7 +168,7 @@ def _list_classes(
     loose = sum(1 for e in found_here if not is_folder(e) and is_image(e))
     if not classes:
         what = f"{loose:,} images, but no class folders" if loose else "no class folders"
-        raise UserError(f"{path} has {what}; images are to lie as {_FORM}")
+        raise UserError(f"{path} has {what}; expected images as {_FORM}")
     empty, others, above = [], 0, identities(path)
     for entry in classes:
         found, passed_over = images_below(entry.path, above)
@@ -176,7 +177,7 @@ def _list_classes(
         if not found:
             empty.append(entry.name)
     if not listing.paths and must_be_there:
-        raise UserError(f"{path}: there are no images in {listed(empty)}; the form is {_FORM}")
+        raise UserError(f"{path}: there are no images in {listed(empty)}; expected {_FORM}")
     for unlabelled in left_out:
         _warn_of_unlabelled(unlabelled, options)
     if empty:
@@ -184,7 +185,7 @@ def _list_classes(
     if loose:
         options.notes.append(f"{path}: {loose:,} images outside class folders are not used")
     if others:
-        options.notes.append(f"{path}: skipped {others:,} files that are no images")
+        options.notes.append(f"{path}: skipped {others:,} files that are not images")
     if must_be_there:
         _warn_of_odd_classes(path, classes, options)
 
@@ -195,14 +196,14 @@ def _warn_of_odd_classes(path: str, classes: list[os.DirEntry[str]], options: Im
     alike = len(inner[0]) > 1 and all(names == inner[0] for names in inner)
     if len(classes) == 1 and inner[0]:
         options.notes.append(
-            f"{path} has one folder, {classes[0].name}, which is taken for the only class; if the "
+            f"{path} has one folder, {classes[0].name}, which is read as the only class; if the "
             f"classes are {listed(inner[0])}, name {classes[0].path}"
         )
     elif alike:
         options.notes.append(
             f"{path}: all class folders ({listed(c.name for c in classes)}) hold the same folders "
-            f"{listed(inner[0])}; these are taken for parts of the classes, not for the classes"
+            f"{listed(inner[0])}; they are read as parts of the classes, not as the classes"
         )
     odd = [entry.name for entry in classes if split_named(entry.name)]
     if odd:
-        options.notes.append(f"{path}: {listed(odd)} is named like a split, but taken for a class")
+        options.notes.append(f"{path}: {listed(odd)} is named like a split, but read as a class")

@@ -55,7 +55,7 @@ def warn_of_series(
     classes: of each file. Where most files of a class are one series, it is the class's own name.
     """
     kinds: tuple[tuple[By, str, int], ...] = (
-        ("folder", "lie in {} folders below the classes, such as {}", 2),
+        ("folder", "are in {} folders below the classes, such as {}", 2),
         ("name", "are numbered within {} names, such as {}", 2 * len(set(classes))),
     )
     for by, words, least in kinds:
@@ -66,6 +66,6 @@ def warn_of_series(
             looks = words.format(f"{len(series):,}", min(series))
             options.notes.append(
                 f"{base}: {count:,} images {looks}; if each is one video, one patient or the like, "
-                f"say so by dataset.group: {by}, or testing asks for what was trained on"
+                f"set dataset.group: {by}; otherwise test images are near copies of training images"
             )
             return

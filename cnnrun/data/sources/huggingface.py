@@ -96,7 +96,7 @@ def huggingface(
     classes: Sequence[str]
     if mask_column is not None:
         if value_columns:
-            raise UserError("mask_column: value_columns already says what is learned")
+            raise UserError("mask_column: value_columns already names the target")
         held = {n: ImageColumn(t, where[n], mask_column, "mask_column") for n, t in tables.items()}
         unread = {name: (images[name], numbered(range(len(t)))) for name, t in tables.items()}
         pairs = {name: (held[name], images[name]) for name in tables}

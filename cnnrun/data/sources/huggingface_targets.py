@@ -56,7 +56,7 @@ def values_in(table: Any, where: str, columns: list[str]) -> Targets:
         rows = np.array(cells, np.float64).T
         return targets_of(rows, "values")
     except (TypeError, ValueError) as error:
-        message = f"{', '.join(columns)} hold something else than a number in each row"
+        message = f"{', '.join(columns)} hold something other than a number in some row"
         raise UserError(f"{where}: {message}") from error
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
@@ -89,11 +89,11 @@ def sets_in(table: Any, where: str, column: str, names: tuple[str, ...]) -> Labe
     held = torch.zeros(len(cells), len(names))
     for row, cell in enumerate(cells):
         if cell is None:
-            raise UserError(f"{where}, row {row}: no list of labels (for none, an empty one)")
+            raise UserError(f"{where}, row {row}: not a list of labels (for none, an empty list)")
         for label in cell:
             place = label if own else places.get(str(label), -1)
             if not isinstance(place, int) or not 0 <= place < len(names):
-                raise UserError(f"{where}, row {row}: the label {label!r} is none of training's")
+                raise UserError(f"{where}, row {row}: the training split has no label {label!r}")
             held[row, place] = 1
     return LabelSets(held, listed=own is None)
 

@@ -59,7 +59,7 @@ def _load(name: str, root: str, download: bool, classes: tuple[str, ...]) -> Dat
     train, test = (_split(folder, *files, len(classes)) for files in _FILES.values())
     if train.images.shape[1:] != test.images.shape[1:]:
         sizes = (" x ".join(map(str, split.images.shape[2:])) for split in (train, test))
-        raise UserError(f"{folder}: images to train on are {next(sizes)}, to test {next(sizes)}")
+        raise UserError(f"{folder}: training images are {next(sizes)}, test images {next(sizes)}")
     return Dataset(classes, train, test)
 
 

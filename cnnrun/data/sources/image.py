@@ -46,12 +46,12 @@ def image(
         options.notes.append(
             f"{_by(wanted)} pixels would take about {_gigabytes(wanted)}, and "
             f"{free / 1e9:.1f} GB are free: taken at {_by(size)} ({_gigabytes(size)}); "
-            "dataset.longest chooses the size"
+            "dataset.longest sets the size"
         )
     elif size != whole:
         options.notes.append(
             f"{file}: {_by(whole)} pixels taken at {_by(size)}, about {_gigabytes(size)} of "
-            "memory; dataset.longest chooses the size"
+            "memory; dataset.longest sets the size"
         )
     content = resized(pixels, *size).mul(255).round().byte()
     # The class's name as it has been in checkpoints since the first version. The images are views

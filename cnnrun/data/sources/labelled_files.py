@@ -133,12 +133,12 @@ def _warn_of_odd_labels(where: str, names: list[str], count: int, options: Image
     if len(measured) > 1 and len(measured) * 2 > len(names):
         options.notes.append(
             f"{where}: {len(names):,} classes for {count:,} images, named {listed(names, 3)}: "
-            "these look like measurements; each value is taken for a class of its own"
+            "these look like measurements; each value becomes a class of its own"
         )
     elif len(names) > 20 and len(names) * 2 > count:
         options.notes.append(
-            f"{where}: {len(names):,} classes for {count:,} images; is the right column or folder "
-            "taken for the labels?"
+            f"{where}: {len(names):,} classes for {count:,} images; is this the right column or "
+            "folder for the labels?"
         )
 
 

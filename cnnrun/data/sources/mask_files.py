@@ -207,13 +207,13 @@ def numbered_names(splits: dict[str, Split], options: ImageOptions) -> list[str]
     found = counts[:IGNORED].nonzero().flatten().tolist()
     if not any(found) and counts[IGNORED]:
         raise UserError(
-            "the masks have the values 0 and 255 alone, and 255 means that nothing is known; if it "
+            "the masks have only the values 0 and 255, and 255 marks ignored pixels; if it "
             "is a class, name both: mask_classes={0: background, 255: object}"
         )
     names = [str(k) for k in range(max(found, default=0) + 1)]
     if len(found) <= _FEW and 2 * len(found) < len(names):
         options.notes.append(
-            f"the masks have the values {listed(map(str, found))} alone, and {len(names)} classes "
+            f"the masks have only the values {listed(map(str, found))}, and {len(names)} classes "
             "are made of them; if these values are all there are, name them, such as "
             "mask_classes={0: background, ...}"
         )

@@ -93,7 +93,7 @@ def _splits(base: Path, images: str, masks: str) -> dict[str, tuple[Path, Path]]
         names = [entry.name for entry in folders(str(base))]
         raise UserError(
             f"dataset.root: {base} has no folder '{images}'{did_you_mean(images, names)} "
-            f"(it has {listed(names) or 'no folders'}); the form is {_FORM}"
+            f"(it has {listed(names) or 'no folders'}); expected {_FORM}"
         )
     return found
 
@@ -103,7 +103,7 @@ def _mask_folder(base: Path, masks: str, images: str) -> Path:
         return base / masks
     names = [entry.name for entry in folders(str(base)) if entry.name != images]
     raise UserError(
-        f"dataset.masks: {base} has no folder '{masks}' beside '{images}'"
+        f"dataset.masks: {base} has no folder '{masks}' next to '{images}'"
         f"{did_you_mean(masks, names)} (there are {listed(names) or 'no others'})"
     )
 
@@ -113,7 +113,7 @@ def _inner(pair: tuple[Path, Path], split: str) -> Path:
     found = _named(pair[1])
     if split not in found:
         raise UserError(
-            f"dataset.masks: {pair[1]} has no folder of the {split} split, and {pair[0]} has one"
+            f"dataset.masks: {pair[1]} has no folder for the {split} split, but {pair[0]} has one"
         )
     return pair[1] / found[split]
 
@@ -170,6 +170,6 @@ def _by_stem(folder: Path, suffix: str) -> dict[str, str]:
         stem = os.path.relpath(path, folder).replace(os.sep, "/")
         stem = (stem.rpartition(".")[0] or stem).removesuffix(suffix)
         if stem in found:
-            raise UserError(f"{path} and {found[stem]} have the same name but for its ending")
+            raise UserError(f"{path} and {found[stem]} differ only in their endings")
         found[stem] = path
     return found

@@ -56,7 +56,7 @@ def read_mask(content: bytes, classes: MaskClasses, page: int | None = None) -> 
         raise UnreadableError(reason(error)) from error
     if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
         raise UnreadableError(
-            f"a mask of mode {image.mode}; one value a pixel is meant (gray, or a palette), or "
+            f"a mask of mode {image.mode}; expected one value per pixel (gray, or a palette), or "
             "name its colors: mask_classes={'#000000': background, '#ff0000': road}"
         )
     return _by_value(values, classes)
@@ -94,6 +94,6 @@ def _by_value(values: NDArray[Any], classes: MaskClasses) -> Pixels:
         if len(unknown):
             raise UnreadableError(
                 f"a mask with the value {unknown[0]}, but mask_classes names {len(classes)}: "
-                f"pixels are 0 to {len(classes) - 1}, or 255 where nothing is said"
+                f"pixels are 0 to {len(classes) - 1}, or 255 for ignored pixels"
             )
     return pixels

@@ -15,6 +15,6 @@ def none() -> Dataset:
         UserError: always, once images are needed.
     """
     raise UserError(
-        "this network was imported, and no data came with it; name some, e.g. "
+        "this network was imported without data; name a data set, e.g. "
         "dataset.name=folder dataset.root=FOLDER"
     )

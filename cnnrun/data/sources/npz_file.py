@@ -145,7 +145,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
         if kind.kind not in "buif":
             raise ValueError(f"{info.filename} holds {kind}, not numbers")
         if prod(shape) * kind.itemsize != info.file_size - member.tell():
-            raise ValueError(f"{info.filename} is said to be {shape}, and is not")
+            raise ValueError(f"{info.filename} claims to be {shape}, but is not")
     with archive.open(info) as member:
         array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
     return array
@@ -167,8 +167,8 @@ def _by_split(
         if split not in SPLITS or not (answers or any(word in _IMAGES for word in words)):
             continue
         if other := found.get((split, answers)):
-            remedy = "name the targets by dataset.target" if answers else "leave one out"
-            raise UserError(f"{file}: {other} and {name} could both be meant; {remedy}")
+            remedy = "set dataset.target to the targets" if answers else "leave one out"
+            raise UserError(f"{file}: {other} and {name} both match; {remedy}")
         found[split, answers] = name
     there = f"it has {listed(arrays) or 'none'}"
     if ("train", False) not in found and not (whole and found):
@@ -233,7 +233,7 @@ def _pixels(images: NDArray[Any], reading: ImageReading) -> Tensor:
 
 def _other_shape(images: NDArray[Any]) -> UserError:
     return UserError(
-        f"images of shape {images.shape}; (N, H, W), (N, H, W, C) or (N, C, H, W) is meant, with "
+        f"images of shape {images.shape}; expected (N, H, W), (N, H, W, C) or (N, C, H, W), with "
         f"1 to {MOST_CHANNELS} channels and more pixels than that on a side, unless there are 1 "
         "or 3"
     )

@@ -94,7 +94,7 @@ def own(
             named = getattr(made, "classes", None) if classes is None else classes
     held = [split.targets for split in splits.values()]
     if len({each.kind for each in held}) > 1:
-        raise UserError(f"{target}: targets of several kinds; say by dataset.targets which")
+        raise UserError(f"{target}: targets of several kinds; set dataset.targets to one of them")
     if isinstance(held[0], Labels):
         names = _class_names(target, named, [split.labels for split in splits.values()])
     else:

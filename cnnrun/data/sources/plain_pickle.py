@@ -154,7 +154,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("ascii", "replace")
     if not isinstance(value, str):
-        raise ForeignPickleError("a name that is no text")
+        raise ForeignPickleError("a name that is not text")
     return value
 
 

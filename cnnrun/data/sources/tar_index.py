@@ -123,7 +123,7 @@ def _samples(
             key, ending = _key_and_ending(member.name)
             if ending == label:
                 if member.size > _LONGEST_LABEL:
-                    raise BrokenTarError(f"'{member.name}' is no label: {member.size:,} bytes")
+                    raise BrokenTarError(f"'{member.name}' is not a label: {member.size:,} bytes")
                 tar.seek(member.offset)
                 labels[key] = tar.read(member.size).decode("utf-8", "replace").strip()
             elif ending.rpartition(".")[2] in IMAGE_ENDINGS:

@@ -53,8 +53,8 @@ class TorchvisionSet:
         folder, names = self._folder_and_names()
         if not self.downloadable:
             raise UserError(
-                f"{self.kind} is not in {place / folder} and can't be downloaded by a "
-                f"program; put these files into {place / folder}: {names}"
+                f"{self.kind} is not in {place / folder} and can't be downloaded "
+                f"automatically; put these files into {place / folder}: {names}"
             )
         download_with_torchvision(
             self.kind, place, folder, names, allowed=download, parts=list(self.parts.values())

@@ -14,6 +14,11 @@ KIND_WIDTH = 16
 NUMBERS_FROM = 5
 """The column from which on all are numbers: to the right."""
 
+LEFT_OUT_FIRST = (3, 8, 2)
+"""Columns that a narrow terminal has no room for: how a size follows, memory, the window."""
+
+_SHORTEST_NAME = 8
+
 Shape = tuple[int, ...]
 
 
@@ -93,8 +98,8 @@ class Description:
             "totals": totals,
         }
 
-    def to_text(self) -> str:
-        """A table, no wider than `WIDTH` columns if shortened names do it.
+    def to_text(self, width: int = WIDTH) -> str:
+        """A table of at most `width` columns, with shortened names and fewer columns if need be.
 
         Names of layers are listed below their block's.
         """
@@ -107,7 +112,7 @@ class Description:
                 block = inside
                 rows.append([inside])
             rows.append([f"  {name}" if inside else name, *_cells(layer)])
-        lines = _aligned(rows)
+        lines = _aligned(rows, width)
         rule = "-" * max(map(len, lines))
         return "\n".join([self._heading(), "", lines[0], rule, *lines[1:], rule, *self._totals()])
 
@@ -119,8 +124,8 @@ class Description:
         trains = f" ({frozen:,} of them frozen)" if frozen else ""
         return [
             f"parameters  {self.parameters:,}{trains}, {bytes_text(4 * self.parameters)}",
-            f"MACs        {self.multiply_adds:,} multiply-accumulates an image",
-            f"memory      {bytes_text(self.memory)} of outputs an image, in float32",
+            f"MACs        {self.multiply_adds:,} multiply-accumulates per image",
+            f"memory      {bytes_text(self.memory)} of outputs per image, in float32",
             "field       pixels that a unit sees / pixels from one unit to the next; - is unknown",
         ]
 
@@ -160,13 +165,19 @@ def _arithmetic_text(arithmetic: str) -> str:
     return " ".join(texts)
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def _aligned(rows: list[list[str]], width: int) -> list[str]:
     """Lines of columns; a row of one cell is a heading of any length."""
     table = [row for row in rows if len(row) > 1]
     used = [i for i in range(len(table[0])) if any(row[i] for row in table[1:])]
     widths = {i: max(len(row[i]) for row in table) for i in used}
-    too_wide = sum(widths.values()) + 2 * (len(used) - 1) - WIDTH
-    widths[0] = max(widths[0] - max(too_wide, 0), 8)
+
+    def too_wide() -> int:
+        return sum(widths.values()) + 2 * (len(widths) - 1) - width
+
+    for column in LEFT_OUT_FIRST:
+        if too_wide() > max(0, widths[0] - _SHORTEST_NAME):
+            widths.pop(column, None)
+    widths[0] = max(widths[0] - max(too_wide(), 0), min(widths[0], _SHORTEST_NAME))
     lines = []
     for row in rows:
         cells = row

@@ -31,15 +31,18 @@ class Place:
     def __post_init__(self) -> None:
         kind = self.kind
         if kind not in ("local", "ray", "slurm") or (kind != self.on and kind != "ray"):
-            raise ConfigError(f"--on {self.on}: local, ray, ray://HOST:PORT or slurm is meant")
+            raise ConfigError(f"--on {self.on}: expected local, ray, ray://HOST:PORT or slurm")
         given = {"--cpus": self.cpus, "--gpus": self.gpus, "--memory": self.memory}
         of_slurm = {"--time": self.minutes, "--slurm": self.slurm or None}
         for option, value in (given | of_slurm).items():
             if value is not None and (kind == "local" or (kind == "ray" and option in of_slurm)):
                 where = "--on slurm" if option in of_slurm else "--on ray or --on slurm"
-                raise ConfigError(f"{option}: goes with {where} only")
+                raise ConfigError(f"{option}: only works with {where}")
         if self.gpus is not None and self.gpus > 1:
             message = "a run trains on one GPU; give 1, or on Ray a part of one such as 0.5"
+            raise ConfigError(f"--gpus {self.gpus:g}: {message}")
+        if self.gpus not in (None, 0, 1) and kind == "slurm":
+            message = "Slurm allocates whole GPUs; fractions of one need --on ray"
             raise ConfigError(f"--gpus {self.gpus:g}: {message}")
 
     @property
@@ -55,7 +58,7 @@ class Place:
         if self.kind == "local":
             return
         if device.startswith("cuda:"):
-            message = f"with --on {self.kind} a run sees its own GPU alone; write device: cuda"
+            message = f"with --on {self.kind} a run sees only its own GPU; write device: cuda"
             raise ConfigError(f"device: {device}: {message}")
         if device == "cuda" and self.gpus == 0:
             raise ConfigError("--gpus 0: the experiment says device: cuda; give 1 or a part of one")

@@ -54,7 +54,7 @@ class RayEngine:
             found = "; ".join(dict.fromkeys(_said(node) for node in nodes))
             raise UserError(
                 f"--on {place.on}: a run asks for {_said(wanted)}, and no node of the cluster has "
-                f"so much ({found})"
+                f"that much ({found})"
             )
         self.slots = workers or room
         self._cpus = cpus

@@ -50,7 +50,7 @@ class SlurmEngine:
                 slurm_array_parallelism=self.slots,
                 # Enough time to save, also for a short job.
                 slurm_signal_delay_s=int(STOP_SECONDS) + 30,
-                **({"gpus_per_node": _whole(place.gpus)} if place.gpus else {}),
+                **({"gpus_per_node": int(place.gpus)} if place.gpus else {}),
                 **({"mem_gb": place.memory} if place.memory else {}),
                 **({"slurm_additional_parameters": options} if options else {}),
             )
@@ -72,12 +72,6 @@ class SlurmEngine:
         for (_, _, submitted), job in zip(self._waiting, jobs, strict=True):
             submitted.job = job
         self._waiting.clear()
-
-
-def _whole(gpus: float) -> int:
-    if gpus != int(gpus):
-        raise ConfigError(f"--gpus {gpus:g}: Slurm gives whole GPUs; parts of one go with --on ray")
-    return int(gpus)
 
 
 def _options(pairs: tuple[str, ...]) -> dict[str, str]:

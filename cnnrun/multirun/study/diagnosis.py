@@ -44,8 +44,9 @@ def why(run: Path, experiment: Experiment) -> str:
         or _symmetric(weights)
         or _silent(parts)
         or _all_alike(parts)
-        or "its weights differ and its signals pass, so the cause lies elsewhere (the learning "
-        "rate, say)"
+        or "its weights differ and its signals pass, so the cause "
+        "lies elsewhere (perhaps the learning "
+        "rate)"
     )
 
 

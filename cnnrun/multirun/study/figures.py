@@ -57,7 +57,7 @@ def invariances(findings: Findings) -> dict[str, list[list[Curve]]]:
 
 
 def _invariance(findings: Findings) -> Figure:
-    title = "Accuracy on test images that are turned, scaled, shifted"
+    title = "Test accuracy under rotation, scaling and shifts"
     return draw_invariance(findings.invariances, title)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnrun.comparison import Comparison, Result, to_dict
-from cnnrun.comparison.text import conclusion, score_texts, score_titles, sentence
+from cnnrun.comparison.text import conclusion, score_rows, score_titles, sentence
 from cnnrun.metrics import ACCURACY
 from cnnrun.multirun.study.spec import Study
 from cnnrun.runtime.text_table import columns
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cnnrun.config.experiment import Experiment
     from cnnrun.evaluation.invariance import Curve
 
-_CHANGED = {"rotation": "turned", "scale": "scaled", "shift": "shifted"}
+_CHANGED = {"rotation": "rotated", "scale": "scaled", "shift": "shifted"}
 
 
 @dataclass
@@ -70,7 +70,9 @@ class Findings:
                 for name, runs in self.invariances.items()
             }
             shown = ", ".join(f"{100 * drop:.1f} ({name})" for name, drop in drops.items())
-            said.append(f"On {_CHANGED[curve.change]} images accuracy falls by {shown} points.")
+            said.append(
+                f"On {_CHANGED[curve.change]} images, accuracy drops by {shown} percentage points."
+            )
         return said
 
     def _not_learned(self) -> list[str]:
@@ -86,7 +88,7 @@ class Findings:
                 scored = ACCURACY.text(result.interval.mean)
                 guessing = ACCURACY.text(chance(counts))
                 said.append(
-                    f"{result.name} {learned} ({scored}; always naming the largest class gives "
+                    f"{result.name} {learned} ({scored}; always predicting the largest class gives "
                     f"{guessing}): {reason}."
                 )
         return said
@@ -95,12 +97,13 @@ class Findings:
         """The question, a table of the variants, best first, and the sentences."""
         comparison = self.comparison
         head = ["variant", "seeds", *score_titles(comparison), "parameters"]
+        scores, note = score_rows(comparison)
         rows = [
-            [r.name, str(len(r.scores)), *score_texts(comparison, r), f"{_parameters(r):,}"]
-            for r in comparison.results
+            [r.name, str(len(r.scores)), *texts, f"{_parameters(r):,}"]
+            for r, texts in zip(comparison.results, scores, strict=True)
         ]
         lines = [*([self.study.about.strip(), ""] if self.study.about else [])]
-        lines += [*columns([head, *rows]), "", *self.sentences]
+        lines += [*columns([head, *rows]), *note, "", *self.sentences]
         warnings = [*self.failures, *comparison.caveats]
         if warnings:
             lines += ["", *(f"warning: {text}" for text in warnings)]

@@ -64,7 +64,7 @@ class Study(Options):
     metric: str | None = None
     """Metric that variants are compared by; by default the task's own."""
     plots: list[Plot] = []
-    """Plots to draw beside the comparison."""
+    """Plots to draw in addition to the comparison."""
     workers: Positive | None = None
     """Processes side by side; by default one for each GPU, else one."""
     name: Name

@@ -33,7 +33,7 @@ def open_storage(url: str, create: bool = True) -> optuna.storages.RDBStorage:
     from optuna.storages import RDBStorage
 
     if not create and not _holds_studies(url):
-        raise UserError(f"{shown(url)}: the sweeps there are none (it is no database of Optuna's)")
+        raise UserError(f"{shown(url)}: it holds no sweeps (it is not a database of Optuna's)")
     wait = {"timeout": 60} if url.startswith("sqlite") else {"connect_timeout": 20}
     # Another process is creating the same tables at this moment.
     races = (sqlalchemy.exc.ProgrammingError, sqlalchemy.exc.IntegrityError)

@@ -28,7 +28,7 @@ class Range(Options):
     uniform: Bounds | None = None
     """A float between two bounds."""
     log_uniform: Bounds | None = None
-    """A float between two bounds, each order of magnitude as likely."""
+    """A float between two bounds, uniform on a log scale."""
     int: WholeBounds | None = None
     """An int between two bounds, both included."""
 

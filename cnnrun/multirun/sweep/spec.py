@@ -109,7 +109,7 @@ class Sweep(Options):
         if len(given) != 1:
             raise ValueError("a sweep has exactly one of grid, random and optuna")
         if self.seeds_in_parallel and self.optuna and self.optuna.pruner != "none":
-            raise ValueError("seeds_in_parallel: a pruner stops seeds alone; set pruner: none")
+            raise ValueError("seeds_in_parallel: a pruner stops single seeds; set pruner: none")
         return self
 
     @property

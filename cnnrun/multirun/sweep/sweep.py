@@ -197,8 +197,8 @@ def _work(
     if why := generations.void(trials, plan, runs):
         if not wait_for_others:
             raise UserError(
-                f"{folder}: its trials are trained from something else than is here ({why}); "
-                "take part with the same code and data, or start a new sweep: cnnrun sweep FILE"
+                f"{folder}: its trials were trained from other code or data than here ({why}); "
+                "join with the same code and data, or start a new sweep: cnnrun sweep FILE"
             )
         runs.notify_once(why, folder)
         trials = _trials(plan, storage, generations.after(study, plan))
@@ -268,13 +268,13 @@ def _fetch(url: str, name: str | None, options: LaunchOptions) -> Path:
     studies = {study: studies[study] for study in generations.latest(studies)}
     wanted = {n: a for n, a in studies.items() if name in (None, n, n.rpartition("-")[0])}
     if len(wanted) != 1:
-        names = ", ".join(studies) or "none"
+        names = f"the sweeps {', '.join(studies)}" if studies else "no sweeps"
         hint = did_you_mean(name or "", studies) if not wanted else "; choose with --name"
-        raise UserError(f"{shown(url)}: the sweeps there are {names}{hint}")
+        raise UserError(f"{shown(url)}: it holds {names}{hint}")
     study, attributes = next(iter(wanted.items()))
     found = str(parse(str(attributes["sweep.yaml"]), shown(url)).values.get("name"))
     if not re.fullmatch(NAME, found):
-        raise UserError(f"{shown(url)}: {found!r} is no name of a sweep")
+        raise UserError(f"{shown(url)}: {found!r} is not the name of a sweep")
     folder = options.output / found
     if (folder / "sweep.yaml").exists() and not _is_sweep(folder, study, options.plugins):
         raise UserError(f"{folder} holds another sweep; choose another folder: --output DIR")

@@ -79,7 +79,7 @@ def draw_attributions(
         heat = {"cmap": _COLOURS, "vmin": 0, "vmax": 1}
         tiles.sheet.image(share, left + step, top, (height, width), **heat)
         tiles.sheet.image(overlay(image, share), left + 2 * step, top, (height, width))
-    text = "image, map, both; each map from 0 (black) to its own greatest value (light yellow)"
+    text = "image, map, overlay; each map runs from 0 (black) to its own maximum (light yellow)"
     tiles.sheet.write(MARGIN, tiles.bottom + 8, text, size=SMALL, color=MUTED)
     return tiles.figure
 

@@ -74,16 +74,16 @@ def _title(comparison: Comparison) -> str:
 
 def _order(comparison: Comparison) -> str:
     ranked_by = comparison.ranked_by
-    return f"The best first by {ranked_by.split} {ranked_by.metric.display_name}."
+    return f"Sorted by {ranked_by.split} {ranked_by.metric.display_name}, best first."
 
 
 def _caption(comparison: Comparison) -> str:
     of = f" of the best {MOST_CURVES} groups" if len(comparison.results) > MOST_CURVES else ""
     more = len(comparison.results) - MOST_ROWS
-    beyond = f"; {more} groups more are not shown" if more > 0 else ""
+    beyond = f"; {more} more groups are not shown" if more > 0 else ""
     return (
-        f"Curves{of}: mean over seeds, band ± one standard deviation. "
-        f"Scores: a point is a seed; mean and 95 % interval of the mean{beyond}."
+        f"Curves{of}: mean over seeds, band ± 1 standard deviation. "
+        f"Scores: one point per seed, with their mean and its 95 % interval{beyond}."
     )
 
 
@@ -122,7 +122,7 @@ def draw_curves_of_groups(comparison: Comparison, name: str) -> Figure:
             axes.set_ylim(0.8 * values.min(), 1.25 * values.max())
             set_log_scale(axes, "y")
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.02), fontsize=SMALL)
-    text = "mean over seeds, band ± one standard deviation"
+    text = "mean over seeds, band ± 1 standard deviation"
     sheet.write(MARGIN, sheet.height - 14, text, size=SMALL, color=MUTED)
     set_fonts(sheet.figure)
     return sheet.figure
@@ -143,7 +143,7 @@ def _draw_curves(
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(8, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter("{x:g}")
     if not axes.lines:
-        axes.text(0.5, 0.5, "no log of it", color=MUTED, ha="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "not logged", color=MUTED, ha="center", transform=axes.transAxes)
 
 
 def _logged(groups: Sequence[Group], metric: Metric) -> tuple[str, Metric]:
@@ -216,7 +216,7 @@ def _draw_score(axes: Axes, result: Result, row: int, scale: int) -> None:
     axes.plot(points, [row] * len(points), "o", color=style["color"], alpha=0.45, markersize=4)
     if result.interval is None:
         place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "ha": "right"}
-        axes.text(0.99, row, "not all are numbers", color=MUTED, size=SMALL, va="center", **place)
+        axes.text(0.99, row, "some scores are NaN", color=MUTED, size=SMALL, va="center", **place)
         return
     mean, low, high = result.interval
     axes.plot([scale * mean], [row], "|", color=INK, markersize=11, markeredgewidth=2)

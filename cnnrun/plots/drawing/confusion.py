@@ -150,8 +150,8 @@ def _round_step(least: float) -> int:
 
 def _note(block: int, empty_rows: bool) -> str:
     """A second line under the matrix, in parentheses, or nothing."""
-    notes = [f"a dot is the largest of {block} x {block} cells"] if block > 1 else []
-    notes += ["gray rows: no image"] if empty_rows else []
+    notes = [f"each dot is the largest of {block} x {block} cells"] if block > 1 else []
+    notes += ["gray rows: no images"] if empty_rows else []
     return f"\n({'; '.join(notes)})" if notes else ""
 
 
@@ -260,4 +260,6 @@ def _list_pairs(sheet: Sheet, pairs: Sequence[tuple[str, str, int]], layout: _La
         sheet.write(left + counts, baseline, f"{count:,}", ha="right", color=MUTED)
         sheet.write(left + counts + 12, baseline, text)
     if not pairs:
-        sheet.write(left, HEADER + 12 + 2 * pitch, "none: every image is correct", color=MUTED)
+        sheet.write(
+            left, HEADER + 12 + 2 * pitch, "none: every image was classified correctly", color=MUTED
+        )

@@ -61,7 +61,7 @@ def draw_data_report(
     report: dict[str, Any],
     pairs: NDArray[np.floating[Any]] = _NO_PAIRS,
     captions: Sequence[str] = (),
-    title: str = "The data",
+    title: str = "Data set",
 ) -> Figure:
     """Warnings, bars of the classes, the pixels' histogram, the files' sizes, and copies.
 
@@ -126,7 +126,7 @@ def _draw_classes(sheet: Sheet, report: dict[str, Any], ticks: _ClassTicks, top:
     axes.set(xlim=(-0.5, len(classes) - 0.5), ylim=(0, 1.05 * base.max()), ylabel="images")
     axes.grid(visible=False, axis="x")
     if ticks.many:
-        axes.set_xlabel(f"the {len(classes):,} classes, the largest in training first")
+        axes.set_xlabel(f"{len(classes):,} classes, by number of training images")
     else:
         axes.set_xticks(ticks.at, ticks.names, rotation=90 if ticks.vertical else 0)
     axes.tick_params(axis="x", length=2)
@@ -165,7 +165,7 @@ def _draw_histogram(sheet: Sheet, report: dict[str, Any], top: int) -> None:
     # One value (a black background) may be more frequent than all others together.
     highest = 1.05 * shares.max()
     typical = 3 * np.quantile(shares, 0.98) or highest
-    cut = "; the highest peaks are cut off" if typical < highest else ""
+    cut = "; the highest peaks are clipped" if typical < highest else ""
     axes.set(xlim=(-2, 257), ylim=(0, min(highest, typical)), ylabel="pixels (%)")
     axes.set_xlabel(f"training pixels, mean ± std in 0..1{cut}")
     axes.set_xticks([0, 64, 128, 192, 255])
@@ -179,14 +179,14 @@ def _draw_sizes(sheet: Sheet, report: dict[str, Any], top: int) -> None:
     sizes = report["files"]["sizes"]
     shown = sorted(sizes.items(), key=lambda item: -item[1])[:_MOST_SIZES]
     rest = sum(sizes.values()) - sum(count for _, count in shown)
-    shown += [(f"{len(sizes) - len(shown):,} others", rest)] if rest else []
+    shown += [(f"{len(sizes) - len(shown):,} other sizes", rest)] if rest else []
     left = 660
     axes = new_axes(sheet.figure, left, top, sheet.width - left - MARGIN - 12, _HISTOGRAM)
     axes.barh(range(len(shown)), [count for _, count in shown], color=ORANGE, height=0.7)
     axes.set_yticks(range(len(shown)), [size for size, _ in shown])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    axes.set(xlabel="files of this size (height x width)")
+    axes.set(xlabel="files per size (height x width)")
     _whole_numbers(axes.xaxis)
 
 
@@ -213,7 +213,7 @@ class _PairTiles:
         top: int,
     ) -> None:
         if len(pairs):
-            sheet.write(MARGIN, top + 12, "images that occur twice, or nearly so")
+            sheet.write(MARGIN, top + 12, "duplicates and near duplicates")
         for index, (pair, caption) in enumerate(zip(pairs, captions, strict=False)):
             row, column = divmod(index, self._columns)
             left = MARGIN + column * (self._width + GAP)

@@ -191,7 +191,7 @@ def draw_diagram(description: Description) -> Figure:
     width = 2 * MARGIN + BOXES + WORDS + 2 * NUMBERS
     title = (
         f"{description.model}: {description.parameters:,} parameters, "
-        f"{count_text(description.multiply_adds)} MACs an image"
+        f"{count_text(description.multiply_adds)} MACs per image"
     )
     sheet = Sheet(width, tops[-1] + rows[-1] + MARGIN, title)
     middles = [top + row / 2 for top, row in zip(tops, rows, strict=True)]

@@ -101,11 +101,11 @@ def draw_weights(layers: Sequence[LayerWeights], title: str, change: bool = Fals
     bar = matplotlib.patches.Patch(color=BLUE, alpha=0.55, label="now")
     line = matplotlib.lines.Line2D([], [], color=VERMILLION, label="at initialization")
     if change:
-        bar.set_label("now, less the value at initialization")
+        bar.set_label("change since initialization")
     handles = [bar] if change else [bar, line]
     anchor = (0.5, (2 * MARGIN) / sheet.height)
     sheet.figure.legend(handles=handles, loc="lower center", ncols=2, bbox_to_anchor=anchor)
-    note = "moved: length of the whole change, in % of the weights' length at initialization"
+    note = "moved: norm of the change, in % of the norm of the initial weights"
     sheet.write(MARGIN, sheet.height - MARGIN, note, size=SMALL, color=MUTED)
     return sheet.figure
 

@@ -89,5 +89,5 @@ def draw_square(images: Images, x: Sequence[float], y: Sequence[float], title: s
         extent=(x[0] - steps[0], x[-1] + steps[0], y[0] - steps[1], y[-1] + steps[1]),
     )
     axes.grid(visible=False)
-    axes.set(xlabel="code, first number", ylabel="code, second number")
+    axes.set(xlabel="code, dimension 1", ylabel="code, dimension 2")
     return sheet.figure

@@ -103,7 +103,7 @@ def draw_mistakes(
     `confidences` lie in 0..1.
     """
     if len(images) == 0:
-        return message("There are no mistakes: every image was classified correctly.", suptitle)
+        return message("No mistakes: every image was classified correctly.", suptitle)
     texts = [
         f"true: {clean(true)}\npredicted: {clean(predicted)}\n{percent(confidence)} sure"
         f"\n{clean(caption)}"
@@ -131,7 +131,7 @@ def draw_suspects(
     """
     if len(images) == 0:
         return message(
-            "No label is contradicted: no image is confidently of another class.", suptitle
+            "No label errors found: no image is confidently predicted as another class.", suptitle
         )
     texts = [
         f"label: {clean(label)}\nrather: {clean(other)}\n{percent(share)} sure\n{clean(caption)}"

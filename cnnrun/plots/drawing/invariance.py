@@ -21,9 +21,9 @@ _PANEL, _LEFT, _BETWEEN, _BELOW = (310, 250), 78, 22, 62
 """Pixels: a panel, the room left of the first and between them, and below for the labels."""
 
 _XLABELS: dict[Change, str] = {
-    "rotation": "turned by (degrees)",
-    "scale": "enlarged by (factor)",
-    "shift": "shifted by (% of the width)",
+    "rotation": "rotation (degrees)",
+    "scale": "scale (factor)",
+    "shift": "shift (% of the width)",
 }
 
 

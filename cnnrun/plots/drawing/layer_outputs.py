@@ -100,8 +100,8 @@ def draw_activations(layers: Sequence[LayerOutputs], title: str) -> Figure:
         sheet.write(left + _BAND + 14, baseline, note, color=INK if bad else MUTED)
     _set_scale(axes, shown)
     axes.set_xlabel("output")
-    text = "pale: 98 % of the values, dark: the middle half, line: the median"
-    text += "; dead: zero on each of these images"
+    text = "light: middle 98 % of the values, dark: middle 50 %, line: median"
+    text += "; dead: zero on all of these images"
     sheet.write(MARGIN, sheet.height - 14, text, size=SMALL, color=MUTED)
     return sheet.figure
 

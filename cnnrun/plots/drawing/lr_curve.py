@@ -26,7 +26,7 @@ def draw_lr_curve(
     """
     sheet = Sheet(_LEFT + _WIDTH + MARGIN, HEADER + _HEIGHT + _BELOW, title)
     axes = new_axes(sheet.figure, _LEFT, HEADER, _WIDTH, _HEIGHT)
-    axes.plot(rates, losses, color=MUTED, linewidth=0.8, label="loss of a step")
+    axes.plot(rates, losses, color=MUTED, linewidth=0.8, label="loss of each step")
     axes.plot(rates, smooth, color=BLUE, linewidth=2, label="smoothed")
     for (name, rate), (colour, line) in zip(marks, ((VERMILLION, "--"), (INK, ":")), strict=False):
         label = f"{name}: {rate:.2g}"

@@ -77,7 +77,9 @@ def draw_calibration(found: Calibration, title: str) -> Figure:
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.01))
     below = new_axes(sheet.figure, _LEFT, HEADER + 4 + _SIDE + 26, _SIDE, _COUNTS)
     below.bar(middles, 100 * found.counts / found.counts.sum(), width, color=MUTED)
-    below.set(xlim=(0, 100), xlabel="confidence of the predicted class (%)", ylabel="answers (%)")
+    below.set(
+        xlim=(0, 100), xlabel="confidence of the predicted class (%)", ylabel="predictions (%)"
+    )
     below.locator_params(axis="y", nbins=4)
     sheet.write(
         _LEFT + _SIDE + 14, HEADER + 4 + _SIDE - 30, f"{ECE.display_name}:", size=SMALL, color=MUTED
@@ -152,8 +154,8 @@ def _note(classes: Sequence[OneClass], kind: Kind, noun: str) -> str:
     if len(classes) <= MOST_CURVES:
         return f"mean {_AREAS[kind]} of the {len(classes)} {noun}: {mean}"
     return (
-        f"the {MOST_CURVES} {noun} with the smallest {_AREAS[kind]}; "
-        f"its mean over all {len(classes):,} {noun} is {mean}"
+        f"the {MOST_CURVES} {noun} with the lowest {_AREAS[kind]}; "
+        f"the mean of all {len(classes):,} {noun} is {mean}"
     )
 
 

@@ -72,7 +72,7 @@ def draw_residuals(predicted: Floats, true: Floats, headings: Headings, title: s
         name_axis(axes, "x", "predicted")
         name_axis(axes, "y", "predicted - true")
 
-    return _panels(draw, predicted, true, headings, title, "dashed: the mean error")
+    return _panels(draw, predicted, true, headings, title, "dashed: mean error")
 
 
 def _panels(

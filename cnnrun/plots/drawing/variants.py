@@ -63,7 +63,7 @@ def draw_against_parameters(comparison: Comparison) -> Figure:
     axes.tick_params(axis="x", labelsize=SMALL, length=4, pad=5)
     axes.set(xlabel="parameters", ylabel=f"{comparison.split} {metric.label}")
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.02), fontsize=SMALL, labelspacing=0.9)
-    text = "large: mean over seeds; small: each seed"
+    text = "large: mean over seeds; small: one per seed"
     sheet.write(MARGIN, sheet.height - 14, text, size=SMALL, color=MUTED)
     set_fonts(sheet.figure)
     return sheet.figure

@@ -104,19 +104,19 @@
       const runs = this.chosen.filter((run) => run.state !== "damaged").slice(0, MOST_COMPARED);
       const place = this.find("configs");
       if (runs.length < 2) {
-        place.replaceChildren(text("p", "Choose two runs or more to see what differs in their configs."));
+        place.replaceChildren(text("p", "Select two or more runs to see how their configs differ."));
         return;
       }
       const keys = this.keys.filter((key) => new Set(runs.map((run) => written(run, key))).size > 1);
       const seeds = new Set(runs.map((run) => run.seed)).size > 1;
       if (!keys.length) {
-        const same = seeds ? "Their configs are the same but for the seed." : "Their configs are the same.";
+        const same = seeds ? "Their configs differ only in the seed." : "Their configs are the same.";
         place.replaceChildren(text("p", same));
         return;
       }
       const names = this.labels(runs);
       const head = runs.map((run) =>
-        element("th", { scope: "col" }, sample(this.slots.get(run.id)), text("bdi", names.get(run.id))),
+        element("th", { scope: "col" }, sample(this.slots.get(run.id)), " ", text("bdi", names.get(run.id))),
       );
       const body = keys.map((key) =>
         element(
@@ -126,7 +126,7 @@
           ...runs.map((run) => isolatedText("td", written(run, key))),
         ),
       );
-      const caption = text("caption", "Settings that differ between the chosen runs");
+      const caption = text("caption", "Settings that differ between the selected runs");
       const table = element(
         "table",
         {},
@@ -178,7 +178,7 @@
       } catch {
         const since = new Date().toLocaleTimeString();
         if (!status.classList.contains("lost")) {
-          status.textContent = `Not live since ${since}: cnnrun report --serve doesn't answer. What it sent stays here.`;
+          status.textContent = `Not live since ${since}: cnnrun report --serve has stopped. What it sent stays here.`;
         }
         status.classList.add("lost");
       }

@@ -129,7 +129,7 @@ const RunsTable = (() => {
         count += !row.hidden;
       }
       const some = words.length ? `${count} of ${this.rows.size} runs` : `${this.rows.size} runs`;
-      this.board.find("count").textContent = `${some}, ${this.board.slots.size} chosen`;
+      this.board.find("count").textContent = `${some}, ${this.board.slots.size} selected`;
     }
 
     offerColumns(columns) {
