@@ -236,13 +236,21 @@ def read_run(path: Path) -> RunRecord:
     directory = RunDirectory(path)
     try:
         values = _read_config(read_text(directory.config, CONFIG_BYTES))
-        settings, summary = flattened(values), directory.read_summary()
+        settings, summary = _nested_by_name(flattened(values)), directory.read_summary()
         check_settings(settings)
         check_summary(summary)
         return RunRecord(path, settings, summary)
     except _UNREADABLE as error:
         problem = str(error).partition("\n")[0].removeprefix(f"{path}{os.sep}")
         return RunRecord(path, {}, {}, problem=problem or type(error).__name__)
+
+
+def _nested_by_name(settings: dict[str, Any]) -> dict[str, Any]:
+    """`model.encoder.name` as `model.encoder`, as a component that has no other keys is written."""
+    return {
+        key.removesuffix(".name") if key.count(".") > 1 else key: value
+        for key, value in settings.items()
+    }
 
 
 def _read_config(text: str) -> dict[str, Any]:
