@@ -108,7 +108,7 @@ def test_runs_are_filtered_chosen_and_compared(shown: Page) -> None:
         "return [...document.querySelectorAll('.runs tbody tr')].filter(r => !r.hidden).length"
     )
     assert shown.run(visible) == 1
-    assert shown.texts(".count") == ["1 of 3 runs, 2 chosen"]
+    assert shown.texts(".count") == ["1 of 3 runs, 2 selected"]
     shown.run("document.querySelector('.all').click()")
     shown.run("return new Promise(requestAnimationFrame)")
     assert shown.texts(".count") == ["1 of 3 runs, 3 chosen"]
