@@ -106,7 +106,7 @@ def test_two_runs_are_compared(opened: Page, two: Path) -> None:
         assert opened.texts(".configs tbody td") == ["0.01", "0.5"]
         opened.run("document.querySelector('.runs tbody input').click()")
         until(lambda: opened.texts(".legend")[:1], ["small"])
-        assert "Choose two runs" in opened.texts(".configs")[0]
+        assert "Select two or more runs" in opened.texts(".configs")[0]
 
 
 def test_only_who_knows_the_address_is_answered(two: Path) -> None:
