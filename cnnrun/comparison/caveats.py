@@ -108,7 +108,7 @@ def _doubts(result: Result) -> list[str]:
         )
     if len(runs) > len(scores):
         doubts.append(f"{result.title} has several runs of one seed: the newest is used")
-    if len(scores) > 1 and len(set(scores.values())) == 1:
+    if len(scores) > 1 and len(set(scores.values())) == 1 and result.interval:
         doubts.append(
             f"different seeds of {result.title} gave identical results: is the seed used? "
             "Does it learn at all?"

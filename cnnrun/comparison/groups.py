@@ -105,15 +105,25 @@ def informative_keys(keys: Iterable[str], settings: Sequence[Mapping[str, Any]])
 
 
 def _follows_from_name(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
-    section = key.partition(".")[0]
-    name = f"{section}.name"
-    if key == name or all(key in one for one in settings):
+    if key.endswith(".name") or all(key in one for one in settings):
         return False
+    return any(_follows_from(parent, key, settings) for parent in _parents(key))
+
+
+def _follows_from(parent: str, key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
     by_name: dict[str, set[str]] = {}
     for one in settings:
-        component = repr(one.get(name, one.get(section)))
+        component = repr(_component(parent, one))
         by_name.setdefault(component, set()).add(repr(one[key]) if key in one else "missing")
     return len(by_name) > 1 and all(len(values) == 1 for values in by_name.values())
+
+
+def _parents(key: str) -> list[str]:
+    return [key[:cut] for cut, letter in enumerate(key) if letter == "."]
+
+
+def _component(place: str, settings: Mapping[str, Any]) -> Any:
+    return settings.get(f"{place}.name", settings.get(place))
 
 
 def keys_of_versions(groups: Sequence[Group]) -> list[str]:
@@ -125,14 +135,14 @@ def keys_of_versions(groups: Sequence[Group]) -> list[str]:
 def _is_of_a_version(key: str, groups: Sequence[Group]) -> bool:
     having = [group for group in groups if key in group.settings]
     lacking = [group for group in groups if key not in group.settings]
-    parents = [key[:cut] for cut, letter in enumerate(key) if letter == "."]
+    parents = _parents(key)
     for group in lacking:
         other_component = all(
-            any(group.settings.get(f"{p}.name") != one.settings.get(f"{p}.name") for p in parents)
+            any(_component(p, group.settings) != _component(p, one.settings) for p in parents)
             for one in having
         )
         below = any(one == key or one.startswith(f"{key}.") for one in group.settings)
-        above = any(parent in group.settings for parent in parents)
+        above = any(p in group.settings and p not in having[0].settings for p in parents)
         if not (other_component or below or above):
             return True
     return False

@@ -146,10 +146,19 @@ class RunRecord:
         return max(self.rows, key=goodness)
 
     def score(self, split: Split, metric: str) -> float | None:
-        """The score of the best epoch's weights; may be NaN; None if there is none."""
+        """The score of the best epoch's weights; may be NaN; None if there is none.
+
+        NaN and what is undefined (R2 of equal values) are both null in the files: beside a loss
+        that is a number it was undefined.
+        """
         if split == "test":
-            return number(self.summary.get("test"), metric)
-        return number(self.best, f"{split}_{metric}")
+            values, prefix = self.summary.get("test"), ""
+        else:
+            values, prefix = self.best, f"{split}_"
+        value, loss = (number(values, f"{prefix}{name}") for name in (metric, "loss"))
+        if value is None or not math.isnan(value) or loss is None or math.isnan(loss):
+            return value
+        return None
 
     @cached_property
     def metric_names(self) -> dict[Split, list[str]]:
@@ -227,13 +236,21 @@ def read_run(path: Path) -> RunRecord:
     directory = RunDirectory(path)
     try:
         values = _read_config(read_text(directory.config, CONFIG_BYTES))
-        settings, summary = flattened(values), directory.read_summary()
+        settings, summary = _nested_by_name(flattened(values)), directory.read_summary()
         check_settings(settings)
         check_summary(summary)
         return RunRecord(path, settings, summary)
     except _UNREADABLE as error:
         problem = str(error).partition("\n")[0].removeprefix(f"{path}{os.sep}")
         return RunRecord(path, {}, {}, problem=problem or type(error).__name__)
+
+
+def _nested_by_name(settings: dict[str, Any]) -> dict[str, Any]:
+    """`model.encoder.name` as `model.encoder`, as a component that has no other keys is written."""
+    return {
+        key.removesuffix(".name") if key.count(".") > 1 else key: value
+        for key, value in settings.items()
+    }
 
 
 def _read_config(text: str) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def score_rows(comparison: Comparison) -> tuple[list[list[str]], list[str]]:
 def figure(metric: Metric, interval: Interval | None, seeds: int) -> str:
     """A group's mean score and half the width of its 95 % interval."""
     if interval is None:
-        return "NaN"
+        return metric.text(None)
     mean, low, high = interval
     shown = metric.text(mean)
     if low is None or high is None:

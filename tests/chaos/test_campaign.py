@@ -46,8 +46,8 @@ def test_some_mutated_configs(originals: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", COUNTS)
 def test_each_part_of_the_campaign_begins(what: str, originals: Path, tmp_path: Path) -> None:
     (tmp_path / "originals").symlink_to(originals)
-    found = run(what, 0, 3, 60, tmp_path)
-    assert found.cases >= 3
+    found = run(what, 1, 2, 60, tmp_path)
+    assert found.cases >= 2
     assert not found.wrong, found.to_text()
 
 

@@ -292,6 +292,18 @@ def test_configs_of_another_version_are_told(runs: Runs) -> None:
     assert "some configs lack optimizer.nesterov" in runs.compare().caveats[-1]
 
 
+@pytest.mark.parametrize("key", ["activation", "encoder"])
+def test_a_component_in_a_model_is_one_setting_in_both_its_forms(runs: Runs, key: str) -> None:
+    """By its name alone, and with keys of its own: those of the other name follow from it."""
+    runs.add(0, 0.9, **{f"model__{key}": "relu"})
+    runs.add(0, 0.8, **{f"model__{key}": {"name": "torch/GELU", "approximate": "none"}})
+    groups = group_runs(find_runs([runs.folder]))
+    assert {group.label for group in groups} == {f"model.{key}={n}" for n in ("relu", "torch/GELU")}
+    assert not any("lack" in text for text in compare(groups).caveats)
+    runs.add(0, 0.7, **{f"model__{key}": "torch/GELU"})
+    assert f"some configs lack model.{key}.approximate" in runs.compare().caveats[-1]
+
+
 def test_scores_are_all_of_one_split(runs: Runs) -> None:
     runs.add(0, 0.9, test={}, log=[0.1, 0.6])
     runs.add(0, 0.8, test={}, log=[0.2, 0.7], optimizer__lr=0.2)

@@ -219,14 +219,14 @@ def test_a_run_goes_on_within_any_size(
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["lbfgs", "{name: adam, lr: 0.02}"])
 def test_the_loss_of_two_photos_falls_by_ten(cnnrun: Command, optimizer: str) -> None:
-    """china.jpg in the style of flower.jpg at 128 pixels, through a network of random weights."""
+    """china.jpg in the style of flower.jpg at 64 pixels, through a network of random weights."""
     ended = cnnrun("train", CONFIGS / "stylize.yaml", "-q", "loss.weights=random",
-                   "dataset.longest=128", "model.stages=1", "training.epochs=4",
+                   "dataset.longest=64", "model.stages=1", "training.epochs=4",
                    f"optimizer={optimizer}", "dataset.steps=40" if "adam" in optimizer else
                    "dataset.steps=3")  # fmt: skip
     assert ended.code == 0, ended.err
     run = Path(ended.out.strip())
-    content = read_image("sample:china.jpg", longest=128)[None]
+    content = read_image("sample:china.jpg", longest=64)[None]
     loss = NeuralStyle(styles=[Style(file="sample:flower.jpg")], weights="random")
     with torch.no_grad():
         first = loss(content, content).item()

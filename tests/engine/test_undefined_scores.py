@@ -74,6 +74,8 @@ def test_what_is_undefined_is_null_and_a_dash(
     for command in (["runs"], ["compare", *runs, "--metric", names[0]], ["report", *runs]):
         ended = cnnrun(*command)
         assert ended.code == 0, ended.err
+        assert "NaN " not in ended.out.replace("(NaN or", "")
+        assert "is the seed used" not in ended.err
     resumed = cnnrun("train", "--resume", runs[0], "training.epochs=3")
     assert resumed.code == 0, resumed.err
     assert "chosen again" not in resumed.err
