@@ -111,7 +111,7 @@ def test_runs_are_filtered_chosen_and_compared(shown: Page) -> None:
     assert shown.texts(".count") == ["1 of 3 runs, 2 selected"]
     shown.run("document.querySelector('.all').click()")
     shown.run("return new Promise(requestAnimationFrame)")
-    assert shown.texts(".count") == ["1 of 3 runs, 3 chosen"]
+    assert shown.texts(".count") == ["1 of 3 runs, 3 selected"]
     assert len(shown.texts(".curves .chart:first-child .legend li")) == 3
 
 
