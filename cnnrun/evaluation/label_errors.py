@@ -86,7 +86,7 @@ class Suspects:
         ]
         more = [f"and {len(self.rows) - most:,} more"] if len(self.rows) > most else []
         return "\n".join(
-            [heading, *columns([["image", "label", "rather", "margin"], *rows], (3,)), *more]
+            [heading, *columns([["image", "label", "suggested", "margin"], *rows], (3,)), *more]
         )
 
 

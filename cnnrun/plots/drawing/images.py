@@ -124,7 +124,7 @@ def draw_suspects(
     probabilities: Sequence[float],
     suptitle: str,
 ) -> Figure:
-    """Images whose labels may be wrong: the label, the class they rather have, its probability.
+    """Images whose labels may be wrong: the label, the suggested class, its probability.
 
     `images` (N, C, H, W) float 0..1; the rest N values each: `captions` say which images they are,
     `probabilities` lie in 0..1.
@@ -134,7 +134,7 @@ def draw_suspects(
             "No label errors found: no image is confidently predicted as another class.", suptitle
         )
     texts = [
-        f"label: {clean(label)}\nrather: {clean(other)}\n{percent(share)} sure\n{clean(caption)}"
+        f"label: {clean(label)}\nsuggested: {clean(other)}\n{percent(share)} sure\n{clean(caption)}"
         for label, other, share, caption in zip(
             labels, suggested, probabilities, captions, strict=True
         )
