@@ -59,6 +59,7 @@ benchmarks: install-dev ## Images/s of loading, augmentation and training, besid
 
 docs: install-dev ## Write the reference pages, build the site into site/
 	$(BIN)/python -m docs_build
+	$(BIN)/python -m docs_build.coming_from > docs/coming_from.md
 	$(BIN)/python -m tests.errors > docs/errors.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
