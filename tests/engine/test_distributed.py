@@ -142,7 +142,7 @@ def test_a_signal_ends_all_processes_with_their_state_saved(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("optimizer=lbfgs", "lbfgs evaluates the loss several times a step, which several processes"),
+        ("optimizer=lbfgs", "lbfgs evaluates the loss several times a step, which several"),
         ("dataset.batch_size=1", "too small for 2 processes"),
     ],
 )

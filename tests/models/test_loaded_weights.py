@@ -102,7 +102,7 @@ def test_timms_networks_bring_their_own_numbers(zoo: Path, monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("trained")
 def test_two_sources_of_weights_are_refused(zoo: Path) -> None:
-    with pytest.raises(ConfigError, match=r"transfer.weights: model.weights also names trained weights"):
+    with pytest.raises(ConfigError, match=r"model.weights also names trained weights"):
         build(load(zoo, ["model.weights=DEFAULT", "transfer.weights=w.pt"]))
 
 

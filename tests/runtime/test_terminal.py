@@ -128,7 +128,7 @@ def test_a_run_on_a_terminal(
     stages = ["importing ...", "loading data and model ...", "testing ..."]
     for stage in [*stages, "drawing curves"] if draws else stages:
         assert any(stage in line for line in shown), stage
-    assert "in all; next:\n  cnnrun eval runs/tiny/" in terminal.getvalue()
+    assert "in total; next:\n  cnnrun eval runs/tiny/" in terminal.getvalue()
     assert "\n  cnnrun report runs/tiny/" in terminal.getvalue()
     scores = ended.out[ended.out.index("test ") :].split("\nplot")[0].splitlines()
     assert all(len(line) <= int(columns) for line in scores)
