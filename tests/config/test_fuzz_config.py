@@ -24,6 +24,7 @@ from cnnrun.cli import main
 from cnnrun.config import experiment as config
 from cnnrun.registry import KINDS
 from tests.conftest import CONFIGS, THOROUGH
+from tests.malice import bounded
 
 FIRST = int(os.environ.get("CNNRUN_FUZZ_FIRST", "0"))
 # Whole lines of `error:`; what a case may say that is not about the file but about this machine.
@@ -34,7 +35,6 @@ _ABOUT_THE_MACHINE = re.compile(
 _PLACE = re.compile(
     r"^(error: )?(case\.yaml:\d+(:\d+)?: |command line: |'.*' is not an override: )", re.S
 )
-_ADDRESS_SPACE = 6 * 2**30
 _SECONDS = 60
 
 # Values of wrong kinds, at the edges and far beyond them.
@@ -208,14 +208,9 @@ def fuzz(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Iterator[Callable[[int], Counter[str]]]:
     """Run cases through `cnnrun check`; memory and time of each are bounded."""
-    import resource
-
     monkeypatch.chdir(tmp_path)
     for name in ("http_proxy", "https_proxy"):  # nothing is downloaded
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    # Making the schema takes most of a second; without plug-ins it is always the same.
-    monkeypatch.setattr(config, "experiment_model", cache(config.experiment_model))
-    limits = resource.getrlimit(resource.RLIMIT_AS)
     before = signal.signal(signal.SIGALRM, _too_long)
 
     def run(count: int) -> Counter[str]:
@@ -241,13 +236,11 @@ def fuzz(
         assert not failures, f"{len(failures)} of {count}\n" + "\n".join(failures)
         return verdicts
 
-    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, limits[1]))
-    yield run
-    resource.setrlimit(resource.RLIMIT_AS, limits)
+    with bounded(monkeypatch):
+        yield run
     signal.signal(signal.SIGALRM, before)
 
 
-# The limit on memory is the process's own: in one that other tests have filled, it ends in a crash.
 @pytest.mark.slow
 def test_mutated_configs_are_refused_or_run(fuzz: Callable[[int], Counter[str]]) -> None:
     verdicts = fuzz(150 if THOROUGH else 40)

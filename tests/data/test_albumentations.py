@@ -202,8 +202,8 @@ def test_without_the_package_the_extra_is_named(
 @pytest.mark.slow
 def test_nothing_is_imported_before_it_is_asked_for() -> None:
     code = (
-        "import sys; from cnnrun.config.experiment import load; from cnnrun.config import listing\n"
-        "load('digits_cnn'); listing.components('augmentation', None)\n"
+        "import sys; from pathlib import Path; from cnnrun.config import experiment, listing\n"
+        "experiment.load(Path('digits_cnn')); listing.components('augmentation', None)\n"
         "print('albumentations' in sys.modules, 'cv2' in sys.modules)"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
