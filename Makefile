@@ -34,7 +34,7 @@ install-dev: $(TOOLS) ## The same with all tools and optional libraries
 demo: install ## Train a small CNN on real handwritten digits (no download), show where the result is
 	$(BIN)/cnnrun train configs/digits_cnn.yaml
 
-test: install-dev ## Run the quick tests (3 minutes on 2 cores)
+test: install-dev ## Run the quick tests (3.5 minutes on 2 cores)
 	$(BIN)/python -m pytest -q
 
 test-long: install-dev ## Run the slow ones
