@@ -25,6 +25,7 @@ from cnnrun.data.augmentations.sampling import Sampler
 from cnnrun.data.targets import IGNORED
 from cnnrun.errors import UserError
 from tests.conftest import Command
+from tests.data.refused_augmentations import why_refused
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 import albumentations as library
@@ -167,10 +168,7 @@ def test_images_of_other_channels(member: str, channels: int) -> None:
 def test_what_is_refused_has_its_place(
     cnnrun: Command, config: str, augment: str, told: str
 ) -> None:
-    shorter = ["dataset.train=40", "dataset.test=8"] if "shapes" in config else []
-    ended = cnnrun("check", config, f"dataset.augment=[{augment}]", *shorter)
-    assert ended.code == 2
-    assert told in ended.err
+    assert told in why_refused(cnnrun, config, augment)
 
 
 def test_what_the_library_can_not_do_with_an_image_is_told(cnnrun: Command) -> None:

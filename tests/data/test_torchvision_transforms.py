@@ -22,6 +22,7 @@ from cnnrun.data.pipeline import Pipeline
 from cnnrun.data.targets import IGNORED, Labels, Masks
 from cnnrun.errors import UserError
 from tests.conftest import Command
+from tests.data.refused_augmentations import why_refused
 
 NEEDED: dict[str, dict[str, Any]] = {
     "RandomRotation": {"degrees": 30.0},
@@ -153,10 +154,7 @@ def test_what_changes_the_size_is_told_and_floats_come_as_bytes() -> None:
 def test_what_is_refused_has_its_place(
     cnnrun: Command, config: str, augment: str, told: str
 ) -> None:
-    shorter = ["dataset.train=40", "dataset.test=8"] if "shapes" in config else []
-    ended = cnnrun("check", config, f"dataset.augment=[{augment}]", *shorter)
-    assert ended.code == 2
-    assert told in ended.err
+    assert told in why_refused(cnnrun, config, augment)
 
 
 def test_they_are_listed(cnnrun: Command) -> None:
