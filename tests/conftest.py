@@ -111,14 +111,6 @@ def no_component_outlives_its_test() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def commands_are_made_once() -> None:
-    """A process runs one command; thousands would make all commands' options anew for each."""
-    import typer.main
-
-    typer.main.get_command = cache(typer.main.get_command)
-
-
 @pytest.fixture
 def cnnrun(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path

@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from tests.quick_client import SIGNALS
@@ -65,10 +66,13 @@ def address_of(folder: Path) -> str:
 
 def _import_all() -> None:
     import torchvision  # noqa: F401
+    import typer.main
 
     from cnnrun import cli, plots, registry, runner  # noqa: F401
     from cnnrun.config.experiment import experiment_model
 
+    typer.main.get_command = cache(typer.main.get_command)
+    typer.main.get_command(cli.app)
     experiment_model()  # without plug-ins it's always the same
     for kind in registry.KINDS.values():
         kind.names()

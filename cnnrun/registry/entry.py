@@ -99,11 +99,14 @@ class Entry:
     def schema(
         self, shared: type[Component] | None = None, without: tuple[str, ...] = ()
     ) -> type[Component]:
-        """The pydantic model of the component's mapping.
+        """The pydantic model of the component's mapping, made once for the same shared keys.
 
         shared: `shared_keys()`, to spare making them. without: parameters that are left out.
         """
-        base = shared or self.shared_keys()
+        return self._schema(shared or self.shared_keys(), without)
+
+    @lru_cache(maxsize=512)  # noqa: B019 (entries live as long as the program)
+    def _schema(self, base: type[Component], without: tuple[str, ...]) -> type[Component]:
         shadowed = set(self.parameters) & set(base.model_fields)
         if shadowed:
             raise self.mistake(f"has parameters whose names are keys that all have: {shadowed}")
@@ -122,11 +125,6 @@ class Entry:
             wrong = str(error).partition("\n")[0]
             message = f"has a parameter of a type that YAML can't give: {wrong}"
             raise self.mistake(message) from error
-
-    @lru_cache(maxsize=256)  # noqa: B019 (as long-lived as the program)
-    def cached_schema(self, without: tuple[str, ...]) -> type[Component]:
-        """`schema`, made once."""
-        return self.schema(without=without)
 
     @property
     def summary(self) -> str:

@@ -58,7 +58,7 @@ class Nested:
     def schema(self, name: Any) -> type[Component] | None:
         """The keys of the component of this name; None if there is none."""
         found = self.registry.find(name)
-        return None if found is None else found.cached_schema(self.without)
+        return None if found is None else found.schema(without=self.without)
 
     def names(self) -> list[str]:
         """What can be named."""

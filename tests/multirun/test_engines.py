@@ -229,7 +229,7 @@ def test_runs_share_a_gpu_or_see_none(cluster: Any, tmp_path: Path) -> None:
     _, err = lacks.communicate(timeout=HANGS)
     assert lacks.returncode == 1
     assert "a run asks for 1 CPU, 6 GB of memory" in err
-    assert "no node of the cluster has that much (2 CPU, 1 GPU, 4 GB of memory; 2 CPU" in err
+    assert "that much (2 CPU, 1 GPU, 4 GB of memory; 2 CPU, 4 GB of memory)" in err
 
 
 # Slurm -------------------------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from cnnrun.data.dataset import Dataset, Split
@@ -20,7 +22,7 @@ def digits() -> Dataset:
     The set has no official test split: 360 samples, stratified and always the same, are the test
     split.
     """
-    table = np.loadtxt(_file(), delimiter=",", dtype=np.int64)
+    table = _table()
     # Pixels are counts 0..16 of ink in 4x4 cells; spread over the range of a byte.
     pixels = np.rint(table[:, :-1] * (255 / 16)).astype(np.uint8)
     everything = Split(
@@ -34,6 +36,12 @@ def digits() -> Dataset:
         everything.take(train.nonzero().squeeze(1)),
         everything.take(test),
     )
+
+
+@cache
+def _table() -> npt.NDArray[np.int64]:
+    """(1797, 65): 64 counts and the digit of each image; parsed once for all runs of a process."""
+    return np.loadtxt(_file(), delimiter=",", dtype=np.int64)
 
 
 def _file() -> Path:

@@ -51,7 +51,7 @@ class RayEngine:
         wanted = {"CPU": cpus, "GPU": gpus, "memory": (place.memory or 0) * _GB}
         room = sum(runs_at_once(node, wanted) for node in nodes)
         if not room:
-            found = "; ".join(dict.fromkeys(_said(node) for node in nodes))
+            found = "; ".join(sorted({_said(node) for node in nodes}))
             raise UserError(
                 f"--on {place.on}: a run asks for {_said(wanted)}, and no node of the cluster has "
                 f"that much ({found})"
