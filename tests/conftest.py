@@ -45,9 +45,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 typer.main.get_command = cache(typer.main.get_command)
 
 
+def slow_ones(cases: Iterable[Any], *slow: Any) -> list[Any]:
+    """`cases` for `parametrize`: these are slow, the others always run."""
+    return [pytest.param(case, marks=pytest.mark.slow) if case in slow else case for case in cases]
+
+
 def quick_ones(cases: Iterable[Any], *quick: Any) -> list[Any]:
-    """`cases` for `parametrize`: the `quick` ones always run, the others are slow."""
-    return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]
+    """`cases` for `parametrize`: these always run, the others are slow."""
+    return slow_ones(cases, *(case for case in cases if case not in quick))
 
 
 def stand_in(module: ModuleType, **changes: Any) -> SimpleNamespace:

@@ -54,7 +54,7 @@ def state_of(run: Path) -> dict[str, Any]:
         ["model={name: cnn, channels: [4, 6, 8], batch_norm: true, dropout: 0.3}"],
         ["training.amp=bf16"],
         ["training.accumulate=2", "training.clip_norm=1", "training.swa=0"],
-        ["optimizer={name: lbfgs}"],
+        pytest.param(["optimizer={name: lbfgs}"], marks=pytest.mark.slow),
     ],
 )
 def test_weights_statistics_and_log_are_equal_to_the_bit(
@@ -66,6 +66,7 @@ def test_weights_statistics_and_log_are_equal_to_the_bit(
     torch.testing.assert_close(state_of(with_it), state_of(without), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_two_processes_compute_the_same() -> None:
     without, with_it = (
         together(2, "train", "x.yaml", *changes, "-q")

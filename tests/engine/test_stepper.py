@@ -63,6 +63,7 @@ def test_a_batch_in_pieces_takes_the_same_steps(cnnrun: Command, tiny: Path, pie
     assert first["train_loss"] == pytest.approx(second["train_loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_pieces_never_starve_batch_normalization(cnnrun: Command, tiny: Path) -> None:
     """Not even the last, smaller batch is cut into single samples."""
     ended = cnnrun("train", tiny, "-q", "training.accumulate=64", "dataset.batch_size=64",

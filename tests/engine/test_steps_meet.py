@@ -177,7 +177,7 @@ def equal_draws() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("subject", quick_ones(DIVIDED, "distillation", "gan", "sam", "swa"))
+@pytest.mark.parametrize("subject", quick_ones(DIVIDED, "sam", "swa"))
 def test_two_processes_compute_what_one_does(
     arguments: Arguments, alone: Callable[[str], Path], subject: str
 ) -> None:

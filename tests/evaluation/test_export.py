@@ -17,7 +17,7 @@ from torch import Tensor
 from cnnrun import load_model
 from cnnrun.evaluation import export, export_formats
 from cnnrun.evaluation.loading import open_trained
-from tests.conftest import Command
+from tests.conftest import Command, slow_ones
 from tests.small_run import small_run, write_test_images
 
 __all__ = ["small_run"]
@@ -42,7 +42,7 @@ def test_onnxruntime_gives_the_networks_answers(cnnrun: Command, small_run: Path
     assert about["input"] == "N x 1 x 8 x 8, uint8, 0..255"
 
 
-@pytest.mark.parametrize("format", ["torch-export", "torchscript"])
+@pytest.mark.parametrize("format", slow_ones(["torch-export", "torchscript"], "torch-export"))
 def test_torch_gives_the_networks_answers(cnnrun: Command, small_run: Path, format: str) -> None:
     images = write_test_images(Path("images"), 5)
     model = load_model(small_run, device="cpu")

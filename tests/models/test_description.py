@@ -25,7 +25,7 @@ from cnnrun.models.resnet import ResNet
 from cnnrun.models.vgg import VGG
 from cnnrun.plots.drawing.diagram import MOST_BOXES, boxes_of, draw_diagram
 from cnnrun.registry import models
-from tests.conftest import quick_ones
+from tests.conftest import quick_ones, slow_ones
 from tests.models.test_zoo import on_meta
 from tests.plot_reading import assert_readable, words
 
@@ -64,7 +64,7 @@ def leaf_shapes(model: nn.Module, shape: tuple[int, ...]) -> list[tuple[Any, ...
     return calls
 
 
-@pytest.mark.parametrize("name", [*REGISTERED, *TORCHVISION])
+@pytest.mark.parametrize("name", [*REGISTERED, *slow_ones(TORCHVISION, "vgg11")])
 def test_shapes_and_parameters_are_what_hooks_see(name: str) -> None:
     shape = (3, 64, 64)
     model = built(name, shape)
@@ -153,18 +153,19 @@ def predicted(row: Layer, axis: int, place: int) -> tuple[int, int]:
     return first, first + row.receptive_field[axis] - 1
 
 
-LARGE = (("googlenet", 480), ("mobilenet_v2", 544), ("densenet121", 416))
+LARGE = [("googlenet", 480), ("mobilenet_v2", 544), ("densenet121", 416), ("resnet18", 544)]
+SLOW = [("whitened_cnn", 160), ("resnet", 160), *LARGE]
+HEIGHTS = [
+    *((name, 160) for name in REGISTERED),
+    ("squeezenet1_1", 320),
+    ("shufflenet_v2_x0_5", 544),
+    *LARGE,
+]
 
 
 @pytest.mark.parametrize(
     ("name", "height"),
-    [
-        *((name, 160) for name in REGISTERED),
-        ("resnet18", 544),
-        ("squeezenet1_1", 320),
-        ("shufflenet_v2_x0_5", 544),
-        *(pytest.param(*large, marks=pytest.mark.slow) for large in LARGE),
-    ],
+    [pytest.param(*case, marks=[pytest.mark.slow] if case in SLOW else []) for case in HEIGHTS],
 )
 def test_receptive_fields_are_where_gradients_reach(name: str, height: int) -> None:
     """High images, so that most units see nothing beyond the border."""
@@ -219,7 +220,9 @@ def wrong_bias_count(model: nn.Module, description: Description) -> int:
     return extra
 
 
-@pytest.mark.parametrize("name", [*REGISTERED, *TORCHVISION, "mobilenet_v2", "shufflenet_v2_x0_5"])
+@pytest.mark.parametrize(
+    "name", [*REGISTERED, *slow_ones(TORCHVISION, "vgg11"), "mobilenet_v2", "shufflenet_v2_x0_5"]
+)
 def test_counts_equal_torchinfos(name: str) -> None:
     shape = (3, 64, 64)
     model = built(name, shape)

@@ -41,7 +41,7 @@ def library(name: str) -> nn.Module:
         (lambda: ResNet((3, 32, 32), 10, width=2), 32, "features.stage1"),
         (lambda: VGG((3, 64, 64), 10, width=2, depth=16), 64, "features.1"),
         (lambda: library("resnet18"), 64, "layer1"),
-        (lambda: library("vgg11"), 64, "features.10"),
+        pytest.param(lambda: library("vgg11"), 64, "features.10", marks=pytest.mark.slow),
         (lambda: library("mobilenet_v3_small"), 64, "features.3"),
         (lambda: timm.create_model("efficientnet_lite0", num_classes=10), 64, "blocks.2"),
     ],

@@ -13,7 +13,7 @@ from cnnrun.errors import UserError
 from cnnrun.models.feature_stages import last_of_each_size
 from cnnrun.models.unet import Unet
 from cnnrun.registry import models
-from tests.conftest import Command, quick_ones
+from tests.conftest import Command, quick_ones, slow_ones
 from tests.small_tasks import write
 
 ENCODERS: list[Any] = [
@@ -34,7 +34,11 @@ def _name(encoder: Any) -> str:
     return str(encoder if isinstance(encoder, str) else encoder["name"])
 
 
-@pytest.mark.parametrize("encoder", ENCODERS, ids=_name)
+@pytest.mark.parametrize(
+    "encoder",
+    slow_ones(ENCODERS, "vgg", "torchvision/efficientnet_b0", "torchvision/densenet121"),
+    ids=_name,
+)
 @pytest.mark.parametrize("shape", quick_ones([(3, 64, 64), (3, 65, 47)], (3, 65, 47)), ids=str)
 def test_a_class_for_each_pixel(encoder: Any, shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)

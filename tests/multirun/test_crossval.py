@@ -130,6 +130,7 @@ def test_a_stopped_cross_validation_goes_on(
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 def test_a_fold_that_was_killed_goes_on_to_the_same_scores(
     folded: tuple[Path, crossval.Scored], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_fold_that_was_killed_goes_on_to_the_same_scores(
     assert found.folds == folded[1].folds
 
 
+@pytest.mark.slow
 def test_under_several_seeds_each_fold_is_the_plain_run_of_its_seed(
     cnnrun: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -275,7 +275,7 @@ def zoo(name: str) -> nn.Module:
         (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(), nn.MaxPool2d(2)), 16, "1"),
         (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), 16, "1"),
         (lambda: zoo("resnet18"), 64, "layer4.1"),  # its relu is called twice
-        (lambda: zoo("vgg11"), 64, "features.19"),
+        pytest.param(lambda: zoo("vgg11"), 64, "features.19", marks=pytest.mark.slow),
         (lambda: zoo("efficientnet_b0"), 64, "features.8.2"),
         (lambda: zoo("mobilenet_v3_small"), 64, "features.12.2"),
     ],

@@ -19,6 +19,7 @@ from cnnrun.plots.drawing.filters import draw_features, draw_filters
 from cnnrun.plots.drawing.images import draw_augmentations, draw_mistakes, draw_pixels, draw_samples
 from cnnrun.plots.drawing.scales import name_axis, set_log_scale
 from cnnrun.plots.style import Figure, matplotlib
+from tests.conftest import slow_ones
 from tests.plot_reading import (
     GRAY,
     LONG,
@@ -81,7 +82,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", slow_ones(FIGURES, "confusion 1300"))
 def test_every_text_is_large_apart_from_others_and_inside(name: str) -> None:
     assert_readable(FIGURES[name]())
 

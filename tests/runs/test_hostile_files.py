@@ -17,7 +17,7 @@ import torch
 
 from cnnrun.config.experiment import load
 from cnnrun.runner import train
-from tests.conftest import Command, Result
+from tests.conftest import Command, Result, slow_ones
 from tests.malice import bounded, refused
 
 CONFIG = """\
@@ -231,12 +231,13 @@ BOMBS = {
 }
 
 # Seconds each, most of them PyYAML's.
-LARGE = {"very many keys", "very many documents", "a huge text", "a huge float", "deep mappings"}
+LARGE = {
+    "very many keys", "very many documents", "a huge text", "a huge float", "a huge number",
+    "deep mappings", "deep lists",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "bomb", [pytest.param(b, marks=[pytest.mark.slow] if b in LARGE else []) for b in BOMBS]
-)
+@pytest.mark.parametrize("bomb", slow_ones(BOMBS, *LARGE))
 def test_no_config_costs_much_or_runs(cnnrun: Command, run: Path, bomb: str) -> None:
     """In a file, in the config of a run to resume, and as an override."""
     text, wanted = BOMBS[bomb]

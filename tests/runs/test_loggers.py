@@ -21,7 +21,7 @@ from cnnrun.runs.checkpoint import Checkpoint
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.loggers.forwarding import Reports
 from cnnrun.runs.loggers.logger import Logger, numbers
-from tests.conftest import Command
+from tests.conftest import Command, slow_ones
 
 QUIET = ("training.draw=false", "-q")
 
@@ -278,7 +278,7 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.mark.parametrize("at", ["begin", "epoch", "plot", "end"])
+@pytest.mark.parametrize("at", slow_ones(["begin", "epoch", "plot", "end"], "plot"))
 def test_one_that_fails_changes_nothing_but_is_named_once(
     cnnrun: Command, tiny: Path, failing: Path, at: str
 ) -> None:

@@ -155,6 +155,7 @@ def test_the_width_is_what_columns_says(monkeypatch: pytest.MonkeyPatch, columns
     assert console.width() == int(columns)
 
 
+@pytest.mark.slow
 def test_streams_of_a_shell(shell: Command, tiny: object) -> None:
     """Closed, full and left by its reader; the exit code is that of the training."""
     quick = f"cnnrun train {tiny} training.epochs=1 training.draw=false"
