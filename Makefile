@@ -34,7 +34,7 @@ install-dev: $(TOOLS) ## The same with all tools and optional libraries
 demo: install ## Train a small CNN on real handwritten digits (no download), show where the result is
 	$(BIN)/cnnrun train configs/digits_cnn.yaml
 
-test: install-dev ## Run the quick tests (3.5 minutes on 2 cores)
+test: install-dev ## Run the quick tests (3 minutes on 2 cores)
 	$(BIN)/python -m pytest -q
 
 test-long: install-dev ## Run the slow ones
@@ -43,14 +43,14 @@ test-long: install-dev ## Run the slow ones
 test-ci: install-dev ## Run all tests, as CI does
 	$(BIN)/python -m pytest -q -m ''
 
-test-busy: install-dev ## The tests beside eight processes that compute all the time
+test-busy: install-dev ## The tests while eight processes compute all the time
 	$(BIN)/python -m tests.busy
 
 chaos: install-dev ## Kill runs, break disks, mutate configs and files by the thousand, for an hour
 	$(BIN)/python -m tests.chaos.campaign
 	CNNRUN_THOROUGH=1 $(BIN)/python -m pytest -q -m slow
 
-benchmarks: install-dev ## Images/s of loading, augmentation and training, beside others'
+benchmarks: install-dev ## Images/s of loading, augmentation and training, against others'
 	$(PIP_INSTALL) --editable '.[benchmarks]'
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.commands

@@ -1,4 +1,4 @@
-"""Images per second of batch augmentation, beside the ways that torchvision offers.
+"""Images per second of batch augmentation, compared with the ways that torchvision offers.
 
     python benchmarks/augmentation.py [--size 32] [--batch 128] [--device cpu] [--threads 1]
 

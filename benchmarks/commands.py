@@ -1,11 +1,11 @@
-"""Whole commands, from start to exit: seconds and peak memory, beside a tutorial's script.
+"""Whole commands, from start to exit: seconds and peak memory, against a tutorial's script.
 
     python -m benchmarks.commands [--rounds 5]
 
-Training one epoch on scikit-learn's digits shows what a run costs beside its steps: the command's
-seconds, less those of `import torch` and of the epoch. The CIFAR-size CNN with augmentation is
-trained for two epochs by `cnnrun train` and by `benchmarks/tutorial.py`. All are run in turn, round
-after round; printed are medians.
+Training one epoch on scikit-learn's digits shows what a run costs apart from its steps: the seconds
+of the command, less those of `import torch` and of the epoch. The CIFAR-size CNN with augmentation
+is trained for two epochs by `cnnrun train` and by `benchmarks/tutorial.py`. All are run in turn,
+round after round; printed are medians.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def main() -> None:
         for name, rows in found.items()
     }
     torch_alone = medians["import torch"][0]
-    print(f"{'':32}{'MB':>8}{'seconds':>10}{'steps':>8}{'beside steps and import torch':>32}")
+    print(f"{'':32}{'MB':>8}{'seconds':>10}{'steps':>8}{'without steps and import torch':>32}")
     for name, (seconds, memory, steps) in medians.items():
         beside = f"{seconds - steps - torch_alone:.2f}" if steps else ""
         print(f"{name:32}{memory:8.0f}{seconds:10.2f}{steps:8.2f}{beside:>32}")

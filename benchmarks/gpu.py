@@ -1,9 +1,9 @@
 """One GPU measured whole: `benchmarks/gpu.sh [--json F] [--smoke]`, under 8 minutes on an H100.
 
 Its parts, of which one that fails is printed and does not end the others: the tests that need a
-GPU; cnnrun beside the same model stepping on one batch that is already there; CIFAR-10's ten epochs
-on synthetic images of its size; ResNet-50 in bfloat16 from JPEGs and from memory, with each lever;
-training killed and resumed, every bit compared. `--smoke` runs all of it on tiny data, on a
+GPU; cnnrun against the same model stepping on one batch that is already there; CIFAR-10's ten
+epochs on synthetic images of its size; ResNet-50 in bfloat16 from JPEGs and from memory, with each
+lever; training killed and resumed, every bit compared. `--smoke` runs all of it on tiny data, on a
 CPU too, to show that the script works; its figures mean nothing.
 """
 

@@ -1,4 +1,4 @@
-"""Images per second from JPEG files to random 224x224 crops, beside what torchvision offers.
+"""Images per second from JPEG files to random 224x224 crops, against what torchvision offers.
 
     python benchmarks/loading.py [--images 1000] [--rounds 3] [--threads 2]
 

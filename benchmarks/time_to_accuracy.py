@@ -1,4 +1,4 @@
-"""Seconds from starting a command to an accuracy on MNIST's test digits, beside other tools.
+"""Seconds from starting a command to an accuracy on MNIST's test digits, against other tools.
 
     python -m benchmarks.time_to_accuracy ROOT [--seeds 3] [--json FILE]
 

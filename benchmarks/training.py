@@ -1,4 +1,4 @@
-"""Images per second of training, beside a tutorial's loop, Lightning's Trainer, and the limit.
+"""Images per second of training, against a tutorial's loop, Lightning's Trainer, and the limit.
 
     python -m benchmarks.training [--data data] [--threads 2] [--rounds 5] [--only MNIST] [--json F]
 

@@ -24,7 +24,7 @@ class Metric:
 
     unit: `%` for fractions 0..1 that are shown in per cent, or e.g. `dB`. higher_is_better: None if
     unknown; runs are then not ranked by it.
-    format: of the number beside its unit; where that shows none of its digits, or far too many,
+    format: of the number without its unit; where that shows none of its digits, or far too many,
         four significant ones are written.
     bounds: the least and the largest possible value.
     of_the_loss: it is the loss or a part of it, so that values under different losses say nothing

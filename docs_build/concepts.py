@@ -126,7 +126,7 @@ def _commands(
     step: int,
     side: int = 0,
 ) -> list[str]:
-    """Commands and what each does: beside them where `side` pixels are given, else below."""
+    """Commands and what each does: next to them where `side` pixels are given, else below."""
     shown = []
     for number, (command, does) in enumerate(commands):
         at = y + step * number

@@ -20,7 +20,7 @@ comments; `cnnrun schema` writes a JSON Schema for your editor. On the command l
 `cnnrun train FILE optimizer.lr=0.01`.
 
 Where a key names a [component](components/index.md), `adam` is short for `{name: adam}`, and the parameters of the
-component are keys beside `name`.
+component are keys next to `name`.
 
 ## The whole file
 """

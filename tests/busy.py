@@ -1,4 +1,4 @@
-"""The tests beside processes that compute all the time: `python -m tests.busy [LOOPS]`.
+"""The tests while other processes compute all the time: `python -m tests.busy [LOOPS]`.
 
 What passes alone and fails here waits for a time instead of an event, or has a limit in seconds.
 """

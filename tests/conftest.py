@@ -219,7 +219,7 @@ def _shell(folder: Path, *first_on_path: Path) -> Command:
 
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
-    """The folder that holds MNIST/raw: CNNRUN_TEST_DATA, or where a checkout may have it beside it.
+    """The folder that holds MNIST/raw: CNNRUN_TEST_DATA, or the one next to a checkout.
 
     A folder that was named must have them; on a machine without them, what needs them is skipped.
     """

@@ -1,4 +1,4 @@
-"""The load that `make test-busy` puts beside the tests."""
+"""The load that `make test-busy` puts on the machine during the tests."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def test_what_is_right_is_taken(cnnrun: Command, tmp_path: Path, text: str) -> N
         # What fails in no line of theirs.
         (MODEL, MODEL, "@models.register('mine')\ndef f(num_classes):\n"
          "    return nn.Sequential(nn.Flatten(), nn.Linear(7, num_classes))\n",
-         "mine.py:4: the model 'mine' fails on 2 x 1 x 8 x 8 images: RuntimeError: mat1"),
+         "mine.py:4: the model 'mine' fails on 2 x 1 x 8 x 8 images: RuntimeError: "),
         (AUGMENTATION, "def apply", "def aply", "can't be made: TypeError: Can't instantiate"),
         (AUGMENTATION, "return {", "return 3 or {", "in apply: TypeError"),
         # What gives something else than it should.

@@ -148,8 +148,8 @@ class RunRecord:
     def score(self, split: Split, metric: str) -> float | None:
         """The score of the best epoch's weights; may be NaN; None if there is none.
 
-        NaN and what is undefined (R2 of equal values) are both null in the files: beside a loss
-        that is a number it was undefined.
+        NaN and what is undefined (R2 of equal values) are both null in the files: where the
+        loss is a number, it was undefined.
         """
         if split == "test":
             values, prefix = self.summary.get("test"), ""

@@ -23,7 +23,7 @@ _TOO_FEW = " (too few seeds for ±)"
 def to_text(comparison: Comparison, width: int | None = None) -> str:
     """A table of the groups, best first, what can be claimed, and the caveats.
 
-    width: of the terminal; settings that don't fit beside the scores have a table of their own.
+    width: of the terminal; settings that don't fit next to the scores have a table of their own.
     """
     results = comparison.results
     settings = [result.group.settings for result in results]
@@ -116,7 +116,7 @@ def conclusion(comparison: Comparison) -> str:
 def sentence(comparison: Comparison, first: Result, second: Result, full: bool = True) -> str:
     """What can be claimed about two groups, the first ranked before the second.
 
-    full: with the groups' settings beside their letters.
+    full: with the groups' settings next to their letters.
     """
     for result in (first, second):
         if result.interval is None:

@@ -274,7 +274,7 @@ def _named(values: dict[str, Any], path: KeyPath) -> Any:
 
 
 def _shown(to: KeyPath | None, path: KeyPath) -> str | None:
-    """A key as written beside that at `path`."""
+    """A key next to the one at `path`, as it is written."""
     if to is None:
         return None
     return str(to[-1]) if to[:-1] == path[:-1] else dotted_path(to)

@@ -22,7 +22,7 @@ MISSING = "missing"
 def code_of(values: Mapping[str, Any]) -> dict[str, str]:
     """A short hash of each code file that is not part of cnnrun, by the file's name.
 
-    These are the plug-ins, the modules beside them that they import, the class of an `own` data
+    These are the plug-ins, the modules next to them that they import, the class of an `own` data
     set, and the files in which components of installed packages are written.
 
     values: a complete experiment.

@@ -32,8 +32,8 @@ _loaded: dict[Path, bytes] = {}
 def load_plugins(files: Iterable[str]) -> None:
     """Run each Python file, so that what it registers can be named in a config.
 
-    A file is run again only after it was edited, as happens beside a notebook; what it registered
-    before is dropped. What installed packages register comes first.
+    A file is run again only after it was edited, as happens with a notebook open; what it had
+    registered is dropped. What installed packages register comes first.
 
     Raises:
         ConfigError: the file is missing or fails; the message names its line.

@@ -73,6 +73,6 @@ def _files(folder: Path, kind: Kind) -> Iterator[Path]:
 
 
 def _folders() -> list[Path]:
-    """`configs` here, and the package's own: inside it, or beside it in a checkout."""
+    """`configs` here, and the package's own: inside it, or next to it in a checkout."""
     inside = _PACKAGE / "configs"
     return [Path("configs"), inside if inside.is_dir() else _PACKAGE.parent / "configs"]

@@ -27,8 +27,8 @@ _LISTED = 8
 class Word:
     """The meaning here of another tool's word.
 
-    here: dotted keys or a value, the likeliest first; `.key` is beside it. same: whether it means
-    exactly the same. note: what differs, or what to do instead.
+    here: dotted keys or a value, the likeliest first; `.key` is one next to it. same: whether it
+    means exactly the same. note: what differs, or what to do instead.
     """
 
     here: tuple[str, ...]
@@ -48,7 +48,7 @@ class Word:
         return replace(self, here=tuple(section + h if h[0] == "." else h for h in self.here))
 
     def beside(self) -> Word | None:
-        """The meaning inside another component: keys beside it; elsewhere, it means nothing."""
+        """The meaning inside another component: keys next to it; elsewhere, it means nothing."""
         here = tuple(h for h in self.here if h[0] == ".")
         return replace(self, here=here) if here or not self.here else None
 

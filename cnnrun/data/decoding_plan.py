@@ -19,7 +19,7 @@ from cnnrun.runtime.launched import processes_here
 from cnnrun.runtime.memory import free_host_bytes
 
 PIECE = 32
-"""Samples that a process decodes at once: few beside a batch, long work beside sending them."""
+"""Samples that a process decodes at once: few next to a batch, and more work than sending them."""
 _FEWEST = 4  # fewer processes are no faster than threads
 _SPARED = 2  # cores for the loop that trains, and for the thread that pins memory
 

@@ -54,7 +54,7 @@ def _compares_images(parts: Parts) -> bool:
     """Whether the loss of two images is not the sum of their own.
 
     Two images in two places: exchanging the first changes the loss by an amount, which is another
-    one beside another second image only where the two are compared. Both have the draws of their
+    one with another second image only where the two are compared. Both have the draws of their
     place, whichever images they are.
     """
     split = parts.dataset.train

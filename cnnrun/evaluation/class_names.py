@@ -1,4 +1,4 @@
-"""Names of a network's outputs, from a file beside its weights."""
+"""Names of a network's outputs, from a file next to its weights."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def suspects(
 
 @dataclass(frozen=True)
 class _Judged:
-    """Labels beside predictions: the columns of a row per image."""
+    """Labels and predictions: the columns of a row per image."""
 
     classes: tuple[str, ...]
     labels: Labels

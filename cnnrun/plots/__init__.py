@@ -1,6 +1,6 @@
 """Plots. `draw_*` functions take arrays and return a Figure; the `of_*` modules register them.
 
-A new plot is a `draw_...` function and, beside it in an `of_*` module, a function with
+A new plot is a `draw_...` function and, next to it in an `of_*` module, a function with
 `@plots.register("name")` that takes a `Target` and gives the arrays to it.
 """
 

@@ -73,7 +73,7 @@ class Registry:
 
     @property
     def libraries(self) -> Libraries:
-        """Other libraries' classes by their own names, which come beside `names`."""
+        """Other libraries' classes by their own names, in addition to `names`."""
         importlib.import_module(self._package)
         return self._libraries
 

@@ -17,7 +17,7 @@ from cnnrun.report.charts import MOST_LINES, Line, chart, shown_epochs
 from cnnrun.report.page import curves, sentences, table
 
 _MANY_DIGITS = re.compile(r"\d+\.\d{5,}(e-?\d+)?")
-_BRIEF = 32  # letters of a line's name beside its letter
+_BRIEF = 32  # letters of a line's name after its letter
 
 
 def group_curves(comparison: Comparison) -> Markup:

@@ -133,7 +133,7 @@ def under_names_of(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str,
 def without_prefix(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`weights` without the attributes, possibly nested, in which a program holds the network.
 
-    own: the state dict of the network. If the network is found, everything beside it (counters, a
+    own: the state dict of the network. If the network is found, everything else (counters, a
     second network) is dropped.
     """
     weights = unwrapped(weights)

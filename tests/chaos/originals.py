@@ -122,7 +122,7 @@ def _write_shards(root: Path) -> None:
 
 
 def _write_run(root: Path) -> None:
-    """A run that has ended, another beside it, images to predict, and weights in both formats."""
+    """A run that has ended, another next to it, images to predict, and weights in both formats."""
     folder = root / "run"
     folder.mkdir()
     (folder / "x.yaml").write_text(_RUN)

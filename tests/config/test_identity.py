@@ -151,7 +151,7 @@ def test_code_of_ones_own_is_known_by_its_content(tiny: Path, tmp_path: Path) ->
 
     helper.write_text("WIDTH = 4\n")
     other = key_of(values)
-    assert other != key, "a module beside it changed"
+    assert other != key, "a module next to it changed"
     assert other.partition("-")[0] == key.partition("-")[0], "of the same settings"
     plugin.unlink()
     assert code_of(values)["mine.py"] == MISSING

@@ -1,4 +1,4 @@
-"""`cnnrun list` shows the shipped experiments, studies and sweeps beside the components."""
+"""`cnnrun list` shows the shipped experiments, studies and sweeps in addition to the components."""
 
 from __future__ import annotations
 

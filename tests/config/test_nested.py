@@ -109,7 +109,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def write(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Place, str], Path]:
-    """Writes the experiment of a place with a value, and stands beside it."""
+    """Writes the experiment of a place with a value, and stands next to it."""
     monkeypatch.chdir(folder)
 
     def written(place: Place, value: str) -> Path:

@@ -131,7 +131,7 @@ def test_one_of_several_targets_is_named(tmp_path: Path) -> None:
 
 
 def test_only_what_is_meant_is_read(tmp_path: Path) -> None:
-    """Arrays beside it may hold text or objects, which are never unpacked."""
+    """Arrays next to it may hold text or objects, which are never unpacked."""
     more = {"class_names": np.array(["a", "b"]), "about": np.array({"a": 1}, dtype=object)}
     file = _save(tmp_path, images=IMAGES, labels=ROWS["labels"], **more)
     assert len(npz(ImageOptions(), file=file).classes) == 3

@@ -74,7 +74,7 @@ def test_commands_do_what_the_page_shows(page: Path, quick_path: Path, tmp_path:
 def test_the_readme_and_then_the_tutorial_work_in_one_folder(
     quick_path: Path, tmp_path: Path
 ) -> None:
-    """What the first left behind is beside the second's own; nothing of it is needed there."""
+    """What the first left behind is next to the second's own; nothing of it is needed there."""
     for page in FIRST:
         _do_what_it_shows(page, tmp_path, quick_path)
         for path in tmp_path.iterdir():

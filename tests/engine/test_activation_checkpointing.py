@@ -85,7 +85,7 @@ def test_it_resumes_to_the_same_bits(
 
 
 def peak_of_a_step(*changes: str) -> int:
-    """The most bytes that a step holds beside weights and batch."""
+    """The most bytes that a step holds in addition to weights and batch."""
     parts = build(load(Path("x.yaml"), ["model.depth=20", *changes]))
     trainer = Trainer(parts)
     images, labels = next(trainer.train_batches.iterate())

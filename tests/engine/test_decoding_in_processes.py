@@ -1,4 +1,4 @@
-"""Whole trainings whose images are decoded by processes, as beside a GPU with many cores."""
+"""Whole trainings whose images are decoded by processes, as for a GPU with many cores."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ from cnnrun.plugin import models
 
 @models.register("two_ways")
 class TwoWays(torch.nn.Module):
-    "A classifier beside a part that images do not pass."
+    "A classifier with a part that images do not pass."
     def __init__(self, input_shape, num_classes):
         super().__init__()
         self.head = torch.nn.Sequential(

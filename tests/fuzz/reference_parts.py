@@ -172,7 +172,7 @@ def optimizer_of(values: dict[str, Any], groups: list[dict[str, Any]]) -> torch.
 
 
 class _Decoupled(torch.optim.SGD):
-    """Weights shrink by lr * decay beside the step."""
+    """Weights shrink by lr * decay apart from the step."""
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         decays = [group["weight_decay"] for group in self.param_groups]

@@ -244,7 +244,7 @@ class _DropConnect(nn.Module):
 
 
 class _Flat(nn.Module):
-    """All layers beside one another; what is random or counts has no parameters."""
+    """All layers in parallel; what is random or counts has no parameters."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -76,7 +76,7 @@ def assert_lines_differ(figure: Figure) -> None:
 def assert_axes_are_named(figure: Figure) -> None:
     """Each axis with numbers has a name, its own or that of its neighbour in the row or column.
 
-    A name stands apart from the axes beside it.
+    A name stands apart from the axes next to it.
     """
     _, *others = figure.axes
     boxes = [axes.get_window_extent() for axes in others]

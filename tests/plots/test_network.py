@@ -389,7 +389,7 @@ def test_many_classes_are_named_at_their_centres(spread: float) -> None:
 
 @pytest.mark.parametrize("count", [3, 12, 40])
 def test_names_cover_no_point_where_each_is_seen(count: int) -> None:
-    """A point a class, far enough apart that there is room beside each."""
+    """A point a class, far enough apart that there is room around each."""
     points = np.stack(np.divmod(np.arange(count), 7), 1) * 1.0
     classes = [f"the {k}th" for k in range(count)]
     figure = draw_embedding(points, np.arange(count), classes, ["x", "y"], "PCA")

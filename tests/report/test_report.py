@@ -438,7 +438,7 @@ def test_on_paper_all_is_there_and_no_word_is_broken(
         " [e.clientHeight, e.querySelector('canvas').clientHeight, e.clientWidth])"
     )
     assert all(abs(plot - canvas) <= 6 for plot, canvas, _ in heights)
-    assert max(width for *_, width in heights) < 360, "two charts beside one another"
+    assert max(width for *_, width in heights) < 360, "two charts side by side"
     broken = opened.run(
         """
         const range = document.createRange(), found = [];

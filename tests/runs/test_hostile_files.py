@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
-    """A copy of a run that is not finished, and the config beside it."""
+    """A copy of a run that is not finished, and the config next to it."""
     (tmp_path / "x.yaml").write_text(CONFIG)
     copy = shutil.copytree(trained, tmp_path / "run")
     (copy / "summary.json").unlink()

@@ -29,7 +29,7 @@ SEGMENT = {"task": "segment", "dataset": {**SHAPES, "targets": "masks"},
            "model": {"name": "unet", "encoder": {"name": "cnn", "channels": [4, 4]}}}  # fmt: skip
 MULTILABEL = {"task": "multilabel", "dataset": {**SHAPES, "targets": "label_sets"}}
 REGRESS = {"task": "regress", "dataset": {**SHAPES, "targets": "values"}}
-# What a component needs beside its name, and the experiment that carries it.
+# What a component needs besides its name, and the experiment that carries it.
 CARRIED: dict[str, dict[str, Any]] = {
     "task.reconstruct": AUTOENCODER,
     "task.segment": SEGMENT, "model.unet": SEGMENT, "loss.dice": SEGMENT,

@@ -138,7 +138,7 @@ class NeuralStyle(nn.Module):
         """Refuse a trained image of `size` (height, width) that the network can't take.
 
         Raises:
-            UserError: it, or a style image beside it, is too small.
+            UserError: it or a style image is too small.
         """
         check: Any = self.features.check_size
         for one in {size, *(_beside(image, size) for image in self.images)}:
@@ -162,7 +162,7 @@ class NeuralStyle(nn.Module):
 
 
 def _beside(image: Tensor, size: tuple[int, ...]) -> tuple[int, int]:
-    """The size of a style image (3, H, W) beside a trained image of `size`: no longer than it."""
+    """The size of a style image (3, H, W) for a trained image of `size`: no longer than it."""
     return scaled_size(image.shape[1:], min(1.0, max(size) / max(image.shape[1:])))
 
 

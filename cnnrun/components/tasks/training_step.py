@@ -21,7 +21,7 @@ class TrainingStep(ABC):
 
     Gradients are zero when it starts. It works with several processes (each has its part of the
     batch), mixed precision and clipping; `training.accumulate`, `auto_batch`, `compile`, `on_nan:
-    skip` and fp16 are refused beside it.
+    skip` and fp16 can't be combined with it.
     """
 
     model: nn.Module
@@ -80,7 +80,7 @@ class TrainingStep(ABC):
 
 
 class OwnTraining:
-    """Optional hooks of a task beside `Task.step`."""
+    """Optional hooks of a task, in addition to `Task.step`."""
 
     def train_step(self, step: TrainingStep) -> None:
         """One training step, where forward, backward and update are not enough."""

@@ -1,6 +1,6 @@
 """What an augmentation is: random parameters for every image of a batch, and their effect.
 
-Drawing and applying are apart, so that a plot can show the parameters beside their effect and a
+Drawing and applying are apart, so that a plot can show the parameters with their effect and a
 test can choose them. No augmentation reads a value from the device: it would have to wait for a
 GPU.
 """

@@ -49,7 +49,7 @@ _REFUSED = {
     "Grayscale": "makes every image gray: dataset.channels=gray; for some, torchvision/"
     "RandomGrayscale",
 }
-# Policies change images alone, and torchvision refuses masks beside them.
+# Policies change images alone, and torchvision refuses masks with them.
 _OF_IMAGES_ALONE = ("AugMix", "AutoAugment", "RandAugment", "TrivialAugmentWide")
 # It computes in floats; all others get bytes, as JPEG and equalizing need them.
 _IN_FLOATS = ("GaussianNoise",)

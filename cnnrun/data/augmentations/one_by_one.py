@@ -1,8 +1,8 @@
 """Other libraries' transforms: one image after the other, on the CPU, each from a seed of its own.
 
-This is slow beside augmentations of a whole batch: the loop waits for the device and for each
-image. The seeds are drawn as all of a batch's random numbers are, so a resumed run, and any number
-of threads that read images, gets the same images.
+This is slow compared with augmentations of a whole batch: the loop waits for the device and for
+each image. The seeds are drawn as all of a batch's random numbers are, so a resumed run, and any
+number of threads that read images, gets the same images.
 """
 
 from __future__ import annotations

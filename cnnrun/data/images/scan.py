@@ -146,7 +146,7 @@ def write_findings(path: Path, findings: Findings) -> None:
 
 
 def partial_path(path: Path) -> Path:
-    """A temporary name beside `path` that no other process uses."""
+    """A temporary name in the folder of `path` that no other process uses."""
     return path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
 
 

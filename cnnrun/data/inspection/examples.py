@@ -1,4 +1,4 @@
-"""Duplicate images, to show beside a report on a data set."""
+"""Duplicate images, to show with a report on a data set."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def _check_is_no_run(base: Path) -> None:
 
 
 def _named_splits(base: Path, options: ImageOptions) -> tuple[dict[str, str], list[str]]:
-    """Folders by split, and unlabelled ones beside class folders.
+    """Folders by split, and unlabelled ones next to class folders.
 
     If no folder is called `train`, `base` itself is the training split.
     """

@@ -111,8 +111,8 @@ class _Found:
     """The masks of a split, and what was found in reading them.
 
     pixels: (N, H, W) uint8, not set where they are bad. bad: the reasons, by index in the split.
-    several: masks of more than one page. turned: images that an EXIF orientation turns, beside
-    masks that it does not, where sizes do not say which is right.
+    several: masks of more than one page. turned: images that an EXIF orientation turns, while
+    it does not turn their masks, where sizes do not say which is right.
     """
 
     split: Split

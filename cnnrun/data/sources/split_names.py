@@ -18,7 +18,7 @@ _WORDS = {
     "unlabeled": "unlabelled",
     "unlabelled": "unlabelled",
 }
-# Words beside those that mean nothing.
+# Words that mean nothing next to those.
 _FILLING = frozenset(
     ("set", "data", "dataset", "image", "images", "img", "imgs", "photos", "folder", "split", "seg")
 )

@@ -141,5 +141,5 @@ def _key_and_ending(name: str) -> tuple[str, str]:
     """`train/00012.seg.png` is key `train/00012` and ending `seg.png`, in lower case."""
     folder, slash, file = name.rpartition("/")
     stem, _, ending = file.partition(".")
-    # macOS packs a companion `._name` beside every file.
+    # macOS packs a companion `._name` next to every file.
     return (folder + slash + stem, ending.lower()) if stem else (name, "")

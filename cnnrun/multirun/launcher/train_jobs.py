@@ -39,7 +39,7 @@ def train_jobs(
 ) -> list[Outcome]:
     """How each job ended, in order; finished runs are not run again.
 
-    folder: where their runs are, and beside it `logs`. name: what a job is called. again: the
+    folder: where their runs are; `logs` is next to it. name: what a job is called. again: the
     command that resumes them. all_needed: the first that fails ends all; those that did not start
     have no outcome.
 

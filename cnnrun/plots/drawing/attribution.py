@@ -40,7 +40,7 @@ def draw_attributions(
     confidences: Sequence[float],
     title: str,
 ) -> Figure:
-    """Each image beside its map and the map laid over it, with the model's prediction.
+    """Each image, its map and the map laid over it, with the model's prediction.
 
     `images` (N, C, H, W) float 0..1, `maps` (N, H, W) not negative; the rest N values each,
     `confidences` in 0..1, `true_names` None if unknown. Each map is drawn from zero to

@@ -33,7 +33,7 @@ _CURVES, _SCORES, _ROW = (470, 340), 300, (26, 56)
 """Pixels: size of the panel of curves, width of that of scores, least and most height of a row."""
 
 _PANEL = (350, 290)
-"""Pixels of a panel where two stand beside one another."""
+"""Pixels of a panel where two stand side by side."""
 
 _LEFT, _BELOW, _NAME, _SAMPLE, _LINE = 88, 112, 280, 44, 17
 """Pixels: left of the curves, below both panels, longest name, sample of a line, line of text."""

@@ -69,9 +69,9 @@ def draw_confusion(
     """The confusion matrix: true classes down, predicted ones across.
 
     `matrix` (K, K) counts, `class_names` K names. The colour of a cell is its share of the row, on
-    a square-root scale on which rare mistakes still show; a bar beside each row is its recall.
+    a square-root scale on which rare mistakes still show; the bar next to each row is its recall.
     Up to 20 classes the cells hold their counts, or if `normalized` their shares of the row in per
-    cent; with more, names are thinned out and the most confused pairs are listed beside.
+    cent; with more, names are thinned out and the most confused pairs are listed next to it.
     """
     texts = _percent_texts(matrix) if normalized else matrix.astype(str)
     layout = _Layout(matrix, texts, class_names)
@@ -223,7 +223,7 @@ def _percent_texts(matrix: Matrix) -> NDArray[np.str_]:
 
 
 def _draw_recall(sheet: Sheet, matrix: Matrix, layout: _Layout) -> None:
-    """A bar beside each row: which share of the class was found."""
+    """A bar next to each row: which share of the class was found."""
     left = layout.right + 14
     written = 0 if layout.crowded else 44
     axes = new_axes(sheet.figure, left, HEADER, _RECALL - 30 - written, layout.side)

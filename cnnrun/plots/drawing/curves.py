@@ -89,7 +89,7 @@ def draw_curves(
 
 
 def _panels(count: int, title: str) -> tuple[Sheet, list[Axes]]:
-    """A sheet with `count` empty panels, at most three beside one another."""
+    """A sheet with `count` empty panels, at most three in a row."""
     columns = min(3, count) if count != 4 else 2
     rows = math.ceil(count / columns)
     pitch_x, pitch_y = _LEFT + _PANEL[0], _PANEL[1] + _BELOW

@@ -38,7 +38,7 @@ MOST_FILTERS = 64
 """Filters shown; the title says how many there are."""
 
 MOST_MAPS, MAPS_IN_A_ROW = 16, 8
-"""Feature maps shown of a layer, and beside one another."""
+"""Feature maps shown of a layer, and in a row."""
 
 _FILTER, _MAP = 72, 96
 """Pixels that the longest side of a filter and of a feature map is drawn at, or nearly."""

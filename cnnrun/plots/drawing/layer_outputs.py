@@ -144,7 +144,7 @@ def _set_scale(axes: Axes, layers: Sequence[LayerOutputs]) -> None:
 
 
 def _powers(axes: Axes, least: float, greatest: float) -> list[float]:
-    """Zero and powers of ten on either side of it, as many as can be written beside one another."""
+    """Zero and powers of ten on either side of it, as many as can be written side by side."""
     exponents = range(math.floor(math.log10(greatest)), math.floor(math.log10(least)), -1)
     chosen = [0.0]
     for value in (sign * 10.0**exponent for exponent in exponents for sign in (1, -1)):

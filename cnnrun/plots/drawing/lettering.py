@@ -175,7 +175,7 @@ def _ending(text: str, kept: int) -> str:
 
 
 def left_to_right(*parts: str) -> str:
-    """Parts beside one another from left to right, also names that are read from right to left.
+    """Parts side by side from left to right, also names that are read from right to left.
 
     Then a mark of that direction stands around each: `A → B` would else be drawn as `B ← A`.
     """

@@ -50,7 +50,7 @@ _AREAS: dict[Kind, str] = {"precision_recall": "average precision", "roc": AUROC
 
 @styled
 def draw_calibration(found: Calibration, title: str) -> Figure:
-    """A reliability diagram: the accuracy of answers beside the confidence they were given with.
+    """A reliability diagram: the accuracy of answers against the confidence they were given with.
 
     Bars are what was right, hatched what lies between that and the confidence; below them, how
     many answers each bin has.

@@ -3,13 +3,13 @@
 const lineChart = (() => {
   const { colourOf, css, dashOf, element, isNumber, isolated, logTicks, sample, wantsLog, written } =
     looks;
-  const MOST_NAMED = 8; // lines with a legend and all their values beside the pointer
+  const MOST_NAMED = 8; // lines with a legend and all their values at the pointer
   const HEIGHT = 270;
   const tip = document.getElementById("tip");
 
   // spec: {title, x: [epoch], lines: [{name, values, spread?, raw?, slot?}], unit, decimals,
   // is_error}; `raw` is drawn faintly behind `values`, `spread` to either side is a band.
-  // zoomAll(range): show the same epochs in all charts beside it; null for every epoch.
+  // zoomAll(range): show the same epochs in all charts of its row; null for every epoch.
   class Chart {
     constructor(figure, spec, zoomAll) {
       this.figure = figure;
