@@ -85,9 +85,8 @@ class Suspects:
             for row in self.rows[:most]
         ]
         more = [f"and {len(self.rows) - most:,} more"] if len(self.rows) > most else []
-        return "\n".join(
-            [heading, *columns([["image", "label", "suggested", "margin"], *rows], (3,)), *more]
-        )
+        table = [["image", "label", "suggested", "margin"], *rows]
+        return "\n".join([heading, *columns(table, right=(3,), names=(0, 1, 2)), *more])
 
 
 def suspects(

@@ -106,7 +106,7 @@ class Scored:
         return "\n".join(
             [
                 f"{self.name}: {folds} folds, {self.images:,} images, each held out {once}",
-                *columns([head, *rows], right=(1,)),
+                *columns([head, *rows], right=(1,), names=(0,)),
                 *partly,
                 "intervals are corrected for folds that share images (Nadeau & Bengio 2003)",
                 *(f"predictions  {file}" for file in self.predictions),
