@@ -200,7 +200,7 @@ def test_a_command_fits_its_tables_to_the_terminal_alone(
         ended = cnnrun("eval", small_run)
     assert ended.code == 0, ended.err
     text = terminal.getvalue() or ended.out
-    assert text.count("class  ") == (2 if is_terminal else 1)
+    assert text.count("\nclass  ") == (2 if is_terminal else 1)
     assert (max(map(width_of, text.split("\n"))) <= 36) == is_terminal
 
 
