@@ -24,7 +24,7 @@ from cnnrun.errors import ConfigError, UserError
 from cnnrun.evaluation import out_of_fold
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.evaluation.loading import open_checkpoint
-from cnnrun.evaluation.out_of_fold import Fold
+from cnnrun.evaluation.out_of_fold import RESULT, Fold
 from cnnrun.multirun.comparable import task_of
 from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.launcher.queue import Outcome
@@ -35,7 +35,6 @@ from cnnrun.runtime.files import write_json, write_text
 from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.text_table import columns
 
-RESULT = "crossval.json"
 # All folds but one train; with two folds each class must be in both.
 FEWEST = 2
 
