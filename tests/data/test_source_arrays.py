@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from cnnrun.data.identity import identified
+from cnnrun.data.images.arrays import quantized
 from cnnrun.data.images.decoding import ImageOptions
+from cnnrun.data.images.reading import ImageReading
 from cnnrun.data.sources import npz_file
 from cnnrun.data.sources.npz_file import npz
 from cnnrun.data.sources.own import own
@@ -264,3 +266,18 @@ def test_values_keep_their_digits_until_they_are_compared(tmp_path: Path) -> Non
     )
     with pytest.raises(UserError, match=r"from 1600000000 to 1600000011, .* barely distinguish"):
         own(ImageOptions(), target=f"{tmp_path / 'own.py'}:Times", targets="values")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -0.5, 3.0])
+def test_an_image_of_wrong_values_is_named(bad: float) -> None:
+    images = torch.rand(12, 1, 4, 4)
+    images[7, 0, 1, 2] = bad
+    with pytest.raises(UserError, match=r"values go from .* \(sample 7\)"):
+        quantized(images)
+    with pytest.raises(UserError, match=r"values go from .* \(sample 7\)"):
+        quantized(images, ImageReading.of(bits=1))
+    if np.isnan(bad):
+        with pytest.raises(UserError, match=r"from nan to nan \(sample 7\).*dataset.range"):
+            quantized(images, ImageReading.of(span=[0.0, 1.0]))
+    else:
+        quantized(images, ImageReading.of(span=[0.0, 1.0]))

@@ -71,11 +71,18 @@ def quantized(tensor: Tensor, reading: ImageReading = AS_STORED) -> Tensor:
         )
     low, high = (float(value) for value in tensor.aminmax())
     if not (low >= 0 and high <= 1):
+        wrong = ~((tensor >= 0) & (tensor <= 1))
+        which = f" (sample {_first(wrong)})" if tensor.dim() == 4 else ""
         raise UserError(
-            f"the image's values go from {low:g} to {high:g}; expected float in 0..1 "
+            f"the image's values go from {low:g} to {high:g}{which}; expected float in 0..1 "
             "(leave normalizing to cnnrun)"
         )
     return tensor.mul(255).round().to(torch.uint8)
+
+
+def _first(wrong: Tensor) -> int:
+    """The first of several images (N, C, H, W) in which something is True."""
+    return int(wrong.flatten(1).any(1).nonzero()[0])
 
 
 def _in_range(tensor: Tensor, reading: ImageReading) -> Tensor:
@@ -86,7 +93,12 @@ def _in_range(tensor: Tensor, reading: ImageReading) -> Tensor:
     """
     values = tensor.numpy()  # torch has no minimum of uint16
     low, high = values.min(), values.max()
-    if not reading.clips and (low < reading.low or high > reading.high):
-        meant = f"expected {reading.low:g} to {reading.high:g} (dataset.bits)"
-        raise UserError(f"the image's values go from {low:g} to {high:g}; {meant}")
+    is_number = not np.isnan(low)  # the least of values with a NaN is NaN
+    if not is_number or (not reading.clips and (low < reading.low or high > reading.high)):
+        key = "range" if reading.clips else "bits"
+        meant = f"expected {reading.low:g} to {reading.high:g} (dataset.{key})"
+        right = (values >= reading.low) & (values <= reading.high)
+        wrong = torch.from_numpy(~right if is_number else np.isnan(values))
+        which = f" (sample {_first(wrong)})" if tensor.dim() == 4 else ""
+        raise UserError(f"the image's values go from {low:g} to {high:g}{which}; {meant}")
     return torch.stack([torch.from_numpy(reading.scaled(row, 255)) for row in values])
