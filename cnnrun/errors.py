@@ -123,10 +123,14 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 
 def did_you_mean_or_sizes(word: str, choices: Iterable[str]) -> str:
-    """As `did_you_mean`; if none is near, at most eight names that only differ in numbers."""
-    known = list(choices)
-    same = [name for name in known if re.sub(r"\d+", "0", name) == re.sub(r"\d+", "0", word)]
-    return did_you_mean(word, known) or (f"; there are {', '.join(same[:8])}" if same else "")
+    """As `did_you_mean`; if none is near, at most eight names that only differ in numbers.
+
+    A name may have a module in front: `models/resnet18`.
+    """
+    known, without = list(choices), word.rpartition("/")[2]
+    same = [name for name in known if re.sub(r"\d+", "0", name) == re.sub(r"\d+", "0", without)]
+    near = did_you_mean(word, known) or did_you_mean(without, known)
+    return near or (f"; there are {', '.join(same[:8])}" if same else "")
 
 
 def _is_short_for(word: str, name: str) -> bool:

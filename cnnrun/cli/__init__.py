@@ -27,6 +27,7 @@ from cnnrun.errors import Interrupted, UserCodeError, UserError, mistakes_of_use
 from cnnrun.runtime import console
 from cnnrun.runtime.launched import met
 from cnnrun.runtime.paths import give_libraries_a_cache
+from cnnrun.runtime.text_table import within
 
 __all__ = [
     "app",
@@ -66,7 +67,7 @@ def _main() -> int:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        with signals_handled():
+        with signals_handled(), within(console.room()):
             code = _run(arguments)
             sys.stdout.flush()
     except UserCodeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -16,6 +17,7 @@ from cnnrun.errors import ConfigError
 from cnnrun.runtime import console
 from cnnrun.runtime.printable import printable
 from cnnrun.runtime.strict_json import to_json
+from cnnrun.runtime.text_table import within
 
 if TYPE_CHECKING:
     from cnnrun.comparison import RunRecord
@@ -74,7 +76,8 @@ def runs(
             console.warn(f"note: {note}")
         # Requested columns are printed however wide they are.
         width = None if columns else shutil.get_terminal_size((120, 24)).columns
-        console.out(table.to_text(keys, width))
+        with within(width) if width else nullcontext():
+            console.out(table.to_text(keys, width), fit=True)
 
 
 @app.command(
@@ -134,7 +137,8 @@ def compare(
         _print_groups(comparing.to_dict(comparison))
     else:
         width = shutil.get_terminal_size((120, 24)).columns
-        console.out(comparing.to_text(comparison, width), fit=True)
+        with within(width):
+            console.out(comparing.to_text(comparison), fit=True)
 
 
 def _one_format(as_json: bool, as_csv: bool) -> None:

@@ -17,6 +17,7 @@ from cnnrun.errors import ConfigError, UserError
 from cnnrun.runtime import console
 from cnnrun.runtime.printable import printable
 from cnnrun.runtime.strict_json import to_json
+from cnnrun.runtime.text_table import wrapped
 
 if TYPE_CHECKING:
     from cnnrun.components.tasks import Task
@@ -172,7 +173,9 @@ def _rows(
 def _print_text(task: Task, rows: list[dict[str, Any]], first: bool) -> None:  # noqa: ARG001
     for row in rows:
         drawn = "".join(f"  {printable(row[key])}" for key in ("gradcam", "mask") if key in row)
-        console.out(f"{printable(row['file'])}: {task.row_to_text(row)}{drawn}")
+        text = f"{printable(row['file'])}: {task.row_to_text(row)}{drawn}"
+        room = console.room()
+        console.out(wrapped(text.split(" "), room, indent=4) if room else text)
 
 
 def _print_csv(task: Task, rows: list[dict[str, Any]], first: bool) -> None:

@@ -11,7 +11,7 @@ from cnnrun.comparison.groups import informative_keys, short, written
 from cnnrun.comparison.results import Comparison, Difference, Result
 from cnnrun.comparison.statistics import FEWEST_SEEDS, Interval
 from cnnrun.metrics import Metric
-from cnnrun.runtime.text_table import columns, width_of
+from cnnrun.runtime.text_table import columns
 
 # With more differing keys they are printed one per line.
 _MOST_COLUMNS = 4
@@ -20,11 +20,8 @@ _CELL = 36
 _TOO_FEW = " (too few seeds for ±)"
 
 
-def to_text(comparison: Comparison, width: int | None = None) -> str:
-    """A table of the groups, best first, what can be claimed, and the caveats.
-
-    width: of the terminal; settings that don't fit next to the scores have a table of their own.
-    """
+def to_text(comparison: Comparison) -> str:
+    """A table of the groups, best first, what can be claimed, and the caveats."""
     results = comparison.results
     settings = [result.group.settings for result in results]
     keys = informative_keys(dict.fromkeys(key for one in settings for key in one), settings)
@@ -32,23 +29,18 @@ def to_text(comparison: Comparison, width: int | None = None) -> str:
     scores, note = score_rows(comparison)
     rows = [[r.name, str(len(r.scores)), *texts] for r, texts in zip(results, scores, strict=True)]
     differing = [_cells(settings, key) for key in keys]
-    wide = columns(
-        [
-            [*head, *map(short, keys)],
-            *([*row, *(cells[k] for cells in differing)] for k, row in enumerate(rows)),
-        ]
-    )
-    is_apart = len(keys) > _MOST_COLUMNS or (
-        width is not None and max(map(width_of, wide)) > width and bool(keys)
-    )
-    lines = [*(columns([head, *rows]) if is_apart else wide), *note]
+    is_apart = len(keys) > _MOST_COLUMNS
+    if not is_apart:
+        head += map(short, keys)
+        rows = [[*row, *(cells[k] for cells in differing)] for k, row in enumerate(rows)]
+    lines = [*columns([head, *rows]), *note]
     if is_apart:
         names = [result.name for result in results]
         lines += ["", "what differs:"]
         for start in range(0, len(names), _MOST_COLUMNS):
             part = slice(start, start + _MOST_COLUMNS)
             table = [[short(k), *cells[part]] for k, cells in zip(keys, differing, strict=True)]
-            lines += [*columns([["", *names[part]], *table]), ""]
+            lines += [*columns([["", *names[part]], *table], names=(0,)), ""]
         lines.pop()
     lines += ["", *pair_sentences(comparison)]
     if comparison.caveats:

@@ -136,7 +136,7 @@ def _expectation(detail: ErrorDetails, path: KeyPath) -> str:
 
 
 def _short(value: Any) -> str:
-    text = to_text(value) if value is None or isinstance(value, bool) else repr(value)
+    text = to_text(value) if isinstance(value, bool) else "null" if value is None else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -190,6 +190,8 @@ def _nearest_key(
     word = str(path[-1])
     if near := did_you_mean(word, here):
         return near
+    if len(longer := [key for key in here if key.startswith(f"{word}_")]) == 1:
+        return f"; did you mean '{longer[0]}'?"  # `kernel` for `kernel_size`
     slip = near_key(words_at(path[:-1], values, model), word)
     if slip and nested_at(path[:-1], values, model):
         slip = slip.beside()

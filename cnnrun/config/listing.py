@@ -17,6 +17,7 @@ from cnnrun.errors import ConfigError, did_you_mean
 from cnnrun.registry import KINDS, Entry, Registry
 from cnnrun.registry.library import Library
 from cnnrun.registry.nested import nested_in
+from cnnrun.runtime import console
 
 _WIDTH, _INDENT = 80, " " * 6
 
@@ -68,7 +69,7 @@ def _one(registry: Registry, name: str) -> dict[str, Any]:
 
 def _library(library: Library) -> dict[str, Any]:
     """A library's components, in the form of `describe`."""
-    names = fill(", ".join(library.names()), _WIDTH, break_on_hyphens=False)
+    names = fill(", ".join(library.names()), _width(), break_on_hyphens=False)
     return {
         "name": f"{library.name}/*",
         "summary": library.summary,
@@ -199,8 +200,12 @@ def _parameter_lines(parameters: list[dict[str, Any]]) -> list[str]:
     lines = []
     for p, default in zip(parameters, defaults, strict=True):
         lines.append(f"  {p['name']:{name_width}}  {default:{default_width}}  {p['type']}")
-        lines += wrap(p["description"], _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
+        lines += wrap(p["description"], _width(), initial_indent=_INDENT, subsequent_indent=_INDENT)
     return lines
+
+
+def _width() -> int:
+    return min(_WIDTH, console.room() or _WIDTH)
 
 
 def _shown(value: Any) -> str:

@@ -101,10 +101,14 @@ def accept(
     """
     changed = False
     named: set[KeyPath] = set()
+    fixed: set[KeyPath] = set()
     for detail in error.errors(include_url=False):
         path = path_in(values, detail["loc"], detail["type"])
         if document.at(path) is None:
-            continue  # it was fixed together with another error about the same value
+            if detail["input"] is None and "none" in words_in(detail):
+                document.put(path, "none", document.place(path))
+                fixed.add(path)
+            continue  # else it was fixed together with another error about the same value
         if nested := nested_at(path, values, model):
             place, kind = nested[0], nested[1].registry
             if place not in named and _accept_name(document, place, kind):
@@ -114,9 +118,11 @@ def accept(
                 continue
         if detail["type"] == "extra_forbidden":
             changed |= _accept_key(document, values, path, model)
-        else:
-            changed |= _accept_value(document, path, detail, words_at(path, values, model))
-    return changed
+        elif path not in fixed and _accept_value(  # a union refuses a value more than once
+            document, path, detail, words_at(path, values, model)
+        ):
+            fixed.add(path)
+    return changed or bool(fixed)
 
 
 def _accept_key(

@@ -141,10 +141,14 @@ def slip_of(word: str, choices: Iterable[str]) -> str | None:
 
 
 def spelled_alike(word: object, choices: Iterable[str]) -> str | None:
-    """The one of `choices` that equals `word` except for case, hyphens, underscores and module."""
+    """The one of `choices` that equals `word` except for case, hyphens, underscores and module.
+
+    `torch/nn/MSELoss` is `mse_loss` if there is that, or else `torch/MSELoss`.
+    """
     plain = {_plain(choice): choice for choice in choices}
-    last = str(word).rpartition(".")[2]
-    return plain.get(_plain(str(word))) or plain.get(_plain(last))
+    parts = re.split("[./]", str(word))
+    spelled = map(_plain, (str(word), parts[-1], parts[0] + parts[-1]))
+    return next((plain[each] for each in spelled if each in plain), None)
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ Dataset Labels"), in a few lines of numpy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,9 +85,8 @@ class Suspects:
             for row in self.rows[:most]
         ]
         more = [f"and {len(self.rows) - most:,} more"] if len(self.rows) > most else []
-        return "\n".join(
-            [heading, *columns([["image", "label", "suggested", "margin"], *rows], (3,)), *more]
-        )
+        table = [["image", "label", "suggested", "margin"], *rows]
+        return "\n".join([heading, *columns(table, right=(3,), names=(0, 1, 2)), *more])
 
 
 def suspects(
@@ -95,8 +94,9 @@ def suspects(
 ) -> tuple[Suspects, Parts]:
     """Likely label errors, by a cross-validation's folder or a run; and the run's parts.
 
-    A cross-validation checks every training image; a single run only checks validation and test
-    images, since a network agrees with the labels that it was trained on.
+    A cross-validation checks every training image, by the mean probabilities of its seeds; a single
+    run only checks validation and test images, since a network agrees with the labels that it was
+    trained on.
 
     A row has `image` (its file, or split and position), `split`, `label`, `suggested`,
     `probability` (of the label), `suggested_probability` and `margin`.
@@ -109,11 +109,9 @@ def suspects(
     if not file.is_file():
         _, parts, checkpoint = open_checkpoint(target, overrides, plugins)
         return _of_run(parts, checkpoint), parts
-    said = out_of_fold.read(file)
-    # Any of its runs has all the images, in two splits.
-    run = min((config.parent for config in target.glob("runs/*/*/config.yaml")), default=target)
-    _, parts, _ = open_checkpoint(run, overrides, plugins)
-    return _of_folds(said, parts.dataset, len(np.unique(said.folds))), parts
+    seeds = out_of_fold.read_all(target)
+    _, parts, _ = open_checkpoint(out_of_fold.first_run(target), overrides, plugins)
+    return _of_folds(seeds, parts.dataset), parts
 
 
 @dataclass(frozen=True)
@@ -146,8 +144,9 @@ class _Judged:
         }
 
 
-def _of_folds(said: out_of_fold.OutOfFold, dataset: Dataset, folds: int) -> Suspects:
-    """From a cross-validation's predictions; its images are in both splits of any of its runs."""
+def _of_folds(seeds: Sequence[out_of_fold.OutOfFold], dataset: Dataset) -> Suspects:
+    """From a cross-validation's predictions; its images are in both splits of `dataset`."""
+    said = out_of_fold.mean_over_seeds(seeds)
     if said.classes != dataset.classes:
         raise UserError("the classes of the data are not those of the cross-validation")
     judged = _Judged(said.classes, said.labels, said.probabilities)
@@ -174,7 +173,9 @@ def _of_folds(said: out_of_fold.OutOfFold, dataset: Dataset, folds: int) -> Susp
         place = {"image": split.name(index) or f"train {known}", "split": "train"}
         rows.append({**place, **judged.row(number)})
         images.append(split.images[torch.tensor([index])])
-    words = f"cross-validation, {folds} folds"
+    words = f"cross-validation, {len(np.unique(said.folds))} folds"
+    if len(seeds) > 1:
+        words += f", mean of {len(seeds)} seeds"
     if any(changed):
         words += f"; {sum(changed):,} labels have been changed since"
     return Suspects(rows, _concatenated(images, dataset), len(said.labels), words)

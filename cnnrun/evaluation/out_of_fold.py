@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from cnnrun.components.tasks.task import Array, Predictions, Task
 from cnnrun.data.dataset import Split
 from cnnrun.errors import UserError
 from cnnrun.runtime.files import write_text
-from cnnrun.runtime.reading import read_text
+from cnnrun.runtime.reading import read_json, read_text
 
 NAME = "predictions.csv"
+RESULT = "crossval.json"
+"""In the same folder: the scores, and which files hold predictions, one for each seed."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,45 @@ def _columns(said: Predictions, task: Task, classes: Sequence[str]) -> dict[str,
 
 def _named(prefix: str, classes: Sequence[str], values: Array) -> dict[str, list[Any]]:
     return {f"{prefix}{name}": values[:, k].tolist() for k, name in enumerate(classes)}
+
+
+def read_all(folder: Path) -> list[OutOfFold]:
+    """The predictions of a cross-validation: those of its first seed, then those of the others.
+
+    Raises:
+        UserError: a file is from another task, damaged or missing.
+    """
+    names = [Path(file).name for file in _listed(folder, "predictions") or [NAME]]
+    return [read(folder / name) for name in names]
+
+
+def first_run(folder: Path) -> Path:
+    """A run of the first seed: it has all images of its predictions, in two splits."""
+    listed = [folder.joinpath("runs", *Path(run).parts[-2:]) for run in _listed(folder, "runs")]
+    found = sorted(config.parent for config in folder.glob("runs/*/*/config.yaml"))
+    return next(iter([*listed, *found]), folder)
+
+
+def _listed(folder: Path, key: str) -> list[str]:
+    """What its `crossval.json` lists; a folder may be moved, so only names in it count."""
+    result = folder / RESULT
+    found = read_json(result) if result.is_file() else {}
+    return list(found.get(key) or [])
+
+
+def mean_over_seeds(said: Sequence[OutOfFold]) -> OutOfFold:
+    """The first, with the mean probabilities of its images over all that have them.
+
+    Of several networks that were not trained on an image, none alone decides.
+    """
+    rows = {number: row for row, number in enumerate(said[0].ids.tolist())}
+    sums, counts = np.zeros_like(said[0].probabilities), np.zeros((len(said[0].ids), 1))
+    for one in said:
+        known = np.array([number in rows for number in one.ids.tolist()], bool)
+        at = [rows[number] for number in one.ids[known].tolist()]
+        np.add.at(sums, at, one.probabilities[known])
+        np.add.at(counts, at, 1)
+    return replace(said[0], probabilities=sums / counts)
 
 
 def read(file: Path) -> OutOfFold:

@@ -23,7 +23,7 @@ from cnnrun.errors import ConfigError, UserError
 from cnnrun.evaluation import out_of_fold
 from cnnrun.evaluation import scoring as evaluation
 from cnnrun.evaluation.loading import open_run_of
-from cnnrun.evaluation.out_of_fold import Fold
+from cnnrun.evaluation.out_of_fold import RESULT, Fold
 from cnnrun.multirun.comparable import task_of
 from cnnrun.multirun.launcher.job import Job
 from cnnrun.multirun.launcher.queue import Outcome
@@ -34,7 +34,6 @@ from cnnrun.runtime.files import write_json, write_text
 from cnnrun.runtime.paths import expanded
 from cnnrun.runtime.text_table import columns
 
-RESULT = "crossval.json"
 # All folds but one train; with two folds each class must be in both.
 FEWEST = 2
 
@@ -105,7 +104,7 @@ class Scored:
         return "\n".join(
             [
                 f"{self.name}: {folds} folds, {self.images:,} images, each held out {once}",
-                *columns([head, *rows], right=(1,)),
+                *columns([head, *rows], right=(1,), names=(0,)),
                 *partly,
                 "intervals are corrected for folds that share images (Nadeau & Bengio 2003)",
                 *(f"predictions  {file}" for file in self.predictions),

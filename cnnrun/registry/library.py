@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -59,9 +60,10 @@ class Libraries:
         return add
 
     def names_beside(self, name: Any) -> list[str]:
-        """The names of the library that `name` starts with; none for other names."""
-        found = [lib for lib in self.known.values() if str(name).lower().startswith(f"{lib.name}/")]
-        return [name for library in found for name in library.names()]
+        """The names of the library that `name` starts with (`torch/`, `torch.`), or none."""
+        beginning, *member = re.split(r"[./]", str(name).lower(), maxsplit=1)
+        library = self.known.get(beginning) if member else None
+        return library.names() if library else []
 
     def get(self, name: Any) -> Entry | None:
         """The entry of `torch/NAdam`; None if no library has it.

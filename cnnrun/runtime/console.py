@@ -217,6 +217,11 @@ def rich_console() -> Console:
     return Console(file=file, width=width() if os.environ.get("COLUMNS") else None)
 
 
+def room() -> int | None:
+    """The columns that results may take: those of the terminal on stdout, if it is one."""
+    return width(_stdout()) if _stdout().isatty() else None
+
+
 def width(stream: TextIO | Guarded = stderr) -> int:
     """The columns of the terminal on a stream; 80 where there is none. COLUMNS overrides both."""
     if os.environ.get("COLUMNS", "").isdecimal():

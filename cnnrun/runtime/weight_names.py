@@ -67,7 +67,7 @@ def table(own: Tensors, weights: Tensors) -> list[str]:
         rows.append([part, f"{numbers:,}", f"{fits} of {len(keys)}"])
     more = [[f"and {len(rows) - _MOST_PARTS} more", "", ""]] if len(rows) > _MOST_PARTS else []
     head = ["part of the network", "numbers", "tensors that fit"]
-    lines = columns([head, *rows[:_MOST_PARTS], *more], right=(1, 2))
+    lines = columns([head, *rows[:_MOST_PARTS], *more], right=(1, 2), names=(0,))
     wrong = [
         f"  {key}: {_why(own[key], weights.get(key))}"
         for key in own

@@ -247,6 +247,13 @@ def test_timm_models_take_any_channels_and_classes(name: str, shape: tuple[int, 
     assert model(torch.zeros(2, *shape)).shape == (2, 7)
 
 
+@pytest.mark.parametrize("library", [zoo.torchvision_model, zoo.timm_model])
+@pytest.mark.parametrize("written", ["models/resnet18", "models/resnet/resnet18", "ResNet18"])
+def test_a_network_named_with_its_module(library: Any, written: str) -> None:
+    with pytest.raises(UserError, match=f"has no model '{written}'; did you mean 'resnet18'"):
+        library(written, (3, 32, 32), 10)
+
+
 @pytest.mark.slow
 def test_timm_tells_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="timm has no model 'resnet10tt'; did you mean 'resnet10t'"):

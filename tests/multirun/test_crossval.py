@@ -21,6 +21,7 @@ from cnnrun.components.tasks.regress import Regress
 from cnnrun.data.splits import fold_of_groups
 from cnnrun.engine.trainer import Trainer
 from cnnrun.errors import ConfigError, Interrupted, UserError
+from cnnrun.evaluation import out_of_fold
 from cnnrun.evaluation.label_errors import likely_errors
 from cnnrun.multirun import crossval
 from cnnrun.multirun.launcher import workers
@@ -214,6 +215,8 @@ def test_under_several_seeds_each_fold_is_the_plain_run_of_its_seed(
     again = cnnrun("crossval", "x.yaml", "--folds", 2, "--seeds", "4,7")
     assert "2 folds, 300 images, each held out once with each of 2 seeds" in again.out
     assert "finished" not in again.err, "nothing is trained twice"
+    suspects = cnnrun("data", "--model", "crossval/x")
+    assert "(cross-validation, 2 folds, mean of 2 seeds)" in suspects.out, suspects.err
 
 
 def test_a_score_that_some_folds_leave_undefined_is_of_the_others(tmp_path: Path) -> None:
@@ -420,3 +423,27 @@ def test_no_interval_reaches_where_no_score_can_be(tmp_path: Path) -> None:
     assert high is not None
     assert high > 1
     assert " to 100.00 %" in found.to_text()
+
+
+def test_the_predictions_of_all_seeds_judge_a_label(tmp_path: Path) -> None:
+    """The images of the first seed, by the mean over the seeds that have them; no stale file."""
+    held = {"predictions.csv": [0, 1, 2, 3], "seed1-predictions.csv": [3, 1, 0, 9]}
+    random = np.random.default_rng(0)
+    drawn: dict[int, list[float]] = {}
+    for name, ids in {**held, "seed2-predictions.csv": [0, 1, 2, 3]}.items():
+        lines = ["id,image,fold,true,predicted,probability of a,probability of b"]
+        for number in ids:
+            share = float(random.random())
+            if name in held:
+                drawn.setdefault(number, []).append(share)
+            lines.append(f"{number},{number}.png,1,a,a,{share},{1 - share}")
+        (tmp_path / name).write_text("\n".join(lines))
+    names = [f"elsewhere/{name}" for name in held]
+    (tmp_path / "crossval.json").write_text(json.dumps({"predictions": names}))
+    found = out_of_fold.mean_over_seeds(out_of_fold.read_all(tmp_path))
+    assert found.ids.tolist() == [0, 1, 2, 3]
+    means = [np.mean(drawn[number]) for number in range(4)]
+    np.testing.assert_allclose(found.probabilities[:, 0], means)
+    np.testing.assert_allclose(found.probabilities.sum(1), 1)
+    (tmp_path / "crossval.json").unlink()
+    assert len(out_of_fold.read_all(tmp_path)) == 1, "an unfinished one has no more"

@@ -59,6 +59,8 @@ def test_rows_of_tables_commands_and_paths_stay_whole() -> None:
         path,
     ):
         assert fitted(line, 60) == line
+    assert fitted(f"94.44 %  {path}", 60) == f"94.44 %\n  {path}", "a line that can be copied"
+    assert fitted(f"{'word ' * 9}ended  some/where", 60) == f"{'word ' * 9}ended\n  some/where"
     assert fitted(f"it lies in {path}", 60) == f"it lies in\n{path}"
     assert fitted("one\n\n  two\n", 60) == "one\n\n  two\n"
 

@@ -105,7 +105,7 @@ class Classify(Task):
             rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))[:WORST_CLASSES]
             more = f"(the {WORST_CLASSES} of {len(scores['per_class'])} classes with the least F1; "
             paragraphs.append(more + "--json has all)")
-        paragraphs.append("\n".join(columns(_table(rows), right=(1, 2, 3, 4))))
+        paragraphs.append("\n".join(columns(_table(rows), right=(1, 2, 3, 4), names=(0,))))
         absent = [row["class"] for row in rows if not row["support"]]
         if absent:
             paragraphs.append(f"without images in this split: {', '.join(absent)}")

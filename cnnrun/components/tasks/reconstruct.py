@@ -151,7 +151,7 @@ class Reconstruct(Task):
                 self.lines_of(scores, self.headline),
                 f"code  {scores['code']:,} numbers per image, pixels are 0..1",
                 "",
-                *columns([head, *rows], right=(1, 2, 3, 4)),
+                *columns([head, *rows], right=(1, 2, 3, 4), names=(0,)),
             ]
         )
 

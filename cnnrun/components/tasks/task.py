@@ -283,7 +283,7 @@ class Task(OwnTraining, FoundInData):
         self, scores: Mapping[str, Any], head: Sequence[str], rows: Iterable[Sequence[str]]
     ) -> str:
         """The headline scores, and below them a table of numbers with names in the first column."""
-        table = columns([head, *rows], right=range(1, len(head)))
+        table = columns([head, *rows], right=range(1, len(head)), names=(0,))
         return "\n".join([self.lines_of(scores, self.headline), "", *table])
 
     def lines_of(self, scores: Mapping[str, Any], names: Iterable[str]) -> str:

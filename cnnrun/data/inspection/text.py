@@ -117,10 +117,10 @@ def _counts(report: Report) -> list[str]:
     first = _WORD[report["targets"]]
     rows = [(first, *counts), *((classes[k], *_at(counts, k)) for k in order)]
     rows.append(("total", *(f"{report['totals'][split]:,}" for split in counts)))
-    lines = columns(rows, right=range(1, len(rows[0])))
     if omitted:
-        lines.insert(1 + _MOST_CLASSES // 2, f"... {omitted:,} more classes ...")
-    return lines
+        more = (f"... {omitted:,} more classes ...", *("" for _ in counts))
+        rows.insert(1 + _MOST_CLASSES // 2, more)
+    return columns(rows, right=range(1, len(rows[0])), names=(0,))
 
 
 def _at(counts: dict[str, list[int]], k: int) -> list[str]:

@@ -103,7 +103,7 @@ class Findings:
             for r, texts in zip(comparison.results, scores, strict=True)
         ]
         lines = [*([self.study.about.strip(), ""] if self.study.about else [])]
-        lines += [*columns([head, *rows]), *note, "", *self.sentences]
+        lines += [*columns([head, *rows], names=(0,)), *note, "", *self.sentences]
         warnings = [*self.failures, *comparison.caveats]
         if warnings:
             lines += ["", *(f"warning: {text}" for text in warnings)]

@@ -22,6 +22,7 @@ from cnnrun.multirun.settings import Settings, apply, changes
 from cnnrun.multirun.study.findings import Findings
 from cnnrun.multirun.study.spec import Study, load, run_named
 from cnnrun.runtime.files import write_json, write_text
+from cnnrun.runtime.text_table import within
 
 
 def run(file: Path, overrides: Iterable[str] = (), options: LaunchOptions = AS_USUAL) -> Findings:
@@ -51,7 +52,8 @@ def run(file: Path, overrides: Iterable[str] = (), options: LaunchOptions = AS_U
     findings = Findings(plan.study, comparison, failed, plan.variants)
     findings.draw()
     write_json(plan.study.folder / "study.json", findings.to_dict())
-    write_text(plan.study.folder / "findings.txt", findings.to_text() + "\n")
+    with within(None):
+        write_text(plan.study.folder / "findings.txt", findings.to_text() + "\n")
     return findings
 
 

@@ -91,7 +91,9 @@ class Results:
         """A table of the trials, the best one, and the command that repeats it."""
         ranked_by = f"validation {self.plan.metric.display_name}"
         header = ["trial", *self._columns(), ranked_by, "seeds", "state"]
-        lines = columns([header, *(self._row(trial) for trial in self.trials)])
+        rows = [header, *(self._row(trial) for trial in self.trials)]
+        # Texts that a terminal has no room for are shortened; numbers are not.
+        lines = columns(rows, names=[k for k, key in enumerate(header) if self._is_named(key)])
         lines += [
             f"trial {trial.trial} failed: {trial.message}"
             for trial in self.trials
@@ -107,6 +109,9 @@ class Results:
 
     def _columns(self) -> list[str]:
         return list(self.plan.sweep.space)
+
+    def _is_named(self, key: str) -> bool:
+        return any(isinstance(trial.settings.get(key), str) for trial in self.trials)
 
     def _row(self, trial: TrialResult) -> list[str]:
         values = [
