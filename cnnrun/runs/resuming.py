@@ -174,13 +174,13 @@ def refuse_nothing_to_train(run: RunDirectory, changes: Changes, epochs: int, as
     """
     changed = ", ".join(to_text(key, changes) for key in changes)
     state = "is finished" if run.summary.is_file() else "has trained all of its epochs"
-    if epochs < asked:
+    remedy = f"training.epochs={max(asked, epochs) + 1} or more"
+    if epochs < asked:  # more epochs alone would be stopped at once
         state = f"was stopped by training.patience after epoch {epochs}"
+        remedy = "a longer training.patience"
     raise UserError(
-        f"{run.path} {state}, so nothing is left to train with {changed}; nothing was changed. "
-        f"training.epochs={max(asked, epochs) + 1} or more"
-        + (" and a longer training.patience train" if epochs < asked else " trains")
-        + " further"
+        f"{run.path} {state}, so nothing is left to train with {changed}; nothing was changed; "
+        f"{remedy} trains further"
     )
 
 
