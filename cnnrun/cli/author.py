@@ -26,7 +26,7 @@ _File = Annotated[
     )
 )
 def new(
-    name: Annotated[str, typer.Argument(help="Name of the experiment.")],
+    name: Annotated[str, typer.Argument(help="Name of the experiment, or of its file.")],
     overrides: Overrides = None,
     task: Annotated[
         str,
@@ -52,7 +52,10 @@ def new(
     from cnnrun.config.template import new_experiment
     from cnnrun.runtime.files import write_text
 
-    file = output or Path(f"{name}.yaml")
+    if Path(name).suffix in (".yaml", ".yml"):
+        file, name = output or Path(name), Path(name).stem
+    else:
+        file = output or Path(f"{name}.yaml")
     if file.exists():
         raise ConfigError(f"{file} already exists; choose another name, or a file with -o FILE")
     text = new_experiment(name, task, dataset, model, overrides or [], plugin or [])

@@ -149,7 +149,7 @@ def _one_format(as_json: bool, as_csv: bool) -> None:
 def _report_unfinished(found: Sequence[RunRecord]) -> None:
     for run in found:
         if run.state != "finished":
-            console.warn(f"{printable(run.path)}: {run.state} {printable(run.problem)}".rstrip())
+            console.warn(f"{printable(run.path)}: {run.state} {printable(run.remark)}".rstrip())
 
 
 def _print_groups(found: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ def list_components(
     kind: Annotated[
         Optional[str],  # noqa: UP045
         typer.Argument(
-            help="A kind: dataset, model, loss, plot ..., or config, study, sweep.",
+            help="A kind: dataset, model, loss, plot ..., or experiment, study, sweep.",
             show_default=False,
         ),
     ] = None,

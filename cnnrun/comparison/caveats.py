@@ -85,7 +85,7 @@ def _by_state(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
 
 def _left_out(state: str, runs: Sequence[RunRecord]) -> str:
     counted = f"{len(runs)} {state} run{'s are' if len(runs) != 1 else ' is'} left out"
-    return f"{counted}: {_some([f'{r.path} ({r.problem})' if r.problem else r.path for r in runs])}"
+    return f"{counted}: {_some([f'{r.path} ({r.remark})' if r.remark else r.path for r in runs])}"
 
 
 def _some(names: Sequence[object]) -> str:

@@ -76,22 +76,27 @@ def _notes(groups: Sequence[Group], lost: Sequence[str]) -> list[str]:
 
 
 def _result(group: Group, split: Split, metric: str, ranked_by: RankedBy) -> Result:
-    scores = _scores(group, split, metric)
-    interval = _interval(scores)
+    found = _scores(group, split, metric)
+    scores, interval = _numbers(found), _interval(found)
     deviation = standard_deviation(list(scores.values())) if interval else None
     rank = _interval(_scores(group, ranked_by.split, ranked_by.metric.name))
-    return Result("", group, scores, interval, deviation, rank)
+    undefined = sum(score is None for score in found.values())
+    return Result("", group, scores, interval, deviation, rank, undefined)
 
 
-def _scores(group: Group, split: Split, metric: str) -> dict[int, float]:
-    """By seed, of which the newest run counts; NaN for a run without the metric."""
+def _scores(group: Group, split: Split, metric: str) -> dict[int, float | None]:
+    """By seed, of which the newest run counts; None where the metric is undefined."""
     runs = sorted(group.runs, key=lambda run: run.started)
     found = {run.seed: run.score(split, metric) for run in runs}
-    return {seed: math.nan if (v := found[seed]) is None else v for seed in sorted(found)}
+    return {seed: found[seed] for seed in sorted(found)}
 
 
-def _interval(scores: dict[int, float]) -> Interval | None:
-    values = list(scores.values())
+def _numbers(scores: dict[int, float | None]) -> dict[int, float]:
+    return {seed: math.nan if score is None else score for seed, score in scores.items()}
+
+
+def _interval(scores: dict[int, float | None]) -> Interval | None:
+    values = list(_numbers(scores).values())
     return mean_interval(values) if all(map(math.isfinite, values)) else None
 
 

@@ -25,6 +25,7 @@ class Result:
     deviation: float | None  # the standard deviation between seeds
     # The mean of the ranking score, see `Comparison.ranked_by`; None like `interval`.
     rank: Interval | None = None
+    undefined: int = 0  # the number of scores that are undefined, NaN in `scores`
 
     @property
     def title(self) -> str:
@@ -35,9 +36,17 @@ class Result:
 
     @property
     def missing(self) -> str:
-        """What is said of scores that are NaN or undefined: null in summary.json, both of them."""
-        bad = sum(not math.isfinite(score) for score in self.scores.values())
-        return f"has no score in {bad} of {len(self.scores)} runs (NaN or undefined)"
+        """What is said of scores that are NaN, where a run diverged, or undefined."""
+        bad = self.undefined + self.diverged
+        why = "undefined" if self.undefined else "NaN"
+        if self.undefined and self.diverged:
+            why = f"NaN in {self.diverged}, undefined in {self.undefined}"
+        return f"has no score in {bad} of {len(self.scores)} runs ({why})"
+
+    @property
+    def diverged(self) -> int:
+        """The number of scores that are NaN or infinite though they are defined."""
+        return sum(not math.isfinite(s) for s in self.scores.values()) - self.undefined
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from cnnrun.metrics import Metric, described, main_metric, read_metrics, usual_m
 from cnnrun.runs.directory import RunDirectory
 from cnnrun.runs.lock import is_training
 from cnnrun.runtime.long_work import with_progress
-from cnnrun.runtime.reading import CONFIG_BYTES, read_text
+from cnnrun.runtime.reading import CONFIG_BYTES, read_json, read_text
 
 State = Literal["finished", "running", "interrupted", "unfinished", "damaged"]
 Split = Literal["test", "validation", "train"]
@@ -59,6 +59,18 @@ class RunRecord:
             return "running"
         last = RunDirectory(self.path).checkpoint("last")
         return "interrupted" if last.is_file() else "unfinished"
+
+    @cached_property
+    def remark(self) -> str:
+        """What is wrong with it: its problem, or where its loss became NaN or infinite."""
+        if self.state not in ("interrupted", "unfinished"):
+            return self.problem
+        done = int(self.rows[-1].get("step") or 0) if self.rows else 0
+        try:
+            step = int(read_json(RunDirectory(self.path).bad_batch)["step"])
+        except (UserError, KeyError, TypeError, ValueError):
+            return ""
+        return f"diverged at step {step:,}" if step >= done else ""  # else it was resumed
 
     @cached_property
     def code(self) -> dict[str, str]:

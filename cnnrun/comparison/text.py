@@ -69,8 +69,9 @@ def score_titles(comparison: Comparison) -> list[str]:
 def score_texts(comparison: Comparison, result: Result) -> list[str]:
     """A group's scores under `score_titles`."""
     count = len(result.scores)
-    own = figure(comparison.metric, result.interval, count)
-    ranking = figure(comparison.ranked_by.metric, result.rank, count)
+    absent = "NaN" if result.diverged else "-"
+    own = figure(comparison.metric, result.interval, count, absent)
+    ranking = figure(comparison.ranked_by.metric, result.rank, count, absent)
     return [ranking, own] if comparison.is_ranked_apart else [own]
 
 
@@ -83,10 +84,10 @@ def score_rows(comparison: Comparison) -> tuple[list[list[str]], list[str]]:
     return [[text.removesuffix(_TOO_FEW) for text in row] for row in rows], [note]
 
 
-def figure(metric: Metric, interval: Interval | None, seeds: int) -> str:
-    """A group's mean score and half the width of its 95 % interval."""
+def figure(metric: Metric, interval: Interval | None, seeds: int, absent: str) -> str:
+    """A group's mean score and half the width of its 95 % interval; `absent` without a mean."""
     if interval is None:
-        return metric.text(None)
+        return absent
     mean, low, high = interval
     shown = metric.text(mean)
     if low is None or high is None:

@@ -35,7 +35,7 @@ def components(kind: str | None, name: str | None) -> dict[str, list[dict[str, A
         if kind is not None and kind.removesuffix(plural) + singular in kinds:
             kind = kind.removesuffix(plural) + singular
     if kind is not None and kind not in kinds:
-        hint = did_you_mean(kind, kinds)
+        hint = _kinds_of(kind) or did_you_mean(kind, kinds)
         raise ConfigError(f"unknown kind '{kind}'{hint or '; kinds: ' + ', '.join(kinds)}")
     if kind in shipped.LISTED:
         return {kind: _shipped(kind, name)}
@@ -50,6 +50,15 @@ def components(kind: str | None, name: str | None) -> dict[str, list[dict[str, A
         if kind in (None, k)
     }
     return found if kind else {**found, **{k: _shipped(k, None) for k in shipped.LISTED}}
+
+
+def _kinds_of(name: str) -> str:
+    """Where the list has what was taken for a kind: `cnnrun list mixup`."""
+    shown = [kind for kind, registry in KINDS.items() if registry.find(name)]
+    shown += [
+        k for k in shipped.LISTED if name in [entry["name"] for entry in shipped.described(k)]
+    ]
+    return "; see " + " or ".join(f"`cnnrun list {kind} {name}`" for kind in shown) if shown else ""
 
 
 def _one(registry: Registry, name: str) -> dict[str, Any]:

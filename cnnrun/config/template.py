@@ -82,8 +82,7 @@ def new_experiment(
     usual = deepcopy(_BEGINNINGS.get(task, _BEGINNINGS["classify"]))  # overrides change it
     values = {"name": name, "task": task, **usual}
     if dataset is not None:
-        kept = {k: values["dataset"][k] for k in ("batch_size", "validation") if task != "stylize"}
-        values["dataset"] = {"name": dataset, **kept}
+        values["dataset"] = {"name": dataset, **_kept(values["dataset"], dataset)}
     if model is not None:
         values["model"] = model
     document = Document("cnnrun new", values)
@@ -94,6 +93,14 @@ def new_experiment(
             raise
         raise ConfigError([*error.problems, "give it here, e.g. dataset.root=photos"]) from None
     return _rendered(experiment, document.values)
+
+
+def _kept(beginning: dict[str, Any], dataset: str) -> dict[str, Any]:
+    """What another data set takes over: batches, validation, and the targets of the task."""
+    entry = registry.datasets.find(dataset)
+    keys = ["batch_size", "validation"]
+    keys += ["targets"] if entry and "targets" in entry.parameters else []
+    return {key: beginning[key] for key in keys if key in beginning}
 
 
 def _rendered(experiment: Experiment, written: dict[str, Any]) -> str:

@@ -75,7 +75,11 @@ def check(experiment: Experiment) -> None:
 
 
 def _refusal(experiment: Experiment, path: tuple[str, ...]) -> ConfigError:
-    return experiment.error(path, "does not work with many seeds at once; train them one by one")
+    component = getattr(experiment, path[0])
+    named = f"'{component.name}' " if path in (("task",), ("optimizer",), ("schedule",)) else ""
+    return experiment.error(
+        path, f"{named}does not work with many seeds at once; train them one by one"
+    )
 
 
 class Seeds:

@@ -157,7 +157,7 @@ def values(
         "group": group,
         "seed": None if is_damaged else run.seed,
         "state": run.state,
-        "problem": run.problem,
+        "problem": run.remark,
         "epochs": run.epochs,
         "progress": f"{run.epochs} of {planned}" if planned else str(run.epochs),
         "scores": _scores(run),

@@ -174,14 +174,17 @@ def refuse_nothing_to_train(run: RunDirectory, changes: Changes, epochs: int, as
     """
     changed = ", ".join(to_text(key, changes) for key in changes)
     state = "is finished" if run.summary.is_file() else "has trained all of its epochs"
-    remedy = f"training.epochs={max(asked, epochs) + 1} or more"
-    if epochs < asked:  # more epochs alone would be stopped at once
+    further = f"training.epochs={max(asked, epochs) + 1} or more"
+    if epochs < asked:
         state = f"was stopped by training.patience after epoch {epochs}"
-        remedy = "a longer training.patience"
+        further = "A longer training.patience"
     raise UserError(
-        f"{run.path} {state}, so nothing is left to train with {changed}; nothing was changed; "
-        f"{remedy} trains further"
+        f"{run.path} {state}, so nothing is left to train with {changed}; nothing was changed. "
+        f"{further} trains further"
     )
+
+
+_REMEDY = "start a new run, or bring back the data it was trained on"
 
 
 def check_data(dataset: Dataset, checkpoint: Checkpoint) -> None:
@@ -193,7 +196,7 @@ def check_data(dataset: Dataset, checkpoint: Checkpoint) -> None:
     if list(dataset.classes) != checkpoint.classes:
         raise UserError(
             f"the run started with {len(checkpoint.classes)} classes ({some(checkpoint.classes)}); "
-            f"the data now have {len(dataset.classes)} ({some(dataset.classes)})"
+            f"the data now have {len(dataset.classes)} ({some(dataset.classes)}); {_REMEDY}"
         )
     counts = dataset.class_counts.tolist()
     if counts != checkpoint.class_counts:
@@ -201,14 +204,11 @@ def check_data(dataset: Dataset, checkpoint: Checkpoint) -> None:
         k = next(i for i, n in enumerate(counts) if n != checkpoint.class_counts[i])
         raise UserError(
             f"the training data have changed since the run started: class '{dataset.classes[k]}' "
-            f"has {counts[k]:,} {unit} instead of {checkpoint.class_counts[k]:,}"
+            f"has {counts[k]:,} {unit} instead of {checkpoint.class_counts[k]:,}; {_REMEDY}"
         )
     changed = difference(dataset, checkpoint.data)
     if changed:
-        raise UserError(
-            f"the data have changed since the run started: {changed}; start a new run, or bring "
-            "back the data it was trained on"
-        )
+        raise UserError(f"the data have changed since the run started: {changed}; {_REMEDY}")
 
 
 def lacking_rows(rows: Mapping[int, dict[str, Any]], epochs: int, steps: int) -> list[int]:

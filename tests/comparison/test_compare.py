@@ -202,7 +202,7 @@ def test_three_noisy_seeds_claim_nothing(runs: Runs) -> None:
         (
             {0: 0.9, 1: 0.91},
             {0: math.nan, 1: 0.99},
-            "has no score in 1 of 2 runs (NaN or undefined) and",
+            "has no score in 1 of 2 runs (NaN) and",
         ),
     ],
 )
@@ -235,7 +235,7 @@ def test_what_is_doubtful_is_told_and_no_number_is_never_first(runs: Runs) -> No
         "different seeds of B (optimizer.lr=0.1) gave identical results" in told
     )
     assert "one seed only, so the spread is not known" in told
-    assert "C (optimizer.lr=9) has no score in 2 of 2 runs (NaN or undefined): ranked last" in told
+    assert "C (optimizer.lr=9) has no score in 2 of 2 runs (NaN): ranked last" in told
     assert "1 of 2 runs of" in told
     assert "NaN" in to_text(found)
 
@@ -594,3 +594,42 @@ def test_the_table_fits_its_terminal(runs: Runs, width: int) -> None:
         *tables, _claims = to_text(runs.compare()).split("\n\n")
     assert all(width_of(line) <= width for part in tables for line in part.splitlines())
     assert len(tables) == (2 if width == 60 else 1)
+
+
+@pytest.mark.parametrize("ranked", ["accuracy", "loss"])
+@pytest.mark.parametrize(
+    ("losses", "shown", "told"),
+    [
+        ((0.5, 0.5), "-", "2 of 2 runs (undefined)"),
+        ((None, None), "NaN", "2 of 2 runs (NaN)"),
+        ((None, 0.5), "NaN", "2 of 2 runs (NaN in 1, undefined in 1)"),
+    ],
+)
+def test_a_diverged_run_is_told_from_an_undefined_score(
+    runs: Runs, losses: tuple[float | None, ...], shown: str, told: str, ranked: str
+) -> None:
+    for seed, loss in enumerate(losses):
+        scores = {"accuracy": None, "loss": loss}
+        runs.add(seed, None, optimizer__lr=9.0, test=scores)
+        runs.add(seed, 0.5 + seed / 10)
+    for name in (run.path / "summary.json" for run in find_runs([runs.folder])):
+        summary = json.loads(name.read_text())
+        summary["best"] |= {f"validation_{key}": v for key, v in summary["test"].items()}
+        name.write_text(json.dumps(summary))
+    found = runs.compare("accuracy")
+    assert f"has no score in {told}: ranked last" in "\n".join(found.caveats)
+    assert to_text(found).splitlines()[2].split()[2] == shown
+    last = runs.compare(ranked).results[-1]
+    assert last.group.settings["optimizer.lr"] == 9.0 or None not in losses
+
+
+@pytest.mark.parametrize(("step", "told"), [(0, "diverged at step 0"), (1234, "step 1,234")])
+def test_a_run_that_its_loss_ended_is_told_as_diverged(runs: Runs, step: int, told: str) -> None:
+    path = runs.add(0, 0.5, finished=False)
+    runs.add(1, 0.5)
+    (path / "bad_batch.json").write_text(json.dumps({"step": step}))
+    assert any(f"{path} (diverged at" in text and told in text for text in runs.compare().caveats)
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    rows[-1]["step"] = step + 1
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert not any("diverged" in text for text in runs.compare().caveats), "it was resumed since"

@@ -40,3 +40,15 @@ def test_one_of_them_is_shown_whole(cnnrun: Command) -> None:
 def test_listing_everything_has_them_last(cnnrun: Command) -> None:
     kinds = list(json.loads(cnnrun("list", "--json").out))
     assert kinds[-3:] == ["experiment", "study", "sweep"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("mixup", "augmentation"), ("digits", "dataset"), ("torch/NAdam", "optimizer"),
+     ("torchvision/resnet18", "model"), ("digits_cnn", "experiment")],
+)  # fmt: skip
+def test_what_is_listed_is_found_without_its_kind(cnnrun: Command, name: str, kind: str) -> None:
+    ended = cnnrun("list", name)
+    assert ended.code == 2
+    assert f"unknown kind '{name}'; see `cnnrun list {kind} {name}`" in ended.err
+    assert cnnrun("list", kind, name).code == 0

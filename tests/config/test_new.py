@@ -26,6 +26,25 @@ def test_what_new_writes_passes_check(cnnrun: Command, task: str) -> None:
     assert "mine.yaml already exists" in again.err
 
 
+@pytest.mark.parametrize(
+    ("task", "targets"),
+    [("classify", "labels"), ("multilabel", "label_sets"), ("regress", "values"),
+     ("segment", "masks"), ("reconstruct", "labels")],
+)  # fmt: skip
+def test_a_data_set_that_is_named_has_the_targets_of_the_task(
+    tmp_path: Path, task: str, targets: str
+) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(new_experiment("x", task, "shapes"))
+    assert load(file).dataset.targets == targets  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("given", ["mine", "mine.yaml"])
+def test_the_name_may_be_that_of_the_file(cnnrun: Command, given: str) -> None:
+    assert cnnrun("new", given).out == "mine.yaml\n"
+    assert load(Path("mine.yaml")).name == "mine"
+
+
 @pytest.mark.slow
 def test_every_model_and_dataset_can_begin_an_experiment(tmp_path: Path) -> None:
     """What is written is read back to the same, with all defaults made active."""

@@ -175,6 +175,9 @@ def test_patience_counts_anew_when_it_changes(cnnrun: Command, tiny: Path) -> No
                           "training.monitor=loss", "optimizer.lr=0.5").out.strip())  # fmt: skip
     epochs = json.loads((stopped / "summary.json").read_text())["epochs"]
     assert epochs < 40
+    ended = cnnrun("train", "--resume", stopped, "training.epochs=50", "-q")
+    assert ended.code == 1
+    assert "nothing was changed. A longer training.patience trains further" in ended.err
     ended = cnnrun("train", "--resume", stopped, "training.patience=100", "-q")
     assert ended.code == 0, ended.err
     assert json.loads((stopped / "summary.json").read_text())["epochs"] == 40

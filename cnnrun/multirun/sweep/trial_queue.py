@@ -211,12 +211,16 @@ class TrialQueue:
             work.lost = True
 
     def _note_score(self, work: OpenTrial, job: Job, run: RunDirectory, trained: bool) -> None:
-        score = (run.read_summary().get("best") or {}).get(self.plan.score_key)
+        best = run.read_summary().get("best") or {}
+        score = best.get(self.plan.score_key)
         if score is None or not math.isfinite(score):
-            work.failures.append(
-                f"seed {job.seed}: {run.path}/summary.json has no {self.plan.score_key}; "
-                "a sweep compares on a validation split: set dataset.validation"
-            )
+            why = f"{self.plan.score_key} is NaN or undefined"
+            if self.plan.score_key not in best:
+                why = (
+                    f"has no {self.plan.score_key}; a sweep compares on a validation split: "
+                    "set dataset.validation"
+                )
+            work.failures.append(f"seed {job.seed}: {run.path}/summary.json: {why}")
             self.notify(f"trial {work.slot} failed: {work.failures[-1]}")
             return
         record = {"key": job.key, "run": str(run.path), "score": score, "from": recorded(run)}
