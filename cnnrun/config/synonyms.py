@@ -63,7 +63,7 @@ def _accept_name(document: Document, path: KeyPath, kind: registry.Registry) -> 
     if not isinstance(given, dict) or "name" in given:
         return False
     naming = [key for key in given if lookup("name", key)]
-    again = [key for key in given if _stands_for(key, WORDS_OF[kind.kind])]
+    again = [key for key in given if _stands_for(key, WORDS_OF[kind.kind]) and not _has(kind, key)]
     if len(naming) == 1:
         move(document, (*path, naming[0]), (*path, "name"))
     elif len(again) == 1:  # `model: {net: {name: cnn}}`
@@ -82,6 +82,11 @@ def _stands_for(key: str, section: str) -> bool:
     """Whether `key` is another tool's word for `section`."""
     found = lookup("key", key)
     return found is not None and found.same and found.here == (section,)
+
+
+def _has(kind: registry.Registry, key: str) -> bool:
+    """Whether a component of the kind has the parameter `key`: then it may be meant so."""
+    return any(key in entry.parameters for entry in kind.entries())
 
 
 def accept(

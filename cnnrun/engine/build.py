@@ -28,7 +28,7 @@ from cnnrun.engine.build_model import build_initialized_model, build_trained_mod
 from cnnrun.engine.fitting_targets import refuse_nothing_to_learn, refuse_other_targets
 from cnnrun.engine.judge import judge_opener
 from cnnrun.engine.parts import Parts
-from cnnrun.engine.trial import check_task, try_users_parts
+from cnnrun.engine.trial import check_task, try_users_parts, why_not_mixed
 from cnnrun.errors import UserError
 from cnnrun.models.trainable import Trainable
 from cnnrun.runs.checkpoint import Checkpoint, Normalization
@@ -136,7 +136,7 @@ class _Learned:
 
 
 def _augmentations_beside(
-    loss: nn.Module, experiment: Experiment, dataset: Dataset
+    loss: nn.Module, task: Task, experiment: Experiment, dataset: Dataset
 ) -> list[Augmentation]:
     """The augmentations; refuses those that mix labels if the loss only takes whole ones.
 
@@ -144,10 +144,11 @@ def _augmentations_beside(
         ConfigError: with the place of the augmentation.
     """
     augmentations = build_augmentations(experiment, dataset.train.targets)
-    for i, augmentation in enumerate(augmentations):
-        if isinstance(augmentation, Mixing) and not getattr(loss, "takes_soft_labels", True):
-            message = f"mixes labels, and {experiment.loss.name} takes whole ones; leave it out"
-            raise experiment.error(["dataset", "augment", i], message)
+    mixing = [i for i, augmentation in enumerate(augmentations) if isinstance(augmentation, Mixing)]
+    name, classes = experiment.loss.name, len(dataset.classes)
+    if mixing and (why := why_not_mixed(loss, task, name, classes)):
+        message = f"mixes labels, and {why}; leave it out"
+        raise experiment.error(["dataset", "augment", mixing[0]], message)
     return augmentations
 
 
@@ -174,7 +175,7 @@ def _assemble(
     with experiment.located("loss"):
         loss = _loss(experiment, classes, learned)
     task = _task(experiment, dataset, model, loss, learned)
-    augmentations = _augmentations_beside(loss, experiment, dataset)
+    augmentations = _augmentations_beside(loss, task, experiment, dataset)
     crop = crop_at_decode(augmentations, dataset, experiment.seed)
     pipeline = (PixelPipeline if task.targets == "pixels" else Pipeline)(
         augmentations[1:] if crop else augmentations,

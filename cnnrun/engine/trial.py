@@ -6,12 +6,13 @@ of their file, before an hour of training or a CUDA assertion hides it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cnnrun import registry
 from cnnrun.components.tasks import Task
@@ -108,6 +109,24 @@ def try_users_parts(parts: Parts) -> None:
         if entry.is_users:
             with experiment.located("dataset", "augment", i):
                 _try_augmentation(augmentation, parts, entry, images)
+
+
+def why_not_mixed(loss: nn.Module, task: Task, name: str, classes: int) -> str:
+    """Why a loss can't learn from mixed labels, shares of each class (N, K); "" if it can.
+
+    It says so itself by `takes_soft_labels`; a user's that says nothing is tried.
+    """
+    takes = getattr(loss, "takes_soft_labels", None)
+    of_logits = type(task).step is Classify.step  # of other tasks, who knows what it gets
+    if takes is None and of_logits and registry.losses.get(name).is_users:
+        shares = torch.full((_IMAGES, classes), 1 / classes)
+        try:
+            with torch.random.fork_rng(), torch.no_grad():
+                copy.deepcopy(loss)(torch.zeros(_IMAGES, classes), shares)
+        except Exception as error:
+            where = in_user_code(error) or f"{type(error).__name__}: {error!s:.200}"
+            return f"{name} fails on targets (N, K) of their shares ({where})"
+    return f"{name} takes whole ones" if takes is False else ""
 
 
 def _try_model(parts: Parts, entry: Entry, images: Tensor) -> None:

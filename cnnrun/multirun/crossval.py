@@ -19,11 +19,10 @@ from cnnrun.components.tasks.task import Task
 from cnnrun.config.document import flattened
 from cnnrun.config.experiment import Experiment, load
 from cnnrun.config.identity import key_of
-from cnnrun.config.trust import consenting
 from cnnrun.errors import ConfigError, UserError
 from cnnrun.evaluation import out_of_fold
 from cnnrun.evaluation import scoring as evaluation
-from cnnrun.evaluation.loading import open_checkpoint
+from cnnrun.evaluation.loading import open_run_of
 from cnnrun.evaluation.out_of_fold import RESULT, Fold
 from cnnrun.multirun.comparable import task_of
 from cnnrun.multirun.launcher.job import Job
@@ -144,7 +143,7 @@ def run(
     again = shlex.join(words)
     outcomes = train_jobs(jobs, folder / "runs", options, _called, again, all_needed=True)
     runs = [_finished(outcome) for outcome in outcomes]
-    found = _scored(experiment, folder, runs, numbers, options.plugins)
+    found = _scored(experiment, folder, runs, numbers)
     write_json(folder / RESULT, found.to_dict())
     return found
 
@@ -226,7 +225,6 @@ def _scored(
     folder: Path,
     runs: Sequence[RunDirectory],
     seeds: Sequence[int],
-    plugins: Sequence[str],
 ) -> Scored:
     """The scores of `runs`: the folds of the first seed, then those of the next."""
     scores, wholes, files, images = [], [], [], 0
@@ -235,9 +233,7 @@ def _scored(
     for place, seed in enumerate(seeds):
         folds = []
         for number, done in enumerate(runs[place * count : (place + 1) * count], start=1):
-            _, parts, _ = open_checkpoint(
-                done.checkpoint("last"), consenting(experiment.to_dict()), plugins
-            )
+            _, parts, _ = open_run_of(experiment, done.checkpoint("last"))
             predictions, found = evaluation.evaluate(parts, "validation")
             folds.append(Fold(number, parts.dataset.split("validation"), predictions))
             scores.append(found)

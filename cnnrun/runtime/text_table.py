@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from cnnrun.runtime.printable import printable
 
 _GAP = "  "
-# Names are not cut below this: a table that is still too wide goes on below.
+# Names are not cut below this: a table that is still too wide continues below.
 _SHORTEST = 16
 _room: ContextVar[int | None] = ContextVar("room", default=None)
 
@@ -103,7 +103,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def _parts(by_column: Sequence[Sequence[str]], room: int) -> list[list[int]]:
-    """The columns of each table, all of which begin with the first column."""
+    """The columns of each table; the first column is in all of them."""
     parts = [[0]]
     for number in range(1, len(by_column)):
         beside = [*parts[-1], number]

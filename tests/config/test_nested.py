@@ -222,6 +222,27 @@ def test_editors_know_them(write: Callable[[Place, str], Path]) -> None:
             assert not schema.is_valid(yaml.safe_load(write(place, wrong).read_text())), place.path
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("model: {net: {name: mlp}}", "mlp"),  # a word of other tools for the whole section
+        ("model: {encoder: {name: mlp}}", ""),  # a part of unet
+        ("plugins: [own.py]\nmodel: {of: {name: mlp}}", ""),  # a part of the plug-in's
+        ("task: segment\nmodel: {encoder: {name: resnet}}", "unet"),
+    ],
+)
+def test_a_part_without_the_whole_is_not_the_whole(
+    write: Callable[[Place, str], Path], text: str, name: str
+) -> None:
+    write(PLACES[0], "cnn")
+    data = "{name: shapes, targets: masks}" if name == "unet" else "digits"
+    Path("x.yaml").write_text(f"dataset: {data}\n{text}\n")
+    if name:
+        assert load(Path("x.yaml")).to_dict()["model"]["name"] == name
+    else:
+        assert "expected a name or a mapping with `name`" in told(Path("x.yaml"))
+
+
 def test_a_default_name_may_be_left_out(write: Callable[[Place, str], Path]) -> None:
     config = load(write(PLACES[0], "{channels: [8, 16]}")).to_dict()
     assert config["model"]["encoder"]["name"] == "cnn"

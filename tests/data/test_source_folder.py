@@ -126,6 +126,21 @@ def test_a_classs_only_image_is_trained_on(tmp_path: Path) -> None:
     dataset, options = opened(tmp_path / "one")
     assert dataset.class_counts.min() == 1
     assert any("no test image of 30 of 31 classes" in note for note in options.notes)
+    assert any("keeps at least one image to train on" in note for note in options.notes)
+
+
+def test_why_a_class_is_not_tested_is_true_of_classes_of_several_images(tmp_path: Path) -> None:
+    """By their names alone, all three images of a class are trained on now and then."""
+    for number in range(12):
+        fill(tmp_path / f"c{number}", 3)
+    dataset, options = opened(tmp_path)
+    tested = set(dataset.test.targets.held.tolist())
+    untested = [name for k, name in enumerate(dataset.classes) if k not in tested]
+    assert untested
+    [note] = [note for note in options.notes if "no test image" in note]
+    assert note.startswith(f"{tmp_path}: no test image of {len(untested)} of 12 classes: ")
+    assert "only image" not in note
+    assert "the folders train and test decide it" in note
 
 
 @pytest.mark.parametrize(

@@ -173,3 +173,23 @@ def test_a_task_whose_losses_change_shape_later_is_refused_then(cnnrun: Command)
     assert ended.code in (1, 2), ended.err
     assert "the task 'fickle' must give losses of the shape (32,) in `step`, not ()" in ended.err
     assert "fickle.py:" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("values + outputs.gather(1, targets[:, None])[:, 0]", "contract_mixed_0 fails on targets"),
+        ("values + outputs[range(len(targets)), targets]", "contract_mixed_1 fails on targets"),
+        ("values", ""),
+    ],
+)
+def test_a_loss_that_needs_whole_labels_is_not_given_mixed_ones(
+    cnnrun: Command, value: str, told: str
+) -> None:
+    Path("c.yaml").write_text(CONFIG)
+    own = _loss("contract_mixed_" + ("2" if not told else told[15]), value)
+    assert cnnrun("check", "c.yaml", *own).code == 0
+    mixed = cnnrun("check", "c.yaml", *own, "dataset.augment=[horizontal_flip, mixup]")
+    assert bool(mixed.code) == bool(told), mixed.err
+    if told:
+        assert f"dataset.augment.1: mixes labels, and {told}" in mixed.err

@@ -26,6 +26,7 @@ from cnnrun.evaluation.label_errors import likely_errors
 from cnnrun.multirun import crossval
 from cnnrun.multirun.launcher import workers
 from cnnrun.multirun.launcher.train_jobs import LaunchOptions
+from cnnrun.registry import losses
 from tests.conftest import Command
 from tests.forking import fork_runs
 from tests.small_tasks import write
@@ -155,6 +156,36 @@ def test_a_fold_that_was_killed_goes_on_to_the_same_scores(
     assert started <= set(Path("crossval/x/runs/x").iterdir())
     assert found.runs[1].resolve() in {run.resolve() for run in started}
     assert found.folds == folded[1].folds
+
+
+OWN_LOSS = """\
+import torch
+from cnnrun.plugin import losses
+
+@losses.register("mine")
+class Mine(torch.nn.Module):
+    def forward(self, outputs, targets):
+        return torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["in the file", "as an option"])
+def test_own_code_of_the_experiment_is_that_of_its_folds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Whoever trains by a file has agreed to the code that it names, and is not asked again."""
+    monkeypatch.chdir(tmp_path)
+    fork_runs(monkeypatch)
+    Path("own.py").write_text(OWN_LOSS)
+    head = "plugins: [own.py]\n" if place == "in the file" else ""
+    Path("x.yaml").write_text(head + BASE.replace("epochs: 2", "epochs: 1") + "loss: mine\n")
+    options = LaunchOptions(2, plugins=() if head else ("own.py",), quiet=True)
+    try:
+        found = crossval.run(Path("x.yaml"), 2, options=options)
+    finally:
+        losses.forget(str(tmp_path / "own.py"))
+    assert len(found.predictions[0].read_text().splitlines()) == 301
 
 
 @pytest.mark.slow

@@ -123,7 +123,8 @@ def _warn_of_untested(where: str, names: list[str], labels: Tensor, options: Ima
     if untested:
         options.notes.append(
             f"{where}: no test image of {len(untested):,} of {len(names):,} classes: "
-            f"{listed(untested)} (a class keeps its only image to train on)"
+            f"{listed(untested)} (each file's name decides its split, and a class keeps at least "
+            "one image to train on; the folders train and test decide it otherwise)"
         )
 
 
