@@ -151,13 +151,23 @@ def build_initialized_model(
         if new_head:
             initialize(model.get_submodule(new_head), experiment.initializer, loaded)
         trainable = Trainable(model, transfer, new_head, input_shape)
-    if trainable.is_frozen and not (loaded or resumes) and transfer.weights is None:
-        notes.append(
-            "transfer: what is frozen has random weights: transfer.weights names no trained ones"
-        )
+    if not resumes and transfer.weights in (None, "imagenet"):
+        notes += _frozen_at_random(trainable, loaded)
     if source:
         normalization = source.normalization
     return Built(model, trainable, transfer, normalization, notes)
+
+
+def _frozen_at_random(trainable: Trainable, loaded: Loaded) -> list[str]:
+    """A note on layers that are frozen as they were initialized, which is seldom meant."""
+    frozen = [n for n in trainable.frozen() if trainable.model.get_parameter(n) not in loaded]
+    if not frozen:
+        return []
+    told = "transfer: what is frozen has random weights: "
+    if not loaded:
+        return [told + "transfer.weights names no trained ones"]
+    layers = dict.fromkeys(name.rpartition(".")[0] for name in frozen)
+    return [f"{told}no trained ones were loaded for {some(layers, 3)}; name what to freeze"]
 
 
 @contextmanager

@@ -97,6 +97,10 @@ class Trainable:
         """Whether anything is frozen that would otherwise train."""
         return bool(self._frozen)
 
+    def frozen(self) -> list[str]:
+        """The names of the parameters that are frozen and would otherwise train."""
+        return [name for name, _ in self.model.named_parameters() if name in self._frozen]
+
     @property
     def ends_frozen(self) -> bool:
         """Whether anything is frozen to the end."""

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 
+from cnnrun.config.experiment import load
+from cnnrun.engine.build import build
 from cnnrun.errors import UserError
 from cnnrun.models.feature_stages import last_of_each_size
 from cnnrun.models.unet import Unet
@@ -123,6 +126,23 @@ def test_each_loss_learns(cnnrun: Command, tmp_path: Path, loss: str) -> None:
     run = Path(cnnrun("train", file, f"loss={loss}", "-q").out.strip())
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+
+
+@pytest.mark.parametrize(
+    ("freeze", "told"), [("features", True), ("all", True), ("encoder", False), ("none", False)]
+)
+def test_a_decoder_that_is_frozen_untrained_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, freeze: str, told: bool
+) -> None:
+    state = torchvision.models.resnet18().state_dict()
+    monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", lambda *_, **__: state)
+    encoder = {"name": "unet", "encoder": "torchvision/resnet18", "weights": "DEFAULT"}
+    file = write("segment", tmp_path, model=encoder, transfer={"freeze": freeze})
+    notes = build(load(file)).notes
+    random = [note for note in notes if "what is frozen has random weights" in note]
+    assert [("no trained ones were loaded for decoder.0.first.0" in note) for note in random] == (
+        [True] if told else []
+    )
 
 
 def test_a_frozen_encoder_stays_and_the_decoder_learns(cnnrun: Command, tmp_path: Path) -> None:
