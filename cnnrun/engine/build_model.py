@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +27,7 @@ from cnnrun.runtime.weight_names import renamed
 from cnnrun.runtime.weights import (
     Loaded,
     check_fit,
+    is_below,
     load_weights,
     noting_loaded,
     read_weights,
@@ -145,13 +146,14 @@ def build_initialized_model(
         return Built(model, Trainable(model), None, normalization, notes)
     with _located_in_transfer(experiment):
         transfer = presets.expanded(experiment.transfer, model, input_shape)
-    source = None if resumes else load_transferred(experiment, model)
+    with noting_loaded(loaded):
+        source = None if resumes else load_transferred(experiment, model)
     with _located_in_transfer(experiment):
         model, new_head = restructure(model, transfer, input_shape, num_classes)
         if new_head:
             initialize(model.get_submodule(new_head), experiment.initializer, loaded)
         trainable = Trainable(model, transfer, new_head, input_shape)
-    if not resumes and transfer.weights in (None, "imagenet"):
+    if not resumes:
         notes += _frozen_at_random(trainable, loaded)
     if source:
         normalization = source.normalization
@@ -231,6 +233,8 @@ def _limits_of_initializer(experiment: Experiment, model: nn.Module, loaded: Loa
 def load_transferred(experiment: Experiment, model: nn.Module) -> Checkpoint | None:
     """Load the weights from the file or run that `transfer` names into `model`, except its head.
 
+    Those of another network may be of the model's encoder (a U-Net's), which they then fill.
+
     Returns: the checkpoint they come from, if it is cnnrun's.
     """
     transfer = experiment.transfer
@@ -241,13 +245,25 @@ def load_transferred(experiment: Experiment, model: nn.Module) -> Checkpoint | N
         weights = read_weights(file)
         if transfer.rename:
             weights = renamed(without_prefix(model.state_dict(), weights), transfer.rename)
-        weights = under_names_of(model, weights)
         head = None if hasattr(model, "decode") else head_name(model)
-        load_weights(model, weights, apart=head)
+        encoder = getattr(model, "encoder_network", None)
+        if encoder is not None and not _has_common_names(model, weights, head):
+            own = encoder.state_dict()
+            found = {k: v for k, v in without_prefix(own, weights).items() if k in own}
+            load_weights(encoder, found or weights)
+        else:
+            load_weights(model, under_names_of(model, weights), apart=head)
     try:
         return Checkpoint.load(file)
     except UserError:
         return None  # weights of another program
+
+
+def _has_common_names(model: nn.Module, weights: Mapping[str, Tensor], head: str | None) -> bool:
+    """Whether the names of any weights are the model's, apart from its head."""
+    own = model.state_dict()
+    common = own.keys() & without_prefix(own, weights).keys()
+    return any(head is None or not is_below(name, head) for name in common)
 
 
 def _weights_file(path: Path) -> Path:

@@ -28,12 +28,20 @@ class Stages(nn.Module):
                 f"encoder: {name} gives no feature maps of two sizes or more to build on"
             )
         self.channels = list(found.values())
-        self.maps = _traced(model, list(found)) or LayerOutputs(model, list(found), images)
+        self.maps: _InOrder | LayerOutputs = _traced(model, list(found)) or LayerOutputs(
+            model, list(found), images
+        )
         shapes = [maps.shape[1] for maps in evaluated(self, images)]
         if shapes != self.channels:
             raise UserError(
                 f"encoder: {name} uses its layers several times, so its maps are unknown"
             )
+
+    @property
+    def network(self) -> nn.Module:
+        """The layers that are left of the network, under their own names."""
+        maps = self.maps
+        return maps.extractor if isinstance(maps, _InOrder) else maps.model
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, C, H, W) float32 to maps (N, channels[k], h, w), the largest first."""
@@ -41,7 +49,7 @@ class Stages(nn.Module):
         return found
 
 
-def _traced(model: nn.Module, names: list[str]) -> nn.Module | None:
+def _traced(model: nn.Module, names: list[str]) -> _InOrder | None:
     """A graph that returns the outputs of the named modules; None if the model can't be traced."""
     from torchvision.models.feature_extraction import create_feature_extractor
 

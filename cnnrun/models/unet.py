@@ -83,6 +83,11 @@ class Unet(nn.Module):
         self.decoder = nn.ModuleList(steps)
         self.head = nn.Conv2d(deepest, num_classes, kernel_size=1)
 
+    @property
+    def encoder_network(self) -> nn.Module:
+        """What is left of the encoder's network, its layers named as in the whole one."""
+        return self.encoder.network
+
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) float32 to logits (N, K, H, W)."""
         *larger, maps = self.encoder(images)

@@ -238,9 +238,12 @@ class Loaded:
 
 
 @contextmanager
-def noting_loaded() -> Iterator[Loaded]:
-    """Within the block, record which parameters of any model `load_state_dict` fills."""
-    loaded = Loaded()
+def noting_loaded(so_far: Loaded | None = None) -> Iterator[Loaded]:
+    """Within the block, record which parameters of any model `load_state_dict` fills.
+
+    so_far: what is added to; by default nothing.
+    """
+    loaded = Loaded() if so_far is None else so_far
     original = nn.Module.load_state_dict
 
     def load_and_note(self: nn.Module, state_dict: Mapping[str, Any], *args: Any, **kw: Any) -> Any:

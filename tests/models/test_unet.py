@@ -10,10 +10,12 @@ import pytest
 import torch
 import torchvision
 
+from cnnrun import registry
 from cnnrun.config.experiment import load
 from cnnrun.engine.build import build
 from cnnrun.errors import UserError
 from cnnrun.models.feature_stages import last_of_each_size
+from cnnrun.models.layer_outputs import LayerOutputs
 from cnnrun.models.unet import Unet
 from cnnrun.registry import models
 from tests.conftest import Command, quick_ones, slow_ones
@@ -126,6 +128,30 @@ def test_each_loss_learns(cnnrun: Command, tmp_path: Path, loss: str) -> None:
     run = Path(cnnrun("train", file, f"loss={loss}", "-q").out.strip())
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+
+
+@pytest.mark.parametrize("encoder", slow_ones(ENCODERS, *ENCODERS[3:-1]), ids=_name)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_an_encoder_starts_from_a_classifiers_weights(
+    tmp_path: Path, encoder: Any, prefix: str
+) -> None:
+    """Its maps are then the classifier's, whichever head that had; the decoder is new."""
+    torch.manual_seed(1)
+    config = registry.as_mapping(encoder)
+    schema = models.get(config["name"]).schema()
+    classifier = models.build(schema(**config), input_shape=(3, 32, 32), num_classes=7).eval()
+    state = {f"{prefix}{key}": value for key, value in classifier.state_dict().items()}
+    torch.save(state, tmp_path / "w.pt")
+    model = {"name": "unet", "encoder": encoder}
+    weights = f"transfer.weights={tmp_path}/w.pt"
+    file = write("segment", tmp_path, model=model)
+    built = build(load(file, ["dataset.side=32", weights, "transfer.freeze=features"]))
+    assert any("no trained ones were loaded for decoder.0" in note for note in built.notes)
+    images = torch.rand(2, 3, 32, 32)
+    names = list(last_of_each_size(classifier, images[:1]))
+    wanted = LayerOutputs(classifier, names, images[:1])(images)
+    for ours, theirs in zip(built.model.eval().encoder(images), wanted, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize(
