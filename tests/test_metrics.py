@@ -165,7 +165,7 @@ def test_one_score_reads_the_same_everywhere(cnnrun: Command, tiny: Path, plugin
     assert (found["metric"], found["more_is_better"]) == ("wrong", False)
     assert found["groups"][0]["mean"] == summary["test"]["wrong"]
     [read] = find_runs([run])
-    assert figure(metric, None, 1) == "-"
+    assert figure(metric, None, 1, "NaN") == "NaN"
     for page in (one_run.report(read), many_runs.report([read], "one", run)):
         assert "error rate" in page
         assert text in page
