@@ -210,6 +210,7 @@ def test_a_runs_config_is_whole_and_is_read_again(
     assert key_of_run(run) == key_of(again, {} if "own.py" not in place.head else None)
 
 
+@pytest.mark.slow
 def test_editors_know_them(write: Callable[[Place, str], Path]) -> None:
     load(write(PLACES[-1], PLACES[-1].own))  # the plug-in's are in the schema, too
     schema = jsonschema.Draft202012Validator(experiment_schema())

@@ -128,6 +128,7 @@ def test_settings_of_one_config_are_not_those_of_the_next() -> None:
     assert new_experiment("x") == first
 
 
+@pytest.mark.slow
 def test_describe_and_viz_take_names_of_configs(cnnrun: Command) -> None:
     """As `train` does; a run of that name would come first."""
     assert cnnrun("describe", "digits_cnn").out.startswith("CNN for images of 1x8x8")

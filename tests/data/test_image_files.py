@@ -64,6 +64,7 @@ def copies(paths: list[str], folder: Path) -> list[str]:
 
 @given(order=st.lists(st.integers(0, 11), max_size=14), threads=st.integers(1, 3))
 @settings(max_examples=15, deadline=None)
+@pytest.mark.slow
 def test_a_batch_holds_the_same_bytes_whatever_threads_and_order(
     paths: list[str], order: list[int], threads: int
 ) -> None:

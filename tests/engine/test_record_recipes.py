@@ -89,6 +89,7 @@ def test_half_of_the_samples_begin_mirrored() -> None:
     )
 
 
+@pytest.mark.slow
 def test_alternating_flips_are_those_of_the_run_after_a_resume(
     tiny: Path, killed_and_resumed: Callable[..., tuple[Path, Path]]
 ) -> None:

@@ -30,6 +30,7 @@ def test_images_grow_linearly_to_their_size() -> None:
     assert progressive(inputs, Training(), 0) is inputs
 
 
+@pytest.mark.slow
 def test_a_run_with_growing_images_resumes_and_scores_whole_ones(
     cnnrun: Command, tiny: Path
 ) -> None:

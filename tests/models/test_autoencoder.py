@@ -96,6 +96,7 @@ def test_pixel_losses_are_least_where_images_are_equal_and_have_gradients(name: 
     st.sampled_from(["transposed", "nearest"]),
     st.booleans(),
 )
+@pytest.mark.slow
 def test_what_comes_back_has_the_size_of_what_went_in(
     height: int, width: int, channels: list[int], upsampling: str, batch_norm: bool
 ) -> None:
@@ -197,6 +198,7 @@ def test_a_run_of_an_autoencoder_from_training_to_outliers(
     assert "50 labelled training images (mean of 2 draws)" in text
 
 
+@pytest.mark.slow
 def test_a_killed_vae_ends_like_one_never_stopped(
     autoencoder: Path, killed_and_resumed: Callable[..., tuple[Path, Path]]
 ) -> None:

@@ -221,7 +221,13 @@ def wrong_bias_count(model: nn.Module, description: Description) -> int:
 
 
 @pytest.mark.parametrize(
-    "name", [*REGISTERED, *slow_ones(TORCHVISION, "vgg11"), "mobilenet_v2", "shufflenet_v2_x0_5"]
+    "name",
+    [
+        *REGISTERED,
+        *slow_ones(TORCHVISION, "vgg11", "alexnet", "densenet121"),
+        "mobilenet_v2",
+        "shufflenet_v2_x0_5",
+    ],
 )
 def test_counts_equal_torchinfos(name: str) -> None:
     shape = (3, 64, 64)

@@ -222,6 +222,7 @@ class Squeezing(nn.Module):
 
 
 @pytest.mark.usefixtures("no_component_outlives_its_test")
+@pytest.mark.slow
 def test_an_encoders_linear_layer_is_no_head(cnnrun: Command, tmp_path: Path) -> None:
     """What is called `features` is all but the U-Net's own head, which alone trains here."""
     (tmp_path / "own.py").write_text(SQUEEZING)

@@ -384,6 +384,7 @@ def test_wrong_labels_are_listed_and_drawn(
     assert "name a config, or a run by --model" in cnnrun("data").err
 
 
+@pytest.mark.slow
 def test_labels_that_were_corrected_since_are_no_suspects(
     cnnrun: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def test_a_run_that_does_not_say_where_it_is_has_failed(
     assert "a bug" not in ended.err
 
 
+@pytest.mark.slow
 def test_a_run_without_a_score_is_a_failure(
     quick: QuickSweep, cnnrun: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

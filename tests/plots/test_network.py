@@ -135,6 +135,7 @@ def test_one_layer_by_name(trained: Target) -> None:
         assert wanted in str(raised.value)
 
 
+@pytest.mark.slow
 def test_models_without_convolutions(mlp: Target) -> None:
     for name in ("activations", "weights", "saliency", "embeddings"):
         figure_of(name, mlp)

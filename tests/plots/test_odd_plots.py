@@ -79,6 +79,7 @@ def test_a_thousand_classes(cnnrun: Command, tmp_path: Path) -> None:
     assert len(text.splitlines()) < 1100
 
 
+@pytest.mark.slow
 def test_many_plots_leave_no_figure_open(cnnrun: Command, tiny: Path) -> None:
     run = cnnrun("train", tiny, "-q", "training.epochs=1").out.strip()
     with warnings.catch_warnings():

@@ -82,7 +82,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 }
 
 
-@pytest.mark.parametrize("name", slow_ones(FIGURES, "confusion 1300"))
+@pytest.mark.parametrize("name", slow_ones(FIGURES, "confusion 1300", "confusion 100"))
 def test_every_text_is_large_apart_from_others_and_inside(name: str) -> None:
     assert_readable(FIGURES[name]())
 

@@ -75,6 +75,7 @@ def test_names_follow_samples_that_are_chosen(of_files: Target) -> None:
     assert some.caption(0) == Path(str(test.name(1))).name
 
 
+@pytest.mark.slow
 def test_outliers_name_their_files_and_show_the_noise(
     cnnrun: Command, of_files: Target, tmp_path: Path
 ) -> None:

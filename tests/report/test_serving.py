@@ -216,6 +216,7 @@ def test_the_command_prints_the_address_until_ctrl_c(
     assert sorted(two.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_what_can_not_be_served(cnnrun: Command, two: Path) -> None:
     assert "there is no such run or folder" in cnnrun("report", two / "none", "--serve").err
     both = cnnrun("report", two, "--serve", "-o", "page.html")
