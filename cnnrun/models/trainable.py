@@ -92,11 +92,6 @@ class Trainable:
         self._by_itself = {n for n, p in self.model.named_parameters() if p.requires_grad}
         self._by_itself |= self._frozen
 
-    @property
-    def is_frozen(self) -> bool:
-        """Whether anything is frozen that would otherwise train."""
-        return bool(self._frozen)
-
     def frozen(self) -> list[str]:
         """The names of the parameters that are frozen and would otherwise train."""
         return [name for name, _ in self.model.named_parameters() if name in self._frozen]

@@ -132,9 +132,8 @@ def padded(text: str, width: int, right: bool = False) -> str:
 def fitted(text: str, width: int) -> str:
     """Text for people in lines of at most `width` columns, broken at spaces.
 
-    What stands behind a name and a gap keeps its column, or a line of its own
-    where it has no room there. Rows of tables stay whole, and so do
-    commands, which are copied.
+    What stands behind a name and a gap keeps its column, or gets a line of its own where it has no
+    room there. Rows of tables stay whole, and so do commands, which are copied.
     """
     return "\n".join(_fitted(line, width) for line in text.split("\n"))
 
